@@ -1,0 +1,3 @@
+module github.com/longline/longline
+
+go 1.26.0
