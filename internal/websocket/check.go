@@ -1,0 +1,93 @@
+package websocket
+
+import (
+	"encoding/binary"
+	"unicode/utf8"
+)
+
+// state is what the rules need to know of a connection.
+type state struct {
+	client  bool // the reader is the client: frames come from a server
+	deflate bool // permessage-deflate was negotiated
+	message bool // a fragmented message is unfinished
+}
+
+// check holds a header against the connection's state.
+func check(h Header, s state) *Error {
+	switch {
+	case h.Masked == s.client:
+		return maskError(s.client)
+	case h.RSV != 0 && !(h.RSV == 4 && s.deflate && (h.Op == Text || h.Op == Binary)):
+		return ErrReservedBits
+	case h.Op > Pong || h.Op > Binary && h.Op < Close:
+		return ErrReservedOpcode
+	case h.Op.control():
+		return checkControl(h)
+	case h.Op == Continuation && !s.message:
+		return ErrUnexpectedContinuation
+	case h.Op != Continuation && s.message:
+		return ErrInterleaved
+	}
+	return checkLength(h)
+}
+
+// RFC 6455 §5.1: clients mask, servers do not.
+func maskError(client bool) *Error {
+	if client {
+		return ErrMasked
+	}
+	return ErrNotMasked
+}
+
+// RFC 6455 §5.5: control frames are short and whole.
+func checkControl(h Header) *Error {
+	switch {
+	case !h.Fin:
+		return ErrControlFragmented
+	case h.lengthSize > 0:
+		return ErrControlTooLong
+	}
+	return nil
+}
+
+// RFC 6455 §5.2: the shortest form, and 63 bits at most.
+func checkLength(h Header) *Error {
+	switch {
+	case h.lengthSize == 2 && h.Length <= 125, h.lengthSize == 8 && h.Length <= 0xFFFF:
+		return ErrLengthEncoding
+	case h.Length>>63 != 0:
+		return ErrLengthRange
+	}
+	return nil
+}
+
+// checkClose holds the payload of a close frame against RFC 6455 §5.5.1 and returns its
+// code, CodeNoStatus when it has none.
+func checkClose(p []byte) (uint16, *Error) {
+	switch len(p) {
+	case 0:
+		return CodeNoStatus, nil
+	case 1:
+		return 0, ErrClosePayload
+	}
+	code := binary.BigEndian.Uint16(p)
+	if !validCode(code) {
+		return 0, ErrCloseCode
+	}
+	if !utf8.Valid(p[2:]) {
+		return 0, ErrCloseReason
+	}
+	return code, nil
+}
+
+// validCode tells whether a peer may send the close code: RFC 6455 §7.4.1 and the IANA
+// registry below 1016, §7.4.2 from 3000 on.
+func validCode(code uint16) bool {
+	switch {
+	case code < 1000:
+		return false
+	case code <= 1014:
+		return code < 1004 || code > 1006
+	}
+	return code >= 3000 && code <= 4999
+}

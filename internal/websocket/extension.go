@@ -1,0 +1,153 @@
+package websocket
+
+// The parameters of permessage-deflate, RFC 7692 §7.1. Neither side here keeps a window
+// from one message to the next: the server always answers with both no_context_takeover
+// parameters, and the client always offers them. Windows have 15 bits.
+const (
+	deflateName     = "permessage-deflate"
+	serverNoContext = "server_no_context_takeover"
+	clientNoContext = "client_no_context_takeover"
+	serverMaxBits   = "server_max_window_bits"
+	clientMaxBits   = "client_max_window_bits"
+
+	deflateAgreed = deflateName + "; " + serverNoContext + "; " + clientNoContext
+)
+
+// deflateParams is what one offer or answer of permessage-deflate says.
+type deflateParams struct {
+	valid           bool // it is permessage-deflate, with parameters known, sound and unrepeated
+	serverNoContext bool
+	clientNoContext bool
+	serverBits      uint8 // 8-15, 0 when absent
+	clientBits      uint8 // 8-15, 0 when absent
+	clientBitsBare  bool  // present without a value, which only an offer may do
+}
+
+// add takes one parameter; value is nil when it has none. RFC 7692 §7.1: an offer with a
+// parameter unknown, invalid or repeated is declined.
+func (d *deflateParams) add(name, value []byte) {
+	switch string(name) {
+	case serverNoContext:
+		d.flag(&d.serverNoContext, value)
+	case clientNoContext:
+		d.flag(&d.clientNoContext, value)
+	case serverMaxBits:
+		d.bits(&d.serverBits, value)
+	case clientMaxBits:
+		if value == nil {
+			d.flag(&d.clientBitsBare, value)
+		} else {
+			d.bits(&d.clientBits, value)
+		}
+		d.valid = d.valid && !(d.clientBitsBare && d.clientBits > 0)
+	default:
+		d.valid = false
+	}
+}
+
+func (d *deflateParams) flag(field *bool, value []byte) {
+	d.valid = d.valid && !*field && value == nil
+	*field = true
+}
+
+// bits reads a window size, RFC 7692 §7.1.2: 8-15 without leading zeros.
+func (d *deflateParams) bits(field *uint8, value []byte) {
+	var n uint8
+	switch {
+	case len(value) == 1 && (value[0] == '8' || value[0] == '9'):
+		n = value[0] - '0'
+	case len(value) == 2 && value[0] == '1' && value[1] >= '0' && value[1] <= '5':
+		n = 10 + value[1] - '0'
+	}
+	d.valid = d.valid && n > 0 && *field == 0
+	*field = n
+}
+
+// acceptable tells whether a server of this package can honour the offer. §7.1.2.1: a
+// smaller window of the server's would have to be kept, and deflate does not.
+func (d *deflateParams) acceptable() bool {
+	return d.valid && (d.serverBits == 0 || d.serverBits == 15)
+}
+
+// extensionList reads the value of Sec-WebSocket-Extensions, RFC 6455 §9.1, item by item.
+type extensionList struct {
+	rest  []byte
+	param bool // the next item is a parameter of the extension before it
+	bad   bool // the grammar is broken
+}
+
+// next returns the next extension name or parameter. A nil name is the end; then bad
+// tells why. value is nil for a parameter without one.
+func (l *extensionList) next() (name, value []byte, param bool) {
+	if !l.param {
+		l.skipCommas()
+	}
+	if len(l.rest) == 0 && !l.param {
+		return nil, nil, false
+	}
+	param = l.param
+	if name = l.token(); name == nil {
+		l.bad = true
+		return nil, nil, false
+	}
+	if param && l.take('=') {
+		if value = l.value(); value == nil {
+			l.bad = true
+			return nil, nil, false
+		}
+	}
+	l.param = l.take(';')
+	if !l.param && len(l.rest) > 0 && !l.take(',') {
+		l.bad = true
+		return nil, nil, false
+	}
+	return name, value, param
+}
+
+func (l *extensionList) skipCommas() {
+	for l.rest = trim(l.rest); len(l.rest) > 0 && l.rest[0] == ','; {
+		l.rest = trim(l.rest[1:])
+	}
+}
+
+// take consumes b and the white space around it, if it comes next.
+func (l *extensionList) take(b byte) bool {
+	l.rest = trim(l.rest)
+	if len(l.rest) == 0 || l.rest[0] != b {
+		return false
+	}
+	l.rest = trim(l.rest[1:])
+	return true
+}
+
+func (l *extensionList) token() []byte {
+	n := 0
+	for n < len(l.rest) && inClass(l.rest[n], tokenChar) {
+		n++
+	}
+	if n == 0 {
+		return nil
+	}
+	t := l.rest[:n]
+	l.rest = l.rest[n:]
+	return t
+}
+
+// value reads a token or a quoted string, whose escapes are left in: no parameter that we
+// know has any.
+func (l *extensionList) value() []byte {
+	if len(l.rest) == 0 || l.rest[0] != '"' {
+		return l.token()
+	}
+	for i := 1; i < len(l.rest); i++ {
+		switch l.rest[i] {
+		case '\\':
+			i++
+		case '"':
+			v := l.rest[1:i]
+			l.rest = l.rest[i+1:]
+			return v
+		}
+	}
+	return nil
+}

@@ -1,0 +1,245 @@
+package websocket
+
+import (
+	"bytes"
+	"encoding/base64"
+)
+
+// Request is an upgrade request that a server may accept, RFC 6455 §4.2.1. All its slices
+// are views of the bytes given to ParseRequest; nil is a header that was not sent.
+type Request struct {
+	Path          []byte // as sent, with percent escapes; begins with /
+	RawQuery      []byte // after the first ?, nil when there is none
+	Host          []byte
+	Origin        []byte
+	Authorization []byte
+	ForwardedFor  []byte // the last X-Forwarded-For line, which the nearest proxy wrote
+	Key           []byte // Sec-WebSocket-Key: 24 bytes
+
+	// Deflate tells that the client offers permessage-deflate in a way that AppendUpgrade
+	// can accept.
+	Deflate bool
+
+	serverBits bool // the offer has server_max_window_bits=15, which the answer repeats
+	block      fields
+}
+
+// Header returns the first value of a header, nil when it was not sent. The name is in
+// any case.
+func (r *Request) Header(name string) []byte { return r.block.get(name) }
+
+// Protocols yields the subprotocols that the client offers, in its order of preference:
+// for p := range req.Protocols.
+func (r *Request) Protocols(yield func(name []byte) bool) {
+	for list := range r.block.values("Sec-WebSocket-Protocol") {
+		for len(list) > 0 {
+			var name []byte
+			if name, list = cutElement(list); len(name) > 0 && !yield(name) {
+				return
+			}
+		}
+	}
+}
+
+// ParseRequest reads a client's opening handshake at the front of p. n is its length, 0
+// when it is not complete: call again with more bytes behind the same ones. Bytes after n
+// are frames already. An error is an *HTTPError and the answer to give.
+func ParseRequest(p []byte, req *Request, limits Limits) (n int, err error) {
+	*req = Request{}
+	if len(p) > 0 && !inClass(p[0], tokenChar) { // TLS and other protocols, at the first byte
+		return 0, errRequestLine
+	}
+	h := head{p: p, limits: limits.withDefaults()}
+	line, e := h.next()
+	if e == nil && line != nil {
+		e = req.startLine(line)
+	}
+	if e != nil {
+		return 0, e
+	}
+	if line == nil {
+		return 0, nil
+	}
+	start := h.at
+	var c requestFields
+	for {
+		name, value, done, e := h.field()
+		switch {
+		case e != nil:
+			return 0, e
+		case done:
+			if e := c.check(req); e != nil {
+				return 0, e
+			}
+			req.block = p[start:h.at]
+			return h.at, nil
+		case name == nil:
+			return 0, nil
+		}
+		if e := c.add(req, name, value); e != nil {
+			return 0, e
+		}
+	}
+}
+
+// startLine reads the request line, RFC 9112 §3.
+func (r *Request) startLine(line []byte) *HTTPError {
+	method, rest, ok := bytes.Cut(line, []byte{' '})
+	target, version, ok2 := bytes.Cut(rest, []byte{' '})
+	if !ok || !ok2 || !isToken(method) || !allIn(target, targetChar) || !isVersion(version) {
+		return errRequestLine
+	}
+	if version[5] != '1' || version[7] == '0' {
+		return errVersion
+	}
+	if string(method) != "GET" {
+		return errMethod
+	}
+	return r.target(target)
+}
+
+// isVersion checks the form HTTP/1.1, RFC 9112 §2.3.
+func isVersion(v []byte) bool {
+	return len(v) == 8 && string(v[:5]) == "HTTP/" && v[6] == '.' && digit(v[5]) && digit(v[7])
+}
+
+func digit(b byte) bool { return b >= '0' && b <= '9' }
+
+// target reads the origin form, RFC 9112 §3.2.1, or the absolute form, §3.2.2, whose
+// authority overrides Host.
+func (r *Request) target(t []byte) *HTTPError {
+	if t[0] != '/' {
+		scheme, rest, ok := bytes.Cut(t, []byte("://"))
+		if !ok || !foldEqual(scheme, "http") && !foldEqual(scheme, "https") {
+			return errRequestLine
+		}
+		slash := bytes.IndexByte(rest, '/')
+		if slash <= 0 {
+			return errRequestLine
+		}
+		r.Host, t = rest[:slash], rest[slash:]
+	}
+	r.Path = t
+	if i := bytes.IndexByte(t, '?'); i >= 0 {
+		r.Path, r.RawQuery = t[:i], t[i+1:]
+	}
+	return nil
+}
+
+// requestFields is what ParseRequest must remember of the header lines until their end.
+type requestFields struct {
+	host, version       []byte
+	upgrade, connection bool // the tokens were there
+}
+
+// add takes one header line.
+func (c *requestFields) add(r *Request, name, value []byte) *HTTPError {
+	switch {
+	case foldEqual(name, "Host"):
+		return once(&c.host, value, errHost)
+	case foldEqual(name, "Upgrade"):
+		c.upgrade = c.upgrade || listHas(value, "websocket")
+	case foldEqual(name, "Connection"):
+		c.connection = c.connection || listHas(value, "upgrade")
+	case foldEqual(name, "Origin"):
+		return once(&r.Origin, value, errRepeated)
+	case foldEqual(name, "Authorization"):
+		return once(&r.Authorization, value, errRepeated)
+	case foldEqual(name, "X-Forwarded-For"):
+		r.ForwardedFor = value
+	case foldEqual(name, "Content-Length"):
+		if string(value) != "0" {
+			return errBody
+		}
+	case foldEqual(name, "Transfer-Encoding"):
+		return errBody
+	case len(name) > 14 && foldEqual(name[:14], "Sec-WebSocket-"):
+		return c.addWebSocket(r, name[14:], value)
+	}
+	return nil
+}
+
+// addWebSocket takes one Sec-WebSocket header, RFC 6455 §11.3.
+func (c *requestFields) addWebSocket(r *Request, name, value []byte) *HTTPError {
+	switch {
+	case foldEqual(name, "Key"):
+		return once(&r.Key, value, errKey)
+	case foldEqual(name, "Version"):
+		return once(&c.version, value, errRepeated)
+	case foldEqual(name, "Protocol"):
+		return checkProtocols(value)
+	case foldEqual(name, "Extensions"):
+		return r.offers(value)
+	}
+	return nil
+}
+
+// once sets a field that may come only once.
+func once(field *[]byte, value []byte, e *HTTPError) *HTTPError {
+	if *field != nil {
+		return e
+	}
+	*field = value
+	return nil
+}
+
+func checkProtocols(list []byte) *HTTPError {
+	for len(list) > 0 {
+		var name []byte
+		if name, list = cutElement(list); len(name) > 0 && !isToken(name) {
+			return errProtocol
+		}
+	}
+	return nil
+}
+
+// offers looks for the first offer of permessage-deflate that can be honoured, in the
+// client's order, RFC 7692 §5.1.
+func (r *Request) offers(value []byte) *HTTPError {
+	var offer deflateParams
+	list := extensionList{rest: value}
+	for {
+		name, value, param := list.next()
+		if !param && offer.acceptable() && !r.Deflate && !list.bad {
+			r.Deflate, r.serverBits = true, offer.serverBits > 0
+		}
+		switch {
+		case name == nil && list.bad:
+			return errExtensions
+		case name == nil:
+			return nil
+		case param:
+			offer.add(name, value)
+		default:
+			offer = deflateParams{valid: foldEqual(name, deflateName)}
+		}
+	}
+}
+
+// check holds the whole header against RFC 6455 §4.2.1.
+func (c *requestFields) check(r *Request) *HTTPError {
+	switch {
+	case c.host == nil:
+		return errHost
+	case !c.upgrade || !c.connection:
+		return errNotUpgrade
+	case string(c.version) != "13":
+		return errWSVersion
+	case !validKey(r.Key):
+		return errKey
+	}
+	if r.Host == nil {
+		r.Host = c.host
+	}
+	return nil
+}
+
+// validKey tells whether the key is 16 bytes in base64, RFC 6455 §4.1.
+func validKey(key []byte) bool {
+	var raw [18]byte
+	if len(key) != 24 {
+		return false
+	}
+	n, err := base64.StdEncoding.Decode(raw[:], key)
+	return err == nil && n == 16
+}

@@ -1,0 +1,69 @@
+package websocket
+
+import (
+	"crypto/sha1"
+	"encoding/base64"
+	"fmt"
+)
+
+// guid is what the accept key is made with, RFC 6455 §1.3.
+const guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+// keySize is the length of Sec-WebSocket-Key.
+const keySize = 24
+
+// AppendUpgrade adds the 101 that accepts the request, RFC 6455 §4.2.2. subprotocol is one
+// of those offered, or empty. deflate may be true only when req.Deflate is.
+func AppendUpgrade(dst []byte, req *Request, subprotocol string, deflate bool, extra ...Field) []byte {
+	dst = append(dst, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
+	dst = append(appendAccept(dst, req.Key), "\r\n"...)
+	if subprotocol != "" {
+		dst = appendField(dst, "Sec-WebSocket-Protocol", subprotocol)
+	}
+	if deflate && req.Deflate {
+		value := deflateAgreed
+		if req.serverBits { // RFC 7692 §7.1.2.1: accepted by repeating it
+			value = deflateAgreed + "; " + serverMaxBits + "=15"
+		}
+		dst = appendField(dst, "Sec-WebSocket-Extensions", value)
+	}
+	for _, f := range extra {
+		dst = appendField(dst, f.Name, f.Value)
+	}
+	return append(dst, "\r\n"...)
+}
+
+// appendAccept adds Sec-WebSocket-Accept's value for a key of 24 bytes, RFC 6455 §4.2.2.
+func appendAccept(dst, key []byte) []byte {
+	var in [keySize + len(guid)]byte
+	copy(in[copy(in[:keySize], key):], guid)
+	sum := sha1.Sum(in[:])
+	return base64.StdEncoding.AppendEncode(dst, sum[:])
+}
+
+// Unescape adds s with its percent escapes decoded, RFC 3986 §2.1.
+func Unescape(dst, s []byte) ([]byte, error) {
+	for i := 0; i < len(s); i++ {
+		if s[i] != '%' {
+			dst = append(dst, s[i])
+			continue
+		}
+		if i+2 >= len(s) || unhex(s[i+1]) > 15 || unhex(s[i+2]) > 15 {
+			return dst, fmt.Errorf("websocket: bad percent escape at byte %d", i)
+		}
+		dst = append(dst, unhex(s[i+1])<<4|unhex(s[i+2]))
+		i += 2
+	}
+	return dst, nil
+}
+
+// unhex returns the value of a hexadecimal digit, more than 15 for what is none.
+func unhex(b byte) byte {
+	switch b = lower(b); {
+	case digit(b):
+		return b - '0'
+	case b >= 'a' && b <= 'f':
+		return b - 'a' + 10
+	}
+	return 16
+}
