@@ -1,0 +1,293 @@
+package reactor
+
+import (
+	"io"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Handler is what a connection does with its events. The loop calls it; it must not block.
+type Handler interface {
+	// OnOpen is first: the connection was accepted, or the dial has succeeded.
+	OnOpen(c *Conn)
+	// OnData gets the bytes that have arrived and were not consumed before. It may change
+	// p, which is valid until it returns. It returns how many bytes it consumed; the rest
+	// is offered again with more behind it.
+	OnData(c *Conn, p []byte) int
+	// OnAlarm says that the time of SetAlarm has come.
+	OnAlarm(c *Conn)
+	// OnDrained says that everything pending has left after the socket was full.
+	OnDrained(c *Conn)
+	// OnClose is last, also when a dial failed. err is ErrClosed when this side closed,
+	// io.EOF when the peer did, otherwise what went wrong.
+	OnClose(c *Conn, err error)
+}
+
+// Conn is one TCP connection. Its methods may be called on its loop only.
+type Conn struct {
+	// Static after construction.
+	loop    *Loop
+	handler Handler
+	fd      int32
+
+	// Owned by the loop.
+	state      state
+	linked     bool   // in the wheel
+	next, prev int32  // neighbours in the wheel's list, by descriptor
+	due, slot  uint32 // tick of the alarm; tick at which the wheel looks at it
+	heard      uint32 // tick at which bytes last came
+	in         *inbound
+	out        *outbound
+}
+
+// inbound is what has arrived and was not consumed, in a borrowed buffer. A connection
+// has one only then.
+type inbound struct{ bytes []byte }
+
+// state is a set of facts about a connection.
+type state uint8
+
+const (
+	dialing   state = 1 << iota
+	dirty           // in the loop's list of those to flush
+	blocked         // the socket is full: EPOLLOUT is asked for
+	paused          // not reading
+	finishing       // write what is pending, then end the stream
+	closed          // to be destroyed at the end of the turn
+)
+
+func (c *Conn) is(s state) bool { return c.state&s != 0 }
+
+// Loop returns the loop that owns the connection.
+func (c *Conn) Loop() *Loop { return c.loop }
+
+// Closed tells whether the connection is closed; nothing can be written any more.
+func (c *Conn) Closed() bool { return c.is(closed) }
+
+// Reserve returns an empty slice with room for n bytes at the end of what is pending. The
+// caller appends to it and hands the result to Commit, with no other call in between.
+func (c *Conn) Reserve(n int) []byte {
+	if c.out == nil {
+		c.out = c.loop.pool.borrowOutbound()
+	}
+	c.markDirty()
+	return c.out.reserve(&c.loop.pool, n)
+}
+
+// Commit makes b, which grew from the last Reserve, pending.
+func (c *Conn) Commit(b []byte) { c.out.commit(&c.loop.pool, b) }
+
+// Write copies p behind what is pending.
+func (c *Conn) Write(p []byte) { c.Commit(append(c.Reserve(len(p)), p...)) }
+
+// Share makes b pending without a copy: b must never change again.
+func (c *Conn) Share(b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	if c.out == nil {
+		c.out = c.loop.pool.borrowOutbound()
+	}
+	c.markDirty()
+	c.out.share(&c.loop.pool, b)
+}
+
+// Pending returns the number of bytes that were written and have not left.
+func (c *Conn) Pending() int {
+	if c.out == nil {
+		return 0
+	}
+	return c.out.size
+}
+
+// Blocked tells whether the socket took no more at the last flush. OnDrained says when
+// everything has left.
+func (c *Conn) Blocked() bool { return c.is(blocked) }
+
+// SetAlarm has OnAlarm called once after d, rounded up to the wheel's tick. A connection
+// has one alarm: setting it again moves it.
+func (c *Conn) SetAlarm(d time.Duration) {
+	if !c.is(closed) {
+		w := &c.loop.wheel
+		w.set(c, w.now+max(1, uint32((d+tick-1)/tick)))
+	}
+}
+
+// Silence returns how long nothing has come from the peer, in the wheel's ticks.
+func (c *Conn) Silence() time.Duration {
+	return time.Duration(c.loop.wheel.now-c.heard) * tick
+}
+
+// PauseReading leaves what the peer sends in the kernel, so that TCP slows it down.
+func (c *Conn) PauseReading() {
+	if !c.is(paused | closed) {
+		c.state |= paused
+		c.loop.watch(c)
+	}
+}
+
+// ResumeReading ends PauseReading. Unconsumed bytes are offered again in this turn.
+func (c *Conn) ResumeReading() {
+	if c.is(closed) || !c.is(paused) {
+		return
+	}
+	c.state &^= paused
+	c.loop.watch(c)
+	if c.in != nil {
+		c.loop.resumed = append(c.loop.resumed, c)
+	}
+}
+
+// Paused tells whether reading is paused.
+func (c *Conn) Paused() bool { return c.is(paused) }
+
+// Finish writes what is pending, ends the stream, and closes once the peer has ended its
+// own, or after a second: closing at once could destroy what the peer has not read yet
+// (RFC 9112 §9.6 tells why). What still arrives is discarded.
+func (c *Conn) Finish() {
+	if !c.is(finishing | closed) {
+		c.state |= finishing
+		c.SetAlarm(lingerTime)
+		c.markDirty()
+	}
+}
+
+const lingerTime = time.Second
+
+// Close drops the connection and what is pending on it. OnClose comes at the end of the
+// turn.
+func (c *Conn) Close() { c.fail(ErrClosed) }
+
+// fail closes because of err.
+func (c *Conn) fail(err error) {
+	if c.is(closed) {
+		return
+	}
+	c.state |= closed
+	c.loop.dying = append(c.loop.dying, ending{c, err})
+}
+
+// RemoteAddr asks the kernel for the peer's address, so that it needs no memory here.
+func (c *Conn) RemoteAddr() netip.AddrPort {
+	sa, err := unix.Getpeername(int(c.fd))
+	if err != nil {
+		return netip.AddrPort{}
+	}
+	return addrPort(sa)
+}
+
+func (c *Conn) markDirty() {
+	if !c.is(dirty | closed | blocked) {
+		c.state |= dirty
+		c.loop.dirty = append(c.loop.dirty, c)
+	}
+}
+
+// receive is called when the socket is readable.
+func (c *Conn) receive() {
+	l := c.loop
+	n, errno := rawRead(int(c.fd), l.readBuffer)
+	switch {
+	case errno == unix.EAGAIN || errno == unix.EINTR:
+		return
+	case errno != 0:
+		c.fail(errno)
+		return
+	case n == 0 && c.is(finishing):
+		c.fail(ErrClosed)
+		return
+	case n == 0:
+		c.fail(io.EOF)
+		return
+	}
+	l.stats.BytesIn += uint64(n)
+	if c.is(finishing) {
+		return
+	}
+	c.heard = l.wheel.now
+	p := l.readBuffer[:n]
+	if c.in != nil {
+		c.in.bytes = append(l.pool.grow(c.in.bytes, n), p...)
+		c.offer()
+		return
+	}
+	if used := c.handler.OnData(c, p); used < n && !c.is(closed) {
+		c.in = &inbound{append(l.pool.borrow(n-used), p[used:]...)}
+	}
+}
+
+// offer hands the kept bytes to the handler, and keeps what it leaves.
+func (c *Conn) offer() {
+	b := c.in.bytes
+	used := c.handler.OnData(c, b)
+	c.in.bytes = b[:copy(b, b[used:])]
+	if used == len(b) {
+		c.loop.pool.giveBack(b)
+		c.in = nil
+	}
+}
+
+// flush writes what is pending with one system call.
+func (c *Conn) flush() {
+	l := c.loop
+	c.state &^= dirty
+	if c.is(closed | dialing) {
+		return
+	}
+	if c.out != nil && c.out.size > 0 {
+		n, errno := c.out.write(int(c.fd), &l.iovecs)
+		if errno != 0 && errno != unix.EAGAIN && errno != unix.EINTR {
+			c.fail(errno)
+			return
+		}
+		if errno == 0 {
+			l.stats.BytesOut += uint64(n)
+			c.out.advance(&l.pool, n)
+		}
+		if c.out.size > 0 {
+			if !c.is(blocked) {
+				c.state |= blocked
+				l.watch(c)
+			}
+			return
+		}
+	}
+	if c.out != nil {
+		l.pool.giveBackOutbound(c.out)
+		c.out = nil
+	}
+	if c.is(blocked) {
+		c.state &^= blocked
+		l.watch(c)
+		c.handler.OnDrained(c)
+	}
+	if c.is(finishing) && c.out == nil {
+		if err := unix.Shutdown(int(c.fd), unix.SHUT_WR); err != nil {
+			c.fail(err)
+		}
+	}
+}
+
+// connected is called when a dialed socket became writable.
+func (c *Conn) connected() {
+	if errno, err := unix.GetsockoptInt(int(c.fd), unix.SOL_SOCKET, unix.SO_ERROR); err != nil || errno != 0 {
+		c.fail(cmpErr(err, unix.Errno(errno)))
+		return
+	}
+	c.state &^= dialing
+	c.loop.watch(c)
+	c.heard = c.loop.wheel.now
+	c.handler.OnOpen(c)
+	if c.out != nil {
+		c.markDirty()
+	}
+}
+
+func cmpErr(err error, errno unix.Errno) error {
+	if err != nil {
+		return err
+	}
+	return errno
+}

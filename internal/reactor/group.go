@@ -1,0 +1,187 @@
+package reactor
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Config is what a Group needs. Only NewHandler is needed to listen.
+type Config struct {
+	// Listen is the TCP address to listen on, such as ":8080" or "127.0.0.1:0". Empty
+	// means that the group only dials.
+	Listen string
+	// NewHandler makes the handler of an accepted connection, on its loop.
+	NewHandler func(l *Loop) Handler
+	// Loops is the number of event loops; 0 is one a processor. More are made when
+	// MaxConnections needs them.
+	Loops int
+	// MaxConnections is how many connections must fit; 0 is as many as the descriptor
+	// limit lets. When it is beyond the limit, each loop takes a private descriptor table.
+	MaxConnections int
+}
+
+// Group is a set of loops that share a port. Its methods are safe from any goroutine.
+type Group struct {
+	config  Config
+	addr    netip.AddrPort
+	loops   []*Loop
+	wakes   []int
+	private bool
+}
+
+// Start raises the descriptor limit, opens the listeners and starts the loops. Start it
+// early: with private tables, each loop begins with a copy of what is open.
+func Start(config Config) (*Group, error) {
+	if config.Listen != "" && config.NewHandler == nil {
+		return nil, errors.New("reactor: Config.NewHandler is needed to listen")
+	}
+	limit, err := raiseLimit()
+	if err != nil {
+		return nil, err
+	}
+	if config.Loops <= 0 {
+		config.Loops = runtime.NumCPU()
+	}
+	g := &Group{config: config}
+	var n int
+	n, g.private = plan(config.Loops, config.MaxConnections, limit)
+	if config.Listen != "" {
+		if g.addr, err = resolve(config.Listen); err != nil {
+			return nil, err
+		}
+	}
+	if err := startPoller(); err != nil {
+		return nil, err
+	}
+	// Every wake-up must be in every table, so all are made before the first is split.
+	for range n {
+		wake, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+		if err != nil {
+			g.Close()
+			return nil, fmt.Errorf("eventfd: %w", err)
+		}
+		g.wakes = append(g.wakes, wake)
+	}
+	for i := range n {
+		if err := g.startLoop(i); err != nil {
+			g.Close()
+			return nil, err
+		}
+	}
+	return g, nil
+}
+
+func (g *Group) startLoop(i int) error {
+	l := &Loop{
+		config:     &g.config,
+		index:      i,
+		start:      time.Now(),
+		epoll:      -1,
+		listen:     -1,
+		wake:       g.wakes[i],
+		readBuffer: make([]byte, readBufferLen),
+		events:     make([]unix.EpollEvent, maxEvents),
+		done:       make(chan struct{}),
+	}
+	l.wheel.conns = &l.conns
+	ready := make(chan error)
+	go l.run(g.setUp, ready)
+	if err := <-ready; err != nil {
+		return err
+	}
+	g.loops = append(g.loops, l)
+	return nil
+}
+
+// setUp runs on the loop's thread: what it opens is in the loop's own table.
+func (g *Group) setUp(l *Loop) (err error) {
+	if g.private {
+		if err := splitTable(); err != nil {
+			return err
+		}
+	}
+	if l.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return fmt.Errorf("epoll: %w", err)
+	}
+	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(l.wake)}
+	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, l.wake, &event); err != nil {
+		return fmt.Errorf("epoll: %w", err)
+	}
+	if !g.addr.IsValid() {
+		return nil
+	}
+	if l.listen, err = listen(g.addr); err != nil {
+		return err
+	}
+	if g.addr.Port() == 0 { // the kernel's choice for the first loop is everyone's
+		sa, err := unix.Getsockname(l.listen)
+		if err != nil {
+			return fmt.Errorf("listen on %v: %w", g.addr, err)
+		}
+		g.addr = addrPort(sa)
+	}
+	l.watchListener(unix.EPOLL_CTL_ADD)
+	return nil
+}
+
+// Addr is the address listened on, with the port the kernel chose when 0 was asked for.
+func (g *Group) Addr() netip.AddrPort { return g.addr }
+
+// Loops are the group's loops. The slice must not be changed.
+func (g *Group) Loops() []*Loop { return g.loops }
+
+// Private tells whether each loop has a descriptor table of its own.
+func (g *Group) Private() bool { return g.private }
+
+// StopListening closes the listeners; connections stay.
+func (g *Group) StopListening() {
+	g.Each(func(l *Loop) { l.stopListening() })
+}
+
+// Stats adds up the counters of the loops.
+func (g *Group) Stats() (sum Stats) {
+	parts := make([]Stats, len(g.loops))
+	g.Each(func(l *Loop) { parts[l.index] = l.Stats() })
+	for _, s := range parts {
+		sum.Open += s.Open
+		sum.Accepted += s.Accepted
+		sum.Refused += s.Refused
+		sum.BytesIn += s.BytesIn
+		sum.BytesOut += s.BytesOut
+		sum.Lent += s.Lent
+	}
+	return sum
+}
+
+// Each runs f on every loop, at the same time, and returns when all are done. It must not
+// be called on a loop.
+func (g *Group) Each(f func(l *Loop)) {
+	var wg sync.WaitGroup
+	for _, l := range g.loops {
+		wg.Add(1)
+		if !l.Post(TaskFunc(func(l *Loop) { f(l); wg.Done() })) {
+			wg.Done()
+		}
+	}
+	wg.Wait()
+}
+
+// Close destroys what connections are left, ends the loops and waits for them.
+func (g *Group) Close() {
+	for _, l := range g.loops {
+		l.Post(TaskFunc(func(l *Loop) { l.stopping = true }))
+	}
+	for _, l := range g.loops {
+		<-l.done
+	}
+	for _, wake := range g.wakes {
+		_ = unix.Close(wake)
+	}
+	g.wakes = nil
+}

@@ -1,0 +1,361 @@
+package reactor
+
+import (
+	"errors"
+	"io"
+	"net/netip"
+	"runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrClosed is what OnClose gets when this side closed the connection.
+var ErrClosed = errors.New("reactor: connection closed by this side")
+
+// Task is work posted to a loop.
+type Task interface{ Run(l *Loop) }
+
+// TaskFunc makes a Task of a function.
+type TaskFunc func(l *Loop)
+
+// Run calls f.
+func (f TaskFunc) Run(l *Loop) { f(l) }
+
+const (
+	maxEvents     = 512
+	acceptsATurn  = 64 // so that a storm of new connections does not starve the old ones
+	readBufferLen = 64 << 10
+)
+
+// Stats counts what a loop did. Owned by the loop; Loop.Stats copies it.
+type Stats struct {
+	Open     int    // connections now
+	Accepted uint64 // connections accepted since the start
+	Refused  uint64 // connections closed at accept because the descriptor table was full
+	BytesIn  uint64
+	BytesOut uint64
+	Lent     int // buffers lent to connections now
+}
+
+// Loop is one event loop: a goroutine locked to its thread, with its own epoll instance,
+// listener, timing wheel and buffers.
+type Loop struct {
+	// Static after construction.
+	config *Config
+	index  int
+	start  time.Time
+	epoll  int
+	wake   int // eventfd; exists in every descriptor table, made before any was split
+	listen int // -1 when the group does not listen
+
+	// Owned by the loop.
+	conns      []*Conn // by descriptor
+	wheel      wheel
+	pool       pool
+	readBuffer []byte
+	events     []unix.EpollEvent
+	iovecs     [maxIovecs]unix.Iovec
+	dirty      []*Conn  // to flush at the end of the turn
+	resumed    []*Conn  // with unconsumed bytes to offer again
+	dying      []ending // to destroy at the end of the turn
+	running    []Task   // the batch of posts being run
+	stats      Stats
+	listening  bool
+	stopping   bool
+	accept     uint32 // tick at which to listen again after a failed accept; 0 is now
+
+	// Guarded by mu.
+	mu     sync.Mutex
+	posts  []Task
+	asleep bool // waiting in the kernel: a post must wake it
+	ended  bool // no post is taken any more
+
+	// Safe from any goroutine.
+	done chan struct{}
+}
+
+type ending struct {
+	conn *Conn
+	err  error
+}
+
+// Index is the loop's number in its group.
+func (l *Loop) Index() int { return l.index }
+
+// Open returns the number of connections. On the loop only.
+func (l *Loop) Open() int { return l.stats.Open }
+
+// Stats returns the loop's counters. On the loop only.
+func (l *Loop) Stats() Stats {
+	s := l.stats
+	s.Lent = l.pool.lent
+	return s
+}
+
+// Post has t run on the loop, after the events of the turn, in the order of posts. It
+// reports false when the loop has ended and t will not run. Safe from any goroutine.
+//
+// The queue is not bounded by itself: who posts bounds what it posts (a session posts one
+// wake-up until that has run).
+func (l *Loop) Post(t Task) bool {
+	l.mu.Lock()
+	if l.ended {
+		l.mu.Unlock()
+		return false
+	}
+	l.posts = append(l.posts, t)
+	wake := l.asleep
+	l.asleep = false
+	l.mu.Unlock()
+	if wake {
+		var one = [8]byte{7: 0, 0: 1}
+		_, _ = unix.Write(l.wake, one[:])
+	}
+	return true
+}
+
+// Dial starts a connection to addr from the local address from (the zero value leaves the
+// choice to the kernel). On the loop only. h gets OnOpen or OnClose; an error here means
+// that it gets neither.
+func (l *Loop) Dial(addr netip.AddrPort, from netip.Addr, h Handler) (*Conn, error) {
+	fd, err := dial(addr, from)
+	if err != nil {
+		return nil, err
+	}
+	return l.adopt(fd, h, dialing), nil
+}
+
+// adopt puts a socket under the loop's care.
+func (l *Loop) adopt(fd int, h Handler, s state) *Conn {
+	c := &Conn{loop: l, handler: h, fd: int32(fd), state: s, heard: l.wheel.now}
+	for fd >= len(l.conns) {
+		l.conns = append(l.conns, make([]*Conn, max(64, len(l.conns)/4))...)
+	}
+	l.conns[fd] = c
+	l.stats.Open++
+	event := unix.EpollEvent{Events: interest(c), Fd: c.fd}
+	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
+		c.fail(err)
+	}
+	return c
+}
+
+// interest is what epoll should report of c.
+func interest(c *Conn) (events uint32) {
+	if !c.is(paused | dialing) {
+		events = unix.EPOLLIN
+	}
+	if c.is(blocked | dialing) {
+		events |= unix.EPOLLOUT
+	}
+	return events
+}
+
+// watch tells epoll that the interest in c has changed.
+func (l *Loop) watch(c *Conn) {
+	event := unix.EpollEvent{Events: interest(c), Fd: c.fd}
+	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_MOD, int(c.fd), &event); err != nil {
+		c.fail(err)
+	}
+}
+
+// run is the loop. ready gets the result of setting up.
+func (l *Loop) run(setUp func(*Loop) error, ready chan<- error) {
+	runtime.LockOSThread() // for ever: the thread and its descriptor table end with the goroutine
+	defer close(l.done)
+	err := setUp(l)
+	ready <- err
+	if err != nil {
+		l.end()
+		return
+	}
+	for !l.stopping {
+		l.turn()
+	}
+	l.destroyAll()
+	l.end()
+}
+
+// turn is one round: wait, read, handle, write.
+func (l *Loop) turn() {
+	n := l.wait()
+	l.wheel.advanceClock(l)
+	for i := range n {
+		l.dispatch(&l.events[i])
+	}
+	l.runPosts()
+	l.settle()
+}
+
+// wait returns the number of events. It polls once before it sleeps: under load there is
+// nearly always something, and sleeping goes through the scheduler.
+func (l *Loop) wait() int {
+	if n, errno := epollPoll(l.epoll, l.events); n > 0 && errno == 0 {
+		return n
+	}
+	l.mu.Lock()
+	if len(l.posts) > 0 {
+		l.mu.Unlock()
+		return 0
+	}
+	l.asleep = true
+	l.mu.Unlock()
+	n, errno := epollWait(l.epoll, l.events, l.patience())
+	l.mu.Lock()
+	l.asleep = false
+	l.mu.Unlock()
+	if errno != 0 {
+		return 0
+	}
+	return n
+}
+
+// patience returns the milliseconds until the wheel needs the loop.
+func (l *Loop) patience() int {
+	if l.accept != 0 {
+		return int(tick / time.Millisecond)
+	}
+	next := l.wheel.untilNext()
+	if next == wheelSlots {
+		return -1
+	}
+	due := l.start.Add(time.Duration(l.wheel.now+next) * tick)
+	return int(max(0, time.Until(due)+time.Millisecond-1) / time.Millisecond)
+}
+
+func (w *wheel) advanceClock(l *Loop) {
+	if now := uint32(time.Since(l.start) / tick); now != w.now {
+		w.advance(now, l.ring)
+		if l.accept != 0 && int32(now-l.accept) >= 0 {
+			l.accept = 0
+			l.watchListener(unix.EPOLL_CTL_ADD)
+		}
+	}
+}
+
+// ring is called by the wheel for a connection whose alarm is due.
+func (l *Loop) ring(c *Conn) {
+	switch {
+	case c.is(closed):
+	case c.is(finishing):
+		c.fail(ErrClosed)
+	default:
+		c.handler.OnAlarm(c)
+	}
+}
+
+func (l *Loop) dispatch(e *unix.EpollEvent) {
+	switch int(e.Fd) {
+	case l.wake:
+		var buf [8]byte
+		_, _ = rawRead(l.wake, buf[:])
+		return
+	case l.listen:
+		l.acceptAll()
+		return
+	}
+	// An event of a descriptor that was closed and given out again in this turn is only a
+	// hint: the read says EAGAIN.
+	c := l.conns[e.Fd]
+	if c == nil || c.is(closed) {
+		return
+	}
+	if c.is(dialing) {
+		c.connected()
+		return
+	}
+	if e.Events&unix.EPOLLOUT != 0 {
+		c.flush()
+	}
+	if e.Events&(unix.EPOLLIN|unix.EPOLLHUP|unix.EPOLLERR) == 0 || c.is(closed) {
+		return
+	}
+	if !c.is(paused) {
+		c.receive()
+	} else if e.Events&(unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+		c.fail(io.EOF)
+	}
+}
+
+// runPosts runs the tasks that were posted before it began. Those they post run in the
+// next turn, so that no chain of posts starves the sockets.
+func (l *Loop) runPosts() {
+	l.mu.Lock()
+	if len(l.posts) == 0 {
+		l.mu.Unlock()
+		return
+	}
+	l.running, l.posts = l.posts, l.running[:0]
+	l.mu.Unlock()
+	for i, t := range l.running {
+		l.running[i] = nil
+		t.Run(l)
+	}
+}
+
+// settle ends the turn: offers resumed bytes, flushes, destroys.
+func (l *Loop) settle() {
+	for i := 0; i < len(l.resumed); i++ {
+		if c := l.resumed[i]; !c.is(closed|paused) && c.in != nil {
+			c.offer()
+		}
+		l.resumed[i] = nil
+	}
+	l.resumed = l.resumed[:0]
+	for len(l.dirty) > 0 || len(l.dying) > 0 {
+		for i := 0; i < len(l.dirty); i++ {
+			l.dirty[i].flush()
+			l.dirty[i] = nil
+		}
+		l.dirty = l.dirty[:0]
+		for i := 0; i < len(l.dying); i++ {
+			l.destroy(l.dying[i])
+			l.dying[i] = ending{}
+		}
+		l.dying = l.dying[:0]
+	}
+}
+
+// destroy frees everything of a connection and tells its handler.
+func (l *Loop) destroy(e ending) {
+	c := e.conn
+	l.wheel.unlink(c)
+	l.conns[c.fd] = nil
+	_ = unix.Close(int(c.fd))
+	if c.in != nil {
+		l.pool.giveBack(c.in.bytes)
+		c.in = nil
+	}
+	if c.out != nil {
+		l.pool.giveBackOutbound(c.out)
+		c.out = nil
+	}
+	l.stats.Open--
+	c.handler.OnClose(c, e.err)
+}
+
+func (l *Loop) destroyAll() {
+	for _, c := range l.conns {
+		if c != nil {
+			c.fail(ErrClosed)
+		}
+	}
+	l.settle()
+}
+
+// end runs what was posted, refuses posts from now on, and gives the loop's descriptors
+// back.
+func (l *Loop) end() {
+	l.mu.Lock()
+	l.ended = true
+	l.mu.Unlock()
+	l.runPosts()
+	if l.listen >= 0 {
+		_ = unix.Close(l.listen)
+	}
+	if l.epoll >= 0 {
+		_ = unix.Close(l.epoll)
+	}
+}
