@@ -1,0 +1,144 @@
+// Package topic holds the rules of topic names, topic filters and device ids, and the
+// trees that find subscribers by name and values by filter.
+//
+// Names and filters are those of MQTT 5 §4.7: levels joined by '/', any of which may be
+// empty; in a filter, '+' stands for one level and a last '#' for the levels that follow,
+// the parent included. Section numbers in this package are those of MQTT 5.
+package topic
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+// maxLength is what the two length bytes of an MQTT string can say, §1.5.4.
+const maxLength = 65535
+
+// Limits bound names and filters. Zero fields mean the defaults.
+type Limits struct {
+	Depth  int // levels; default 16
+	Length int // bytes; default 1024, never more than 65535
+}
+
+func (l Limits) withDefaults() Limits {
+	if l.Depth <= 0 {
+		l.Depth = 16
+	}
+	if l.Length <= 0 {
+		l.Length = 1024
+	}
+	l.Length = min(l.Length, maxLength)
+	return l
+}
+
+// Error says what is wrong with a name, a filter or a device id. It does not quote it.
+type Error struct {
+	What   string // "topic", "filter" or "device id"
+	Level  int    // the offending level, from 1; 0 when it is the whole
+	Reason string // what follows as a predicate: "is empty"
+}
+
+func (e *Error) Error() string {
+	if e.Level == 0 {
+		return e.What + " " + e.Reason
+	}
+	return fmt.Sprintf("%s level %d %s", e.What, e.Level, e.Reason)
+}
+
+// ValidateName returns an *Error when topic is not a name to publish to.
+func ValidateName(topic string, l Limits) error {
+	return validate("topic", topic, l, nameLevel)
+}
+
+// ValidateFilter returns an *Error when filter is not one to subscribe to.
+func ValidateFilter(filter string, l Limits) error {
+	return validate("filter", filter, l, filterLevel)
+}
+
+// validate checks what names and filters share, and each level with rule, which returns
+// the reason of a refusal.
+func validate(what, s string, l Limits, rule func(level string, last bool) string) error {
+	l = l.withDefaults()
+	if s == "" { // §4.7.3
+		return &Error{what, 0, "is empty"}
+	}
+	if len(s) > l.Length {
+		return &Error{what, 0, fmt.Sprintf("is longer than %d bytes", l.Length)}
+	}
+	for n, more := 1, true; more; n++ {
+		if n > l.Depth {
+			return &Error{what, 0, fmt.Sprintf("has more than %d levels", l.Depth)}
+		}
+		var level string
+		level, s, more = strings.Cut(s, "/")
+		if reason := textLevel(level); reason != "" {
+			return &Error{what, n, reason}
+		}
+		if reason := rule(level, !more); reason != "" {
+			return &Error{what, n, reason}
+		}
+	}
+	return nil
+}
+
+// textLevel holds the rules of every MQTT string, §1.5.4 and §4.7.3.
+func textLevel(level string) string {
+	switch {
+	case strings.IndexByte(level, 0) >= 0:
+		return "has a NUL character"
+	case !utf8.ValidString(level):
+		return "is not valid UTF-8"
+	}
+	return ""
+}
+
+// nameLevel: wildcards must not be used within a name, §4.7.1.
+func nameLevel(level string, _ bool) string {
+	if wildcard(level) {
+		return "has a wildcard, which only filters may have"
+	}
+	return ""
+}
+
+// filterLevel: a wildcard occupies a whole level, and '#' is the last, §4.7.1.
+func filterLevel(level string, last bool) string {
+	switch {
+	case level == "#" && !last:
+		return "is '#', which must be the last"
+	case len(level) > 1 && wildcard(level):
+		return "mixes a wildcard with other characters"
+	}
+	return ""
+}
+
+func wildcard(level string) bool {
+	return strings.IndexByte(level, '+') >= 0 || strings.IndexByte(level, '#') >= 0
+}
+
+// maxDevice is the longest device id, in bytes.
+const maxDevice = 128
+
+// ValidateDevice returns an *Error when id is not 1-128 of A-Z a-z 0-9 . _ : -
+func ValidateDevice(id string) error {
+	if id == "" {
+		return &Error{"device id", 0, "is empty"}
+	}
+	if len(id) > maxDevice {
+		return &Error{"device id", 0, fmt.Sprintf("is longer than %d bytes", maxDevice)}
+	}
+	for i := range len(id) {
+		if !deviceByte(id[i]) {
+			return &Error{"device id", 0, "has a character other than A-Z a-z 0-9 . _ : -"}
+		}
+	}
+	return nil
+}
+
+func deviceByte(c byte) bool {
+	switch {
+	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		return true
+	}
+	return c == '.' || c == '_' || c == ':' || c == '-'
+}
