@@ -1,0 +1,123 @@
+package device
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// connect tries until there is a link, by the policy of reconnection; err is why the last
+// one ended, nil at the very first. Until the gateway has once said hello, a permanent
+// failure ends it too; later a device in the field goes on, because what refuses it may
+// be mended on the other side.
+func (d *Device) connect(ctx context.Context, err error) (*link, error) {
+	for {
+		if err != nil {
+			wait, ok := d.backoff.next(askedDelay(err))
+			if !ok {
+				return nil, fmt.Errorf("device: gave up after %d tries: %w", d.backoff.tries, err)
+			}
+			d.enter(State{Phase: Disconnected, Err: err, Wait: wait}, nil)
+			if err := sleep(ctx, wait, err); err != nil {
+				return nil, err
+			}
+		}
+		d.enter(State{Phase: Connecting}, nil)
+		var l *link
+		if l, err = d.open(ctx); err == nil {
+			return l, nil
+		}
+		if ctx.Err() != nil || !d.met && permanent(err) {
+			return nil, err
+		}
+	}
+}
+
+// sleep waits, or returns why it could not and what it waited after.
+func sleep(ctx context.Context, wait time.Duration, after error) error {
+	select {
+	case <-time.After(wait):
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%w, after: %w", context.Cause(ctx), after)
+	}
+}
+
+// open makes one attempt, up to hello.
+func (d *Device) open(ctx context.Context) (*link, error) {
+	ctx, cancel := context.WithTimeout(ctx, d.opts.ConnectTimeout)
+	defer cancel()
+	header, err := d.header(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l := newLink(&d.opts)
+	ws, response, err := websocket.Dial(ctx, d.address(), &websocket.DialOptions{
+		HTTPClient:     d.opts.HTTPClient,
+		HTTPHeader:     header,
+		Subprotocols:   []string{l.codec.Name()},
+		OnPingReceived: func(context.Context, []byte) bool { l.hear(); return true },
+		OnPongReceived: func(context.Context, []byte) { l.hear() },
+	})
+	if err != nil {
+		return nil, refused(response, err)
+	}
+	l.ws = ws
+	ws.SetReadLimit(int64(d.opts.MaxPayload))
+	if err := l.greet(ctx); err != nil {
+		_ = ws.CloseNow()
+		return nil, err
+	}
+	return l, nil
+}
+
+// address is the URL of the next attempt: Clean counts until the gateway has said hello.
+func (d *Device) address() string {
+	u := *d.target
+	if d.opts.Clean && !d.met {
+		q := u.Query()
+		q.Set("clean", "true")
+		u.RawQuery = q.Encode()
+	}
+	return u.String()
+}
+
+// header is that of the next attempt.
+func (d *Device) header(ctx context.Context) (http.Header, error) {
+	h := d.opts.Header.Clone()
+	if h == nil {
+		h = http.Header{}
+	}
+	token := d.opts.Token
+	if d.opts.TokenSource != nil {
+		var err error
+		if token, err = d.opts.TokenSource(ctx); err != nil {
+			return nil, fmt.Errorf("device: TokenSource: %w", err)
+		}
+	}
+	if token != "" {
+		h.Set("Authorization", "Bearer "+token)
+	}
+	return h, nil
+}
+
+// refused makes a StatusError of an upgrade that the gateway answered with an HTTP error.
+func refused(r *http.Response, err error) error {
+	if r == nil || r.StatusCode < 300 {
+		return fmt.Errorf("device: %w", err)
+	}
+	var body []byte
+	if r.Body != nil {
+		body, _ = io.ReadAll(r.Body) // the start of it, kept by websocket.Dial
+	}
+	return &StatusError{
+		Code:       r.StatusCode,
+		Reason:     strings.TrimSpace(string(body)),
+		RetryAfter: parseRetryAfter(r.Header.Get("Retry-After"), time.Now()),
+	}
+}

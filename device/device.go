@@ -1,0 +1,180 @@
+package device
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/longline/longline/internal/topic"
+	"github.com/longline/longline/internal/wire"
+)
+
+// Device is a device of the gateway: a session, and the connection that comes back. All
+// methods are safe from any goroutine.
+type Device struct {
+	// Static after construction.
+	opts    Options
+	target  *url.URL
+	codec   wire.Codec
+	outbox  *outbox
+	inbox   chan delivery // messages that await their handlers
+	slots   chan struct{} // one element a call under way
+	subs    subscriptions
+	ctx     context.Context // ends when the device closes; its cause says why
+	cancel  context.CancelCauseFunc
+	workers sync.WaitGroup // run and dispatch
+
+	// Owned by Dial, and then by run.
+	backoff *backoff
+	met     bool // the gateway has said hello once
+
+	// Safe from any goroutine.
+	lastID atomic.Uint64 // of packets
+	limit  atomic.Int64  // bytes a packet may have: max_payload of the last hello; 0 is none
+	bare   atomic.Bool   // the session is new and lacks subscriptions of the one before
+	full   chan struct{} // offered by a reader that waits for the handlers
+
+	// Guarded by mu.
+	mu       sync.Mutex
+	state    State
+	live     *link         // nil while away
+	changed  chan struct{} // closed at the next change of state
+	calls    map[string]CallHandler
+	stopping bool           // no handler is started any more
+	handlers sync.WaitGroup // those that run; grows under mu while not stopping
+}
+
+// Dial connects to the gateway at rawURL: `ws://host/connect/{device}`, or `ws://host` with
+// Options.ID. It returns when the gateway has said hello and Options.Subscriptions are
+// made; nil opts are the zero ones.
+//
+// What waiting does not mend fails at once: a URL or an option that is wrong, HTTP 400,
+// 401, 403, 404, close code 4002, a bad certificate. Any other failure is tried again by
+// Options.Reconnect until ctx ends. ctx bounds Dial alone, not the life of the device,
+// which ends with Close.
+func Dial(ctx context.Context, rawURL string, opts *Options) (*Device, error) {
+	d, err := newDevice(rawURL, opts)
+	if err != nil {
+		return nil, err
+	}
+	l, err := d.connect(ctx, nil)
+	if err != nil {
+		d.finish(err)
+		return nil, err
+	}
+	d.start(l)
+	d.workers.Go(func() { d.run(l) })
+	d.workers.Go(d.dispatch)
+	for _, s := range d.opts.Subscriptions {
+		if err := d.Subscribe(ctx, s.Filter, s.QoS, s.Handle); err != nil {
+			return nil, errors.Join(err, d.Close(ctx))
+		}
+	}
+	return d, nil
+}
+
+func newDevice(rawURL string, opts *Options) (*Device, error) {
+	o := opts.withDefaults()
+	u, err := o.target(rawURL)
+	if err != nil {
+		return nil, err
+	}
+	if o.ID != "" {
+		if err := topic.ValidateDevice(o.ID); err != nil {
+			return nil, fmt.Errorf("device: ID: %w", err)
+		}
+	}
+	d := &Device{
+		opts:    o,
+		target:  u,
+		codec:   o.Protocol.codec(),
+		outbox:  newOutbox(o.BufferMessages, o.BufferBytes),
+		inbox:   make(chan delivery, o.QueueMessages),
+		slots:   make(chan struct{}, o.MaxCalls),
+		full:    make(chan struct{}),
+		backoff: newBackoff(o.Reconnect),
+		changed: make(chan struct{}),
+		calls:   make(map[string]CallHandler),
+	}
+	for _, s := range o.Subscriptions {
+		d.subs.put(s)
+	}
+	for method, h := range o.Calls {
+		d.calls[method] = h
+	}
+	d.ctx, d.cancel = context.WithCancelCause(context.Background())
+	return d, nil
+}
+
+// run keeps the device connected until it closes or gives up.
+func (d *Device) run(l *link) {
+	var err error
+	for l != nil {
+		err = d.serve(l)
+		if d.ctx.Err() != nil || takenOver(err) {
+			break
+		}
+		d.backoff.ended(time.Since(l.born))
+		l, err = d.connect(d.ctx, err)
+	}
+	d.finish(err)
+}
+
+// finish ends the device for good.
+func (d *Device) finish(err error) {
+	d.cancel(err)
+	d.outbox.discard(d.closedError())
+	d.enter(State{Phase: Closed, Err: context.Cause(d.ctx)}, nil)
+	d.opts.HTTPClient.CloseIdleConnections()
+}
+
+// start puts a new link to work.
+func (d *Device) start(l *link) {
+	if d.met && !l.hello.Resumed {
+		d.bare.Store(true)
+	}
+	d.met = true
+	d.limit.Store(int64(l.hello.MaxPayload))
+	d.outbox.rewind()
+	l.work.Go(func() { l.fail(d.read(l)) })
+	l.work.Go(func() { d.write(l) })
+	l.work.Go(l.watch)
+	if d.bare.Load() {
+		l.work.Go(func() { d.resubscribe(l) })
+	}
+	d.enter(State{Phase: Connected, Session: l.hello.Session, Resumed: l.hello.Resumed, Missed: l.hello.Missed}, l)
+}
+
+// serve returns why the link ended, when all its goroutines have.
+func (d *Device) serve(l *link) error {
+	select {
+	case <-l.ctx.Done():
+	case <-d.ctx.Done():
+		_ = l.ws.Close(websocket.StatusNormalClosure, "")
+	}
+	l.fail(errLost)
+	_ = l.ws.CloseNow()
+	l.work.Wait()
+	return context.Cause(l.ctx)
+}
+
+// Done is closed when the device is closed, or has given up.
+func (d *Device) Done() <-chan struct{} { return d.ctx.Done() }
+
+// Err is why Done is closed: ErrClosed after Close; nil before.
+func (d *Device) Err() error { return context.Cause(d.ctx) }
+
+// closedError is what methods return after the end.
+func (d *Device) closedError() error {
+	cause := context.Cause(d.ctx)
+	if cause == nil || errors.Is(cause, ErrClosed) {
+		return ErrClosed
+	}
+	return fmt.Errorf("%w: %w", ErrClosed, cause)
+}

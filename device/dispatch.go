@@ -1,0 +1,100 @@
+package device
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/wire"
+)
+
+// delivery is a message on its way to its handlers.
+type delivery struct {
+	link   *link // that brought it, and takes the ack
+	packet *wire.Packet
+}
+
+// queue puts a message before the handlers. It blocks while they are behind.
+func (d *Device) queue(l *link, p *wire.Packet) error {
+	l.blocked.Store(true)
+	defer l.blocked.Store(false)
+	defer l.hear() // the silence was ours
+	for {
+		select {
+		case d.inbox <- delivery{l, p}:
+			return nil
+		case d.full <- struct{}{}:
+		case <-l.ctx.Done():
+			return context.Cause(l.ctx)
+		}
+	}
+}
+
+// inHandler marks the context of a Handler.
+type inHandler struct{}
+
+// stalled brings something when the reader waits for the very handler that ctx belongs to;
+// nil, and so never, elsewhere.
+func (d *Device) stalled(ctx context.Context) <-chan struct{} {
+	if ctx.Value(inHandler{}) == nil {
+		return nil
+	}
+	return d.full
+}
+
+// dispatch runs the handlers of messages, one after the other.
+func (d *Device) dispatch() {
+	ctx := context.WithValue(d.ctx, inHandler{}, true)
+	for {
+		select {
+		case m := <-d.inbox:
+			if d.begin() {
+				d.deliver(ctx, m)
+				d.handlers.Done()
+			}
+		case <-d.ctx.Done():
+			return
+		}
+	}
+}
+
+func (d *Device) deliver(ctx context.Context, m delivery) {
+	handlers := d.subs.match(m.packet.Message.Topic)
+	if len(handlers) == 0 {
+		d.opts.Logger.Warn("device: no subscription takes the message", "topic", m.packet.Message.Topic)
+	}
+	for _, h := range handlers {
+		h(ctx, received(&m.packet.Message))
+	}
+	if m.packet.Message.QoS != message.AtLeastOnce {
+		return
+	}
+	if err := d.reply(m.link, &wire.Packet{Op: wire.Ack, ID: m.packet.ID}); err != nil && !errors.Is(err, errLost) {
+		d.opts.Logger.Error("device: ack", "error", err)
+	}
+}
+
+// reply sends p on the link that brought what it answers.
+func (d *Device) reply(l *link, p *wire.Packet) error {
+	frame, err := d.encode(p)
+	if err != nil {
+		return err
+	}
+	return l.send(frame)
+}
+
+func received(c *message.Message) Message {
+	m := Message{
+		Topic:       c.Topic,
+		Payload:     c.Payload,
+		ContentType: c.ContentType,
+		QoS:         QoS(c.QoS),
+		Retain:      c.Retain,
+		Time:        time.UnixMilli(c.Time),
+	}
+	for _, p := range c.Properties {
+		m.Properties = append(m.Properties, Property(p))
+	}
+	return m
+}

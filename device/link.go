@@ -1,0 +1,227 @@
+package device
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/longline/longline/internal/wire"
+)
+
+// errLost is what an exchange gets whose link ended before the answer.
+var errLost = errors.New("device: the connection was lost")
+
+// defaultHeartbeat counts where hello names none.
+const defaultHeartbeat = 30 * time.Second
+
+// link is one live connection to the gateway. Its reader alone decides why it ended, so
+// that a close reason is not lost to a write that failed a moment earlier.
+type link struct {
+	// Static after hello.
+	ws      *websocket.Conn
+	codec   wire.Codec
+	hello   wire.Greeting
+	born    time.Time
+	silence time.Duration // after which the gateway is given up
+	timeout time.Duration // of one write
+	log     *slog.Logger
+
+	// Safe from any goroutine.
+	ctx     context.Context // ends with the link; its cause says why
+	fail    context.CancelCauseFunc
+	heard   atomic.Int64 // when something came last, in nanoseconds after born
+	blocked atomic.Bool  // the reader waits for room in the handlers' queue
+	work    sync.WaitGroup
+
+	// Guarded by mu.
+	mu      sync.Mutex
+	answers map[uint64]chan error // of sub and unsub, by id
+}
+
+func newLink(o *Options) *link {
+	l := &link{
+		codec:   o.Protocol.codec(),
+		born:    time.Now(),
+		silence: o.ReadTimeout,
+		timeout: o.WriteTimeout,
+		log:     o.Logger,
+		answers: make(map[uint64]chan error),
+	}
+	l.ctx, l.fail = context.WithCancelCause(context.Background())
+	return l
+}
+
+// greet takes hello, which comes first.
+func (l *link) greet(ctx context.Context) error {
+	p, err := l.receive(ctx)
+	if err != nil {
+		return err
+	}
+	if p.Op != wire.Hello {
+		return errors.New("device: the gateway did not start with hello")
+	}
+	l.hello = p.Hello
+	if l.silence <= 0 {
+		l.silence = 2 * positive(l.hello.Heartbeat, defaultHeartbeat)
+	}
+	return nil
+}
+
+// receive returns the next packet. It owns its bytes: each is read into a buffer of its own.
+func (l *link) receive(ctx context.Context) (*wire.Packet, error) {
+	kind, r, err := l.ws.Reader(ctx)
+	if err != nil {
+		return nil, lost(err)
+	}
+	frame, err := io.ReadAll(heardReader{l, r})
+	if err != nil {
+		return nil, lost(err)
+	}
+	p := new(wire.Packet)
+	if err := l.codec.Decode(p, frame, kind == websocket.MessageText); err != nil {
+		var c *wire.Close
+		if errors.As(err, &c) {
+			_ = l.ws.Close(websocket.StatusCode(c.Code), c.Reason)
+		}
+		return nil, fmt.Errorf("device: a packet of the gateway: %w", err)
+	}
+	return p, nil
+}
+
+// lost turns the error of a read into what ended the connection.
+func lost(err error) error {
+	var c websocket.CloseError
+	if errors.As(err, &c) {
+		return &StatusError{Code: int(c.Code), Reason: c.Reason, RetryAfter: parseReason(c.Reason)}
+	}
+	return fmt.Errorf("%w: %w", errLost, err)
+}
+
+// heardReader notes every arrival: a long message on a slow line is not silence.
+type heardReader struct {
+	l *link
+	r io.Reader
+}
+
+func (h heardReader) Read(p []byte) (int, error) {
+	n, err := h.r.Read(p)
+	h.l.hear()
+	return n, err
+}
+
+func (l *link) hear() { l.heard.Store(int64(time.Since(l.born))) }
+
+func (l *link) quiet() time.Duration { return time.Since(l.born) - time.Duration(l.heard.Load()) }
+
+// send writes one frame.
+func (l *link) send(frame []byte) error {
+	ctx, cancel := context.WithTimeout(l.ctx, l.timeout)
+	defer cancel()
+	kind := websocket.MessageBinary
+	if l.codec.Text() {
+		kind = websocket.MessageText
+	}
+	if err := l.ws.Write(ctx, kind, frame); err != nil {
+		return fmt.Errorf("%w: %w", errLost, err)
+	}
+	return nil
+}
+
+// ask sends a sub or unsub and awaits its ack, unless that stalls.
+func (l *link) ask(ctx context.Context, id uint64, frame []byte, stalled <-chan struct{}) error {
+	answer := make(chan error, 1)
+	l.expect(id, answer)
+	defer l.expect(id, nil)
+	if err := l.send(frame); err != nil {
+		return err
+	}
+	select {
+	case err := <-answer:
+		return err
+	case <-stalled:
+		return ErrNotAwaited
+	case <-l.ctx.Done():
+		return errLost
+	case <-ctx.Done():
+		return fmt.Errorf("device: not acknowledged yet: %w", ctx.Err())
+	}
+}
+
+// expect routes the ack of id to answer; nil ends that.
+func (l *link) expect(id uint64, answer chan error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if answer == nil {
+		delete(l.answers, id)
+		return
+	}
+	l.answers[id] = answer
+}
+
+// answered gives the outcome to who asked; false if nobody did.
+func (l *link) answered(id uint64, err error) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	answer, ok := l.answers[id]
+	if ok {
+		delete(l.answers, id)
+		answer <- err
+	}
+	return ok
+}
+
+// watch pings a gateway that has been quiet for half of l.silence, and fails the link when
+// that brings nothing in the other half. While the reader is blocked the silence is ours;
+// the pings then tell the gateway that the device lives.
+func (l *link) watch() {
+	for {
+		wait := l.silence/2 - l.quiet()
+		if l.blocked.Load() {
+			wait = l.silence / 4
+		}
+		select {
+		case <-l.ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		if l.quiet() < l.silence/2 {
+			continue
+		}
+		err := l.ping()
+		switch {
+		case err == nil:
+		case !l.blocked.Load() && l.quiet() >= l.silence:
+			l.fail(ErrSilent)
+			return
+		case !errors.Is(err, context.DeadlineExceeded):
+			l.abandon(err)
+			return
+		}
+	}
+}
+
+// abandon fails a link that cannot be written to. A reader that is not blocked knows better
+// why it ended, and is about to say so.
+func (l *link) abandon(err error) {
+	if l.blocked.Load() {
+		l.fail(fmt.Errorf("%w: %w", errLost, err))
+	}
+}
+
+// ping returns when a pong came or the rest of the silence is over.
+func (l *link) ping() error {
+	wait := l.silence - l.quiet()
+	if l.blocked.Load() {
+		wait = l.silence / 4 // no pong will be read
+	}
+	ctx, cancel := context.WithTimeout(l.ctx, wait)
+	defer cancel()
+	return l.ws.Ping(ctx)
+}

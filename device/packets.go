@@ -1,0 +1,98 @@
+package device
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/wire"
+)
+
+// read takes the packets of a link to where they are awaited, until it ends.
+func (d *Device) read(l *link) error {
+	for {
+		p, err := l.receive(l.ctx)
+		if err != nil {
+			return err
+		}
+		switch p.Op {
+		case wire.Msg:
+			err = d.queue(l, p)
+		case wire.Ack:
+			d.acked(l, p)
+		case wire.Call:
+			d.called(l, p)
+		default:
+			err = errors.New("device: the gateway sent a packet that only devices send, or a second hello")
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// acked ends the exchange that an ack answers.
+func (d *Device) acked(l *link, p *wire.Packet) {
+	if err := refusal(p.Err); !l.answered(p.ID, err) {
+		d.outbox.settle(p.ID, err)
+	}
+}
+
+// ask sends a sub or unsub on the present link, or the next, and awaits its ack.
+func (d *Device) ask(ctx context.Context, op wire.Op, filter string, qos QoS) error {
+	for {
+		l, err := d.link(ctx)
+		if err != nil {
+			return err
+		}
+		if err = d.askOn(ctx, l, op, filter, qos); !errors.Is(err, errLost) {
+			return err
+		}
+		select {
+		case <-l.ctx.Done():
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (d *Device) askOn(ctx context.Context, l *link, op wire.Op, filter string, qos QoS) error {
+	p := &wire.Packet{Op: op, ID: d.lastID.Add(1), Filters: []string{filter}, QoS: message.QoS(qos)}
+	frame, err := d.encode(p)
+	if err != nil {
+		return err
+	}
+	return l.ask(ctx, p.ID, frame, d.stalled(ctx))
+}
+
+// link returns the present link, or the next.
+func (d *Device) link(ctx context.Context) (*link, error) {
+	for {
+		d.mu.Lock()
+		l, changed := d.live, d.changed
+		d.mu.Unlock()
+		if l != nil && l.ctx.Err() == nil {
+			return l, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("device: not connected: %w", ctx.Err())
+		case <-d.ctx.Done():
+			return nil, d.closedError()
+		}
+	}
+}
+
+// encode makes the frame of p.
+func (d *Device) encode(p *wire.Packet) ([]byte, error) {
+	frame, err := d.codec.Append(nil, p)
+	if err != nil {
+		return nil, fmt.Errorf("device: %w", err)
+	}
+	if limit := d.limit.Load(); limit > 0 && int64(len(frame)) > limit {
+		return nil, fmt.Errorf("%w: %d bytes of %d", ErrTooLarge, len(frame), limit)
+	}
+	return frame, nil
+}

@@ -1,0 +1,137 @@
+package device
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/topic"
+	"github.com/longline/longline/internal/wire"
+)
+
+// QoS is the delivery guarantee of a message, as MQTT names it.
+type QoS uint8
+
+const (
+	AtMostOnce  QoS = 0 // may be lost
+	AtLeastOnce QoS = 1 // kept until acknowledged or expired, may come twice
+)
+
+// ContentJSON is the content type of a payload that is one JSON value.
+const ContentJSON = message.JSON
+
+// Property is one user property of a message. Keys may repeat; order is kept.
+type Property struct{ Key, Value string }
+
+// Message is what is published and what a subscription brings.
+type Message struct {
+	Topic       string
+	Payload     []byte
+	ContentType string // a media type; ContentJSON promises valid JSON; empty is bytes of no stated type
+	QoS         QoS
+	Retain      bool // published: keep as the last of its topic; received: it was kept
+	Properties  []Property
+
+	// Expiry is how long a published message may wait, in the outbox for the connection and
+	// then at the gateway for its receivers; in whole seconds, rounded up. 0 is for ever.
+	Expiry time.Duration
+	// Time is when the gateway took a received message.
+	Time time.Time
+}
+
+// Publish publishes m. With QoS 1 it returns when the gateway has acknowledged m, or with
+// a *RefusedError; with QoS 0 when m is in the outbox. m's slices may be used again after.
+//
+// ctx bounds the wait, not the message: when it ends first, or the error is ErrNotAwaited,
+// m stays in the outbox and is still sent.
+//
+// ErrBufferFull, ErrTooLarge, ErrClosed and an error about the topic or payload mean that
+// m was not taken.
+func (d *Device) Publish(ctx context.Context, m Message) error {
+	outcome, err := d.PublishAsync(m)
+	if err != nil || m.QoS == AtMostOnce {
+		return err
+	}
+	select {
+	case err := <-outcome:
+		return err
+	case <-d.stalled(ctx):
+		return ErrNotAwaited
+	case <-ctx.Done():
+		return fmt.Errorf("device: %q is not acknowledged yet: %w", m.Topic, ctx.Err())
+	}
+}
+
+// PublishJSON publishes v, encoded as JSON, with QoS 1.
+func (d *Device) PublishJSON(ctx context.Context, topic string, v any) error {
+	payload, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("device: %q: %w", topic, err)
+	}
+	return d.Publish(ctx, Message{Topic: topic, Payload: payload, ContentType: ContentJSON, QoS: AtLeastOnce})
+}
+
+// PublishAsync puts m in the outbox and returns at once. The channel gets the outcome,
+// once: nil when m is acknowledged (QoS 1) or written (QoS 0), else why it was not.
+func (d *Device) PublishAsync(m Message) (<-chan error, error) {
+	if err := topic.ValidateName(m.Topic, anyLength); err != nil {
+		return nil, fmt.Errorf("device: %w", err)
+	}
+	p := m.packet()
+	if m.QoS != AtMostOnce {
+		p.ID = d.lastID.Add(1)
+	}
+	frame, err := d.encode(p)
+	if err != nil {
+		return nil, err
+	}
+	o := &outgoing{id: p.ID, frame: frame, done: make(chan error, 1)}
+	if m.Expiry > 0 {
+		o.deadline = time.Now().Add(m.Expiry)
+	}
+	if err := d.outbox.add(o); err != nil {
+		return nil, err
+	}
+	return o.done, nil
+}
+
+// anyLength leaves the bounds of topics to the gateway.
+var anyLength = topic.Limits{Depth: 1 << 16, Length: 1<<16 - 1}
+
+// packet returns the pub of m, without an id.
+func (m *Message) packet() *wire.Packet {
+	p := &wire.Packet{Op: wire.Pub, Expiry: (m.Expiry + time.Second - 1).Truncate(time.Second)}
+	c := &p.Message
+	c.Topic, c.Payload, c.ContentType = m.Topic, m.Payload, m.ContentType
+	c.QoS, c.Retain = message.QoS(m.QoS), m.Retain
+	for _, prop := range m.Properties {
+		c.Properties = append(c.Properties, message.Property(prop))
+	}
+	return p
+}
+
+// write sends what is in the outbox until the link ends. A failed write is left to the
+// reader to report.
+func (d *Device) write(l *link) {
+	for {
+		o := d.outbox.take(time.Now())
+		if o == nil {
+			select {
+			case <-d.outbox.ready:
+				continue
+			case <-l.ctx.Done():
+				return
+			}
+		}
+		err := l.send(o.frame)
+		if o.id == 0 {
+			o.done <- err
+		}
+		if err != nil {
+			l.log.Debug("device: write", "error", err)
+			return
+		}
+	}
+}

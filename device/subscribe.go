@@ -1,0 +1,74 @@
+package device
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/longline/longline/internal/topic"
+	"github.com/longline/longline/internal/wire"
+)
+
+// Handler takes the messages of a subscription, one at a time over all subscriptions of the
+// device, in the order in which the gateway sent them. A message of QoS 1 is acknowledged
+// when its handlers have returned; one whose handler the connection did not outlive comes
+// again. ctx ends when the device closes.
+//
+// While a handler takes its time, messages queue up to Options.QueueMessages; then the
+// gateway is no longer read, acks included. A handler that publishes or subscribes and
+// awaits the answer must do so with its ctx: see ErrNotAwaited.
+type Handler func(ctx context.Context, m Message)
+
+// Subscription is a filter and who takes its messages.
+type Subscription struct {
+	Filter string // MQTT's: levels by '/', with '+' and a last '#'
+	QoS    QoS    // at most which messages come
+	Handle Handler
+}
+
+// Subscribe brings the messages of filter to h, in place of the filter's former handler.
+// It returns when the gateway has acknowledged it, or with a *RefusedError; while away it
+// waits for the connection. The subscription holds until Unsubscribe, over reconnections
+// and lost sessions.
+//
+// A message that several filters match comes once, and goes to the handlers of all.
+func (d *Device) Subscribe(ctx context.Context, filter string, qos QoS, h Handler) error {
+	if err := topic.ValidateFilter(filter, anyLength); err != nil {
+		return fmt.Errorf("device: %w", err)
+	}
+	if h == nil {
+		return fmt.Errorf("device: subscription %q has no handler", filter)
+	}
+	d.subs.put(Subscription{filter, qos, h})
+	if err := d.ask(ctx, wire.Sub, filter, qos); err != nil {
+		d.subs.drop(filter)
+		return err
+	}
+	d.subs.confirm(filter)
+	return nil
+}
+
+// Unsubscribe ends the subscription to filter when the gateway has acknowledged it.
+func (d *Device) Unsubscribe(ctx context.Context, filter string) error {
+	if err := topic.ValidateFilter(filter, anyLength); err != nil {
+		return fmt.Errorf("device: %w", err)
+	}
+	if err := d.ask(ctx, wire.Unsub, filter, AtMostOnce); err != nil {
+		return err
+	}
+	d.subs.drop(filter)
+	return nil
+}
+
+// resubscribe makes the subscriptions again that a lost session had.
+func (d *Device) resubscribe(l *link) {
+	for _, s := range d.subs.confirmed() {
+		err := d.askOn(l.ctx, l, wire.Sub, s.Filter, s.QoS)
+		if l.ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			l.log.Error("device: a subscription could not be made again", "filter", s.Filter, "error", err)
+		}
+	}
+	d.bare.Store(false)
+}
