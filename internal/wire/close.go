@@ -1,5 +1,11 @@
 package wire
 
+import (
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
 // Close is why a connection ends: the WebSocket close code and reason that the device
 // sees, the error that Go code sees, and the label that the metrics carry. There is one
 // value a rule; Because adds what exactly was wrong.
@@ -23,37 +29,49 @@ func (c *Close) Is(target error) bool {
 // maxReason is what a close frame has left after its code, RFC 6455 §5.5.
 const maxReason = 123
 
-// Because returns c with a reason that says what exactly was wrong.
+// Because returns c with a reason that says what exactly was wrong, cut to what a close
+// frame holds.
 func (c *Close) Because(reason string) *Close {
+	reason = strings.ToValidUTF8(reason, "\uFFFD")
 	if len(reason) > maxReason {
-		reason = reason[:maxReason]
-		for len(reason) > 0 && reason[len(reason)-1]&0xC0 == 0x80 { // do not cut a rune
-			reason = reason[:len(reason)-1]
+		end := maxReason
+		for !utf8.RuneStart(reason[end]) { // do not cut a rune
+			end--
 		}
-		if len(reason) > 0 && reason[len(reason)-1] >= 0xC0 {
-			reason = reason[:len(reason)-1]
-		}
+		reason = reason[:end]
 	}
 	return &Close{c.Code, c.Label, reason}
 }
 
-// The rules of the contract and of the gateway.
+// The rules of the contract and of the gateway. docs/protocol.md says what a device does
+// about each.
 var (
-	CloseNormal       = &Close{1000, "normal", "bye"}
-	CloseGoingAway    = &Close{1001, "going_away", "the gateway is shutting down"}
-	CloseProtocol     = &Close{1002, "websocket_protocol", "the frame breaks RFC 6455"}
-	CloseKind         = &Close{1003, "frame_kind", "this subprotocol does not use frames of this kind"}
-	CloseInvalidUTF8  = &Close{1007, "invalid_utf8", "text is not valid UTF-8"}
-	CloseMalformed    = &Close{1007, "malformed_packet", "the packet does not parse"}
-	CloseContract     = &Close{1008, "contract", "the packet breaks the contract"}
-	CloseTooBig       = &Close{1009, "too_big", "the message is larger than max_payload"}
-	CloseInternal     = &Close{1011, "internal", "the gateway failed; please report it"}
-	CloseRestart      = &Close{1012, "restart", "the gateway restarts; reconnect"}
-	CloseOverload     = &Close{1013, "overload", "the gateway is overloaded; try again later"}
-	CloseTakenOver    = &Close{4000, "taken_over", "the device connected again"}
-	CloseHeartbeat    = &Close{4001, "heartbeat_lost", "nothing was heard from the device in time"}
-	CloseUnauthorized = &Close{4002, "unauthorized", "the credential is not accepted"}
-	CloseSlowConsumer = &Close{4003, "slow_consumer", "the device reads too slowly"}
-	CloseDrained      = &Close{4004, "drained", "the node is drained; reconnect"}
-	CloseKicked       = &Close{4005, "kicked", "an operator disconnected the device"}
+	CloseNormal       = rule(1000, "normal", "bye")
+	CloseGoingAway    = rule(1001, "going_away", "the gateway is shutting down")
+	CloseProtocol     = rule(1002, "websocket_protocol", "the frame breaks RFC 6455")
+	CloseKind         = rule(1003, "frame_kind", "this subprotocol does not use frames of this kind")
+	CloseInvalidUTF8  = rule(1007, "invalid_utf8", "text is not valid UTF-8")
+	CloseMalformed    = rule(1007, "malformed_packet", "the packet does not parse")
+	CloseContract     = rule(1008, "contract", "the packet breaks the contract")
+	CloseTooBig       = rule(1009, "too_big", "the message is larger than max_payload")
+	CloseInternal     = rule(1011, "internal", "the gateway failed; please report it")
+	CloseRestart      = rule(1012, "restart", "the gateway restarts; reconnect")
+	CloseOverload     = rule(1013, "overload", "the gateway is overloaded; try again later")
+	CloseTakenOver    = rule(4000, "taken_over", "the device connected again")
+	CloseHeartbeat    = rule(4001, "heartbeat_lost", "nothing was heard from the device in time")
+	CloseUnauthorized = rule(4002, "unauthorized", "the credential is not accepted")
+	CloseSlowConsumer = rule(4003, "slow_consumer", "the device reads too slowly")
+	CloseDrained      = rule(4004, "drained", "the node is drained; reconnect")
+	CloseKicked       = rule(4005, "kicked", "an operator disconnected the device")
 )
+
+var rules []*Close
+
+func rule(code uint16, label, reason string) *Close {
+	c := &Close{code, label, reason}
+	rules = append(rules, c)
+	return c
+}
+
+// Rules returns every rule, ordered by code: what metrics count closes by.
+func Rules() []*Close { return slices.Clone(rules) }

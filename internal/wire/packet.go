@@ -92,3 +92,20 @@ type Codec interface {
 	// Append adds the encoded packet to dst.
 	Append(dst []byte, p *Packet) ([]byte, error)
 }
+
+// Op names a packet in both encodings.
+func (o Op) String() string {
+	if o.known() {
+		return forms[o].name
+	}
+	return "packet"
+}
+
+func (o Op) known() bool { return o >= Hello && o <= Reply }
+
+// Reset empties p and keeps the room of its slices.
+func (p *Packet) Reset() {
+	filters, properties := p.Filters[:0], p.Message.Properties[:0]
+	*p = Packet{Filters: filters}
+	p.Message.Properties = properties
+}

@@ -1,0 +1,285 @@
+package wire
+
+import (
+	"math"
+	"math/bits"
+	"time"
+
+	"github.com/longline/longline/internal/message"
+)
+
+// field names a field of packets, whatever the encoding.
+type field uint8
+
+const (
+	fieldOp field = iota
+	fieldID
+	fieldSession
+	fieldResumed
+	fieldHeartbeat
+	fieldMaxPayload
+	fieldMissed
+	fieldTopic
+	fieldPayload
+	fieldData // JSON only: the payload in base64
+	fieldType
+	fieldQoS
+	fieldRetain
+	fieldExpiry
+	fieldTime
+	fieldProps
+	fieldFilters
+	fieldMethod
+	fieldTimeout
+	fieldError
+
+	numFields
+)
+
+// kind is what a field holds.
+type kind uint8
+
+const (
+	kindText kind = iota
+	kindNumber
+	kindFlag
+	kindPayload
+	kindProps
+	kindFilters
+	kindError
+)
+
+// fields says of each field its name, what it holds, the largest number it may hold, and
+// how a close reason states what was wanted.
+var fields = [numFields]struct {
+	name string
+	kind kind
+	max  uint64
+	want string
+}{
+	fieldOp:         {name: "op", want: "the name of a packet"},
+	fieldID:         {"id", kindNumber, MaxID, "1 to 9007199254740991"},
+	fieldSession:    {name: "session", want: "a string"},
+	fieldResumed:    {name: "resumed", kind: kindFlag, want: "true or false"},
+	fieldHeartbeat:  {"heartbeat", kindNumber, math.MaxUint32, "seconds, 0 to 4294967295"},
+	fieldMaxPayload: {"max_payload", kindNumber, MaxID, "bytes, 0 to 9007199254740991"},
+	fieldMissed:     {"missed", kindNumber, MaxID, "0 to 9007199254740991"},
+	fieldTopic:      {name: "topic", want: "a string"},
+	fieldPayload:    {name: "payload", kind: kindPayload, want: "bytes"},
+	fieldData:       {name: "data", kind: kindPayload, want: "a string of base64, RFC 4648 section 4"},
+	fieldType:       {name: "type", want: "a string"},
+	fieldQoS:        {"qos", kindNumber, 1, "0 or 1"},
+	fieldRetain:     {name: "retain", kind: kindFlag, want: "true or false"},
+	fieldExpiry:     {"expiry", kindNumber, math.MaxUint32, "seconds, 0 to 4294967295"},
+	fieldTime:       {"ts", kindNumber, MaxID, "Unix milliseconds, 0 to 9007199254740991"},
+	fieldProps:      {name: "props", kind: kindProps, want: "an object of strings"},
+	fieldFilters:    {name: "filters", kind: kindFilters, want: "an array of strings"},
+	fieldMethod:     {name: "method", want: "a string"},
+	fieldTimeout:    {"timeout_ms", kindNumber, math.MaxUint32, "0 to 4294967295"},
+	fieldError:      {name: "error", kind: kindError, want: "an object with code, not empty, and reason"},
+}
+
+// form says what packets of one op hold. The order of fields is the order in which JSON
+// packets are written, and the place of a field plus one is its protobuf number.
+type form struct {
+	name     string
+	fields   []field
+	required set
+	full     bool // JSON shows zeros too
+}
+
+var forms = [...]form{
+	Hello: {
+		"hello",
+		[]field{fieldSession, fieldResumed, fieldHeartbeat, fieldMaxPayload, fieldMissed},
+		setOf(fieldSession), true,
+	},
+	Pub: {
+		"pub",
+		[]field{fieldID, fieldTopic, fieldPayload, fieldType, fieldQoS, fieldRetain, fieldExpiry, fieldProps},
+		setOf(fieldTopic), false,
+	},
+	Ack:   {"ack", []field{fieldID, fieldError}, setOf(fieldID), false},
+	Sub:   {"sub", []field{fieldID, fieldFilters, fieldQoS}, setOf(fieldID, fieldFilters), false},
+	Unsub: {"unsub", []field{fieldID, fieldFilters}, setOf(fieldID, fieldFilters), false},
+	Msg: {
+		"msg",
+		[]field{fieldID, fieldTopic, fieldPayload, fieldType, fieldQoS, fieldRetain, fieldTime, fieldProps},
+		setOf(fieldTopic), false,
+	},
+	Call: {
+		"call",
+		[]field{fieldID, fieldMethod, fieldPayload, fieldType, fieldTimeout},
+		setOf(fieldID, fieldMethod), false,
+	},
+	Reply: {
+		"reply",
+		[]field{fieldID, fieldPayload, fieldType, fieldError},
+		setOf(fieldID), false,
+	},
+}
+
+// set is a set of fields.
+type set uint32
+
+func setOf(fs ...field) (s set) {
+	for _, f := range fs {
+		s |= 1 << f
+	}
+	return s
+}
+
+func (s set) has(f field) bool { return s&(1<<f) != 0 }
+
+// first returns the lowest field of s.
+func (s set) first() field { return field(bits.TrailingZeros32(uint32(s))) }
+
+// members returns the members that JSON packets of the form have.
+func (f *form) members() (s set) {
+	s = setOf(f.fields...)
+	if s.has(fieldPayload) {
+		s |= setOf(fieldData)
+	}
+	return s
+}
+
+// fieldNamed returns the field that JSON packets call so.
+func fieldNamed(name []byte) (field, bool) {
+	switch string(name) {
+	case "op":
+		return fieldOp, true
+	case "id":
+		return fieldID, true
+	case "session":
+		return fieldSession, true
+	case "resumed":
+		return fieldResumed, true
+	case "heartbeat":
+		return fieldHeartbeat, true
+	case "max_payload":
+		return fieldMaxPayload, true
+	case "missed":
+		return fieldMissed, true
+	case "topic":
+		return fieldTopic, true
+	case "payload":
+		return fieldPayload, true
+	case "data":
+		return fieldData, true
+	case "type":
+		return fieldType, true
+	case "qos":
+		return fieldQoS, true
+	case "retain":
+		return fieldRetain, true
+	case "expiry":
+		return fieldExpiry, true
+	case "ts":
+		return fieldTime, true
+	case "props":
+		return fieldProps, true
+	case "filters":
+		return fieldFilters, true
+	case "method":
+		return fieldMethod, true
+	case "timeout_ms":
+		return fieldTimeout, true
+	case "error":
+		return fieldError, true
+	}
+	return 0, false
+}
+
+// text returns where p keeps the text field f.
+func (p *Packet) text(f field) *string {
+	switch f {
+	case fieldSession:
+		return &p.Hello.Session
+	case fieldTopic:
+		return &p.Message.Topic
+	case fieldMethod:
+		return &p.Method
+	default: // fieldType
+		if p.Op == Pub || p.Op == Msg {
+			return &p.Message.ContentType
+		}
+		return &p.ContentType
+	}
+}
+
+// flag returns where p keeps the flag f.
+func (p *Packet) flag(f field) *bool {
+	if f == fieldResumed {
+		return &p.Hello.Resumed
+	}
+	return &p.Message.Retain
+}
+
+// payload returns where p keeps its payload.
+func (p *Packet) payload() *[]byte {
+	if p.Op == Pub || p.Op == Msg {
+		return &p.Message.Payload
+	}
+	return &p.Payload
+}
+
+// qos returns where p keeps its QoS.
+func (p *Packet) qos() *message.QoS {
+	if p.Op == Sub {
+		return &p.QoS
+	}
+	return &p.Message.QoS
+}
+
+// number returns the number field f of p. Durations are rounded up, so that a short one
+// does not become 0, which means none.
+func (p *Packet) number(f field) uint64 {
+	switch f {
+	case fieldID:
+		return p.ID
+	case fieldHeartbeat:
+		return ceil(p.Hello.Heartbeat, time.Second)
+	case fieldMaxPayload:
+		return uint64(p.Hello.MaxPayload)
+	case fieldMissed:
+		return p.Hello.Missed
+	case fieldQoS:
+		return uint64(*p.qos())
+	case fieldExpiry:
+		return ceil(p.Expiry, time.Second)
+	case fieldTime:
+		return uint64(p.Message.Time)
+	default: // fieldTimeout
+		return ceil(p.Timeout, time.Millisecond)
+	}
+}
+
+func ceil(d, unit time.Duration) uint64 {
+	n := d / unit
+	if d%unit > 0 {
+		n++
+	}
+	return uint64(n)
+}
+
+// setNumber sets the number field f of p to v, which is not above the field's max.
+func (p *Packet) setNumber(f field, v uint64) {
+	switch f {
+	case fieldID:
+		p.ID = v
+	case fieldHeartbeat:
+		p.Hello.Heartbeat = time.Duration(v) * time.Second
+	case fieldMaxPayload:
+		p.Hello.MaxPayload = int(v)
+	case fieldMissed:
+		p.Hello.Missed = v
+	case fieldQoS:
+		*p.qos() = message.QoS(v)
+	case fieldExpiry:
+		p.Expiry = time.Duration(v) * time.Second
+	case fieldTime:
+		p.Message.Time = int64(v)
+	case fieldTimeout:
+		p.Timeout = time.Duration(v) * time.Millisecond
+	}
+}

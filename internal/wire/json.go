@@ -1,0 +1,161 @@
+package wire
+
+import (
+	"encoding/base64"
+	"fmt"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/longline/longline/internal/message"
+)
+
+// JSON is the protocol longline.v1.json: one object a text frame. It is also what devices
+// speak that offer no subprotocol.
+var JSON Codec = jsonCodec{}
+
+type jsonCodec struct{}
+
+func (jsonCodec) Name() string { return "longline.v1.json" }
+func (jsonCodec) Text() bool   { return true }
+func (jsonCodec) Acks() bool   { return true }
+
+// Decode writes into frame: escapes and base64 are decoded where they stand.
+func (jsonCodec) Decode(p *Packet, frame []byte, text bool) error {
+	p.Reset()
+	if !text {
+		return CloseKind.Because("longline.v1.json uses text frames")
+	}
+	if !utf8.Valid(frame) {
+		return CloseInvalidUTF8.Because(fmt.Sprintf("not UTF-8 at byte %d", invalidAt(frame)))
+	}
+	d := jsonDecoder{scanner: scanner{buf: frame}}
+	if err := d.scan(); err != nil {
+		return err
+	}
+	return d.fill(p)
+}
+
+// invalidAt returns the offset of the first byte of b that is not UTF-8.
+func invalidAt(b []byte) int {
+	for at := 0; at < len(b); {
+		r, n := utf8.DecodeRune(b[at:])
+		if r == utf8.RuneError && n <= 1 {
+			return at
+		}
+		at += n
+	}
+	return len(b)
+}
+
+// Append writes the payload as it is when it is one JSON value, and as base64 when not.
+func (jsonCodec) Append(dst []byte, p *Packet) ([]byte, error) {
+	if err := p.checkEncodable(); err != nil {
+		return dst, err
+	}
+	form := &forms[p.Op]
+	dst = append(dst, `{"op":"`...)
+	dst = append(dst, form.name...)
+	dst = append(dst, '"')
+	for _, f := range form.fields {
+		dst = appendField(dst, p, f, form.full)
+	}
+	return append(dst, '}'), nil
+}
+
+// appendField adds the member of f, unless it is zero and full is false.
+func appendField(dst []byte, p *Packet, f field, full bool) []byte {
+	switch fields[f].kind {
+	case kindText:
+		if s := *p.text(f); f != fieldType && (full || s != "") {
+			return appendString(appendName(dst, f), s)
+		}
+	case kindNumber:
+		if n := p.number(f); full || n != 0 {
+			return strconv.AppendUint(appendName(dst, f), n, 10)
+		}
+	case kindFlag:
+		if v := *p.flag(f); full || v {
+			return strconv.AppendBool(appendName(dst, f), v)
+		}
+	case kindPayload:
+		return appendPayload(dst, *p.payload(), *p.text(fieldType))
+	case kindProps:
+		return appendProps(dst, p.Message.Properties)
+	case kindFilters:
+		return appendFilters(dst, p.Filters)
+	case kindError:
+		return appendError(dst, p.Err)
+	}
+	return dst
+}
+
+func appendName(dst []byte, f field) []byte {
+	dst = append(dst, ',', '"')
+	dst = append(dst, fields[f].name...)
+	return append(dst, '"', ':')
+}
+
+// appendPayload adds payload when b is JSON, otherwise data and type. An empty payload of
+// no type needs neither.
+func appendPayload(dst, b []byte, contentType string) []byte {
+	if contentType == message.JSON {
+		if value, ok := jsonValue(b, 1); ok {
+			return append(appendName(dst, fieldPayload), value...)
+		}
+	}
+	if len(b) > 0 || contentType != "" {
+		dst = append(appendName(dst, fieldData), '"')
+		dst = append(base64.StdEncoding.AppendEncode(dst, b), '"')
+	}
+	if contentType != "" {
+		dst = appendString(appendName(dst, fieldType), contentType)
+	}
+	return dst
+}
+
+// jsonValue returns the one JSON value that b is, without the white space around it, and
+// whether it may stand in a packet with depth objects and arrays around it.
+func jsonValue(b []byte, depth int) (value []byte, ok bool) {
+	s := scanner{buf: b}
+	s.space()
+	start := s.at
+	if s.value(depth) != nil {
+		return nil, false
+	}
+	value = b[start:s.at]
+	return value, s.end() == nil && utf8.Valid(value)
+}
+
+func appendProps(dst []byte, props []message.Property) []byte {
+	if len(props) == 0 {
+		return dst
+	}
+	dst = appendName(dst, fieldProps)
+	next := byte('{')
+	for _, p := range props {
+		dst = appendString(append(dst, next), p.Key)
+		dst = appendString(append(dst, ':'), p.Value)
+		next = ','
+	}
+	return append(dst, '}')
+}
+
+func appendFilters(dst []byte, filters []string) []byte {
+	dst = appendName(dst, fieldFilters)
+	next := byte('[')
+	for _, f := range filters {
+		dst = appendString(append(dst, next), f)
+		next = ','
+	}
+	return append(dst, ']')
+}
+
+func appendError(dst []byte, e Error) []byte {
+	if e.Code == "" {
+		return dst
+	}
+	dst = append(appendName(dst, fieldError), `{"code":`...)
+	dst = appendString(dst, e.Code)
+	dst = append(dst, `,"reason":`...)
+	return append(appendString(dst, e.Reason), '}')
+}
