@@ -13,19 +13,20 @@ type state struct {
 }
 
 // check holds a header against the connection's state.
-func check(h Header, s state) *Error {
+func check(h header, s state) *Error {
+	op := h.op()
 	switch {
-	case h.Masked == s.client:
+	case h.masked() == s.client:
 		return maskError(s.client)
-	case h.RSV != 0 && !(h.RSV == 4 && s.deflate && (h.Op == Text || h.Op == Binary)):
+	case h.rsv() != 0 && !(h.rsv() == bitRSV1 && s.deflate && (op == Text || op == Binary)):
 		return ErrReservedBits
-	case h.Op > Pong || h.Op > Binary && h.Op < Close:
-		return ErrReservedOpcode
-	case h.Op.control():
+	case op.control():
 		return checkControl(h)
-	case h.Op == Continuation && !s.message:
+	case op > Binary:
+		return ErrReservedOpcode
+	case op == Continuation && !s.message:
 		return ErrUnexpectedContinuation
-	case h.Op != Continuation && s.message:
+	case op != Continuation && s.message:
 		return ErrInterleaved
 	}
 	return checkLength(h)
@@ -40,22 +41,24 @@ func maskError(client bool) *Error {
 }
 
 // RFC 6455 §5.5: control frames are short and whole.
-func checkControl(h Header) *Error {
+func checkControl(h header) *Error {
 	switch {
-	case !h.Fin:
+	case h.op() > Pong:
+		return ErrReservedOpcode
+	case !h.fin():
 		return ErrControlFragmented
-	case h.lengthSize > 0:
+	case h.short() > maxControl:
 		return ErrControlTooLong
 	}
 	return nil
 }
 
 // RFC 6455 §5.2: the shortest form, and 63 bits at most.
-func checkLength(h Header) *Error {
+func checkLength(h header) *Error {
 	switch {
-	case h.lengthSize == 2 && h.Length <= 125, h.lengthSize == 8 && h.Length <= 0xFFFF:
+	case h.short() == len16 && h.length <= 125, h.short() == len64 && h.length <= 0xFFFF:
 		return ErrLengthEncoding
-	case h.Length>>63 != 0:
+	case h.length>>63 != 0:
 		return ErrLengthRange
 	}
 	return nil

@@ -148,12 +148,11 @@ type responseFields struct {
 func (c *responseFields) add(name, value []byte) {
 	switch {
 	case foldEqual(name, "Upgrade"):
-		c.upgrade = listHas(value, "websocket")
+		c.upgrade = c.upgrade || listHas(value, "websocket")
 	case foldEqual(name, "Connection"):
 		c.connection = c.connection || listHas(value, "upgrade")
 	case foldEqual(name, "Sec-WebSocket-Accept"):
-		var want [28]byte
-		c.accept = string(value) == string(appendAccept(want[:0], []byte(c.request.Key)))
+		c.addAccept(value)
 	case foldEqual(name, "Sec-WebSocket-Protocol"):
 		c.addProtocol(value)
 	case foldEqual(name, "Sec-WebSocket-Extensions"):
@@ -176,6 +175,15 @@ func (c *responseFields) fail(problem string) {
 	if c.problem == "" {
 		c.problem = problem
 	}
+}
+
+// RFC 6455 §11.3.3: the accept key comes once.
+func (c *responseFields) addAccept(value []byte) {
+	var want [28]byte
+	if c.accept || string(value) != string(appendAccept(want[:0], []byte(c.request.Key))) {
+		c.fail("Sec-WebSocket-Accept does not match the key")
+	}
+	c.accept = true
 }
 
 // RFC 6455 §4.1: a subprotocol that was not asked for fails the connection.
@@ -232,7 +240,7 @@ func (c *responseFields) check() string {
 	case !c.connection:
 		return "Connection is not Upgrade"
 	case !c.accept:
-		return "Sec-WebSocket-Accept does not match the key"
+		return "Sec-WebSocket-Accept is missing"
 	}
 	return c.problem
 }

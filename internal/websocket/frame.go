@@ -5,16 +5,25 @@ import (
 	"unicode/utf8"
 )
 
+// AppendHeader adds the header of a server's whole message or control frame of length
+// bytes: unmasked.
+func AppendHeader(dst []byte, op Opcode, length int) []byte {
+	return appendHeader(dst, bitFin|byte(op), length)
+}
+
 // AppendFrame adds a whole message or control frame of a server: unmasked.
 func AppendFrame(dst []byte, op Opcode, payload []byte) []byte {
-	dst = AppendHeader(dst, Header{Op: op, Fin: true, Length: uint64(len(payload))})
-	return append(dst, payload...)
+	return append(AppendHeader(dst, op, len(payload)), payload...)
 }
 
 // AppendMaskedFrame adds a whole message or control frame of a client, masked with key:
 // NewKey for each frame, RFC 6455 §5.3.
 func AppendMaskedFrame(dst []byte, op Opcode, payload []byte, key uint32) []byte {
-	dst = AppendHeader(dst, Header{Op: op, Fin: true, Masked: true, Key: key, Length: uint64(len(payload))})
+	return appendMasked(dst, bitFin|byte(op), payload, key)
+}
+
+func appendMasked(dst []byte, first byte, payload []byte, key uint32) []byte {
+	dst = appendMaskedHeader(dst, first, len(payload), key)
 	at := len(dst)
 	dst = append(dst, payload...)
 	mask(dst[at:], key)
@@ -25,35 +34,33 @@ func AppendMaskedFrame(dst []byte, op Opcode, payload []byte, key uint32) []byte
 // at least least bytes is compressed, if that makes it smaller. Control frames never are,
 // RFC 7692 §6.1.
 func AppendCompressed(dst []byte, op Opcode, payload []byte, least int) []byte {
-	return appendDeflated(dst, Header{Op: op}, payload, least)
+	start := len(dst)
+	dst, first, body := compress(dst, op, payload, least)
+	return append(appendHeader(dst[:start], first, len(body)), body...)
 }
 
 // AppendMaskedCompressed is AppendMaskedFrame for a connection with permessage-deflate.
 func AppendMaskedCompressed(dst []byte, op Opcode, payload []byte, least int, key uint32) []byte {
-	return appendDeflated(dst, Header{Op: op, Masked: true, Key: key}, payload, least)
+	start := len(dst)
+	dst, first, body := compress(dst, op, payload, least)
+	return appendMasked(dst[:start], first, body, key)
 }
 
-// appendDeflated compresses behind the room for the longest header, and moves the result
-// down to the header that it got.
-func appendDeflated(dst []byte, h Header, payload []byte, least int) []byte {
-	start := len(dst)
-	h.Fin = true
-	body := payload
-	if len(payload) > 0 && len(payload) >= least && !h.Op.control() {
-		dst = append(dst, make([]byte, MaxHeader)...)
-		dst = deflate(dst, payload)
-		if small := dst[start+MaxHeader:]; len(small) < len(payload) {
-			body, h.RSV = small, 4
-		}
+// compress returns the first byte of the frame and what it carries: payload, or its
+// compressed form, which then is in dst behind the room for the longest header, to be
+// moved down to the header that it gets.
+func compress(dst []byte, op Opcode, payload []byte, least int) (grown []byte, first byte, body []byte) {
+	first = bitFin | byte(op)
+	if len(payload) == 0 || len(payload) < least || op.control() {
+		return dst, first, payload
 	}
-	h.Length = uint64(len(body))
-	dst = AppendHeader(dst[:start], h)
+	dst = append(dst, make([]byte, MaxHeader)...)
 	at := len(dst)
-	dst = append(dst, body...)
-	if h.Masked {
-		mask(dst[at:], h.Key)
+	dst = deflate(dst, payload)
+	if len(dst)-at >= len(payload) {
+		return dst, first, payload
 	}
-	return dst
+	return dst, first | bitRSV1, dst[at:]
 }
 
 // maxReason is what a close frame has left after its code, in bytes, RFC 6455 §5.5.

@@ -17,11 +17,17 @@ const (
 // control tells whether op is, or will be, a control frame's, RFC 6455 §5.5.
 func (op Opcode) control() bool { return op&0x8 != 0 }
 
+// The first two bytes of a frame, RFC 6455 §5.2.
 const (
 	bitFin  = 0x80
 	bitRSV1 = 0x40
-	bitRSV  = 0x70
+	bitsRSV = 0x70
+	bitsOp  = 0x0F
+
 	bitMask = 0x80
+	bitsLen = 0x7F
+	len16   = 126 // the length follows in 16 bits
+	len64   = 127 // the length follows in 64 bits
 
 	maxControl = 125 // payload bytes, RFC 6455 §5.5
 
@@ -30,74 +36,66 @@ const (
 	MaxHeader = 14
 )
 
-// Header is the header of one frame, RFC 6455 §5.2.
-type Header struct {
-	Length uint64 // payload bytes
-	Key    uint32 // masking key, its first byte the lowest; only when Masked
-	Op     Opcode
-	RSV    uint8 // RSV1 is 4, RSV2 is 2, RSV3 is 1
-	Fin    bool
-	Masked bool
-
-	// lengthSize is how many bytes the length took on the wire after the second byte:
-	// 0, 2 or 8.
-	lengthSize uint8
+// header is the header of one frame. It has few enough fields to live in registers.
+type header struct {
+	first, second byte   // as on the wire
+	key           uint32 // masking key, its first byte the lowest; only when masked
+	length        uint64 // payload bytes
 }
+
+func (h header) op() Opcode   { return Opcode(h.first & bitsOp) }
+func (h header) fin() bool    { return h.first&bitFin != 0 }
+func (h header) rsv() byte    { return h.first & bitsRSV }
+func (h header) masked() bool { return h.second&bitMask != 0 }
+func (h header) short() byte  { return h.second & bitsLen }
 
 // parseHeader reads a header at the front of p and returns the bytes that it takes, 0
 // when p does not hold all of it.
-func parseHeader(p []byte) (h Header, n int) {
+func parseHeader(p []byte) (h header, n int) {
 	if len(p) < 2 {
-		return h, 0
+		return header{}, 0
 	}
-	h.Op = Opcode(p[0] & 0x0F)
-	h.RSV = p[0] & bitRSV >> 4
-	h.Fin = p[0]&bitFin != 0
-	h.Masked = p[1]&bitMask != 0
-	n = 2
-	switch short := p[1] &^ bitMask; short {
-	case 126:
+	h.first, h.second, n = p[0], p[1], 2
+	switch short := h.short(); short {
+	case len16:
 		if len(p) < 4 {
-			return h, 0
+			return header{}, 0
 		}
-		h.Length, h.lengthSize, n = uint64(binary.BigEndian.Uint16(p[2:])), 2, 4
-	case 127:
+		h.length, n = uint64(binary.BigEndian.Uint16(p[2:])), 4
+	case len64:
 		if len(p) < 10 {
-			return h, 0
+			return header{}, 0
 		}
-		h.Length, h.lengthSize, n = binary.BigEndian.Uint64(p[2:]), 8, 10
+		h.length, n = binary.BigEndian.Uint64(p[2:]), 10
 	default:
-		h.Length = uint64(short)
+		h.length = uint64(short)
 	}
-	if h.Masked {
+	if h.masked() {
 		if len(p) < n+4 {
-			return h, 0
+			return header{}, 0
 		}
-		h.Key = binary.LittleEndian.Uint32(p[n:])
+		h.key = binary.LittleEndian.Uint32(p[n:])
 		n += 4
 	}
 	return h, n
 }
 
-// AppendHeader adds the header, its length in the shortest form.
-func AppendHeader(dst []byte, h Header) []byte {
-	first, mask := byte(h.Op)|h.RSV<<4, byte(0)
-	if h.Fin {
-		first |= bitFin
-	}
-	if h.Masked {
-		mask = bitMask
-	}
+// appendHeader adds a header with the first byte as given, its length in the shortest
+// form, unmasked.
+func appendHeader(dst []byte, first byte, length int) []byte {
 	switch {
-	case h.Length <= 125:
-		dst = append(dst, first, mask|byte(h.Length))
-	case h.Length <= 0xFFFF:
-		dst = append(dst, first, mask|126, byte(h.Length>>8), byte(h.Length))
-	default:
-		dst = binary.BigEndian.AppendUint64(append(dst, first, mask|127), h.Length)
+	case length <= 125:
+		return append(dst, first, byte(length))
+	case length <= 0xFFFF:
+		return append(dst, first, len16, byte(length>>8), byte(length))
 	}
-	if h.Masked {
-		dst = binary.LittleEndian.AppendUint32(dst, h.Key)
-	}
-	return dst
+	return binary.BigEndian.AppendUint64(append(dst, first, len64), uint64(length))
+}
+
+// appendMaskedHeader is appendHeader with a masking key.
+func appendMaskedHeader(dst []byte, first byte, length int, key uint32) []byte {
+	at := len(dst) + 1
+	dst = appendHeader(dst, first, length)
+	dst[at] |= bitMask
+	return binary.LittleEndian.AppendUint32(dst, key)
 }

@@ -73,7 +73,7 @@ var (
 	errVersion = &HTTPError{Status: 505, Reason: "WebSocket connections start with HTTP/1.1."}
 	errMethod  = &HTTPError{405, "WebSocket connections start with GET.", []Field{{"Allow", "GET"}}}
 	// RFC 9112 §3.2.
-	errHost = &HTTPError{Status: 400, Reason: "The request must have exactly one Host."}
+	errHost = &HTTPError{Status: 400, Reason: "The request must have one Host, and no more."}
 	errBody = &HTTPError{Status: 400, Reason: "A WebSocket request has no body."}
 	// RFC 6455 §4.2.1, RFC 9110 §15.5.22.
 	errNotUpgrade = &HTTPError{426, "This is a WebSocket endpoint: connect with a WebSocket client (ws:// or wss://), not with a browser's address bar.",

@@ -81,7 +81,7 @@ func (r *Reader) Next(p []byte) (n int, ev Event, err error) {
 			}
 			n += size
 			if r.whole(h, len(p)-n) {
-				payload := p[n : n+int(h.Length)]
+				payload := p[n : n+int(h.length)]
 				ev, err = single(h, payload)
 				return n + len(payload), ev, err
 			}
@@ -127,23 +127,23 @@ func (r *Reader) open() *assembly {
 }
 
 // check holds a header against the rules and the limits.
-func (r *Reader) check(h Header) *Error {
+func (r *Reader) check(h header) *Error {
 	s := state{client: r.cfg.Client, deflate: r.deflate, message: r.message != nil}
-	if e := check(h, s); e != nil || h.Op.control() {
+	if e := check(h, s); e != nil || h.op().control() {
 		return e
 	}
-	if r.cfg.MaxFrame > 0 && h.Length > uint64(r.cfg.MaxFrame) {
+	if r.cfg.MaxFrame > 0 && h.length > uint64(r.cfg.MaxFrame) {
 		return ErrFrameTooBig
 	}
 	limit, have := r.cfg.maxMessage(), 0
-	compressed := h.RSV != 0
+	compressed := h.rsv() != 0
 	if r.message != nil {
 		have, compressed = len(r.message.buf), r.message.compressed
 	}
 	if compressed {
 		limit = deflateBound(limit)
 	}
-	if h.Length > uint64(limit-have) {
+	if h.length > uint64(limit-have) {
 		return ErrMessageTooBig
 	}
 	return nil
@@ -151,19 +151,19 @@ func (r *Reader) check(h Header) *Error {
 
 // whole tells whether the frame is an event by itself that can be delivered from the
 // caller's buffer, which has avail bytes after the header.
-func (r *Reader) whole(h Header, avail int) bool {
-	return h.Fin && h.Op != Continuation && h.RSV == 0 && h.Length <= uint64(avail)
+func (r *Reader) whole(h header, avail int) bool {
+	return h.fin() && h.op() != Continuation && h.rsv() == 0 && h.length <= uint64(avail)
 }
 
 // single makes the event of a whole frame, a view of payload.
-func single(h Header, payload []byte) (Event, error) {
-	if h.Masked {
-		mask(payload, h.Key)
+func single(h header, payload []byte) (Event, error) {
+	if h.masked() {
+		mask(payload, h.key)
 	}
-	if h.Op == Text && !utf8.Valid(payload) {
+	if h.op() == Text && !utf8.Valid(payload) {
 		return Event{}, ErrInvalidUTF8
 	}
-	return event(h.Op, payload)
+	return event(h.op(), payload)
 }
 
 // event checks what only a whole control frame shows.
@@ -179,20 +179,20 @@ func event(op Opcode, payload []byte) (Event, error) {
 }
 
 // begin opens an assembly for a frame, or the message's next frame.
-func (r *Reader) begin(h Header) *assembly {
+func (r *Reader) begin(h header) *assembly {
 	a := r.message
 	switch {
-	case h.Op.control():
+	case h.op().control():
 		a = borrow(maxControl)
 		r.control = a
 	case a == nil:
 		a = borrow(0)
 		r.message = a
 	}
-	if h.Op != Continuation {
-		a.op, a.compressed = h.Op, h.RSV != 0
+	if h.op() != Continuation {
+		a.op, a.compressed = h.op(), h.rsv() != 0
 	}
-	a.left, a.key, a.fin, a.open = h.Length, h.Key, h.Fin, true
+	a.left, a.key, a.fin, a.open = h.length, h.key, h.fin(), true
 	return a
 }
 

@@ -219,7 +219,7 @@ func (r *Request) offers(value []byte) *HTTPError {
 // check holds the whole header against RFC 6455 §4.2.1.
 func (c *requestFields) check(r *Request) *HTTPError {
 	switch {
-	case c.host == nil:
+	case !allIn(c.host, targetChar):
 		return errHost
 	case !c.upgrade || !c.connection:
 		return errNotUpgrade
