@@ -1,0 +1,49 @@
+package router
+
+import "sync/atomic"
+
+// Drop is a reason for which a message was not delivered: a metric's label.
+type Drop uint8
+
+// The reasons.
+const (
+	QueueFull      Drop = iota // a QoS 0 message met a full queue, or a QoS 1 one without a publisher to slow
+	Offline                    // a QoS 0 message for a device that is away
+	QueueOverflow              // the oldest message of a device that is away, pushed out by a newer one
+	Expired                    // it waited longer than its expiry or the queue's age
+	SessionEnded               // the session that it waited for has ended
+	NotAllowed                 // a QoS 0 message on a topic that its publisher may not use
+	Refused                    // a receiver can never take it: it is larger than its queue
+	BackendTooSlow             // a QoS 0 message met a full backend subscription
+	drops
+)
+
+var dropLabels = [drops]string{
+	QueueFull:      "queue_full",
+	Offline:        "offline",
+	QueueOverflow:  "queue_overflow",
+	Expired:        "expired",
+	SessionEnded:   "session_ended",
+	NotAllowed:     "not_allowed",
+	Refused:        "refused",
+	BackendTooSlow: "backend_too_slow",
+}
+
+func (d Drop) String() string { return dropLabels[d] }
+
+// Drops counts messages by reason. Safe from any goroutine.
+type Drops [drops]atomic.Uint64
+
+// Add counts n messages.
+func (d *Drops) Add(why Drop, n int) {
+	if n > 0 {
+		d[why].Add(uint64(n))
+	}
+}
+
+// Each calls yield with every reason's label and count.
+func (d *Drops) Each(yield func(label string, n uint64)) {
+	for i := range d {
+		yield(Drop(i).String(), d[i].Load())
+	}
+}

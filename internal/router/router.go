@@ -1,0 +1,154 @@
+// Package router decides where a message goes: to the sessions and backend subscribers
+// whose filters match its topic, and into the retained messages.
+//
+// The flow: a publisher lends a message to Publish. The router finds the receivers, makes
+// the one owned copy if there are any, and offers it to each. A receiver whose queue is
+// full makes a QoS 1 publisher wait (its answer comes later, by a Ticket); a QoS 0 message
+// is dropped there, with a reason.
+package router
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/store"
+	"github.com/longline/longline/internal/topic"
+)
+
+// ErrFull is a receiver's answer that it has no room for the message now.
+var ErrFull = errors.New("a receiver's queue is full")
+
+// ErrTooLate refuses a message that waited for room as long as Config.MaxWait.
+var ErrTooLate = errors.New("a receiver's queue stayed full")
+
+// Subscriber receives messages. Its methods are safe from any goroutine and do not block;
+// m is owned.
+type Subscriber interface {
+	// Deliver takes m, or returns ErrFull when q is 1 and there is no room now, or another
+	// error when m can never be taken. A QoS 0 message that finds no room is dropped and
+	// counted by the subscriber.
+	Deliver(m *message.Message, q message.QoS) error
+	// Wait takes m as soon as there is room, behind those that wait already, and tells t.
+	Wait(m *message.Message, q message.QoS, t *Ticket)
+}
+
+// Config is what a Router may be told. The zero value works.
+type Config struct {
+	// MaxWait is how long a QoS 1 message waits for room at a receiver before its
+	// publisher is refused. Default 10s.
+	MaxWait time.Duration
+}
+
+// Router finds the receivers of messages. Its methods are safe from any goroutine.
+type Router struct {
+	// Static after construction.
+	config Config
+	store  store.Store
+	index  *topic.Index[Subscriber]
+	hits   sync.Pool // of *[]topic.Hit[Subscriber]
+
+	// Drops counts the messages that were not delivered, by reason. Whoever drops counts.
+	Drops Drops
+
+	published atomic.Uint64
+	delivered atomic.Uint64
+}
+
+// New makes a router whose retained messages are in s.
+func New(config Config, s store.Store) *Router {
+	if config.MaxWait <= 0 {
+		config.MaxWait = 10 * time.Second
+	}
+	r := &Router{config: config, store: s, index: topic.NewIndex[Subscriber]()}
+	r.hits.New = func() any { return new([]topic.Hit[Subscriber]) }
+	return r
+}
+
+// Subscribe gives s the messages whose topic matches filter, with QoS q at the most. The
+// filter must be valid; it is kept.
+func (r *Router) Subscribe(filter string, s Subscriber, q message.QoS) {
+	r.index.Subscribe(filter, s, q)
+}
+
+// Unsubscribe ends Subscribe.
+func (r *Router) Unsubscribe(filter string, s Subscriber) bool {
+	return r.index.Unsubscribe(filter, s)
+}
+
+// Retained calls yield for every retained message whose topic matches filter.
+func (r *Router) Retained(filter string, yield func(*message.Message) bool) error {
+	return r.store.Retained(filter, time.Now(), yield)
+}
+
+// Stats counts what the router did.
+type Stats struct {
+	Published, Delivered   uint64 // messages; deliveries
+	Filters, Subscriptions int
+}
+
+// Stats returns the router's counters.
+func (r *Router) Stats() Stats {
+	s := r.index.Stats()
+	return Stats{r.published.Load(), r.delivered.Load(), s.Filters, s.Subscriptions}
+}
+
+// Publish offers m, which may be borrowed, to its receivers and returns how many there
+// are. The topic must be valid.
+//
+// With QoS 1, a nil error says that every receiver has m; on ErrFull some receiver has no
+// room, and if done is not nil it is told once m was taken by all, or refused: from any
+// goroutine, within Config.MaxWait. Another error is final: done is not called.
+func (r *Router) Publish(m *message.Message, done func(error)) (int, error) {
+	r.published.Add(1)
+	if m.Retain {
+		if err := r.store.Retain(m.Clone(), time.Now()); err != nil {
+			return 0, err
+		}
+	}
+	scratch := r.hits.Get().(*[]topic.Hit[Subscriber])
+	hits := r.index.Match(m.Topic, (*scratch)[:0])
+	n := len(hits)
+	var err error
+	if n > 0 {
+		err = r.offer(m.Clone(), hits, done)
+	}
+	clear(hits)
+	*scratch = hits[:0]
+	r.hits.Put(scratch)
+	return n, err
+}
+
+// offer gives m to each receiver.
+func (r *Router) offer(m *message.Message, hits []topic.Hit[Subscriber], done func(error)) error {
+	m.Retain = false // MQTT 5 §3.3.1.3: it was published now, not found retained
+	r.delivered.Add(uint64(len(hits)))
+	var t *Ticket
+	var failure error
+	for _, h := range hits {
+		q := min(h.QoS, m.QoS)
+		err := h.Subscriber.Deliver(m, q)
+		switch {
+		case err == nil:
+		case !errors.Is(err, ErrFull):
+			failure = err
+			r.Drops.Add(Refused, 1)
+		case done == nil:
+			failure = err
+			r.Drops.Add(QueueFull, 1)
+		default:
+			if t == nil {
+				t = newTicket(done, time.Now().Add(r.config.MaxWait))
+			}
+			t.hold()
+			h.Subscriber.Wait(m, q, t)
+		}
+	}
+	if t == nil {
+		return failure
+	}
+	t.Done(failure)
+	return ErrFull
+}

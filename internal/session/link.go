@@ -1,0 +1,107 @@
+package session
+
+import (
+	"time"
+
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/router"
+	"github.com/longline/longline/internal/wire"
+)
+
+// Conn is a live connection as its session sees it. The gateway implements it.
+type Conn interface {
+	// Wake has the connection's loop call Link.Flush soon. Safe from any goroutine, must
+	// not block, and must not call Flush itself: the session is locked.
+	Wake()
+	// Close ends the connection and tells the device why. Safe from any goroutine.
+	Close(why *wire.Close)
+	// Do runs f on the connection's loop soon, unless the connection has ended by then; it
+	// reports false when that is known already. Safe from any goroutine.
+	Do(f func()) bool
+
+	// Room tells whether the socket keeps up, so that Send may be called. On the loop.
+	Room() bool
+	// Send writes m as a msg packet. On the loop.
+	Send(m *message.Message, q message.QoS)
+	// Answer writes a packet, which it does not keep. On the loop.
+	Answer(p *wire.Packet)
+	// SetReading stops reading what the device sends, or goes on. On the loop.
+	SetReading(on bool)
+	// Acks tells whether the device's protocol has acknowledgements and calls.
+	Acks() bool
+}
+
+// Link ties a connection to its session. The gateway embeds one in its connection; the
+// link's identity is the connection's. Its methods may be called on the loop only, and
+// change nothing once a newer connection of the device is attached.
+type Link struct {
+	session *Session
+	conn    Conn
+	answers *answers // publications not answered yet; nil when there are none
+}
+
+// Session is the session that the link was attached to; nil before.
+func (l *Link) Session() *Session { return l.session }
+
+// Handle does what a packet of the device says. The packet is borrowed. An error is a
+// *wire.Close: the device broke the contract.
+func (l *Link) Handle(p *wire.Packet) error {
+	switch p.Op {
+	case wire.Pub:
+		return l.publish(p)
+	case wire.Ack:
+		l.ack(p.ID)
+		return nil
+	case wire.Sub:
+		return l.subscribe(p)
+	case wire.Unsub:
+		return l.unsubscribe(p)
+	case wire.Reply:
+		l.reply(p)
+		return nil
+	}
+	return wire.CloseContract.Because(p.Op.String() + " is not for a device to send")
+}
+
+// Flush sends what is owed and fits. The gateway calls it after Conn.Wake, and when a
+// socket that was full has drained.
+func (l *Link) Flush() {
+	s := l.session
+	s.mu.Lock()
+	if s.link != l {
+		s.mu.Unlock()
+		return
+	}
+	s.woken = false
+	now := time.Now()
+	s.flush(l.conn, now)
+	admitted := s.admit()
+	if len(admitted) > 0 {
+		s.flush(l.conn, now)
+	}
+	s.mu.Unlock()
+	router.Tell(admitted, nil)
+}
+
+// ack takes a message off what is owed. An id that is not in flight is late and harmless.
+func (l *Link) ack(id uint64) {
+	s := l.session
+	s.mu.Lock()
+	known := s.link == l && s.queue != nil && s.queue.Ack(id)
+	more := known && (s.unsent() > 0 || s.waiting != nil)
+	if known && !more {
+		s.tidy()
+	}
+	s.mu.Unlock()
+	if more {
+		l.Flush()
+	}
+}
+
+// live tells whether this is still the device's connection.
+func (l *Link) live() bool {
+	s := l.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.link == l
+}
