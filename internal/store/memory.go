@@ -1,0 +1,106 @@
+package store
+
+import (
+	"sync"
+	"time"
+
+	"github.com/longline/longline/internal/message"
+)
+
+// Memory is a Store that lasts as long as the process. A session costs it one map entry,
+// and its queue another while that is open or has contents.
+type Memory struct {
+	options  Options // static
+	retained retained
+
+	// Guarded by mu.
+	mu      sync.Mutex
+	records map[string]*Record
+	queues  map[string]*queue
+}
+
+var _ Store = (*Memory)(nil)
+
+// NewMemory returns an empty store.
+func NewMemory(o Options) *Memory {
+	o = o.WithDefaults()
+	return &Memory{
+		options:  o,
+		retained: newRetained(o.Retained),
+		records:  map[string]*Record{},
+		queues:   map[string]*queue{},
+	}
+}
+
+func (s *Memory) Queue(device string) (Queue, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	q := s.queues[device]
+	if q == nil {
+		q = &queue{store: s, device: device}
+		s.queues[device] = q
+	}
+	return q, nil
+}
+
+// release forgets q, which is empty.
+func (s *Memory) release(q *queue) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.queues[q.device] == q {
+		delete(s.queues, q.device)
+	}
+}
+
+func (s *Memory) Save(r *Record) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.records[r.Device] = r
+	return nil
+}
+
+func (s *Memory) Load(device string) (*Record, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.records[device], nil
+}
+
+func (s *Memory) Records(yield func(*Record) bool) error {
+	for _, r := range s.allRecords() {
+		if !yield(r) {
+			break
+		}
+	}
+	return nil
+}
+
+func (s *Memory) allRecords() []*Record {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]*Record, 0, len(s.records))
+	for _, r := range s.records {
+		all = append(all, r)
+	}
+	return all
+}
+
+func (s *Memory) Drop(device string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.records, device)
+	delete(s.queues, device)
+	return nil
+}
+
+func (s *Memory) Retain(m *message.Message, now time.Time) error { return s.retained.put(m, now) }
+
+func (s *Memory) Retained(filter string, now time.Time, yield func(*message.Message) bool) error {
+	for _, m := range s.retained.match(filter, now) {
+		if !yield(m) {
+			break
+		}
+	}
+	return nil
+}
+
+func (s *Memory) Close() error { return nil }

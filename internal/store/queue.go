@@ -1,0 +1,215 @@
+package store
+
+import (
+	"time"
+
+	"github.com/longline/longline/internal/message"
+)
+
+// queue is a slice that slides: the front is taken away, the back is appended, and when
+// the array is used up, what is left moves to its begin or to one of twice the size.
+//
+//	entries:  ... | sent, with gaps | unsent, without |
+//	              head              cursor            len(entries)
+type queue struct {
+	// Static after construction.
+	store  *Memory
+	device string
+
+	// Owned by the session.
+	entries      []entry
+	head, cursor int
+	live         int   // entries that are not gaps
+	inFlight     int   // of those, the sent
+	bytes        int   // of those, the sum of their sizes
+	expired      int   // discarded since TakeExpired
+	soonest      int64 // Unix milliseconds before which no unsent message expires
+}
+
+// entry is one message, or a gap when m is nil: acknowledged or dropped before others that
+// are in flight.
+type entry struct {
+	m   *message.Message
+	due int64 // Unix milliseconds at which its time is over
+	qos message.QoS
+}
+
+// fewEntries is the size of the first array, and of the one that an empty queue keeps.
+const fewEntries = 4
+
+func (q *queue) Len() int      { return q.live }
+func (q *queue) Bytes() int    { return q.bytes }
+func (q *queue) InFlight() int { return q.inFlight }
+
+func (q *queue) Push(m *message.Message, qos message.QoS, now time.Time) error {
+	limits, size := &q.store.options.Queue, m.Size()
+	if size > limits.Bytes {
+		return ErrTooLarge
+	}
+	if !q.fits(size, limits) {
+		q.expire(now.UnixMilli())
+	}
+	if !q.fits(size, limits) {
+		return ErrFull
+	}
+	if len(q.entries) == cap(q.entries) {
+		q.makeRoom()
+	}
+	e := entry{m, min(now.Add(limits.Age).UnixMilli(), expiry(m)), qos}
+	if q.live == 0 {
+		q.soonest = never
+	}
+	q.soonest = min(q.soonest, e.due)
+	q.entries = append(q.entries, e)
+	q.live++
+	q.bytes += size
+	return nil
+}
+
+func (q *queue) fits(size int, limits *Limits) bool {
+	return q.live < limits.Count && q.bytes+size <= limits.Bytes
+}
+
+func (q *queue) Next(now time.Time) (*message.Message, message.QoS, bool) {
+	for q.cursor < len(q.entries) {
+		e := q.entries[q.cursor]
+		if now.UnixMilli() >= e.due {
+			q.expired++
+			q.takeUnsent()
+			continue
+		}
+		if e.qos == message.AtMostOnce {
+			q.takeUnsent()
+		} else {
+			q.cursor++
+			q.inFlight++
+		}
+		return e.m, e.qos, true
+	}
+	return nil, 0, false
+}
+
+func (q *queue) TakeExpired() int {
+	n := q.expired
+	q.expired = 0
+	return n
+}
+
+func (q *queue) Ack(id uint64) bool {
+	for i := q.head; i < q.cursor; i++ {
+		if m := q.entries[i].m; m != nil && m.ID == id {
+			q.inFlight--
+			q.forget(i)
+			return true
+		}
+	}
+	return false
+}
+
+func (q *queue) Rewind() {
+	q.closeGaps(q.entries[:0])
+	q.cursor, q.inFlight = 0, 0
+	for i := range q.entries {
+		q.soonest = min(q.soonest, q.entries[i].due)
+	}
+}
+
+func (q *queue) DropOldest() (*message.Message, bool) {
+	if q.cursor == len(q.entries) {
+		return nil, false
+	}
+	m := q.entries[q.cursor].m
+	q.takeUnsent()
+	return m, true
+}
+
+func (q *queue) ShedQoS0() int {
+	return q.sweep(func(e *entry) bool { return e.qos == message.AtMostOnce })
+}
+
+func (q *queue) Close() error {
+	if q.live == 0 {
+		q.store.release(q)
+	}
+	return nil
+}
+
+// takeUnsent removes the oldest unsent entry.
+func (q *queue) takeUnsent() {
+	q.cursor++
+	q.forget(q.cursor - 1)
+}
+
+// forget makes a gap at i, before the cursor, and drops the gaps at the front.
+func (q *queue) forget(i int) {
+	q.uncount(&q.entries[i])
+	q.entries[i] = entry{}
+	for q.head < q.cursor && q.entries[q.head].m == nil {
+		q.head++
+	}
+	q.reset()
+}
+
+func (q *queue) uncount(e *entry) {
+	q.live--
+	q.bytes -= e.m.Size()
+}
+
+// reset gives back the memory of an empty queue, except for the smallest array.
+func (q *queue) reset() {
+	if q.live > 0 {
+		return
+	}
+	q.head, q.cursor, q.entries = 0, 0, q.entries[:0]
+	if cap(q.entries) > fewEntries {
+		q.entries = nil
+	}
+}
+
+// expire discards the unsent messages whose time is over, if there may be any.
+func (q *queue) expire(now int64) {
+	if now >= q.soonest {
+		q.expired += q.sweep(func(e *entry) bool { return now >= e.due })
+	}
+}
+
+// sweep removes the unsent entries that drop wants and returns how many there were.
+func (q *queue) sweep(drop func(*entry) bool) (n int) {
+	kept := q.entries[:q.cursor]
+	q.soonest = never
+	for _, e := range q.entries[q.cursor:] {
+		if drop(&e) {
+			q.uncount(&e)
+			n++
+			continue
+		}
+		kept = append(kept, e)
+		q.soonest = min(q.soonest, e.due)
+	}
+	clear(q.entries[len(kept):])
+	q.entries = kept
+	q.reset()
+	return n
+}
+
+// makeRoom moves the entries to the front of their array, or of a larger one when they
+// fill more than half of it: either way the next call is far.
+func (q *queue) makeRoom() {
+	to := q.entries[:0]
+	if 2*q.live >= cap(to) {
+		to = make([]entry, 0, max(fewEntries, 2*cap(to)))
+	}
+	q.closeGaps(to)
+}
+
+// closeGaps moves the entries to to, which may be their own array.
+func (q *queue) closeGaps(to []entry) {
+	from := q.entries
+	for _, e := range from[q.head:] {
+		if e.m != nil {
+			to = append(to, e)
+		}
+	}
+	clear(from[min(len(to), len(from)):])
+	q.head, q.cursor, q.entries = 0, q.inFlight, to
+}

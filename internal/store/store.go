@@ -1,0 +1,143 @@
+// Package store keeps what outlives a connection: the messages that a session owes its
+// device, the record from which a session is made again, and the retained messages.
+package store
+
+import (
+	"errors"
+	"time"
+
+	"github.com/longline/longline/internal/message"
+)
+
+var (
+	// ErrFull says that a bound would be passed; nothing was changed.
+	ErrFull = errors.New("store: full")
+	// ErrTooLarge says that a message alone passes the bound in bytes.
+	ErrTooLarge = errors.New("store: message larger than the store may hold")
+)
+
+// Options are the bounds of a store. The zero value has the defaults.
+type Options struct {
+	Queue    Limits         // of each device
+	Retained RetainedLimits // of all devices
+}
+
+// Limits bound one queue. Zero fields mean the defaults.
+type Limits struct {
+	Count int           // messages, in flight included; default 1000
+	Bytes int           // sum of message.Size; default 1 MiB
+	Age   time.Duration // how long a message may wait to be sent; default 24 h
+}
+
+// RetainedLimits bound the retained messages. Zero fields mean the defaults.
+type RetainedLimits struct {
+	Count int // default 1,000,000
+	Bytes int // sum of message.Size; default 256 MiB
+}
+
+// WithDefaults returns the options with defaults for zero fields.
+func (o Options) WithDefaults() Options {
+	q, r := &o.Queue, &o.Retained
+	q.Count, q.Bytes = orDefault(q.Count, 1000), orDefault(q.Bytes, 1<<20)
+	q.Age = orDefault(q.Age, 24*time.Hour)
+	r.Count, r.Bytes = orDefault(r.Count, 1_000_000), orDefault(r.Bytes, 256<<20)
+	return o
+}
+
+func orDefault[T int | time.Duration](v, normal T) T {
+	if v <= 0 {
+		return normal
+	}
+	return v
+}
+
+// Queue holds the messages that a session owes its device, in order, oldest first: those
+// in flight, which were sent and wait for their acknowledgement, then the unsent.
+//
+// A queue is not safe for concurrent use: the session's lock guards it. Messages are
+// owned, never changed, and may be in many queues.
+type Queue interface {
+	// Push appends a message, to be delivered with QoS q. It returns ErrFull when a bound
+	// would be passed even without the unsent messages whose time is over, or ErrTooLarge.
+	Push(m *message.Message, q message.QoS, now time.Time) error
+
+	// Next takes the oldest unsent message: one of QoS 0 leaves the queue, one of QoS 1
+	// becomes in flight. Those on the way whose time is over are discarded.
+	Next(now time.Time) (m *message.Message, q message.QoS, ok bool)
+
+	// TakeExpired returns how many messages were discarded because their time was over,
+	// their own Expiry or Limits.Age after Push, since it was last called.
+	TakeExpired() int
+
+	// Ack removes the message in flight that has the id, the older one of two, in constant
+	// time when it is the oldest of all. It is false when none has it: acknowledged twice,
+	// never sent, or sent before a Rewind and not again.
+	Ack(id uint64) bool
+
+	// Rewind makes all in flight unsent again, in their order before the others: the device
+	// has a new connection.
+	Rewind()
+
+	// DropOldest removes the oldest unsent message.
+	DropOldest() (m *message.Message, ok bool)
+
+	// ShedQoS0 removes all unsent messages of QoS 0 and returns how many there were.
+	ShedQoS0() int
+
+	Len() int      // messages
+	Bytes() int    // sum of their message.Size
+	InFlight() int // messages in flight
+
+	// Close says that the session lets go of the queue and will not use it again. The
+	// store forgets an empty queue and keeps the contents of any other.
+	Close() error
+}
+
+// Record is the durable part of a session. It is not changed after Save: a changed record
+// is a new one.
+type Record struct {
+	Device        string
+	Session       uint64
+	Expiry        time.Duration // how long the session outlives its connection
+	Left          int64         // Unix milliseconds at which its last connection ended; 0 while it lives
+	Missed        uint64        // messages lost while the device was away
+	Subscriptions []Subscription
+}
+
+// Subscription is one filter of a session.
+type Subscription struct {
+	Filter string
+	QoS    message.QoS
+}
+
+// Store is safe from any goroutine; the queues that it gives are not. Its errors are those
+// of the medium, unless a method says otherwise.
+type Store interface {
+	// Queue returns the queue of a device with what it held before, or an empty one. The
+	// device's session is the only user, until Close or Drop. The store retains device.
+	Queue(device string) (Queue, error)
+
+	// Save keeps r in place of the device's record. It retains r.
+	Save(r *Record) error
+
+	// Load returns the device's record, nil when there is none.
+	Load(device string) (*Record, error)
+
+	// Records yields every record, in no order, until yield returns false. yield may call
+	// the store.
+	Records(yield func(*Record) bool) error
+
+	// Drop forgets the queue and the record of a device: its session ended.
+	Drop(device string) error
+
+	// Retain keeps an owned message in place of its topic's. One without payload, or whose
+	// time is over, only removes (MQTT 5 §3.3.1.3). An error that wraps ErrFull names the
+	// limit that would be passed.
+	Retain(m *message.Message, now time.Time) error
+
+	// Retained yields the retained messages that match a valid filter and whose time is not
+	// over, in no order, until yield returns false. yield may call the store.
+	Retained(filter string, now time.Time, yield func(*message.Message) bool) error
+
+	Close() error
+}

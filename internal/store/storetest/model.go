@@ -1,0 +1,163 @@
+package storetest
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/store"
+)
+
+// model is a queue in the plainest form.
+type model struct {
+	limits  store.Limits
+	entries []modelEntry
+	expired int
+}
+
+type modelEntry struct {
+	m    *message.Message
+	qos  message.QoS
+	due  time.Time
+	sent bool
+}
+
+func (o *model) bytes() (n int) {
+	for _, e := range o.entries {
+		n += e.m.Size()
+	}
+	return n
+}
+
+func (o *model) inFlight() (n int) {
+	for _, e := range o.entries {
+		if e.sent {
+			n++
+		}
+	}
+	return n
+}
+
+// remove takes out the entries that match and returns how many there were.
+func (o *model) remove(match func(modelEntry) bool) int {
+	before := len(o.entries)
+	o.entries = slices.DeleteFunc(o.entries, match)
+	return before - len(o.entries)
+}
+
+func (o *model) push(m *message.Message, q message.QoS, now time.Time) error {
+	if m.Size() > o.limits.Bytes {
+		return store.ErrTooLarge
+	}
+	full := func() bool { return len(o.entries) >= o.limits.Count || o.bytes()+m.Size() > o.limits.Bytes }
+	if full() {
+		o.expired += o.remove(func(e modelEntry) bool { return !e.sent && !now.Before(e.due) })
+	}
+	if full() {
+		return store.ErrFull
+	}
+	due := now.Add(o.limits.Age)
+	if at := time.UnixMilli(m.Expiry); m.Expiry != 0 && at.Before(due) {
+		due = at
+	}
+	o.entries = append(o.entries, modelEntry{m, q, due, false})
+	return nil
+}
+
+func (o *model) unsent() int {
+	return slices.IndexFunc(o.entries, func(e modelEntry) bool { return !e.sent })
+}
+
+func (o *model) next(now time.Time) *message.Message {
+	for {
+		i := o.unsent()
+		if i < 0 {
+			return nil
+		}
+		e := &o.entries[i]
+		m, over := e.m, !now.Before(e.due)
+		if e.sent = true; over || e.qos == message.AtMostOnce {
+			o.entries = slices.Delete(o.entries, i, i+1)
+		}
+		if !over {
+			return m
+		}
+		o.expired++
+	}
+}
+
+func (o *model) dropOldest() *message.Message {
+	i := o.unsent()
+	if i < 0 {
+		return nil
+	}
+	m := o.entries[i].m
+	o.entries = slices.Delete(o.entries, i, i+1)
+	return m
+}
+
+// Script runs the calls that script spells, two bytes each, on an empty queue made with the
+// limits, and on a slice, and compares the two after each. It is for fuzzing.
+func Script(t *testing.T, q store.Queue, limits store.Limits, script []byte) {
+	o, now := &model{limits: limits}, start
+	var pushed []*message.Message
+	for ; len(script) >= 2; script = script[2:] {
+		arg := int(script[1])
+		switch op := script[0] % 12; op {
+		case 0, 1, 2, 3: // of QoS 0 or 1, may expire
+			m := msg("t", string(make([]byte, arg&63)))
+			if arg&64 != 0 {
+				m.Expiry = now.Add(time.Duration(arg&15) * time.Second).UnixMilli()
+			}
+			got, want := q.Push(m, message.QoS(op&1), now), o.push(m, message.QoS(op&1), now)
+			if !errors.Is(got, want) {
+				t.Fatalf("Push: %v, want %v", got, want)
+			}
+			pushed = append(pushed, m)
+		case 4, 5, 6:
+			m, _, ok := q.Next(now)
+			if want := o.next(now); m != want && (!ok || want == nil || m.ID != want.ID) {
+				t.Fatalf("Next: %v, want %v", m, want)
+			}
+		case 7, 8:
+			if len(pushed) == 0 {
+				continue
+			}
+			id := pushed[max(0, len(pushed)-1-arg)].ID
+			want := o.remove(func(e modelEntry) bool { return e.sent && e.m.ID == id }) > 0
+			if q.Ack(id) != want {
+				t.Fatalf("Ack: want %v", want)
+			}
+		case 9:
+			now = now.Add(time.Duration(arg) * time.Second / 16)
+		case 10:
+			m, ok := q.DropOldest()
+			if want := o.dropOldest(); m != want && (!ok || want == nil || m.ID != want.ID) {
+				t.Fatalf("DropOldest: %v, want %v", m, want)
+			}
+		case 11:
+			if arg&3 != 0 {
+				q.Rewind()
+				for i := range o.entries {
+					o.entries[i].sent = false
+				}
+			} else if got, want := q.ShedQoS0(), o.remove(func(e modelEntry) bool {
+				return !e.sent && e.qos == message.AtMostOnce
+			}); got != want {
+				t.Fatalf("ShedQoS0: %d, want %d", got, want)
+			}
+		}
+		compare(t, q, o)
+	}
+}
+
+func compare(t *testing.T, q store.Queue, o *model) {
+	t.Helper()
+	got := [...]int{q.Len(), q.Bytes(), q.InFlight(), q.TakeExpired()}
+	want := [...]int{len(o.entries), o.bytes(), o.inFlight(), o.expired}
+	if o.expired = 0; got != want {
+		t.Fatalf("messages, bytes, in flight, expired: %v, want %v", got, want)
+	}
+}
