@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"io"
 	"sync"
-	"unicode/utf8"
 
 	"github.com/klauspost/compress/flate"
 )
@@ -52,7 +51,7 @@ func inflate(a *assembly, limit int) (*assembly, *Error) {
 	e := z.run(a.buf, out, limit)
 	z.source.Reset(nil)
 	inflaters.Put(z)
-	if e == nil && a.op == Text && !utf8.Valid(out.buf) {
+	if e == nil && a.op == Text && !validUTF8(out.buf) {
 		e = ErrInvalidUTF8
 	}
 	if e != nil {

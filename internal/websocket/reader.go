@@ -1,7 +1,5 @@
 package websocket
 
-import "unicode/utf8"
-
 // DefaultMaxMessage is the limit of a Config that has none, in bytes.
 const DefaultMaxMessage = 1 << 20
 
@@ -160,7 +158,7 @@ func single(h header, payload []byte) (Event, error) {
 	if h.masked() {
 		mask(payload, h.key)
 	}
-	if h.op() == Text && !utf8.Valid(payload) {
+	if h.op() == Text && !validUTF8(payload) {
 		return Event{}, ErrInvalidUTF8
 	}
 	return event(h.op(), payload)

@@ -1,6 +1,33 @@
 package websocket
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"unicode/utf8"
+)
+
+// highBits are those that no ASCII byte has.
+const highBits = 0x8080808080808080
+
+// skipASCII cuts the front of p that is ASCII, by steps of 32 and 8 bytes: up to 7 more
+// may be left.
+func skipASCII(p []byte) []byte {
+	for len(p) >= 32 {
+		b := (*[32]byte)(p)
+		if (word(b[0:8])|word(b[8:16])|word(b[16:24])|word(b[24:32]))&highBits != 0 {
+			break
+		}
+		p = p[32:]
+	}
+	for len(p) >= 8 && word(p)&highBits == 0 {
+		p = p[8:]
+	}
+	return p
+}
+
+func word(p []byte) uint64 { return binary.LittleEndian.Uint64(p) }
+
+// validUTF8 validates a text that is there in full.
+func validUTF8(p []byte) bool { return utf8.Valid(skipASCII(p)) }
 
 // utf8Checker validates UTF-8 that comes in pieces, as early as the bytes allow: the first
 // byte that no text can have at its place makes write fail. The zero value is at the
@@ -10,33 +37,47 @@ type utf8Checker struct {
 	lo, hi uint8 // what the next of them may be
 }
 
-const asciiOnly = 0x8080808080808080
-
 // write takes the next bytes and tells whether the text can still be valid.
 func (c *utf8Checker) write(p []byte) bool {
-	for len(p) > 0 {
-		if c.need == 0 {
-			for len(p) >= 8 && binary.LittleEndian.Uint64(p)&asciiOnly == 0 {
-				p = p[8:]
-			}
-			for len(p) > 0 && p[0] < 0x80 {
-				p = p[1:]
-			}
-			if len(p) == 0 {
-				return true
-			}
-			if !c.lead(p[0]) {
-				return false
-			}
-			p = p[1:]
-			continue
-		}
-		if p[0] < c.lo || p[0] > c.hi {
+	for c.need > 0 && len(p) > 0 {
+		if !c.step(p[0]) {
 			return false
 		}
-		c.need, c.lo, c.hi = c.need-1, 0x80, 0xBF
 		p = p[1:]
 	}
+	tail := len(p) - lastRune(p)
+	if !validUTF8(p[:tail]) {
+		return false
+	}
+	for _, b := range p[tail:] {
+		if !c.step(b) {
+			return false
+		}
+	}
+	return true
+}
+
+// lastRune returns the size of what may be an unfinished rune at the end of p.
+func lastRune(p []byte) int {
+	for n := 1; n <= 3 && n <= len(p); n++ {
+		if b := p[len(p)-n]; b >= 0xC0 {
+			return n
+		} else if b < 0x80 {
+			return 0
+		}
+	}
+	return 0
+}
+
+// step takes one byte.
+func (c *utf8Checker) step(b byte) bool {
+	if c.need == 0 {
+		return b < 0x80 || c.lead(b)
+	}
+	if b < c.lo || b > c.hi {
+		return false
+	}
+	c.need, c.lo, c.hi = c.need-1, 0x80, 0xBF
 	return true
 }
 
