@@ -23,10 +23,10 @@ func (d *Device) Close(ctx context.Context) error {
 	case <-ctx.Done():
 	case <-d.ctx.Done():
 	}
-	d.cancel(ErrClosed)
-	if n := d.outbox.discard(ErrClosed); n > 0 {
+	if n := d.outbox.discard(ErrClosed); n > 0 && ctx.Err() != nil {
 		err = fmt.Errorf("device: closed before the gateway took %d messages: %w", n, ctx.Err())
 	}
+	d.cancel(ErrClosed)
 	if e := await(ctx, &d.workers, "the connection still closes"); err == nil {
 		err = e
 	}

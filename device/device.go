@@ -114,14 +114,14 @@ func newDevice(rawURL string, opts *Options) (*Device, error) {
 
 // run keeps the device connected until it closes or gives up.
 func (d *Device) run(l *link) {
-	var err error
-	for l != nil {
-		err = d.serve(l)
-		if d.ctx.Err() != nil || takenOver(err) {
+	err := d.serve(l)
+	for d.ctx.Err() == nil && !takenOver(err) {
+		d.backoff.ended(time.Since(l.born))
+		if l, err = d.connect(d.ctx, err); err != nil {
 			break
 		}
-		d.backoff.ended(time.Since(l.born))
-		l, err = d.connect(d.ctx, err)
+		d.start(l)
+		err = d.serve(l)
 	}
 	d.finish(err)
 }
@@ -131,7 +131,6 @@ func (d *Device) finish(err error) {
 	d.cancel(err)
 	d.outbox.discard(d.closedError())
 	d.enter(State{Phase: Closed, Err: context.Cause(d.ctx)}, nil)
-	d.opts.HTTPClient.CloseIdleConnections()
 }
 
 // start puts a new link to work.

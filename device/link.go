@@ -30,6 +30,7 @@ type link struct {
 	hello   wire.Greeting
 	born    time.Time
 	silence time.Duration // after which the gateway is given up
+	pause   time.Duration // after which it is pinged
 	timeout time.Duration // of one write
 	log     *slog.Logger
 
@@ -68,9 +69,9 @@ func (l *link) greet(ctx context.Context) error {
 		return errors.New("device: the gateway did not start with hello")
 	}
 	l.hello = p.Hello
-	if l.silence <= 0 {
-		l.silence = 2 * positive(l.hello.Heartbeat, defaultHeartbeat)
-	}
+	heartbeat := positive(l.hello.Heartbeat, defaultHeartbeat)
+	l.silence = positive(l.silence, 2*heartbeat)
+	l.pause = min(heartbeat, l.silence/2)
 	return nil
 }
 
@@ -177,21 +178,17 @@ func (l *link) answered(id uint64, err error) bool {
 	return ok
 }
 
-// watch pings a gateway that has been quiet for half of l.silence, and fails the link when
-// that brings nothing in the other half. While the reader is blocked the silence is ours;
-// the pings then tell the gateway that the device lives.
+// watch pings a gateway that has been quiet for l.pause, and fails the link after
+// l.silence. While the reader is blocked the silence is ours; the pings then tell the
+// gateway that the device lives.
 func (l *link) watch() {
 	for {
-		wait := l.silence/2 - l.quiet()
-		if l.blocked.Load() {
-			wait = l.silence / 4
-		}
 		select {
 		case <-l.ctx.Done():
 			return
-		case <-time.After(wait):
+		case <-time.After(l.pause - l.quiet()):
 		}
-		if l.quiet() < l.silence/2 {
+		if l.quiet() < l.pause {
 			continue
 		}
 		err := l.ping()
@@ -207,21 +204,21 @@ func (l *link) watch() {
 	}
 }
 
+// ping returns when a pong came, or after a pause without one.
+func (l *link) ping() error {
+	wait := l.pause
+	if !l.blocked.Load() {
+		wait = min(wait, l.silence-l.quiet())
+	}
+	ctx, cancel := context.WithTimeout(l.ctx, wait)
+	defer cancel()
+	return l.ws.Ping(ctx)
+}
+
 // abandon fails a link that cannot be written to. A reader that is not blocked knows better
 // why it ended, and is about to say so.
 func (l *link) abandon(err error) {
 	if l.blocked.Load() {
 		l.fail(fmt.Errorf("%w: %w", errLost, err))
 	}
-}
-
-// ping returns when a pong came or the rest of the silence is over.
-func (l *link) ping() error {
-	wait := l.silence - l.quiet()
-	if l.blocked.Load() {
-		wait = l.silence / 4 // no pong will be read
-	}
-	ctx, cancel := context.WithTimeout(l.ctx, wait)
-	defer cancel()
-	return l.ws.Ping(ctx)
 }

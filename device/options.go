@@ -70,8 +70,8 @@ type Options struct {
 	Reconnect Reconnect
 	// ConnectTimeout bounds one attempt, from the name lookup to hello. 0 is 30 s.
 	ConnectTimeout time.Duration
-	// ReadTimeout is the silence after which the gateway is given up; after half of it the
-	// device pings. 0 is twice the heartbeat that the gateway announces.
+	// ReadTimeout is the silence, pongs included, after which the gateway is given up. The
+	// device pings before. 0 is twice the heartbeat that the gateway announces.
 	ReadTimeout time.Duration
 	// WriteTimeout bounds the writing of one packet. 0 is 30 s.
 	WriteTimeout time.Duration

@@ -79,6 +79,9 @@ func (d *Device) PublishAsync(m Message) (<-chan error, error) {
 	if err := topic.ValidateName(m.Topic, anyLength); err != nil {
 		return nil, fmt.Errorf("device: %w", err)
 	}
+	if m.ContentType == ContentJSON && !json.Valid(m.Payload) {
+		return nil, fmt.Errorf("device: %q: the payload is not valid JSON", m.Topic)
+	}
 	p := m.packet()
 	if m.QoS != AtMostOnce {
 		p.ID = d.lastID.Add(1)
