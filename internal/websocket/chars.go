@@ -59,7 +59,7 @@ func foldEqual(p []byte, s string) bool {
 		return false
 	}
 	for i, b := range p {
-		if lower(b) != lower(s[i]) {
+		if b != s[i] && lower(b) != lower(s[i]) {
 			return false
 		}
 	}

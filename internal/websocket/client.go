@@ -3,6 +3,7 @@ package websocket
 import (
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -25,6 +26,33 @@ func NewHandshakeKey() string {
 	rand.Read(raw[:])
 	return base64.StdEncoding.EncodeToString(raw[:])
 }
+
+// Validate tells which field could not be sent as it is: AppendRequest does not look.
+func (r *ClientRequest) Validate() error {
+	switch {
+	case !allIn([]byte(r.Host), targetChar):
+		return errors.New("websocket: the host is empty or has bad characters")
+	case r.Target != "" && (r.Target[0] != '/' || !allIn([]byte(r.Target), targetChar)):
+		return errors.New("websocket: the target is not an escaped path")
+	case !validKey([]byte(r.Key)):
+		return errors.New("websocket: the key is not 16 bytes in base64")
+	case !validValue(r.Authorization):
+		return errors.New("websocket: the authorization has control characters")
+	}
+	for _, p := range r.Protocols {
+		if !isToken([]byte(p)) {
+			return fmt.Errorf("websocket: the subprotocol %q is not a token", p)
+		}
+	}
+	for _, f := range r.Header {
+		if !isToken([]byte(f.Name)) || !validValue(f.Value) {
+			return fmt.Errorf("websocket: the header %q is malformed", f.Name)
+		}
+	}
+	return nil
+}
+
+func validValue(s string) bool { return s == "" || allIn([]byte(s), valueChar) }
 
 // AppendRequest adds the opening handshake.
 func AppendRequest(dst []byte, r *ClientRequest) []byte {

@@ -86,6 +86,28 @@ func TestParseResponse(t *testing.T) {
 	}
 }
 
+func TestClientRequestValidate(t *testing.T) {
+	if err := clientRequest.Validate(); err != nil {
+		t.Error(err)
+	}
+	for name, change := range map[string]func(r *ClientRequest){
+		"no host":               func(r *ClientRequest) { r.Host = "" },
+		"lines in the host":     func(r *ClientRequest) { r.Host = "h\r\nX: y" },
+		"a space in the target": func(r *ClientRequest) { r.Target = "/a b" },
+		"a relative target":     func(r *ClientRequest) { r.Target = "a" },
+		"no key":                func(r *ClientRequest) { r.Key = "" },
+		"protocol":              func(r *ClientRequest) { r.Protocols = []string{"a", "b,c"} },
+		"authorization":         func(r *ClientRequest) { r.Authorization = "a\nb" },
+		"header name":           func(r *ClientRequest) { r.Header = []Field{{"a:b", "c"}} },
+		"header value":          func(r *ClientRequest) { r.Header = []Field{{"a", "b\r\nc"}} },
+	} {
+		r := clientRequest
+		if change(&r); r.Validate() == nil {
+			t.Errorf("%s is accepted", name)
+		}
+	}
+}
+
 func TestNewHandshakeKey(t *testing.T) {
 	a, b := NewHandshakeKey(), NewHandshakeKey()
 	if !validKey([]byte(a)) || a == b {

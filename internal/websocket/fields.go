@@ -97,10 +97,8 @@ func parseField(line []byte) (name, value []byte, problem string) {
 	if !isToken(name) { // also a space before the colon, RFC 9112 §5.1
 		return nil, nil, "its name is not a token"
 	}
-	for _, b := range value {
-		if !inClass(b, valueChar) {
-			return nil, nil, "its value has a control character"
-		}
+	if len(value) > 0 && !allIn(value, valueChar) {
+		return nil, nil, "its value has a control character"
 	}
 	return name, value, ""
 }

@@ -65,8 +65,8 @@ func statusText(status int) string {
 // The rules of a server's handshake, besides malformed lines.
 var (
 	// RFC 6585 §5.
-	errHeadTooLarge  = &HTTPError{Status: 431, Reason: "The request's header is too large."}
-	errTooManyFields = &HTTPError{Status: 431, Reason: "The request has too many header lines."}
+	errHeadTooLarge  = &HTTPError{Status: 431, Reason: "The header is too large."}
+	errTooManyFields = &HTTPError{Status: 431, Reason: "The header has too many lines."}
 	// RFC 9112 §3.
 	errRequestLine = &HTTPError{Status: 400, Reason: "The request line is not METHOD SP TARGET SP HTTP/1.1."}
 	// RFC 6455 §4.1: GET, of HTTP/1.1 at least.
