@@ -134,14 +134,16 @@ func (s set) has(f field) bool { return s&(1<<f) != 0 }
 // first returns the lowest field of s.
 func (s set) first() field { return field(bits.TrailingZeros32(uint32(s))) }
 
-// members returns the members that JSON packets of the form have.
-func (f *form) members() (s set) {
-	s = setOf(f.fields...)
-	if s.has(fieldPayload) {
-		s |= setOf(fieldData)
+// jsonMembers says which members the JSON packets of each op have.
+var jsonMembers = func() (of [len(forms)]set) {
+	for op := range of {
+		of[op] = setOf(forms[op].fields...)
+		if of[op].has(fieldPayload) {
+			of[op] |= setOf(fieldData)
+		}
 	}
-	return s
-}
+	return of
+}()
 
 // fieldNamed returns the field that JSON packets call so.
 func fieldNamed(name []byte) (field, bool) {

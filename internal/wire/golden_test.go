@@ -33,7 +33,7 @@ func (s *scenario) set(key, value string) {
 	s.values[key] = value
 }
 
-func readScenarios(t *testing.T, path string) []*scenario {
+func readScenarios(t testing.TB, path string) []*scenario {
 	t.Helper()
 	raw, err := os.ReadFile(path)
 	if err != nil {
@@ -147,7 +147,7 @@ func encode(t testing.TB, c Codec, p *Packet) []byte {
 	return b
 }
 
-func unhex(t *testing.T, s string) []byte {
+func unhex(t testing.TB, s string) []byte {
 	t.Helper()
 	b, err := hex.DecodeString(strings.ReplaceAll(s, " ", ""))
 	if err != nil {

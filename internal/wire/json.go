@@ -28,7 +28,7 @@ func (jsonCodec) Decode(p *Packet, frame []byte, text bool) error {
 	if !utf8.Valid(frame) {
 		return CloseInvalidUTF8.Because(fmt.Sprintf("not UTF-8 at byte %d", invalidAt(frame)))
 	}
-	d := jsonDecoder{scanner: scanner{buf: frame}}
+	d := jsonDecoder{buf: frame}
 	if err := d.scan(); err != nil {
 		return err
 	}
@@ -116,14 +116,13 @@ func appendPayload(dst, b []byte, contentType string) []byte {
 // jsonValue returns the one JSON value that b is, without the white space around it, and
 // whether it may stand in a packet with depth objects and arrays around it.
 func jsonValue(b []byte, depth int) (value []byte, ok bool) {
-	s := scanner{buf: b}
-	s.space()
-	start := s.at
-	if s.value(depth) != nil {
+	start := skipSpace(b, 0)
+	end, want := skipValue(b, start, depth)
+	if want != "" || skipSpace(b, end) < len(b) {
 		return nil, false
 	}
-	value = b[start:s.at]
-	return value, s.end() == nil && utf8.Valid(value)
+	value = b[start:end]
+	return value, utf8.Valid(value)
 }
 
 func appendProps(dst []byte, props []message.Property) []byte {

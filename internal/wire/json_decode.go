@@ -9,51 +9,68 @@ import (
 // jsonDecoder decodes one packet. Because members come in any order, and op tells what
 // they mean, scan only finds where they are and fill takes those that the op has.
 type jsonDecoder struct {
-	scanner
+	buf    []byte
 	values [numFields]span
 	seen   set
 	twice  set
 }
 
+// span is where a value lies: buf[start:end]. Frames are far below 2 GiB.
+type span struct{ start, end int32 }
+
 // scan checks the grammar of the frame and finds the members with known names.
 func (d *jsonDecoder) scan() error {
-	d.space()
-	if d.peek() != '{' {
-		return d.fail("'{'")
+	i := skipSpace(d.buf, 0)
+	if byteAt(d.buf, i) != '{' {
+		return malformed(i, "'{'")
 	}
-	d.at++
-	d.space()
-	if d.peek() == '}' {
-		d.at++
-		return d.end()
+	i = skipSpace(d.buf, i+1)
+	more := byteAt(d.buf, i) != '}'
+	if !more {
+		i++
 	}
-	for {
-		if err := d.member(); err != nil {
-			return err
+	for more {
+		var want string
+		if i, want = d.member(i); want != "" {
+			return malformed(i, want)
 		}
-		if more, err := d.comma('}'); err != nil {
-			return err
-		} else if !more {
-			return d.end()
+		if i, more, want = skipComma(d.buf, i, '}'); want != "" {
+			return malformed(i, want)
 		}
 	}
-}
-
-func (d *jsonDecoder) member() error {
-	name, err := d.name()
-	if err != nil {
-		return err
-	}
-	start := d.at
-	if err := d.value(1); err != nil {
-		return err
-	}
-	if f, ok := fieldNamed(unescape(name)); ok {
-		d.twice |= d.seen & setOf(f)
-		d.seen |= setOf(f)
-		d.values[f] = span{int32(start), int32(d.at)}
+	if i = skipSpace(d.buf, i); i < len(d.buf) {
+		return malformed(i, "the end")
 	}
 	return nil
+}
+
+// member skips the member at i and remembers where its value is.
+func (d *jsonDecoder) member(i int) (end int, want string) {
+	if byteAt(d.buf, i) != '"' {
+		return i, "a name in quotes"
+	}
+	nameEnd, want := skipString(d.buf, i)
+	if want != "" {
+		return nameEnd, want
+	}
+	start, want := skipColon(d.buf, nameEnd)
+	if want != "" {
+		return start, want
+	}
+	if end, want = skipValue(d.buf, start, 1); want != "" {
+		return end, want
+	}
+	name := d.buf[i+1 : nameEnd-1]
+	f, ok := fieldNamed(name)
+	if !ok { // a name with escapes may be one that we know
+		f, ok = fieldNamed(unescape(name))
+	}
+	if ok {
+		d.twice |= d.seen & (1 << f)
+		d.seen |= 1 << f
+		d.values[f] = span{int32(start), int32(end)}
+	}
+	return end, ""
 }
 
 // fill sets the fields of p from the members found. Members that packets of its op do not
@@ -62,7 +79,7 @@ func (d *jsonDecoder) fill(p *Packet) error {
 	if err := d.setOp(p); err != nil {
 		return err
 	}
-	own := d.seen & forms[p.Op].members()
+	own := d.seen & jsonMembers[p.Op]
 	if twice := own & d.twice; twice != 0 {
 		f := twice.first()
 		return p.breaks("%s again at byte %d: want it once", fields[f].name, d.values[f].start)
@@ -85,7 +102,7 @@ func (d *jsonDecoder) setOp(p *Packet) error {
 	if d.twice.has(fieldOp) {
 		return p.breaks("op again at byte %d: want it once", d.values[fieldOp].start)
 	}
-	if name, ok := d.text(d.values[fieldOp]); ok {
+	if name, ok := d.text(fieldOp); ok {
 		for op := Hello; op.known(); op++ {
 			if forms[op].name == name {
 				p.Op = op
@@ -113,7 +130,7 @@ func (d *jsonDecoder) set(p *Packet, f field) error {
 	ok := false
 	switch fields[f].kind {
 	case kindText:
-		*p.text(f), ok = d.text(d.values[f])
+		*p.text(f), ok = d.text(f)
 	case kindNumber:
 		var n uint64
 		if n, ok = d.integer(f); ok {
@@ -136,14 +153,30 @@ func (d *jsonDecoder) set(p *Packet, f field) error {
 	return nil
 }
 
+// bytes returns the value of f as it came.
+func (d *jsonDecoder) bytes(f field) []byte {
+	return d.buf[d.values[f].start:d.values[f].end]
+}
+
+// text returns the string that f is, unescaped in place; false when it is none.
+func (d *jsonDecoder) text(f field) (string, bool) { return unquote(d.bytes(f)) }
+
+// unquote returns the string that the value b is, unescaped in place; false when b is no
+// string.
+func unquote(b []byte) (string, bool) {
+	if b[0] != '"' {
+		return "", false
+	}
+	return viewString(unescape(b[1 : len(b)-1])), true
+}
+
 func (d *jsonDecoder) wants(p *Packet, f field) error {
-	v := d.values[f]
-	return p.wants(f, string(d.bytes(v)), int(v.start))
+	return p.wants(f, string(d.bytes(f)), int(d.values[f].start))
 }
 
 // integer returns the value of f, plain digits in the range of the field.
 func (d *jsonDecoder) integer(f field) (n uint64, ok bool) {
-	b := d.bytes(d.values[f])
+	b := d.bytes(f)
 	if len(b) > len("9007199254740991") {
 		return 0, false
 	}
@@ -157,17 +190,16 @@ func (d *jsonDecoder) integer(f field) (n uint64, ok bool) {
 }
 
 func (d *jsonDecoder) flag(f field) (value, ok bool) {
-	c := d.buf[d.values[f].start]
+	c := d.bytes(f)[0]
 	return c == 't', c == 't' || c == 'f'
 }
 
 func (d *jsonDecoder) setPayload(p *Packet, f field) bool {
-	v := d.values[f]
 	if f == fieldPayload {
-		*p.payload(), *p.text(fieldType) = d.bytes(v), message.JSON
+		*p.payload(), *p.text(fieldType) = d.bytes(f), message.JSON
 		return true
 	}
-	s, ok := d.text(v)
+	s, ok := d.text(f)
 	if !ok {
 		return false
 	}
@@ -182,8 +214,8 @@ func (d *jsonDecoder) setPayload(p *Packet, f field) bool {
 var strictBase64 = base64.StdEncoding.Strict()
 
 func (d *jsonDecoder) setProps(p *Packet) bool {
-	l, ok := d.list(fieldProps, '{')
-	for ok && l.more('}') {
+	l, ok := d.list(fieldProps, '}')
+	for ok && l.more() {
 		var prop message.Property
 		prop.Key = l.name()
 		prop.Value, ok = l.next()
@@ -193,8 +225,8 @@ func (d *jsonDecoder) setProps(p *Packet) bool {
 }
 
 func (d *jsonDecoder) setFilters(p *Packet) bool {
-	l, ok := d.list(fieldFilters, '[')
-	for ok && l.more(']') {
+	l, ok := d.list(fieldFilters, ']')
+	for ok && l.more() {
 		var filter string
 		filter, ok = l.next()
 		p.Filters = append(p.Filters, filter)
@@ -203,8 +235,8 @@ func (d *jsonDecoder) setFilters(p *Packet) bool {
 }
 
 func (d *jsonDecoder) setError(p *Packet) bool {
-	l, ok := d.list(fieldError, '{')
-	for ok && l.more('}') {
+	l, ok := d.list(fieldError, '}')
+	for ok && l.more() {
 		switch l.name() {
 		case "code":
 			ok = l.nextInto(&p.Err.Code)
@@ -217,36 +249,35 @@ func (d *jsonDecoder) setError(p *Packet) bool {
 	return ok && p.Err.Code != ""
 }
 
-// list walks over the elements of an object or array that has been checked.
-type list struct{ scanner }
-
-// list returns the elements of f; false when f does not open so.
-func (d *jsonDecoder) list(f field, open byte) (list, bool) {
-	v := d.values[f]
-	return list{scanner{buf: d.buf, at: int(v.start) + 1}}, d.buf[v.start] == open
+// list walks over the elements of an object or array that scan has checked.
+type list struct {
+	buf  []byte
+	at   int
+	last byte
 }
 
-// more skips to the next element; false at the end.
-func (l *list) more(end byte) bool {
-	l.space()
-	if l.peek() == ',' {
-		l.at++
-		l.space()
-	}
-	return l.peek() != end
+// list returns the elements of f; false when f is no object or array that last ends.
+func (d *jsonDecoder) list(f field, last byte) (list, bool) {
+	b := d.bytes(f)
+	return list{b, skipSpace(b, 1), last}, b[len(b)-1] == last
 }
+
+func (l *list) more() bool { return l.at < len(l.buf)-1 }
 
 // name skips the name of a member and returns it.
 func (l *list) name() string {
-	name, _ := l.scanner.name()
-	return viewString(unescape(name))
+	end, _ := skipString(l.buf, l.at)
+	name, _ := unquote(l.buf[l.at:end])
+	l.at, _ = skipColon(l.buf, end)
+	return name
 }
 
 // next skips a value and returns it when it is a string.
 func (l *list) next() (string, bool) {
-	start := l.at
-	_ = l.value(1) // checked before
-	return l.text(span{int32(start), int32(l.at)})
+	end, _ := skipValue(l.buf, l.at, 1)
+	value := l.buf[l.at:end]
+	l.at, _, _ = skipComma(l.buf, end, l.last)
+	return unquote(value)
 }
 
 // nextInto sets s, which must be empty, to the next value, which must be a string.

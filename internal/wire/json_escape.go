@@ -30,6 +30,19 @@ func unescape(b []byte) []byte {
 	return out
 }
 
+// escapeLen returns the length of the escape at the start of b, or of the two that are a
+// pair of surrogates; 0 when there is none.
+func escapeLen(b []byte) int {
+	if len(b) > 1 {
+		switch b[1] {
+		case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+			return 2
+		}
+	}
+	_, n := unicodeEscape(b)
+	return n
+}
+
 // unescaped returns what a backslash before c means.
 func unescaped(c byte) byte {
 	switch c {
@@ -89,7 +102,7 @@ func appendString(dst []byte, s string) []byte {
 	const hex = "0123456789abcdef"
 	dst = append(dst, '"')
 	for b := viewBytes(s); ; {
-		n := plain(b)
+		n := skipPlain(b, 0)
 		dst = append(dst, b[:n]...)
 		if n == len(b) {
 			return append(dst, '"')

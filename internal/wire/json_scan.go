@@ -4,253 +4,185 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/bits"
-	"unicode/utf8"
 )
+
+// The functions below walk over JSON text (RFC 8259) that is valid UTF-8, and check its
+// grammar. They take the text and the offset where something starts, and return the offset
+// behind it. If it is not there, they return the offset of the byte that is wrong and what
+// they wanted instead of it; otherwise want is empty.
+//
+// Surrogates must come in pairs, RFC 7493 §2.1.
 
 // maxDepth bounds how deep objects and arrays nest, the packet's own object included.
 const maxDepth = 64
 
-// scanner walks over JSON text (RFC 8259) in one pass and checks its grammar. The text
-// must be valid UTF-8. Surrogates must come in pairs, RFC 7493 §2.1.
-//
-// Its errors are CloseMalformed with the byte offset.
-type scanner struct {
-	buf []byte
-	at  int // offset of the next byte
+// malformed returns the error for a byte that is wrong.
+func malformed(at int, want string) error {
+	return CloseMalformed.Because(fmt.Sprintf("JSON at byte %d: want %s", at, want))
 }
 
-// span is where a value lies: buf[start:end], quotes included. Frames are far below 2 GiB.
-type span struct{ start, end int32 }
-
-func (s *scanner) bytes(v span) []byte { return s.buf[v.start:v.end] }
-
-// text returns the string that v is, unescaped in place; false when v is no string.
-func (s *scanner) text(v span) (string, bool) {
-	if s.buf[v.start] != '"' {
-		return "", false
-	}
-	return viewString(unescape(s.buf[v.start+1 : v.end-1])), true
-}
-
-func (s *scanner) fail(want string) error {
-	return CloseMalformed.Because(fmt.Sprintf("JSON at byte %d: want %s", s.at, want))
-}
-
-// peek returns the next byte, or 0 at the end, which no grammar rule takes.
-func (s *scanner) peek() byte {
-	if s.at < len(s.buf) {
-		return s.buf[s.at]
+// byteAt returns b[i], or 0 at the end, which no grammar rule takes.
+func byteAt(b []byte, i int) byte {
+	if i < len(b) {
+		return b[i]
 	}
 	return 0
 }
 
-func (s *scanner) space() {
-	for s.at < len(s.buf) {
-		switch s.buf[s.at] {
-		case ' ', '\n', '\r', '\t':
-			s.at++
-		default:
-			return
-		}
+func skipSpace(b []byte, i int) int {
+	const space = 1<<' ' | 1<<'\n' | 1<<'\r' | 1<<'\t'
+	for i < len(b) && b[i] <= ' ' && space&(1<<b[i]) != 0 {
+		i++
 	}
+	return i
 }
 
-// end makes sure that only white space is left.
-func (s *scanner) end() error {
-	s.space()
-	if s.at < len(s.buf) {
-		return s.fail("nothing more")
-	}
-	return nil
-}
-
-// value skips one value that has depth objects and arrays around it.
-func (s *scanner) value(depth int) error {
-	switch c := s.peek(); c {
+// skipValue skips one value that has depth objects and arrays around it.
+func skipValue(b []byte, i, depth int) (end int, want string) {
+	switch c := byteAt(b, i); c {
 	case '"':
-		return s.quoted()
+		return skipString(b, i)
 	case '{':
-		return s.object(depth + 1)
+		return skipList(b, i, '}', depth+1)
 	case '[':
-		return s.array(depth + 1)
+		return skipList(b, i, ']', depth+1)
 	case 't':
-		return s.literal("true")
+		return skipLiteral(b, i, "true")
 	case 'f':
-		return s.literal("false")
+		return skipLiteral(b, i, "false")
 	case 'n':
-		return s.literal("null")
+		return skipLiteral(b, i, "null")
 	default:
 		if c == '-' || digit(c) {
-			return s.number()
+			return skipNumber(b, i)
 		}
-		return s.fail("a value")
+		return i, "a value"
 	}
 }
 
-func (s *scanner) object(depth int) error {
+// skipList skips an object or array, which the byte last ends.
+func skipList(b []byte, i int, last byte, depth int) (end int, want string) {
 	if depth > maxDepth {
-		return s.fail("at most 64 levels")
+		return i, "at most 64 levels"
 	}
-	s.at++
-	s.space()
-	if s.peek() == '}' {
-		s.at++
-		return nil
+	i = skipSpace(b, i+1)
+	if byteAt(b, i) == last {
+		return i + 1, ""
 	}
-	for {
-		if _, err := s.name(); err != nil {
-			return err
+	for more := true; more; {
+		if last == '}' {
+			if i, want = skipName(b, i); want != "" {
+				return i, want
+			}
 		}
-		if err := s.value(depth); err != nil {
-			return err
+		if i, want = skipValue(b, i, depth); want != "" {
+			return i, want
 		}
-		if more, err := s.comma('}'); !more {
-			return err
+		if i, more, want = skipComma(b, i, last); want != "" {
+			return i, want
 		}
 	}
+	return i, ""
 }
 
-// name skips the name of a member and the colon after it, and returns the name without
-// its quotes.
-func (s *scanner) name() ([]byte, error) {
-	start := s.at + 1
-	if s.peek() != '"' {
-		return nil, s.fail("a name in quotes")
+// skipName skips the name of a member, the colon and the space up to the value.
+func skipName(b []byte, i int) (end int, want string) {
+	if byteAt(b, i) != '"' {
+		return i, "a name in quotes"
 	}
-	if err := s.quoted(); err != nil {
-		return nil, err
+	if i, want = skipString(b, i); want != "" {
+		return i, want
 	}
-	name := s.buf[start : s.at-1]
-	s.space()
-	if s.peek() != ':' {
-		return nil, s.fail("':'")
-	}
-	s.at++
-	s.space()
-	return name, nil
+	return skipColon(b, i)
 }
 
-func (s *scanner) array(depth int) error {
-	if depth > maxDepth {
-		return s.fail("at most 64 levels")
+func skipColon(b []byte, i int) (end int, want string) {
+	i = skipSpace(b, i)
+	if byteAt(b, i) != ':' {
+		return i, "':'"
 	}
-	s.at++
-	s.space()
-	if s.peek() == ']' {
-		s.at++
-		return nil
-	}
-	for {
-		if err := s.value(depth); err != nil {
-			return err
-		}
-		if more, err := s.comma(']'); !more {
-			return err
-		}
-	}
+	return skipSpace(b, i+1), ""
 }
 
-// comma skips the separator after an element, or the bracket that ends the list.
-func (s *scanner) comma(end byte) (more bool, err error) {
-	s.space()
-	switch s.peek() {
+// skipComma skips the comma and the space up to the next element, or the byte last, after
+// which there are no more.
+func skipComma(b []byte, i int, last byte) (end int, more bool, want string) {
+	i = skipSpace(b, i)
+	switch byteAt(b, i) {
 	case ',':
-		s.at++
-		s.space()
-		return true, nil
-	case end:
-		s.at++
-		return false, nil
+		return skipSpace(b, i+1), true, ""
+	case last:
+		return i + 1, false, ""
 	default:
-		return false, s.fail("',' or '" + string(end) + "'")
+		return i, false, "',' or '" + string(last) + "'"
 	}
 }
 
-func (s *scanner) literal(word string) error {
-	if len(s.buf)-s.at < len(word) || string(s.buf[s.at:s.at+len(word)]) != word {
-		return s.fail(word)
+func skipLiteral(b []byte, i int, word string) (end int, want string) {
+	if len(b)-i < len(word) || string(b[i:i+len(word)]) != word {
+		return i, word
 	}
-	s.at += len(word)
-	return nil
+	return i + len(word), ""
 }
 
-func (s *scanner) number() error {
-	if s.peek() == '-' {
-		s.at++
+func skipNumber(b []byte, i int) (end int, want string) {
+	if b[i] == '-' {
+		i++
 	}
-	if s.peek() == '0' { // no leading zeros
-		s.at++
-	} else if err := s.digits(); err != nil {
-		return err
+	start := i
+	if byteAt(b, i) == '0' { // no leading zeros
+		i++
+	} else {
+		i = skipDigits(b, i)
 	}
-	if s.peek() == '.' {
-		s.at++
-		if err := s.digits(); err != nil {
-			return err
+	if i > start && byteAt(b, i) == '.' {
+		start = i + 1
+		i = skipDigits(b, start)
+	}
+	if i > start && byteAt(b, i)|0x20 == 'e' {
+		start = i + 1
+		if c := byteAt(b, start); c == '+' || c == '-' {
+			start++
 		}
+		i = skipDigits(b, start)
 	}
-	if c := s.peek(); c == 'e' || c == 'E' {
-		s.at++
-		if c := s.peek(); c == '+' || c == '-' {
-			s.at++
-		}
-		return s.digits()
+	if i == start {
+		return i, "a digit"
 	}
-	return nil
+	return i, ""
 }
 
-func (s *scanner) digits() error {
-	if !digit(s.peek()) {
-		return s.fail("a digit")
+func skipDigits(b []byte, i int) int {
+	for i < len(b) && digit(b[i]) {
+		i++
 	}
-	for digit(s.peek()) {
-		s.at++
-	}
-	return nil
+	return i
 }
 
 func digit(c byte) bool { return c-'0' <= 9 }
 
-// quoted skips one string.
-func (s *scanner) quoted() error {
-	s.at++
+func skipString(b []byte, i int) (end int, want string) {
+	i++
 	for {
-		s.at += plain(s.buf[s.at:])
-		switch s.peek() {
+		i = skipPlain(b, i)
+		switch byteAt(b, i) {
 		case '"':
-			s.at++
-			return nil
+			return i + 1, ""
 		case '\\':
-			if err := s.escape(); err != nil {
-				return err
+			n := escapeLen(b[i:])
+			if n == 0 {
+				return i, "an escape of RFC 8259, surrogates in pairs"
 			}
+			i += n
 		default: // the end, or a control character, which must be escaped
-			return s.fail(`'"' or an escape`)
+			return i, `'"' or an escape`
 		}
 	}
 }
 
-// escape skips one escape, or two that are a pair of surrogates.
-func (s *scanner) escape() error {
-	if s.at+1 < len(s.buf) {
-		switch s.buf[s.at+1] {
-		case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
-			s.at += 2
-			return nil
-		}
-	}
-	r, n := unicodeEscape(s.buf[s.at:])
-	if r == utf8.RuneError && n == 0 {
-		return s.fail("an escape that RFC 8259 knows, surrogates in pairs")
-	}
-	s.at += n
-	return nil
-}
-
-// plain returns how many bytes at the start of b are ordinary in a JSON string: not a
-// quote, not a backslash, not a control character. It looks at eight at a time.
-func plain(b []byte) int {
-	i := 0
+// skipPlain skips bytes that are ordinary in a string: not a quote, not a backslash, not a
+// control character. It looks at eight at a time.
+func skipPlain(b []byte, i int) int {
 	for ; i+8 <= len(b); i += 8 {
 		if m := special(binary.LittleEndian.Uint64(b[i:])); m != 0 {
 			return i + bits.TrailingZeros64(m)/8

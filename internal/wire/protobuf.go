@@ -65,7 +65,7 @@ func (p *Packet) setBody(r protoReader) error {
 		if seen.has(f) && !repeated(f) {
 			return p.breaks("%s again at byte %d: want it once", fields[f].name, r.tag)
 		}
-		seen |= setOf(f)
+		seen |= 1 << f
 		if err := p.setProto(f, &r); err != nil {
 			return err
 		}
