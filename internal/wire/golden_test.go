@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -129,6 +130,25 @@ func TestRefused(t *testing.T) {
 		}
 		return [][2]string{{"close", fmt.Sprintf("%d %s", refused.Code, refused)}}
 	})
+}
+
+// The packets that docs/protocol.md shows are what this package writes.
+func TestDocumentedPackets(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/protocol.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := regexp.MustCompile(`(?m)^    [<>] ({.*})$`).FindAllSubmatch(doc, -1)
+	if len(shown) == 0 {
+		t.Fatal("none found")
+	}
+	for _, line := range shown {
+		var p Packet
+		decode(t, JSON, &p, bytes.Clone(line[1]))
+		if got := encode(t, JSON, &p); !bytes.Equal(got, line[1]) {
+			t.Errorf("\n got %s\nwant %s", got, line[1])
+		}
+	}
 }
 
 func decode(t testing.TB, c Codec, p *Packet, frame []byte) {

@@ -24,6 +24,8 @@ const (
 	Msg                 // gateway to device
 	Call                // gateway to device
 	Reply               // device to gateway
+
+	Ops = iota + 1 // one more than the largest op: the size of a table by op
 )
 
 // MaxID is the largest id of a packet: what a JSON number holds exactly.
