@@ -291,3 +291,8 @@ func cmpErr(err error, errno unix.Errno) error {
 	}
 	return errno
 }
+
+// Hash is a number that differs between connections, for spreading what all of them do.
+func (c *Conn) Hash() uint64 {
+	return (uint64(c.fd) + uint64(c.loop.index)<<32) * 0x9E3779B97F4A7C15 >> 16
+}

@@ -18,6 +18,9 @@ type Config struct {
 	Listen string
 	// NewHandler makes the handler of an accepted connection, on its loop.
 	NewHandler func(l *Loop) Handler
+	// OnStart, if not nil, is called on each loop before its first connection. It may set
+	// Loop.Local.
+	OnStart func(l *Loop)
 	// Loops is the number of event loops; 0 is one a processor. More are made when
 	// MaxConnections needs them.
 	Loops int
@@ -112,6 +115,9 @@ func (g *Group) setUp(l *Loop) (err error) {
 	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(l.wake)}
 	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, l.wake, &event); err != nil {
 		return fmt.Errorf("epoll: %w", err)
+	}
+	if g.config.OnStart != nil {
+		g.config.OnStart(l)
 	}
 	if !g.addr.IsValid() {
 		return nil

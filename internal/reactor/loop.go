@@ -50,6 +50,9 @@ type Loop struct {
 	wake   int // eventfd; exists in every descriptor table, made before any was split
 	listen int // -1 when the group does not listen
 
+	// Local is what the user of the loop keeps for it. Owned by the loop.
+	Local any
+
 	// Owned by the loop.
 	conns      []*Conn // by descriptor
 	wheel      wheel
@@ -86,6 +89,16 @@ func (l *Loop) Index() int { return l.index }
 
 // Open returns the number of connections. On the loop only.
 func (l *Loop) Open() int { return l.stats.Open }
+
+// Handlers calls yield with every connection's handler until it returns false. On the loop
+// only.
+func (l *Loop) Handlers(yield func(Handler) bool) {
+	for _, c := range l.conns {
+		if c != nil && !c.is(closed) && !yield(c.handler) {
+			return
+		}
+	}
+}
 
 // Stats returns the loop's counters. On the loop only.
 func (l *Loop) Stats() Stats {

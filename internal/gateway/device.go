@@ -1,0 +1,229 @@
+package gateway
+
+import (
+	"time"
+
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/reactor"
+	"github.com/longline/longline/internal/router"
+	"github.com/longline/longline/internal/session"
+	"github.com/longline/longline/internal/websocket"
+	"github.com/longline/longline/internal/wire"
+)
+
+// device is one connection of a device: a socket below, a session's link above. It belongs
+// to its loop; of its methods, Wake, Close, Do and Acks are safe from any goroutine.
+type device struct {
+	socket
+	shard    *shard
+	protocol *protocol // nil until the handshake is accepted
+	link     session.Link
+}
+
+// OnOpen implements reactor.Handler.
+func (d *device) OnOpen(conn *reactor.Conn) {
+	d.conn = conn
+	conn.SetAlarm(d.shard.gateway.config.HandshakeTimeout)
+}
+
+// OnData implements reactor.Handler.
+func (d *device) OnData(_ *reactor.Conn, p []byte) int {
+	return d.onData(d, p, d.shard.gateway.limits)
+}
+
+// OnDrained implements reactor.Handler.
+func (d *device) OnDrained(*reactor.Conn) {
+	if d.state == open {
+		d.link.Flush()
+	}
+}
+
+// OnClose implements reactor.Handler.
+func (d *device) OnClose(_ *reactor.Conn, err error) {
+	if d.state == shaking {
+		d.shard.handshakes["incomplete"]++
+	}
+	d.ended(d, err)
+}
+
+// open decides about the upgrade: who the device is, what it speaks, and its session.
+func (d *device) open(req *websocket.Request) *websocket.HTTPError {
+	g := d.shard.gateway
+	refusal := d.admit(req)
+	if refusal != nil {
+		d.shard.refused(refusal.Status)
+		return refusal
+	}
+	d.shard.handshakes["accepted"]++
+	d.conn.SetAlarm(g.heartbeatAfter(d.conn))
+	return nil
+}
+
+func (d *device) admit(req *websocket.Request) *websocket.HTTPError {
+	g := d.shard.gateway
+	if g.draining.Load() {
+		return unavailable("The gateway is being drained.")
+	}
+	t, refusal := parseTarget(req)
+	if refusal != nil {
+		return refusal
+	}
+	if refusal := g.authenticate(req, t); refusal != nil {
+		return refusal
+	}
+	protocol, subprotocol, refusal := g.protocols.choose(req)
+	if refusal != nil {
+		return refusal
+	}
+	d.protocol = protocol
+	resumed, missed, err := g.sessions.Attach(t.device, &d.link, d, t.options)
+	if err != nil {
+		return unavailable("No room for the device: " + err.Error() + ".")
+	}
+	d.upgrade(req, &g.frames, subprotocol, req.Deflate && g.config.Compression)
+	d.greet(resumed, missed)
+	return nil
+}
+
+// greet says hello, subscribes a raw device to its topic, and sends what is owed.
+func (d *device) greet(resumed bool, missed uint64) {
+	g := d.shard.gateway
+	s := d.link.Session()
+	if d.Acks() {
+		d.Answer(&wire.Packet{Op: wire.Hello, Hello: wire.Greeting{
+			Session:    s.ID(),
+			Resumed:    resumed,
+			Heartbeat:  g.config.Heartbeat,
+			MaxPayload: g.frames.MaxMessage,
+			Missed:     missed,
+		}})
+	} else if !resumed {
+		_ = d.link.Subscribe("device/"+s.Device()+"/down", message.AtLeastOnce) // the first: there is room
+	}
+	d.link.Flush()
+}
+
+// receive implements application: one packet of the device.
+func (d *device) receive(payload []byte, text bool) error {
+	p := &d.shard.packet
+	if err := d.protocol.codec.Decode(p, payload, text); err != nil {
+		return err
+	}
+	d.shard.packets[p.Op]++
+	return d.link.Handle(p)
+}
+
+// leave implements application.
+func (d *device) leave(why string) {
+	d.shard.closes[why]++
+	d.shard.gateway.sessions.Detach(&d.link, why)
+}
+
+// Run implements reactor.Task: the session has something to send.
+func (d *device) Run(*reactor.Loop) {
+	if d.state == open {
+		d.link.Flush()
+	}
+}
+
+// Wake implements session.Conn.
+func (d *device) Wake() { d.conn.Loop().Post(d) }
+
+// Do implements session.Conn.
+func (d *device) Do(f func()) bool {
+	return d.conn.Loop().Post(reactor.TaskFunc(func(*reactor.Loop) {
+		if d.state == open {
+			f()
+		}
+	}))
+}
+
+// Close implements session.Conn.
+func (d *device) Close(why *wire.Close) { d.Do(func() { d.close(d, why) }) }
+
+// Acks implements session.Conn.
+func (d *device) Acks() bool { return d.protocol.codec.Acks() }
+
+// Room implements session.Conn.
+func (d *device) Room() bool {
+	return d.state == open && !d.conn.Blocked() && d.conn.Pending() < d.shard.gateway.config.PendingBytes
+}
+
+// Send implements session.Conn.
+func (d *device) Send(m *message.Message, q message.QoS) {
+	deflate := 0
+	if d.deflate {
+		deflate = 1
+	}
+	frame := m.Encoded(d.protocol.encoders[q][deflate])
+	if len(frame) == 0 {
+		d.shard.gateway.router.Drops.Add(router.Refused, 1)
+		return
+	}
+	d.conn.Share(frame)
+}
+
+// Answer implements session.Conn.
+func (d *device) Answer(p *wire.Packet) {
+	if d.state != open {
+		return
+	}
+	scratch, err := d.protocol.codec.Append(d.shard.scratch[:0], p)
+	if err != nil {
+		d.close(d, wire.CloseInternal.Because(err.Error()))
+		return
+	}
+	d.conn.Commit(websocket.AppendFrame(d.conn.Reserve(len(scratch)+websocket.MaxHeader), d.protocol.op, scratch))
+	if cap(scratch) <= maxScratch {
+		d.shard.scratch = scratch
+	}
+}
+
+// maxScratch is the largest packet for which a loop keeps room.
+const maxScratch = 64 << 10
+
+// SetReading implements session.Conn.
+func (d *device) SetReading(on bool) {
+	if on {
+		d.conn.ResumeReading()
+	} else {
+		d.conn.PauseReading()
+	}
+}
+
+// OnAlarm implements reactor.Handler: the heartbeat, and what takes too long.
+func (d *device) OnAlarm(conn *reactor.Conn) {
+	g := d.shard.gateway
+	switch d.state {
+	case shaking:
+		d.shard.refused(408)
+		d.refuse(&websocket.HTTPError{Status: 408, Reason: "The handshake took too long."})
+	case closing:
+		conn.Close()
+	case open:
+		d.beat(g)
+	}
+}
+
+// beat pings a device that has been silent, and closes one that stays so.
+func (d *device) beat(g *Gateway) {
+	silence := d.conn.Silence()
+	ping := g.heartbeatAfter(d.conn)
+	switch {
+	case silence >= g.config.HeartbeatTimeout:
+		d.close(d, wire.CloseHeartbeat)
+		d.finish() // nobody is there to answer the close frame
+	case silence < ping:
+		d.conn.SetAlarm(ping - silence)
+	default:
+		d.ping()
+		d.conn.SetAlarm(g.config.HeartbeatTimeout - silence)
+	}
+}
+
+// heartbeatAfter is the silence after which a connection is pinged: the configured one, or
+// up to a fifth less, each connection its own, so that pings never come in waves.
+func (g *Gateway) heartbeatAfter(conn *reactor.Conn) time.Duration {
+	fifth := uint64(g.config.Heartbeat / 5)
+	return g.config.Heartbeat - time.Duration(conn.Hash()%max(1, fifth))
+}

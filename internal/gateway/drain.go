@@ -1,0 +1,56 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/longline/longline/internal/reactor"
+	"github.com/longline/longline/internal/wire"
+)
+
+const drainStep = 100 * time.Millisecond
+
+// Drain takes no new devices and closes those that are there at the configured rate, each
+// with a delay after which to come back, so that the fleet does not return as one wave. It
+// returns when none is left, or ctx ends. A second call joins in.
+func (g *Gateway) Drain(ctx context.Context) error {
+	g.draining.Store(true)
+	tick := time.NewTicker(drainStep)
+	defer tick.Stop()
+	loops := len(g.group.Loops())
+	share := max(1, int(int64(g.config.DrainRate)*int64(drainStep)/int64(time.Second)/int64(loops)))
+	for {
+		g.group.Each(func(l *reactor.Loop) { g.closeSome(l, share) })
+		if g.group.Stats().Open == 0 {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%d connections were still open: %w", g.group.Stats().Open, ctx.Err())
+		}
+	}
+}
+
+// closeSome closes up to n of a loop's devices, and whatever has not shaken hands.
+func (g *Gateway) closeSome(l *reactor.Loop, n int) {
+	l.Handlers(func(h reactor.Handler) bool {
+		d := h.(*device)
+		switch d.state {
+		case shaking:
+			d.refuse(unavailable("The gateway is being drained."))
+		case open:
+			d.close(d, g.restart())
+			n--
+		}
+		return n > 0
+	})
+}
+
+// restart asks a device to come back after a delay of its own.
+func (g *Gateway) restart() *wire.Close {
+	delay := rand.N(g.config.DrainSpread + 1).Round(time.Second)
+	return wire.CloseRestart.Because(fmt.Sprintf("the gateway restarts; retry after %ds", delay/time.Second))
+}

@@ -1,0 +1,110 @@
+package gateway
+
+import (
+	"bytes"
+	"time"
+
+	"github.com/longline/longline/internal/reactor"
+	"github.com/longline/longline/internal/websocket"
+)
+
+const (
+	echoMaxMessage = 16 << 20
+	echoCompress   = 64      // bytes below which an echo is not compressed
+	echoPending    = 4 << 20 // bytes pending above which an echo's peer is not read
+)
+
+// StartEcho serves WebSocket echo on the loops, for conformance suites and benchmarks: text
+// and binary up to 16 MiB on any path, permessage-deflate when offered. The binary message
+// "B" has one shared frame of 128 bytes sent to every connection.
+func StartEcho(listen string, loops, maxConnections int) (*reactor.Group, error) {
+	e := &echoServer{frame: websocket.AppendFrame(nil, websocket.Binary, bytes.Repeat([]byte{'b'}, 128))}
+	e.config.MaxMessage = echoMaxMessage
+	e.started = make(chan struct{})
+	group, err := reactor.Start(reactor.Config{
+		Listen:         listen,
+		Loops:          loops,
+		MaxConnections: maxConnections,
+		NewHandler:     func(*reactor.Loop) reactor.Handler { return &echo{server: e} },
+	})
+	if err != nil {
+		return nil, err
+	}
+	e.group = group
+	close(e.started)
+	return group, nil
+}
+
+type echoServer struct {
+	config  websocket.Config
+	frame   []byte
+	started chan struct{}
+	group   *reactor.Group // set before started is closed
+}
+
+// broadcast shares the frame with every connection, one post a loop.
+func (e *echoServer) broadcast() {
+	<-e.started
+	for _, l := range e.group.Loops() {
+		l.Post(reactor.TaskFunc(func(l *reactor.Loop) {
+			l.Handlers(func(h reactor.Handler) bool {
+				if c := h.(*echo); c.state == open {
+					c.conn.Share(e.frame)
+				}
+				return true
+			})
+		}))
+	}
+}
+
+// echo is one connection.
+type echo struct {
+	socket
+	server *echoServer
+}
+
+func (c *echo) OnOpen(conn *reactor.Conn) {
+	c.conn = conn
+	conn.SetAlarm(10 * time.Second)
+}
+
+func (c *echo) OnData(_ *reactor.Conn, p []byte) int {
+	return c.onData(c, p, websocket.Limits{})
+}
+
+func (c *echo) OnAlarm(conn *reactor.Conn) {
+	if c.state != open {
+		conn.Close()
+	}
+}
+
+func (c *echo) OnDrained(conn *reactor.Conn) { conn.ResumeReading() }
+
+func (c *echo) OnClose(_ *reactor.Conn, err error) { c.ended(c, err) }
+
+func (c *echo) open(req *websocket.Request) *websocket.HTTPError {
+	c.upgrade(req, &c.server.config, "", req.Deflate)
+	return nil
+}
+
+func (c *echo) receive(payload []byte, text bool) error {
+	op := websocket.Binary
+	if text {
+		op = websocket.Text
+	} else if len(payload) == 1 && payload[0] == 'B' {
+		c.server.broadcast()
+		return nil
+	}
+	room := c.conn.Reserve(len(payload) + websocket.MaxHeader)
+	if c.deflate {
+		c.conn.Commit(websocket.AppendCompressed(room, op, payload, echoCompress))
+	} else {
+		c.conn.Commit(websocket.AppendFrame(room, op, payload))
+	}
+	if c.conn.Pending() > echoPending {
+		c.conn.PauseReading()
+	}
+	return nil
+}
+
+func (c *echo) leave(string) {}

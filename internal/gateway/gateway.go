@@ -1,0 +1,196 @@
+// Package gateway joins the layers: it listens, upgrades connections to WebSocket, ties
+// them to sessions, watches their heartbeat, and drains them.
+//
+// The flow: a loop accepts and makes a device, whose socket reads the handshake. The
+// gateway decides who it is, attaches it to its session and greets it. From then on frames
+// become packets, packets go to the session's link, and what the session owes comes back
+// through the same link as shared frames.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/longline/longline/internal/reactor"
+	"github.com/longline/longline/internal/router"
+	"github.com/longline/longline/internal/session"
+	"github.com/longline/longline/internal/websocket"
+	"github.com/longline/longline/internal/wire"
+)
+
+// Config is what a Gateway may be told. The zero value works, but refuses every device:
+// without Insecure there is no way yet to authenticate one.
+type Config struct {
+	Listen           string        // default ":8080"; with Insecure "127.0.0.1:8080"
+	Insecure         bool          // believe the device id in the URL; loopback addresses only
+	MaxConnections   int           // default 100,000
+	Loops            int           // default one a processor
+	MaxPayload       int           // bytes of a packet, default 256 KiB
+	HeaderBytes      int           // bytes of a handshake, default 8 KiB
+	HeaderFields     int           // header lines of a handshake, default 64
+	HandshakeTimeout time.Duration // default 10s
+	Heartbeat        time.Duration // silence after which a device is pinged, default 30s
+	HeartbeatTimeout time.Duration // silence after which it is closed, default 60s
+	PendingBytes     int           // unsent bytes of a connection above which nothing is added, default 256 KiB
+	Compression      bool          // permessage-deflate, when a device offers it
+	CompressAbove    int           // bytes of a packet below which it is not compressed, default 512
+	RawProtocols     []string      // subprotocols whose frames are messages, such as ocpp1.6
+	DrainRate        int           // connections closed a second while draining, default 5,000
+	DrainSpread      time.Duration // over which drained devices are asked to come back, default 10s
+}
+
+func (c Config) withDefaults() Config {
+	set(&c.Listen, ":8080")
+	if c.Insecure && c.Listen == ":8080" {
+		c.Listen = "127.0.0.1:8080"
+	}
+	set(&c.MaxConnections, 100_000)
+	set(&c.MaxPayload, 256<<10)
+	set(&c.HeaderBytes, 8<<10)
+	set(&c.HeaderFields, 64)
+	set(&c.HandshakeTimeout, 10*time.Second)
+	set(&c.Heartbeat, 30*time.Second)
+	set(&c.HeartbeatTimeout, 2*c.Heartbeat)
+	set(&c.PendingBytes, 256<<10)
+	set(&c.CompressAbove, 512)
+	set(&c.DrainRate, 5000)
+	set(&c.DrainSpread, 10*time.Second)
+	return c
+}
+
+// set gives a field that is zero its default.
+func set[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// validate names what cannot be.
+func (c Config) validate() error {
+	if c.HeartbeatTimeout <= c.Heartbeat {
+		return fmt.Errorf("heartbeat_timeout %v must be longer than heartbeat %v", c.HeartbeatTimeout, c.Heartbeat)
+	}
+	if c.Insecure {
+		host, err := netip.ParseAddrPort(c.Listen)
+		if err != nil || !host.Addr().IsLoopback() {
+			return fmt.Errorf("insecure: without credentials the gateway listens on a loopback address only, such as 127.0.0.1:8080, not on %q", c.Listen)
+		}
+	}
+	return nil
+}
+
+// Gateway is the device side of a node. Its methods are safe from any goroutine.
+type Gateway struct {
+	// Static after construction.
+	config    Config
+	limits    websocket.Limits
+	frames    websocket.Config
+	protocols protocols
+	router    *router.Router
+	sessions  *session.Manager
+	group     *reactor.Group
+
+	// Safe from any goroutine.
+	draining atomic.Bool
+}
+
+// shard is what a loop keeps for its devices. Owned by the loop.
+type shard struct {
+	gateway    *Gateway
+	packet     wire.Packet       // decoded into, again and again
+	scratch    []byte            // encoded into, again and again
+	packets    [wire.Ops]uint64  // received, by op
+	closes     map[string]uint64 // by label
+	handshakes map[string]uint64 // by outcome
+}
+
+func (s *shard) refused(status int) { s.handshakes["refused_"+strconv.Itoa(status)]++ }
+
+// Start opens the device port.
+func Start(config Config, r *router.Router, sessions *session.Manager) (*Gateway, error) {
+	config = config.withDefaults()
+	if err := config.validate(); err != nil {
+		return nil, err
+	}
+	all, err := newProtocols(config.RawProtocols, config.CompressAbove)
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{
+		config:    config,
+		limits:    websocket.Limits{Bytes: config.HeaderBytes, Fields: config.HeaderFields},
+		frames:    websocket.Config{MaxMessage: config.MaxPayload},
+		protocols: all,
+		router:    r,
+		sessions:  sessions,
+	}
+	g.group, err = reactor.Start(reactor.Config{
+		Listen:         config.Listen,
+		Loops:          config.Loops,
+		MaxConnections: config.MaxConnections,
+		OnStart: func(l *reactor.Loop) {
+			l.Local = &shard{gateway: g, closes: make(map[string]uint64), handshakes: make(map[string]uint64)}
+		},
+		NewHandler: func(l *reactor.Loop) reactor.Handler {
+			return &device{shard: l.Local.(*shard)}
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("device port: %w", err)
+	}
+	return g, nil
+}
+
+// Addr is the address of the device port.
+func (g *Gateway) Addr() netip.AddrPort { return g.group.Addr() }
+
+// Ready tells whether new devices are taken.
+func (g *Gateway) Ready() bool { return !g.draining.Load() }
+
+// Close drops the connections that are left and closes the device port.
+func (g *Gateway) Close() {
+	g.draining.Store(true)
+	g.group.Close()
+}
+
+// Peer tells where a device's connection comes from and what it speaks; ok is false when
+// it has ended.
+func (g *Gateway) Peer(ctx context.Context, conn session.Conn) (addr netip.AddrPort, protocol string, ok bool) {
+	d, ok := conn.(*device)
+	if !ok {
+		return netip.AddrPort{}, "", false
+	}
+	answer := make(chan netip.AddrPort, 1)
+	if !d.Do(func() { answer <- d.conn.RemoteAddr() }) {
+		return netip.AddrPort{}, "", false
+	}
+	select {
+	case addr = <-answer:
+		return addr, d.protocol.codec.Name(), true
+	case <-ctx.Done():
+		return netip.AddrPort{}, "", false
+	}
+}
+
+// endLabel names, for metrics and presence, how a connection ended without a close frame.
+func endLabel(err error) string {
+	var errno unix.Errno
+	switch {
+	case errors.Is(err, io.EOF):
+		return "peer_gone"
+	case errors.Is(err, reactor.ErrClosed):
+		return "going_away"
+	case errors.As(err, &errno):
+		return "peer_reset"
+	}
+	return "failed"
+}

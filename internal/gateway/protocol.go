@@ -1,0 +1,129 @@
+package gateway
+
+import (
+	"fmt"
+
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/websocket"
+	"github.com/longline/longline/internal/wire"
+)
+
+// protocol is one subprotocol that devices may speak, with the encoders of what is sent
+// down in it: one for each QoS, with and without compression.
+type protocol struct {
+	codec    wire.Codec
+	op       websocket.Opcode
+	encoders [2][2]*encoder // by QoS, by compression
+}
+
+// protocols are those of a gateway; the first is spoken when a device names none.
+type protocols []*protocol
+
+// newProtocols makes the standard ones and a raw one for each name.
+func newProtocols(raw []string, compressAbove int) (protocols, error) {
+	codecs := []wire.Codec{wire.JSON, wire.Protobuf}
+	for _, name := range raw {
+		codecs = append(codecs, wire.NewRaw(name))
+	}
+	var all protocols
+	for i, codec := range codecs {
+		if all.find([]byte(codec.Name())) != nil {
+			return nil, fmt.Errorf("subprotocol %q is there twice", codec.Name())
+		}
+		p := &protocol{codec: codec, op: websocket.Binary}
+		if codec.Text() {
+			p.op = websocket.Text
+		}
+		for q := range p.encoders {
+			for deflate := range p.encoders[q] {
+				p.encoders[q][deflate] = &encoder{
+					protocol: p,
+					qos:      message.QoS(q),
+					deflate:  deflate == 1,
+					least:    compressAbove,
+					class:    (i*2+q)*2 + deflate,
+				}
+			}
+		}
+		all = append(all, p)
+	}
+	return all, nil
+}
+
+// find returns the protocol of that name, nil when there is none.
+func (all protocols) find(name []byte) *protocol {
+	for _, p := range all {
+		if p.codec.Name() == string(name) {
+			return p
+		}
+	}
+	return nil
+}
+
+// choose picks the first that the device offers and the gateway speaks.
+func (all protocols) choose(req *websocket.Request) (p *protocol, name string, err *websocket.HTTPError) {
+	offered := false
+	for name := range req.Protocols {
+		offered = true
+		if p := all.find(name); p != nil {
+			return p, p.codec.Name(), nil
+		}
+	}
+	if !offered {
+		return all[0], "", nil
+	}
+	return nil, "", &websocket.HTTPError{Status: 400, Reason: "None of the subprotocols offered is spoken here: " + all.names()}
+}
+
+func (all protocols) names() string {
+	list := ""
+	for i, p := range all {
+		if i > 0 {
+			list += ", "
+		}
+		list += p.codec.Name()
+	}
+	return list
+}
+
+// encoder makes the frame with which a message goes down: the same bytes for every
+// connection of its class.
+type encoder struct {
+	protocol *protocol
+	qos      message.QoS
+	deflate  bool
+	least    int // bytes below which nothing is compressed
+	class    int
+}
+
+// Class implements message.Encoder.
+func (e *encoder) Class() int { return e.class }
+
+// Encode implements message.Encoder. A message that the protocol cannot express has an
+// empty form.
+func (e *encoder) Encode(m *message.Message) []byte {
+	p := wire.Packet{Op: wire.Msg}
+	if e.qos > message.AtMostOnce {
+		p.ID = m.ID
+	}
+	p.Message.Topic = m.Topic
+	p.Message.Payload = m.Payload
+	p.Message.ContentType = m.ContentType
+	p.Message.Properties = m.Properties
+	p.Message.Time = m.Time
+	p.Message.Retain = m.Retain
+	p.Message.QoS = e.qos
+	body, err := e.protocol.codec.Append(nil, &p)
+	if err != nil {
+		return nil
+	}
+	return e.frame(make([]byte, 0, len(body)+websocket.MaxHeader), body)
+}
+
+// frame adds body to dst as one frame.
+func (e *encoder) frame(dst, body []byte) []byte {
+	if e.deflate {
+		return websocket.AppendCompressed(dst, e.protocol.op, body, e.least)
+	}
+	return websocket.AppendFrame(dst, e.protocol.op, body)
+}

@@ -1,0 +1,192 @@
+package gateway
+
+import (
+	"errors"
+	"time"
+
+	"github.com/longline/longline/internal/reactor"
+	"github.com/longline/longline/internal/websocket"
+	"github.com/longline/longline/internal/wire"
+)
+
+// application is what a socket serves: devices, or the echo.
+type application interface {
+	// open decides about an upgrade request, which is borrowed. It answers with
+	// socket.upgrade, or returns the refusal.
+	open(req *websocket.Request) *websocket.HTTPError
+	// receive takes one message, which is borrowed. An error closes the connection.
+	receive(payload []byte, text bool) error
+	// leave is called once, when the WebSocket connection is over or closing, if it was
+	// open: why is the label of metrics and presence.
+	leave(why string)
+}
+
+// socket is the server's side of one WebSocket connection: handshake, frames, control
+// frames, closing. What has a socket embeds it and hands it the loop's events.
+type socket struct {
+	conn    *reactor.Conn
+	reader  websocket.Reader
+	state   socketState
+	deflate bool
+	pinged  bool // since something was last heard
+}
+
+type socketState uint8
+
+const (
+	shaking socketState = iota // the opening handshake is not complete
+	open
+	closing // our close frame was sent, the peer's has not come
+	over    // nothing is read any more
+)
+
+const (
+	// closeWait is how long the peer may take to answer a close frame.
+	closeWait = 5 * time.Second
+	// pongRoom is how many bytes may be pending for a pong still to be added: RFC 6455
+	// §5.5.3 lets us leave out all but the last, and a flood must not fill memory.
+	pongRoom = 16 << 10
+)
+
+// onData consumes what it can of p.
+func (s *socket) onData(app application, p []byte, limits websocket.Limits) int {
+	done := 0
+	if s.state == shaking {
+		if done = s.shake(app, p, limits); done == 0 {
+			return 0
+		}
+	}
+	for done < len(p) && (s.state == open || s.state == closing) && !s.conn.Paused() {
+		n, ev, err := s.reader.Next(p[done:])
+		done += n
+		if err != nil {
+			s.close(app, closeOf(err))
+			s.finish()
+			break
+		}
+		if ev.Op == 0 {
+			return done
+		}
+		s.pinged = false
+		s.handle(app, ev)
+	}
+	if s.state == over || s.conn.Closed() {
+		s.reader.Release()
+		return len(p)
+	}
+	return done
+}
+
+// shake reads the opening handshake and has the application decide.
+func (s *socket) shake(app application, p []byte, limits websocket.Limits) int {
+	var req websocket.Request
+	n, err := websocket.ParseRequest(p, &req, limits)
+	var refusal *websocket.HTTPError
+	if errors.As(err, &refusal) {
+		s.refuse(refusal)
+		return len(p)
+	}
+	if n == 0 {
+		return 0
+	}
+	if refusal := app.open(&req); refusal != nil {
+		s.refuse(refusal)
+		return len(p)
+	}
+	return n
+}
+
+// refuse answers the handshake with an HTTP error and ends the connection.
+func (s *socket) refuse(e *websocket.HTTPError) {
+	s.state = over
+	s.conn.Commit(websocket.AppendHTTPError(s.conn.Reserve(512), e))
+	s.conn.Finish()
+}
+
+// upgrade accepts the handshake.
+func (s *socket) upgrade(req *websocket.Request, config *websocket.Config, subprotocol string, deflate bool) {
+	s.state = open
+	s.deflate = deflate
+	s.reader.Init(config, deflate)
+	s.conn.Commit(websocket.AppendUpgrade(s.conn.Reserve(256), req, subprotocol, deflate))
+}
+
+func (s *socket) handle(app application, ev websocket.Event) {
+	switch ev.Op {
+	case websocket.Text, websocket.Binary:
+		if s.state != open {
+			return // RFC 6455 §1.4: after our close frame, data is discarded
+		}
+		if err := app.receive(ev.Payload, ev.Op == websocket.Text); err != nil {
+			s.close(app, closeOf(err))
+		}
+	case websocket.Ping:
+		if s.state == open && s.conn.Pending() < pongRoom {
+			s.conn.Commit(websocket.AppendFrame(s.conn.Reserve(len(ev.Payload)+websocket.MaxHeader), websocket.Pong, ev.Payload))
+		}
+	case websocket.Close:
+		s.closed(app, ev)
+	}
+}
+
+// closed answers the peer's close frame, RFC 6455 §5.5.1, and ends the connection: that is
+// the server's part, §7.1.1.
+func (s *socket) closed(app application, ev websocket.Event) {
+	if s.state == open {
+		s.conn.Commit(websocket.AppendClose(s.conn.Reserve(closeRoom), ev.Code, ""))
+		app.leave("peer_closed")
+	}
+	s.finish()
+}
+
+// closeRoom holds any close frame.
+const closeRoom = 128
+
+// close sends a close frame and waits for the peer's.
+func (s *socket) close(app application, why *wire.Close) {
+	switch s.state {
+	case shaking:
+		s.conn.Close()
+	case open:
+		s.state = closing
+		s.conn.Commit(websocket.AppendClose(s.conn.Reserve(closeRoom), why.Code, why.Reason))
+		s.conn.SetAlarm(closeWait)
+		s.conn.ResumeReading()
+		app.leave(why.Label)
+	}
+}
+
+// finish ends the connection once what is pending has left.
+func (s *socket) finish() {
+	s.state = over
+	s.conn.Finish()
+}
+
+// ended is called when the connection is gone.
+func (s *socket) ended(app application, err error) {
+	s.reader.Release()
+	if s.state == open {
+		s.state = over
+		app.leave(endLabel(err))
+	}
+	s.state = over
+}
+
+// ping asks the peer for a sign of life.
+func (s *socket) ping() {
+	s.pinged = true
+	s.conn.Commit(websocket.AppendFrame(s.conn.Reserve(websocket.MaxHeader), websocket.Ping, nil))
+}
+
+// closeOf is the rule that err says was broken.
+func closeOf(err error) *wire.Close {
+	var c *wire.Close
+	if errors.As(err, &c) {
+		return c
+	}
+	var e *websocket.Error
+	if errors.As(err, &e) {
+		return &wire.Close{Code: e.Code, Label: e.Label, Reason: e.Reason}
+	}
+	return wire.CloseInternal.Because(err.Error())
+}
