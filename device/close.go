@@ -17,7 +17,7 @@ func (d *Device) Close(ctx context.Context) error {
 	d.mu.Lock()
 	d.stopping = true
 	d.mu.Unlock()
-	err := await(ctx, &d.handlers, "a handler still runs")
+	err := finished(ctx, &d.handlers, "a handler still runs")
 	select {
 	case <-d.outbox.seal(ErrClosed):
 	case <-ctx.Done():
@@ -27,14 +27,14 @@ func (d *Device) Close(ctx context.Context) error {
 		err = fmt.Errorf("device: closed before the gateway took %d messages: %w", n, ctx.Err())
 	}
 	d.cancel(ErrClosed)
-	if e := await(ctx, &d.workers, "the connection still closes"); err == nil {
+	if e := finished(ctx, &d.workers, "the connection still closes"); err == nil {
 		err = e
 	}
 	return err
 }
 
-// await returns when wg is done, or with what ctx cut short.
-func await(ctx context.Context, wg *sync.WaitGroup, what string) error {
+// finished returns when wg is done, or with what ctx cut short.
+func finished(ctx context.Context, wg *sync.WaitGroup, what string) error {
 	done := make(chan struct{})
 	go func() {
 		wg.Wait()

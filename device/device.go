@@ -26,8 +26,9 @@ type Device struct {
 	inbox   chan delivery // messages that await their handlers
 	slots   chan struct{} // one element a call under way
 	subs    subscriptions
-	ctx     context.Context // ends when the device closes; its cause says why
+	ctx     context.Context // ends when the device begins to close; its cause says why
 	cancel  context.CancelCauseFunc
+	done    chan struct{}  // closed when it is closed
 	workers sync.WaitGroup // run and dispatch
 
 	// Owned by Dial, and then by run.
@@ -99,6 +100,7 @@ func newDevice(rawURL string, opts *Options) (*Device, error) {
 		slots:   make(chan struct{}, o.MaxCalls),
 		full:    make(chan struct{}),
 		backoff: newBackoff(o.Reconnect),
+		done:    make(chan struct{}),
 		changed: make(chan struct{}),
 		calls:   make(map[string]CallHandler),
 	}
@@ -131,6 +133,7 @@ func (d *Device) finish(err error) {
 	d.cancel(err)
 	d.outbox.discard(d.closedError())
 	d.enter(State{Phase: Closed, Err: context.Cause(d.ctx)}, nil)
+	close(d.done)
 }
 
 // start puts a new link to work.
@@ -164,9 +167,9 @@ func (d *Device) serve(l *link) error {
 }
 
 // Done is closed when the device is closed, or has given up.
-func (d *Device) Done() <-chan struct{} { return d.ctx.Done() }
+func (d *Device) Done() <-chan struct{} { return d.done }
 
-// Err is why Done is closed: ErrClosed after Close; nil before.
+// Err is why the device closes or is closed: ErrClosed after Close; nil before.
 func (d *Device) Err() error { return context.Cause(d.ctx) }
 
 // closedError is what methods return after the end.

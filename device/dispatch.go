@@ -34,15 +34,6 @@ func (d *Device) queue(l *link, p *wire.Packet) error {
 // inHandler marks the context of a Handler.
 type inHandler struct{}
 
-// stalled brings something when the reader waits for the very handler that ctx belongs to;
-// nil, and so never, elsewhere.
-func (d *Device) stalled(ctx context.Context) <-chan struct{} {
-	if ctx.Value(inHandler{}) == nil {
-		return nil
-	}
-	return d.full
-}
-
 // dispatch runs the handlers of messages, one after the other.
 func (d *Device) dispatch() {
 	ctx := context.WithValue(d.ctx, inHandler{}, true)

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -81,12 +82,19 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if g.refuse(w) {
 		return
 	}
-	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{g.protocol.codec().Name()}})
+	p := &peer{t: g.t, codec: g.protocol.codec(), request: r, inbound: make(chan *wire.Packet, 1000)}
+	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+		Subprotocols: []string{p.codec.Name()},
+		OnPingReceived: func(context.Context, []byte) bool {
+			p.pings.Add(1)
+			return !p.muted.Load()
+		},
+	})
 	if err != nil {
 		g.t.Errorf("upgrade: %v", err)
 		return
 	}
-	p := &peer{t: g.t, codec: g.protocol.codec(), request: r, ws: ws, inbound: make(chan *wire.Packet, 1000)}
+	p.ws = ws
 	g.accepted <- p
 	p.ended = p.read(g.stopped)
 	close(p.inbound)
@@ -139,7 +147,9 @@ type peer struct {
 	request *http.Request
 	ws      *websocket.Conn
 	inbound chan *wire.Packet
-	ended   error // why reading ended; valid when inbound is closed
+	ended   error       // why reading ended; valid when inbound is closed
+	muted   atomic.Bool // pings get no answer
+	pings   atomic.Int32
 }
 
 func (p *peer) read(ctx context.Context) error {

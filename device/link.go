@@ -135,26 +135,6 @@ func (l *link) send(frame []byte) error {
 	return nil
 }
 
-// ask sends a sub or unsub and awaits its ack, unless that stalls.
-func (l *link) ask(ctx context.Context, id uint64, frame []byte, stalled <-chan struct{}) error {
-	answer := make(chan error, 1)
-	l.expect(id, answer)
-	defer l.expect(id, nil)
-	if err := l.send(frame); err != nil {
-		return err
-	}
-	select {
-	case err := <-answer:
-		return err
-	case <-stalled:
-		return ErrNotAwaited
-	case <-l.ctx.Done():
-		return errLost
-	case <-ctx.Done():
-		return fmt.Errorf("device: not acknowledged yet: %w", ctx.Err())
-	}
-}
-
 // expect routes the ack of id to answer; nil ends that.
 func (l *link) expect(id uint64, answer chan error) {
 	l.mu.Lock()

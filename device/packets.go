@@ -63,7 +63,36 @@ func (d *Device) askOn(ctx context.Context, l *link, op wire.Op, filter string, 
 	if err != nil {
 		return err
 	}
-	return l.ask(ctx, p.ID, frame, d.stalled(ctx))
+	answer := make(chan error, 1)
+	l.expect(p.ID, answer)
+	defer l.expect(p.ID, nil)
+	if err := l.send(frame); err != nil {
+		return err
+	}
+	return d.await(ctx, filter, answer, l.ctx.Done())
+}
+
+// await returns the outcome that comes over answer, or errLost when the link ends that
+// should bring it (nil: any may), or why there is none yet.
+func (d *Device) await(ctx context.Context, what string, answer <-chan error, ended <-chan struct{}) error {
+	var full <-chan struct{}
+	if ctx.Value(inHandler{}) != nil {
+		full = d.full
+	}
+	for {
+		select {
+		case err := <-answer:
+			return err
+		case <-full:
+			if len(d.inbox) == cap(d.inbox) { // else the reader has just found room
+				return ErrNotAwaited
+			}
+		case <-ended:
+			return errLost
+		case <-ctx.Done():
+			return fmt.Errorf("device: %q is not acknowledged yet: %w", what, ctx.Err())
+		}
+	}
 }
 
 // link returns the present link, or the next.

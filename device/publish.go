@@ -54,14 +54,7 @@ func (d *Device) Publish(ctx context.Context, m Message) error {
 	if err != nil || m.QoS == AtMostOnce {
 		return err
 	}
-	select {
-	case err := <-outcome:
-		return err
-	case <-d.stalled(ctx):
-		return ErrNotAwaited
-	case <-ctx.Done():
-		return fmt.Errorf("device: %q is not acknowledged yet: %w", m.Topic, ctx.Err())
-	}
+	return d.await(ctx, m.Topic, outcome, nil)
 }
 
 // PublishJSON publishes v, encoded as JSON, with QoS 1.

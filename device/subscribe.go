@@ -2,6 +2,7 @@ package device
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/longline/longline/internal/topic"
@@ -63,8 +64,8 @@ func (d *Device) Unsubscribe(ctx context.Context, filter string) error {
 func (d *Device) resubscribe(l *link) {
 	for _, s := range d.subs.confirmed() {
 		err := d.askOn(l.ctx, l, wire.Sub, s.Filter, s.QoS)
-		if l.ctx.Err() != nil {
-			return
+		if errors.Is(err, errLost) || l.ctx.Err() != nil {
+			return // the next link starts over
 		}
 		if err != nil {
 			l.log.Error("device: a subscription could not be made again", "filter", s.Filter, "error", err)

@@ -1,0 +1,100 @@
+package device
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/longline/longline/internal/wire"
+)
+
+// Close awaits handlers and their acks, then the outbox, then says 1000. That it leaves no
+// goroutine is what the end of each bubble asserts.
+func TestCloseInOrder(t *testing.T) {
+	world(t, func(t *testing.T, g *gateway) {
+		d, p := g.dial(Options{})
+		release := make(chan struct{})
+		subscribe(t, d, p, "a", func(context.Context, Message) { <-release })
+		p.publish(1, "a", "")
+		synctest.Wait()
+		pending := publish(t, d, "b", "1")
+		pub := p.next(wire.Pub)
+		closed := make(chan error, 1)
+		go func() { closed <- d.Close(t.Context()) }()
+		p.publish(2, "a", "not begun any more")
+		p.call(3, "m", "null")
+		p.next(wire.Reply)
+		close(release)
+		if ack := p.next(wire.Ack); ack.ID != 1 {
+			t.Errorf("ack of %d", ack.ID)
+		}
+		p.none()
+		if len(closed) != 0 {
+			t.Fatal("closed before the publication was acknowledged")
+		}
+		p.ack(pub.ID)
+		if err := receive(t, pending); err != nil {
+			t.Error(err)
+		}
+		if err := receive(t, closed); err != nil {
+			t.Error(err)
+		}
+		p.drain()
+		if code := websocket.CloseStatus(p.ended); code != websocket.StatusNormalClosure {
+			t.Errorf("the connection ended with %v", p.ended)
+		}
+		if _, err := d.PublishAsync(Message{Topic: "a"}); !errors.Is(err, ErrClosed) {
+			t.Errorf("publication after Close: %v", err)
+		}
+		g.close(d)
+	})
+}
+
+func TestCloseCutShort(t *testing.T) {
+	world(t, func(t *testing.T, g *gateway) {
+		d, p := g.dial(Options{})
+		pending := publish(t, d, "a", "1")
+		p.next(wire.Pub)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := d.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Close: %v", err)
+		}
+		if err := receive(t, pending); !errors.Is(err, ErrClosed) {
+			t.Errorf("the publication: %v", err)
+		}
+	})
+}
+
+func TestCloseAwaitsConnection(t *testing.T) {
+	world(t, func(t *testing.T, g *gateway) {
+		d, p := g.dial(Options{})
+		p.cut()
+		synctest.Wait()
+		pending := publish(t, d, "a", "1")
+		closed := make(chan error, 1)
+		go func() { closed <- d.Close(t.Context()) }()
+		p = g.accept(true)
+		p.ack(p.next(wire.Pub).ID)
+		if err := errors.Join(receive(t, pending), receive(t, closed)); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestCloseWhileAway(t *testing.T) {
+	world(t, func(t *testing.T, g *gateway) {
+		d, p := g.dial(Options{})
+		p.cut()
+		synctest.Wait()
+		started := time.Now()
+		g.close(d)
+		if took := time.Since(started); took != 0 {
+			t.Errorf("Close with nothing to send took %v", took)
+		}
+	})
+}
