@@ -13,7 +13,8 @@ const guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 const keySize = 24
 
 // AppendUpgrade adds the 101 that accepts the request, RFC 6455 §4.2.2. subprotocol is one
-// of those offered, or empty. deflate may be true only when req.Deflate is.
+// of those offered, or empty. deflate accepts the offer of permessage-deflate, if
+// req.Deflate tells that there is one.
 func AppendUpgrade(dst []byte, req *Request, subprotocol string, deflate bool, extra ...Field) []byte {
 	dst = append(dst, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
 	dst = append(appendAccept(dst, req.Key), "\r\n"...)
