@@ -25,9 +25,13 @@ func TestCloseInOrder(t *testing.T) {
 		pub := p.next(wire.Pub)
 		closed := make(chan error, 1)
 		go func() { closed <- d.Close(t.Context()) }()
+		synctest.Wait()
 		p.publish(2, "a", "not begun any more")
+		d.HandleCall("m", func(context.Context, Call) (any, error) { return nil, nil })
 		p.call(3, "m", "null")
-		p.next(wire.Reply)
+		if r := p.next(wire.Reply); r.Err.Code != "closing" {
+			t.Errorf("reply %+v", r.Err)
+		}
 		close(release)
 		if ack := p.next(wire.Ack); ack.ID != 1 {
 			t.Errorf("ack of %d", ack.ID)

@@ -21,6 +21,11 @@ func (d *Device) queue(l *link, p *wire.Packet) error {
 	defer l.blocked.Store(false)
 	defer l.hear() // the silence was ours
 	for {
+		select { // room comes first
+		case d.inbox <- delivery{l, p}:
+			return nil
+		default:
+		}
 		select {
 		case d.inbox <- delivery{l, p}:
 			return nil

@@ -79,14 +79,15 @@ func (d *Device) await(ctx context.Context, what string, answer <-chan error, en
 	if ctx.Value(inHandler{}) != nil {
 		full = d.full
 	}
-	for {
+	for told := false; ; {
 		select {
 		case err := <-answer:
 			return err
 		case <-full:
-			if len(d.inbox) == cap(d.inbox) { // else the reader has just found room
+			if told { // the first time may be left from before this handler made room
 				return ErrNotAwaited
 			}
+			told = true
 		case <-ended:
 			return errLost
 		case <-ctx.Done():
