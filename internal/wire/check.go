@@ -12,8 +12,8 @@ func (p *Packet) check() error {
 	if !p.Op.known() {
 		return p.breaks("op missing")
 	}
-	for _, f := range forms[p.Op].fields {
-		if forms[p.Op].required.has(f) && p.empty(f) {
+	for rest := forms[p.Op].required; rest != 0; rest &= rest - 1 {
+		if f := rest.first(); p.empty(f) {
 			return p.breaks("%s missing", fields[f].name)
 		}
 	}
