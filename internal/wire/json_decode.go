@@ -203,8 +203,7 @@ func (d *jsonDecoder) setPayload(p *Packet, f field) bool {
 	if !ok {
 		return false
 	}
-	// Decode reads ahead of what it writes: 8 bytes are in a register before 6 of them
-	// are stored.
+	// In place: Decode reads 4 characters, or 8, before it writes the 3 or 6 bytes they are.
 	b := viewBytes(s)
 	n, err := strictBase64.Decode(b, b)
 	*p.payload() = b[:n:n]

@@ -244,3 +244,19 @@ func TestAllocations(t *testing.T) {
 		}
 	}
 }
+
+// encoding/base64 does not promise that it can decode in place; this holds it.
+func TestDataInPlace(t *testing.T) {
+	data := make([]byte, 300)
+	for i := range data {
+		data[i] = byte(i * 37)
+	}
+	for n := range len(data) {
+		p := Packet{Op: Reply, ID: 1, Payload: data[:n]}
+		var back Packet
+		decode(t, JSON, &back, encode(t, JSON, &p))
+		if !bytes.Equal(back.Payload, data[:n]) {
+			t.Fatalf("%d bytes: got %x", n, back.Payload)
+		}
+	}
+}
