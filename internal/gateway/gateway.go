@@ -27,27 +27,28 @@ import (
 )
 
 // Config is what a Gateway may be told. The zero value works, but refuses every device:
-// without Insecure there is no way yet to authenticate one.
+// without Insecure there is no way yet to authenticate one. WithDefaults has the defaults.
 type Config struct {
-	Listen           string        // default ":8080"; with Insecure "127.0.0.1:8080"
-	Insecure         bool          // believe the device id in the URL; loopback addresses only
-	MaxConnections   int           // default 100,000
-	Loops            int           // default one a processor
-	MaxPayload       int           // bytes of a packet, default 256 KiB
-	HeaderBytes      int           // bytes of a handshake, default 8 KiB
-	HeaderFields     int           // header lines of a handshake, default 64
-	HandshakeTimeout time.Duration // default 10s
-	Heartbeat        time.Duration // silence after which a device is pinged, default 30s
-	HeartbeatTimeout time.Duration // silence after which it is closed, default 60s
-	PendingBytes     int           // unsent bytes of a connection above which nothing is added, default 256 KiB
-	Compression      bool          // permessage-deflate, when a device offers it
-	CompressAbove    int           // bytes of a packet below which it is not compressed, default 512
-	RawProtocols     []string      // subprotocols whose frames are messages, such as ocpp1.6
-	DrainRate        int           // connections closed a second while draining, default 5,000
-	DrainSpread      time.Duration // over which drained devices are asked to come back, default 10s
+	Listen           string        `yaml:"listen" help:"address that devices connect to; with insecure, 127.0.0.1:8080 when left out"`
+	Insecure         bool          `yaml:"insecure" help:"believe the device id in the URL; loopback addresses only"`
+	MaxConnections   int           `yaml:"max_connections" help:"connections at the same time"`
+	Loops            int           `yaml:"loops" help:"event loops; 0 is one a processor"`
+	MaxPayload       int           `yaml:"max_payload" unit:"bytes" help:"largest packet of a device"`
+	HeaderBytes      int           `yaml:"header_bytes" unit:"bytes" help:"largest handshake"`
+	HeaderFields     int           `yaml:"header_fields" help:"header lines of a handshake"`
+	HandshakeTimeout time.Duration `yaml:"handshake_timeout" help:"how long a handshake may take"`
+	Heartbeat        time.Duration `yaml:"heartbeat" help:"silence after which a device is pinged"`
+	HeartbeatTimeout time.Duration `yaml:"heartbeat_timeout" help:"silence after which its connection is closed; twice heartbeat when left out"`
+	PendingBytes     int           `yaml:"pending_bytes" unit:"bytes" help:"unsent bytes of a connection above which messages wait in the session's queue"`
+	Compression      bool          `yaml:"compression" help:"permessage-deflate for devices that offer it"`
+	CompressAbove    int           `yaml:"compress_above" unit:"bytes" help:"smallest packet that is compressed"`
+	RawProtocols     []string      `yaml:"raw_protocols" help:"subprotocols whose frames are messages, such as ocpp1.6"`
+	DrainRate        int           `yaml:"drain_rate" help:"connections closed a second while draining"`
+	DrainSpread      time.Duration `yaml:"drain_spread" help:"time over which drained devices are asked to come back"`
 }
 
-func (c Config) withDefaults() Config {
+// WithDefaults returns c with the defaults in place of zero fields.
+func (c Config) WithDefaults() Config {
 	set(&c.Listen, ":8080")
 	if c.Insecure && c.Listen == ":8080" {
 		c.Listen = "127.0.0.1:8080"
@@ -74,8 +75,8 @@ func set[T comparable](field *T, value T) {
 	}
 }
 
-// validate names what cannot be.
-func (c Config) validate() error {
+// Validate names what cannot be, after WithDefaults. The error begins with the key.
+func (c Config) Validate() error {
 	if c.HeartbeatTimeout <= c.Heartbeat {
 		return fmt.Errorf("heartbeat_timeout %v must be longer than heartbeat %v", c.HeartbeatTimeout, c.Heartbeat)
 	}
@@ -105,20 +106,18 @@ type Gateway struct {
 
 // shard is what a loop keeps for its devices. Owned by the loop.
 type shard struct {
-	gateway    *Gateway
-	packet     wire.Packet       // decoded into, again and again
-	scratch    []byte            // encoded into, again and again
-	packets    [wire.Ops]uint64  // received, by op
-	closes     map[string]uint64 // by label
-	handshakes map[string]uint64 // by outcome
+	gateway *Gateway
+	packet  wire.Packet // decoded into, again and again
+	scratch []byte      // encoded into, again and again
+	tally
 }
 
 func (s *shard) refused(status int) { s.handshakes["refused_"+strconv.Itoa(status)]++ }
 
 // Start opens the device port.
 func Start(config Config, r *router.Router, sessions *session.Manager) (*Gateway, error) {
-	config = config.withDefaults()
-	if err := config.validate(); err != nil {
+	config = config.WithDefaults()
+	if err := config.Validate(); err != nil {
 		return nil, err
 	}
 	all, err := newProtocols(config.RawProtocols, config.CompressAbove)
@@ -138,7 +137,7 @@ func Start(config Config, r *router.Router, sessions *session.Manager) (*Gateway
 		Loops:          config.Loops,
 		MaxConnections: config.MaxConnections,
 		OnStart: func(l *reactor.Loop) {
-			l.Local = &shard{gateway: g, closes: make(map[string]uint64), handshakes: make(map[string]uint64)}
+			l.Local = &shard{gateway: g, tally: newTally()}
 		},
 		NewHandler: func(l *reactor.Loop) reactor.Handler {
 			return &device{shard: l.Local.(*shard)}

@@ -37,9 +37,15 @@ type Subscriber interface {
 
 // Config is what a Router may be told. The zero value works.
 type Config struct {
-	// MaxWait is how long a QoS 1 message waits for room at a receiver before its
-	// publisher is refused. Default 10s.
-	MaxWait time.Duration
+	MaxWait time.Duration `yaml:"max_wait" help:"how long a QoS 1 message waits for room at a receiver before its publisher is refused"`
+}
+
+// WithDefaults returns c with the defaults in place of zero fields.
+func (c Config) WithDefaults() Config {
+	if c.MaxWait <= 0 {
+		c.MaxWait = 10 * time.Second
+	}
+	return c
 }
 
 // Router finds the receivers of messages. Its methods are safe from any goroutine.
@@ -59,10 +65,7 @@ type Router struct {
 
 // New makes a router whose retained messages are in s.
 func New(config Config, s store.Store) *Router {
-	if config.MaxWait <= 0 {
-		config.MaxWait = 10 * time.Second
-	}
-	r := &Router{config: config, store: s, index: topic.NewIndex[Subscriber]()}
+	r := &Router{config: config.WithDefaults(), store: s, index: topic.NewIndex[Subscriber]()}
 	r.hits.New = func() any { return new([]topic.Hit[Subscriber]) }
 	return r
 }

@@ -7,30 +7,21 @@ import (
 	"github.com/longline/longline/internal/topic"
 )
 
-// Config bounds sessions. The zero value works: every field has a default.
+// Config bounds sessions. The zero value works; WithDefaults has the defaults.
 type Config struct {
-	// Expiry is how long a session outlives its connection when the device does not say;
-	// MaxExpiry bounds what it may say. Defaults 1h and 168h.
-	Expiry, MaxExpiry time.Duration
-	// MaxSessions bounds the sessions of the node, those away included. Default 2,000,000.
-	MaxSessions int
-	// MaxSubscriptions bounds the subscriptions of one session. Default 100.
-	MaxSubscriptions int
-	// InFlight is how many QoS 1 messages may be sent to a device and not acknowledged.
-	// Default 32.
-	InFlight int
-	// Unanswered is how many QoS 1 publications of a device may wait for room at their
-	// receivers before the device is not read any more. Default 32.
-	Unanswered int
-	// MaxCalls bounds the unanswered calls of one device. Default 32.
-	MaxCalls int
-	// Topics bounds topic names and filters.
-	Topics topic.Limits
-	// Queue bounds what a session holds for its device. It is given to the store.
-	Queue store.Limits
+	Expiry           time.Duration `yaml:"expiry" help:"how long a session outlives its connection when the device does not say"`
+	MaxExpiry        time.Duration `yaml:"max_expiry" help:"the most that a device may say"`
+	MaxSessions      int           `yaml:"max_sessions" help:"sessions of the node, those away included"`
+	MaxSubscriptions int           `yaml:"max_subscriptions" help:"subscriptions of a session"`
+	InFlight         int           `yaml:"in_flight" help:"QoS 1 messages sent to a device and not acknowledged"`
+	Unanswered       int           `yaml:"unanswered" help:"QoS 1 publications of a device that may wait for room at their receivers before it is not read any more"`
+	MaxCalls         int           `yaml:"max_calls" help:"unanswered calls of a device"`
+	Topics           topic.Limits  `yaml:"topics" help:"topic names and filters"`
+	Queue            store.Limits  `yaml:"-"` // the store's own configuration has it
 }
 
-func (c Config) withDefaults() Config {
+// WithDefaults returns c with the defaults in place of zero fields.
+func (c Config) WithDefaults() Config {
 	set(&c.Expiry, time.Hour)
 	set(&c.MaxExpiry, 7*24*time.Hour)
 	set(&c.MaxSessions, 2_000_000)
@@ -38,6 +29,7 @@ func (c Config) withDefaults() Config {
 	set(&c.InFlight, 32)
 	set(&c.Unanswered, 32)
 	set(&c.MaxCalls, 32)
+	c.Topics = c.Topics.WithDefaults()
 	return c
 }
 

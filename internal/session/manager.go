@@ -37,7 +37,7 @@ type Manager struct {
 
 // NewManager makes a manager with the sessions that the store has a record of.
 func NewManager(config Config, r *router.Router, s store.Store) (*Manager, error) {
-	m := &Manager{config: config.withDefaults(), router: r, store: s}
+	m := &Manager{config: config.WithDefaults(), router: r, store: s}
 	byDevice := func(a, b *Session) bool { return a.device < b.device }
 	m.sessions = btree.NewBTreeGOptions(byDevice, btree.Options{NoLocks: true})
 	m.presence.publish = func(e *message.Message) {

@@ -18,21 +18,21 @@ var (
 
 // Options are the bounds of a store. The zero value has the defaults.
 type Options struct {
-	Queue    Limits         // of each device
-	Retained RetainedLimits // of all devices
+	Queue    Limits         `yaml:"queue" help:"what waits for one device"`
+	Retained RetainedLimits `yaml:"retained" help:"retained messages, of all topics"`
 }
 
 // Limits bound one queue. Zero fields mean the defaults.
 type Limits struct {
-	Count int           // messages, in flight included; default 1000
-	Bytes int           // sum of message.Size; default 1 MiB
-	Age   time.Duration // how long a message may wait to be sent; default 24 h
+	Count int           `yaml:"count" help:"messages, those in flight included"`
+	Bytes int           `yaml:"bytes" unit:"bytes" help:"sum of topics, payloads and properties"`
+	Age   time.Duration `yaml:"age" help:"how long a message may wait to be sent"`
 }
 
 // RetainedLimits bound the retained messages. Zero fields mean the defaults.
 type RetainedLimits struct {
-	Count int // default 1,000,000
-	Bytes int // sum of message.Size; default 256 MiB
+	Count int `yaml:"count" help:"messages"`
+	Bytes int `yaml:"bytes" unit:"bytes" help:"sum of topics, payloads and properties"`
 }
 
 // WithDefaults returns the options with defaults for zero fields.

@@ -17,11 +17,12 @@ const maxLength = 65535
 
 // Limits bound names and filters. Zero fields mean the defaults.
 type Limits struct {
-	Depth  int // levels; default 16
-	Length int // bytes; default 1024, never more than 65535
+	Depth  int `yaml:"depth" help:"levels"`
+	Length int `yaml:"length" unit:"bytes" help:"never more than 65535"`
 }
 
-func (l Limits) withDefaults() Limits {
+// WithDefaults returns l with the defaults in place of zero fields.
+func (l Limits) WithDefaults() Limits {
 	if l.Depth <= 0 {
 		l.Depth = 16
 	}
@@ -59,7 +60,7 @@ func ValidateFilter(filter string, l Limits) error {
 // validate checks what names and filters share, and each level with rule, which returns
 // the reason of a refusal.
 func validate(what, s string, l Limits, rule func(level string, last bool) string) error {
-	l = l.withDefaults()
+	l = l.WithDefaults()
 	if s == "" { // §4.7.3
 		return &Error{what, 0, "is empty"}
 	}
