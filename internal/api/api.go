@@ -1,0 +1,84 @@
+// Package api serves the methods of longline.v1.Gateway to backends, as gRPC, gRPC-Web and
+// HTTP with JSON, and on the same port server-sent events, health, metrics and profiles.
+// docs/backend.md specifies it.
+//
+// The flow: a method checks its request against Config, does its work on the sessions or
+// the router, and turns their errors into codes. It keeps no state but the subscriptions
+// that are open.
+package api
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"sync/atomic"
+
+	"connectrpc.com/connect"
+
+	"github.com/longline/longline/internal/router"
+	"github.com/longline/longline/internal/session"
+	"github.com/longline/longline/proto/longline/v1/longlinev1connect"
+)
+
+// Gateway is what only the gateway knows. Its methods are safe from any goroutine.
+type Gateway interface {
+	// Peer returns the address of a connection's other end and the subprotocol it speaks;
+	// ok is false when the connection has ended.
+	Peer(ctx context.Context, conn session.Conn) (address netip.AddrPort, protocol string, ok bool)
+	// Drain refuses new connections, closes those that there are and returns when none is
+	// left. When ctx ends first, it returns its error, and draining goes on.
+	Drain(ctx context.Context) error
+	// Ready tells whether the node takes devices.
+	Ready() bool
+}
+
+// Node is what the API is of. The fields of the second group may be zero.
+type Node struct {
+	Sessions *session.Manager
+	Router   *router.Router
+	Gateway  Gateway
+
+	// Metrics is served at /metrics.
+	Metrics http.Handler
+	// Observe is told of every request that was understood, when it is done: its
+	// procedure ("/longline.v1.Gateway/Publish" or "/v1/subscribe"), its code ("ok",
+	// "not_found") and how long it took. A stream takes as long as it lives.
+	Observe func(procedure, code string, seconds float64)
+	// Options are further options of the RPC handlers: connect.WithInterceptors.
+	Options []connect.HandlerOption
+	// Log takes what goes wrong in serving. Default slog.Default().
+	Log *slog.Logger
+}
+
+// API implements longlinev1connect.GatewayHandler. Its methods are safe from any
+// goroutine.
+type API struct {
+	// Static after construction.
+	config Config
+	node   Node
+	ended  context.Context // ends the streams
+	end    context.CancelFunc
+
+	// Safe from any goroutine.
+	publishing  atomic.Int64 // QoS 1 publications without an answer
+	subscribers atomic.Int64
+}
+
+var _ longlinev1connect.GatewayHandler = (*API)(nil)
+
+// New makes the API of a node.
+func New(c Config, n Node) *API {
+	if n.Observe == nil {
+		n.Observe = func(string, string, float64) {}
+	}
+	if n.Log == nil {
+		n.Log = slog.Default()
+	}
+	a := &API{config: c.withDefaults(), node: n}
+	a.ended, a.end = context.WithCancel(context.Background())
+	return a
+}
+
+// Close ends the streams, and those that come later.
+func (a *API) Close() { a.end() }

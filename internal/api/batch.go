@@ -1,0 +1,65 @@
+package api
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/longline/longline/internal/message"
+	longlinev1 "github.com/longline/longline/proto/longline/v1"
+)
+
+// batch is the response of a subscription, made anew in the same memory for every send:
+// sending has ended when it returns. At first it is the empty response that says that the
+// subscription holds.
+type batch struct {
+	// Static after construction.
+	qos  uint32 // of the subscription
+	text bool   // payloads that are UTF-8 are shown as text
+
+	response longlinev1.SubscribeResponse
+	slots    []*slot
+}
+
+// slot is the memory of one message.
+type slot struct {
+	message longlinev1.Message
+	ts      timestamppb.Timestamp
+}
+
+// fill makes the response of messages; it holds views of them.
+func (b *batch) fill(messages []*message.Message, missed uint64) {
+	for len(b.slots) < len(messages) {
+		b.slots = append(b.slots, new(slot))
+	}
+	list := b.response.Messages[:0]
+	for i, m := range messages {
+		b.put(b.slots[i], m)
+		list = append(list, &b.slots[i].message)
+	}
+	b.response.Messages, b.response.Missed = list, missed
+}
+
+// put writes every field of a slot.
+func (b *batch) put(s *slot, m *message.Message) {
+	s.ts.Seconds, s.ts.Nanos = m.Time/1000, int32(m.Time%1000)*1e6
+	d := &s.message
+	d.Topic = m.Topic
+	d.Payload, d.Text = content(m.Payload, b.text)
+	d.ContentType = m.ContentType
+	d.Qos = min(b.qos, uint32(m.QoS))
+	d.Retain = m.Retain
+	d.Expiry = nil
+	if m.Expiry != 0 {
+		d.Expiry = durationpb.New(time.Duration(m.Expiry-m.Time) * time.Millisecond)
+	}
+	d.Properties = d.Properties[:0]
+	for i := range m.Properties {
+		p := &m.Properties[i]
+		d.Properties = append(d.Properties, &longlinev1.Property{Key: p.Key, Value: p.Value})
+	}
+	d.Source = m.Source
+	d.Ts = &s.ts
+	d.Id = m.ID
+}

@@ -1,0 +1,50 @@
+package api
+
+import (
+	"cmp"
+	"context"
+
+	"connectrpc.com/connect"
+
+	"github.com/longline/longline/internal/session"
+	longlinev1 "github.com/longline/longline/proto/longline/v1"
+)
+
+// Call implements GatewayHandler.
+func (a *API) Call(ctx context.Context, r *connect.Request[longlinev1.CallRequest]) (*connect.Response[longlinev1.CallResponse], error) {
+	c := r.Msg
+	if err := validDevice("device", c.Device); err != nil {
+		return nil, err
+	}
+	if c.Method == "" {
+		return nil, invalid("method", "is empty")
+	}
+	if err := validText("method", c.Method, maxMethod); err != nil {
+		return nil, err
+	}
+	payload, contentType, err := a.config.content("", c.Payload, c.Text, c.ContentType)
+	if err != nil {
+		return nil, err
+	}
+	timeout, err := validDuration("timeout", c.Timeout, a.config.MaxCallTimeout)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(timeout, a.config.CallTimeout))
+	defer cancel()
+	reply, err := a.node.Sessions.Call(ctx, c.Device, c.Method, payload, contentType)
+	if err != nil {
+		return nil, coded(err)
+	}
+	return connect.NewResponse(answer(reply, c.Text != nil)), nil
+}
+
+// answer is the response for a reply; asText asks for its payload as text.
+func answer(r session.Reply, asText bool) *longlinev1.CallResponse {
+	if r.Err.Code != "" {
+		return &longlinev1.CallResponse{Error: &longlinev1.Error{Code: r.Err.Code, Reason: r.Err.Reason}}
+	}
+	response := &longlinev1.CallResponse{ContentType: r.ContentType}
+	response.Payload, response.Text = content(r.Payload, asText)
+	return response
+}

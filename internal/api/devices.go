@@ -1,0 +1,136 @@
+package api
+
+import (
+	"context"
+	"net/netip"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/longline/longline/internal/session"
+	"github.com/longline/longline/internal/wire"
+	longlinev1 "github.com/longline/longline/proto/longline/v1"
+)
+
+// normalPage is the page size of who does not say.
+const normalPage = 100
+
+// ListDevices implements GatewayHandler.
+func (a *API) ListDevices(_ context.Context, r *connect.Request[longlinev1.ListDevicesRequest]) (*connect.Response[longlinev1.ListDevicesResponse], error) {
+	state, ok := states[r.Msg.State]
+	if !ok {
+		return nil, invalid("state", "is %d: it is STATE_ONLINE, STATE_AWAY or absent", r.Msg.State)
+	}
+	if r.Msg.PageToken != "" {
+		if err := validDevice("page_token", r.Msg.PageToken); err != nil {
+			return nil, err
+		}
+	}
+	size := a.pageSize(r.Msg.PageSize)
+	// One more than asked for tells whether there is another page.
+	list := a.node.Sessions.List(r.Msg.Prefix, r.Msg.PageToken, state, size+1)
+	response := new(longlinev1.ListDevicesResponse)
+	if len(list) > size {
+		list = list[:size]
+		response.NextPageToken = list[size-1].Device
+	}
+	for i := range list {
+		response.Devices = append(response.Devices, device(&list[i]))
+	}
+	return connect.NewResponse(response), nil
+}
+
+var states = map[longlinev1.State]session.State{
+	longlinev1.State_STATE_UNSPECIFIED: session.AnyState,
+	longlinev1.State_STATE_ONLINE:      session.Online,
+	longlinev1.State_STATE_AWAY:        session.Away,
+}
+
+func (a *API) pageSize(asked uint32) int {
+	if asked == 0 {
+		return min(normalPage, a.config.MaxPageSize)
+	}
+	return int(min(uint64(asked), uint64(a.config.MaxPageSize)))
+}
+
+// device is what a listing shows of a session.
+func device(i *session.Info) *longlinev1.Device {
+	return &longlinev1.Device{
+		Device:  i.Device,
+		Session: i.Session,
+		Online:  i.Online,
+		Created: timestamppb.New(i.Created),
+		Changed: timestamppb.New(i.Changed),
+		Expiry:  durationpb.New(i.Expiry),
+		Queue: &longlinev1.Queue{
+			Messages: uint32(i.Queued),
+			Bytes:    uint64(i.QueuedBytes),
+			InFlight: uint32(i.InFlight),
+			Waiting:  uint32(i.Waiting),
+		},
+		Traffic: &longlinev1.Traffic{
+			UplinkMessages:   i.Traffic.UplinkMessages,
+			UplinkBytes:      i.Traffic.UplinkBytes,
+			DownlinkMessages: i.Traffic.DownlinkMessages,
+			DownlinkBytes:    i.Traffic.DownlinkBytes,
+		},
+	}
+}
+
+// GetDevice implements GatewayHandler.
+func (a *API) GetDevice(ctx context.Context, r *connect.Request[longlinev1.GetDeviceRequest]) (*connect.Response[longlinev1.GetDeviceResponse], error) {
+	if err := validDevice("device", r.Msg.Device); err != nil {
+		return nil, err
+	}
+	info, conn, ok := a.node.Sessions.Get(r.Msg.Device)
+	if !ok {
+		return nil, coded(session.ErrUnknownDevice)
+	}
+	d := device(&info)
+	for _, s := range info.Subscriptions {
+		d.Subscriptions = append(d.Subscriptions, &longlinev1.Subscription{Filter: s.Filter, Qos: uint32(s.QoS)})
+	}
+	if conn != nil {
+		d.Address, d.Protocol = a.peer(ctx, conn)
+	}
+	return connect.NewResponse(&longlinev1.GetDeviceResponse{Device: d}), nil
+}
+
+// peer describes a connection; both are empty when it has ended meanwhile.
+func (a *API) peer(ctx context.Context, conn session.Conn) (address, protocol string) {
+	at, protocol, ok := a.node.Gateway.Peer(ctx, conn)
+	if !ok {
+		return "", ""
+	}
+	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port()).String(), protocol
+}
+
+// Disconnect implements GatewayHandler.
+func (a *API) Disconnect(_ context.Context, r *connect.Request[longlinev1.DisconnectRequest]) (*connect.Response[longlinev1.DisconnectResponse], error) {
+	if err := validDevice("device", r.Msg.Device); err != nil {
+		return nil, err
+	}
+	if err := validText("reason", r.Msg.Reason, maxReason); err != nil {
+		return nil, err
+	}
+	why := wire.CloseKicked
+	if r.Msg.Reason != "" {
+		why = why.Because(r.Msg.Reason)
+	}
+	was := a.node.Sessions.Disconnect(r.Msg.Device, why)
+	if !was {
+		if _, _, ok := a.node.Sessions.Get(r.Msg.Device); !ok {
+			return nil, coded(session.ErrUnknownDevice)
+		}
+	}
+	return connect.NewResponse(&longlinev1.DisconnectResponse{Disconnected: was}), nil
+}
+
+// Drain implements GatewayHandler.
+func (a *API) Drain(ctx context.Context, _ *connect.Request[longlinev1.DrainRequest]) (*connect.Response[longlinev1.DrainResponse], error) {
+	if err := a.node.Gateway.Drain(ctx); err != nil {
+		return nil, coded(err)
+	}
+	return connect.NewResponse(new(longlinev1.DrainResponse)), nil
+}

@@ -1,0 +1,76 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"connectrpc.com/connect"
+
+	"github.com/longline/longline/internal/router"
+	"github.com/longline/longline/internal/session"
+	"github.com/longline/longline/internal/store"
+	"github.com/longline/longline/internal/topic"
+)
+
+// codes are those of the errors of the layers below. What is not here is internal.
+var codes = []struct {
+	err  error
+	code connect.Code
+}{
+	{session.ErrUnknownDevice, connect.CodeNotFound},
+	{session.ErrOffline, connect.CodeUnavailable}, // nothing was sent: may be tried again
+	{session.ErrLost, connect.CodeAborted},        // it may have been done
+	{session.ErrNoAnswer, connect.CodeDeadlineExceeded},
+	{session.ErrTooManyCalls, connect.CodeResourceExhausted},
+	{session.ErrNotCallable, connect.CodeUnimplemented},
+	{router.ErrFull, connect.CodeResourceExhausted},
+	{router.ErrTooLate, connect.CodeResourceExhausted},
+	{store.ErrFull, connect.CodeResourceExhausted},
+	{store.ErrTooLarge, connect.CodeResourceExhausted},
+	{context.DeadlineExceeded, connect.CodeDeadlineExceeded},
+	{context.Canceled, connect.CodeCanceled},
+}
+
+// coded gives an error of the layers below its code.
+func coded(err error) error {
+	var has *connect.Error
+	if err == nil || errors.As(err, &has) {
+		return err
+	}
+	for _, c := range codes {
+		if errors.Is(err, c.err) {
+			return connect.NewError(c.code, err)
+		}
+	}
+	return connect.NewError(connect.CodeInternal, err)
+}
+
+// label is the code of err as metrics name it.
+func label(err error) string {
+	if err == nil {
+		return "ok"
+	}
+	return connect.CodeOf(err).String()
+}
+
+// exhausted refuses what would pass a bound of the node.
+func exhausted(format string, args ...any) error {
+	return connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(format, args...))
+}
+
+// invalid refuses a request whose field breaks a rule: it names both.
+func invalid(field, format string, args ...any) error {
+	return connect.NewError(connect.CodeInvalidArgument, errors.New(field+" "+fmt.Sprintf(format, args...)))
+}
+
+// misnamed refuses a topic, filter or device id that package topic does not accept.
+func misnamed(field string, err error) error {
+	var wrong *topic.Error
+	if !errors.As(err, &wrong) {
+		return err
+	}
+	named := *wrong
+	named.What = field
+	return connect.NewError(connect.CodeInvalidArgument, &named)
+}

@@ -1,0 +1,77 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"connectrpc.com/connect"
+)
+
+// eventsPath is where messages are streamed as server-sent events.
+const eventsPath = "/v1/subscribe"
+
+// events streams messages as server-sent events (WHATWG HTML, §9.2).
+func (a *API) events(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	err := a.streamEvents(w, r)
+	a.observe(eventsPath, start, err)
+}
+
+func (a *API) streamEvents(w http.ResponseWriter, r *http.Request) error {
+	wanted, err := a.config.queried(r.URL.RawQuery)
+	if err != nil {
+		return refuse(w, err)
+	}
+	s, err := a.subscribe(r.Context(), wanted)
+	if err != nil {
+		return refuse(w, err)
+	}
+	defer s.close()
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("Cache-Control", "no-store")
+	e := eventWriter{qos: wanted.qos}
+	e.comment("subscribed")
+	for {
+		if err := e.send(w); err != nil {
+			return s.ending(err)
+		}
+		if err := a.nextEvents(&e, s); err != nil {
+			return s.ending(err)
+		}
+	}
+}
+
+// nextEvents writes a batch, or a sign of life when none comes in time.
+func (a *API) nextEvents(e *eventWriter, s *subscription) error {
+	ctx, cancel := context.WithTimeout(s.ctx, a.config.Heartbeat)
+	defer cancel()
+	messages, missed, err := s.next(ctx)
+	switch {
+	case err == nil:
+		return e.batch(messages, missed)
+	case errors.Is(err, context.DeadlineExceeded) && s.ctx.Err() == nil:
+		e.comment("heartbeat")
+		return nil
+	}
+	return err
+}
+
+// refuse answers a request that gets no stream, with the status of its code.
+func refuse(w http.ResponseWriter, err error) error {
+	status, text := http.StatusInternalServerError, err.Error()
+	var c *connect.Error
+	if errors.As(err, &c) {
+		text = c.Message()
+		switch c.Code() {
+		case connect.CodeInvalidArgument:
+			status = http.StatusBadRequest
+		case connect.CodeResourceExhausted:
+			status = http.StatusTooManyRequests
+		}
+	}
+	http.Error(w, text, status)
+	return err
+}
+

@@ -1,0 +1,86 @@
+package api
+
+import (
+	"io"
+	"math"
+	"net/http"
+	"net/http/pprof"
+
+	"connectrpc.com/connect"
+
+	"github.com/longline/longline/proto/longline/v1/longlinev1connect"
+)
+
+const index = `Longline gateway, admin port
+
+POST /longline.v1.Gateway/{method}   backend API: gRPC, gRPC-Web, HTTP with JSON
+     Publish Broadcast Call ListDevices GetDevice Disconnect Subscribe Drain
+GET  /v1/subscribe?filter=...&qos=1  messages as server-sent events
+GET  /healthz                        200 while the process lives
+GET  /readyz                         200 while the node takes devices
+GET  /metrics                        for Prometheus
+GET  /debug/pprof/                   profiles
+`
+
+// Handler serves everything that is on the admin port.
+func (a *API) Handler() http.Handler {
+	mux := http.NewServeMux()
+	path, methods := longlinev1connect.NewGatewayHandler(a, a.options()...)
+	mux.Handle(path, methods)
+	subscribe := longlinev1connect.GatewaySubscribeProcedure
+	mux.Handle(subscribe, unstalled(methods, a.config.Stall))
+	mux.Handle("GET "+eventsPath, unstalled(http.HandlerFunc(a.events), a.config.Stall))
+	mux.HandleFunc("GET /healthz", say(http.StatusOK, "ok\n"))
+	mux.HandleFunc("GET /readyz", a.ready)
+	mux.HandleFunc("GET /{$}", say(http.StatusOK, index))
+	if a.node.Metrics != nil {
+		mux.Handle("GET /metrics", a.node.Metrics)
+	}
+	handleProfiles(mux)
+	return mux
+}
+
+// options are those of the RPC handlers. Batches are not compressed, which would cost more
+// than all the rest; clients ask for it by default.
+func (a *API) options() []connect.HandlerOption {
+	options := []connect.HandlerOption{
+		connect.WithReadMaxBytes(a.config.maxBody()),
+		connect.WithInterceptors(observer{a}),
+		connect.WithConditionalHandlerOptions(func(s connect.Spec) []connect.HandlerOption {
+			if s.StreamType == connect.StreamTypeUnary {
+				return nil
+			}
+			return []connect.HandlerOption{connect.WithCompressMinBytes(math.MaxInt)}
+		}),
+	}
+	for _, c := range jsonCodecs {
+		options = append(options, connect.WithCodec(c))
+	}
+	return append(options, a.node.Options...)
+}
+
+func (a *API) ready(w http.ResponseWriter, r *http.Request) {
+	if a.node.Gateway.Ready() {
+		say(http.StatusOK, "ok\n")(w, r)
+		return
+	}
+	say(http.StatusServiceUnavailable, "the node takes no devices: it is starting or draining\n")(w, r)
+}
+
+// say answers with a text.
+func say(status int, text string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, text) // the client has left: nothing to do
+	}
+}
+
+func handleProfiles(mux *http.ServeMux) {
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("POST /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+}

@@ -1,0 +1,76 @@
+package api
+
+import (
+	"context"
+	"errors"
+
+	"connectrpc.com/connect"
+
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/router"
+	"github.com/longline/longline/internal/topic"
+	longlinev1 "github.com/longline/longline/proto/longline/v1"
+)
+
+// Publish implements GatewayHandler.
+func (a *API) Publish(ctx context.Context, r *connect.Request[longlinev1.PublishRequest]) (*connect.Response[longlinev1.PublishResponse], error) {
+	m, err := a.config.published(r.Msg.Message)
+	if err != nil {
+		return nil, err
+	}
+	publish := a.publishOnce
+	if m.QoS == message.AtLeastOnce {
+		publish = a.publishAcknowledged
+	}
+	n, err := publish(ctx, m)
+	if err != nil {
+		return nil, coded(err)
+	}
+	return connect.NewResponse(&longlinev1.PublishResponse{Receivers: uint32(n)}), nil
+}
+
+func (a *API) publishOnce(_ context.Context, m *message.Message) (int, error) {
+	return a.node.Router.Publish(m, nil)
+}
+
+// publishAcknowledged returns when every receiver has m or one refused it. A publication
+// counts against the bound until the router has answered, also when its backend has left.
+func (a *API) publishAcknowledged(ctx context.Context, m *message.Message) (int, error) {
+	if a.publishing.Add(1) > int64(a.config.MaxPublishing) {
+		a.publishing.Add(-1)
+		return 0, exhausted("%d publications wait for their receivers: the limit is reached", a.config.MaxPublishing)
+	}
+	answer := make(chan error, 1)
+	n, err := a.node.Router.Publish(m, func(err error) {
+		a.publishing.Add(-1)
+		answer <- err
+	})
+	if !errors.Is(err, router.ErrFull) {
+		a.publishing.Add(-1)
+		return n, err
+	}
+	select {
+	case err = <-answer:
+		return n, err
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
+
+// Broadcast implements GatewayHandler.
+func (a *API) Broadcast(_ context.Context, r *connect.Request[longlinev1.BroadcastRequest]) (*connect.Response[longlinev1.BroadcastResponse], error) {
+	m, err := a.config.published(r.Msg.Message)
+	if err != nil {
+		return nil, err
+	}
+	if m.Retain {
+		return nil, invalid("message.retain", "is set: a broadcast is not kept")
+	}
+	if r.Msg.Filter != "" {
+		if err := topic.ValidateFilter(r.Msg.Filter, a.config.Topics); err != nil {
+			return nil, misnamed("filter", err)
+		}
+	}
+	n := a.node.Sessions.Broadcast(m.Clone(), r.Msg.Filter)
+	return connect.NewResponse(&longlinev1.BroadcastResponse{Devices: uint32(n)}), nil
+}

@@ -1,0 +1,67 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Server serves an API on its admin port: HTTP/1.1, and HTTP/2 without TLS for gRPC.
+type Server struct {
+	api      *API
+	listener net.Listener
+	server   *http.Server
+}
+
+// Listen opens the port of Config.Address.
+func Listen(ctx context.Context, a *API) (*Server, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", a.config.Address)
+	if err != nil {
+		return nil, err
+	}
+	return &Server{a, l, newServer(a)}, nil
+}
+
+func newServer(a *API) *http.Server {
+	s := &http.Server{
+		Handler:           a.Handler(),
+		Protocols:         new(http.Protocols),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: 1000,
+			SendPingTimeout:      15 * time.Second, // finds clients that vanished
+			PingTimeout:          15 * time.Second,
+		},
+		ErrorLog: slog.NewLogLogger(a.node.Log.Handler(), slog.LevelWarn),
+	}
+	s.Protocols.SetHTTP1(true)
+	s.Protocols.SetUnencryptedHTTP2(true)
+	return s
+}
+
+// Addr is the address it listens on.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// Serve answers requests until Shutdown, and then returns nil.
+func (s *Server) Serve() error {
+	if err := s.server.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// Shutdown ends the streams and waits for the other requests. When ctx ends first, their
+// connections are closed and its error is returned.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.api.Close()
+	err := s.server.Shutdown(ctx)
+	if err != nil {
+		_ = s.server.Close() // the error to tell is that there was no time
+	}
+	return err
+}
