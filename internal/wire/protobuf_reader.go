@@ -25,7 +25,8 @@ func (r *protoReader) more() bool { return r.at < r.end }
 func (r *protoReader) next() error {
 	var n int
 	r.tag = r.at
-	if r.num, r.typ, n = protowire.ConsumeTag(r.buf[r.at:r.end]); n < 0 {
+	r.num, r.typ, n = protowire.ConsumeTag(r.buf[r.at:r.end])
+	if n < 0 || r.num > protowire.MaxValidNumber {
 		return r.fail()
 	}
 	r.at += n
