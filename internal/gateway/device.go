@@ -160,6 +160,7 @@ func (d *device) Send(m *message.Message, q message.QoS) {
 		d.shard.gateway.router.Drops.Add(router.Refused, 1)
 		return
 	}
+	d.shard.latency.observe(time.Now().UnixMilli() - m.Time)
 	d.conn.Share(frame)
 }
 

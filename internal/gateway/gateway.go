@@ -8,6 +8,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,34 +46,28 @@ type Config struct {
 	RawProtocols     []string      `yaml:"raw_protocols" help:"subprotocols whose frames are messages, such as ocpp1.6"`
 	DrainRate        int           `yaml:"drain_rate" help:"connections closed a second while draining"`
 	DrainSpread      time.Duration `yaml:"drain_spread" help:"time over which drained devices are asked to come back"`
+	DrainTimeout     time.Duration `yaml:"drain_timeout" help:"how long draining may take when the process is told to end"`
 }
 
 // WithDefaults returns c with the defaults in place of zero fields.
 func (c Config) WithDefaults() Config {
-	set(&c.Listen, ":8080")
+	c.Listen = cmp.Or(c.Listen, ":8080")
 	if c.Insecure && c.Listen == ":8080" {
 		c.Listen = "127.0.0.1:8080"
 	}
-	set(&c.MaxConnections, 100_000)
-	set(&c.MaxPayload, 256<<10)
-	set(&c.HeaderBytes, 8<<10)
-	set(&c.HeaderFields, 64)
-	set(&c.HandshakeTimeout, 10*time.Second)
-	set(&c.Heartbeat, 30*time.Second)
-	set(&c.HeartbeatTimeout, 2*c.Heartbeat)
-	set(&c.PendingBytes, 256<<10)
-	set(&c.CompressAbove, 512)
-	set(&c.DrainRate, 5000)
-	set(&c.DrainSpread, 10*time.Second)
+	c.MaxConnections = cmp.Or(c.MaxConnections, 100_000)
+	c.MaxPayload = cmp.Or(c.MaxPayload, 256<<10)
+	c.HeaderBytes = cmp.Or(c.HeaderBytes, 8<<10)
+	c.HeaderFields = cmp.Or(c.HeaderFields, 64)
+	c.HandshakeTimeout = cmp.Or(c.HandshakeTimeout, 10*time.Second)
+	c.Heartbeat = cmp.Or(c.Heartbeat, 30*time.Second)
+	c.HeartbeatTimeout = cmp.Or(c.HeartbeatTimeout, 2*c.Heartbeat)
+	c.PendingBytes = cmp.Or(c.PendingBytes, 256<<10)
+	c.CompressAbove = cmp.Or(c.CompressAbove, 512)
+	c.DrainRate = cmp.Or(c.DrainRate, 5000)
+	c.DrainSpread = cmp.Or(c.DrainSpread, 10*time.Second)
+	c.DrainTimeout = cmp.Or(c.DrainTimeout, 30*time.Second)
 	return c
-}
-
-// set gives a field that is zero its default.
-func set[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }
 
 // Validate names what cannot be, after WithDefaults. The error begins with the key.
