@@ -1,0 +1,83 @@
+// Package config is the configuration file: one YAML document made of each package's own
+// Config. What an option is called, what it means and its default are said once, where the
+// option is declared: by the tags yaml, help and unit of its field and by the package's
+// WithDefaults. The parser, the example and docs/configuration.md come from there.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/longline/longline/internal/gateway"
+	"github.com/longline/longline/internal/router"
+	"github.com/longline/longline/internal/session"
+	"github.com/longline/longline/internal/store"
+)
+
+// Config is everything that a node may be told. The zero value works; a zero option stands
+// for its default.
+type Config struct {
+	Gateway  gateway.Config `yaml:"gateway" help:"the device port"`
+	Sessions session.Config `yaml:"sessions" help:"what outlives a device's connection"`
+	Store    store.Options  `yaml:"store" help:"the messages that are kept"`
+	Router   router.Config  `yaml:"router" help:"messages on their way"`
+	Log      Log            `yaml:"log" help:"the log, on standard error"`
+}
+
+// WithDefaults returns c with the defaults in place of zero options.
+func (c Config) WithDefaults() Config {
+	c.Gateway = c.Gateway.WithDefaults()
+	c.Sessions = c.Sessions.WithDefaults()
+	c.Store = c.Store.WithDefaults()
+	c.Router = c.Router.WithDefaults()
+	c.Log = c.Log.WithDefaults()
+	return c
+}
+
+// Check tells what cannot be in c: what each package finds wrong with its section, and what
+// does not fit between them. It joins a *KeyError for each.
+func (c *Config) Check() error {
+	d := c.WithDefaults()
+	var errs []error
+	section := func(name string, err error) {
+		if err != nil {
+			errs = append(errs, keyError(name, err))
+		}
+	}
+	section("gateway", d.Gateway.Validate())
+	section("log", d.Log.Validate())
+	return errors.Join(append(errs, d.fit()...)...)
+}
+
+// fit compares sections with each other.
+func (c *Config) fit() (errs []error) {
+	want := func(ok bool, key, format string, args ...any) {
+		if !ok {
+			errs = append(errs, &KeyError{key, fmt.Sprintf(format, args...)})
+		}
+	}
+	s, q := c.Sessions, c.Store.Queue
+	want(s.Expiry <= s.MaxExpiry, "sessions.expiry",
+		"%s is longer than sessions.max_expiry, %s", formatDuration(s.Expiry), formatDuration(s.MaxExpiry))
+	want(s.InFlight <= q.Count, "sessions.in_flight",
+		"%d is more than store.queue.count, %d, which includes them", s.InFlight, q.Count)
+	want(q.Bytes >= c.Gateway.MaxPayload, "store.queue.bytes",
+		"%s does not hold one message of gateway.max_payload, %s", formatBytes(q.Bytes), formatBytes(c.Gateway.MaxPayload))
+	return errs
+}
+
+// KeyError says what is wrong with the value of one option.
+type KeyError struct {
+	Key string // such as gateway.heartbeat
+	Msg string
+}
+
+func (e *KeyError) Error() string { return e.Key + ": " + e.Msg }
+
+// keyError makes a KeyError of what a package says about its section: a text that begins
+// with the key.
+func keyError(section string, err error) *KeyError {
+	key, msg, _ := strings.Cut(err.Error(), " ")
+	return &KeyError{section + "." + strings.TrimSuffix(key, ":"), msg}
+}

@@ -1,0 +1,164 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"reflect"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+)
+
+// maxFile bounds the file, in bytes.
+const maxFile = 256 << 10
+
+// Load reads and checks a file. Options that it does not name are zero. Its errors join an
+// *Error for everything that is wrong with the content.
+func Load(path string) (Config, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return Config{}, err
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, maxFile+1))
+	if err != nil {
+		return Config{}, err
+	}
+	return Parse(path, text)
+}
+
+// Parse is Load of a text; name stands for the file in errors.
+func Parse(name string, text []byte) (Config, error) {
+	if len(text) > maxFile {
+		return Config{}, fmt.Errorf("%s: the file is larger than %s", name, formatBytes(maxFile))
+	}
+	d := decoder{name: name, lines: splitLines(text), places: make(map[string]*token.Token)}
+	var c Config
+	d.document(text, reflect.ValueOf(&c).Elem())
+	if len(d.errs) == 0 {
+		d.check(&c)
+	}
+	if len(d.errs) > 0 {
+		return Config{}, errors.Join(d.errs...)
+	}
+	return c, nil
+}
+
+// decoder fills a Config from a syntax tree and collects what is wrong.
+type decoder struct {
+	name   string
+	lines  []string
+	places map[string]*token.Token // of the values, by path
+	errs   []error
+}
+
+func (d *decoder) document(text []byte, root reflect.Value) {
+	file, err := parser.ParseBytes(text, 0)
+	var syntax yaml.Error
+	switch {
+	case errors.As(err, &syntax):
+		d.fail(syntax.GetToken(), "", syntax.GetMessage())
+	case err != nil:
+		d.fail(nil, "", err.Error())
+	case len(file.Docs) > 1 && file.Docs[1].Body != nil:
+		d.fail(file.Docs[1].Start, "", "the file holds more than one document")
+	case len(file.Docs) > 0:
+		d.section("", root, file.Docs[0].Body)
+	}
+}
+
+// section takes the keys of a mapping. An empty one says nothing.
+func (d *decoder) section(path string, section reflect.Value, n ast.Node) {
+	if n == nil || n.Type() == ast.NullType {
+		return
+	}
+	mapping, ok := n.(ast.MapNode)
+	if !ok {
+		d.fail(n.GetToken(), path, "want keys and values: "+keys(section))
+		return
+	}
+	for each := mapping.MapRange(); each.Next(); {
+		at := each.Key().GetToken()
+		key, ok := scalar(each.Key())
+		if !ok {
+			d.fail(at, path, "want a plain key")
+			continue
+		}
+		f, ok := find(path, section, key)
+		if !ok {
+			d.fail(at, path, fmt.Sprintf("there is no key %q; there are %s", key, keys(section)))
+			continue
+		}
+		d.value(f, each.Value())
+	}
+}
+
+func (d *decoder) value(f field, n ast.Node) {
+	d.places[f.path] = n.GetToken()
+	switch {
+	case f.section():
+		d.section(f.path, f.value, n)
+	case f.value.Kind() == reflect.Slice:
+		d.list(f, n)
+	default:
+		d.option(f, n)
+	}
+}
+
+// list takes a sequence of texts.
+func (d *decoder) list(f field, n ast.Node) {
+	sequence, ok := n.(*ast.SequenceNode)
+	if !ok {
+		d.fail(n.GetToken(), f.path, "want a list, such as [a, b]")
+		return
+	}
+	for _, item := range sequence.Values {
+		text, ok := scalar(item)
+		if !ok {
+			d.fail(item.GetToken(), f.path, "want a list of texts")
+			return
+		}
+		f.value.Set(reflect.Append(f.value, reflect.ValueOf(text)))
+	}
+}
+
+func (d *decoder) option(f field, n ast.Node) {
+	text, ok := scalar(n)
+	if !ok {
+		d.fail(n.GetToken(), f.path, "want one value; leave the key out for the default")
+		return
+	}
+	if err := f.set(text); err != nil {
+		d.fail(n.GetToken(), f.path, fmt.Sprintf("%v, not %q", err, text))
+	}
+}
+
+// scalar is the text of a plain or quoted value. Anchors, aliases and tags are not part of
+// this file's language.
+func scalar(n ast.Node) (string, bool) {
+	switch n := n.(type) {
+	case *ast.StringNode:
+		return n.Value, true
+	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
+		return n.GetToken().Value, true
+	}
+	return "", false
+}
+
+// check finds the places of what Check has to say.
+func (d *decoder) check(c *Config) {
+	joined, ok := c.Check().(interface{ Unwrap() []error })
+	if !ok {
+		return
+	}
+	for _, err := range joined.Unwrap() {
+		var e *KeyError
+		if errors.As(err, &e) {
+			d.fail(d.places[e.Key], e.Key, e.Msg)
+		}
+	}
+}

@@ -1,0 +1,116 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// set gives f the value that text says. Errors say what was wanted.
+func (f field) set(text string) error {
+	switch {
+	case f.value.Type() == durationType:
+		d, err := time.ParseDuration(text)
+		if err != nil || d < 0 {
+			return errors.New("want a duration such as 500ms, 30s or 1h")
+		}
+		f.value.SetInt(int64(d))
+	case f.value.Kind() == reflect.Int && f.bytes:
+		n, ok := parseBytes(text)
+		if !ok {
+			return errors.New("want a number of bytes such as 512, 64KiB or 1MiB")
+		}
+		f.value.SetInt(int64(n))
+	case f.value.Kind() == reflect.Int:
+		n, err := strconv.Atoi(strings.ReplaceAll(text, "_", ""))
+		if err != nil || n < 0 {
+			return errors.New("want a whole number, 0 or more")
+		}
+		f.value.SetInt(int64(n))
+	case f.value.Kind() == reflect.Bool:
+		if text != "true" && text != "false" {
+			return errors.New("want true or false")
+		}
+		f.value.SetBool(text == "true")
+	case f.value.Kind() == reflect.String:
+		f.value.SetString(text)
+	default:
+		return fmt.Errorf("%v is no kind of option", f.value.Type())
+	}
+	return nil
+}
+
+// text is the value of f as the file has it.
+func (f field) text() string {
+	switch v := f.value.Interface().(type) {
+	case time.Duration:
+		return formatDuration(v)
+	case string:
+		return quote(v)
+	case []string:
+		quoted := make([]string, len(v))
+		for i, s := range v {
+			quoted[i] = quote(s)
+		}
+		return "[" + strings.Join(quoted, ", ") + "]"
+	case int:
+		if f.bytes {
+			return formatBytes(v)
+		}
+	}
+	return fmt.Sprint(f.value.Interface())
+}
+
+// quote leaves plain words as they are.
+func quote(s string) string {
+	for _, r := range s {
+		if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz", r) {
+			return strconv.Quote(s)
+		}
+	}
+	return s
+}
+
+var units = []struct {
+	name string
+	size int
+}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}}
+
+// parseBytes reads a size such as 512, 64KiB, 1MiB or 2GiB.
+func parseBytes(s string) (int, bool) {
+	size := 1
+	for _, u := range units {
+		if rest, ok := strings.CutSuffix(s, u.name); ok {
+			s, size = strings.TrimRight(rest, " "), u.size
+			break
+		}
+	}
+	n, err := strconv.Atoi(s)
+	return n * size, err == nil && n >= 0 && n <= math.MaxInt/size
+}
+
+// formatBytes writes n in the largest unit that leaves it whole.
+func formatBytes(n int) string {
+	for _, u := range units {
+		if n >= u.size && n%u.size == 0 {
+			return strconv.Itoa(n/u.size) + u.name
+		}
+	}
+	return strconv.Itoa(n)
+}
+
+// formatDuration writes d without the zero parts that String adds: 1h, not 1h0m0s.
+func formatDuration(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
