@@ -75,7 +75,7 @@ func New(c Config, n Node) *API {
 	if n.Log == nil {
 		n.Log = slog.Default()
 	}
-	a := &API{config: c.withDefaults(), node: n}
+	a := &API{config: c.WithDefaults(), node: n}
 	a.ended, a.end = context.WithCancel(context.Background())
 	return a
 }

@@ -7,45 +7,27 @@ import (
 	"github.com/longline/longline/internal/topic"
 )
 
-// Config bounds what backends may ask for. The zero value works: every field has a default.
+// Config bounds what backends may ask for. The zero value works; WithDefaults has the
+// defaults.
 type Config struct {
-	// Address is where Listen listens, host:port. Whoever reaches it may do everything, so
-	// it is on loopback by default: 127.0.0.1:8081.
-	Address string
-
-	// MaxPayload bounds the payload of a message and of a call, in bytes. Default 256 KiB.
-	MaxPayload int
-	// Topics bounds topic names and filters.
-	Topics topic.Limits
-	// MaxFilters bounds the filters of one subscription. Default 100.
-	MaxFilters int
-	// MaxPageSize bounds a page of ListDevices. Default 1000.
-	MaxPageSize int
-
-	// CallTimeout is how long a call waits for its answer when it does not say, and
-	// MaxCallTimeout how long it may ask for. Defaults 10s and 5m.
-	CallTimeout, MaxCallTimeout time.Duration
-
-	// MaxPublishing bounds the QoS 1 publications of all backends that wait for their
-	// receivers at one time. Default 10,000.
-	MaxPublishing int
-
-	// MaxSubscribers bounds the subscriptions of all backends. Default 100.
-	MaxSubscribers int
-	// Inbox is the buffer of a subscription that does not say, and MaxInbox the largest it
-	// may ask for. Defaults 65,536 messages and 64 MiB, 1,048,576 messages and 256 MiB.
-	Inbox, MaxInbox router.InboxConfig
-	// Batch bounds one response of a subscription. Default 1000 messages and 1 MiB; gRPC
-	// clients take 4 MiB unless told otherwise.
-	Batch router.InboxConfig
-	// Heartbeat is how often an idle stream of events shows that it lives. Default 15s.
-	Heartbeat time.Duration
-	// Stall is how long a subscriber may take for one batch before its subscription is
-	// ended, so that one that hangs does not hold publishers up for ever. Default 30s.
-	Stall time.Duration
+	Address        string             `yaml:"address" help:"host:port that backends connect to; whoever reaches it may do everything, so it is on loopback unless told otherwise"`
+	MaxPayload     int                `yaml:"max_payload" unit:"bytes" help:"largest payload of a message or call"`
+	Topics         topic.Limits       `yaml:"-"` // those of the sessions
+	MaxFilters     int                `yaml:"max_filters" help:"filters of a subscription"`
+	MaxPageSize    int                `yaml:"max_page_size" help:"devices of a page of ListDevices"`
+	CallTimeout    time.Duration      `yaml:"call_timeout" help:"how long a call waits for its answer when it does not say"`
+	MaxCallTimeout time.Duration      `yaml:"max_call_timeout" help:"the most that a call may say"`
+	MaxPublishing  int                `yaml:"max_publishing" help:"QoS 1 publications of all backends that wait for their receivers at one time"`
+	MaxSubscribers int                `yaml:"max_subscribers" help:"subscriptions of all backends"`
+	Inbox          router.InboxConfig `yaml:"inbox" help:"the buffer of a subscription that does not say"`
+	MaxInbox       router.InboxConfig `yaml:"max_inbox" help:"the largest buffer that a subscription may ask for"`
+	Batch          router.InboxConfig `yaml:"batch" help:"one response of a subscription; gRPC clients take 4 MiB unless told otherwise"`
+	Heartbeat      time.Duration      `yaml:"heartbeat" help:"how often an idle stream of events shows that it lives"`
+	Stall          time.Duration      `yaml:"stall" help:"how long a subscriber may take for one batch before it is ended, so that it does not hold publishers up for ever"`
 }
 
-func (c Config) withDefaults() Config {
+// WithDefaults returns c with the defaults in place of zero fields.
+func (c Config) WithDefaults() Config {
 	set(&c.Address, "127.0.0.1:8081")
 	set(&c.MaxPayload, 256<<10)
 	set(&c.MaxFilters, 100)

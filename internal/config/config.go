@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/longline/longline/internal/api"
 	"github.com/longline/longline/internal/gateway"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/session"
@@ -22,6 +23,7 @@ type Config struct {
 	Sessions session.Config `yaml:"sessions" help:"what outlives a device's connection"`
 	Store    store.Options  `yaml:"store" help:"the messages that are kept"`
 	Router   router.Config  `yaml:"router" help:"messages on their way"`
+	API      api.Config     `yaml:"api" help:"the admin port: backends, metrics, health"`
 	Log      Log            `yaml:"log" help:"the log, on standard error"`
 }
 
@@ -31,6 +33,8 @@ func (c Config) WithDefaults() Config {
 	c.Sessions = c.Sessions.WithDefaults()
 	c.Store = c.Store.WithDefaults()
 	c.Router = c.Router.WithDefaults()
+	c.API.Topics = c.Sessions.Topics // one rule for both sides
+	c.API = c.API.WithDefaults()
 	c.Log = c.Log.WithDefaults()
 	return c
 }
@@ -57,13 +61,21 @@ func (c *Config) fit() (errs []error) {
 			errs = append(errs, &KeyError{key, fmt.Sprintf(format, args...)})
 		}
 	}
-	s, q := c.Sessions, c.Store.Queue
+	s, q, a := c.Sessions, c.Store.Queue, c.API
 	want(s.Expiry <= s.MaxExpiry, "sessions.expiry",
 		"%s is longer than sessions.max_expiry, %s", formatDuration(s.Expiry), formatDuration(s.MaxExpiry))
 	want(s.InFlight <= q.Count, "sessions.in_flight",
 		"%d is more than store.queue.count, %d, which includes them", s.InFlight, q.Count)
 	want(q.Bytes >= c.Gateway.MaxPayload, "store.queue.bytes",
 		"%s does not hold one message of gateway.max_payload, %s", formatBytes(q.Bytes), formatBytes(c.Gateway.MaxPayload))
+	want(q.Bytes >= a.MaxPayload, "store.queue.bytes",
+		"%s does not hold one message of api.max_payload, %s", formatBytes(q.Bytes), formatBytes(a.MaxPayload))
+	want(a.CallTimeout <= a.MaxCallTimeout, "api.call_timeout",
+		"%s is longer than api.max_call_timeout, %s", formatDuration(a.CallTimeout), formatDuration(a.MaxCallTimeout))
+	want(a.Inbox.Messages <= a.MaxInbox.Messages, "api.inbox.messages",
+		"%d is more than api.max_inbox.messages, %d", a.Inbox.Messages, a.MaxInbox.Messages)
+	want(a.Inbox.Bytes <= a.MaxInbox.Bytes, "api.inbox.bytes",
+		"%s is more than api.max_inbox.bytes, %s", formatBytes(a.Inbox.Bytes), formatBytes(a.MaxInbox.Bytes))
 	return errs
 }
 

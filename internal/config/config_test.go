@@ -212,24 +212,6 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-func TestSet(t *testing.T) {
-	var c Config
-	if err := c.Set("sessions.topics.depth", "5"); err != nil || c.Sessions.Topics.Depth != 5 {
-		t.Errorf("got %v, %d", err, c.Sessions.Topics.Depth)
-	}
-	for _, tt := range []struct{ path, text, msg string }{
-		{"gateway.nope", "1", "there is no key"},
-		{"gateway", "1", "is not one option"},
-		{"gateway.loops.x", "1", "is not one option"},
-		{"gateway.loops", "x", "want a whole number"},
-		{"", "", "there is no key"},
-	} {
-		if err := c.Set(tt.path, tt.text); err == nil || !strings.Contains(err.Error(), tt.msg) {
-			t.Errorf("Set(%q, %q): %v, want %q", tt.path, tt.text, err, tt.msg)
-		}
-	}
-}
-
 func FuzzParse(f *testing.F) {
 	f.Add(Example())
 	f.Add([]byte("gateway:\n  listen: [a\n"))

@@ -14,8 +14,8 @@ var ErrInboxClosed = errors.New("the subscription is closed")
 
 // InboxConfig bounds an Inbox. The zero value works.
 type InboxConfig struct {
-	Messages int // default 65,536
-	Bytes    int // default 64 MiB
+	Messages int `yaml:"messages" help:"messages"`
+	Bytes    int `yaml:"bytes" unit:"bytes" help:"sum of topics, payloads and properties"`
 }
 
 func (c InboxConfig) withDefaults() InboxConfig {
