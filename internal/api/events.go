@@ -74,4 +74,3 @@ func refuse(w http.ResponseWriter, err error) error {
 	http.Error(w, text, status)
 	return err
 }
-

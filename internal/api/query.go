@@ -1,6 +1,7 @@
 package api
 
 import (
+	"math"
 	"net/url"
 	"slices"
 	"strconv"
@@ -37,25 +38,26 @@ func (c *Config) queried(raw string) (selection, error) {
 func (s *selection) set(name, value string) (err error) {
 	switch name {
 	case "qos":
-		var n uint64
-		if n, err = strconv.ParseUint(value, 10, 32); err == nil {
-			s.qos, err = validQoS(name, uint32(n))
-			return err
+		var n int
+		if n, err = parseCount(name, value); err == nil {
+			s.qos, err = validQoS(name, uint32(min(n, math.MaxUint32)))
 		}
 	case "retained":
-		s.retained, err = strconv.ParseBool(value)
+		if s.retained, err = strconv.ParseBool(value); err != nil {
+			err = invalid(name, "is %.100q: want true or false", value)
+		}
 	case "buffer_messages":
-		s.buffer.Messages, err = parseCount(value)
+		s.buffer.Messages, err = parseCount(name, value)
 	case "buffer_bytes":
-		s.buffer.Bytes, err = parseCount(value)
+		s.buffer.Bytes, err = parseCount(name, value)
 	}
-	if err != nil {
-		return invalid(name, "is %.100q: want a number, or true or false for retained", value)
-	}
-	return nil
+	return err
 }
 
-func parseCount(value string) (int, error) {
+func parseCount(name, value string) (int, error) {
 	n, err := strconv.ParseUint(value, 10, 62)
-	return int(n), err
+	if err != nil {
+		return 0, invalid(name, "is %.100q: want a number", value)
+	}
+	return int(n), nil
 }
