@@ -16,9 +16,11 @@ import (
 // A delay that the gateway asks for (Retry-After of a refused upgrade, "retry after 12s"
 // in a close reason) wins: the device waits that long and a random part of Min.
 type Reconnect struct {
-	Min      time.Duration // 0 is 2 s
-	Max      time.Duration // 0 is 30 s
-	MaxTries int           // failed tries in a row after which the device gives up: 0 is 10, -1 is never
+	Min time.Duration // 0 is 2 s
+	Max time.Duration // 0 is 30 s
+	// MaxTries in a row without a connection that held for a minute make the device give up:
+	// 0 is 10, -1 is never.
+	MaxTries int
 }
 
 // maxDelay bounds what the gateway may ask for.
@@ -67,10 +69,13 @@ func (b *backoff) jitter(ceiling time.Duration) time.Duration {
 	return time.Duration(b.random(int64(ceiling) + 1))
 }
 
-// ended notes that a connection ended that lasted for d: one that held for Max starts the
-// count again, a shorter one was no better than a failed try.
+// held is how long a connection must last to start the count of tries again: a shorter one
+// was no better than a failed try.
+const held = time.Minute
+
+// ended notes that a connection ended that lasted for d.
 func (b *backoff) ended(d time.Duration) {
-	if d >= b.policy.Max {
+	if d >= held {
 		b.tries = 0
 	}
 }

@@ -71,8 +71,8 @@ func TestBackoffStartsAgain(t *testing.T) {
 		held time.Duration
 		want time.Duration
 	}{
-		{29 * time.Second, 8 * time.Second},
-		{30 * time.Second, 2 * time.Second},
+		{59 * time.Second, 8 * time.Second},
+		{60 * time.Second, 2 * time.Second},
 	} {
 		b := testBackoff(Reconnect{}, most)
 		b.next(0)

@@ -117,7 +117,7 @@ func newDevice(rawURL string, opts *Options) (*Device, error) {
 // run keeps the device connected until it closes or gives up.
 func (d *Device) run(l *link) {
 	err := d.serve(l)
-	for d.ctx.Err() == nil && !takenOver(err) {
+	for d.ctx.Err() == nil && !final(err) {
 		d.backoff.ended(time.Since(l.born))
 		if l, err = d.connect(d.ctx, err); err != nil {
 			break

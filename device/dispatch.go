@@ -61,7 +61,7 @@ func (d *Device) deliver(ctx context.Context, m delivery) {
 		d.opts.Logger.Warn("device: no subscription takes the message", "topic", m.packet.Message.Topic)
 	}
 	for _, h := range handlers {
-		h(ctx, received(&m.packet.Message))
+		h(ctx, received(m.packet))
 	}
 	if m.packet.Message.QoS != message.AtLeastOnce {
 		return
@@ -80,8 +80,11 @@ func (d *Device) reply(l *link, p *wire.Packet) error {
 	return l.send(frame)
 }
 
-func received(c *message.Message) Message {
+// received returns the message of a msg.
+func received(packet *wire.Packet) Message {
+	c := &packet.Message
 	m := Message{
+		ID:          packet.ID,
 		Topic:       c.Topic,
 		Payload:     c.Payload,
 		ContentType: c.ContentType,

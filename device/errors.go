@@ -78,9 +78,10 @@ func permanent(err error) bool {
 	return false
 }
 
-// takenOver tells whether a newer connection of the same device ended this one: to come
-// back would end that one in turn, without end.
-func takenOver(err error) bool {
+// final tells whether the gateway ended the connection for good: as wanted, or because the
+// device has a newer one, which to come back would end in turn.
+func final(err error) bool {
 	var s *StatusError
-	return errors.As(err, &s) && s.Code == int(wire.CloseTakenOver.Code)
+	return errors.As(err, &s) &&
+		(s.Code == int(wire.CloseNormal.Code) || s.Code == int(wire.CloseTakenOver.Code))
 }

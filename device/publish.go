@@ -37,6 +37,9 @@ type Message struct {
 	// Expiry is how long a published message may wait, in the outbox for the connection and
 	// then at the gateway for its receivers; in whole seconds, rounded up. 0 is for ever.
 	Expiry time.Duration
+	// ID is the gateway's number of a received message of QoS 1: the same when it comes
+	// again. A device that must not do things twice remembers those that it has dealt with.
+	ID uint64
 	// Time is when the gateway took a received message.
 	Time time.Time
 }

@@ -158,7 +158,7 @@ func TestTriesStartAgain(t *testing.T) {
 			p.cut()
 			p = g.accept(true)
 		}
-		time.Sleep(30 * time.Second)
+		time.Sleep(time.Minute)
 		for range 2 {
 			p.cut()
 			p = g.accept(true)
@@ -172,16 +172,19 @@ func TestTriesStartAgain(t *testing.T) {
 	})
 }
 
-func TestTakenOverEnds(t *testing.T) {
-	bubble(t, func(t *testing.T, g *gateway) {
-		d, p := g.dial(Options{Reconnect: Reconnect{MaxTries: -1}})
-		p.ws.Close(websocket.StatusCode(wire.CloseTakenOver.Code), wire.CloseTakenOver.Reason)
-		<-d.Done()
-		if s := d.State(); s.Phase != Closed || !takenOver(s.Err) {
-			t.Errorf("state %+v", s)
-		}
-		g.close(d)
-	})
+func TestFinalCloses(t *testing.T) {
+	for _, c := range []*wire.Close{wire.CloseNormal, wire.CloseTakenOver} {
+		bubble(t, func(t *testing.T, g *gateway) {
+			d, p := g.dial(Options{Reconnect: Reconnect{MaxTries: -1}})
+			p.ws.Close(websocket.StatusCode(c.Code), c.Reason)
+			<-d.Done()
+			var status *StatusError
+			if s := d.State(); s.Phase != Closed || !errors.As(s.Err, &status) || status.Code != int(c.Code) {
+				t.Errorf("state %+v", s)
+			}
+			g.close(d)
+		})
+	}
 }
 
 // A gateway that neither sends nor answers pings is given up after twice its heartbeat.
