@@ -1,0 +1,155 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/longline/longline/internal/fleet"
+	"github.com/longline/longline/internal/message"
+)
+
+// fleetCommand is longline fleet.
+type fleetCommand struct {
+	Run    fleetRun    `cmd:"" default:"withargs" help:"Connect synthetic devices that publish at a rate, until interrupted."`
+	Replay fleetReplay `cmd:"" help:"Replay a recording: each id is a device, each row a QoS 1 publication on device/{id}/telemetry."`
+}
+
+// fleetFlags are those of every fleet.
+type fleetFlags struct {
+	Gateway        string        `default:"ws://127.0.0.1:8080/connect" placeholder:"URL" help:"Where devices connect. {device} stands for the device id; without it ?device=ID is added (${default})."`
+	Protocol       string        `enum:"json,protobuf" default:"json" help:"Encoding: json or protobuf (${default})."`
+	Token          string        `env:"LONGLINE_TOKEN" help:"Bearer token of every device."`
+	Source         string        `placeholder:"ADDRESSES" help:"Connect from these: an IPv4 address, a prefix, or a number of loopback addresses."`
+	Subscribe      []string      `placeholder:"FILTER" help:"Subscribe each device. {device} stands for the device id."`
+	Loops          int           `default:"0" help:"Event loops; 0 is one a processor."`
+	ConnectRate    int           `default:"5000" help:"Connections begun a second (${default})."`
+	MaxDials       int           `default:"512" help:"Connections under way at a time (${default})."`
+	ConnectTimeout time.Duration `default:"30s" help:"Time from dial to hello (${default})."`
+	RetryMin       time.Duration `default:"2s" help:"First backoff (${default})."`
+	RetryMax       time.Duration `default:"30s" help:"Longest backoff (${default})."`
+	Retries        int           `default:"10" help:"Failed tries in a row after which a device gives up; -1 is never (${default})."`
+	Window         int           `default:"16" help:"Publications of a device without their answer (${default})."`
+	JSON           bool          `name:"json" help:"Print the report as JSON."`
+	Quiet          bool          `short:"q" help:"Show no progress."`
+}
+
+func (f *fleetFlags) config() fleet.Config {
+	return fleet.Config{
+		Gateway:        f.Gateway,
+		Protocol:       f.Protocol,
+		Token:          f.Token,
+		Source:         f.Source,
+		Subscribe:      f.Subscribe,
+		Loops:          f.Loops,
+		ConnectRate:    f.ConnectRate,
+		MaxDials:       f.MaxDials,
+		ConnectTimeout: f.ConnectTimeout,
+		Reconnect:      fleet.Backoff{Min: f.RetryMin, Max: f.RetryMax, MaxTries: f.Retries},
+		Window:         f.Window,
+	}
+}
+
+// run brings the fleet on line and prints its report, also when it was cut short.
+func (f *fleetFlags) run(c *console, config fleet.Config) error {
+	progress := c.stderr
+	if f.Quiet {
+		progress = nil
+	}
+	report, err := fleet.Run(c.ctx, config, progress)
+	if report.Devices > 0 {
+		if printErr := f.print(c, &report); printErr != nil {
+			return printErr
+		}
+	}
+	switch {
+	case c.ctx.Err() != nil && err != nil:
+		return &exitError{exitIncomplete, fmt.Errorf("interrupted: %w", err)}
+	case err != nil:
+		return err
+	case !report.Complete():
+		return &exitError{code: exitIncomplete}
+	}
+	return nil
+}
+
+func (f *fleetFlags) print(c *console, report *fleet.Report) error {
+	if !f.JSON {
+		return report.WriteText(c.stdout)
+	}
+	e := json.NewEncoder(c.stdout)
+	e.SetIndent("", "  ")
+	return e.Encode(report)
+}
+
+// fleetRun is longline fleet run.
+type fleetRun struct {
+	fleetFlags
+	Devices  int           `default:"1" help:"How many (${default})."`
+	Prefix   string        `default:"fleet-" help:"Of the device ids, which end in a number (${default})."`
+	Rate     float64       `default:"0" help:"Messages a second over all devices."`
+	Payload  int           `default:"128" placeholder:"BYTES" help:"Bytes of a message (${default})."`
+	QoS      uint8         `name:"qos" default:"1" help:"0 or 1 (${default})."`
+	Duration time.Duration `default:"0s" help:"Of sending, once the devices are connected; 0 is until interrupted."`
+}
+
+// Run implements the command.
+func (r *fleetRun) Run(c *console) error {
+	config := r.config()
+	config.Synthetic = fleet.Synthetic{
+		Devices:  r.Devices,
+		Prefix:   r.Prefix,
+		Rate:     r.Rate,
+		Payload:  r.Payload,
+		QoS:      message.QoS(r.QoS),
+		Duration: r.Duration,
+	}
+	return r.run(c, config)
+}
+
+// fleetReplay is longline fleet replay.
+type fleetReplay struct {
+	fleetFlags
+	File         string `arg:"" type:"path" help:"Recording: CSV with a line of column names."`
+	IDColumn     string `required:"" placeholder:"NAME" help:"Column with the device id."`
+	TimeColumn   string `required:"" placeholder:"NAME" help:"Column with the time."`
+	TimeFormat   string `placeholder:"FORMAT" help:"rfc3339, datetime, unix, unix-ms, or a layout such as '02.01.2006 15:04' (found out from the first row)."`
+	Delimiter    string `placeholder:"CHARACTER" help:"Between values; 'tab' is one (found out from the first line)."`
+	DecimalComma bool   `help:"12,5 is the number 12.5."`
+	Speed        speed  `default:"1" placeholder:"TIMES" help:"Times real time; 'max' is as fast as rows are acknowledged (${default})."`
+	LookAhead    int    `default:"4096" help:"Rows read ahead and not yet acknowledged (${default})."`
+}
+
+// Run implements the command.
+func (r *fleetReplay) Run(c *console) error {
+	config := r.config()
+	config.Replay = fleet.Replay{
+		File:         r.File,
+		IDColumn:     r.IDColumn,
+		TimeColumn:   r.TimeColumn,
+		TimeFormat:   r.TimeFormat,
+		Delimiter:    r.Delimiter,
+		DecimalComma: r.DecimalComma,
+		Speed:        float64(r.Speed),
+		LookAhead:    r.LookAhead,
+	}
+	return r.run(c, config)
+}
+
+// speed is a number, or max, which is 0.
+type speed float64
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *speed) UnmarshalText(text []byte) error {
+	if string(text) == "max" {
+		*s = 0
+		return nil
+	}
+	v, err := strconv.ParseFloat(string(text), 64)
+	if err != nil {
+		return fmt.Errorf("%q: want a number, or max", text)
+	}
+	*s = speed(v)
+	return nil
+}

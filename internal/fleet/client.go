@@ -1,0 +1,200 @@
+package fleet
+
+import (
+	"errors"
+	"io"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/longline/longline/internal/reactor"
+	"github.com/longline/longline/internal/websocket"
+)
+
+// phase is how far a client has come.
+type phase uint8
+
+const (
+	away     phase = iota // no connection: not dialed yet, or it waits to come back
+	dialing               // up to the end of the upgrade
+	greeting              // upgraded, hello has not come
+	online                // greeted
+	leaving               // the connection is to end, and its reason is counted
+	gone                  // gave up
+)
+
+// Client is one device: a reactor.Handler for the connections that it has, one after the
+// other. Owned by the loop.
+type Client struct {
+	lane   *lane
+	number uint32 // of the device in the fleet
+	phase  phase
+	tries  uint8 // failed ones in a row
+	tried  bool  // the first attempt has come to an end
+	met    bool  // was online before
+
+	lastID  uint32 // of publications
+	since   uint32 // second of the fleet's clock at which it came online
+	conn    *reactor.Conn
+	opening *opening // from the dial to hello
+	outbox  *outbox  // nil when there is nothing to publish
+	reader  websocket.Reader
+	asked   time.Duration // that the gateway asked to stay away; 0 is none
+}
+
+// opening is what a client needs to know until it is greeted.
+type opening struct{ request websocket.ClientRequest }
+
+// dial starts a connection.
+func (c *Client) dial() {
+	l := c.lane
+	f := l.fleet
+	name := f.name(c.number)
+	c.opening = &opening{websocket.ClientRequest{
+		Host:          f.target.host,
+		Target:        f.target.before + name + f.target.after,
+		Key:           websocket.NewHandshakeKey(),
+		Protocols:     f.protocols,
+		Authorization: f.authorization,
+	}}
+	c.phase = dialing
+	l.dialing++
+	l.tally.Dials++
+	conn, err := l.loop.Dial(f.target.addr, f.sources.at(c.number), c)
+	if err != nil {
+		c.ended(err)
+		return
+	}
+	c.conn = conn
+	conn.SetAlarm(f.config.ConnectTimeout)
+}
+
+// OnOpen implements reactor.Handler.
+func (c *Client) OnOpen(conn *reactor.Conn) {
+	conn.Commit(websocket.AppendRequest(conn.Reserve(handshakeRoom), &c.opening.request))
+}
+
+const handshakeRoom = 512 // bytes that an upgrade request hardly ever exceeds
+
+// OnData implements reactor.Handler.
+func (c *Client) OnData(_ *reactor.Conn, p []byte) int {
+	used := 0
+	if c.phase == dialing {
+		if used = c.upgraded(p); used == 0 {
+			return 0
+		}
+	}
+	for c.phase == greeting || c.phase == online {
+		n, event, err := c.reader.Next(p[used:])
+		used += n
+		if err != nil {
+			c.broken(err)
+			break
+		}
+		if event.Op == websocket.Continuation {
+			return used
+		}
+		c.handle(&event)
+	}
+	return len(p) // nothing is read any more
+}
+
+// upgraded reads the answer to the upgrade and returns its length, 0 when it has not come
+// in full, or is a refusal.
+func (c *Client) upgraded(p []byte) int {
+	n, _, err := websocket.ParseResponse(p, &c.opening.request, websocket.Limits{})
+	var refused *websocket.HandshakeError
+	if errors.As(err, &refused) {
+		c.asked = refused.RetryAfter
+		c.leave(refused.Error())
+		c.conn.Close()
+		return 0
+	}
+	if n > 0 {
+		c.reader.Init(&c.lane.fleet.frames, false)
+		c.phase = greeting
+	}
+	return n
+}
+
+// leave counts why the connection is about to end.
+func (c *Client) leave(reason string) {
+	c.lane.offline(c)
+	c.lane.note(reason)
+	c.phase = leaving
+}
+
+// OnAlarm implements reactor.Handler.
+func (c *Client) OnAlarm(conn *reactor.Conn) {
+	switch c.phase {
+	case dialing, greeting:
+		c.leave("the gateway did not greet in time")
+		conn.Close()
+	case online:
+		c.resumeRefused()
+		c.beat()
+	}
+}
+
+// OnDrained implements reactor.Handler.
+func (c *Client) OnDrained(conn *reactor.Conn) { conn.ResumeReading() }
+
+// OnClose implements reactor.Handler.
+func (c *Client) OnClose(_ *reactor.Conn, err error) { c.ended(err) }
+
+// ended follows every connection, also one that could not be dialed.
+func (c *Client) ended(err error) {
+	if c.phase != leaving {
+		c.leave(endReason(c.phase, err))
+	}
+	l := c.lane
+	l.dialed(c)
+	c.phase, c.conn = away, nil
+	c.reader.Release()
+	if c.outbox != nil {
+		c.outbox.rewind()
+	}
+	l.comeBack(c)
+}
+
+// endReason says how a connection ended of which neither side said why.
+func endReason(p phase, err error) string {
+	var errno unix.Errno
+	switch {
+	case errors.Is(err, io.EOF):
+		return "the gateway ended the connection without a close frame"
+	case p == dialing && errors.As(err, &errno):
+		return "connect: " + errno.Error()
+	}
+	return err.Error()
+}
+
+// beat pings a gateway that has been silent and gives it up when it stays so. It normally
+// pings first, so this side waits a third longer.
+func (c *Client) beat() {
+	silence := c.conn.Silence()
+	heartbeat := c.lane.heartbeat
+	if silence >= 2*heartbeat {
+		c.leave("nothing was heard from the gateway in time")
+		c.conn.Close()
+		return
+	}
+	if silence >= heartbeat*4/3 {
+		c.control(websocket.Ping, nil)
+	}
+	c.watch()
+}
+
+// watch sets the alarm to what comes first: the next look at the gateway's silence, or the
+// end of a pause.
+func (c *Client) watch() {
+	silence, heartbeat := c.conn.Silence(), c.lane.heartbeat
+	next := heartbeat*4/3 - silence
+	if next <= 0 {
+		next = 2*heartbeat - silence
+	}
+	if c.outbox != nil && c.outbox.resume > 0 {
+		next = min(next, c.outbox.resume-c.lane.fleet.clock())
+	}
+	c.conn.SetAlarm(max(0, next))
+}

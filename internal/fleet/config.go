@@ -1,0 +1,113 @@
+package fleet
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/topic"
+	"github.com/longline/longline/internal/wire"
+)
+
+// Config is what a fleet is and does. The zero value is one idle device.
+type Config struct {
+	// Gateway is the URL that devices connect to; default ws://127.0.0.1:8080/connect.
+	// {device} in it stands for the device id; without that, ?device=ID is added.
+	Gateway string
+	// Protocol is json (the default) or protobuf.
+	Protocol string
+	// Token, if set, is sent as "Authorization: Bearer".
+	Token string
+	// Source is where devices connect from: an IPv4 address, a prefix such as
+	// 127.0.0.0/24, or a number of loopback addresses. One address has room for some
+	// 28,000 connections to one gateway; by default, devices that connect to a loopback
+	// address get as many source addresses as they need.
+	Source string
+	// Subscribe are filters that each device subscribes to; {device} in them stands for
+	// the device id.
+	Subscribe []string
+
+	Loops          int           // event loops; 0 is one a processor
+	ConnectRate    int           // connections begun a second, in all; 0 is 5,000
+	MaxDials       int           // connections not yet greeted, in all; 0 is 512
+	ConnectTimeout time.Duration // from dial to hello; 0 is 30 s
+	Reconnect      Backoff
+	Window         int // publications of a device without their answer; 0 is 16
+
+	// The work: Replay when it names a file, else Synthetic.
+	Synthetic Synthetic
+	Replay    Replay
+}
+
+// Synthetic is a load made up by the fleet.
+type Synthetic struct {
+	Devices  int           // 0 is 1
+	Prefix   string        // of the device ids, which end in a number; default "fleet-"
+	Rate     float64       // messages a second over all devices; 0 is none
+	Payload  int           // bytes of a message: a JSON string of this length, quotes included
+	QoS      message.QoS   // 0 or 1
+	Duration time.Duration // of sending, once the devices are connected; 0 is until ctx ends
+}
+
+func (c Config) withDefaults() Config {
+	set(&c.Gateway, "ws://127.0.0.1:8080/connect")
+	set(&c.Protocol, "json")
+	set(&c.ConnectRate, 5000)
+	set(&c.MaxDials, 512)
+	set(&c.ConnectTimeout, 30*time.Second)
+	set(&c.Window, 16)
+	set(&c.Synthetic.Devices, 1)
+	set(&c.Synthetic.Prefix, "fleet-")
+	set(&c.Replay.LookAhead, 4096)
+	c.Reconnect.setDefaults()
+	return c
+}
+
+// set gives a field that is zero its default.
+func set[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// validate names what cannot be.
+func (c *Config) validate() error {
+	s := &c.Synthetic
+	switch {
+	case c.codec() == nil:
+		return fmt.Errorf("protocol %q: want json or protobuf", c.Protocol)
+	case c.Loops < 0 || c.ConnectRate < 0 || c.MaxDials < 0 || c.Window < 0 || c.ConnectTimeout < 0:
+		return errors.New("loops, connect rate, dials, window and timeouts cannot be negative")
+	case s.Devices < 0 || s.Devices > maxDevices:
+		return fmt.Errorf("%d devices: want 1 to %d", s.Devices, maxDevices)
+	case !(s.Rate >= 0 && s.Rate <= maxRate): // NaN too
+		return fmt.Errorf("rate %v: want 0 to %v messages a second", s.Rate, float64(maxRate))
+	case s.Payload < 0 || s.Payload > maxPayload:
+		return fmt.Errorf("payload of %d bytes: want 0 to %d", s.Payload, maxPayload)
+	case s.QoS > message.AtLeastOnce:
+		return fmt.Errorf("QoS %d: want 0 or 1", s.QoS)
+	}
+	if err := topic.ValidateDevice(s.Prefix + "0"); err != nil {
+		return fmt.Errorf("prefix %q: %w", s.Prefix, err)
+	}
+	return c.Replay.validate()
+}
+
+const (
+	maxDevices = 10_000_000
+	maxRate    = 10_000_000
+	maxPayload = 16 << 20
+)
+
+// codec returns the protocol that devices speak, nil when there is none of that name.
+func (c *Config) codec() wire.Codec {
+	switch c.Protocol {
+	case "json":
+		return wire.JSON
+	case "protobuf":
+		return wire.Protobuf
+	}
+	return nil
+}

@@ -1,0 +1,92 @@
+package fleet
+
+import (
+	"slices"
+	"time"
+)
+
+// publication is one QoS 1 message of a device until its answer has come.
+type publication struct {
+	id      uint64        // 0 until it was sent for the first time
+	since   time.Duration // what its latency counts from, on the fleet's clock; 0 is the first sending
+	payload []byte        // never changed
+	refused bool          // on this connection, to be sent again
+}
+
+// outbox is what a device has to publish, in order. The first `sent` were written on the
+// live connection. A client has one only while there is something in it. Owned by the loop.
+type outbox struct {
+	line    []publication
+	head    int // line[head:] is what is left
+	sent    int
+	refused int           // of those sent
+	pauses  int           // since the last acknowledgement
+	resume  time.Duration // when refused ones are sent again, on the fleet's clock; 0 is not now
+}
+
+func (o *outbox) left() []publication { return o.line[o.head:] }
+
+func (o *outbox) push(p publication) {
+	if o.head > len(o.line)/2 {
+		o.line = slices.Delete(o.line, 0, o.head)
+		o.head = 0
+	}
+	o.line = append(o.line, p)
+}
+
+// next returns the publication to send now, nil when there is none: the window is full, or
+// one was refused and has to come first.
+func (o *outbox) next(window int) *publication {
+	left := o.left()
+	if o.sent == len(left) || o.sent >= window || o.refused > 0 {
+		return nil
+	}
+	o.sent++
+	return &left[o.sent-1]
+}
+
+// find returns the place of a sent publication that has no answer yet, -1 for none.
+func (o *outbox) find(id uint64) int {
+	return slices.IndexFunc(o.left()[:o.sent], func(p publication) bool { return p.id == id && !p.refused })
+}
+
+// remove takes the i-th publication out, one that find found.
+func (o *outbox) remove(i int) {
+	o.sent--
+	if i == 0 {
+		o.line[o.head] = publication{}
+		o.head++
+		return
+	}
+	o.line = slices.Delete(o.line, o.head+i, o.head+i+1)
+}
+
+// refuse marks the i-th publication, one that find found, to be sent again.
+func (o *outbox) refuse(i int) {
+	o.left()[i].refused = true
+	o.refused++
+}
+
+// stuck tells whether all that was sent was refused, so that nothing comes any more.
+func (o *outbox) stuck() bool { return o.refused > 0 && o.refused == o.sent }
+
+// rewind makes everything unsent: on a new connection, or after the pause.
+func (o *outbox) rewind() {
+	for i := range o.left()[:o.sent] {
+		o.left()[i].refused = false
+	}
+	o.sent, o.refused, o.resume = 0, 0, 0
+}
+
+// A device whose publication was refused for want of room waits this long, doubling with
+// each refusal in a row.
+const (
+	minPause = 100 * time.Millisecond
+	maxPause = 5 * time.Second
+)
+
+// pause sets the time at which refused publications are sent again.
+func (o *outbox) pause(now time.Duration) {
+	o.resume = now + min(minPause<<min(o.pauses, 10), maxPause)
+	o.pauses++
+}

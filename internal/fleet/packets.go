@@ -1,0 +1,156 @@
+package fleet
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/websocket"
+	"github.com/longline/longline/internal/wire"
+)
+
+// subscribeID is the id of a client's one sub packet: no publication has it.
+const subscribeID = wire.MaxID
+
+// queueFull is the code of a refusal that may be mended by trying again later.
+const queueFull = "queue_full"
+
+// handle does what one message or control frame asks for.
+func (c *Client) handle(e *websocket.Event) {
+	switch e.Op {
+	case websocket.Text, websocket.Binary:
+		c.receive(e.Payload, e.Op == websocket.Text)
+	case websocket.Ping:
+		c.control(websocket.Pong, e.Payload)
+	case websocket.Close:
+		c.closed(e)
+	}
+}
+
+// receive decodes a packet and does what it says.
+func (c *Client) receive(frame []byte, text bool) {
+	p := &c.lane.packet
+	if err := c.lane.fleet.codec.Decode(p, frame, text); err != nil {
+		c.broken(err)
+		return
+	}
+	switch {
+	case p.Op == wire.Hello && c.phase == greeting:
+		c.greeted(p)
+	case c.phase != online:
+		c.broken(wire.CloseContract.Because(p.Op.String() + " before hello"))
+	case p.Op == wire.Ack:
+		c.answered(p.ID, p.Err.Code)
+	case p.Op == wire.Msg:
+		c.received(p)
+	case p.Op == wire.Call:
+		c.called(p)
+	default:
+		c.broken(wire.CloseContract.Because(p.Op.String() + " is not for a gateway to send"))
+	}
+}
+
+// greeted begins the life of a connection.
+func (c *Client) greeted(p *wire.Packet) {
+	l := c.lane
+	l.dialed(c)
+	l.online(c)
+	if h := p.Hello.Heartbeat; h > 0 {
+		l.heartbeat = h
+	}
+	l.maxPayload = p.Hello.MaxPayload
+	if len(l.fleet.config.Subscribe) > 0 && !p.Hello.Resumed {
+		c.subscribe()
+	}
+	c.pump()
+	if c.phase == online {
+		c.watch()
+	}
+}
+
+func (c *Client) subscribe() {
+	name := c.lane.fleet.name(c.number)
+	p := wire.Packet{Op: wire.Sub, ID: subscribeID, QoS: message.AtLeastOnce}
+	for _, filter := range c.lane.fleet.config.Subscribe {
+		p.Filters = append(p.Filters, strings.ReplaceAll(filter, placeholder, name))
+	}
+	c.send(&p)
+}
+
+// received takes a message and acknowledges it.
+func (c *Client) received(p *wire.Packet) {
+	c.lane.tally.Received++
+	if p.Message.QoS == message.AtLeastOnce {
+		c.send(&wire.Packet{Op: wire.Ack, ID: p.ID})
+	}
+}
+
+// called answers a call with what it carries.
+func (c *Client) called(p *wire.Packet) {
+	c.lane.tally.Calls++
+	c.send(&wire.Packet{Op: wire.Reply, ID: p.ID, Payload: p.Payload, ContentType: p.ContentType})
+}
+
+// closed answers the gateway's close frame, RFC 6455 §5.5.1.
+func (c *Client) closed(e *websocket.Event) {
+	reason := string(e.Payload)
+	c.asked = askedDelay(reason)
+	c.leave(fmt.Sprintf("closed by the gateway: %d %s", e.Code, reason))
+	c.end(e.Code, "")
+}
+
+// broken ends a connection on which the gateway broke a rule.
+func (c *Client) broken(err error) {
+	var code uint16 = websocket.CodeProtocolError
+	switch e := err.(type) { //nolint:errorlint // the codecs return these two unwrapped
+	case *websocket.Error:
+		code = e.Code
+	case *wire.Close:
+		code = e.Code
+	}
+	c.leave("the gateway broke the protocol: " + err.Error())
+	c.end(code, err.Error())
+}
+
+// end sends a close frame and closes once the gateway has read it.
+func (c *Client) end(code uint16, reason string) {
+	c.conn.Commit(websocket.AppendMaskedClose(c.conn.Reserve(2*websocket.MaxHeader), code, reason, websocket.NewKey()))
+	c.conn.Finish()
+}
+
+func (c *Client) control(op websocket.Opcode, payload []byte) {
+	c.conn.Commit(websocket.AppendMaskedFrame(c.conn.Reserve(len(payload)+websocket.MaxHeader), op, payload, websocket.NewKey()))
+	c.slowDown()
+}
+
+// send writes a packet. One that the protocol cannot express is counted, and not sent.
+func (c *Client) send(p *wire.Packet) bool {
+	l := c.lane
+	b, err := l.fleet.codec.Append(l.scratch[:0], p)
+	if err != nil {
+		l.note("not sent: " + err.Error())
+		return false
+	}
+	if cap(b) <= maxScratch {
+		l.scratch = b
+	}
+	if l.maxPayload > 0 && len(b) > l.maxPayload {
+		l.note(fmt.Sprintf("not sent: larger than the gateway's max_payload of %d bytes", l.maxPayload))
+		return false
+	}
+	c.conn.Commit(websocket.AppendMaskedFrame(c.conn.Reserve(len(b)+websocket.MaxHeader), l.fleet.op, b, websocket.NewKey()))
+	c.slowDown()
+	return true
+}
+
+const (
+	maxScratch = 64 << 10 // the largest packet for which a lane keeps room
+	maxPending = 1 << 20  // bytes that a gateway may leave unread before it is not read either
+)
+
+// slowDown bounds what is pending: answers come only to what was read.
+func (c *Client) slowDown() {
+	if c.conn.Pending() > maxPending && c.conn.Blocked() {
+		c.conn.PauseReading()
+	}
+}

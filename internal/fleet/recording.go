@@ -1,0 +1,278 @@
+package fleet
+
+import (
+	"bufio"
+	"context"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// recording is what a first pass over the file has found. The second pass, rows again, is
+// the replay: the file is never held in memory.
+type recording struct {
+	*Replay
+	names   []string          // device ids, by number
+	numbers map[string]uint32 // of devices, by the id in the file
+	rows    int
+	first   time.Time // of the first row
+}
+
+// scan checks the whole file and finds its devices.
+func (r *Replay) scan(ctx context.Context) (*recording, error) {
+	rec := &recording{Replay: r, numbers: make(map[string]uint32)}
+	rows, err := rec.open()
+	if err != nil {
+		return nil, err
+	}
+	defer rows.close()
+	originals := make(map[string]string) // ids in the file, by device id
+	for ; ; rec.rows++ {
+		err := rows.next()
+		if err == io.EOF {
+			break
+		}
+		if err == nil {
+			err = rec.meet(rows, originals)
+		}
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if rec.rows == 0 {
+		return nil, fmt.Errorf("%s has no rows", r.File)
+	}
+	return rec, nil
+}
+
+// meet takes down a device that was not seen before.
+func (rec *recording) meet(rows *rows, originals map[string]string) error {
+	if rec.rows == 0 {
+		rec.first = rows.at
+	}
+	if _, known := rec.numbers[rows.id]; known {
+		return nil
+	}
+	name := deviceID(rows.id)
+	if name == "" || len(name) > maxIDLength {
+		return rows.fail(rows.idAt, "%q is no device id: want 1 to %d characters", rows.id, maxIDLength)
+	}
+	if other, taken := originals[name]; taken {
+		return rows.fail(rows.idAt, "%q and %q would both be device %q", rows.id, other, name)
+	}
+	id := strings.Clone(rows.id)
+	originals[name] = id
+	rec.numbers[id] = uint32(len(rec.names))
+	rec.names = append(rec.names, name)
+	return nil
+}
+
+const maxIDLength = 128
+
+// deviceID makes a device id of s: what is not of A-Z a-z 0-9 . _ : - becomes _.
+func deviceID(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'A' && r <= 'Z', r >= 'a' && r <= 'z', r >= '0' && r <= '9', strings.ContainsRune("._:-", r):
+			return r
+		}
+		return '_'
+	}, s)
+}
+
+// rows reads a recording row by row. The fields are those of the last next.
+type rows struct {
+	id string // as in the file; valid until the next row
+	at time.Time
+
+	replay       *Replay
+	file         io.Closer
+	bound        *rowBound
+	csv          *csv.Reader
+	columns      []string // JSON members: names in quotes, with a colon
+	idAt, timeAt int      // which columns
+	clock        timeFormat
+	values       []string
+	size         int // of the last JSON
+}
+
+// open begins a pass over the file.
+func (rec *recording) open() (*rows, error) {
+	file, err := os.Open(rec.File)
+	if err != nil {
+		return nil, err
+	}
+	r, err := newRows(rec.Replay, file)
+	if err != nil {
+		_ = file.Close()
+		return nil, err
+	}
+	r.file = file
+	return r, nil
+}
+
+func (r *rows) close() { _ = r.file.Close() }
+
+// headRoom is where the delimiter is looked for.
+const headRoom = 64 << 10
+
+// newRows reads the line of column names.
+func newRows(replay *Replay, in io.Reader) (*rows, error) {
+	buffered := bufio.NewReaderSize(in, headRoom)
+	if bom, _ := buffered.Peek(3); string(bom) == "\uFEFF" {
+		_, _ = buffered.Discard(len(bom))
+	}
+	bound := &rowBound{in: buffered, left: maxRow}
+	r := &rows{replay: replay, bound: bound, csv: csv.NewReader(bound)}
+	r.csv.ReuseRecord = true
+	r.csv.Comma, _ = parseDelimiter(replay.Delimiter)
+	if r.csv.Comma == 0 {
+		head, _ := buffered.Peek(headRoom)
+		r.csv.Comma = findDelimiter(head)
+	}
+	r.clock, _ = timeFormatNamed(replay.TimeFormat)
+	names, err := r.csv.Read()
+	if err == io.EOF {
+		return nil, fmt.Errorf("%s is empty", replay.File)
+	}
+	if err != nil {
+		return nil, r.explain(err)
+	}
+	return r, r.readNames(slices.Clone(names))
+}
+
+// readNames checks the column names and finds those of the id and the time.
+func (r *rows) readNames(names []string) error {
+	r.values = names
+	for i, name := range names {
+		switch {
+		case !utf8.ValidString(name):
+			return r.fail(i, "the name of column %d is not UTF-8: convert the file first", i+1)
+		case name == "":
+			return r.fail(i, "column %d has no name", i+1)
+		case slices.Index(names, name) < i:
+			return r.fail(i, "two columns are named %q", name)
+		}
+		r.columns = append(r.columns, string(append(appendString(nil, name), ':')))
+	}
+	r.idAt, r.timeAt = slices.Index(names, r.replay.IDColumn), slices.Index(names, r.replay.TimeColumn)
+	for _, name := range []string{r.replay.IDColumn, r.replay.TimeColumn} {
+		if !slices.Contains(names, name) {
+			return r.fail(0, "there is no column %q; the columns are: %s", name, strings.Join(names, ", "))
+		}
+	}
+	return nil
+}
+
+// maxRow bounds a row, in bytes: an unclosed quote must not swallow the file.
+const maxRow = 16 << 20
+
+// rowBound fails when a row goes on for too long.
+type rowBound struct {
+	in   io.Reader
+	left int
+}
+
+var errRowTooLong = fmt.Errorf("a row is longer than %d bytes; is a quote not closed?", maxRow)
+
+// Read implements io.Reader.
+func (b *rowBound) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, errRowTooLong
+	}
+	n, err := b.in.Read(p)
+	b.left -= n
+	return n, err
+}
+
+// next reads a row; io.EOF is the end. Other errors name the file, line and column.
+func (r *rows) next() (err error) {
+	r.bound.left = maxRow
+	if r.values, err = r.csv.Read(); err == io.EOF {
+		return err
+	}
+	if err != nil {
+		return r.explain(err)
+	}
+	for i, v := range r.values {
+		if !utf8.ValidString(v) {
+			return r.fail(i, "%q is not UTF-8: convert the file first", v)
+		}
+	}
+	r.id = r.values[r.idAt]
+	if r.clock.parse == nil {
+		r.clock = detectTimeFormat(r.values[r.timeAt])
+	}
+	var ok bool
+	if r.at, ok = r.clock.parse(r.values[r.timeAt]); !ok {
+		return r.fail(r.timeAt, "%q is no time: want %s", r.values[r.timeAt], r.clock.want)
+	}
+	return nil
+}
+
+// fail makes an error of the i-th value of the row.
+func (r *rows) fail(i int, format string, args ...any) error {
+	line, column := r.csv.FieldPos(i)
+	return fmt.Errorf("%s:%d:%d: %s", r.replay.File, line, column, fmt.Sprintf(format, args...))
+}
+
+// explain gives an error of encoding/csv the same form.
+func (r *rows) explain(err error) error {
+	var e *csv.ParseError
+	switch {
+	case !errors.As(err, &e):
+		return fmt.Errorf("%s: %w", r.replay.File, err)
+	case errors.Is(e.Err, csv.ErrFieldCount):
+		return fmt.Errorf("%s:%d:%d: the row has %d values, want %d", r.replay.File, e.Line, e.Column, len(r.values), len(r.columns))
+	}
+	return fmt.Errorf("%s:%d:%d: %w", r.replay.File, e.Line, e.Column, e.Err)
+}
+
+// parseDelimiter reads Replay.Delimiter; 0 is to be found out.
+func parseDelimiter(s string) (rune, error) {
+	if s == "tab" || s == `\t` {
+		return '\t', nil
+	}
+	d, size := utf8.DecodeRuneInString(s)
+	if size != len(s) || d == '"' || d == '\r' || d == '\n' || size > 0 && d == utf8.RuneError {
+		return 0, fmt.Errorf("delimiter %q: want one character, or tab", s)
+	}
+	if size == 0 {
+		return 0, nil
+	}
+	return d, nil
+}
+
+// findDelimiter returns which of comma, semicolon and tab the first line has most, outside
+// of quotes.
+func findDelimiter(head []byte) rune {
+	var counts [256]int
+	quoted := false
+	for _, b := range head {
+		if b == '"' {
+			quoted = !quoted
+		}
+		if b == '\n' && !quoted {
+			break
+		}
+		if !quoted {
+			counts[b]++
+		}
+	}
+	best := byte(',')
+	for _, b := range []byte{';', '\t'} {
+		if counts[b] > counts[best] {
+			best = b
+		}
+	}
+	return rune(best)
+}

@@ -1,0 +1,204 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"time"
+
+	"github.com/longline/longline/internal/reactor"
+)
+
+// Replay is a recording and how to play it: each distinct id is a device with a connection
+// of its own, each row a QoS 1 publication on device/{id}/telemetry.
+type Replay struct {
+	File       string // CSV, with a line of column names
+	IDColumn   string // name of the column with the device id
+	TimeColumn string // name of the column with the time of the row
+	// TimeFormat is rfc3339, datetime ("2006-01-02 15:04:05", UTC), unix, unix-ms, or a
+	// layout of Go's time package. Empty is found out from the first row.
+	TimeFormat string
+	// Delimiter is one character, or "tab". Empty is found out from the first line.
+	Delimiter string
+	// DecimalComma makes numbers of values such as 12,5.
+	DecimalComma bool
+	// Speed is how many times faster than real time; 0 is as fast as rows are acknowledged.
+	Speed float64
+	// LookAhead bounds the rows that are read and not settled; 0 is 4,096.
+	LookAhead int
+}
+
+func (r *Replay) validate() error {
+	switch {
+	case r.File == "":
+		return nil
+	case r.IDColumn == "" || r.TimeColumn == "":
+		return errors.New("a replay needs the names of the id column and of the time column")
+	case r.IDColumn == r.TimeColumn:
+		return fmt.Errorf("column %q cannot be both the device id and the time", r.IDColumn)
+	case !(r.Speed >= 0) || math.IsInf(r.Speed, 1): // NaN too
+		return fmt.Errorf("speed %v: want a positive number, or max", r.Speed)
+	case r.LookAhead < 0:
+		return fmt.Errorf("look-ahead of %d rows: want a positive number", r.LookAhead)
+	}
+	if _, err := parseDelimiter(r.Delimiter); err != nil {
+		return err
+	}
+	return checkTimeFormat(r.TimeFormat)
+}
+
+// batch is rows on their way to a lane.
+type batch struct {
+	lane *lane
+	rows []row
+}
+
+type row struct {
+	client  *Client
+	payload []byte
+}
+
+// Run implements reactor.Task.
+func (b *batch) Run(*reactor.Loop) {
+	for _, r := range b.rows {
+		r.client.enqueue(publication{payload: r.payload})
+	}
+}
+
+// player gives the rows of a recording to the lanes. Batches leave when they are full, and
+// whenever the player is about to wait.
+type player struct {
+	fleet   *fleet
+	batches []*batch // by lane
+}
+
+const maxBatch = 256 // rows
+
+// replay plays the recording and waits until each row is settled.
+func (f *fleet) replay(ctx context.Context, rec *recording) error {
+	if err := f.awaitTried(ctx); err != nil {
+		return err
+	}
+	rows, err := rec.open()
+	if err != nil {
+		return err
+	}
+	defer rows.close()
+	p := &player{fleet: f, batches: make([]*batch, len(f.lanes))}
+	if err = p.play(ctx, rec, rows); err == nil {
+		err = f.awaitSettled(ctx)
+	} else {
+		p.flush()
+		f.drain()
+	}
+	return err
+}
+
+// play reads the rows, each at its time.
+func (p *player) play(ctx context.Context, rec *recording, rows *rows) error {
+	begin := time.Now()
+	for {
+		err := rows.next()
+		if err == io.EOF {
+			p.flush()
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if speed := p.fleet.config.Replay.Speed; speed > 0 {
+			due := time.Duration(float64(rows.at.Sub(rec.first)) / speed)
+			if err := p.wait(ctx, due-time.Since(begin)); err != nil {
+				return err
+			}
+		}
+		number, known := rec.numbers[rows.id]
+		if !known {
+			return fmt.Errorf("%s has changed since it was checked: device %q is new", rec.File, rows.id)
+		}
+		if err := p.add(ctx, number, rows.json()); err != nil {
+			return err
+		}
+	}
+}
+
+// wait holds the player until a row is due; a row whose time is not after that of the one
+// before is due at once.
+func (p *player) wait(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	p.flush()
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-p.fleet.dead:
+		return p.fleet.gaveUp()
+	}
+}
+
+// add gives a row to its device once there is room in the look-ahead.
+func (p *player) add(ctx context.Context, number uint32, payload []byte) error {
+	select {
+	case p.fleet.slots <- struct{}{}:
+	default:
+		p.flush()
+		if err := p.fleet.takeSlot(ctx); err != nil {
+			return err
+		}
+	}
+	lanes := p.fleet.lanes
+	i := number % uint32(len(lanes))
+	b := p.batches[i]
+	if b == nil {
+		b = &batch{lane: lanes[i]}
+		p.batches[i] = b
+	}
+	b.rows = append(b.rows, row{&b.lane.clients[number/uint32(len(lanes))], payload})
+	if len(b.rows) == maxBatch {
+		p.post(int(i))
+	}
+	return nil
+}
+
+func (p *player) flush() {
+	for i, b := range p.batches {
+		if b != nil {
+			p.post(i)
+		}
+	}
+}
+
+func (p *player) post(i int) {
+	b := p.batches[i]
+	p.batches[i] = nil
+	b.lane.loop.Post(b)
+}
+
+// takeSlot waits for room in the look-ahead.
+func (f *fleet) takeSlot(ctx context.Context) error {
+	select {
+	case f.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-f.dead:
+		return f.gaveUp()
+	}
+}
+
+// awaitSettled takes every slot, which it can when no row has one.
+func (f *fleet) awaitSettled(ctx context.Context) error {
+	for range cap(f.slots) {
+		if err := f.takeSlot(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}

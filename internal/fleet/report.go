@@ -1,0 +1,156 @@
+package fleet
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// Tally is what the devices did, counted since the start. Messages are rows in a replay.
+type Tally struct {
+	Connected    int    `json:"connected"`    // devices on line now
+	Dials        uint64 `json:"dials"`        // attempts to connect
+	Reconnects   uint64 `json:"reconnects"`   // connections after the first of a device
+	GaveUp       uint64 `json:"gave_up"`      // devices that used up their tries
+	Sent         uint64 `json:"sent"`         // messages
+	Acknowledged uint64 `json:"acknowledged"` // of those, QoS 1
+	Refused      uint64 `json:"refused"`      // for good
+	Retried      uint64 `json:"retried"`      // refusals for want of room, each followed by another try
+	Resent       uint64 `json:"resent"`       // times a message was sent again
+	Skipped      uint64 `json:"skipped"`      // due while their device was away, its window full, or the gateway not reading
+	Unsent       uint64 `json:"unsent"`       // of devices that gave up, or too large
+	Waiting      int    `json:"waiting"`      // taken by a device and not settled
+	Received     uint64 `json:"received"`     // messages from the gateway
+	Calls        uint64 `json:"calls"`        // answered
+}
+
+func (t *Tally) add(o *Tally) {
+	t.Connected += o.Connected
+	t.Dials += o.Dials
+	t.Reconnects += o.Reconnects
+	t.GaveUp += o.GaveUp
+	t.Sent += o.Sent
+	t.Acknowledged += o.Acknowledged
+	t.Refused += o.Refused
+	t.Retried += o.Retried
+	t.Resent += o.Resent
+	t.Skipped += o.Skipped
+	t.Unsent += o.Unsent
+	t.Waiting += o.Waiting
+	t.Received += o.Received
+	t.Calls += o.Calls
+}
+
+// Latency is how long acknowledgements took, in milliseconds, from when the message was
+// due (synthetic) or first sent (replay).
+type Latency struct {
+	P50 float64 `json:"p50"`
+	P90 float64 `json:"p90"`
+	P99 float64 `json:"p99"`
+	Max float64 `json:"max"`
+}
+
+// Report is what a run did.
+type Report struct {
+	Devices int `json:"devices"`
+	Rows    int `json:"rows,omitempty"` // of the recording
+	Tally
+	AckLatency Latency           `json:"ack_latency_ms"`
+	Elapsed    float64           `json:"elapsed_s"` // since the first dial
+	Reasons    map[string]uint64 `json:"reasons"`   // of ends of connections, refusals, what was not sent
+}
+
+// Complete tells whether all of the work was acknowledged, or sent with QoS 0.
+func (r *Report) Complete() bool {
+	return r.Refused == 0 && r.Unsent == 0 && r.Waiting == 0 && r.GaveUp == 0 &&
+		r.Acknowledged >= uint64(r.Rows)
+}
+
+// snapshot is the sum of the lanes' counters at one time.
+type snapshot struct {
+	Tally
+	lastReason string
+}
+
+// collect asks every lane. It must not be called on a loop.
+func (f *fleet) collect() (sum snapshot) {
+	f.gather(func(l *lane) {
+		sum.add(&l.tally)
+		if l.lastReason != "" {
+			sum.lastReason = l.lastReason
+		}
+	})
+	return sum
+}
+
+// gather runs add for every lane, on its loop, one at a time.
+func (f *fleet) gather(add func(l *lane)) {
+	var mu sync.Mutex
+	f.each(func(l *lane) {
+		mu.Lock()
+		defer mu.Unlock()
+		add(l)
+	})
+}
+
+// report adds up what the lanes counted.
+func (f *fleet) report(r *recording) Report {
+	all := hdrhistogram.New(1, maxLatency, latencyDigits)
+	out := Report{Devices: f.devices, Reasons: make(map[string]uint64), Elapsed: f.clock().Seconds()}
+	if r != nil {
+		out.Rows = r.rows
+	}
+	f.gather(func(l *lane) {
+		out.add(&l.tally)
+		all.Merge(l.latency)
+		for reason, n := range l.reasons {
+			out.Reasons[reason] += n
+		}
+	})
+	out.AckLatency = latencies(all)
+	return out
+}
+
+func latencies(h *hdrhistogram.Histogram) Latency {
+	at := func(percent float64) float64 { return float64(h.ValueAtPercentile(percent)) / 1000 }
+	return Latency{at(50), at(90), at(99), float64(h.Max()) / 1000}
+}
+
+// WriteText writes the report for people.
+func (r *Report) WriteText(w io.Writer) error {
+	p := &printer{w: w}
+	p.line("devices", "%d, %d connected, %d gave up", r.Devices, r.Connected, r.GaveUp)
+	p.line("connections", "%d dialed, %d reconnects", r.Dials, r.Reconnects)
+	if r.Rows > 0 {
+		p.line("rows", "%d in the recording", r.Rows)
+	}
+	p.line("sent", "%d (%d sent again)", r.Sent, r.Resent)
+	p.line("acknowledged", "%d", r.Acknowledged)
+	p.line("refused", "%d for good, %d for want of room and tried again", r.Refused, r.Retried)
+	p.line("not sent", "%d skipped when due, %d never sent, %d without an answer", r.Skipped, r.Unsent, r.Waiting)
+	p.line("received", "%d messages, %d calls answered", r.Received, r.Calls)
+	l := r.AckLatency
+	p.line("ack latency", "p50 %.3f ms, p90 %.3f ms, p99 %.3f ms, max %.3f ms", l.P50, l.P90, l.P99, l.Max)
+	p.line("elapsed", "%v", time.Duration(r.Elapsed*float64(time.Second)).Round(time.Millisecond))
+	for _, reason := range slices.Sorted(maps.Keys(r.Reasons)) {
+		p.line("reason", "%d x %s", r.Reasons[reason], reason)
+	}
+	return p.err
+}
+
+// printer writes lines until one fails.
+type printer struct {
+	w   io.Writer
+	err error
+}
+
+func (p *printer) line(name, format string, args ...any) {
+	if p.err == nil {
+		_, p.err = fmt.Fprintf(p.w, "%-13s "+format+"\n", append([]any{name}, args...)...)
+	}
+}

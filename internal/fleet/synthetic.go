@@ -1,0 +1,130 @@
+package fleet
+
+import (
+	"bytes"
+	"context"
+	"time"
+
+	"github.com/longline/longline/internal/message"
+)
+
+// load is a lane's share of a synthetic load. It is open-loop: messages are due at a fixed
+// rate, in turn over the lane's clients, whatever the gateway does. One that its device
+// cannot send when it is due is skipped and counted.
+type load struct {
+	rate    float64       // messages a second; 0 is none
+	begin   time.Duration // on the fleet's clock
+	end     time.Duration // 0 is open
+	done    uint64        // messages sent or skipped
+	payload []byte
+	qos     message.QoS
+}
+
+// run sends what is due.
+func (d *load) run(l *lane) {
+	if d.rate == 0 {
+		return
+	}
+	now := l.fleet.clock()
+	for due := d.due(now); d.done < due; d.done++ {
+		c := &l.clients[d.done%uint64(len(l.clients))]
+		if d.qos == message.AtLeastOnce {
+			d.count(l, c.offer(d.payload, d.since(now, l.fleet.interval)), false)
+		} else {
+			d.count(l, c.publishNow(d.payload), true)
+		}
+	}
+}
+
+// finish sends what was due until now, and no more.
+func (d *load) finish(l *lane) {
+	d.run(l)
+	d.rate = 0
+}
+
+// due is how many messages should have been sent by now.
+func (d *load) due(now time.Duration) uint64 {
+	if d.end > 0 {
+		now = min(now, d.end)
+	}
+	return uint64(d.rate * max(0, now-d.begin).Seconds())
+}
+
+// since is what the latency of the next message counts from. Messages leave at ticks: one
+// that was due since the tick before is on time, and counts from now; a later one counts
+// from when it was due, so that a stall is not left out of the figures.
+func (d *load) since(now, interval time.Duration) time.Duration {
+	due := d.begin + time.Duration(float64(d.done)/d.rate*float64(time.Second))
+	if now-due <= 2*interval {
+		return now
+	}
+	return due
+}
+
+// count counts one message; offered ones are counted as sent when they leave.
+func (d *load) count(l *lane, taken, sent bool) {
+	switch {
+	case !taken:
+		l.tally.Skipped++
+	case sent:
+		l.tally.Sent++
+	}
+}
+
+// synthetic runs the load until its duration or ctx ends.
+func (f *fleet) synthetic(ctx context.Context) error {
+	if err := f.awaitTried(ctx); err != nil {
+		return ignoreEnd(ctx, err)
+	}
+	s := &f.config.Synthetic
+	payload := fill(s.Payload)
+	begin := f.clock()
+	f.each(func(l *lane) {
+		share := float64(len(l.clients)) / float64(s.Devices)
+		l.load = load{rate: s.Rate * share, begin: begin, payload: payload, qos: s.QoS}
+		if s.Duration > 0 {
+			l.load.end = begin + s.Duration
+		}
+	})
+	err := f.awaitEnd(ctx, s.Duration)
+	f.each(func(l *lane) { l.load.finish(l) })
+	f.drain()
+	return ignoreEnd(ctx, err)
+}
+
+// awaitEnd waits for d, 0 is without end.
+func (f *fleet) awaitEnd(ctx context.Context, d time.Duration) error {
+	var over <-chan time.Time
+	if d > 0 {
+		over = time.After(d)
+	}
+	select {
+	case <-over:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-f.dead:
+		return f.gaveUp()
+	}
+}
+
+// ignoreEnd drops the error of a ctx that has ended: a synthetic load ends so.
+func ignoreEnd(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// fill makes a payload of n bytes: a JSON string, quotes included. One byte is a number.
+func fill(n int) []byte {
+	switch n {
+	case 0:
+		return nil
+	case 1:
+		return []byte{'0'}
+	}
+	b := bytes.Repeat([]byte{'x'}, n)
+	b[0], b[n-1] = '"', '"'
+	return b
+}
