@@ -7,13 +7,13 @@ type Drop uint8
 
 // The reasons.
 const (
-	QueueFull      Drop = iota // a QoS 0 message met a full queue, or a QoS 1 one without a publisher to slow
+	QueueFull      Drop = iota // a QoS 0 message met a full queue, a QoS 1 one a queue that stayed full or had no publisher to slow
 	Offline                    // a QoS 0 message for a device that is away
 	QueueOverflow              // the oldest message of a device that is away, pushed out by a newer one
 	Expired                    // it waited longer than its expiry or the queue's age
 	SessionEnded               // the session that it waited for has ended
-	NotAllowed                 // a QoS 0 message on a topic that its publisher may not use
-	Refused                    // a receiver can never take it: it is larger than its queue
+	NotAllowed                 // a message on a topic that its publisher may not use
+	Refused                    // a receiver can never take it: larger than its queue, or not to be stored
 	BackendTooSlow             // a QoS 0 message met a full backend subscription
 	drops
 )

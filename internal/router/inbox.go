@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/topic"
 )
 
 // ErrInboxClosed ends Inbox.Take.
@@ -35,7 +36,7 @@ type Inbox struct {
 	router  *Router
 	config  InboxConfig
 	filters []string
-	ready   chan struct{} // holds a token while there is something to take
+	ready   chan struct{} // holds a token while there is something to take, and at times when there is not
 
 	// Guarded by mu.
 	mu      sync.Mutex
@@ -47,33 +48,58 @@ type Inbox struct {
 }
 
 // OpenInbox subscribes a backend to filters, which must be valid, with QoS q at the most.
-// With retained, the retained messages that match come first.
+// With retained, the retained messages that match come first, each once and beyond the
+// inbox's bounds: they have one of their own.
 func (r *Router) OpenInbox(config InboxConfig, filters []string, q message.QoS, retained bool) (*Inbox, error) {
 	b := &Inbox{router: r, config: config.withDefaults(), filters: filters, ready: make(chan struct{}, 1)}
-	if retained {
-		for _, f := range filters {
-			if err := r.Retained(f, func(m *message.Message) bool { return b.Deliver(m, q) == nil }); err != nil {
-				return nil, err
-			}
-		}
-	}
+	b.mu.Lock() // what is published from now on comes after what is retained
 	for _, f := range filters {
 		r.Subscribe(f, b, q)
 	}
+	var err error
+	if retained {
+		err = b.takeRetained()
+	}
+	b.mu.Unlock()
+	if err != nil {
+		b.Close()
+		return nil, err
+	}
 	return b, nil
+}
+
+func (b *Inbox) takeRetained() error {
+	for i, f := range b.filters {
+		err := b.router.Retained(f, func(m *message.Message) bool {
+			if !anyMatches(b.filters[:i], m.Topic) {
+				b.add(m)
+			}
+			return true
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func anyMatches(filters []string, name string) bool {
+	for _, f := range filters {
+		if topic.Match(f, name) {
+			return true
+		}
+	}
+	return false
 }
 
 // Deliver implements Subscriber.
 func (b *Inbox) Deliver(m *message.Message, q message.QoS) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.closed {
+	switch {
+	case b.closed, b.waiting.Len() == 0 && b.push(m):
 		return nil
-	}
-	if b.waiting.Len() == 0 && b.push(m) {
-		return nil
-	}
-	if q == message.AtMostOnce {
+	case q == message.AtMostOnce:
 		b.dropped++
 		b.router.Drops.Add(BackendTooSlow, 1)
 		return nil
@@ -84,43 +110,44 @@ func (b *Inbox) Deliver(m *message.Message, q message.QoS) error {
 // Wait implements Subscriber.
 func (b *Inbox) Wait(m *message.Message, q message.QoS, t *Ticket) {
 	b.mu.Lock()
-	if !b.closed && (b.waiting.Len() > 0 || !b.push(m)) {
-		if b.waiting.Len() == 0 {
-			time.AfterFunc(time.Until(t.Deadline), b.refuse)
-		}
-		b.waiting.Add(m, q, t)
-		b.mu.Unlock()
-		return
+	taken := b.closed || b.waiting.Len() == 0 && b.push(m)
+	if !taken {
+		b.waiting.Add(m, q, t, b.refuse)
 	}
 	b.mu.Unlock()
-	t.Done(nil)
+	if taken {
+		t.Done(nil)
+	}
 }
 
-// refuse tells those that waited too long, and looks again when the next is due.
+// refuse tells those that waited too long.
 func (b *Inbox) refuse() {
 	b.mu.Lock()
 	late := b.waiting.Overdue(time.Now())
-	if b.waiting.Len() > 0 {
-		time.AfterFunc(time.Until(b.waiting.line[0].t.Deadline), b.refuse)
-	}
+	b.dropped += uint64(len(late))
 	b.mu.Unlock()
+	b.router.Drops.Add(QueueFull, len(late))
 	Tell(late, ErrTooLate)
 }
 
-// push queues m if there is room.
+// push queues m if there is room. One message has room in an empty queue, whatever its size.
 func (b *Inbox) push(m *message.Message) bool {
 	if len(b.queue) >= b.config.Messages || (b.bytes+m.Size() > b.config.Bytes && len(b.queue) > 0) {
 		return false
 	}
-	b.queue = append(b.queue, m)
-	b.bytes += m.Size()
-	b.signal()
+	b.add(m)
 	return true
 }
 
+func (b *Inbox) add(m *message.Message) {
+	b.queue = append(b.queue, m)
+	b.bytes += m.Size()
+	b.signal()
+}
+
 // Take waits until there is something and returns all that is there, in order; missed is
-// how many were dropped since the last Take. room is a slice that the inbox may use: the
-// last batch, done with.
+// how many the inbox had no room for since the last Take. room is a slice that the inbox may
+// use: the last batch, done with. What is there when the inbox is closed can be taken still.
 func (b *Inbox) Take(ctx context.Context, room []*message.Message) (batch []*message.Message, missed uint64, err error) {
 	clear(room)
 	for {
@@ -129,28 +156,30 @@ func (b *Inbox) Take(ctx context.Context, room []*message.Message) (batch []*mes
 		case <-ctx.Done():
 			return nil, 0, ctx.Err()
 		}
-		batch, missed, closed := b.take(room[:0])
-		if len(batch) > 0 {
-			return batch, missed, nil
-		}
-		if closed {
-			b.signal()
-			return nil, 0, ErrInboxClosed
+		batch, missed, err := b.take(room[:0])
+		if len(batch) > 0 || err != nil {
+			return batch, missed, err
 		}
 	}
 }
 
-// take swaps the queue for an empty one and lets those in that wait.
-func (b *Inbox) take(room []*message.Message) (batch []*message.Message, missed uint64, closed bool) {
+// take swaps the queue for an empty one and lets those in that wait. An empty queue stays:
+// room is used when something is returned, and only then.
+func (b *Inbox) take(room []*message.Message) (batch []*message.Message, missed uint64, err error) {
 	b.mu.Lock()
-	batch, b.queue = b.queue, room
-	missed, b.dropped = b.dropped, 0
-	b.bytes = 0
-	admitted := b.waiting.Admit(func(m *message.Message, _ message.QoS) bool { return b.push(m) })
-	closed = b.closed
+	if b.closed {
+		b.signal() // for the next Take
+		err = ErrInboxClosed
+	}
+	var admitted []*Ticket
+	if len(b.queue) > 0 {
+		batch, b.queue, b.bytes, err = b.queue, room, 0, nil
+		missed, b.dropped = b.dropped, 0
+		admitted = b.waiting.Admit(func(m *message.Message, _ message.QoS) bool { return b.push(m) })
+	}
 	b.mu.Unlock()
 	Tell(admitted, nil)
-	return batch, missed, closed
+	return batch, missed, err
 }
 
 // signal has the next Take look.
@@ -169,7 +198,7 @@ func (b *Inbox) Close() {
 	}
 	b.mu.Lock()
 	b.closed = true
-	left := b.waiting.leave(b.waiting.Len())
+	left := b.waiting.Clear()
 	b.mu.Unlock()
 	Tell(left, nil)
 	b.signal()

@@ -31,9 +31,13 @@ type Subscriber interface {
 	// error when m can never be taken. A QoS 0 message that finds no room is dropped and
 	// counted by the subscriber.
 	Deliver(m *message.Message, q message.QoS) error
-	// Wait takes m as soon as there is room, behind those that wait already, and tells t.
+	// Wait takes m as soon as there is room, behind those that wait already, and tells t; it
+	// refuses m with ErrTooLate at the ticket's deadline, and counts the drop.
 	Wait(m *message.Message, q message.QoS, t *Ticket)
 }
+
+// Hit is a receiver of a message and the highest QoS that it gets.
+type Hit = topic.Hit[Subscriber]
 
 // Config is what a Router may be told. The zero value works.
 type Config struct {
@@ -54,19 +58,19 @@ type Router struct {
 	config Config
 	store  store.Store
 	index  *topic.Index[Subscriber]
-	hits   sync.Pool // of *[]topic.Hit[Subscriber]
+	hits   sync.Pool // of *[]Hit
 
 	// Drops counts the messages that were not delivered, by reason. Whoever drops counts.
 	Drops Drops
 
 	published atomic.Uint64
-	delivered atomic.Uint64
+	offered   atomic.Uint64
 }
 
 // New makes a router whose retained messages are in s.
 func New(config Config, s store.Store) *Router {
 	r := &Router{config: config.WithDefaults(), store: s, index: topic.NewIndex[Subscriber]()}
-	r.hits.New = func() any { return new([]topic.Hit[Subscriber]) }
+	r.hits.New = func() any { return new([]Hit) }
 	return r
 }
 
@@ -81,21 +85,23 @@ func (r *Router) Unsubscribe(filter string, s Subscriber) bool {
 	return r.index.Unsubscribe(filter, s)
 }
 
-// Retained calls yield for every retained message whose topic matches filter.
+// Retained calls yield for every retained message whose topic matches filter. A subscriber
+// that calls it after Subscribe, and takes nothing else meanwhile, misses no message, and
+// none that is older than one it has: what is retained is stored before it is offered.
 func (r *Router) Retained(filter string, yield func(*message.Message) bool) error {
 	return r.store.Retained(filter, time.Now(), yield)
 }
 
 // Stats counts what the router did.
 type Stats struct {
-	Published, Delivered   uint64 // messages; deliveries
+	Published, Delivered   uint64 // messages; receivers that they were offered to, drops included
 	Filters, Subscriptions int
 }
 
 // Stats returns the router's counters.
 func (r *Router) Stats() Stats {
 	s := r.index.Stats()
-	return Stats{r.published.Load(), r.delivered.Load(), s.Filters, s.Subscriptions}
+	return Stats{r.published.Load(), r.offered.Load(), s.Filters, s.Subscriptions}
 }
 
 // Publish offers m, which may be borrowed, to its receivers and returns how many there
@@ -103,34 +109,37 @@ func (r *Router) Stats() Stats {
 //
 // With QoS 1, a nil error says that every receiver has m; on ErrFull some receiver has no
 // room, and if done is not nil it is told once m was taken by all, or refused: from any
-// goroutine, within Config.MaxWait. Another error is final: done is not called.
+// goroutine, within Config.MaxWait, perhaps before Publish returns. Another error is final:
+// done is not called.
 func (r *Router) Publish(m *message.Message, done func(error)) (int, error) {
-	r.published.Add(1)
 	if m.Retain {
 		if err := r.store.Retain(m.Clone(), time.Now()); err != nil {
+			r.published.Add(1)
+			r.Drops.Add(Refused, 1)
 			return 0, err
 		}
 	}
-	scratch := r.hits.Get().(*[]topic.Hit[Subscriber])
+	scratch := r.hits.Get().(*[]Hit)
 	hits := r.index.Match(m.Topic, (*scratch)[:0])
-	n := len(hits)
-	var err error
-	if n > 0 {
-		err = r.offer(m.Clone(), hits, done)
+	if len(hits) > 0 {
+		m = m.Clone()
+		m.Retain = false // MQTT 5 §3.3.1.3: it was published now, not found retained
 	}
+	n, err := len(hits), r.Offer(m, hits, done)
 	clear(hits)
 	*scratch = hits[:0]
 	r.hits.Put(scratch)
 	return n, err
 }
 
-// offer gives m to each receiver.
-func (r *Router) offer(m *message.Message, hits []topic.Hit[Subscriber], done func(error)) error {
-	m.Retain = false // MQTT 5 §3.3.1.3: it was published now, not found retained
-	r.delivered.Add(uint64(len(hits)))
+// Offer is Publish to receivers that the caller has found, which it does not keep; m is
+// owned if there are any.
+func (r *Router) Offer(m *message.Message, to []Hit, done func(error)) error {
+	r.published.Add(1)
+	r.offered.Add(uint64(len(to)))
 	var t *Ticket
 	var failure error
-	for _, h := range hits {
+	for _, h := range to {
 		q := min(h.QoS, m.QoS)
 		err := h.Subscriber.Deliver(m, q)
 		switch {

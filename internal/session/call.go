@@ -22,11 +22,15 @@ var (
 )
 
 // Call asks the device to do method and waits for its answer, at most until ctx ends. A
-// call is not queued: the device is connected now, or the call fails.
+// call is not queued: the device is connected now, or the call fails. payload must not
+// change any more.
 func (m *Manager) Call(ctx context.Context, device, method string, payload []byte, contentType string) (Reply, error) {
 	s := m.session(device)
 	if s == nil {
 		return Reply{}, ErrUnknownDevice
+	}
+	if ctx.Err() != nil {
+		return Reply{}, unanswered(ctx)
 	}
 	id := message.NextID()
 	answer := make(chan Reply, 1)
@@ -41,11 +45,24 @@ func (m *Manager) Call(ctx context.Context, device, method string, payload []byt
 		}
 		return r, nil
 	case <-ctx.Done():
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return Reply{}, ErrNoAnswer
-		}
-		return Reply{}, ctx.Err()
+		return Reply{}, unanswered(ctx)
 	}
+}
+
+// unanswered is why a call failed whose context has ended.
+func unanswered(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return ErrNoAnswer
+	}
+	return ctx.Err()
+}
+
+// Reply answers a call.
+type Reply struct {
+	Payload     []byte
+	ContentType string
+	Err         wire.Error // its Code is empty when the call succeeded
+	lost        bool       // the connection ended first
 }
 
 // call registers the answer and has the loop send the packet.

@@ -13,6 +13,7 @@ type Config struct {
 	MaxExpiry        time.Duration `yaml:"max_expiry" help:"the most that a device may say"`
 	MaxSessions      int           `yaml:"max_sessions" help:"sessions of the node, those away included"`
 	MaxSubscriptions int           `yaml:"max_subscriptions" help:"subscriptions of a session"`
+	MaxFilters       int           `yaml:"max_filters" help:"filters of one sub or unsub"`
 	InFlight         int           `yaml:"in_flight" help:"QoS 1 messages sent to a device and not acknowledged"`
 	Unanswered       int           `yaml:"unanswered" help:"QoS 1 publications of a device that may wait for room at their receivers before it is not read any more"`
 	MaxCalls         int           `yaml:"max_calls" help:"unanswered calls of a device"`
@@ -26,6 +27,7 @@ func (c Config) WithDefaults() Config {
 	set(&c.MaxExpiry, 7*24*time.Hour)
 	set(&c.MaxSessions, 2_000_000)
 	set(&c.MaxSubscriptions, 100)
+	set(&c.MaxFilters, 64)
 	set(&c.InFlight, 32)
 	set(&c.Unanswered, 32)
 	set(&c.MaxCalls, 32)

@@ -6,37 +6,54 @@ import (
 	"time"
 )
 
-// expirer ends sessions whose device has been away for too long. A session has at most one
-// entry, however often its device comes and goes: when it is due, it is looked at, and
-// moved on if the session lives.
+// expirer ends sessions whose device has been away for too long. It holds those whose
+// device is away, once each.
 type expirer struct {
-	due func(*Session) (again time.Time)
+	end func(*Session) // called without locks; it checks that the time has come
 
-	// Guarded by mu.
+	// Guarded by mu, which is taken after a session's lock, never before.
 	mu      sync.Mutex
-	entries expiries
+	line    expiries
 	timer   *time.Timer
 	stopped bool
 }
 
+// expiry is one session's; the session knows its place in the line.
 type expiry struct {
-	at      time.Time
+	at      int64 // Unix milliseconds
 	session *Session
 }
 
-// add looks at s at the given time.
-func (x *expirer) add(s *Session, at time.Time) {
+// set ends s at the given time, in Unix milliseconds, unless cancel comes first.
+func (x *expirer) set(s *Session, at int64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	heap.Push(&x.entries, expiry{at, s})
-	x.schedule()
+	x.remove(s)
+	heap.Push(&x.line, expiry{at, s})
+	if x.line[0].session == s {
+		x.schedule()
+	}
 }
 
+// cancel lets s live. An end that is under way already will find out.
+func (x *expirer) cancel(s *Session) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.remove(s)
+}
+
+func (x *expirer) remove(s *Session) {
+	if s.place > 0 {
+		heap.Remove(&x.line, int(s.place)-1)
+	}
+}
+
+// schedule has run called when the first is due.
 func (x *expirer) schedule() {
-	if len(x.entries) == 0 || x.stopped {
+	if len(x.line) == 0 || x.stopped {
 		return
 	}
-	in := max(time.Until(x.entries[0].at), time.Millisecond)
+	in := time.Until(time.UnixMilli(x.line[0].at))
 	if x.timer == nil {
 		x.timer = time.AfterFunc(in, x.run)
 	} else {
@@ -44,21 +61,22 @@ func (x *expirer) schedule() {
 	}
 }
 
-// run looks at the sessions that are due.
+// run ends the sessions that are due.
 func (x *expirer) run() {
-	for {
-		x.mu.Lock()
-		if len(x.entries) == 0 || x.entries[0].at.After(time.Now()) {
-			x.schedule()
-			x.mu.Unlock()
-			return
-		}
-		e := heap.Pop(&x.entries).(expiry)
-		x.mu.Unlock()
-		if again := x.due(e.session); !again.IsZero() {
-			x.add(e.session, again)
-		}
+	for s := x.due(); s != nil; s = x.due() {
+		x.end(s)
 	}
+}
+
+// due takes out a session that is due, or returns nil and has run called for the next.
+func (x *expirer) due() *Session {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.stopped || len(x.line) == 0 || x.line[0].at > time.Now().UnixMilli() {
+		x.schedule()
+		return nil
+	}
+	return heap.Pop(&x.line).(expiry).session
 }
 
 func (x *expirer) stop() {
@@ -74,13 +92,24 @@ func (x *expirer) stop() {
 type expiries []expiry
 
 func (h expiries) Len() int           { return len(h) }
-func (h expiries) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
-func (h expiries) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *expiries) Push(x any)        { *h = append(*h, x.(expiry)) }
+func (h expiries) Less(i, j int) bool { return h[i].at < h[j].at }
+
+func (h expiries) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].session.place, h[j].session.place = int32(i)+1, int32(j)+1
+}
+
+func (h *expiries) Push(x any) {
+	e := x.(expiry)
+	*h = append(*h, e)
+	e.session.place = int32(len(*h))
+}
+
 func (h *expiries) Pop() any {
 	n := len(*h) - 1
 	e := (*h)[n]
 	(*h)[n] = expiry{}
 	*h = (*h)[:n]
+	e.session.place = 0
 	return e
 }

@@ -40,18 +40,39 @@ func (m *Manager) Get(device string) (info Info, conn Conn, ok bool) {
 	if s == nil {
 		return Info{}, nil, false
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.lock()
+	defer s.unlock()
 	if s.link != nil {
 		conn = s.link.conn
 	}
 	return s.info(), conn, true
 }
 
+// pageSize is how many sessions List takes from the registry at a time.
+const pageSize = 256
+
 // List describes sessions in the order of device ids: those after the id given, whose id
 // begins with prefix, in the state asked for, at most limit.
 func (m *Manager) List(prefix, after string, state State, limit int) []Info {
 	var list []Info
+	for len(list) < limit {
+		page := m.page(prefix, after)
+		if len(page) == 0 {
+			break
+		}
+		for _, s := range page {
+			if info, ok := s.in(state); ok && len(list) < limit {
+				list = append(list, info)
+			}
+		}
+		after = page[len(page)-1].device
+	}
+	return list
+}
+
+// page returns the next sessions after an id, whose id begins with prefix.
+func (m *Manager) page(prefix, after string) []*Session {
+	var page []*Session
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.pivot.device = max(prefix, after)
@@ -59,17 +80,23 @@ func (m *Manager) List(prefix, after string, state State, limit int) []Info {
 		if s.device == after {
 			return true
 		}
-		if !strings.HasPrefix(s.device, prefix) || len(list) >= limit {
+		if !strings.HasPrefix(s.device, prefix) || len(page) == pageSize {
 			return false
 		}
-		s.mu.Lock()
-		if online := s.link != nil; state == AnyState || online == (state == Online) {
-			list = append(list, s.info())
-		}
-		s.mu.Unlock()
+		page = append(page, s)
 		return true
 	})
-	return list
+	return page
+}
+
+// in describes s if it is in the state.
+func (s *Session) in(state State) (Info, bool) {
+	s.lock()
+	defer s.unlock()
+	if online := s.link != nil; s.ended || (state != AnyState && online != (state == Online)) {
+		return Info{}, false
+	}
+	return s.info(), true
 }
 
 // Count returns how many sessions there are, and how many of them are connected.

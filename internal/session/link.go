@@ -1,33 +1,37 @@
 package session
 
 import (
-	"time"
-
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/wire"
 )
 
-// Conn is a live connection as its session sees it. The gateway implements it.
+// Conn is a live connection as its session sees it. The gateway implements it. Its methods
+// must not call the Link or the Manager before they return, unless they say so: the session
+// may be locked.
 type Conn interface {
 	// Wake has the connection's loop call Link.Flush soon. Safe from any goroutine, must
-	// not block, and must not call Flush itself: the session is locked.
+	// not block.
 	Wake()
-	// Close ends the connection and tells the device why. Safe from any goroutine.
+	// Close has the loop end the connection soon and tell the device why. Safe from any
+	// goroutine, must not block.
 	Close(why *wire.Close)
-	// Do runs f on the connection's loop soon, unless the connection has ended by then; it
-	// reports false when that is known already. Safe from any goroutine.
+	// Do runs f on the connection's loop soon, never at once, unless the connection has ended
+	// by then; it reports false when that is known already. Safe from any goroutine, must not
+	// block.
 	Do(f func()) bool
 
 	// Room tells whether the socket keeps up, so that Send may be called. On the loop.
 	Room() bool
 	// Send writes m as a msg packet. On the loop.
 	Send(m *message.Message, q message.QoS)
-	// Answer writes a packet, which it does not keep. On the loop.
+	// Answer writes a packet, which it does not keep. On the loop; it may call
+	// Manager.Detach.
 	Answer(p *wire.Packet)
 	// SetReading stops reading what the device sends, or goes on. On the loop.
 	SetReading(on bool)
-	// Acks tells whether the device's protocol has acknowledgements and calls.
+	// Acks tells whether the device's protocol has acknowledgements and calls. Safe from any
+	// goroutine.
 	Acks() bool
 }
 
@@ -51,33 +55,27 @@ func (l *Link) Handle(p *wire.Packet) error {
 		return l.publish(p)
 	case wire.Ack:
 		l.ack(p.ID)
-		return nil
 	case wire.Sub:
-		return l.subscribe(p)
+		l.subscribe(p)
 	case wire.Unsub:
-		return l.unsubscribe(p)
+		l.unsubscribe(p)
 	case wire.Reply:
 		l.reply(p)
-		return nil
+	default:
+		return wire.CloseContract.Because(p.Op.String() + " is not for a device to send")
 	}
-	return wire.CloseContract.Because(p.Op.String() + " is not for a device to send")
+	return nil
 }
 
 // Flush sends what is owed and fits. The gateway calls it after Conn.Wake, and when a
 // socket that was full has drained.
 func (l *Link) Flush() {
 	s := l.session
+	var admitted []*router.Ticket
 	s.mu.Lock()
-	if s.link != l {
-		s.mu.Unlock()
-		return
-	}
-	s.woken = false
-	now := time.Now()
-	s.flush(l.conn, now)
-	admitted := s.admit()
-	if len(admitted) > 0 {
-		s.flush(l.conn, now)
+	if s.link == l {
+		s.woken = false
+		admitted = s.flushAll(l.conn)
 	}
 	s.mu.Unlock()
 	router.Tell(admitted, nil)
@@ -86,22 +84,11 @@ func (l *Link) Flush() {
 // ack takes a message off what is owed. An id that is not in flight is late and harmless.
 func (l *Link) ack(id uint64) {
 	s := l.session
+	var admitted []*router.Ticket
 	s.mu.Lock()
-	known := s.link == l && s.queue != nil && s.queue.Ack(id)
-	more := known && (s.unsent() > 0 || s.waiting != nil)
-	if known && !more {
-		s.tidy()
+	if s.link == l && s.queue != nil && s.queue.Ack(id) {
+		admitted = s.flushAll(l.conn)
 	}
 	s.mu.Unlock()
-	if more {
-		l.Flush()
-	}
-}
-
-// live tells whether this is still the device's connection.
-func (l *Link) live() bool {
-	s := l.session
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.link == l
+	router.Tell(admitted, nil)
 }

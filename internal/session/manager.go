@@ -11,7 +11,6 @@ import (
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/store"
-	"github.com/longline/longline/internal/topic"
 	"github.com/longline/longline/internal/wire"
 )
 
@@ -25,7 +24,7 @@ type Manager struct {
 	router *router.Router
 	store  store.Store
 
-	// Guarded by mu, which is taken before a session's lock, never after.
+	// Guarded by mu, which is taken before a session's locks, never after.
 	mu       sync.Mutex
 	sessions *btree.BTreeG[*Session] // by device; ordered, for pages of a listing
 	pivot    Session                 // a key to search with
@@ -33,6 +32,7 @@ type Manager struct {
 
 	presence announcer
 	expirer  expirer
+	failures failures
 }
 
 // NewManager makes a manager with the sessions that the store has a record of.
@@ -41,48 +41,14 @@ func NewManager(config Config, r *router.Router, s store.Store) (*Manager, error
 	byDevice := func(a, b *Session) bool { return a.device < b.device }
 	m.sessions = btree.NewBTreeGOptions(byDevice, btree.Options{NoLocks: true})
 	m.presence.publish = func(e *message.Message) {
-		if _, err := r.Publish(e, nil); errors.Is(err, router.ErrFull) {
-			return // counted by the router
-		}
+		_, _ = r.Publish(e, nil) // nobody to slow down: what does not fit is counted
 	}
-	m.expirer.due = m.expire
-	err := s.Records(func(r *store.Record) bool {
-		m.restore(r)
-		return true
-	})
-	return m, err
-}
-
-// restore makes the session of a device that is away again, from its record.
-func (m *Manager) restore(r *store.Record) {
-	s := &Session{
-		manager:       m,
-		device:        r.Device,
-		id:            r.Session,
-		created:       r.Left,
-		changed:       r.Left,
-		expiry:        uint32(r.Expiry / time.Second),
-		missed:        uint32(r.Missed),
-		subscriptions: r.Subscriptions,
-		timed:         true,
+	m.expirer.end = m.expire
+	if err := m.restoreAll(); err != nil {
+		m.Close()
+		return nil, err
 	}
-	m.sessions.Set(s)
-	for _, sub := range s.subscriptions {
-		m.router.Subscribe(sub.Filter, s, sub.QoS)
-	}
-	m.expirer.add(s, s.expires())
-}
-
-// record is what restore needs. It shares the subscriptions, which are copied on change.
-func (s *Session) record() *store.Record {
-	return &store.Record{
-		Device:        s.device,
-		Session:       s.id,
-		Expiry:        time.Duration(s.expiry) * time.Second,
-		Left:          s.changed,
-		Missed:        uint64(s.missed),
-		Subscriptions: s.subscriptions,
-	}
+	return m, nil
 }
 
 // Close stops the expiry of sessions.
@@ -97,100 +63,115 @@ type Options struct {
 // Attach makes l the live connection of the device, and conn its way down. The newest
 // connection wins: an older one is closed, and its link changes nothing any more. resumed
 // tells whether the session was there before, missed how many messages its bounds made it
-// lose since the device left. On conn's loop; call l.Flush when the device was greeted.
+// lose since the device left. On conn's loop; call l.Flush when the device was greeted. The
+// string device is kept.
 func (m *Manager) Attach(device string, l *Link, conn Conn, o Options) (resumed bool, missed uint64, err error) {
-	defer m.presence.run()
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	s := m.find(device)
-	if s != nil && o.Clean {
-		s.mu.Lock()
-		s.displace()
-		m.end(s)
-		s.mu.Unlock()
-		s = nil
+	s, resumed, left, err := m.claim(device, o.Clean)
+	if err == nil {
+		missed = s.attach(l, conn, m.expirySeconds(o.Expiry))
 	}
-	resumed = s != nil
-	if s == nil {
-		if m.sessions.Len() >= m.config.MaxSessions {
-			return false, 0, ErrTooManySessions
-		}
-		s = &Session{manager: m, device: device, id: rand.Uint64(), created: time.Now().UnixMilli()}
-		m.sessions.Set(s)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	m.mu.Unlock()
+	router.Tell(left, nil)
+	m.presence.run()
+	return resumed, missed, err
+}
+
+// attach makes l the live connection and returns how many messages were missed. The
+// manager is locked.
+func (s *Session) attach(l *Link, conn Conn, expiry uint32) (missed uint64) {
+	s.lock()
+	defer s.unlock()
 	s.displace()
+	s.manager.expirer.cancel(s)
 	l.session, l.conn = s, conn
 	s.link, s.woken = l, false
 	s.changed = time.Now().UnixMilli()
-	s.expiry = m.expirySeconds(o.Expiry)
+	s.expiry = expiry
 	missed, s.missed = uint64(s.missed), 0
-	if s.queue != nil {
-		s.queue.Rewind()
-	}
-	m.online++
-	m.presence.add(s, true, "")
-	return resumed, missed, nil
+	s.manager.online++
+	s.manager.presence.add(s, true, "")
+	return missed
 }
 
+// claim finds the device's session, or makes it: always when a clean one is wanted, and
+// then the tickets are those of the old one's end. Locked.
+func (m *Manager) claim(device string, clean bool) (s *Session, resumed bool, left []*router.Ticket, err error) {
+	s = m.find(device)
+	if s != nil && clean {
+		left = m.discard(s)
+		s = nil
+	}
+	if s != nil {
+		return s, true, nil, nil
+	}
+	s, err = m.create(device)
+	return s, false, left, err
+}
+
+// create makes a session. Locked.
+func (m *Manager) create(device string) (*Session, error) {
+	if m.sessions.Len() >= m.config.MaxSessions {
+		return nil, ErrTooManySessions
+	}
+	s := &Session{manager: m, device: device, id: rand.Uint64(), created: time.Now().UnixMilli()}
+	m.sessions.Set(s)
+	return s, nil
+}
+
+// expirySeconds is what a session gets that asked for an expiry: whole seconds, no less.
 func (m *Manager) expirySeconds(asked *time.Duration) uint32 {
 	d := m.config.Expiry
 	if asked != nil {
-		d = min(*asked, m.config.MaxExpiry)
+		d = max(0, *asked)
 	}
-	return uint32(d / time.Second)
+	return uint32((min(d, m.config.MaxExpiry) + time.Second - 1) / time.Second)
 }
 
 // displace closes the connection that there is, for a newer one. Locked, manager too.
 func (s *Session) displace() {
-	if s.link == nil {
-		return
+	if s.link != nil {
+		s.link.conn.Close(wire.CloseTakenOver)
+		s.part(wire.CloseTakenOver.Label)
 	}
-	s.link.conn.Close(wire.CloseTakenOver)
-	s.link = nil
-	s.manager.online--
-	s.loseCalls()
 }
 
 // Detach says that l's connection has ended and why. If a newer one is attached, nothing
 // changes.
 func (m *Manager) Detach(l *Link, why string) {
-	s := l.session
-	if s == nil {
-		return
+	if l.session != nil {
+		router.Tell(m.detach(l, why), nil)
+		m.presence.run()
 	}
-	defer m.presence.run()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	s.mu.Lock()
-	if s.link != l {
-		s.mu.Unlock()
-		return
-	}
-	s.link = nil
-	m.online--
-	s.changed = time.Now().UnixMilli()
-	s.loseCalls()
-	admitted := s.rest()
-	m.presence.add(s, false, why)
-	switch {
-	case s.expiry == 0:
-		m.end(s)
-	default:
-		_ = m.store.Save(s.record())
-		if !s.timed {
-			s.timed = true
-			m.expirer.add(s, s.expires())
-		}
-	}
-	s.mu.Unlock()
-	router.Tell(admitted, nil)
 }
 
-// rest makes the session one of a device that is away: QoS 0 messages go, and those that
-// waited for room come in, at the expense of the oldest. Locked.
-func (s *Session) rest() []*router.Ticket {
+// detach returns the tickets of messages that need not wait any more.
+func (m *Manager) detach(l *Link, why string) []*router.Ticket {
+	s := l.session
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s.lock()
+	defer s.unlock()
+	if s.link != l {
+		return nil
+	}
+	s.part(why)
+	if s.expiry == 0 {
+		return m.end(s)
+	}
+	admitted := s.admit() // at the expense of the oldest
+	m.note(m.store.Save(s.record()))
+	m.expirer.set(s, s.expires())
+	return admitted
+}
+
+// part ends the live connection: calls are lost, QoS 0 messages too, and what was in flight
+// is to be sent again. Locked, manager too.
+func (s *Session) part(why string) {
+	s.link = nil
+	s.manager.online--
+	s.changed = time.Now().UnixMilli()
+	s.loseCalls()
 	if s.next != nil {
 		s.next = nil
 		s.drop(router.Offline, 1)
@@ -198,46 +179,57 @@ func (s *Session) rest() []*router.Ticket {
 	if s.queue != nil {
 		s.queue.Rewind()
 		s.drop(router.Offline, s.queue.ShedQoS0())
+		s.tidy()
 	}
-	admitted := s.admit()
-	s.tidy()
-	return admitted
+	s.manager.presence.add(s, false, why)
 }
 
-func (s *Session) expires() time.Time {
-	return time.UnixMilli(s.changed).Add(time.Duration(s.expiry) * time.Second)
-}
+// expires is in Unix milliseconds.
+func (s *Session) expires() int64 { return s.changed + int64(s.expiry)*1000 }
 
-// expire ends s if its time has come, or says when to look again.
-func (m *Manager) expire(s *Session) (again time.Time) {
+// expire ends s if its device is still away and its time has come.
+func (m *Manager) expire(s *Session) {
+	var left []*router.Ticket
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ended || s.link != nil {
-		s.timed = false
-		return time.Time{}
+	if !s.ended && s.link == nil && s.expires() <= time.Now().UnixMilli() {
+		left = m.end(s)
 	}
-	if at := s.expires(); at.After(time.Now()) {
-		return at
-	}
-	m.end(s)
-	return time.Time{}
+	s.mu.Unlock()
+	m.mu.Unlock()
+	router.Tell(left, nil)
 }
 
-// end forgets a session. It has no link. Locked, manager too.
-func (m *Manager) end(s *Session) {
+// discard ends the session of a device that wants a new one. Locked.
+func (m *Manager) discard(s *Session) []*router.Ticket {
+	s.lock()
+	defer s.unlock()
+	s.displace()
+	return m.end(s)
+}
+
+// end forgets a session, which has no link, and returns the tickets of messages that wait:
+// their publishers are told that all is well, as if it had ended before. Locked, manager too.
+func (m *Manager) end(s *Session) (left []*router.Ticket) {
 	s.ended = true
+	m.expirer.cancel(s)
+	m.sessions.Delete(s)
 	for _, sub := range s.subscriptions {
 		m.router.Unsubscribe(sub.Filter, s)
 	}
 	s.subscriptions = nil
 	if s.queue != nil {
 		s.drop(router.SessionEnded, s.queue.Len())
+		s.drop(router.Expired, s.queue.TakeExpired())
 		s.closeQueue()
 	}
-	_ = m.store.Drop(s.device)
-	m.sessions.Delete(s)
+	m.note(m.store.Drop(s.device))
+	if s.waiting != nil {
+		left = s.waiting.Clear()
+		s.waiting = nil
+		s.drop(router.SessionEnded, len(left))
+	}
+	return left
 }
 
 // Disconnect closes the device's connection. It reports false when there is none.
@@ -255,55 +247,6 @@ func (m *Manager) Disconnect(device string, why *wire.Close) bool {
 	return true
 }
 
-// Broadcast delivers m, which must be owned and have a valid topic, to every device that
-// has a subscription in common with filter, or to all when filter is empty, whatever the
-// topic. QoS 0 reaches those on line, QoS 1 also those that are away. It returns the
-// number of devices.
-func (m *Manager) Broadcast(msg *message.Message, filter string) int {
-	receivers := m.receivers(filter)
-	n := 0
-	for _, s := range receivers {
-		if msg.QoS == message.AtMostOnce && !s.connected() {
-			continue
-		}
-		n++
-		if s.Deliver(msg, msg.QoS) != nil {
-			s.drop(router.QueueFull, 1)
-		}
-	}
-	return n
-}
-
-func (m *Manager) receivers(filter string) []*Session {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	receivers := make([]*Session, 0, m.sessions.Len())
-	m.sessions.Scan(func(s *Session) bool {
-		if filter == "" || s.overlaps(filter) {
-			receivers = append(receivers, s)
-		}
-		return true
-	})
-	return receivers
-}
-
-func (s *Session) connected() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.link != nil
-}
-
-func (s *Session) overlaps(filter string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, sub := range s.subscriptions {
-		if topic.Overlap(filter, sub.Filter) {
-			return true
-		}
-	}
-	return false
-}
-
 // session finds the device's session, nil when there is none.
 func (m *Manager) session(device string) *Session {
 	m.mu.Lock()
@@ -316,6 +259,3 @@ func (m *Manager) find(device string) *Session {
 	s, _ := m.sessions.Get(&m.pivot)
 	return s
 }
-
-// rawUplink is the topic of what a device of a raw protocol sends.
-func (m *Manager) rawUplink(device string) string { return "device/" + device + "/up" }

@@ -1,0 +1,85 @@
+package router
+
+import (
+	"time"
+
+	"github.com/longline/longline/internal/message"
+)
+
+// Waiting is a receiver's line of QoS 1 messages that wait for room, in order. The
+// receiver's lock guards it; the zero value is an empty line. It needs no bound of its own:
+// each publisher has a bounded number of unanswered messages.
+//
+// The methods that take messages out return their tickets, which the caller tells once its
+// lock is released.
+type Waiting struct {
+	line  []waiter
+	timer *time.Timer // one, however often the line fills and empties
+}
+
+type waiter struct {
+	m *message.Message
+	q message.QoS
+	t *Ticket
+}
+
+// Len is the number of messages that wait.
+func (w *Waiting) Len() int { return len(w.line) }
+
+// Add puts m at the end of the line. late is called, on a goroutine of its own, when the
+// deadline of the first in the line may have passed; it must call Overdue. It is the same
+// function at each call.
+func (w *Waiting) Add(m *message.Message, q message.QoS, t *Ticket, late func()) {
+	w.line = append(w.line, waiter{m, q, t})
+	switch {
+	case len(w.line) > 1:
+	case w.timer == nil:
+		w.timer = time.AfterFunc(time.Until(t.Deadline), late)
+	default:
+		w.timer.Reset(time.Until(t.Deadline))
+	}
+}
+
+// Admit offers the messages in order to take until that returns false, and takes out those
+// that it took.
+func (w *Waiting) Admit(take func(*message.Message, message.QoS) bool) []*Ticket {
+	n := 0
+	for n < len(w.line) && take(w.line[n].m, w.line[n].q) {
+		n++
+	}
+	return w.leave(n)
+}
+
+// Overdue takes out those whose deadline has passed and has late called again for the rest.
+func (w *Waiting) Overdue(now time.Time) []*Ticket {
+	n := 0
+	for n < len(w.line) && !w.line[n].t.Deadline.After(now) {
+		n++
+	}
+	tickets := w.leave(n)
+	if len(w.line) > 0 {
+		w.timer.Reset(w.line[0].t.Deadline.Sub(now))
+	}
+	return tickets
+}
+
+// Clear takes all out.
+func (w *Waiting) Clear() []*Ticket { return w.leave(len(w.line)) }
+
+// leave takes the first n out of the line.
+func (w *Waiting) leave(n int) []*Ticket {
+	if n == 0 {
+		return nil
+	}
+	tickets := make([]*Ticket, n)
+	for i := range tickets {
+		tickets[i] = w.line[i].t
+	}
+	clear(w.line[:n])
+	w.line = w.line[n:]
+	if len(w.line) == 0 {
+		w.line = nil
+		w.timer.Stop()
+	}
+	return tickets
+}

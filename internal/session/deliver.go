@@ -1,0 +1,215 @@
+package session
+
+import (
+	"errors"
+	"time"
+
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/router"
+	"github.com/longline/longline/internal/store"
+)
+
+// Deliver implements router.Subscriber.
+func (s *Session) Deliver(m *message.Message, q message.QoS) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.deliver(m, q)
+}
+
+// deliver is Deliver. Locked.
+func (s *Session) deliver(m *message.Message, q message.QoS) error {
+	switch {
+	case s.ended:
+		s.drop(router.SessionEnded, 1)
+		return nil
+	case q == message.AtMostOnce:
+		s.deliverOnce(m)
+		return nil
+	case s.waiting != nil:
+		return router.ErrFull
+	}
+	if err := s.push(m, q); err != nil {
+		return err
+	}
+	s.wake()
+	return nil
+}
+
+// deliverOnce takes or drops a QoS 0 message.
+func (s *Session) deliverOnce(m *message.Message) {
+	switch {
+	case s.link == nil:
+		s.drop(router.Offline, 1)
+		return
+	case s.next == nil && s.unsent() == 0:
+		s.next = m
+	case s.waiting != nil || s.push(m, message.AtMostOnce) != nil:
+		s.drop(router.QueueFull, 1)
+		return
+	}
+	s.wake()
+}
+
+// Wait implements router.Subscriber.
+func (s *Session) Wait(m *message.Message, q message.QoS, t *router.Ticket) {
+	s.mu.Lock()
+	err := s.deliver(m, q) // again: there may be room by now
+	if errors.Is(err, router.ErrFull) {
+		if s.waiting == nil {
+			s.waiting = new(router.Waiting)
+		}
+		s.waiting.Add(m, q, t, s.refuse)
+	}
+	s.mu.Unlock()
+	if errors.Is(err, router.ErrFull) {
+		return
+	}
+	if err != nil {
+		s.drop(router.Refused, 1)
+	}
+	t.Done(err)
+}
+
+// refuse tells the publishers that waited too long.
+func (s *Session) refuse() {
+	s.mu.Lock()
+	if s.waiting == nil {
+		s.mu.Unlock()
+		return
+	}
+	late := s.waiting.Overdue(time.Now())
+	s.forgetWaiting()
+	s.mu.Unlock()
+	s.drop(router.QueueFull, len(late))
+	router.Tell(late, router.ErrTooLate)
+}
+
+// admit lets those in that wait for room. The caller tells the tickets, unlocked.
+func (s *Session) admit() []*router.Ticket {
+	if s.waiting == nil {
+		return nil
+	}
+	tickets := s.waiting.Admit(func(m *message.Message, q message.QoS) bool { return s.push(m, q) == nil })
+	s.forgetWaiting()
+	return tickets
+}
+
+// forgetWaiting lets go of an empty line.
+func (s *Session) forgetWaiting() {
+	if s.waiting.Len() == 0 {
+		s.waiting = nil
+	}
+}
+
+// push queues m. A device that is away loses its oldest message for a newer one; for one
+// that is there, it is router.ErrFull when there is no room.
+func (s *Session) push(m *message.Message, q message.QoS) error {
+	if err := s.openQueue(); err != nil {
+		return err
+	}
+	for {
+		err := s.queue.Push(m, q, time.Now())
+		if !errors.Is(err, store.ErrFull) {
+			s.tidy()
+			return err
+		}
+		if s.link != nil {
+			return router.ErrFull
+		}
+		if _, ok := s.queue.DropOldest(); !ok {
+			return router.ErrFull
+		}
+		s.missed++
+		s.drop(router.QueueOverflow, 1)
+	}
+}
+
+// unsent is the number of queued messages that have not been sent on this connection.
+func (s *Session) unsent() int {
+	if s.queue == nil {
+		return 0
+	}
+	return s.queue.Len() - s.queue.InFlight()
+}
+
+// wake asks the connection's loop to flush, once until it has.
+func (s *Session) wake() {
+	if s.link != nil && !s.woken {
+		s.woken = true
+		s.link.conn.Wake()
+	}
+}
+
+// flushAll sends what there is room for, and lets in those that wait for the queue, until
+// nothing moves. On the loop, locked; the caller tells the tickets, unlocked.
+func (s *Session) flushAll(conn Conn) (admitted []*router.Ticket) {
+	now := time.Now()
+	for {
+		s.flush(conn, now)
+		more := s.admit()
+		if len(more) == 0 {
+			return admitted
+		}
+		admitted = append(admitted, more...)
+	}
+}
+
+// flush sends what the connection and the window have room for.
+func (s *Session) flush(conn Conn, now time.Time) {
+	if m := s.next; m != nil && conn.Room() {
+		s.next = nil
+		if m.Expired(now) {
+			s.drop(router.Expired, 1)
+		} else {
+			s.send(conn, m, message.AtMostOnce)
+		}
+	}
+	for s.queue != nil && s.next == nil && s.queue.InFlight() < s.manager.config.InFlight && conn.Room() {
+		m, q, ok := s.queue.Next(now)
+		if !ok {
+			break
+		}
+		s.send(conn, m, q)
+		if q == message.AtLeastOnce && !conn.Acks() {
+			s.queue.Ack(m.ID)
+		}
+	}
+	s.tidy()
+}
+
+// send gives one message to the connection.
+func (s *Session) send(conn Conn, m *message.Message, q message.QoS) {
+	s.traffic.DownlinkMessages++
+	s.traffic.DownlinkBytes += uint64(len(m.Payload))
+	conn.Send(m, q)
+}
+
+// openQueue borrows the device's queue from the store, with what it holds.
+func (s *Session) openQueue() error {
+	if s.queue != nil {
+		return nil
+	}
+	queue, err := s.manager.store.Queue(s.device)
+	if err != nil {
+		return err
+	}
+	s.queue = queue
+	return nil
+}
+
+// tidy counts what expired in the queue and hands an empty one back to the store: the
+// memory of a device's queue is lent, as its buffers are.
+func (s *Session) tidy() {
+	if s.queue == nil {
+		return
+	}
+	s.drop(router.Expired, s.queue.TakeExpired())
+	if s.queue.Len() == 0 {
+		s.closeQueue()
+	}
+}
+
+func (s *Session) closeQueue() {
+	s.manager.note(s.queue.Close())
+	s.queue = nil
+}
