@@ -19,16 +19,22 @@ const (
 	exitIncomplete = 3 // a fleet's work was not acknowledged in full
 )
 
-// commands is the command line: one field a command, one file each.
+// commands is the command line: one field a command, one file each. A command has a method
+// Run(context.Context, *Console) error.
 type commands struct {
-	Fleet fleetCommand `cmd:"" help:"Bring many devices on line from one process."`
+	Fleet Fleet `cmd:"" help:"Bring many devices on line from one process."`
 }
 
-// console is what a command works with.
-type console struct {
-	ctx            context.Context // ends at the first SIGINT or SIGTERM; the second kills
-	stdin          io.Reader
-	stdout, stderr io.Writer
+// Console is what a command talks to.
+type Console struct {
+	In       io.Reader
+	Out, Err io.Writer
+}
+
+// NotifyContext returns a ctx that ends at the next SIGINT or SIGTERM. Until stop is
+// called, those signals do nothing else.
+func (*Console) NotifyContext(ctx context.Context) (_ context.Context, stop context.CancelFunc) {
+	return signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 }
 
 // exitError ends the program with a code of its own. A nil err says nothing more.
@@ -44,12 +50,14 @@ func (e *exitError) Error() string {
 	return e.err.Error()
 }
 
-// Run is the program: it returns the exit code.
+// Run is the program: it returns the exit code. The first SIGINT or SIGTERM ends the
+// command's ctx; another kills the process, unless the command has use for it.
 func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	console := &Console{stdin, stdout, stderr}
+	ctx, stop := console.NotifyContext(ctx)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	err := dispatch(args, &console{ctx, stdin, stdout, stderr})
+	err := dispatch(ctx, args, console)
 	var exit *exitError
 	switch {
 	case err == nil:
@@ -67,7 +75,7 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 type helped struct{}
 
 // dispatch parses the command line and runs the command.
-func dispatch(args []string, c *console) (err error) {
+func dispatch(ctx context.Context, args []string, c *Console) (err error) {
 	defer func() {
 		if r := recover(); r != nil && r != (helped{}) {
 			panic(r)
@@ -76,9 +84,9 @@ func dispatch(args []string, c *console) (err error) {
 	parser, err := kong.New(&commands{},
 		kong.Name("longline"),
 		kong.Description("A device gateway."),
-		kong.Writers(c.stdout, c.stderr),
+		kong.Writers(c.Out, c.Err),
 		kong.Exit(func(int) { panic(helped{}) }),
-		kong.UsageOnError(),
+		kong.BindTo(ctx, (*context.Context)(nil)),
 	)
 	if err != nil {
 		return err

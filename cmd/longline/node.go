@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/longline/longline/internal/api"
+	"github.com/longline/longline/internal/config"
+	"github.com/longline/longline/internal/gateway"
+	"github.com/longline/longline/internal/router"
+	"github.com/longline/longline/internal/session"
+	"github.com/longline/longline/internal/store"
+)
+
+// node is one gateway process: every layer, put together.
+type node struct {
+	store    store.Store
+	sessions *session.Manager
+	gateway  *gateway.Gateway
+	server   *api.Server
+	failed   chan error // holds the admin port's error, if it ends by one
+}
+
+// startNode opens the device port, then the admin port.
+func startNode(ctx context.Context, c config.Config, log *slog.Logger) (_ *node, err error) {
+	n := &node{store: store.NewMemory(c.Store), failed: make(chan error, 1)}
+	defer func() {
+		if err != nil {
+			n.close()
+		}
+	}()
+	r := router.New(c.Router, n.store)
+	if n.sessions, err = session.NewManager(c.Sessions, r, n.store); err != nil {
+		return nil, err
+	}
+	if n.gateway, err = gateway.Start(c.Gateway, r, n.sessions); err != nil {
+		return nil, err
+	}
+	metrics := prometheus.NewRegistry()
+	requests := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "longline_api_request_duration_seconds",
+		Help:    "Time that the backend API took for a request; a stream lasts as long as it lives.",
+		Buckets: prometheus.ExponentialBuckets(0.0005, 4, 10),
+	}, []string{"procedure", "code"})
+	metrics.MustRegister(n.gateway, requests, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	n.server, err = api.Listen(ctx, api.New(c.API, api.Node{
+		Sessions: n.sessions,
+		Router:   r,
+		Gateway:  n.gateway,
+		Metrics:  promhttp.HandlerFor(metrics, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}),
+		Observe: func(procedure, code string, seconds float64) {
+			requests.WithLabelValues(procedure, code).Observe(seconds)
+		},
+		Log: log,
+	}))
+	if err != nil {
+		return nil, err
+	}
+	go func() {
+		if err := n.server.Serve(); err != nil {
+			n.failed <- err
+		}
+	}()
+	return n, nil
+}
+
+// close ends what was started and is still there.
+func (n *node) close() {
+	if n.gateway != nil {
+		n.gateway.Close()
+	}
+	if n.sessions != nil {
+		n.sessions.Close()
+	}
+	_ = n.store.Close() // memory: nothing to lose
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/longline/longline/internal/config"
+)
+
+// Serve is the command that runs a gateway.
+type Serve struct {
+	Config   string `type:"existingfile" placeholder:"FILE" help:"Configuration file; longline config example shows one."`
+	Listen   string `placeholder:"ADDR" help:"Address for devices; default :8080."`
+	Admin    string `placeholder:"ADDR" help:"Address for backends, metrics and health; default 127.0.0.1:8081."`
+	Insecure bool   `help:"Ask devices for no credentials: the id is the one in the URL. Loopback only."`
+}
+
+// Run serves until ctx ends, then drains; a second signal ends the drain.
+func (s *Serve) Run(ctx context.Context, console *Console) error {
+	c, err := s.config()
+	if err != nil {
+		return err
+	}
+	log := c.Log.Logger(console.Err)
+	n, err := startNode(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	log.Info("listening", "devices", n.gateway.Addr().String(), "admin", n.server.Addr().String())
+	select {
+	case <-ctx.Done():
+	case err := <-n.failed:
+		n.close()
+		return fmt.Errorf("admin port: %w", err)
+	}
+	return n.drain(console, log, c.Gateway.WithDefaults().DrainTimeout)
+}
+
+// config is the file's, changed by the flags that were given.
+func (s *Serve) config() (config.Config, error) {
+	var c config.Config
+	if s.Config != "" {
+		var err error
+		if c, err = config.Load(s.Config); err != nil {
+			return c, err
+		}
+	}
+	if s.Listen != "" {
+		c.Gateway.Listen = s.Listen
+	}
+	if s.Admin != "" {
+		c.API.Address = s.Admin
+	}
+	c.Gateway.Insecure = c.Gateway.Insecure || s.Insecure
+	return c, c.Check()
+}
+
+// drain lets the devices go. It gives up after timeout, or at the next signal.
+func (n *node) drain(console *Console, log *slog.Logger, timeout time.Duration) error {
+	defer n.close()
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	ctx, stop := console.NotifyContext(ctx)
+	defer stop()
+	log.Info("draining", "deadline", timeout)
+	err := n.gateway.Drain(ctx)
+	if err != nil && !errors.Is(err, context.Canceled) {
+		log.Warn("drain incomplete", "error", err)
+	}
+	if err := n.server.Shutdown(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		log.Warn("admin port: requests were cut off", "error", err)
+	}
+	log.Info("stopped")
+	return nil
+}
