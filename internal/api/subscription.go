@@ -57,7 +57,8 @@ type subscription struct {
 	qos    message.QoS
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	rest   []*message.Message // what the inbox gave and next has not returned yet
+	room   []*message.Message // what the inbox gave last
+	rest   []*message.Message // of that, what next has not returned yet
 }
 
 // subscribe opens a subscription that lasts as long as ctx and the API at the most.
@@ -104,10 +105,11 @@ func (s *subscription) next(ctx context.Context) (batch []*message.Message, miss
 
 // take has the inbox fill rest.
 func (s *subscription) take(ctx context.Context) (missed uint64, err error) {
-	taken, missed, err := s.inbox.Take(ctx, nil)
+	taken, missed, err := s.inbox.Take(ctx, s.room)
 	if err != nil {
 		return 0, err
 	}
+	s.room = taken
 	now := time.Now()
 	s.rest = slices.DeleteFunc(taken, func(m *message.Message) bool { return m.Expired(now) })
 	s.api.node.Router.Drops.Add(router.Expired, len(taken)-len(s.rest))
