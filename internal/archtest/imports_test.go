@@ -1,0 +1,202 @@
+// Package archtest holds the house's rules, which no compiler holds: who may import whom,
+// and what no file may say.
+package archtest
+
+import (
+	"encoding/json"
+	"os/exec"
+	"path"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/longline/longline/"
+
+// floors is DESIGN.md's table. A package imports those of lower floors only, and those of
+// its own that beside names.
+var floors = map[string]int{
+	"internal/message":   0,
+	"internal/topic":     0,
+	"internal/reactor":   0,
+	"internal/websocket": 0,
+	"internal/wire":      1,
+	"internal/store":     1,
+	"internal/router":    2,
+	"internal/session":   3,
+	"internal/gateway":   4,
+	"internal/api":       4,
+	"internal/fleet":     4,
+	"internal/config":    5,
+	"cmd/longline":       6,
+
+	// For those outside the house: generated code on the ground, and the SDK, which is built
+	// on the codecs alone.
+	"proto/longline/v1":                   0,
+	"proto/longline/v1/longlinev1connect": 0,
+	"device":                              2,
+}
+
+// beside are imports within a floor.
+var beside = map[string][]string{
+	"internal/topic":                      {"internal/message"}, // the index keeps each subscription's QoS
+	"proto/longline/v1/longlinev1connect": {"proto/longline/v1"},
+}
+
+// ban is a rule with a name of its own.
+type ban struct {
+	where  []string // packages
+	what   []string // imports; one that ends with / stands for all below it
+	reason string
+}
+
+var below = []string{
+	"internal/message", "internal/topic", "internal/reactor", "internal/websocket",
+	"internal/wire", "internal/store", "internal/router", "internal/session",
+}
+
+var bans = []ban{
+	{below, []string{"github.com/prometheus/", "go.opentelemetry.io/"},
+		"nothing below gateway knows who counts: packages have counters, gateway exports them"},
+	{below, []string{"net/http", "connectrpc.com/"},
+		"nothing below gateway knows HTTP servers or RPC"},
+	{append(below, "internal/gateway", "internal/api", "internal/fleet"), []string{"github.com/goccy/go-yaml"},
+		"only config reads the file: options are plain fields with tags"},
+	{[]string{"internal/message", "internal/topic", "internal/websocket", "internal/wire"},
+		[]string{"net", "os", "syscall", "golang.org/x/sys/"},
+		"codecs and data do no I/O: they are given bytes and give bytes"},
+	{append(below, "internal/gateway", "internal/fleet"), []string{"os/exec", "plugin", "cgo", "C"},
+		"what serves connections starts no programs and is pure Go"},
+	{[]string{"device"}, []string{module + "internal/reactor", module + "internal/session", module + "internal/router", module + "internal/store"},
+		"the SDK builds on every platform and carries no gateway"},
+	{[]string{"internal/api"}, []string{module + "internal/gateway", module + "internal/reactor"},
+		"the API sees the gateway through an interface of its own: connections are none of its business"},
+}
+
+// nameless are package names that say nothing.
+var nameless = []string{"util", "utils", "common", "helper", "helpers", "misc", "shared", "types"}
+
+// listed is what `go list -json` tells about a package.
+type listed struct {
+	ImportPath string
+	Name       string
+	Imports    []string
+}
+
+// list describes the packages of the module, without their tests.
+func list(t *testing.T) []listed {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Name,Imports", "./...")
+	cmd.Dir = "../.."
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var all []listed
+	for d := json.NewDecoder(strings.NewReader(string(out))); d.More(); {
+		var p listed
+		if err := d.Decode(&p); err != nil {
+			t.Fatal(err)
+		}
+		p.ImportPath = strings.TrimPrefix(p.ImportPath, module)
+		all = append(all, p)
+	}
+	return all
+}
+
+// breaches are the rules that an import of a package breaks.
+func breaches(from, to string) (list []string) {
+	if inside, ok := strings.CutPrefix(to, module); ok {
+		list = append(list, floorBreach(from, inside)...)
+	}
+	for _, b := range bans {
+		if contains(b.where, from) && contains(b.what, to) {
+			list = append(list, b.reason)
+		}
+	}
+	return list
+}
+
+func floorBreach(from, to string) []string {
+	above, ok := floors[from]
+	if !ok {
+		return nil // tests and their means stand outside the house
+	}
+	under, ok := floors[to]
+	switch {
+	case !ok:
+		return []string{"what ships does not import what is for tests"}
+	case under < above, contains(beside[from], to):
+		return nil
+	}
+	return []string{"imports run downwards only; the way back is an interface that the lower package declares"}
+}
+
+// contains tells whether rules name s.
+func contains(rules []string, s string) bool {
+	for _, r := range rules {
+		if s == r || strings.HasSuffix(r, "/") && strings.HasPrefix(s, r) {
+			return true
+		}
+	}
+	return false
+}
+
+func TestImports(t *testing.T) {
+	for _, p := range list(t) {
+		for _, to := range p.Imports {
+			for _, why := range breaches(p.ImportPath, to) {
+				t.Errorf("%s imports %s: %s", p.ImportPath, to, why)
+			}
+		}
+	}
+}
+
+func TestEveryPackageHasAFloor(t *testing.T) {
+	outside := []string{"internal/archtest", "internal/store/storetest", "test/"}
+	seen := make(map[string]bool)
+	for _, p := range list(t) {
+		seen[p.ImportPath] = true
+		if _, ok := floors[p.ImportPath]; !ok && !contains(outside, p.ImportPath) {
+			t.Errorf("%s is on no floor: add it to DESIGN.md's table and to floors", p.ImportPath)
+		}
+		if contains(nameless, path.Base(p.ImportPath)) || contains(nameless, p.Name) {
+			t.Errorf("%s: the name says nothing; name the package after what it provides", p.ImportPath)
+		}
+	}
+	for name := range floors {
+		if !seen[name] {
+			t.Errorf("%s has a floor but is not there", name)
+		}
+	}
+}
+
+// TestBreaches shows that the rules bite.
+func TestBreaches(t *testing.T) {
+	for _, tt := range []struct {
+		from, to string
+		breaks   bool
+	}{
+		{"internal/session", module + "internal/router", false},
+		{"internal/router", module + "internal/session", true},
+		{"internal/topic", module + "internal/message", false},
+		{"internal/message", module + "internal/topic", true},
+		{"internal/store", module + "internal/wire", true}, // the same floor
+		{"internal/session", module + "internal/store/storetest", true},
+		{"internal/session", "github.com/prometheus/client_golang/prometheus", true},
+		{"internal/gateway", "github.com/prometheus/client_golang/prometheus", false},
+		{"internal/wire", "net", true},
+		{"internal/wire", "net/url", false},
+		{"internal/wire", "golang.org/x/sys/unix", true},
+		{"internal/reactor", "golang.org/x/sys/unix", false},
+		{"internal/gateway", "github.com/goccy/go-yaml", true},
+		{"internal/config", "github.com/goccy/go-yaml", false},
+		{"device", module + "internal/wire", false},
+		{"device", module + "internal/reactor", true},
+		{"proto/longline/v1/longlinev1connect", module + "proto/longline/v1", false},
+		{"test/interop", module + "device", false},
+	} {
+		if why := breaches(tt.from, tt.to); (len(why) > 0) != tt.breaks {
+			t.Errorf("%s imports %s: got %q", tt.from, tt.to, why)
+		}
+	}
+}
