@@ -102,3 +102,20 @@ func TestCloseWhileAway(t *testing.T) {
 		}
 	})
 }
+
+// What was published with QoS 0 just before Close goes out before the close frame.
+func TestCloseFlushesQoS0(t *testing.T) {
+	world(t, func(t *testing.T, g *gateway) {
+		d, p := g.dial(Options{})
+		for range 5 {
+			if err := d.Publish(t.Context(), Message{Topic: "a"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		g.close(d)
+		for range 5 {
+			p.next(wire.Pub)
+		}
+		p.drain()
+	})
+}

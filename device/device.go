@@ -105,6 +105,9 @@ func newDevice(rawURL string, opts *Options) (*Device, error) {
 		calls:   make(map[string]CallHandler),
 	}
 	for _, s := range o.Subscriptions {
+		if err := s.check(); err != nil {
+			return nil, err
+		}
 		d.subs.put(s)
 	}
 	for method, h := range o.Calls {
@@ -143,7 +146,6 @@ func (d *Device) start(l *link) {
 	}
 	d.met = true
 	d.limit.Store(int64(l.hello.MaxPayload))
-	d.outbox.rewind()
 	l.work.Go(func() { l.fail(d.read(l)) })
 	l.work.Go(func() { d.write(l) })
 	l.work.Go(l.watch)
@@ -163,6 +165,7 @@ func (d *Device) serve(l *link) error {
 	l.fail(errLost)
 	_ = l.ws.CloseNow()
 	l.work.Wait()
+	d.outbox.rewind()
 	return context.Cause(l.ctx)
 }
 

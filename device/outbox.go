@@ -14,8 +14,12 @@ type outgoing struct {
 	done     chan error // gets the outcome, once; has room for it
 }
 
+func (o *outgoing) expired(now time.Time) bool {
+	return !o.deadline.IsZero() && now.After(o.deadline)
+}
+
 // outbox keeps publications in order: those of QoS 1 until they are acknowledged, those of
-// QoS 0 until they are taken for writing. Safe from any goroutine.
+// QoS 0 until they are written. Safe from any goroutine.
 type outbox struct {
 	// Static after construction.
 	maxMessages, maxBytes int
@@ -24,7 +28,7 @@ type outbox struct {
 	// Guarded by mu.
 	mu     sync.Mutex
 	queue  []*outgoing
-	taken  int // queue[:taken] were written on this connection and await their acks
+	taken  int // queue[:taken] were taken for this connection and await their acks
 	bytes  int
 	sealed error         // what refuses additions
 	empty  chan struct{} // of seal; closed when nothing is left
@@ -34,20 +38,39 @@ func newOutbox(messages, bytes int) *outbox {
 	return &outbox{maxMessages: messages, maxBytes: bytes, ready: make(chan struct{}, 1)}
 }
 
-// add appends o, or says why not.
-func (b *outbox) add(o *outgoing) error {
+// add appends o, or says why not. What has expired makes room.
+func (b *outbox) add(o *outgoing, now time.Time) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.sealed != nil {
 		return b.sealed
 	}
-	if len(b.queue) >= b.maxMessages || b.bytes+len(o.frame) > b.maxBytes {
+	if !b.fits(o) {
+		b.expire(now)
+	}
+	if !b.fits(o) {
 		return ErrBufferFull
 	}
 	b.queue = append(b.queue, o)
 	b.bytes += len(o.frame)
 	b.wake()
 	return nil
+}
+
+func (b *outbox) fits(o *outgoing) bool {
+	return len(b.queue) < b.maxMessages && b.bytes+len(o.frame) <= b.maxBytes
+}
+
+// expire ends what has expired and was not taken.
+func (b *outbox) expire(now time.Time) {
+	for i := b.taken; i < len(b.queue); {
+		if o := b.queue[i]; o.expired(now) {
+			b.remove(i)
+			o.done <- ErrExpired
+		} else {
+			i++
+		}
+	}
 }
 
 func (b *outbox) wake() {
@@ -57,41 +80,47 @@ func (b *outbox) wake() {
 	}
 }
 
-// rewind begins a new connection: what is not acknowledged is to be sent again, in order.
+// rewind ends a connection: what was not acknowledged is to be sent again, in order.
 func (b *outbox) rewind() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.taken = 0
 }
 
-// take returns the next publication to write, or nil. One of QoS 0 is the taker's to end;
-// what expired meanwhile is ended here.
+// take returns the next publication to write, or nil. What has expired is ended instead.
 func (b *outbox) take(now time.Time) *outgoing {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for b.taken < len(b.queue) {
 		o := b.queue[b.taken]
-		switch {
-		case !o.deadline.IsZero() && now.After(o.deadline):
-			b.remove(b.taken)
-			o.done <- ErrExpired
-		case o.id == 0:
-			b.remove(b.taken)
-			return o
-		default:
+		if !o.expired(now) {
 			b.taken++
 			return o
 		}
+		b.remove(b.taken)
+		o.done <- ErrExpired
 	}
 	return nil
+}
+
+// written notes that o was written, or was not: of QoS 0, that is its end.
+func (b *outbox) written(o *outgoing, err error) {
+	if o.id == 0 {
+		b.end(err, func(q *outgoing) bool { return q == o })
+	}
 }
 
 // settle ends the publication that an ack names; err is nil or the refusal. An id that is
 // not awaited is the second ack of a message sent twice.
 func (b *outbox) settle(id uint64, err error) {
+	b.end(err, func(q *outgoing) bool { return q.id == id })
+}
+
+// end ends the first taken publication that is the one, if any is.
+func (b *outbox) end(err error, is func(*outgoing) bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	i := slices.IndexFunc(b.queue[:b.taken], func(o *outgoing) bool { return o.id == id })
+	i := slices.IndexFunc(b.queue[:b.taken], is)
 	if i < 0 {
 		return
 	}

@@ -90,7 +90,7 @@ func (d *Device) PublishAsync(m Message) (<-chan error, error) {
 	if m.Expiry > 0 {
 		o.deadline = time.Now().Add(m.Expiry)
 	}
-	if err := d.outbox.add(o); err != nil {
+	if err := d.outbox.add(o, time.Now()); err != nil {
 		return nil, err
 	}
 	return o.done, nil
@@ -125,9 +125,7 @@ func (d *Device) write(l *link) {
 			}
 		}
 		err := l.send(o.frame)
-		if o.id == 0 {
-			o.done <- err
-		}
+		d.outbox.written(o, err)
 		if err != nil {
 			l.log.Debug("device: write", "error", err)
 			return

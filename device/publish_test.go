@@ -163,17 +163,44 @@ func TestPublishBufferFull(t *testing.T) {
 	})
 }
 
-func TestPublishBufferBytes(t *testing.T) {
+func TestOutboxBytes(t *testing.T) {
+	now := time.Now()
 	b := newOutbox(10, 8)
-	if err := b.add(&outgoing{frame: make([]byte, 8)}); err != nil {
+	o := &outgoing{frame: make([]byte, 8), done: make(chan error, 1)}
+	if err := b.add(o, now); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.add(&outgoing{frame: make([]byte, 1)}); !errors.Is(err, ErrBufferFull) {
+	b.take(now)
+	if err := b.add(&outgoing{frame: make([]byte, 1)}, now); !errors.Is(err, ErrBufferFull) {
 		t.Errorf("a 9th byte: %v", err)
 	}
-	b.take(time.Now())
-	if err := b.add(&outgoing{frame: make([]byte, 8)}); err != nil {
-		t.Errorf("after the bytes were taken: %v", err)
+	b.written(o, nil)
+	if err := b.add(&outgoing{frame: make([]byte, 8)}, now); err != nil || len(o.done) != 1 {
+		t.Errorf("after the bytes were written: %v", err)
+	}
+}
+
+// In a full outbox, what has expired makes room; what is on its way stays.
+func TestOutboxExpiredMakesRoom(t *testing.T) {
+	now := time.Now()
+	b := newOutbox(3, 100)
+	var all []*outgoing
+	for id := range uint64(3) {
+		o := &outgoing{id: id + 1, deadline: now, done: make(chan error, 1)}
+		all = append(all, o)
+		if err := b.add(o, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.take(now)
+	if err := b.add(&outgoing{id: 4}, now.Add(1)); err != nil {
+		t.Fatal(err)
+	}
+	if len(all[0].done) != 0 || <-all[1].done != ErrExpired || <-all[2].done != ErrExpired {
+		t.Error("the wrong ones were ended")
+	}
+	if o := b.take(now); o.id != 4 {
+		t.Errorf("next is %d, want 4", o.id)
 	}
 }
 

@@ -26,6 +26,16 @@ type Subscription struct {
 	Handle Handler
 }
 
+func (s *Subscription) check() error {
+	if err := topic.ValidateFilter(s.Filter, anyLength); err != nil {
+		return fmt.Errorf("device: %w", err)
+	}
+	if s.Handle == nil {
+		return fmt.Errorf("device: subscription %q has no handler", s.Filter)
+	}
+	return nil
+}
+
 // Subscribe brings the messages of filter to h, in place of the filter's former handler.
 // It returns when the gateway has acknowledged it, or with a *RefusedError; while away it
 // waits for the connection. The subscription holds until Unsubscribe, over reconnections
@@ -33,13 +43,11 @@ type Subscription struct {
 //
 // A message that several filters match comes once, and goes to the handlers of all.
 func (d *Device) Subscribe(ctx context.Context, filter string, qos QoS, h Handler) error {
-	if err := topic.ValidateFilter(filter, anyLength); err != nil {
-		return fmt.Errorf("device: %w", err)
+	s := Subscription{filter, qos, h}
+	if err := s.check(); err != nil {
+		return err
 	}
-	if h == nil {
-		return fmt.Errorf("device: subscription %q has no handler", filter)
-	}
-	d.subs.put(Subscription{filter, qos, h})
+	d.subs.put(s)
 	if err := d.ask(ctx, wire.Sub, filter, qos); err != nil {
 		d.subs.drop(filter)
 		return err
