@@ -103,8 +103,21 @@ func (c *echo) receive(payload []byte, text bool) error {
 	}
 	if c.conn.Pending() > echoPending {
 		c.conn.PauseReading()
+		c.conn.Loop().Post(c)
 	}
 	return nil
+}
+
+// Run implements reactor.Task: it goes on reading when the socket took all that was
+// pending at once, because then no OnDrained comes. The turn that paused has yet to write.
+func (c *echo) Run(l *reactor.Loop) {
+	switch {
+	case c.conn.Blocked() || c.conn.Closed():
+	case c.conn.Pending() > 0:
+		l.Post(c)
+	default:
+		c.conn.ResumeReading()
+	}
 }
 
 func (c *echo) leave(string) {}
