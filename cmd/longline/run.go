@@ -22,9 +22,10 @@ const (
 // commands is the command line: one field a command, one file each. A command has a method
 // Run(context.Context, *Console) error.
 type commands struct {
-	Serve Serve `cmd:"" help:"Run a gateway."`
-	Fleet Fleet `cmd:"" help:"Bring many devices on line from one process."`
-	Echo  Echo  `cmd:"" hidden:"" help:"Echo WebSocket messages."`
+	Serve  Serve     `cmd:"" help:"Run a gateway."`
+	Fleet  Fleet     `cmd:"" help:"Bring many devices on line from one process."`
+	Config ConfigCmd `cmd:"" help:"Print or check a configuration file."`
+	Echo   Echo      `cmd:"" hidden:"" help:"Echo WebSocket messages."`
 }
 
 // Console is what a command talks to.
