@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -10,10 +11,10 @@ import (
 	"github.com/longline/longline/internal/message"
 )
 
-// fleetCommand is longline fleet.
-type fleetCommand struct {
-	Run    fleetRun    `cmd:"" default:"withargs" help:"Connect synthetic devices that publish at a rate, until interrupted."`
-	Replay fleetReplay `cmd:"" help:"Replay a recording: each id is a device, each row a QoS 1 publication on device/{id}/telemetry."`
+// Fleet is longline fleet.
+type Fleet struct {
+	Run    FleetRun    `cmd:"" default:"withargs" help:"Connect synthetic devices that publish at a rate, until interrupted."`
+	Replay FleetReplay `cmd:"" help:"Replay a recording: each id is a device, each row a QoS 1 publication on device/{id}/telemetry."`
 }
 
 // fleetFlags are those of every fleet.
@@ -52,19 +53,19 @@ func (f *fleetFlags) config() fleet.Config {
 }
 
 // run brings the fleet on line and prints its report, also when it was cut short.
-func (f *fleetFlags) run(c *console, config fleet.Config) error {
-	progress := c.stderr
+func (f *fleetFlags) run(ctx context.Context, c *Console, config fleet.Config) error {
+	progress := c.Err
 	if f.Quiet {
 		progress = nil
 	}
-	report, err := fleet.Run(c.ctx, config, progress)
+	report, err := fleet.Run(ctx, config, progress)
 	if report.Devices > 0 {
 		if printErr := f.print(c, &report); printErr != nil {
 			return printErr
 		}
 	}
 	switch {
-	case c.ctx.Err() != nil && err != nil:
+	case ctx.Err() != nil && err != nil:
 		return &exitError{exitIncomplete, fmt.Errorf("interrupted: %w", err)}
 	case err != nil:
 		return err
@@ -74,17 +75,17 @@ func (f *fleetFlags) run(c *console, config fleet.Config) error {
 	return nil
 }
 
-func (f *fleetFlags) print(c *console, report *fleet.Report) error {
+func (f *fleetFlags) print(c *Console, report *fleet.Report) error {
 	if !f.JSON {
-		return report.WriteText(c.stdout)
+		return report.WriteText(c.Out)
 	}
-	e := json.NewEncoder(c.stdout)
+	e := json.NewEncoder(c.Out)
 	e.SetIndent("", "  ")
 	return e.Encode(report)
 }
 
-// fleetRun is longline fleet run.
-type fleetRun struct {
+// FleetRun is longline fleet run.
+type FleetRun struct {
 	fleetFlags
 	Devices  int           `default:"1" help:"How many (${default})."`
 	Prefix   string        `default:"fleet-" help:"Of the device ids, which end in a number (${default})."`
@@ -94,8 +95,8 @@ type fleetRun struct {
 	Duration time.Duration `default:"0s" help:"Of sending, once the devices are connected; 0 is until interrupted."`
 }
 
-// Run implements the command.
-func (r *fleetRun) Run(c *console) error {
+// Run runs the load until its duration or ctx ends.
+func (r *FleetRun) Run(ctx context.Context, c *Console) error {
 	config := r.config()
 	config.Synthetic = fleet.Synthetic{
 		Devices:  r.Devices,
@@ -105,11 +106,11 @@ func (r *fleetRun) Run(c *console) error {
 		QoS:      message.QoS(r.QoS),
 		Duration: r.Duration,
 	}
-	return r.run(c, config)
+	return r.run(ctx, c, config)
 }
 
-// fleetReplay is longline fleet replay.
-type fleetReplay struct {
+// FleetReplay is longline fleet replay.
+type FleetReplay struct {
 	fleetFlags
 	File         string `arg:"" type:"path" help:"Recording: CSV with a line of column names."`
 	IDColumn     string `required:"" placeholder:"NAME" help:"Column with the device id."`
@@ -121,8 +122,8 @@ type fleetReplay struct {
 	LookAhead    int    `default:"4096" help:"Rows read ahead and not yet acknowledged (${default})."`
 }
 
-// Run implements the command.
-func (r *fleetReplay) Run(c *console) error {
+// Run replays the recording.
+func (r *FleetReplay) Run(ctx context.Context, c *Console) error {
 	config := r.config()
 	config.Replay = fleet.Replay{
 		File:         r.File,
@@ -134,7 +135,7 @@ func (r *fleetReplay) Run(c *console) error {
 		Speed:        float64(r.Speed),
 		LookAhead:    r.LookAhead,
 	}
-	return r.run(c, config)
+	return r.run(ctx, c, config)
 }
 
 // speed is a number, or max, which is 0.
