@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
+	"github.com/longline/longline/internal/store"
 	"github.com/longline/longline/internal/wire"
 	longlinev1 "github.com/longline/longline/proto/longline/v1"
 	"github.com/longline/longline/proto/longline/v1/longlinev1connect"
@@ -198,5 +200,26 @@ func TestPublishMeetsFullReceivers(t *testing.T) {
 	cancel()
 	if _, err := w.api.publishAcknowledged(ctx, &message.Message{Topic: "cmd", QoS: message.AtLeastOnce}); connect.CodeOf(coded(err)) != connect.CodeCanceled {
 		t.Errorf("a backend that left: %v", err)
+	}
+}
+
+func TestErrorsHaveCodes(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		code connect.Code
+	}{
+		{fmt.Errorf("%w: the limit is 9 retained messages", store.ErrFull), connect.CodeResourceExhausted},
+		{store.ErrTooLarge, connect.CodeResourceExhausted},
+		{router.ErrTooLate, connect.CodeResourceExhausted},
+		{context.DeadlineExceeded, connect.CodeDeadlineExceeded},
+		{errEnded, connect.CodeUnavailable},
+		{errDrain, connect.CodeInternal},
+	} {
+		if got := connect.CodeOf(coded(test.err)); got != test.code {
+			t.Errorf("%v: got %v, want %v", test.err, got, test.code)
+		}
+	}
+	if coded(nil) != nil {
+		t.Error("no error has become one")
 	}
 }
