@@ -1,6 +1,8 @@
 package reactor
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"time"
@@ -40,6 +42,7 @@ type Conn struct {
 	heard      uint32 // tick at which bytes last came
 	in         *inbound
 	out        *outbound
+	secure     *secure // nil without TLS
 }
 
 // inbound is what has arrived and was not consumed, in a borrowed buffer. A connection
@@ -56,6 +59,7 @@ const (
 	paused          // not reading
 	finishing       // write what is pending, then end the stream
 	closed          // to be destroyed at the end of the turn
+	securing        // the TLS handshake is not complete
 )
 
 func (c *Conn) is(s state) bool { return c.state&s != 0 }
@@ -96,10 +100,14 @@ func (c *Conn) Share(b []byte) {
 
 // Pending returns the number of bytes that were written and have not left.
 func (c *Conn) Pending() int {
-	if c.out == nil {
-		return 0
+	n := 0
+	if c.out != nil {
+		n = c.out.size
 	}
-	return c.out.size
+	if c.secure != nil && c.secure.out != nil {
+		n += c.secure.out.size
+	}
+	return n
 }
 
 // Blocked tells whether the socket took no more at the last flush. OnDrained says when
@@ -165,6 +173,9 @@ func (c *Conn) fail(err error) {
 	if c.is(closed) {
 		return
 	}
+	if c.is(securing) && !errors.Is(err, ErrHandshake) {
+		err = fmt.Errorf("%w: %w", ErrHandshake, err)
+	}
 	c.state |= closed
 	c.loop.dying = append(c.loop.dying, ending{c, err})
 }
@@ -207,14 +218,32 @@ func (c *Conn) receive() {
 		return
 	}
 	c.heard = l.wheel.now
-	p := l.readBuffer[:n]
+	switch p := l.readBuffer[:n]; {
+	case c.secure == nil:
+		c.deliver(p)
+	case c.is(securing):
+		c.greeted(p)
+	default:
+		c.decrypt(p)
+	}
+}
+
+// deliver hands p to the handler, behind what it left before, and keeps what it leaves.
+func (c *Conn) deliver(p []byte) {
+	l := c.loop
 	if c.in != nil {
-		c.in.bytes = append(l.pool.grow(c.in.bytes, n), p...)
-		c.offer()
+		c.in.bytes = append(l.pool.grow(c.in.bytes, len(p)), p...)
+		if !c.is(paused) {
+			c.offer()
+		}
 		return
 	}
-	if used := c.handler.OnData(c, p); used < n && !c.is(closed) {
-		c.in = &inbound{append(l.pool.borrow(n-used), p[used:]...)}
+	used := 0
+	if !c.is(paused) {
+		used = c.handler.OnData(c, p)
+	}
+	if used < len(p) && !c.is(closed) {
+		c.in = &inbound{append(l.pool.borrow(len(p)-used), p[used:]...)}
 	}
 }
 
@@ -236,17 +265,22 @@ func (c *Conn) flush() {
 	if c.is(closed | dialing) {
 		return
 	}
-	if c.out != nil && c.out.size > 0 {
-		n, errno := c.out.write(int(c.fd), &l.iovecs)
+	pending := &c.out
+	if c.secure != nil {
+		c.seal()
+		pending = &c.secure.out
+	}
+	if o := *pending; o != nil && o.size > 0 {
+		n, errno := o.write(int(c.fd), &l.iovecs)
 		if errno != 0 && errno != unix.EAGAIN && errno != unix.EINTR {
 			c.fail(errno)
 			return
 		}
 		if errno == 0 {
 			l.stats.BytesOut += uint64(n)
-			c.out.advance(&l.pool, n)
+			o.advance(&l.pool, n)
 		}
-		if c.out.size > 0 {
+		if o.size > 0 {
 			if !c.is(blocked) {
 				c.state |= blocked
 				l.watch(c)
@@ -254,9 +288,9 @@ func (c *Conn) flush() {
 			return
 		}
 	}
-	if c.out != nil {
-		l.pool.giveBackOutbound(c.out)
-		c.out = nil
+	if *pending != nil {
+		l.pool.giveBackOutbound(*pending)
+		*pending = nil
 	}
 	if c.is(blocked) {
 		c.state &^= blocked
@@ -279,6 +313,10 @@ func (c *Conn) connected() {
 	c.state &^= dialing
 	c.loop.watch(c)
 	c.heard = c.loop.wheel.now
+	if c.secure != nil {
+		c.shakeHands()
+		return
+	}
 	c.handler.OnOpen(c)
 	if c.out != nil {
 		c.markDirty()

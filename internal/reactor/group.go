@@ -18,6 +18,8 @@ type Config struct {
 	Listen string
 	// NewHandler makes the handler of an accepted connection, on its loop.
 	NewHandler func(l *Loop) Handler
+	// TLS, if not nil, is spoken on accepted connections.
+	TLS *TLSConfig
 	// OnStart, if not nil, is called on each loop before its first connection. It may set
 	// Loop.Local.
 	OnStart func(l *Loop)
@@ -91,6 +93,9 @@ func (g *Group) startLoop(i int) error {
 		readBuffer: make([]byte, readBufferLen),
 		events:     make([]unix.EpollEvent, maxEvents),
 		done:       make(chan struct{}),
+	}
+	if g.config.TLS != nil {
+		l.plain = make([]byte, maxRecord)
 	}
 	l.wheel.conns = &l.conns
 	ready := make(chan error)

@@ -1,6 +1,7 @@
 package reactor
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/netip"
@@ -83,7 +84,11 @@ func (l *Loop) acceptAll() {
 		}
 		l.stats.Accepted++
 		c := l.adopt(fd, l.config.NewHandler(l), 0)
-		c.handler.OnOpen(c)
+		if t := l.config.TLS; t != nil {
+			c.secureAs(tls.Server, t.Config)
+		} else {
+			c.handler.OnOpen(c)
+		}
 	}
 }
 

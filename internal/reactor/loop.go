@@ -1,7 +1,9 @@
 package reactor
 
 import (
+	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"runtime"
@@ -58,6 +60,7 @@ type Loop struct {
 	wheel      wheel
 	pool       pool
 	readBuffer []byte
+	plain      []byte // one TLS record; nil without TLS
 	events     []unix.EpollEvent
 	iovecs     [maxIovecs]unix.Iovec
 	dirty      []*Conn  // to flush at the end of the turn
@@ -138,6 +141,16 @@ func (l *Loop) Dial(addr netip.AddrPort, from netip.Addr, h Handler) (*Conn, err
 		return nil, err
 	}
 	return l.adopt(fd, h, dialing), nil
+}
+
+// DialTLS is Dial with TLS on the connection; OnOpen comes after the handshake. The group
+// needs Config.TLS with Handshakes.
+func (l *Loop) DialTLS(addr netip.AddrPort, from netip.Addr, config *tls.Config, h Handler) (*Conn, error) {
+	c, err := l.Dial(addr, from, h)
+	if err == nil {
+		c.secureAs(tls.Client, config)
+	}
+	return c, err
 }
 
 // adopt puts a socket under the loop's care.
@@ -254,6 +267,8 @@ func (l *Loop) ring(c *Conn) {
 	case c.is(closed):
 	case c.is(finishing):
 		c.fail(ErrClosed)
+	case c.is(securing):
+		c.fail(fmt.Errorf("%w: it took too long", ErrHandshake))
 	default:
 		c.handler.OnAlarm(c)
 	}
@@ -344,6 +359,9 @@ func (l *Loop) destroy(e ending) {
 	if c.out != nil {
 		l.pool.giveBackOutbound(c.out)
 		c.out = nil
+	}
+	if c.secure != nil {
+		c.secure.release(l, e.err)
 	}
 	l.stats.Open--
 	c.handler.OnClose(c, e.err)
