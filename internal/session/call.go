@@ -86,11 +86,22 @@ func (s *Session) call(ctx context.Context, id uint64, method string, payload []
 		s.calls = make(map[uint64]chan<- Reply)
 	}
 	s.calls[id] = answer
-	if !l.conn.Do(func() { l.conn.Answer(p) }) {
+	if !l.conn.Do(func() { l.ask(p) }) {
 		delete(s.calls, id)
 		return ErrOffline
 	}
 	return nil
+}
+
+// ask sends the packet of a call, if somebody still waits for the answer.
+func (l *Link) ask(p *wire.Packet) {
+	s := l.session
+	s.mu.Lock()
+	_, waits := s.calls[p.ID]
+	s.mu.Unlock()
+	if waits {
+		l.conn.Answer(p)
+	}
 }
 
 // forget drops a call that was answered or given up.

@@ -41,9 +41,9 @@ func (s *Session) deliverOnce(m *message.Message) {
 	case s.link == nil:
 		s.drop(router.Offline, 1)
 		return
-	case s.next == nil && s.unsent() == 0:
+	case s.next == nil && s.unsent() == 0 && s.waiting == nil:
 		s.next = m
-	case s.waiting != nil || s.push(m, message.AtMostOnce) != nil:
+	case s.waiting != nil || s.push(m, message.AtMostOnce) != nil: // it must not overtake
 		s.drop(router.QueueFull, 1)
 		return
 	}

@@ -1,0 +1,101 @@
+package session
+
+import (
+	"encoding/json"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/router"
+)
+
+func TestPresence(t *testing.T) {
+	w := newWorld(t, Config{})
+	o := w.observe("$presence/+")
+	c := w.connect("d", Options{})
+	c.leave("heartbeat_lost")
+	c = w.connect("d", Options{})
+	w.connect("d", Options{Clean: true})
+	c.leave("late")
+	o.saw(t, "d true ", "d false heartbeat_lost", "d true ", "d false taken_over", "d true ")
+}
+
+func TestPresencePayload(t *testing.T) {
+	w := newWorld(t, Config{})
+	inbox, err := w.router.OpenInbox(router.InboxConfig{}, []string{"$presence/d"}, 1, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer inbox.Close()
+	from := time.Now().UnixMilli()
+	c := w.connect("d", Options{})
+	batch, _, err := inbox.Take(t.Context(), nil)
+	if err != nil || len(batch) != 1 {
+		t.Fatal(batch, err)
+	}
+	var e Presence
+	if err := json.Unmarshal(batch[0].Payload, &e); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, "content type", batch[0].ContentType, message.JSON)
+	if e.Time < from || e.Time > time.Now().UnixMilli() {
+		t.Errorf("time %d", e.Time)
+	}
+	expect(t, "event", e, Presence{Device: "d", Online: true, Session: c.link.session.ID(), Time: e.Time})
+}
+
+// A session that watches presence gets the event of its own end of the line too, and of
+// others in order.
+func TestPresenceToASession(t *testing.T) {
+	w := newWorld(t, Config{})
+	c := w.connect("watcher", Options{})
+	c.sub(1, 1, "$presence/+")
+	c.saw("hello resumed=false missed=0", "ack 1")
+	w.connect("d", Options{}).leave("peer_closed")
+	for c.step() {
+	}
+	expect(t, "events", len(c.log), 2)
+	c.leave("reset")
+	c = w.connect("watcher", Options{})
+	for c.step() {
+	}
+	expect(t, "events and hello", len(c.log), 1+2+2)
+}
+
+// Many goroutines come and go: each device's events alternate, and end as it is.
+func TestPresenceAlternates(t *testing.T) {
+	const devices, loops, rounds = 4, 4, 200
+	w := newWorld(t, Config{})
+	o := w.observe("$presence/+")
+	var wg sync.WaitGroup
+	for range loops {
+		wg.Go(func() {
+			for i := range rounds {
+				c := &conn{world: w, room: -1}
+				device := fmt.Sprint("d", i%devices)
+				if _, _, err := w.manager.Attach(device, &c.link, c, Options{Clean: i%5 == 0}); err != nil {
+					t.Error(err)
+					return
+				}
+				w.manager.Detach(&c.link, "")
+			}
+		})
+	}
+	wg.Wait()
+	online := map[string]string{}
+	for _, line := range o.log {
+		var device, state string
+		if _, err := fmt.Sscan(line, &device, &state); err != nil {
+			t.Fatal(err)
+		}
+		if last := online[device]; last == state || (last == "" && state == "false") {
+			t.Fatalf("%s is told %s after %q", device, state, last)
+		}
+		online[device] = state
+	}
+	for device, state := range online {
+		expect(t, device+" online", state, "false")
+	}
+}

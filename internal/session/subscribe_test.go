@@ -1,0 +1,112 @@
+package session
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/store"
+)
+
+func TestSubscribe(t *testing.T) {
+	w := newWorld(t, Config{})
+	c := w.connect("d", Options{})
+	c.sub(1, 0, "a/+", "b")
+	c.sub(2, 1, "a/#")
+	c.saw("hello resumed=false missed=0", "ack 1", "ack 2")
+	w.publish("a/x", "1", 1) // once, with the higher QoS
+	w.publish("b", "2", 1)
+	c.saw("a/x=1 qos 1", "b=2 qos 0")
+	c.unsub(3, "a/#", "none")
+	c.sub(4, 1, "b")
+	w.publish("a/x", "3", 1)
+	w.publish("b", "4", 1)
+	c.saw("ack 3", "ack 4", "a/x=3 qos 0", "b=4 qos 1")
+	want := []store.Subscription{{Filter: "a/+", QoS: 0}, {Filter: "b", QoS: 1}}
+	if got := w.info("d").Subscriptions; !slices.Equal(got, want) {
+		t.Errorf("subscriptions %v, want %v", got, want)
+	}
+}
+
+func TestSubscribeAllOrNone(t *testing.T) {
+	w := newWorld(t, Config{MaxSubscriptions: 2, MaxFilters: 3})
+	c := w.connect("d", Options{})
+	c.sub(1, 1, "a")
+	c.sub(2, 1, "b", "c")
+	c.sub(3, 1, "a", "b", "b")
+	c.sub(4, 1, "c", "x/#/y")
+	c.sub(5, 1, "a", "a", "a", "a")
+	c.saw("hello resumed=false missed=0", "ack 1", "ack 2 too_many_subscriptions", "ack 3",
+		"ack 4 invalid_filter", "ack 5 too_many_filters")
+	expect(t, "subscriptions", len(w.info("d").Subscriptions), 2)
+	expect(t, "routes", w.router.Stats().Subscriptions, 2)
+	if err := c.link.Subscribe("c", 1); err == nil {
+		t.Error("a third subscription")
+	}
+}
+
+func TestRetainedOnSubscribe(t *testing.T) {
+	w := newWorld(t, Config{})
+	w.retain("a/1", "one")
+	w.retain("a/2", "two")
+	c := w.connect("d", Options{})
+	c.sub(1, 1, "a/1", "+/1", "none")
+	c.saw("hello resumed=false missed=0", "ack 1", "a/1=one qos 1")
+	expect(t, "retain", c.last.Retain, true)
+	c.sub(2, 0, "a/2")
+	c.saw("ack 2", "a/2=two qos 0")
+	c.sub(3, 1, "a/2") // again, again
+	c.saw("ack 3", "a/2=two qos 1")
+	w.retain("a/1", "news")
+	c.saw("a/1=news qos 1")
+	expect(t, "retain", c.last.Retain, false)
+}
+
+func TestRetainedBeyondTheQueue(t *testing.T) {
+	w := newWorld(t, Config{Queue: store.Limits{Count: 3}})
+	for i := range 5 {
+		w.retain(fmt.Sprint("a/", i), "x")
+	}
+	c := w.connect("d", Options{})
+	c.sub(1, 1, "a/#")
+	for c.step() {
+	}
+	expect(t, "seen", len(c.log), 2+3)
+	expect(t, "drops", w.drops()["queue_full"], 2)
+}
+
+// between is a store that runs a hook while it lists what is retained.
+type between struct {
+	store.Store
+	hook func()
+}
+
+// What is published while a subscription takes what is retained comes after it.
+func TestNewsComeAfterTheRetained(t *testing.T) {
+	s := &between{Store: store.NewMemory(store.Options{})}
+	w := newWorldOn(t, Config{}, s)
+	w.retain("a", "old")
+	c := w.connect("d", Options{})
+	published := make(chan struct{})
+	s.hook = func() {
+		started := make(chan struct{})
+		go func() {
+			close(started)
+			w.retain("a", "new")
+			close(published)
+		}()
+		<-started
+	}
+	c.sub(1, 1, "a")
+	<-published
+	c.saw("hello resumed=false missed=0", "ack 1", "a=old qos 1", "a=new qos 1")
+}
+
+func (s *between) Retained(filter string, now time.Time, yield func(*message.Message) bool) error {
+	return s.Store.Retained(filter, now, func(m *message.Message) bool {
+		s.hook()
+		return yield(m)
+	})
+}
