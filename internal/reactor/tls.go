@@ -105,9 +105,7 @@ func (c *Conn) secured(err error) {
 	c.state &^= securing
 	early := c.secure.pipe.settle()
 	c.handler.OnOpen(c)
-	if len(early) > 0 {
-		c.decrypt(early)
-	}
+	c.decrypt(early) // also when it is empty: crypto/tls may have read ahead
 }
 
 // decrypt hands the plaintext of p to the handler.
