@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help generate lint
+.PHONY: help generate lint bench-compare
 
 # The programs of tools/go.mod, built once into tools/bin.
 export GOBIN := $(CURDIR)/tools/bin
@@ -18,3 +18,14 @@ lint: $(TOOLS) ## check the Go code and the protobuf files
 $(TOOLS): tools/go.mod
 	cd tools && go install tool
 	@touch $@
+
+# REPS repetitions with SECONDS a load; QUICK=1 is one short round.
+REPS    ?= $(if $(QUICK),1,3)
+SECONDS ?= $(if $(QUICK),2,5)
+
+bench-compare: ## measure longline echo beside the floor and other libraries
+	mkdir -p bench/compare/bin
+	cc -O2 -Wall -o bench/compare/bin/floor bench/compare/floor/floor.c
+	go build -o bench/compare/bin/longline ./cmd/longline
+	cd bench/compare && go build -o bin/ . ./peers
+	cd bench/compare && bin/compare --reps=$(REPS) --seconds=$(SECONDS)s

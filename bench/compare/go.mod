@@ -1,0 +1,22 @@
+module github.com/longline/longline/bench/compare
+
+go 1.26.0
+
+require (
+	github.com/alecthomas/kong v1.17.0
+	github.com/coder/websocket v1.8.15
+	github.com/gobwas/ws v1.5.0
+	github.com/gorilla/websocket v1.5.3
+	github.com/longline/longline v0.0.0-00010101000000-000000000000
+	github.com/lxzan/gws v1.8.9
+	golang.org/x/sys v0.49.0
+)
+
+require (
+	github.com/HdrHistogram/hdrhistogram-go v1.4.0 // indirect
+	github.com/dolthub/maphash v0.1.0 // indirect
+	github.com/gobwas/httphead v0.1.0 // indirect
+	github.com/klauspost/compress v1.20.3 // indirect
+)
+
+replace github.com/longline/longline => ../..

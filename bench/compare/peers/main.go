@@ -1,0 +1,74 @@
+// Command peers is the echo servers that Longline is measured against: one for each
+// WebSocket library, written as the library recommends.
+//
+// All do the same: a text or binary message comes back; the binary message "B" has one frame
+// of 128 bytes sent to every connection; SIGUSR1 returns free memory to the system.
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+)
+
+// servers serve until their listener fails.
+var servers = map[string]struct {
+	module string
+	serve  func(net.Listener) error
+}{
+	"gws":     {"github.com/lxzan/gws", serveGWS},
+	"gorilla": {"github.com/gorilla/websocket", serveGorilla},
+	"coder":   {"github.com/coder/websocket", serveCoder},
+	"gobwas":  {"github.com/gobwas/ws", serveGobwas},
+}
+
+// announcement is what a broadcast sends.
+var announcement = bytes.Repeat([]byte{'b'}, 128)
+
+// isBroadcast tells whether a binary message asks for a broadcast.
+func isBroadcast(p []byte) bool { return len(p) == 1 && p[0] == 'B' }
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "peers:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	if len(args) != 2 {
+		return fmt.Errorf("usage: peers gws|gorilla|coder|gobwas ADDRESS:PORT")
+	}
+	server, ok := servers[args[0]]
+	if !ok {
+		return fmt.Errorf("there is no peer %q", args[0])
+	}
+	listener, err := net.Listen("tcp", args[1])
+	if err != nil {
+		return err
+	}
+	free := make(chan os.Signal, 1)
+	signal.Notify(free, syscall.SIGUSR1)
+	go func() {
+		for range free {
+			debug.FreeOSMemory()
+		}
+	}()
+	fmt.Printf("%s %s on %v\n", args[0], version(server.module), listener.Addr())
+	return server.serve(listener)
+}
+
+// version is that of a module in this binary.
+func version(module string) string {
+	info, _ := debug.ReadBuildInfo()
+	for _, m := range info.Deps {
+		if m.Path == module {
+			return m.Version
+		}
+	}
+	return "of an unknown version"
+}

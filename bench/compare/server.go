@@ -1,0 +1,101 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/longline/longline/internal/bench"
+)
+
+// server is one of those that are compared.
+type server struct {
+	name string
+	args []string // the program, then its arguments
+	raw  bool     // without WebSocket
+}
+
+const anyPort = "127.0.0.1:0"
+
+// servers are all, or those that were asked for.
+func (o *options) servers() ([]server, error) {
+	bin := func(name string) string { return filepath.Join(o.Bin, name) }
+	all := []server{
+		{"floor", []string{bin("floor"), anyPort}, true},
+		{"longline", []string{bin("longline"), "echo", "--loops=1", "--listen=" + anyPort, "--max-connections=" + strconv.Itoa(o.Many)}, false},
+	}
+	for _, name := range []string{"gws", "gorilla", "coder", "gobwas"} {
+		all = append(all, server{name, []string{bin("peers"), name, anyPort}, false})
+	}
+	for _, name := range o.Only {
+		if !slices.ContainsFunc(all, func(s server) bool { return s.name == name }) {
+			return nil, fmt.Errorf("there is no server %q", name)
+		}
+	}
+	return slices.DeleteFunc(all, func(s server) bool { return len(o.Only) > 0 && !slices.Contains(o.Only, s.name) }), nil
+}
+
+// running is a server's process.
+type running struct {
+	target  bench.Target
+	version string
+	command *exec.Cmd
+}
+
+const stopTime = 5 * time.Second // after which a server is killed
+
+// start runs the server on a processor of its own until ctx ends or stop is called.
+func (s *server) start(ctx context.Context, cpu int) (*running, error) {
+	c := exec.CommandContext(ctx, "taskset", append([]string{"-c", strconv.Itoa(cpu)}, s.args...)...)
+	c.Env = append(os.Environ(), "GOMAXPROCS=1")
+	c.Stderr = os.Stderr
+	c.Cancel = func() error { return c.Process.Signal(syscall.SIGTERM) }
+	c.WaitDelay = stopTime
+	out, err := c.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Start(); err != nil {
+		return nil, err
+	}
+	r := &running{command: c}
+	// taskset becomes the server, so its process id is the server's.
+	r.target = bench.Target{Raw: s.raw, Process: bench.Process(c.Process.Pid)}
+	if r.version, r.target.Addr, err = announced(out); err != nil {
+		r.stop()
+		return nil, err
+	}
+	return r, nil
+}
+
+// announced reads a server's first line, "NAME VERSION on ADDRESS:PORT".
+func announced(out io.Reader) (version string, addr netip.AddrPort, err error) {
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		return "", addr, fmt.Errorf("the server did not start: %w", err)
+	}
+	name, where, _ := strings.Cut(strings.TrimSpace(line), " on ")
+	if addr, err = netip.ParseAddrPort(where); err != nil {
+		return "", addr, fmt.Errorf("the server said %q: %w", line, err)
+	}
+	_, version, _ = strings.Cut(name, " ")
+	return version, addr, nil
+}
+
+// stop ends the process and waits for it.
+func (r *running) stop() {
+	_ = r.command.Process.Signal(syscall.SIGTERM)
+	kill := time.AfterFunc(stopTime, func() { _ = r.command.Process.Kill() })
+	defer kill.Stop()
+	_ = r.command.Wait() // it ends by the signal
+}

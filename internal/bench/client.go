@@ -1,0 +1,149 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/longline/longline/internal/reactor"
+	"github.com/longline/longline/internal/websocket"
+)
+
+// Client is connections to a target, with one load on them at a time. Its methods must not
+// be called on a loop, nor by two goroutines at once.
+type Client struct {
+	// Static after construction.
+	target  Target
+	request websocket.ClientRequest
+	began   time.Time
+	group   *reactor.Group
+	lanes   []*lane
+	conns   int
+
+	// Safe from any goroutine.
+	unready atomic.Int64 // connections that are not open yet
+	ready   chan struct{}
+	failed  chan error // the first failure
+	closing atomic.Bool
+}
+
+const (
+	maxDials       = 256 // connections that are not open yet, in all
+	connectTimeout = 2 * time.Minute
+	answerTimeout  = 20 * time.Second
+	maxConns       = 1_000_000
+)
+
+// Connect opens conns connections. The caller closes the Client.
+func Connect(ctx context.Context, target Target, conns int) (*Client, error) {
+	if conns < 1 || conns > maxConns {
+		return nil, fmt.Errorf("%d connections: want 1 to %d", conns, maxConns)
+	}
+	group, err := reactor.Start(reactor.Config{Loops: 1, MaxConnections: conns})
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{
+		target:  target,
+		request: target.request(),
+		began:   time.Now(),
+		group:   group,
+		conns:   conns,
+		ready:   make(chan struct{}),
+		failed:  make(chan error, 1),
+	}
+	c.unready.Store(int64(conns))
+	c.makeLanes()
+	c.each(func(l *lane) { l.dialMore() })
+	if err := c.await(ctx, c.ready, connectTimeout, "connections to open"); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// makeLanes gives each loop its share of the connections.
+func (c *Client) makeLanes() {
+	loops := c.group.Loops()
+	n := len(loops)
+	for i, l := range loops {
+		share := (c.conns - i + n - 1) / n
+		if share > 0 {
+			c.lanes = append(c.lanes, newLane(c, l, share, max(1, maxDials/n)))
+		}
+	}
+}
+
+// Close drops the connections.
+func (c *Client) Close() {
+	c.closing.Store(true)
+	c.group.Close()
+}
+
+// clock is the time since the client's start. Safe from any goroutine.
+func (c *Client) clock() time.Duration { return time.Since(c.began) }
+
+// fail keeps the first failure.
+func (c *Client) fail(err error) {
+	select {
+	case c.failed <- err:
+	default:
+	}
+}
+
+// await waits for done, and returns early with the failure if there is one.
+func (c *Client) await(ctx context.Context, done <-chan struct{}, limit time.Duration, what string) error {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return nil
+	case err := <-c.failed:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return fmt.Errorf("waited %v for %s", limit, what)
+	}
+}
+
+// pause waits for d.
+func (c *Client) pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case err := <-c.failed:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// each runs f on the loop of every lane, at the same time, and waits.
+func (c *Client) each(f func(l *lane)) {
+	c.group.Each(func(l *reactor.Loop) {
+		if l.Index() < len(c.lanes) {
+			f(c.lanes[l.Index()])
+		}
+	})
+}
+
+// opened is called for every connection.
+func (c *Client) opened() {
+	if c.unready.Add(-1) == 0 {
+		close(c.ready)
+	}
+}
+
+// lost is called for every connection that ends.
+func (c *Client) lost(number uint32, err error) {
+	if !c.closing.Load() {
+		c.fail(fmt.Errorf("connection %d: %w", number, err))
+	}
+}
+
+var errClosedByServer = errors.New("the server closed it")

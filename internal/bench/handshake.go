@@ -1,0 +1,148 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/longline/longline/internal/reactor"
+	"github.com/longline/longline/internal/websocket"
+)
+
+// Handshakes connects, upgrades and closes n times, with up to 64 on their way at once. The
+// latency is that of the upgrade, from the dial. The server's CPU time includes the end of
+// the connections. A raw target is only connected to.
+func Handshakes(ctx context.Context, target Target, n int) (Result, error) {
+	if n < 1 || n > maxConns {
+		return Result{}, fmt.Errorf("%d handshakes: want 1 to %d", n, maxConns)
+	}
+	group, err := reactor.Start(reactor.Config{Loops: 1})
+	if err != nil {
+		return Result{}, err
+	}
+	defer group.Close()
+	r := Result{Latency: newLatency()}
+	cpu, err := target.Process.CPU()
+	if err != nil {
+		return r, err
+	}
+	v := &visits{target: target, request: target.request(), left: n, result: &r, done: make(chan error, 1)}
+	begin := time.Now()
+	group.Loops()[0].Post(reactor.TaskFunc(v.start))
+	if err := v.await(ctx); err != nil {
+		return r, err
+	}
+	r.Elapsed = time.Since(begin)
+	if err := target.Process.Rest(ctx); err != nil {
+		return r, err
+	}
+	after, err := target.Process.CPU()
+	r.CPU = after - cpu
+	return r, err
+}
+
+const visitsAtOnce = 64
+
+// visits is the run of Handshakes. Owned by the loop.
+type visits struct {
+	target  Target
+	request websocket.ClientRequest
+	result  *Result
+	left    int // not dialed yet
+	open    int
+	done    chan error
+}
+
+func (v *visits) await(ctx context.Context) error {
+	select {
+	case err := <-v.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(connectTimeout):
+		return fmt.Errorf("waited %v for handshakes", connectTimeout)
+	}
+}
+
+func (v *visits) start(l *reactor.Loop) {
+	for range visitsAtOnce {
+		v.next(l)
+	}
+}
+
+// next dials one more, if there is one left; the last to end ends the run.
+func (v *visits) next(l *reactor.Loop) {
+	if v.left == 0 {
+		if v.open == 0 {
+			v.end(nil)
+		}
+		return
+	}
+	v.left--
+	v.open++
+	if _, err := l.Dial(v.target.Addr, v.target.source(), &visit{visits: v, began: time.Now()}); err != nil {
+		v.end(err)
+	}
+}
+
+func (v *visits) end(err error) {
+	select {
+	case v.done <- err:
+	default:
+	}
+}
+
+// visit is one connection, a reactor.Handler.
+type visit struct {
+	visits *visits
+	began  time.Time
+	err    error
+}
+
+// OnOpen implements reactor.Handler.
+func (c *visit) OnOpen(tcp *reactor.Conn) {
+	if c.visits.target.Raw {
+		c.succeed(tcp)
+		return
+	}
+	tcp.Commit(websocket.AppendRequest(tcp.Reserve(256), &c.visits.request))
+}
+
+// OnData implements reactor.Handler.
+func (c *visit) OnData(tcp *reactor.Conn, p []byte) int {
+	n, _, err := websocket.ParseResponse(p, &c.visits.request, websocket.Limits{})
+	switch {
+	case err != nil:
+		c.err = err
+		tcp.Close()
+	case n > 0:
+		c.succeed(tcp)
+	}
+	return n
+}
+
+func (c *visit) succeed(tcp *reactor.Conn) {
+	record(c.visits.result.Latency, time.Since(c.began))
+	c.visits.result.Messages++
+	tcp.Close()
+}
+
+// OnAlarm implements reactor.Handler; no alarm is ever set.
+func (c *visit) OnAlarm(*reactor.Conn) {}
+
+// OnDrained implements reactor.Handler.
+func (c *visit) OnDrained(*reactor.Conn) {}
+
+// OnClose implements reactor.Handler.
+func (c *visit) OnClose(tcp *reactor.Conn, err error) {
+	c.visits.open--
+	switch {
+	case c.err != nil:
+		c.visits.end(c.err)
+	case !errors.Is(err, reactor.ErrClosed):
+		c.visits.end(fmt.Errorf("connection: %w", err))
+	default:
+		c.visits.next(tcp.Loop())
+	}
+}

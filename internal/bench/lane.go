@@ -1,0 +1,69 @@
+package bench
+
+import (
+	"fmt"
+
+	"github.com/longline/longline/internal/reactor"
+)
+
+// lane is one loop's share of a client. Owned by the loop.
+type lane struct {
+	// Static after construction.
+	client   *Client
+	loop     *reactor.Loop
+	maxDials int
+
+	conns   []conn
+	dialed  int // conns[dialed:] were never dialed
+	opening int
+	load    load // nil between loads
+}
+
+// load is what the connections of a lane are busy with.
+type load interface {
+	// received takes a message, which is borrowed.
+	received(c *conn, payload []byte) error
+}
+
+func newLane(client *Client, loop *reactor.Loop, conns, maxDials int) *lane {
+	l := &lane{client: client, loop: loop, maxDials: maxDials, conns: make([]conn, conns)}
+	for i := range l.conns {
+		l.conns[i] = conn{lane: l, number: uint32(i)}
+	}
+	return l
+}
+
+// dialMore dials as many as may be on their way.
+func (l *lane) dialMore() {
+	for l.opening < l.maxDials && l.dialed < len(l.conns) {
+		c := &l.conns[l.dialed]
+		l.dialed++
+		l.opening++
+		if _, err := l.loop.Dial(l.client.target.Addr, l.client.target.source(), c); err != nil {
+			l.client.fail(err)
+			return
+		}
+	}
+}
+
+// opened follows each connection that is open.
+func (l *lane) opened() {
+	l.opening--
+	l.client.opened()
+	l.dialMore()
+}
+
+// begin puts a load on the lane. Connections count their messages anew.
+func (l *lane) begin(x load) {
+	l.load = x
+	for i := range l.conns {
+		l.conns[i].sent, l.conns[i].got = 0, 0
+	}
+}
+
+func (l *lane) received(c *conn, payload []byte) error {
+	if l.load == nil {
+		return fmt.Errorf("a message of %d bytes that was not asked for", len(payload))
+	}
+	return l.load.received(c, payload)
+}

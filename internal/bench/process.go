@@ -1,0 +1,95 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Process is a process of this machine, by its id.
+type Process int
+
+// CPU returns the processor time of all threads, those that have ended too, in nanoseconds:
+// the sum of run times that /proc/PID/task/*/schedstat would show. 0 for Process 0.
+func (p Process) CPU() (time.Duration, error) {
+	if p == 0 {
+		return 0, nil
+	}
+	var t unix.Timespec
+	// clock_getcpuclockid(3): the complement of the id, and CPUCLOCK_SCHED.
+	clock := int32(^int(p)<<3 | 2)
+	if err := unix.ClockGettime(clock, &t); err != nil {
+		return 0, fmt.Errorf("CPU time of process %d: %w", p, err)
+	}
+	return time.Duration(t.Nano()), nil
+}
+
+// Memory returns the bytes of the process's own memory that are resident: stacks, heap and
+// data, without code and mapped files.
+func (p Process) Memory() (uint64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", p))
+	if err != nil {
+		return 0, fmt.Errorf("memory of process %d: %w", p, err)
+	}
+	return anonymous(b)
+}
+
+// anonymous finds the line "Anonymous: N kB".
+func anonymous(rollup []byte) (uint64, error) {
+	_, rest, _ := bytes.Cut(rollup, []byte("\nAnonymous:"))
+	line, _, _ := bytes.Cut(rest, []byte("kB"))
+	kib, err := strconv.ParseUint(string(bytes.TrimSpace(line)), 10, 54)
+	if err != nil {
+		return 0, fmt.Errorf("smaps_rollup has no anonymous memory: %w", err)
+	}
+	return kib << 10, nil
+}
+
+const (
+	settleStep  = 100 * time.Millisecond
+	settleLimit = 10 * time.Second
+	restless    = settleStep / 500 // CPU time in a step of a process at rest
+)
+
+// Rest waits until the process has nothing left to do, for settleLimit at most.
+func (p Process) Rest(ctx context.Context) error {
+	before, err := p.CPU()
+	if err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(settleLimit); time.Now().Before(deadline); {
+		select {
+		case <-time.After(settleStep):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		now, err := p.CPU()
+		if err != nil {
+			return err
+		}
+		if now-before < restless {
+			return nil
+		}
+		before = now
+	}
+	return fmt.Errorf("process %d does not come to rest", p)
+}
+
+// FreeMemory has the process return free memory to the system, by SIGUSR1, and returns what
+// it has after.
+func (p Process) FreeMemory(ctx context.Context) (uint64, error) {
+	for range 2 { // what the first collection finalizes is free at the second
+		if err := unix.Kill(int(p), unix.SIGUSR1); err != nil {
+			return 0, fmt.Errorf("signal process %d: %w", p, err)
+		}
+		if err := p.Rest(ctx); err != nil {
+			return 0, err
+		}
+	}
+	return p.Memory()
+}

@@ -1,0 +1,55 @@
+package bench
+
+import (
+	"bytes"
+	"net/netip"
+	"sync/atomic"
+
+	"github.com/longline/longline/internal/websocket"
+)
+
+// Target is a server under test: one that echoes messages, and sends every connection one
+// binary message of 128 times 'b' when it gets the binary message "B".
+type Target struct {
+	// Addr is where the server listens.
+	Addr netip.AddrPort
+	// Raw leaves WebSocket out: frames go over bare TCP, without handshake and unmasked, so
+	// that a server which sends back every byte is an echo of messages.
+	Raw bool
+	// Process is the server's, when it runs on this machine; 0 leaves its CPU time out of
+	// results.
+	Process Process
+}
+
+// Announcement is what a broadcast sends.
+var Announcement = bytes.Repeat([]byte{'b'}, 128)
+
+// frames is the client's side of RFC 6455.
+var frames = websocket.Config{Client: true}
+
+// request is the upgrade that every connection asks for. One key does for all: it is not a
+// secret, and caches are not on the way.
+func (t *Target) request() websocket.ClientRequest {
+	return websocket.ClientRequest{Host: t.Addr.String(), Key: websocket.NewHandshakeKey()}
+}
+
+// connsASource is how many connections leave from one loopback address before the next is
+// taken. The kernel has 28,232 ports for a pair of addresses, and one that was closed keeps
+// its port for a minute.
+const connsASource = 20_000
+
+// dialed counts the connections of the process to loopback addresses.
+var dialed atomic.Uint32
+
+// source returns where the next connection leaves from: 127.0.0.1 and those behind it to a
+// loopback address, otherwise what the kernel takes.
+func (t *Target) source() netip.Addr {
+	if !t.Addr.Addr().Is4() || !t.Addr.Addr().IsLoopback() {
+		return netip.Addr{}
+	}
+	return sourceOf(dialed.Add(1) - 1)
+}
+
+func sourceOf(n uint32) netip.Addr {
+	return netip.AddrFrom4([4]byte{127, 0, 0, byte(1 + n/connsASource%250)})
+}
