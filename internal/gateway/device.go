@@ -80,7 +80,7 @@ func (d *device) admit(req *websocket.Request) *websocket.HTTPError {
 	if err != nil {
 		return unavailable("No room for the device: " + err.Error() + ".")
 	}
-	d.upgrade(req, &g.frames, subprotocol, req.Deflate && g.config.Compression)
+	d.upgrade(req, &g.frames, subprotocol, g.config.Compression)
 	d.greet(resumed, missed)
 	return nil
 }
@@ -151,11 +151,7 @@ func (d *device) Room() bool {
 
 // Send implements session.Conn.
 func (d *device) Send(m *message.Message, q message.QoS) {
-	deflate := 0
-	if d.deflate {
-		deflate = 1
-	}
-	frame := m.Encoded(d.protocol.encoders[q][deflate])
+	frame := m.Encoded(d.protocol.encoders[q][d.window])
 	if len(frame) == 0 {
 		d.shard.gateway.router.Drops.Add(router.Refused, 1)
 		return

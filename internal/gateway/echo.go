@@ -83,7 +83,7 @@ func (c *echo) OnDrained(conn *reactor.Conn) { conn.ResumeReading() }
 func (c *echo) OnClose(_ *reactor.Conn, err error) { c.ended(c, err) }
 
 func (c *echo) open(req *websocket.Request) *websocket.HTTPError {
-	c.upgrade(req, &c.server.config, "", req.Deflate)
+	c.upgrade(req, &c.server.config, "", true)
 	return nil
 }
 
@@ -96,11 +96,7 @@ func (c *echo) receive(payload []byte, text bool) error {
 		return nil
 	}
 	room := c.conn.Reserve(len(payload) + websocket.MaxHeader)
-	if c.deflate {
-		c.conn.Commit(websocket.AppendCompressed(room, op, payload, echoCompress))
-	} else {
-		c.conn.Commit(websocket.AppendFrame(room, op, payload))
-	}
+	c.conn.Commit(websocket.AppendCompressed(room, op, payload, c.window, echoCompress))
 	if c.conn.Pending() > echoPending {
 		c.conn.PauseReading()
 		c.conn.Loop().Post(c)

@@ -9,11 +9,11 @@ import (
 )
 
 // protocol is one subprotocol that devices may speak, with the encoders of what is sent
-// down in it: one for each QoS, with and without compression.
+// down in it: one for each QoS and compression window.
 type protocol struct {
 	codec    wire.Codec
 	op       websocket.Opcode
-	encoders [2][2]*encoder // by QoS, by compression
+	encoders [2][websocket.FullWindow + 1]*encoder // by QoS, by window
 }
 
 // protocols are those of a gateway; the first is spoken when a device names none.
@@ -35,13 +35,13 @@ func newProtocols(raw []string, compressAbove int) (protocols, error) {
 			p.op = websocket.Text
 		}
 		for q := range p.encoders {
-			for deflate := range p.encoders[q] {
-				p.encoders[q][deflate] = &encoder{
+			for window := range p.encoders[q] {
+				p.encoders[q][window] = &encoder{
 					protocol: p,
 					qos:      message.QoS(q),
-					deflate:  deflate == 1,
+					window:   websocket.Window(window),
 					least:    compressAbove,
-					class:    (i*2+q)*2 + deflate,
+					class:    (i*len(p.encoders)+q)*len(p.encoders[q]) + window,
 				}
 			}
 		}
@@ -91,7 +91,7 @@ func (all protocols) names() string {
 type encoder struct {
 	protocol *protocol
 	qos      message.QoS
-	deflate  bool
+	window   websocket.Window
 	least    int // bytes below which nothing is compressed
 	class    int
 }
@@ -122,8 +122,5 @@ func (e *encoder) Encode(m *message.Message) []byte {
 
 // frame adds body to dst as one frame.
 func (e *encoder) frame(dst, body []byte) []byte {
-	if e.deflate {
-		return websocket.AppendCompressed(dst, e.protocol.op, body, e.least)
-	}
-	return websocket.AppendFrame(dst, e.protocol.op, body)
+	return websocket.AppendCompressed(dst, e.protocol.op, body, e.window, e.least)
 }

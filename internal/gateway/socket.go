@@ -24,11 +24,11 @@ type application interface {
 // socket is the server's side of one WebSocket connection: handshake, frames, control
 // frames, closing. What has a socket embeds it and hands it the loop's events.
 type socket struct {
-	conn    *reactor.Conn
-	reader  websocket.Reader
-	state   socketState
-	deflate bool
-	pinged  bool // since something was last heard
+	conn   *reactor.Conn
+	reader websocket.Reader
+	state  socketState
+	window websocket.Window // of permessage-deflate, 0 without
+	pinged bool             // since something was last heard
 }
 
 type socketState uint8
@@ -106,8 +106,10 @@ func (s *socket) refuse(e *websocket.HTTPError) {
 // upgrade accepts the handshake.
 func (s *socket) upgrade(req *websocket.Request, config *websocket.Config, subprotocol string, deflate bool) {
 	s.state = open
-	s.deflate = deflate
-	s.reader.Init(config, deflate)
+	if deflate {
+		s.window = req.Window
+	}
+	s.reader.Init(config, s.window > 0)
 	s.conn.Commit(websocket.AppendUpgrade(s.conn.Reserve(256), req, subprotocol, deflate))
 }
 

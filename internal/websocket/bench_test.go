@@ -75,7 +75,7 @@ func BenchmarkDeflate(b *testing.B) {
 			b.SetBytes(int64(n))
 			b.ReportAllocs()
 			for b.Loop() {
-				dst = AppendCompressed(dst[:0], Text, payload, 0)
+				dst = AppendCompressed(dst[:0], Text, payload, FullWindow, 0)
 			}
 			b.ReportMetric(float64(len(dst))/float64(n), "ratio")
 		})
@@ -112,7 +112,7 @@ func BenchmarkParseRequest(b *testing.B) {
 }
 
 func BenchmarkAppendUpgrade(b *testing.B) {
-	req := &Request{Key: []byte("dGhlIHNhbXBsZSBub25jZQ=="), Deflate: true}
+	req := &Request{Key: []byte("dGhlIHNhbXBsZSBub25jZQ=="), Window: FullWindow}
 	dst := make([]byte, 0, 512)
 	b.ReportAllocs()
 	for b.Loop() {

@@ -29,8 +29,8 @@ func TestHandshake(t *testing.T) {
 		}
 		got := strings.Join(append(protocols(&req), string(req.Host), string(req.Path), string(req.RawQuery),
 			string(req.Key), string(req.Authorization), string(req.Header("X-Model"))), " ")
-		if want := "longline.v1.json mqtt h:1 /connect a=b dGhlIHNhbXBsZSBub25jZQ== Basic YTpi m1"; got != want || !req.Deflate {
-			t.Fatalf("got %q, deflate %v", got, req.Deflate)
+		if want := "longline.v1.json mqtt h:1 /connect a=b dGhlIHNhbXBsZSBub25jZQ== Basic YTpi m1"; got != want || req.Window != FullWindow {
+			t.Fatalf("got %q, window %d", got, req.Window)
 		}
 		answer := AppendUpgrade(nil, &req, "mqtt", deflate, Field{"X-Node", "n1"})
 		n, resp, err := ParseResponse(append(answer, "\x81\x00"...), &clientRequest, Limits{})

@@ -72,12 +72,17 @@ func pack(s string) string {
 	return strings.TrimSuffix(b.String(), "\x00\x00\xff\xff")
 }
 
-func TestAppendCompressed(t *testing.T) {
-	noise := make([]byte, 600)
-	for i, x := 0, uint32(1); i < len(noise); i++ {
+// noise does not compress.
+func noise(n int) []byte {
+	p := make([]byte, n)
+	for i, x := 0, uint32(1); i < len(p); i++ {
 		x = x*1664525 + 1013904223
-		noise[i] = byte(x >> 24)
+		p[i] = byte(x >> 24)
 	}
+	return p
+}
+
+func TestAppendCompressed(t *testing.T) {
 	cases := []struct {
 		name       string
 		op         Opcode
@@ -88,13 +93,13 @@ func TestAppendCompressed(t *testing.T) {
 		{"telemetry", Text, telemetry(1000), 256, true},
 		{"below the least size", Text, telemetry(255), 256, false},
 		{"empty", Text, nil, 0, false},
-		{"noise", Binary, noise, 256, false},
+		{"noise", Binary, noise(600), 256, false},
 		{"a ping", Ping, telemetry(100), 0, false},
 		{"a window and more", Binary, telemetry(100_000), 256, true},
 	}
 	for _, c := range cases {
 		before := []byte("before")
-		server := AppendCompressed(before, c.op, c.payload, c.least)[len(before):]
+		server := AppendCompressed(before, c.op, c.payload, FullWindow, c.least)[len(before):]
 		client := AppendMaskedCompressed(nil, c.op, c.payload, c.least, 0xA1B2C3D4)
 		if got := server[0]&bitRSV1 != 0; got != c.compressed || client[0] != server[0] {
 			t.Errorf("%s: compressed %v, first bytes %x and %x", c.name, got, server[0], client[0])
@@ -112,6 +117,26 @@ func TestAppendCompressed(t *testing.T) {
 	}
 }
 
+// RFC 7692 §7.1.2.1: nothing refers farther back than the window. What repeats after 600
+// bytes compresses only in windows that reach so far.
+func TestAppendCompressedInAWindow(t *testing.T) {
+	payload := bytes.Repeat(noise(600), 2)
+	for window := Window(0); window <= FullWindow; window++ {
+		got := AppendCompressed(nil, Binary, payload, window, 0)
+		if compressed := got[0]&bitRSV1 != 0; compressed != (window >= 10) {
+			t.Errorf("window %d: compressed %v to %d bytes", window, compressed, len(got))
+		}
+	}
+	text := telemetry(10_000)
+	for window := Window(8); window <= FullWindow; window++ {
+		out := AppendCompressed(nil, Text, text, window, 0)
+		got := read(&Config{Client: true}, true, out)
+		if out[0]&bitRSV1 == 0 || got.err != nil || !slices.Equal(got.events, []string{ev(Text, string(text))}) {
+			t.Errorf("window %d: the client reads %.100q, %v", window, got.events, got.err)
+		}
+	}
+}
+
 // Any payload survives the round trip; any bytes inflate to at most the limit or fail.
 func FuzzInflate(f *testing.F) {
 	for _, s := range []string{"", "\x00", helloFixed, helloStored, helloFinal, helloTwo, helloFinal + helloFixed, pack(strings.Repeat("a", 5000))} {
@@ -120,9 +145,13 @@ func FuzzInflate(f *testing.F) {
 	f.Fuzz(func(t *testing.T, p []byte) {
 		cfg := &Config{MaxMessage: 4096}
 		if len(p) <= 4096 {
-			got := read(cfg, true, AppendMaskedCompressed(nil, Binary, p, 0, 7))
-			if got.err != nil || !slices.Equal(got.events, []string{ev(Binary, string(p))}) {
+			want := []string{ev(Binary, string(p))}
+			if got := read(cfg, true, AppendMaskedCompressed(nil, Binary, p, 0, 7)); got.err != nil || !slices.Equal(got.events, want) {
 				t.Fatalf("round trip: %q, %v", got.events, got.err)
+			}
+			small := &Config{Client: true, MaxMessage: 4096}
+			if got := read(small, true, AppendCompressed(nil, Binary, p, 8, 0)); got.err != nil || !slices.Equal(got.events, want) {
+				t.Fatalf("round trip in a small window: %q, %v", got.events, got.err)
 			}
 		}
 		stream := []byte(frame(rsv1, Binary, string(p)))

@@ -2,7 +2,8 @@ package websocket
 
 // The parameters of permessage-deflate, RFC 7692 §7.1. Neither side here keeps a window
 // from one message to the next: the server always answers with both no_context_takeover
-// parameters, and the client always offers them. Windows have 15 bits.
+// parameters, and the client always offers them. The server's window may be limited by the
+// client, who has little memory; the client's is always full.
 const (
 	deflateName     = "permessage-deflate"
 	serverNoContext = "server_no_context_takeover"
@@ -18,9 +19,9 @@ type deflateParams struct {
 	valid           bool // it is permessage-deflate, with parameters known, sound and unrepeated
 	serverNoContext bool
 	clientNoContext bool
-	serverBits      uint8 // 8-15, 0 when absent
-	clientBits      uint8 // 8-15, 0 when absent
-	clientBitsBare  bool  // present without a value, which only an offer may do
+	serverBits      Window // 0 when absent
+	clientBits      Window // 0 when absent
+	clientBitsBare  bool   // present without a value, which only an offer may do
 }
 
 // add takes one parameter; value is nil when it has none. RFC 7692 §7.1: an offer with a
@@ -51,22 +52,16 @@ func (d *deflateParams) flag(field *bool, value []byte) {
 }
 
 // bits reads a window size, RFC 7692 §7.1.2: 8-15 without leading zeros.
-func (d *deflateParams) bits(field *uint8, value []byte) {
-	var n uint8
+func (d *deflateParams) bits(field *Window, value []byte) {
+	var n Window
 	switch {
 	case len(value) == 1 && (value[0] == '8' || value[0] == '9'):
-		n = value[0] - '0'
+		n = Window(value[0] - '0')
 	case len(value) == 2 && value[0] == '1' && value[1] >= '0' && value[1] <= '5':
-		n = 10 + value[1] - '0'
+		n = Window(10 + value[1] - '0')
 	}
 	d.valid = d.valid && n > 0 && *field == 0
 	*field = n
-}
-
-// acceptable tells whether a server of this package can honour the offer. §7.1.2.1: a
-// smaller window of the server's would have to be kept, and deflate does not.
-func (d *deflateParams) acceptable() bool {
-	return d.valid && (d.serverBits == 0 || d.serverBits == 15)
 }
 
 // extensionList reads the value of Sec-WebSocket-Extensions, RFC 6455 §9.1, item by item.

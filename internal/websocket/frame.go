@@ -32,31 +32,31 @@ func appendMasked(dst []byte, first byte, payload []byte, key uint32) []byte {
 
 // AppendCompressed is AppendFrame for a connection with permessage-deflate: a message of
 // at least least bytes is compressed, if that makes it smaller. Control frames never are,
-// RFC 7692 §6.1.
-func AppendCompressed(dst []byte, op Opcode, payload []byte, least int) []byte {
+// RFC 7692 §6.1. Without a window, nothing is.
+func AppendCompressed(dst []byte, op Opcode, payload []byte, window Window, least int) []byte {
 	start := len(dst)
-	dst, first, body := compress(dst, op, payload, least)
+	dst, first, body := compress(dst, op, payload, window, least)
 	return append(appendHeader(dst[:start], first, len(body)), body...)
 }
 
 // AppendMaskedCompressed is AppendMaskedFrame for a connection with permessage-deflate.
 func AppendMaskedCompressed(dst []byte, op Opcode, payload []byte, least int, key uint32) []byte {
 	start := len(dst)
-	dst, first, body := compress(dst, op, payload, least)
+	dst, first, body := compress(dst, op, payload, FullWindow, least)
 	return appendMasked(dst[:start], first, body, key)
 }
 
 // compress returns the first byte of the frame and what it carries: payload, or its
 // compressed form, which then is in dst behind the room for the longest header, to be
 // moved down to the header that it gets.
-func compress(dst []byte, op Opcode, payload []byte, least int) (grown []byte, first byte, body []byte) {
+func compress(dst []byte, op Opcode, payload []byte, window Window, least int) (grown []byte, first byte, body []byte) {
 	first = bitFin | byte(op)
-	if len(payload) == 0 || len(payload) < least || op.control() {
+	if window == 0 || len(payload) == 0 || len(payload) < least || op.control() {
 		return dst, first, payload
 	}
 	dst = append(dst, make([]byte, MaxHeader)...)
 	at := len(dst)
-	dst = deflate(dst, payload)
+	dst = deflate(dst, payload, window)
 	if len(dst)-at >= len(payload) {
 		return dst, first, payload
 	}

@@ -19,7 +19,7 @@ func FuzzReader(f *testing.F) {
 	add(part(Text, "a\xf0\x9f") + fin(Ping, "p") + part(Continuation, "") + fin(Continuation, "\x98\x80"))
 	add(frame(bitRSV1, Text, helloFixed[:3]) + fin(Pong, "") + fin(Continuation, helloFixed[3:]) + fin(Binary, "x"))
 	add(fin(Binary, string(telemetry(700))) + part(Text, string(telemetry(130))) + fin(Text, ""))
-	add(string(AppendClose(AppendCompressed(AppendFrame(nil, Text, []byte("é")), Text, telemetry(300), 0), 1000, "")))
+	add(string(AppendClose(AppendCompressed(AppendFrame(nil, Text, []byte("é")), Text, telemetry(300), FullWindow, 0), 1000, "")))
 	f.Fuzz(func(t *testing.T, stream, sizes []byte, mode byte) {
 		cfg := &Config{Client: mode&1 != 0, MaxMessage: 1000}
 		if mode&4 != 0 {
@@ -69,13 +69,13 @@ func FuzzParseRequest(f *testing.F) {
 			return
 		}
 		copied := ClientRequest{Host: string(req.Host), Target: string(p[len("GET "):bytes.Index(p, []byte(" HTTP/"))]), Key: string(req.Key),
-			Protocols: protocols(&req), Authorization: string(req.Authorization), Deflate: req.Deflate}
+			Protocols: protocols(&req), Authorization: string(req.Authorization), Deflate: req.Window > 0}
 		out := AppendRequest(nil, &copied)
 		if n, err := ParseRequest(out, &again, Limits{}); n != len(out) || err != nil {
 			t.Fatalf("written again as %q: n %d, %v", out, n, err)
 		}
 		if !bytes.Equal(req.Path, again.Path) || !bytes.Equal(req.RawQuery, again.RawQuery) || !bytes.Equal(req.Host, again.Host) ||
-			!slices.Equal(protocols(&req), protocols(&again)) || req.Deflate != again.Deflate {
+			!slices.Equal(protocols(&req), protocols(&again)) || (req.Window > 0) != (again.Window > 0) {
 			t.Fatalf("written again as %q it means something else", out)
 		}
 	})

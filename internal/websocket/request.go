@@ -2,6 +2,7 @@ package websocket
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 )
 
@@ -16,12 +17,12 @@ type Request struct {
 	ForwardedFor  []byte // the last X-Forwarded-For line, which the nearest proxy wrote
 	Key           []byte // Sec-WebSocket-Key: 24 bytes
 
-	// Deflate tells that the client offers permessage-deflate in a way that AppendUpgrade
-	// can accept.
-	Deflate bool
+	// Window is not 0 when the client offers permessage-deflate in a way that AppendUpgrade
+	// can accept: then it is the window to compress with.
+	Window Window
 
-	serverBits bool // the offer has server_max_window_bits=15, which the answer repeats
-	block      fields
+	named bool // the offer names the window, which the answer repeats
+	block fields
 }
 
 // Header returns the first value of a header, nil when it was not sent. The name is in
@@ -200,8 +201,8 @@ func (r *Request) offers(value []byte) *HTTPError {
 	list := extensionList{rest: value}
 	for {
 		name, value, param := list.next()
-		if !param && offer.acceptable() && !r.Deflate && !list.bad {
-			r.Deflate, r.serverBits = true, offer.serverBits > 0
+		if !param && offer.valid && r.Window == 0 && !list.bad {
+			r.Window, r.named = cmp.Or(offer.serverBits, FullWindow), offer.serverBits > 0
 		}
 		switch {
 		case name == nil && list.bad:

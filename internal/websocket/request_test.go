@@ -67,8 +67,8 @@ func TestParseRequest(t *testing.T) {
 			t.Errorf("%s is %q, want %q", c.name, c.got, c.want)
 		}
 	}
-	if !req.Deflate || req.Authorization != nil || req.Header("Cookie") != nil {
-		t.Errorf("deflate %v, authorization %q, cookie %q", req.Deflate, req.Authorization, req.Header("Cookie"))
+	if req.Window != FullWindow || req.Authorization != nil || req.Header("Cookie") != nil {
+		t.Errorf("window %d, authorization %q, cookie %q", req.Window, req.Authorization, req.Header("Cookie"))
 	}
 	for size := range len(browserRequest) {
 		if n, err := ParseRequest([]byte(browserRequest[:size]), &req, Limits{}); n != 0 || err != nil {
@@ -171,27 +171,31 @@ func TestParseRequestRefuses(t *testing.T) {
 // RFC 7692 §5.1, §7.1: the first offer that can be honoured; others are declined.
 func TestDeflateOffers(t *testing.T) {
 	const agreed = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
-	cases := []struct{ offer, answer string }{
-		{"permessage-deflate", agreed},
-		{"PERMESSAGE-DEFLATE ; client_max_window_bits", agreed},
-		{"permessage-deflate; client_max_window_bits=10; server_no_context_takeover", agreed},
-		{`permessage-deflate; client_max_window_bits="15"`, agreed},
-		{"permessage-deflate; server_max_window_bits=15", agreed + "; server_max_window_bits=15"},
-		{"permessage-deflate; server_max_window_bits=10", ""},
-		{"permessage-deflate; server_max_window_bits=10, permessage-deflate", agreed},
-		{"x-webkit-deflate-frame, permessage-deflate; client_no_context_takeover", agreed},
-		{"permessage-deflate; server_max_window_bits", ""},
-		{"permessage-deflate; server_max_window_bits=16", ""},
-		{"permessage-deflate; client_max_window_bits=08", ""},
-		{"permessage-deflate; client_max_window_bits=7", ""},
-		{"permessage-deflate; server_no_context_takeover=1", ""},
-		{"permessage-deflate; server_no_context_takeover; server_no_context_takeover", ""},
-		{"permessage-deflate; client_max_window_bits; client_max_window_bits=9", ""},
-		{"permessage-deflate; mystery", ""},
-		{`permessage-deflate; mystery="a, b; \" c"`, ""},
-		{"permessage-bzip2", ""},
-		{"", ""},
-		{" , ,permessage-deflate,", agreed},
+	cases := []struct {
+		offer, answer string
+		window        Window
+	}{
+		{"permessage-deflate", agreed, 15},
+		{"PERMESSAGE-DEFLATE ; client_max_window_bits", agreed, 15},
+		{"permessage-deflate; client_max_window_bits=10; server_no_context_takeover", agreed, 15},
+		{`permessage-deflate; client_max_window_bits="15"`, agreed, 15},
+		{"permessage-deflate; server_max_window_bits=15", agreed + "; server_max_window_bits=15", 15},
+		{"permessage-deflate; server_max_window_bits=8", agreed + "; server_max_window_bits=8", 8},
+		{"permessage-deflate; server_max_window_bits=10, permessage-deflate", agreed + "; server_max_window_bits=10", 10},
+		{"permessage-deflate; server_max_window_bits=7, permessage-deflate", agreed, 15},
+		{"x-webkit-deflate-frame, permessage-deflate; client_no_context_takeover", agreed, 15},
+		{"permessage-deflate; server_max_window_bits", "", 0},
+		{"permessage-deflate; server_max_window_bits=16", "", 0},
+		{"permessage-deflate; client_max_window_bits=08", "", 0},
+		{"permessage-deflate; client_max_window_bits=7", "", 0},
+		{"permessage-deflate; server_no_context_takeover=1", "", 0},
+		{"permessage-deflate; server_no_context_takeover; server_no_context_takeover", "", 0},
+		{"permessage-deflate; client_max_window_bits; client_max_window_bits=9", "", 0},
+		{"permessage-deflate; mystery", "", 0},
+		{`permessage-deflate; mystery="a, b; \" c"`, "", 0},
+		{"permessage-bzip2", "", 0},
+		{"", "", 0},
+		{" , ,permessage-deflate,", agreed, 15},
 	}
 	for _, c := range cases {
 		var req Request
@@ -204,8 +208,8 @@ func TestDeflateOffers(t *testing.T) {
 			want = "Sec-WebSocket-Extensions: " + c.answer + "\r\n"
 		}
 		head := string(AppendUpgrade(nil, &req, "", true))
-		if req.Deflate != (want != "") || !strings.HasSuffix(head, "=\r\n"+want+"\r\n") {
-			t.Errorf("%s: deflate %v, answered %q, want %q", c.offer, req.Deflate, head, want)
+		if req.Window != c.window || !strings.HasSuffix(head, "=\r\n"+want+"\r\n") {
+			t.Errorf("%s: window %d, answered %q, want %d, %q", c.offer, req.Window, head, c.window, want)
 		}
 	}
 	for _, bad := range []string{"permessage-deflate;", "a b", "a;=1", "a; b=", `a; b="`, "a; b=1 c", ";"} {

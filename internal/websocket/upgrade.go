@@ -4,6 +4,7 @@ import (
 	"crypto/sha1"
 	"encoding/base64"
 	"fmt"
+	"strconv"
 )
 
 // guid is what the accept key is made with, RFC 6455 §1.3.
@@ -14,19 +15,19 @@ const keySize = 24
 
 // AppendUpgrade adds the 101 that accepts the request, RFC 6455 §4.2.2. subprotocol is one
 // of those offered, or empty. deflate accepts the offer of permessage-deflate, if
-// req.Deflate tells that there is one.
+// req.Window tells that there is one.
 func AppendUpgrade(dst []byte, req *Request, subprotocol string, deflate bool, extra ...Field) []byte {
 	dst = append(dst, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
 	dst = append(appendAccept(dst, req.Key), "\r\n"...)
 	if subprotocol != "" {
 		dst = appendField(dst, "Sec-WebSocket-Protocol", subprotocol)
 	}
-	if deflate && req.Deflate {
-		value := deflateAgreed
-		if req.serverBits { // RFC 7692 §7.1.2.1: accepted by repeating it
-			value = deflateAgreed + "; " + serverMaxBits + "=15"
+	if deflate && req.Window > 0 {
+		dst = append(dst, "Sec-WebSocket-Extensions: "+deflateAgreed...)
+		if req.named { // RFC 7692 §7.1.2.1: accepted by repeating it
+			dst = strconv.AppendUint(append(dst, "; "+serverMaxBits+"="...), uint64(req.Window), 10)
 		}
-		dst = appendField(dst, "Sec-WebSocket-Extensions", value)
+		dst = append(dst, "\r\n"...)
 	}
 	for _, f := range extra {
 		dst = appendField(dst, f.Name, f.Value)
