@@ -1,0 +1,262 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/store"
+	"github.com/longline/longline/internal/topic"
+	"github.com/longline/longline/internal/wire"
+)
+
+func TestSessionsExpire(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Config{Expiry: time.Minute, MaxExpiry: time.Hour})
+		asked := map[string]time.Duration{
+			"negative": -time.Second, "zero": 0, "half": time.Second / 2, "short": 30 * time.Second, "ages": 1000000 * time.Hour,
+		}
+		want := map[string]time.Duration{
+			"negative": 0, "zero": 0, "half": time.Second, "short": 30 * time.Second, "default": time.Minute, "ages": time.Hour,
+		}
+		w.connect("default", Options{}).leave("reset")
+		for device, d := range asked {
+			w.connect(device, Options{Expiry: &d}).leave("reset")
+		}
+		begin := time.Now()
+		for _, at := range []time.Duration{0, time.Second, 30 * time.Second, time.Minute, time.Hour} {
+			for _, before := range []time.Duration{1, 0} {
+				time.Sleep(time.Until(begin.Add(at - before)))
+				synctest.Wait()
+				for device, expiry := range want {
+					if _, _, ok := w.manager.Get(device); ok != (time.Since(begin) < expiry) {
+						t.Errorf("after %v there is %s: %t", time.Since(begin), device, ok)
+					}
+				}
+			}
+		}
+		expect(t, "entries", len(w.manager.expirer.line), 0)
+	})
+}
+
+func TestExpiryBeginsWithTheLastConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Config{Expiry: time.Minute})
+		c := w.connect("d", Options{})
+		c.sub(1, 1, "a")
+		for range 3 {
+			c.leave("reset")
+			time.Sleep(50 * time.Second)
+			c = w.connect("d", Options{})
+			time.Sleep(time.Hour)
+		}
+		c.leave("reset")
+		w.publish("a", "x", 1)
+		time.Sleep(59 * time.Second)
+		w.connect("d", Options{}).saw("hello resumed=true missed=0", "a=x qos 1")
+		w.connect("d", Options{}).leave("reset")
+		time.Sleep(61 * time.Second)
+		expect(t, "ended", w.drops()["session_ended"], 1)
+		expect(t, "routes", w.router.Stats().Subscriptions, 0)
+		w.connect("d", Options{}).saw("hello resumed=false missed=0")
+	})
+}
+
+func TestCleanSession(t *testing.T) {
+	w := newWorld(t, Config{})
+	for range 100 { // sessions that ended leave nothing behind
+		c := w.connect("d", Options{Clean: true})
+		c.saw("hello resumed=false missed=0")
+		c.sub(1, 1, "a")
+		c.leave("reset")
+		w.publish("a", "x", 1)
+	}
+	expect(t, "entries", len(w.manager.expirer.line), 1)
+	expect(t, "routes", w.router.Stats().Subscriptions, 1)
+	old := w.connect("d", Options{})
+	id := old.link.session.ID()
+	c := w.connect("d", Options{Clean: true})
+	c.saw("hello resumed=false missed=0")
+	if id == c.link.session.ID() {
+		t.Error("a clean session has the old one's id")
+	}
+	old.sub(2, 1, "b") // late
+	expect(t, "routes", w.router.Stats().Subscriptions, 0)
+	old.saw("hello resumed=true missed=0", "a=x qos 1", "close taken_over")
+	expect(t, "ended", w.drops()["session_ended"], 100)
+}
+
+func TestMaxSessions(t *testing.T) {
+	w := newWorld(t, Config{MaxSessions: 1})
+	w.connect("d", Options{}).leave("reset")
+	c := &conn{world: w}
+	if _, _, err := w.manager.Attach("e", &c.link, c, Options{}); !errors.Is(err, ErrTooManySessions) {
+		t.Fatal(err)
+	}
+	w.manager.Detach(&c.link, "refused")
+	w.connect("d", Options{Clean: true})
+	n, online := w.manager.Count()
+	expect(t, "sessions", n, 1)
+	expect(t, "online", online, 1)
+}
+
+func TestList(t *testing.T) {
+	w := newWorld(t, Config{})
+	for i := range 600 {
+		c := w.connect(fmt.Sprintf("a%03d", i), Options{})
+		if i%300 != 0 {
+			c.leave("reset")
+		}
+	}
+	w.connect("b", Options{})
+	for _, c := range []struct {
+		prefix, after string
+		state         State
+		limit         int
+		want          []string
+	}{
+		{"", "", AnyState, 2, []string{"a000", "a001"}},
+		{"", "a599", AnyState, 9, []string{"b"}},
+		{"a", "a599", AnyState, 9, nil},
+		{"a", "a001", AnyState, 2, []string{"a002", "a003"}},
+		{"a", "", Online, 9, []string{"a000", "a300"}},
+		{"a29", "a298", Away, 9, []string{"a299"}},
+		{"b", "a", Online, 1, []string{"b"}},
+		{"b", "", Away, 1, nil},
+		{"", "", AnyState, 0, nil},
+	} {
+		var got []string
+		for _, i := range w.manager.List(c.prefix, c.after, c.state, c.limit) {
+			got = append(got, i.Device)
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%+v: %q", c, got)
+		}
+	}
+	expect(t, "all", len(w.manager.List("", "", AnyState, 1000)), 601)
+}
+
+func TestDisconnect(t *testing.T) {
+	w := newWorld(t, Config{})
+	c := w.connect("d", Options{})
+	expect(t, "disconnected", w.manager.Disconnect("d", wire.CloseKicked), true)
+	c.saw("hello resumed=false missed=0", "close kicked")
+	c.leave("kicked")
+	expect(t, "away", w.manager.Disconnect("d", wire.CloseKicked), false)
+	expect(t, "unknown", w.manager.Disconnect("e", wire.CloseKicked), false)
+	if _, _, ok := w.manager.Get("e"); ok {
+		t.Error("an unknown device has a session")
+	}
+}
+
+func TestBroadcast(t *testing.T) {
+	w := newWorld(t, Config{})
+	c := w.connect("on", Options{})
+	c.sub(1, 0, "news/+")
+	none := w.connect("none", Options{})
+	away := w.connect("away", Options{})
+	away.sub(1, 1, "#")
+	away.leave("reset")
+	for i, b := range []struct {
+		filter string
+		qos    message.QoS
+		want   int
+	}{
+		{"", 0, 2}, {"", 1, 3}, {"news/1", 1, 2}, {"news/#", 0, 1}, {"other", 1, 1},
+	} {
+		m := (&message.Message{Topic: "t", Payload: fmt.Append(nil, i), QoS: b.qos}).Clone()
+		expect(t, fmt.Sprint("devices of ", i), w.manager.Broadcast(m, b.filter), b.want)
+	}
+	c.saw("hello resumed=false missed=0", "ack 1", "t=0 qos 0", "t=1 qos 1", "t=2 qos 1", "t=3 qos 0")
+	none.saw("hello resumed=false missed=0", "t=0 qos 0", "t=1 qos 1")
+	w.connect("away", Options{}).saw("hello resumed=true missed=0", "t=1 qos 1", "t=2 qos 1", "t=4 qos 1")
+}
+
+func TestBroadcastWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, s := full(t, Config{})
+		broadcast := func() chan int {
+			n := make(chan int, 1)
+			go func() { n <- w.manager.Broadcast((&message.Message{Topic: "b", QoS: 1}).Clone(), "") }()
+			synctest.Wait()
+			return n
+		}
+		n := broadcast()
+		expect(t, "answers", len(n), 0)
+		s.ack(0)
+		s.saw("b= qos 1")
+		expect(t, "devices", <-n, 1)
+		from := time.Now()
+		expect(t, "devices", <-broadcast(), 1)
+		expect(t, "wait", time.Since(from), 10*time.Second)
+		expect(t, "drops", w.drops()["queue_full"], 1)
+	})
+}
+
+func TestRestore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := store.NewMemory(store.Options{})
+		before := newWorldOn(t, Config{Expiry: time.Hour}, s)
+		c := before.connect("d", Options{})
+		c.sub(1, 1, "a")
+		id := c.link.session.ID()
+		c.leave("reset")
+		before.publish("a", "1", 1)
+		second := before.connect("soon", Options{Expiry: new(time.Duration(time.Minute))})
+		second.leave("reset")
+		before.manager.Close()
+		time.Sleep(2 * time.Minute)
+
+		w := newWorldOn(t, Config{}, s)
+		w.publish("a", "2", 1)
+		synctest.Wait()
+		sessions, online := w.manager.Count()
+		expect(t, "sessions", sessions, 1) // the other's time was over
+		expect(t, "online", online, 0)
+		i := w.info("d")
+		expect(t, "id", i.Session, id)
+		expect(t, "queued", i.Queued, 2)
+		expect(t, "away since", time.Since(i.Changed), 2*time.Minute)
+		w.connect("d", Options{}).saw("hello resumed=true missed=0", "a=1 qos 1", "a=2 qos 1")
+	})
+}
+
+// broken is a store that fails.
+type broken struct{ store.Store }
+
+var errBroken = errors.New("the disk is gone")
+
+func (broken) Save(*store.Record) error          { return errBroken }
+func (broken) Queue(string) (store.Queue, error) { return nil, errBroken }
+func (broken) Records(yield func(*store.Record) bool) error {
+	yield(&store.Record{Device: "d", Subscriptions: []store.Subscription{{Filter: "a"}}})
+	return nil
+}
+
+func TestStoreFails(t *testing.T) {
+	memory := store.NewMemory(store.Options{})
+	if _, err := NewManager(Config{}, newWorldOn(t, Config{}, memory).router, broken{memory}); !errors.Is(err, errBroken) {
+		t.Errorf("sessions were restored without their queues: %v", err)
+	}
+	w := newWorldOn(t, Config{}, memory)
+	w.manager.store = broken{memory}
+	c := w.connect("d", Options{})
+	c.sub(1, 1, "a")
+	c.pub(2, "a", "x", 1)
+	c.saw("hello resumed=false missed=0", "ack 1", "ack 2 internal")
+	c.leave("reset")
+	n, err := w.manager.StoreFailures()
+	expect(t, "failures", n, 1)
+	expect(t, "error", err, errBroken)
+}
+
+func TestConfigDefaults(t *testing.T) {
+	c := Config{InFlight: 7}.WithDefaults()
+	expect(t, "in flight", c.InFlight, 7)
+	expect(t, "expiry", c.Expiry, time.Hour)
+	expect(t, "depth", c.Topics, topic.Limits{}.WithDefaults())
+}
