@@ -67,6 +67,9 @@ func (f field) text() string {
 
 // quote leaves plain words as they are.
 func quote(s string) string {
+	if s == "" {
+		return `""`
+	}
 	for _, r := range s {
 		if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz", r) {
 			return strconv.Quote(s)

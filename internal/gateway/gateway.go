@@ -47,6 +47,7 @@ type Config struct {
 	DrainRate        int           `yaml:"drain_rate" help:"connections closed a second while draining"`
 	DrainSpread      time.Duration `yaml:"drain_spread" help:"time over which drained devices are asked to come back"`
 	DrainTimeout     time.Duration `yaml:"drain_timeout" help:"how long draining may take when the process is told to end"`
+	TLS              TLS           `yaml:"tls" help:"TLS on the device port"`
 }
 
 // WithDefaults returns c with the defaults in place of zero fields.
@@ -66,12 +67,16 @@ func (c Config) WithDefaults() Config {
 	c.CompressAbove = cmp.Or(c.CompressAbove, 512)
 	c.DrainRate = cmp.Or(c.DrainRate, 5000)
 	c.DrainSpread = cmp.Or(c.DrainSpread, 10*time.Second)
+	c.TLS = c.TLS.WithDefaults()
 	c.DrainTimeout = cmp.Or(c.DrainTimeout, 30*time.Second)
 	return c
 }
 
 // Validate names what cannot be, after WithDefaults. The error begins with the key.
 func (c Config) Validate() error {
+	if err := c.TLS.Validate(); err != nil {
+		return fmt.Errorf("tls.%w", err)
+	}
 	if c.HeartbeatTimeout <= c.Heartbeat {
 		return fmt.Errorf("heartbeat_timeout %v must be longer than heartbeat %v", c.HeartbeatTimeout, c.Heartbeat)
 	}
@@ -94,6 +99,7 @@ type Gateway struct {
 	router    *router.Router
 	sessions  *session.Manager
 	group     *reactor.Group
+	keeper    *keeper // nil without TLS
 
 	// Safe from any goroutine.
 	draining atomic.Bool
@@ -127,8 +133,16 @@ func Start(config Config, r *router.Router, sessions *session.Manager) (*Gateway
 		router:    r,
 		sessions:  sessions,
 	}
+	var secure *reactor.TLSConfig
+	if config.TLS.Cert != "" {
+		if g.keeper, err = newKeeper(config.TLS); err != nil {
+			return nil, err
+		}
+		secure = g.keeper.reactor()
+	}
 	g.group, err = reactor.Start(reactor.Config{
 		Listen:         config.Listen,
+		TLS:            secure,
 		Loops:          config.Loops,
 		MaxConnections: config.MaxConnections,
 		OnStart: func(l *reactor.Loop) {
@@ -139,6 +153,9 @@ func Start(config Config, r *router.Router, sessions *session.Manager) (*Gateway
 		},
 	})
 	if err != nil {
+		if g.keeper != nil {
+			g.keeper.stop()
+		}
 		return nil, fmt.Errorf("device port: %w", err)
 	}
 	return g, nil
@@ -154,6 +171,9 @@ func (g *Gateway) Ready() bool { return !g.draining.Load() }
 func (g *Gateway) Close() {
 	g.draining.Store(true)
 	g.group.Close()
+	if g.keeper != nil {
+		g.keeper.stop()
+	}
 }
 
 // Peer tells where a device's connection comes from and what it speaks; ok is false when
@@ -183,6 +203,8 @@ func endLabel(err error) string {
 		return "peer_gone"
 	case errors.Is(err, reactor.ErrClosed):
 		return "going_away"
+	case errors.Is(err, reactor.ErrHandshake):
+		return "tls_handshake"
 	case errors.As(err, &errno):
 		return "peer_reset"
 	}

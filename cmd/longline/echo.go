@@ -1,0 +1,41 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/longline/longline/internal/gateway"
+)
+
+// Echo is the hidden command that conformance suites and benchmarks talk to.
+type Echo struct {
+	Listen         string `default:"127.0.0.1:9001" help:"Address to listen on."`
+	Loops          int    `help:"Event loops; 0 is one a processor."`
+	MaxConnections int    `default:"100000" help:"Connections that must fit."`
+}
+
+// Run serves until ctx ends. SIGUSR1 makes it return free memory to the system.
+func (e *Echo) Run(ctx context.Context, console *Console) error {
+	group, err := gateway.StartEcho(e.Listen, e.Loops, e.MaxConnections)
+	if err != nil {
+		return err
+	}
+	defer group.Close()
+	fmt.Fprintf(console.Out, "echo on %v\n", group.Addr())
+	free := make(chan os.Signal, 1)
+	signal.Notify(free, unix.SIGUSR1)
+	defer signal.Stop(free)
+	for {
+		select {
+		case <-free:
+			debug.FreeOSMemory()
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
