@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -43,7 +44,7 @@ func startNode(ctx context.Context, c config.Config, log *slog.Logger) (_ *node,
 	metrics := prometheus.NewRegistry()
 	requests := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "longline_api_request_duration_seconds",
-		Help:    "Time that the backend API took for a request; a stream lasts as long as it lives.",
+		Help:    "Time that the backend API took for a request, streams left out.",
 		Buckets: prometheus.ExponentialBuckets(0.0005, 4, 10),
 	}, []string{"procedure", "code"})
 	metrics.MustRegister(n.gateway, requests, collectors.NewGoCollector(),
@@ -54,7 +55,9 @@ func startNode(ctx context.Context, c config.Config, log *slog.Logger) (_ *node,
 		Gateway:  n.gateway,
 		Metrics:  promhttp.HandlerFor(metrics, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}),
 		Observe: func(procedure, code string, seconds float64) {
-			requests.WithLabelValues(procedure, code).Observe(seconds)
+			if !strings.HasSuffix(strings.ToLower(procedure), "/subscribe") { // lasts as long as its reader
+				requests.WithLabelValues(procedure, code).Observe(seconds)
+			}
 		},
 		Log: log,
 	}))
