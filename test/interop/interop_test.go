@@ -1,0 +1,160 @@
+package interop
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"reflect"
+	"testing"
+	"time"
+)
+
+// device is one implementation under test. It does what the examples say of themselves.
+type device struct {
+	// greetings has whether each connection resumed a session.
+	greetings <-chan bool
+	// ready is closed when the subscription and the reading of QoS 1 are acknowledged.
+	ready <-chan struct{}
+	// commands has what came, in order.
+	commands <-chan command
+	// reconnect brings it back after a cut.
+	reconnect func()
+	// left has how it ended, after the call "leave".
+	left <-chan error
+}
+
+// command is a message of QoS 1 as the device got it.
+type command struct {
+	ID      uint64 `json:"id"` // 0 where the device's library keeps it to itself
+	Payload struct {
+		N   int  `json:"n"`
+		Cut bool `json:"cut"`
+	} `json:"payload"`
+}
+
+// TestDevices has each device play the same part, all at the same time.
+func TestDevices(t *testing.T) {
+	for name, start := range map[string]func(context.Context, *testing.T, string) *device{
+		"node":   startNode,
+		"python": startPython,
+		"go":     startGo,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			id := name + "-" + rand.Text() // the gateway outlives a run of -count
+			b := newBackend(ctx, t, id)
+			play(b, start(ctx, t, id))
+		})
+	}
+}
+
+func play(b *backend, d *device) {
+	begin(b, d)
+	calls(b)
+	resume(b, d)
+	leave(b, d)
+}
+
+// begin: the device comes on line, subscribes, and publishes with either QoS.
+func begin(b *backend, d *device) {
+	if receive(b.ctx, b.t, "hello", d.greetings) {
+		b.t.Error("the first connection resumed a session")
+	}
+	b.awaitPresence(true)
+	b.awaitReading(0, `{"celsius": 20.5}`)
+	b.awaitReading(1, `{"celsius": 21}`)
+	receive(b.ctx, b.t, "the acks", d.ready)
+	b.command(`{"n": 1}`)
+	d.await(b, 1)
+}
+
+// calls: one that the device answers, and one that it does not know.
+func calls(b *backend) {
+	answer := b.call("sum", `[1, 2, 39]`)
+	if answer.Error != nil || answer.GetText() != "42" {
+		b.t.Errorf("sum answered %v", answer)
+	}
+	if answer := b.call("dance", `null`); answer.Error.GetCode() != "unknown_method" {
+		b.t.Errorf("an unknown method answered %v", answer)
+	}
+}
+
+// resume: what was not acknowledged comes again, with its id, and what was missed comes
+// after it; what was acknowledged never comes again.
+func resume(b *backend, d *device) {
+	b.command(`{"n": 2, "cut": true}`)
+	cut := d.await(b, 2)
+	b.awaitPresence(false)
+	b.command(`{"n": 3}`)
+	d.back(b)
+	if again := d.await(b, 2); again.ID != cut.ID {
+		b.t.Errorf("command 2 had id %d and then %d", cut.ID, again.ID)
+	}
+	d.await(b, 3)
+
+	b.command(`{"n": 4, "cut": true}`)
+	d.await(b, 4)
+	b.awaitPresence(false)
+	d.back(b)
+	d.await(b, 4) // and not 2 or 3
+	b.command(`{"n": 5}`)
+	d.await(b, 5)
+}
+
+// leave: the device ends its connection as the protocol wants.
+func leave(b *backend, d *device) {
+	if answer := b.call("leave", `null`); answer.Error != nil {
+		b.t.Errorf("leave answered %v", answer)
+	}
+	b.awaitPresence(false)
+	if err := receive(b.ctx, b.t, "the device's end", d.left); err != nil {
+		b.t.Errorf("the device ended: %v", err)
+	}
+}
+
+// await asserts that command n is what comes next.
+func (d *device) await(b *backend, n int) command {
+	b.t.Helper()
+	c := receive(b.ctx, b.t, "a command", d.commands)
+	if c.Payload.N != n {
+		b.t.Fatalf("command %d came, want %d", c.Payload.N, n)
+	}
+	return c
+}
+
+// back has the device come back, and resume its session.
+func (d *device) back(b *backend) {
+	b.t.Helper()
+	d.reconnect()
+	b.awaitPresence(true)
+	if !receive(b.ctx, b.t, "hello", d.greetings) {
+		b.t.Error("the session was not resumed")
+	}
+}
+
+// receive takes from c what is due before ctx ends.
+func receive[T any](ctx context.Context, t *testing.T, what string, c <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-ctx.Done():
+		t.Fatalf("waited too long for %s", what)
+	}
+	return v
+}
+
+func sameJSON(t *testing.T, got []byte, want string) {
+	t.Helper()
+	var g, w any
+	if err := json.Unmarshal(got, &g); err != nil {
+		t.Errorf("%q: %v", got, err)
+	}
+	if err := json.Unmarshal([]byte(want), &w); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(g, w) {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
