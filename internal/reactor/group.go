@@ -60,6 +60,9 @@ func Start(config Config) (*Group, error) {
 		if g.addr, err = resolve(config.Listen); err != nil {
 			return nil, err
 		}
+		if err := probe(g.addr); err != nil {
+			return nil, err
+		}
 	}
 	if err := startPoller(); err != nil {
 		return nil, err

@@ -11,6 +11,22 @@ import (
 
 const backlog = 4096 // the kernel cuts it to net.core.somaxconn
 
+// probe fails when another process listens on addr. Sharing the port, as the loops do,
+// would otherwise share it with that process too, and each would get half the devices.
+func probe(addr netip.AddrPort) error {
+	sa, family := sockaddr(addr)
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("socket for %v: %w", addr, err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+	if err := unix.Bind(fd, sa); err != nil {
+		return fmt.Errorf("listen on %v: %w", addr, err)
+	}
+	return nil
+}
+
 // listen opens a listening socket that shares its port with those of the other loops.
 func listen(addr netip.AddrPort) (int, error) {
 	sa, family := sockaddr(addr)

@@ -437,7 +437,8 @@ func TestStartNamesWhatIsWrong(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = other.Close() })
-	for _, listen := range []string{"nonsense", "127.0.0.1:99999", other.Addr().String()} {
+	ours := serve(t, Config{}, h)
+	for _, listen := range []string{"nonsense", "127.0.0.1:99999", other.Addr().String(), ours.Addr().String()} {
 		if g, err := Start(Config{Listen: listen, NewHandler: h}); err == nil {
 			g.Close()
 			t.Errorf("Start on %q succeeded", listen)
