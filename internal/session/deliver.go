@@ -197,15 +197,20 @@ func (s *Session) openQueue() error {
 	return nil
 }
 
-// tidy counts what expired in the queue and hands an empty one back to the store: the
-// memory of a device's queue is lent, as its buffers are.
+// tidy counts what expired in the queue and hands an empty one back to the store, a while
+// later if the device is there: the memory of a queue is lent, as buffers are.
 func (s *Session) tidy() {
 	if s.queue == nil {
 		return
 	}
 	s.drop(router.Expired, s.queue.TakeExpired())
-	if s.queue.Len() == 0 {
+	switch {
+	case s.queue.Len() > 0:
+	case s.link == nil:
 		s.closeQueue()
+	case !s.lingers:
+		s.lingers = true
+		s.manager.lingering.add(s)
 	}
 }
 

@@ -32,9 +32,7 @@ func TestWindowAndAcks(t *testing.T) {
 	c.ack(0)
 	c.ack(0)
 	expect(t, "queued", w.info("d").Queued, 0)
-	if s := c.link.session; s.queue != nil {
-		t.Error("an idle session holds a queue")
-	}
+	w.holdsNoQueue(c)
 	expect(t, "messages down", w.info("d").Traffic.DownlinkMessages, 5)
 }
 
@@ -149,9 +147,7 @@ func TestTooLargeForTheQueue(t *testing.T) {
 	c.pub(2, "a", "more than ten bytes", 1)
 	c.saw("hello resumed=false missed=0", "ack 1", "ack 2 too_large")
 	expect(t, "refused", w.drops()["refused"], 1)
-	if c.link.session.queue != nil {
-		t.Error("a queue is held for nothing")
-	}
+	w.holdsNoQueue(c)
 }
 
 func TestMessagesExpire(t *testing.T) {
@@ -242,4 +238,33 @@ func TestDeliverAfterTheEnd(t *testing.T) {
 		}
 	}
 	expect(t, "drops", w.drops()["session_ended"], 2)
+}
+
+// A busy session keeps its queue, an idle one gives it back.
+func TestQueueIsLent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Config{})
+		c := w.connect("d", Options{})
+		c.sub(1, 1, "a")
+		for i := range 3 {
+			w.publish("a", "x", 1)
+			c.step()
+			c.ack(0)
+			time.Sleep(linger / 4)
+			if c.link.session.queue == nil {
+				t.Fatalf("there is no queue after %d messages", i)
+			}
+		}
+		w.publish("a", "y", 1)
+		time.Sleep(linger)
+		c.step()
+		c.ack(0)
+		time.Sleep(linger)
+		synctest.Wait()
+		if c.link.session.queue != nil {
+			t.Error("the idle session has a queue")
+		}
+		time.Sleep(time.Hour)
+		expect(t, "lingering", len(w.manager.lingering.sessions), 0)
+	})
 }

@@ -30,9 +30,10 @@ type Manager struct {
 	pivot    Session                 // a key to search with
 	online   int
 
-	presence announcer
-	expirer  expirer
-	failures failures
+	presence  announcer
+	expirer   expirer
+	lingering lingering
+	failures  failures
 }
 
 // NewManager makes a manager with the sessions that the store has a record of.
@@ -43,7 +44,7 @@ func NewManager(config Config, r *router.Router, s store.Store) (*Manager, error
 	m.presence.publish = func(e *message.Message) {
 		_, _ = r.Publish(e, nil) // nobody to slow down: what does not fit is counted
 	}
-	m.expirer.end = m.expire
+	m.expirer.end, m.lingering.reclaim = m.expire, m.reclaim
 	if err := m.restoreAll(); err != nil {
 		m.Close()
 		return nil, err
@@ -52,7 +53,10 @@ func NewManager(config Config, r *router.Router, s store.Store) (*Manager, error
 }
 
 // Close stops the expiry of sessions.
-func (m *Manager) Close() { m.expirer.stop() }
+func (m *Manager) Close() {
+	m.expirer.stop()
+	m.lingering.stop()
+}
 
 // Options are what a device may say about its session when it connects.
 type Options struct {

@@ -47,9 +47,10 @@ type Session struct {
 	missed        uint32 // messages lost to the bounds while the device was away
 	woken         bool   // the loop has been asked to flush and has not yet
 	ended         bool
+	lingers       bool                 // the manager will look whether the queue is empty
 	subscriptions []store.Subscription // copied on change: the store and listings share it
 	next          *message.Message     // a lone QoS 0 message, older than all unsent in queue
-	queue         store.Queue          // nil when nothing is owed
+	queue         store.Queue          // nil when nothing was owed for a while
 	waiting       *router.Waiting      // QoS 1 messages that the queue has no room for; nil when there are none
 	calls         map[uint64]chan<- Reply
 

@@ -103,9 +103,8 @@ func TestPublishersWait(t *testing.T) {
 	c.saw("ack 4")
 	s.ack(0)
 	s.saw()
-	if w.info("subscriber").Waiting != 0 || s.link.session.queue != nil {
-		t.Error("the subscriber is not idle again")
-	}
+	expect(t, "waiting", w.info("subscriber").Waiting, 0)
+	w.holdsNoQueue(s)
 }
 
 func TestPublishersWaitForSeveral(t *testing.T) {

@@ -278,6 +278,15 @@ func (o *observer) saw(t testing.TB, want ...string) {
 	o.log = nil
 }
 
+// holdsNoQueue checks that an idle session's queue is given back when its time has come.
+func (w *world) holdsNoQueue(c *conn) {
+	w.t.Helper()
+	w.manager.reclaim()
+	if c.link.session.queue != nil {
+		w.t.Error("an idle session holds a queue")
+	}
+}
+
 func expect[T comparable](t testing.TB, what string, got, want T) {
 	t.Helper()
 	if got != want {
