@@ -76,6 +76,21 @@ func (w *world) subscribe(filters ...string) *router.Inbox {
 	return b
 }
 
+// take returns the next n messages of a subscription.
+func (w *world) take(b *router.Inbox, n int) (all []*message.Message) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
+	defer cancel()
+	for len(all) < n {
+		batch, _, err := b.Take(ctx, nil)
+		if err != nil {
+			w.t.Fatalf("%d of %d messages came: %v", len(all), n, err)
+		}
+		all = append(all, batch...)
+	}
+	return all
+}
+
 // awaitPresence takes presence events up to the one that says that the device went online
 // or offline, and returns it.
 func (w *world) awaitPresence(device string, online bool) session.Presence {
