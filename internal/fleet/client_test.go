@@ -197,6 +197,7 @@ func TestBadConfig(t *testing.T) {
 		{Config{Gateway: "wss://a"}, `gateway "wss://a": a fleet does not speak TLS yet; want ws://`},
 		{Config{Gateway: "127.0.0.1:80"}, `gateway: parse "127.0.0.1:80"`},
 		{Config{Gateway: "ftp://a"}, `gateway "ftp://a": want a URL such as`},
+		{Config{Gateway: "ws://127.0.0.1:1/?a b"}, `gateway: the query of "ws://127.0.0.1:1/connect?a b" is not percent-encoded`},
 		{Config{Gateway: "ws:///x"}, `gateway "ws:///x" names no host`},
 		{Config{Source: "x"}, `source "x": want an IPv4 address`},
 		{Config{Synthetic: Synthetic{Devices: -1}}, "-1 devices: want 1 to 10000000"},

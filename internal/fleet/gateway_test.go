@@ -32,8 +32,8 @@ type script struct {
 	pong   func(p *peer)
 }
 
-// gateway is the other side of a fleet in one test.
-type gateway struct {
+// fakeGateway is the other side of a fleet in one test.
+type fakeGateway struct {
 	t      *testing.T
 	script script
 	group  *reactor.Group
@@ -46,7 +46,7 @@ type gateway struct {
 
 // peer is one connection. Its methods run on its loop.
 type peer struct {
-	g       *gateway
+	g       *fakeGateway
 	conn    *reactor.Conn
 	device  string
 	attempt int // from 1
@@ -57,9 +57,9 @@ type peer struct {
 
 var serverFrames websocket.Config
 
-func newGateway(t *testing.T, s script) *gateway {
+func newGateway(t *testing.T, s script) *fakeGateway {
 	t.Helper()
-	g := &gateway{t: t, script: s, attempts: make(map[string]int), taken: make(map[string][]string)}
+	g := &fakeGateway{t: t, script: s, attempts: make(map[string]int), taken: make(map[string][]string)}
 	var err error
 	g.group, err = reactor.Start(reactor.Config{
 		Listen:     "127.0.0.1:0",
@@ -74,14 +74,14 @@ func newGateway(t *testing.T, s script) *gateway {
 }
 
 // run runs a fleet against the gateway, for a minute at most.
-func (g *gateway) run(config Config) (Report, error) {
+func (g *fakeGateway) run(config Config) (Report, error) {
 	g.t.Helper()
 	ctx, cancel := context.WithTimeout(g.t.Context(), time.Minute)
 	defer cancel()
 	return g.runUntil(ctx, config)
 }
 
-func (g *gateway) runUntil(ctx context.Context, config Config) (Report, error) {
+func (g *fakeGateway) runUntil(ctx context.Context, config Config) (Report, error) {
 	g.t.Helper()
 	config.Gateway = "ws://" + g.group.Addr().String()
 	set(&config.Reconnect.Min, time.Millisecond)
@@ -145,7 +145,7 @@ func (p *peer) upgrade(b []byte) int {
 	return n
 }
 
-func (g *gateway) attempted(device, authorization string) int {
+func (g *fakeGateway) attempted(device, authorization string) int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.attempts[device]++
@@ -216,7 +216,7 @@ func (p *peer) take(pub *wire.Packet) {
 }
 
 // got returns what was taken from a device.
-func (g *gateway) got(device string) []string {
+func (g *fakeGateway) got(device string) []string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return slices.Clone(g.taken[device])

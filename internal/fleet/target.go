@@ -32,24 +32,37 @@ func parseTarget(raw string) (target, error) {
 		return target{}, fmt.Errorf("gateway %q names no host", raw)
 	}
 	t := target{host: u.Host}
-	t.before, t.after = splitTarget(u)
+	if t.before, t.after, err = splitTarget(u); err != nil {
+		return target{}, err
+	}
 	t.addr, err = resolve(u)
 	return t, err
 }
 
 // splitTarget cuts the request's target where the device id goes.
-func splitTarget(u *url.URL) (before, after string) {
+func splitTarget(u *url.URL) (before, after string, err error) {
 	if u.Path == "" || u.Path == "/" {
 		u.Path = "/connect"
 	}
 	whole := strings.ReplaceAll(u.RequestURI(), url.PathEscape(placeholder), placeholder)
-	if before, after, found := strings.Cut(whole, placeholder); found {
-		return before, after
+	for _, b := range []byte(whole) { // RFC 3986 §2: the rest is percent-encoded
+		if b <= ' ' || b > '~' {
+			return "", "", fmt.Errorf("gateway: the query of %q is not percent-encoded", u.Redacted())
+		}
 	}
-	if u.RawQuery != "" {
-		return whole + "&device=", ""
+	if !strings.Contains(whole, placeholder) {
+		whole = withQuery(whole, u.RawQuery != "")
 	}
-	return strings.TrimSuffix(whole, "?") + "?device=", ""
+	before, after, _ = strings.Cut(whole, placeholder)
+	return before, after, nil
+}
+
+// withQuery adds the device as a parameter.
+func withQuery(target string, more bool) string {
+	if more {
+		return target + "&device=" + placeholder
+	}
+	return strings.TrimSuffix(target, "?") + "?device=" + placeholder
 }
 
 func resolve(u *url.URL) (netip.AddrPort, error) {

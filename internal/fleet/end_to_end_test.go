@@ -1,0 +1,70 @@
+package fleet
+
+import (
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/longline/longline/internal/gateway"
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/router"
+	"github.com/longline/longline/internal/session"
+	"github.com/longline/longline/internal/store"
+)
+
+// backend is a subscriber that has room for everything.
+type backend struct {
+	mu  sync.Mutex
+	got map[string][]string // payloads by topic, in order
+}
+
+func (b *backend) Deliver(m *message.Message, _ message.QoS) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.got[m.Topic] = append(b.got[m.Topic], string(m.Payload))
+	return nil
+}
+
+func (b *backend) Wait(*message.Message, message.QoS, *router.Ticket) {}
+
+// The gateway itself: a recording arrives complete, in order and byte for byte.
+func TestReplayThroughGateway(t *testing.T) {
+	for _, protocol := range []string{"json", "protobuf"} {
+		t.Run(protocol, func(t *testing.T) {
+			memory := store.NewMemory(store.Options{})
+			r := router.New(router.Config{}, memory)
+			sessions, err := session.NewManager(session.Config{}, r, memory)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(sessions.Close)
+			g, err := gateway.Start(gateway.Config{Listen: "127.0.0.1:0", Insecure: true}, r, sessions)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(g.Close)
+			b := &backend{got: make(map[string][]string)}
+			r.Subscribe("device/+/telemetry", b, message.AtLeastOnce)
+
+			const rows = 2000
+			devices := []string{"a", "b", "c"}
+			report, err := Run(t.Context(), Config{
+				Gateway:  "ws://" + g.Addr().String(),
+				Protocol: protocol,
+				Replay:   record(t, rows, devices...),
+			}, nil)
+			if err != nil || report.Acknowledged != rows || report.Reconnects != 0 || !report.Complete() {
+				t.Errorf("%v, report: %+v", err, report)
+			}
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			for i, device := range devices {
+				got := b.got["device/"+device+"/telemetry"]
+				if want := recorded(rows, i, len(devices), device); !slices.Equal(got, want) {
+					t.Errorf("%s: %d rows, want %d in order:\n%.300s", device, len(got), len(want), strings.Join(got, "\n"))
+				}
+			}
+		})
+	}
+}
