@@ -49,9 +49,7 @@ func (d *device) OnClose(_ *reactor.Conn, err error) {
 // open decides about the upgrade: who the device is, what it speaks, and its session.
 func (d *device) open(req *websocket.Request) *websocket.HTTPError {
 	g := d.shard.gateway
-	refusal := d.admit(req)
-	if refusal != nil {
-		d.shard.refused(refusal.Status)
+	if refusal := d.admit(req); refusal != nil {
 		return refusal
 	}
 	d.shard.handshakes["accepted"]++
@@ -112,6 +110,9 @@ func (d *device) receive(payload []byte, text bool) error {
 	d.shard.packets[p.Op]++
 	return d.link.Handle(p)
 }
+
+// refused implements application.
+func (d *device) refused(status int) { d.shard.refused(status) }
 
 // leave implements application.
 func (d *device) leave(why string) {
@@ -179,12 +180,16 @@ func (d *device) Answer(p *wire.Packet) {
 // maxScratch is the largest packet for which a loop keeps room.
 const maxScratch = 64 << 10
 
-// SetReading implements session.Conn.
+// SetReading implements session.Conn. A device that was not listened to is asked for a sign
+// of life, and has as long for it as after any ping.
 func (d *device) SetReading(on bool) {
-	if on {
-		d.conn.ResumeReading()
-	} else {
+	switch {
+	case !on:
 		d.conn.PauseReading()
+	case d.conn.Paused():
+		d.conn.ResumeReading()
+		d.ping()
+		d.conn.SetAlarm(d.shard.gateway.config.HeartbeatTimeout - d.shard.gateway.config.Heartbeat)
 	}
 }
 
@@ -193,8 +198,7 @@ func (d *device) OnAlarm(conn *reactor.Conn) {
 	g := d.shard.gateway
 	switch d.state {
 	case shaking:
-		d.shard.refused(408)
-		d.refuse(&websocket.HTTPError{Status: 408, Reason: "The handshake took too long."})
+		d.refuse(d, &websocket.HTTPError{Status: 408, Reason: "The handshake took too long."})
 	case closing:
 		conn.Close()
 	case open:
@@ -207,6 +211,8 @@ func (d *device) beat(g *Gateway) {
 	silence := d.conn.Silence()
 	ping := g.heartbeatAfter(d.conn)
 	switch {
+	case d.conn.Paused(): // it is we who do not listen
+		d.conn.SetAlarm(ping)
 	case silence >= g.config.HeartbeatTimeout:
 		d.close(d, wire.CloseHeartbeat)
 		d.finish() // nobody is there to answer the close frame

@@ -40,7 +40,7 @@ func (g *Gateway) closeSome(l *reactor.Loop, n int) {
 		d := h.(*device)
 		switch d.state {
 		case shaking:
-			d.refuse(unavailable("The gateway is being drained."))
+			d.refuse(d, unavailable("The gateway is being drained."))
 		case open:
 			d.close(d, g.restart())
 			n--

@@ -116,4 +116,6 @@ func (c *echo) Run(l *reactor.Loop) {
 	}
 }
 
+func (c *echo) refused(int) {}
+
 func (c *echo) leave(string) {}

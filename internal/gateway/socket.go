@@ -16,6 +16,8 @@ type application interface {
 	open(req *websocket.Request) *websocket.HTTPError
 	// receive takes one message, which is borrowed. An error closes the connection.
 	receive(payload []byte, text bool) error
+	// refused is told the status with which a handshake was refused.
+	refused(status int)
 	// leave is called once, when the WebSocket connection is over or closing, if it was
 	// open: why is the label of metrics and presence.
 	leave(why string)
@@ -28,7 +30,6 @@ type socket struct {
 	reader websocket.Reader
 	state  socketState
 	window websocket.Window // of permessage-deflate, 0 without
-	pinged bool             // since something was last heard
 }
 
 type socketState uint8
@@ -67,7 +68,6 @@ func (s *socket) onData(app application, p []byte, limits websocket.Limits) int 
 		if ev.Op == 0 {
 			return done
 		}
-		s.pinged = false
 		s.handle(app, ev)
 	}
 	if s.state == over || s.conn.Closed() {
@@ -83,22 +83,23 @@ func (s *socket) shake(app application, p []byte, limits websocket.Limits) int {
 	n, err := websocket.ParseRequest(p, &req, limits)
 	var refusal *websocket.HTTPError
 	if errors.As(err, &refusal) {
-		s.refuse(refusal)
+		s.refuse(app, refusal)
 		return len(p)
 	}
 	if n == 0 {
 		return 0
 	}
 	if refusal := app.open(&req); refusal != nil {
-		s.refuse(refusal)
+		s.refuse(app, refusal)
 		return len(p)
 	}
 	return n
 }
 
 // refuse answers the handshake with an HTTP error and ends the connection.
-func (s *socket) refuse(e *websocket.HTTPError) {
+func (s *socket) refuse(app application, e *websocket.HTTPError) {
 	s.state = over
+	app.refused(e.Status)
 	s.conn.Commit(websocket.AppendHTTPError(s.conn.Reserve(512), e))
 	s.conn.Finish()
 }
@@ -176,7 +177,6 @@ func (s *socket) ended(app application, err error) {
 
 // ping asks the peer for a sign of life.
 func (s *socket) ping() {
-	s.pinged = true
 	s.conn.Commit(websocket.AppendFrame(s.conn.Reserve(websocket.MaxHeader), websocket.Ping, nil))
 }
 

@@ -1,0 +1,74 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"regexp"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// Devices are sent away at the rate, each with a delay of its own, and nobody is let in.
+func TestDrain(t *testing.T) {
+	const devices, rate = 30, 100
+	w := newWorld(t, settings{gateway: Config{DrainRate: rate, DrainSpread: 1000 * time.Second}})
+	var peers []*peer
+	for i := range devices {
+		peers = append(peers, w.greeted("/connect/d"+strconv.Itoa(i)))
+	}
+	shaking := w.dial()
+	if !w.gateway.Ready() {
+		t.Error("not ready before")
+	}
+	start := time.Now()
+	drained := make(chan error, 2)
+	for range cap(drained) { // a second call joins in
+		go func() { drained <- w.gateway.Drain(t.Context()) }()
+	}
+	reason := regexp.MustCompile(`^the gateway restarts; retry after (\d+)s$`)
+	delays := map[string]bool{}
+	for _, p := range peers {
+		e := p.closed()
+		m := reason.FindStringSubmatch(e.Reason)
+		if e.Code != 1012 || m == nil {
+			t.Fatalf("closed with %d %q", e.Code, e.Reason)
+		}
+		delays[m[1]] = true
+	}
+	if len(delays) < devices/2 {
+		t.Errorf("%d devices have only %d delays", devices, len(delays))
+	}
+	if response, _ := ask(t, shaking, upgrade("/connect/late")); response.StatusCode != 503 {
+		t.Errorf("who was shaking hands got %s", response.Status)
+	}
+	for range cap(drained) {
+		if err := <-drained; err != nil {
+			t.Error(err)
+		}
+	}
+	if took := time.Since(start); took < devices*time.Second/rate/4 {
+		t.Errorf("drained within %v", took)
+	}
+	late := w.connect("/connect/late")
+	if late.status != "503 The gateway is being drained." || late.header.Get("Retry-After") == "" {
+		t.Errorf("afterwards: %s, Retry-After %q", late.status, late.header.Get("Retry-After"))
+	}
+	if _, online := w.sessions.Count(); online != 0 || w.gateway.Ready() {
+		t.Errorf("%d sessions on line, ready %v", online, w.gateway.Ready())
+	}
+}
+
+// A device that does not answer the close frame cannot hold Drain longer than its context.
+func TestDrainGivesUp(t *testing.T) {
+	w := newWorld(t, settings{})
+	w.rawDevice("stubborn")
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if err := w.gateway.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v, want a deadline exceeded", err)
+	}
+	if gone := w.awaitPresence("stubborn", false); gone.Reason != "restart" {
+		t.Errorf("offline because of %q", gone.Reason)
+	}
+}
