@@ -1,15 +1,36 @@
 package main
 
 import (
+	"bufio"
 	"net"
+	"net/http"
 
 	"github.com/lxzan/gws"
 )
 
-// serveGWS uses the library's own server, which has less to do for a handshake than
-// net/http, and its Broadcaster.
+// serveGWS does what the library's own Server does, which has less to do for a handshake than
+// net/http, but ends with its listener; and uses its Broadcaster.
 func serveGWS(l net.Listener) error {
-	return gws.NewServer(&gwsHandler{}, nil).RunListener(l)
+	u := gws.NewUpgrader(&gwsHandler{}, nil)
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		go readGWS(u, conn)
+	}
+}
+
+func readGWS(u *gws.Upgrader, conn net.Conn) {
+	br := bufio.NewReaderSize(conn, 4<<10) // the library's default; the connection keeps it
+	r, err := http.ReadRequest(br)
+	if err != nil {
+		_ = conn.Close()
+		return
+	}
+	if c, err := u.UpgradeFromConn(conn, br, r); err == nil {
+		c.ReadLoop()
+	}
 }
 
 type gwsHandler struct {
