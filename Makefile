@@ -1,31 +1,48 @@
 .DEFAULT_GOAL := help
-.PHONY: help generate lint bench-compare
+.PHONY: help build run test lint bench fuzz generate deps clean
 
 # The programs of tools/go.mod, built once into tools/bin.
-export GOBIN := $(CURDIR)/tools/bin
-TOOLS        := tools/bin/.built
+TOOLBIN := $(CURDIR)/tools/bin
+TOOLS   := tools/bin/.built
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-generate: $(TOOLS) ## write the Go code of proto/ again
-	PATH="$(GOBIN):$$PATH" buf generate
+build: ## build bin/longline
+	go build -o bin/longline ./cmd/longline
 
-lint: $(TOOLS) ## check the Go code and the protobuf files
-	$(GOBIN)/golangci-lint run
-	$(GOBIN)/buf lint
+run: build ## run a gateway with 100 synthetic devices, until Ctrl-C
+	@scripts/run.sh
 
-$(TOOLS): tools/go.mod
-	cd tools && go install tool
+test: deps ## run all tests, with the race detector; installs what they need
+	go vet ./...
+	go test -race -timeout 9m ./...
+
+lint: $(TOOLS) ## check the code, for every platform, and its dependencies
+	@test -z "$$(gofmt -l .)" || { echo "these files are not formatted:"; gofmt -l .; exit 1; }
+	$(TOOLBIN)/golangci-lint run
+	$(TOOLBIN)/buf lint
+	GOOS=linux GOARCH=arm64 go vet ./...
+	for os in darwin windows; do for arch in amd64 arm64; do \
+		GOOS=$$os GOARCH=$$arch go vet ./device || exit 1; done; done
+	$(TOOLBIN)/govulncheck ./...
+
+bench: ## run the benchmarks
+	go test -run='^$$' -bench=. -benchmem ./...
+
+fuzz: ## run every Fuzz function for FUZZTIME (10s)
+	@scripts/fuzz.sh
+
+generate: $(TOOLS) ## write the code of proto/ and docs/configuration.md again
+	PATH="$(TOOLBIN):$$PATH" buf generate
+	go test ./internal/config -run TestDocs -update
+
+deps: ## install what the tests need beside Go
+	@scripts/deps.sh
+
+clean: ## remove what was built
+	rm -rf bin tools/bin test/interop/node/node_modules
+
+$(TOOLS): tools/go.mod tools/go.sum
+	cd tools && GOBIN=$(TOOLBIN) go install tool
 	@touch $@
-
-# REPS repetitions with SECONDS a load; QUICK=1 is one short round.
-REPS    ?= $(if $(QUICK),1,3)
-SECONDS ?= $(if $(QUICK),2,5)
-
-bench-compare: ## measure longline echo beside the floor and other libraries
-	mkdir -p bench/compare/bin
-	cc -O2 -Wall -o bench/compare/bin/floor bench/compare/floor/floor.c
-	go build -o bench/compare/bin/longline ./cmd/longline
-	cd bench/compare && go build -o bin/ . ./peers
-	cd bench/compare && bin/compare --reps=$(REPS) --seconds=$(SECONDS)s

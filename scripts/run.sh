@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Runs a gateway and synthetic devices until Ctrl-C. PORT, ADMIN_PORT and DEVICES choose the
+# ports (8080, 8081) and the number of devices (100).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+port=${PORT:-8080} admin=${ADMIN_PORT:-8081} devices=${DEVICES:-100}
+
+# free PORT VARIABLE: nobody listens there yet.
+free() {
+	if (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; then
+		echo "run: port $1 is taken; choose another, such as: make run $2=$(($1 + 1000))" >&2
+		exit 1
+	fi
+}
+free "$port" PORT
+free "$admin" ADMIN_PORT
+
+# stop PID: ends a process that this script started.
+stop() {
+	if [[ -n $1 ]]; then
+		kill -TERM "$1" 2>/dev/null || true
+		wait "$1" 2>/dev/null || true
+	fi
+}
+gateway='' fleet=''
+trap 'stop "$fleet"; stop "$gateway"' EXIT
+trap 'echo; exit 0' INT TERM
+
+set -m # a process group each, so that Ctrl-C comes to this script alone
+bin/longline serve --insecure --listen "127.0.0.1:$port" --admin "127.0.0.1:$admin" &
+gateway=$!
+deadline=$((SECONDS + 20))
+until curl -fso /dev/null "http://127.0.0.1:$admin/readyz"; do
+	if ! kill -0 "$gateway" 2>/dev/null || ((SECONDS > deadline)); then
+		echo "run: the gateway is not ready" >&2
+		exit 1
+	fi
+	sleep 0.1
+done
+cat <<END
+
+  devices   ws://127.0.0.1:$port/connect/{device}
+  backends  http://127.0.0.1:$admin
+  $devices synthetic devices publish once a second, together $devices messages. Try:
+
+    curl -N 'http://127.0.0.1:$admin/v1/subscribe?filter=device/fleet-1/%23'
+    curl -H 'Content-Type: application/json' -d '{"page_size": 3}' http://127.0.0.1:$admin/longline.v1.Gateway/ListDevices
+    curl -H 'Content-Type: application/json' -d '{"message": {"topic": "news", "text": "hello"}}' http://127.0.0.1:$admin/longline.v1.Gateway/Broadcast
+
+  Ctrl-C stops all.
+
+END
+bin/longline fleet run --gateway "ws://127.0.0.1:$port/connect" --devices "$devices" --rate "$devices" --quiet >/dev/null &
+fleet=$!
+wait -n "$gateway" "$fleet"
+echo "run: a part ended by itself" >&2
+exit 1
