@@ -143,3 +143,16 @@ func TestCallImpossible(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestReplyOfAnOlderConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Config{})
+		old, c := w.connect("d", Options{}), w.connect("d", Options{})
+		answer := w.call(t.Context())
+		c.step()
+		old.owed = c.owed
+		old.reply(0, "old", "")
+		c.reply(0, "new", "")
+		expect(t, "reply", string((<-answer).reply.Payload), "new")
+	})
+}

@@ -268,3 +268,23 @@ func TestQueueIsLent(t *testing.T) {
 		expect(t, "lingering", len(w.manager.lingering.sessions), 0)
 	})
 }
+
+// Room that an expired message leaves is for those that wait, before all that come later.
+func TestNobodyOvertakesThoseThatWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Config{Queue: store.Limits{Count: 1}})
+		c := w.connect("d", Options{})
+		c.sub(1, 1, "a")
+		c.room = 0
+		c.handle(pubExpiring("a", "0", 1, time.Second))
+		first := w.publish("a", "1", 1)
+		time.Sleep(time.Second)
+		second := w.publish("a", "2", 1)
+		expect(t, "first", first.String(), "waits")
+		expect(t, "second", second.String(), "waits")
+		c.room = -1
+		c.saw("hello resumed=false missed=0", "ack 1", "ack 1", "a=1 qos 1")
+		c.ack(0)
+		c.saw("a=2 qos 1")
+	})
+}
