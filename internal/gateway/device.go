@@ -95,8 +95,9 @@ func (d *device) greet(resumed bool, missed uint64) {
 			MaxPayload: g.frames.MaxMessage,
 			Missed:     missed,
 		}})
-	} else if !resumed {
-		_ = d.link.Subscribe("device/"+s.Device()+"/down", message.AtLeastOnce) // the first: there is room
+	} else if err := d.link.Subscribe("device/"+s.Device()+"/down", message.AtLeastOnce); err != nil {
+		d.close(d, wire.CloseContract.Because(err.Error()))
+		return
 	}
 	d.link.Flush()
 }

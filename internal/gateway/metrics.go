@@ -85,6 +85,7 @@ var (
 	published     = describe("messages_published_total", "Messages given to the router.")
 	delivered     = describe("messages_delivered_total", "Deliveries: messages times receivers.")
 	dropped       = describe("messages_dropped_total", "Messages not delivered, by reason.", "reason")
+	storeFailures = describe("store_failures_total", "Times that the store could not do what a session asked of it.")
 	filters       = describe("filters", "Distinct filters subscribed to.")
 	subscriptions = describe("subscriptions", "Pairs of filter and subscriber.")
 	latency       = describe("delivery_latency_seconds", "Time from publication until a message was handed to the device's socket; what waited for an absent device included.")
@@ -124,6 +125,9 @@ func (g *Gateway) Collect(ch chan<- prometheus.Metric) {
 	all, online := g.sessions.Count()
 	gauge(sessionCount, float64(online), "online")
 	gauge(sessionCount, float64(all-online), "away")
+
+	failures, _ := g.sessions.StoreFailures()
+	count(storeFailures, failures)
 
 	r := g.router.Stats()
 	count(published, r.Published)
