@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint bench fuzz generate deps clean
+.PHONY: help build run test lint bench bench-compare fuzz generate deps clean
 
 # The programs of tools/go.mod, built once into tools/bin.
 TOOLBIN := $(CURDIR)/tools/bin
@@ -29,6 +29,17 @@ lint: $(TOOLS) ## check the code, for every platform, and its dependencies
 
 bench: ## run the benchmarks
 	go test -run='^$$' -bench=. -benchmem ./...
+
+# REPS repetitions with SECONDS a load; QUICK=1 is one short round.
+REPS    ?= $(if $(QUICK),1,3)
+SECONDS ?= $(if $(QUICK),2,5)
+
+bench-compare: ## measure longline echo beside the floor and other libraries
+	mkdir -p bench/compare/bin
+	cc -O2 -Wall -o bench/compare/bin/floor bench/compare/floor/floor.c
+	go build -o bench/compare/bin/longline ./cmd/longline
+	cd bench/compare && go build -o bin/ . ./peers
+	cd bench/compare && bin/compare --reps=$(REPS) --seconds=$(SECONDS)s
 
 fuzz: ## run every Fuzz function for FUZZTIME (10s)
 	@scripts/fuzz.sh
