@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -101,12 +102,14 @@ func (c *Client) closed(e *websocket.Event) {
 
 // broken ends a connection on which the gateway broke a rule.
 func (c *Client) broken(err error) {
-	var code uint16 = websocket.CodeProtocolError
-	switch e := err.(type) { //nolint:errorlint // the codecs return these two unwrapped
-	case *websocket.Error:
-		code = e.Code
-	case *wire.Close:
-		code = e.Code
+	code := websocket.CodeProtocolError
+	var frame *websocket.Error
+	var packet *wire.Close
+	switch {
+	case errors.As(err, &frame):
+		code = frame.Code
+	case errors.As(err, &packet):
+		code = packet.Code
 	}
 	c.leave("the gateway broke the protocol: " + err.Error())
 	c.end(code, err.Error())

@@ -35,7 +35,7 @@ func (r *Replay) scan(ctx context.Context) (*recording, error) {
 	originals := make(map[string]string) // ids in the file, by device id
 	for ; ; rec.rows++ {
 		err := rows.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err == nil {

@@ -101,7 +101,7 @@ func (p *player) play(ctx context.Context, rec *recording, rows *rows) error {
 	begin := time.Now()
 	for {
 		err := rows.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			p.flush()
 			return nil
 		}
