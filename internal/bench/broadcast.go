@@ -17,7 +17,19 @@ func (c *Client) Broadcast(ctx context.Context, rounds int) (Result, error) {
 	if rounds < 1 {
 		return Result{}, fmt.Errorf("%d broadcasts: want one at least", rounds)
 	}
-	g := &gathering{conns: int64(c.conns), whole: make(chan struct{}, 1)}
+	return c.gather(ctx, rounds, checkAnnouncement, func() error {
+		c.each(func(l *lane) {
+			if l == c.lanes[0] {
+				l.conns[0].write(websocket.Binary, []byte{'B'})
+			}
+		})
+		return nil
+	})
+}
+
+// gather runs rounds of messages to all, each begun by trigger, after one to warm up.
+func (c *Client) gather(ctx context.Context, rounds int, check func(*conn, []byte) error, trigger func() error) (Result, error) {
+	g := &gathering{conns: int64(c.conns), check: check, trigger: trigger, whole: make(chan struct{}, 1)}
 	c.each(func(l *lane) { l.begin(g) })
 	r := Result{Latency: newLatency()}
 	if _, err := c.round(ctx, g); err != nil {
@@ -48,32 +60,40 @@ func (c *Client) round(ctx context.Context, g *gathering) (time.Duration, error)
 	begin := c.clock()
 	g.left.Store(g.conns)
 	g.rounds.Add(1)
-	c.each(func(l *lane) {
-		if l == c.lanes[0] {
-			l.conns[0].write(websocket.Binary, []byte{'B'})
-		}
-	})
+	if err := g.trigger(); err != nil {
+		return 0, err
+	}
 	err := c.await(ctx, g.whole, answerTimeout, "a broadcast to arrive everywhere")
 	return c.clock() - begin, err
 }
 
 // gathering is the load of a broadcast, shared by the lanes. Safe from any goroutine.
 type gathering struct {
-	conns  int64
+	conns   int64
+	check   func(c *conn, p []byte) error
+	trigger func() error
+
 	rounds atomic.Uint32
 	left   atomic.Int64 // connections that the round has not reached
 	whole  chan struct{}
 }
 
 func (g *gathering) received(c *conn, p []byte) error {
-	if !bytes.Equal(p, Announcement) {
-		return fmt.Errorf("a broadcast of %d bytes that is not the announcement", len(p))
+	if err := g.check(c, p); err != nil {
+		return err
 	}
 	if c.got++; c.got > g.rounds.Load() {
 		return fmt.Errorf("%d broadcasts, and %d were asked for", c.got, g.rounds.Load())
 	}
 	if g.left.Add(-1) == 0 {
 		g.whole <- struct{}{}
+	}
+	return nil
+}
+
+func checkAnnouncement(_ *conn, p []byte) error {
+	if !bytes.Equal(p, Announcement) {
+		return fmt.Errorf("a broadcast of %d bytes that is not the announcement", len(p))
 	}
 	return nil
 }

@@ -8,19 +8,17 @@ import (
 	"time"
 
 	"github.com/longline/longline/internal/reactor"
-	"github.com/longline/longline/internal/websocket"
 )
 
 // Client is connections to a target, with one load on them at a time. Its methods must not
 // be called on a loop, nor by two goroutines at once.
 type Client struct {
 	// Static after construction.
-	target  Target
-	request websocket.ClientRequest
-	began   time.Time
-	group   *reactor.Group
-	lanes   []*lane
-	conns   int
+	target Target
+	began  time.Time
+	group  *reactor.Group
+	lanes  []*lane
+	conns  int
 
 	// Safe from any goroutine.
 	unready atomic.Int64 // connections that are not open yet
@@ -30,7 +28,6 @@ type Client struct {
 }
 
 const (
-	maxDials       = 256 // connections that are not open yet, in all
 	connectTimeout = 2 * time.Minute
 	answerTimeout  = 20 * time.Second
 	maxConns       = 1_000_000
@@ -38,6 +35,22 @@ const (
 
 // Connect opens conns connections. The caller closes the Client.
 func Connect(ctx context.Context, target Target, conns int) (*Client, error) {
+	c, err := Start(target, conns, 0)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := c.Opened(ctx); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+const maxDials = 256 // the default of Start
+
+// Start begins to open conns connections, at most dials of them at a time; 0 is 256. The
+// caller closes the Client.
+func Start(target Target, conns, dials int) (*Client, error) {
 	if conns < 1 || conns > maxConns {
 		return nil, fmt.Errorf("%d connections: want 1 to %d", conns, maxConns)
 	}
@@ -46,32 +59,53 @@ func Connect(ctx context.Context, target Target, conns int) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{
-		target:  target,
-		request: target.request(),
-		began:   time.Now(),
-		group:   group,
-		conns:   conns,
-		ready:   make(chan struct{}),
-		failed:  make(chan error, 1),
+		target: target,
+		began:  time.Now(),
+		group:  group,
+		conns:  conns,
+		ready:  make(chan struct{}),
+		failed: make(chan error, 1),
 	}
 	c.unready.Store(int64(conns))
-	c.makeLanes()
-	c.each(func(l *lane) { l.dialMore() })
-	if err := c.await(ctx, c.ready, connectTimeout, "connections to open"); err != nil {
-		c.Close()
-		return nil, err
+	if dials <= 0 {
+		dials = maxDials
 	}
+	c.makeLanes(dials)
+	c.each(func(l *lane) { l.dialMore() })
 	return c, nil
 }
 
+// Opened waits until every connection is open. The latency is that of each from its dial.
+func (c *Client) Opened(ctx context.Context) (Result, error) {
+	r := Result{Latency: newLatency()}
+	if err := c.await(ctx, c.ready, connectTimeout, "connections to open"); err != nil {
+		return r, err
+	}
+	r.Messages, r.Elapsed = uint64(c.conns), c.clock()
+	for _, l := range c.lanes {
+		r.Latency.Merge(l.opens)
+	}
+	return r, nil
+}
+
+// Progress tells how many connections are open, and how many messages they have received.
+func (c *Client) Progress() (open int, messages uint64) {
+	parts := make([]uint64, len(c.lanes))
+	c.each(func(l *lane) { parts[l.loop.Index()] = l.messages })
+	for _, n := range parts {
+		messages += n
+	}
+	return c.conns - int(c.unready.Load()), messages
+}
+
 // makeLanes gives each loop its share of the connections.
-func (c *Client) makeLanes() {
+func (c *Client) makeLanes(dials int) {
 	loops := c.group.Loops()
 	n := len(loops)
 	for i, l := range loops {
 		share := (c.conns - i + n - 1) / n
 		if share > 0 {
-			c.lanes = append(c.lanes, newLane(c, l, share, max(1, maxDials/n)))
+			c.lanes = append(c.lanes, newLane(c, l, share, max(1, dials/n)))
 		}
 	}
 }

@@ -4,9 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
+	"time"
 
 	"github.com/longline/longline/internal/reactor"
 	"github.com/longline/longline/internal/websocket"
+	"github.com/longline/longline/internal/wire"
 )
 
 // conn is one connection of a client, a reactor.Handler. Owned by the loop.
@@ -16,23 +19,68 @@ type conn struct {
 	reader    websocket.Reader
 	number    uint32 // in the lane
 	sent, got uint32 // messages of the load
+	opening   *opening
 	upgraded  bool
+}
+
+// opening is what a connection needs until it is open.
+type opening struct {
+	request websocket.ClientRequest
+	began   time.Duration // on the client's clock
+}
+
+// begin precedes the dial.
+func (c *conn) begin() {
+	t := &c.lane.client.target
+	c.opening = &opening{t.request(), c.lane.client.clock()}
+	if t.Devices != "" {
+		c.opening.request.Target = "/connect?device=" + c.id()
+		c.opening.request.Protocols = []string{wire.Protobuf.Name()}
+	}
+}
+
+// id is that of the device.
+func (c *conn) id() string {
+	client := c.lane.client
+	return client.target.Devices + strconv.Itoa(int(c.number)*len(client.group.Loops())+c.lane.loop.Index())
 }
 
 // OnOpen implements reactor.Handler.
 func (c *conn) OnOpen(tcp *reactor.Conn) {
 	c.tcp = tcp
 	if c.lane.client.target.Raw {
-		c.open()
+		c.upgrade()
 		return
 	}
-	tcp.Commit(websocket.AppendRequest(tcp.Reserve(256), &c.lane.client.request))
+	tcp.Commit(websocket.AppendRequest(tcp.Reserve(256), &c.opening.request))
 }
 
-func (c *conn) open() {
+// upgrade follows the handshake: frames come next.
+func (c *conn) upgrade() {
 	c.upgraded = true
 	c.reader.Init(&frames, false)
-	c.lane.opened()
+	if c.lane.client.target.Devices == "" {
+		c.open()
+	}
+}
+
+// open makes the connection ready for loads.
+func (c *conn) open() {
+	took := c.lane.client.clock() - c.opening.began
+	c.opening = nil
+	c.lane.opened(took)
+}
+
+// message takes a message: the greeting, if there is to be one, then those of loads.
+func (c *conn) message(p []byte) error {
+	if c.opening == nil {
+		return c.lane.received(c, p)
+	}
+	if err := c.decode(p, wire.Hello); err != nil {
+		return err
+	}
+	c.open()
+	return nil
 }
 
 // OnData implements reactor.Handler.
@@ -48,11 +96,11 @@ func (c *conn) OnData(_ *reactor.Conn, p []byte) int {
 
 func (c *conn) read(p []byte) (used int, err error) {
 	if !c.upgraded {
-		used, _, err = websocket.ParseResponse(p, &c.lane.client.request, websocket.Limits{})
+		used, _, err = websocket.ParseResponse(p, &c.opening.request, websocket.Limits{})
 		if used == 0 || err != nil {
 			return 0, err
 		}
-		c.open()
+		c.upgrade()
 	}
 	for {
 		n, event, err := c.reader.Next(p[used:])
@@ -61,11 +109,11 @@ func (c *conn) read(p []byte) (used int, err error) {
 		case err != nil || event.Op == websocket.Continuation:
 			return used, err
 		case event.Op == websocket.Close:
-			return used, errClosedByServer
+			return used, fmt.Errorf("%w: %d %s", errClosedByServer, event.Code, event.Payload)
 		case event.Op == websocket.Ping:
 			c.write(websocket.Pong, event.Payload)
 		case event.Op == websocket.Binary:
-			err = c.lane.received(c, event.Payload)
+			err = c.message(event.Payload)
 		default:
 			err = fmt.Errorf("a message with opcode %d that was not asked for", event.Op)
 		}

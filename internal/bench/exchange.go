@@ -1,16 +1,13 @@
 package bench
 
 import (
-	"bytes"
 	"context"
-	"encoding/binary"
 	"fmt"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
 	"github.com/longline/longline/internal/reactor"
-	"github.com/longline/longline/internal/websocket"
 )
 
 // Load is a stream of messages that come back.
@@ -51,7 +48,7 @@ func (c *Client) Echo(ctx context.Context, load Load) (Result, error) {
 	if err := load.check(); err != nil {
 		return Result{}, err
 	}
-	return c.exchange(ctx, load, func(x *exchange) {
+	return c.exchange(ctx, load, newEcho, func(x *exchange) {
 		x.closedLoop = true
 		for i := range x.lane.conns {
 			x.send(&x.lane.conns[i], c.clock())
@@ -63,23 +60,28 @@ func (c *Client) Echo(ctx context.Context, load Load) (Result, error) {
 // whatever the server does. The latency of each counts from when it was due, so that a server
 // that stalls cannot hide it (no coordinated omission).
 func (c *Client) Paced(ctx context.Context, load Load) (Result, error) {
+	return c.paced(ctx, load, newEcho)
+}
+
+// paced runs an open loop of the traffic that newTraffic makes for a lane.
+func (c *Client) paced(ctx context.Context, load Load, newTraffic func(l *lane, size int) traffic) (Result, error) {
 	if err := load.check(); err != nil {
 		return Result{}, err
 	}
 	if !(load.Rate > 0 && load.Rate <= maxRate) {
 		return Result{}, fmt.Errorf("rate %v: want up to %d messages a second", load.Rate, maxRate)
 	}
-	return c.exchange(ctx, load, func(x *exchange) {
+	return c.exchange(ctx, load, newTraffic, func(x *exchange) {
 		share := load.Rate * float64(len(x.lane.conns)) / float64(c.conns)
 		x.lane.loop.Post(&pacer{exchange: x, begin: c.clock(), rate: share})
 	})
 }
 
 // exchange runs a load: warm up, measure, and wait for what is outstanding.
-func (c *Client) exchange(ctx context.Context, load Load, start func(*exchange)) (Result, error) {
+func (c *Client) exchange(ctx context.Context, load Load, newTraffic func(*lane, int) traffic, start func(*exchange)) (Result, error) {
 	exchanges := make([]*exchange, len(c.lanes))
 	c.each(func(l *lane) {
-		x := newExchange(l, load.Size)
+		x := &exchange{lane: l, traffic: newTraffic(l, load.Size), latency: newLatency(), idle: make(chan struct{})}
 		exchanges[l.loop.Index()] = x
 		l.begin(x)
 		start(x)
@@ -125,7 +127,7 @@ func (c *Client) finish(ctx context.Context, exchanges []*exchange) error {
 // exchange is a lane's share of a Load. Owned by the loop.
 type exchange struct {
 	lane        *lane
-	message     []byte // the next one; from MinSize on, the same in all
+	traffic     traffic
 	closedLoop  bool
 	stopped     bool
 	outstanding int
@@ -135,12 +137,12 @@ type exchange struct {
 	idle        chan struct{} // closed when it has stopped and nothing is outstanding
 }
 
-func newExchange(l *lane, size int) *exchange {
-	x := &exchange{lane: l, message: make([]byte, size), latency: newLatency(), idle: make(chan struct{})}
-	for i := range x.message {
-		x.message[i] = byte(i)
-	}
-	return x
+// traffic is what is sent, and how its answer is told.
+type traffic interface {
+	// send sends the next message of c. Its latency counts from since.
+	send(c *conn, since time.Duration)
+	// answer takes the answer to a message of c, and returns what the latency counts from.
+	answer(c *conn, p []byte) (since time.Duration, err error)
 }
 
 func (x *exchange) measure() { x.measuring = true }
@@ -152,18 +154,14 @@ func (x *exchange) stop() {
 	}
 }
 
-// send sends the next message of c. Its latency counts from since.
 func (x *exchange) send(c *conn, since time.Duration) {
-	binary.LittleEndian.PutUint32(x.message, c.number)
-	binary.LittleEndian.PutUint32(x.message[4:], c.sent)
-	binary.LittleEndian.PutUint64(x.message[8:], uint64(since))
-	c.sent++
 	x.outstanding++
-	c.write(websocket.Binary, x.message)
+	x.traffic.send(c, since)
+	c.sent++
 }
 
 func (x *exchange) received(c *conn, p []byte) error {
-	since, err := x.verify(c, p)
+	since, err := x.traffic.answer(c, p)
 	if err != nil {
 		return err
 	}
@@ -181,22 +179,6 @@ func (x *exchange) received(c *conn, p []byte) error {
 		x.send(c, now)
 	}
 	return nil
-}
-
-// verify tells whether p is the message that c awaits, and returns what its latency counts
-// from.
-func (x *exchange) verify(c *conn, p []byte) (since time.Duration, err error) {
-	switch {
-	case len(p) != len(x.message):
-		return 0, fmt.Errorf("an answer of %d bytes to a message of %d", len(p), len(x.message))
-	case binary.LittleEndian.Uint32(p) != c.number:
-		return 0, fmt.Errorf("the answer to connection %d", binary.LittleEndian.Uint32(p))
-	case binary.LittleEndian.Uint32(p[4:]) != c.got || c.got == c.sent:
-		return 0, fmt.Errorf("the answer to message %d, want that to %d of %d", binary.LittleEndian.Uint32(p[4:]), c.got, c.sent)
-	case !bytes.Equal(p[MinSize:], x.message[MinSize:]):
-		return 0, fmt.Errorf("the answer to message %d has other bytes", c.got)
-	}
-	return time.Duration(binary.LittleEndian.Uint64(p[8:])), nil
 }
 
 // pacer is a reactor.Task that sends what is due and posts itself again: while it does, the

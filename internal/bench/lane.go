@@ -2,8 +2,12 @@ package bench
 
 import (
 	"fmt"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
 
 	"github.com/longline/longline/internal/reactor"
+	"github.com/longline/longline/internal/wire"
 )
 
 // lane is one loop's share of a client. Owned by the loop.
@@ -16,7 +20,12 @@ type lane struct {
 	conns   []conn
 	dialed  int // conns[dialed:] were never dialed
 	opening int
-	load    load // nil between loads
+	opens   *hdrhistogram.Histogram // of what opening took
+	load    load                    // nil between loads
+
+	messages uint64      // received
+	packet   wire.Packet // decoded into, again and again
+	scratch  []byte      // encoded into
 }
 
 // load is what the connections of a lane are busy with.
@@ -26,7 +35,7 @@ type load interface {
 }
 
 func newLane(client *Client, loop *reactor.Loop, conns, maxDials int) *lane {
-	l := &lane{client: client, loop: loop, maxDials: maxDials, conns: make([]conn, conns)}
+	l := &lane{client: client, loop: loop, maxDials: maxDials, conns: make([]conn, conns), opens: newLatency()}
 	for i := range l.conns {
 		l.conns[i] = conn{lane: l, number: uint32(i)}
 	}
@@ -39,6 +48,7 @@ func (l *lane) dialMore() {
 		c := &l.conns[l.dialed]
 		l.dialed++
 		l.opening++
+		c.begin()
 		if _, err := l.loop.Dial(l.client.target.Addr, l.client.target.source(), c); err != nil {
 			l.client.fail(err)
 			return
@@ -47,7 +57,8 @@ func (l *lane) dialMore() {
 }
 
 // opened follows each connection that is open.
-func (l *lane) opened() {
+func (l *lane) opened(took time.Duration) {
+	record(l.opens, took)
 	l.opening--
 	l.client.opened()
 	l.dialMore()
@@ -62,6 +73,7 @@ func (l *lane) begin(x load) {
 }
 
 func (l *lane) received(c *conn, payload []byte) error {
+	l.messages++
 	if l.load == nil {
 		return fmt.Errorf("a message of %d bytes that was not asked for", len(payload))
 	}

@@ -16,6 +16,12 @@ type Target struct {
 	// Raw leaves WebSocket out: frames go over bare TCP, without handshake and unmasked, so
 	// that a server which sends back every byte is an echo of messages.
 	Raw bool
+	// Devices makes the connections devices of a gateway, with ids of this prefix and a
+	// number: each upgrades at /connect?device=ID, speaks longline.v1.protobuf, and is open
+	// once it is greeted.
+	Devices string
+	// Token is what devices are authenticated by; empty is nothing.
+	Token string
 	// Process is the server's, when it runs on this machine; 0 leaves its CPU time out of
 	// results.
 	Process Process
@@ -27,11 +33,17 @@ var Announcement = bytes.Repeat([]byte{'b'}, 128)
 // frames is the client's side of RFC 6455.
 var frames = websocket.Config{Client: true}
 
-// request is the upgrade that every connection asks for. One key does for all: it is not a
+// request is the upgrade that a connection asks for. One key does for all: it is not a
 // secret, and caches are not on the way.
 func (t *Target) request() websocket.ClientRequest {
-	return websocket.ClientRequest{Host: t.Addr.String(), Key: websocket.NewHandshakeKey()}
+	r := websocket.ClientRequest{Host: t.Addr.String(), Key: key}
+	if t.Token != "" {
+		r.Authorization = "Bearer " + t.Token
+	}
+	return r
 }
+
+var key = websocket.NewHandshakeKey()
 
 // connsASource is how many connections leave from one loopback address before the next is
 // taken. The kernel has 28,232 ports for a pair of addresses, and one that was closed keeps
