@@ -151,18 +151,21 @@ func (c *Conn) ResumeReading() {
 // Paused tells whether reading is paused.
 func (c *Conn) Paused() bool { return c.is(paused) }
 
-// Finish writes what is pending, ends the stream, and closes once the peer has ended its
-// own, or after a second: closing at once could destroy what the peer has not read yet
-// (RFC 9112 §9.6 tells why). What still arrives is discarded.
+// Finish writes what is pending, for ten seconds at most, ends the stream, and closes once
+// the peer has ended its own, or after a second: closing at once could destroy what the
+// peer has not read yet (RFC 9112 §9.6 tells why). What still arrives is discarded.
 func (c *Conn) Finish() {
 	if !c.is(finishing | closed) {
 		c.state |= finishing
-		c.SetAlarm(lingerTime)
+		c.SetAlarm(flushTime)
 		c.markDirty()
 	}
 }
 
-const lingerTime = time.Second
+const (
+	flushTime  = 10 * time.Second
+	lingerTime = time.Second
+)
 
 // Close drops the connection and what is pending on it. OnClose comes at the end of the
 // turn.
@@ -298,6 +301,7 @@ func (c *Conn) flush() {
 		c.handler.OnDrained(c)
 	}
 	if c.is(finishing) && c.out == nil {
+		c.SetAlarm(lingerTime)
 		if err := unix.Shutdown(int(c.fd), unix.SHUT_WR); err != nil {
 			c.fail(err)
 		}
