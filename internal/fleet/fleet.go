@@ -137,13 +137,13 @@ func (f *fleet) makeLanes() {
 // that there are 1,000 wake-ups a second at most.
 const minInterval = 5 * time.Millisecond
 
-// tick posts the lanes their turns; one that is behind does not get another.
+// tick posts the busy lanes their turns; one that is behind does not get another.
 func (f *fleet) tick() {
 	t := time.NewTicker(f.interval)
 	defer t.Stop()
 	for {
 		for _, l := range f.lanes {
-			if l.posted.CompareAndSwap(false, true) {
+			if l.busy.Load() && l.posted.CompareAndSwap(false, true) {
 				l.loop.Post(l)
 			}
 		}

@@ -13,7 +13,7 @@ import (
 )
 
 // lane is what a loop keeps for its clients. It is a reactor.Task: its turn, which the
-// fleet's ticker posts. Owned by the loop, but for what is said to be otherwise.
+// fleet's ticker posts while it is busy. Owned by the loop, but for what is said to be otherwise.
 type lane struct {
 	// Static after construction.
 	fleet    *fleet
@@ -22,6 +22,7 @@ type lane struct {
 
 	// Safe from any goroutine.
 	posted atomic.Bool // a turn is posted and has not begun
+	busy   atomic.Bool // there are clients to dial, or messages to send: turns are wanted
 
 	clients  []Client // those of every n-th device, where n is the number of lanes
 	fresh    int      // clients[fresh:] were never dialed
@@ -70,6 +71,7 @@ func newLane(f *fleet, l *reactor.Loop, lanes, devices int) *lane {
 	for i := range x.clients {
 		x.clients[i] = Client{lane: x, number: uint32(i*lanes + l.Index())}
 	}
+	x.busy.Store(true)
 	return x
 }
 
@@ -81,6 +83,7 @@ func (l *lane) Run(*reactor.Loop) {
 	}
 	l.connect()
 	l.load.run(l)
+	l.busy.Store(l.fresh < len(l.clients) || len(l.away) > 0 || l.load.rate > 0)
 }
 
 // connect dials whose turn it is, as far as the rate and the number of dials under way
@@ -166,6 +169,7 @@ func (l *lane) comeBack(c *Client) {
 	c.tries = uint8(min(int(c.tries)+1, 255))
 	c.asked = 0
 	heap.Push(&l.away, absence{l.fleet.clock() + wait, c})
+	l.busy.Store(true)
 }
 
 // stop closes every connection.

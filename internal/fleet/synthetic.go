@@ -85,6 +85,7 @@ func (f *fleet) synthetic(ctx context.Context) error {
 		if s.Duration > 0 {
 			l.load.end = begin + s.Duration
 		}
+		l.busy.Store(true)
 	})
 	err := f.awaitEnd(ctx, s.Duration)
 	f.each(func(l *lane) { l.load.finish(l) })
