@@ -17,6 +17,7 @@ require (
 	github.com/dolthub/maphash v0.1.0 // indirect
 	github.com/gobwas/httphead v0.1.0 // indirect
 	github.com/klauspost/compress v1.20.3 // indirect
+	google.golang.org/protobuf v1.36.12 // indirect
 )
 
 replace github.com/longline/longline => ../..
