@@ -16,7 +16,7 @@ import (
 type Echo struct {
 	Listen         string `default:"127.0.0.1:9001" help:"Address to listen on."`
 	Loops          int    `help:"Event loops; 0 is one a processor."`
-	MaxConnections int    `default:"100000" help:"Connections that must fit."`
+	MaxConnections int    `help:"Connections that must fit; 0 is what one descriptor table holds."`
 }
 
 // Run serves until ctx ends. SIGUSR1 makes it return free memory to the system.

@@ -23,7 +23,7 @@ type Config struct {
 	// OnStart, if not nil, is called on each loop before its first connection. It may set
 	// Loop.Local.
 	OnStart func(l *Loop)
-	// Loops is the number of event loops; 0 is one a processor. More are made when
+	// Loops is the number of event loops; 0 is GOMAXPROCS. More are made when
 	// MaxConnections needs them.
 	Loops int
 	// MaxConnections is how many connections must fit; 0 is as many as the descriptor
@@ -51,7 +51,7 @@ func Start(config Config) (*Group, error) {
 		return nil, err
 	}
 	if config.Loops <= 0 {
-		config.Loops = runtime.NumCPU()
+		config.Loops = runtime.GOMAXPROCS(0)
 	}
 	g := &Group{config: config}
 	var n int
