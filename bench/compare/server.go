@@ -32,7 +32,7 @@ func (o *options) servers() ([]server, error) {
 	bin := func(name string) string { return filepath.Join(o.Bin, name) }
 	all := []server{
 		{"floor", []string{bin("floor"), anyPort}, true},
-		{"longline", []string{bin("longline"), "echo", "--loops=1", "--listen=" + anyPort, "--max-connections=" + strconv.Itoa(o.Many)}, false},
+		{"longline", []string{bin("longline"), "echo", "--loops=1", "--listen=" + anyPort, "--max-connections=" + strconv.Itoa(max(o.Many, o.Few, o.Load))}, false},
 	}
 	for _, name := range []string{"gws", "gorilla", "coder", "gobwas"} {
 		all = append(all, server{name, []string{bin("peers"), name, anyPort}, false})

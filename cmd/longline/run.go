@@ -24,6 +24,7 @@ const (
 type commands struct {
 	Serve  Serve     `cmd:"" help:"Run a gateway."`
 	Fleet  Fleet     `cmd:"" help:"Bring many devices on line from one process."`
+	Bench  Bench     `cmd:"" help:"Load a running gateway and measure it."`
 	Config ConfigCmd `cmd:"" help:"Print or check a configuration file."`
 	Echo   Echo      `cmd:"" hidden:"" help:"Echo WebSocket messages."`
 }

@@ -88,6 +88,23 @@ func (c *Client) Opened(ctx context.Context) (Result, error) {
 	return r, nil
 }
 
+// Idle leaves the connections alone for d.
+func (c *Client) Idle(ctx context.Context, d time.Duration) (Result, error) {
+	r := Result{Latency: newLatency()}
+	cpu, err := c.target.Process.CPU()
+	if err != nil {
+		return r, err
+	}
+	begin := c.clock()
+	if err := c.pause(ctx, d); err != nil {
+		return r, err
+	}
+	r.Elapsed = c.clock() - begin
+	after, err := c.target.Process.CPU()
+	r.CPU = after - cpu
+	return r, err
+}
+
 // Progress tells how many connections are open, and how many messages they have received.
 func (c *Client) Progress() (open int, messages uint64) {
 	parts := make([]uint64, len(c.lanes))
