@@ -91,7 +91,7 @@ func (t *table) text() string {
 func (t *table) ratio(s *summary, key, base string) string {
 	for i := range t.Servers {
 		if of := t.Servers[i].Measures[key].Median; t.Servers[i].Name == base && of > 0 {
-			return fmt.Sprintf("%.2f", s.Measures[key].Median/of)
+			return bench.Short(s.Measures[key].Median / of)
 		}
 	}
 	return "-"
