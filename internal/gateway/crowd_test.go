@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"net/netip"
 	"runtime"
 	"strconv"
@@ -170,7 +171,7 @@ func (m *member) OnDrained(*reactor.Conn) {}
 
 func (m *member) OnClose(_ *reactor.Conn, err error) {
 	m.reader.Release()
-	if err != reactor.ErrClosed {
+	if !errors.Is(err, reactor.ErrClosed) {
 		m.lost = err
 	}
 }

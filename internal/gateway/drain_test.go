@@ -39,8 +39,8 @@ func TestDrain(t *testing.T) {
 	if len(delays) < devices/2 {
 		t.Errorf("%d devices have only %d delays", devices, len(delays))
 	}
-	if response, _ := ask(t, shaking, upgrade("/connect/late")); response.StatusCode != 503 {
-		t.Errorf("who was shaking hands got %s", response.Status)
+	if got := ask(t, shaking, upgrade("/connect/late")); got.status != 503 {
+		t.Errorf("who was shaking hands got %d", got.status)
 	}
 	for range cap(drained) {
 		if err := <-drained; err != nil {

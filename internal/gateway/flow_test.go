@@ -120,14 +120,15 @@ func TestNothingAcknowledgedIsLost(t *testing.T) {
 	const publishers, messages, stay = 3, 200, 37
 	w := newWorld(t, settings{sessions: session.Config{InFlight: 8}})
 	sub := w.greeted("/connect/sub", "t/+")
+	var pubs []*peer
 	for n := range publishers {
 		p := w.greeted(fmt.Sprintf("/connect/pub%d", n))
+		pubs = append(pubs, p)
 		go func() {
 			for i := range messages {
 				p.say(fmt.Sprintf(`{"op":"pub","id":%d,"topic":"t/%d","payload":%d,"qos":1}`, i+1, n, n*messages+i))
 			}
 		}()
-		defer p.expectAcks(1, messages)
 	}
 	acked := map[uint64]bool{}
 	var got [publishers][]int
@@ -149,6 +150,7 @@ func TestNothingAcknowledgedIsLost(t *testing.T) {
 		got[n] = append(got[n], m.Payload%messages)
 	}
 	for n := range got {
+		pubs[n].expectAcks(1, messages)
 		if !slices.IsSorted(got[n]) || len(slices.Compact(got[n])) != messages {
 			t.Errorf("publisher %d: got %v", n, got[n])
 		}

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -31,8 +32,15 @@ func upgrade(target string, lines ...string) string {
 		strings.Join(append(lines, "\r\n"), "\r\n")
 }
 
-// ask sends bytes and returns the HTTP answer with its body.
-func ask(t testing.TB, c net.Conn, request string) (*http.Response, string) {
+// answer is an HTTP response that was read to its end.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// ask sends bytes and returns what the gateway answers.
+func ask(t testing.TB, c net.Conn, request string) answer {
 	t.Helper()
 	if _, err := io.WriteString(c, request); err != nil {
 		t.Fatal(err)
@@ -41,17 +49,18 @@ func ask(t testing.TB, c net.Conn, request string) (*http.Response, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode == http.StatusSwitchingProtocols {
-		return response, ""
+		return answer{response.StatusCode, response.Header, ""}
 	}
 	body, err := io.ReadAll(response.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Read(make([]byte, 1)); err != io.EOF {
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("after the refusal: %v, want the end of the stream", err)
 	}
-	return response, string(body)
+	return answer{response.StatusCode, response.Header, string(body)}
 }
 
 func TestHandshakes(t *testing.T) {
@@ -90,11 +99,11 @@ func TestHandshakes(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			response, body := ask(t, w.dial(), test.request)
-			if response.StatusCode != test.status || !strings.Contains(body, test.body) {
-				t.Errorf("%s: %q, want %d with %q", response.Status, body, test.status, test.body)
+			got := ask(t, w.dial(), test.request)
+			if got.status != test.status || !strings.Contains(got.body, test.body) {
+				t.Errorf("%d: %q, want %d with %q", got.status, got.body, test.status, test.body)
 			}
-			if got := response.Header.Get(test.field); got != test.value {
+			if got := got.header.Get(test.field); got != test.value {
 				t.Errorf("%s: %q, want %q", test.field, got, test.value)
 			}
 		})
@@ -109,8 +118,8 @@ func TestNobodyIsBelievedWithoutInsecure(t *testing.T) {
 	}
 	t.Cleanup(g.Close)
 	w := &world{t: t, gateway: g}
-	if response, body := ask(t, w.dial(), upgrade("/connect/a")); response.StatusCode != 401 || !strings.Contains(body, "--insecure") {
-		t.Errorf("%s: %q, want 401", response.Status, body)
+	if got := ask(t, w.dial(), upgrade("/connect/a")); got.status != 401 || !strings.Contains(got.body, "--insecure") {
+		t.Errorf("%d: %q, want 401", got.status, got.body)
 	}
 }
 
@@ -143,9 +152,9 @@ func TestSlowHandshake(t *testing.T) {
 	w := newWorld(t, settings{gateway: Config{HandshakeTimeout: timeout}})
 	start := time.Now()
 	for _, begin := range []string{"", "GET /connect/a HTTP/1.1\r\nHost: g"} {
-		response, body := ask(t, w.dial(), begin)
-		if response.StatusCode != 408 || !strings.Contains(body, "too long") {
-			t.Errorf("%q: %s: %q, want 408", begin, response.Status, body)
+		got := ask(t, w.dial(), begin)
+		if got.status != 408 || !strings.Contains(got.body, "too long") {
+			t.Errorf("%q: %d: %q, want 408", begin, got.status, got.body)
 		}
 		if took := time.Since(start); took < timeout/2 || took > 10*timeout {
 			t.Errorf("%q: answered after %v, want %v", begin, took, timeout)

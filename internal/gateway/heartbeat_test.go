@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -30,8 +31,13 @@ func (w *world) rawDevice(device string) (net.Conn, *bufio.Reader) {
 		w.t.Fatal(err)
 	}
 	r := bufio.NewReader(c)
-	if response, err := http.ReadResponse(r, nil); err != nil || response.StatusCode != 101 {
-		w.t.Fatal(response, err)
+	response, err := http.ReadResponse(r, nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	_ = response.Body.Close() // there is none
+	if response.StatusCode != http.StatusSwitchingProtocols {
+		w.t.Fatal(response.Status)
 	}
 	return c, r
 }
@@ -128,7 +134,7 @@ func TestHungDeviceIsClosedWithItsCode(t *testing.T) {
 		ops, code = append(ops, ev.Op), ev.Code
 		return true
 	})
-	if want := []websocket.Opcode{websocket.Text, websocket.Ping, websocket.Close}; !slices.Equal(ops, want) || code != 4001 || err != io.EOF {
+	if want := []websocket.Opcode{websocket.Text, websocket.Ping, websocket.Close}; !slices.Equal(ops, want) || code != 4001 || !errors.Is(err, io.EOF) {
 		t.Errorf("frames %v, code %d, %v; want %v, 4001, and the end of the stream", ops, code, err, want)
 	}
 }

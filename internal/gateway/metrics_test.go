@@ -61,7 +61,9 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.say(`nonsense`)
-	b.closed()
+	if e := b.closed(); e.Code != 1007 {
+		t.Errorf("closed with %d", e.Code)
+	}
 	w.awaitPresence("b", false)
 
 	now := gathered(t, w.gateway)

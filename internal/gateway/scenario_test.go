@@ -299,7 +299,7 @@ func (p *play) connects(name, rest string) {
 		}
 	}
 	a.peer = p.world.connect(rest, subprotocols...)
-	a.peer.text = a.codec.Text()
+	a.text = a.codec.Text()
 	if a.ws != nil && len(subprotocols) > 0 && a.ws.Subprotocol() != subprotocols[0] {
 		p.t.Fatalf("the gateway chose %q", a.ws.Subprotocol())
 	}
@@ -321,7 +321,7 @@ func (p *play) connected(a *actor, name, verb, rest string) {
 		}
 		delete(p.peers, name)
 	case "closed":
-		e := a.peer.closed()
+		e := a.closed()
 		p.match(rest, fmt.Sprintf("%d %s", e.Code, e.Reason))
 		delete(p.peers, name)
 	default:
