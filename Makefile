@@ -39,7 +39,7 @@ bench-compare: ## measure longline echo beside the floor and other libraries
 	cc -O2 -Wall -o bench/compare/bin/floor bench/compare/floor/floor.c
 	go build -o bench/compare/bin/longline ./cmd/longline
 	cd bench/compare && go build -o bin/ . ./peers
-	cd bench/compare && bin/compare --reps=$(REPS) --seconds=$(SECONDS)s
+	cd bench/compare && bin/compare --reps=$(REPS) --duration=$(SECONDS)s
 
 fuzz: ## run every Fuzz function for FUZZTIME (10s)
 	@scripts/fuzz.sh

@@ -32,7 +32,7 @@ func TestCompare(t *testing.T) {
 	bin, out := t.TempDir(), t.TempDir()
 	build(t, "cc", "-O2", "-o", filepath.Join(bin, "floor"), "floor/floor.c")
 	build(t, "go", "build", "-o", filepath.Join(bin, "peers"), "./peers")
-	o, err := parse(t, "--reps=2", "--seconds=50ms", "--warmup=10ms", "--many=50", "--few=5", "--load=20", "--rate=500",
+	o, err := parse(t, "--reps=2", "--duration=50ms", "--warmup=10ms", "--many=50", "--few=5", "--load=20", "--rate=500",
 		"--rounds=2", "--handshake=20", "--only=floor,gws", "--client-cpu=0", "--bin="+bin, "--out="+out)
 	if err != nil {
 		t.Fatal(err)

@@ -18,7 +18,7 @@ import (
 
 type options struct {
 	Reps      int           `default:"3" help:"Repetitions."`
-	Seconds   time.Duration `default:"5s" help:"Time that each load is measured."`
+	Duration  time.Duration `default:"5s" help:"Time that each load is measured."`
 	Warmup    time.Duration `default:"1s" help:"Time of each load before that."`
 	Many      int           `default:"15000" help:"Connections that are idle, and get broadcasts."`
 	Few       int           `default:"1000" help:"Connections of the first closed loop."`
@@ -37,15 +37,16 @@ type options struct {
 func main() {
 	var o options
 	kong.Parse(&o, kong.Name("compare"), kong.Description("Measure echo servers side by side."))
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := o.run(ctx); err != nil {
+	if err := o.run(); err != nil {
 		fmt.Fprintln(os.Stderr, "compare:", err)
 		os.Exit(1)
 	}
 }
 
-func (o *options) run(ctx context.Context) error {
+// run measures until it is done, or interrupted.
+func (o *options) run() error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	servers, err := o.servers()
 	if err != nil {
 		return err

@@ -123,5 +123,5 @@ func (o *options) handshakes(ctx context.Context, t bench.Target, r *row) error 
 }
 
 func (o *options) load() bench.Load {
-	return bench.Load{Size: o.Size, Warmup: o.Warmup, Duration: o.Seconds, Rate: o.Rate}
+	return bench.Load{Size: o.Size, Warmup: o.Warmup, Duration: o.Duration, Rate: o.Rate}
 }

@@ -146,7 +146,7 @@ func (t *table) describe() string {
 	o := t.Options
 	return fmt.Sprintf("Messages of %d B. Server CPU time, median of %d, %v each: echo on %d and %d connections, "+
 		"%.0f messages/s paced over %d, %d broadcasts to %d, %d handshakes. Memory of %d idle connections.",
-		o.Size, o.Reps, o.Seconds, o.Few, o.Load, o.Rate, o.Load, o.Rounds, o.Many, o.Handshake, o.Many)
+		o.Size, o.Reps, o.Duration, o.Few, o.Load, o.Rate, o.Load, o.Rounds, o.Many, o.Handshake, o.Many)
 }
 
 // chart draws the first measures: what the servers cost.

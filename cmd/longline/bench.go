@@ -76,7 +76,8 @@ func (f *benchFlags) connected(ctx context.Context, c *Console, r *bench.Report,
 		return err
 	}
 	defer client.Close()
-	defer f.showProgress(c, client)()
+	stop := f.showProgress(c, client)
+	defer stop()
 	return load(ctx, client, r)
 }
 
