@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint bench bench-compare fuzz generate deps clean
+.PHONY: help build run test lint vuln bench bench-compare fuzz generate deps clean
 
 # The programs of tools/go.mod, built once into tools/bin.
 TOOLBIN := $(CURDIR)/tools/bin
@@ -18,13 +18,15 @@ test: deps ## run all tests, with the race detector; installs what they need
 	go vet ./...
 	go test -race -timeout 9m ./...
 
-lint: $(TOOLS) ## check the code, for every platform, and its dependencies
+lint: $(TOOLS) ## check the code, for every platform
 	@test -z "$$(gofmt -l .)" || { echo "these files are not formatted:"; gofmt -l .; exit 1; }
 	$(TOOLBIN)/golangci-lint run
 	$(TOOLBIN)/buf lint
 	GOOS=linux GOARCH=arm64 go vet ./...
 	for os in darwin windows; do for arch in amd64 arm64; do \
 		GOOS=$$os GOARCH=$$arch go vet ./device || exit 1; done; done
+
+vuln: $(TOOLS) ## look the dependencies up among known vulnerabilities; needs the network
 	$(TOOLBIN)/govulncheck ./...
 
 bench: ## run the benchmarks
