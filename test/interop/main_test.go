@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -87,5 +88,5 @@ func listening(log *bufio.Scanner) error {
 		}
 		fmt.Println(log.Text())
 	}
-	return fmt.Errorf("the gateway ended before it was listening: %v", log.Err())
+	return errors.Join(errors.New("the gateway ended before it was listening"), log.Err())
 }
