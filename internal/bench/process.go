@@ -53,7 +53,7 @@ func anonymous(rollup []byte) (uint64, error) {
 const (
 	settleStep  = 100 * time.Millisecond
 	settleLimit = 10 * time.Second
-	restless    = settleStep / 500 // CPU time in a step of a process at rest
+	restless    = settleStep / 50 // CPU time in a step of a process at rest: Go returns memory at 1%
 )
 
 // Rest waits until the process has nothing left to do, for settleLimit at most.
