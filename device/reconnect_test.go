@@ -32,7 +32,7 @@ func TestStatesInOrder(t *testing.T) {
 		if s := d.State(); s.Phase != Connected || s.Session != "s1" {
 			t.Errorf("after Dial: %+v", s)
 		}
-		p.ws.Close(websocket.StatusCode(wire.CloseDrained.Code), "drained; retry after 12s")
+		p.ws.Close(websocket.StatusCode(wire.CloseRestart.Code), "drained; retry after 12s")
 		p = <-g.accepted
 		p.send(&wire.Packet{Op: wire.Hello, Hello: wire.Greeting{Session: "s1", Resumed: true, Missed: 3}})
 		synctest.Wait()
@@ -45,7 +45,7 @@ func TestStatesInOrder(t *testing.T) {
 			t.Fatalf("phases %v, want %v", phases, want)
 		}
 		var status *StatusError
-		if s := states[2]; !errors.As(s.Err, &status) || status.Code != 4004 || s.Wait < 12*time.Second || s.Wait > 14*time.Second {
+		if s := states[2]; !errors.As(s.Err, &status) || status.Code != 1012 || s.Wait < 12*time.Second || s.Wait > 14*time.Second {
 			t.Errorf("disconnected: %+v", s)
 		}
 		if s := states[4]; !s.Resumed || s.Missed != 3 {

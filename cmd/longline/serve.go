@@ -36,7 +36,7 @@ func (s *Serve) Run(ctx context.Context, console *Console) error {
 		n.close()
 		return fmt.Errorf("admin port: %w", err)
 	}
-	return n.drain(console, log, c.Gateway.WithDefaults().DrainTimeout)
+	return n.drain(console, log, c.Gateway.DrainTimeout)
 }
 
 // config is the file's, changed by the flags that were given.
@@ -55,7 +55,8 @@ func (s *Serve) config() (config.Config, error) {
 		c.API.Address = s.Admin
 	}
 	c.Gateway.Insecure = c.Gateway.Insecure || s.Insecure
-	return c, c.Check()
+	err := c.Check()
+	return c.WithDefaults(), err
 }
 
 // drain lets the devices go. It gives up after timeout, or at the next signal.

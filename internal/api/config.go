@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/longline/longline/internal/router"
@@ -28,31 +29,23 @@ type Config struct {
 
 // WithDefaults returns c with the defaults in place of zero fields.
 func (c Config) WithDefaults() Config {
-	set(&c.Address, "127.0.0.1:8081")
-	set(&c.MaxPayload, 256<<10)
-	set(&c.MaxFilters, 100)
-	set(&c.MaxPageSize, 1000)
-	set(&c.CallTimeout, 10*time.Second)
-	set(&c.MaxCallTimeout, 5*time.Minute)
-	set(&c.MaxPublishing, 10_000)
-	set(&c.MaxSubscribers, 100)
-	set(&c.Inbox.Messages, 1<<16)
-	set(&c.Inbox.Bytes, 64<<20)
-	set(&c.MaxInbox.Messages, 1<<20)
-	set(&c.MaxInbox.Bytes, 256<<20)
-	set(&c.Batch.Messages, 1000)
-	set(&c.Batch.Bytes, 1<<20)
-	set(&c.Heartbeat, 15*time.Second)
-	set(&c.Stall, 30*time.Second)
+	c.Address = cmp.Or(c.Address, "127.0.0.1:8081")
+	c.MaxPayload = cmp.Or(c.MaxPayload, 256<<10)
+	c.MaxFilters = cmp.Or(c.MaxFilters, 100)
+	c.MaxPageSize = cmp.Or(c.MaxPageSize, 1000)
+	c.CallTimeout = cmp.Or(c.CallTimeout, 10*time.Second)
+	c.MaxCallTimeout = cmp.Or(c.MaxCallTimeout, 5*time.Minute)
+	c.MaxPublishing = cmp.Or(c.MaxPublishing, 10_000)
+	c.MaxSubscribers = cmp.Or(c.MaxSubscribers, 100)
+	c.Inbox.Messages = cmp.Or(c.Inbox.Messages, 1<<16)
+	c.Inbox.Bytes = cmp.Or(c.Inbox.Bytes, 64<<20)
+	c.MaxInbox.Messages = cmp.Or(c.MaxInbox.Messages, 1<<20)
+	c.MaxInbox.Bytes = cmp.Or(c.MaxInbox.Bytes, 256<<20)
+	c.Batch.Messages = cmp.Or(c.Batch.Messages, 1000)
+	c.Batch.Bytes = cmp.Or(c.Batch.Bytes, 1<<20)
+	c.Heartbeat = cmp.Or(c.Heartbeat, 15*time.Second)
+	c.Stall = cmp.Or(c.Stall, 30*time.Second)
 	return c
-}
-
-// set gives a field that is zero its default.
-func set[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }
 
 // maxBody bounds a request in bytes: a payload as base64 or as text with every second

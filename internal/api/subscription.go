@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -67,8 +68,8 @@ func (a *API) subscribe(ctx context.Context, s selection) (*subscription, error)
 		a.subscribers.Add(-1)
 		return nil, exhausted("%d subscriptions are open: the limit is reached", a.config.MaxSubscribers)
 	}
-	set(&s.buffer.Messages, a.config.Inbox.Messages)
-	set(&s.buffer.Bytes, a.config.Inbox.Bytes)
+	s.buffer.Messages = cmp.Or(s.buffer.Messages, a.config.Inbox.Messages)
+	s.buffer.Bytes = cmp.Or(s.buffer.Bytes, a.config.Inbox.Bytes)
 	inbox, err := a.node.Router.OpenInbox(s.buffer, s.filters, s.qos, s.retained)
 	if err != nil {
 		a.subscribers.Add(-1)

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"strings"
 	"time"
 )
@@ -21,9 +22,9 @@ type Backoff struct {
 const maxAsked = time.Hour
 
 func (b *Backoff) setDefaults() {
-	set(&b.Min, 2*time.Second)
-	set(&b.Max, 30*time.Second)
-	set(&b.MaxTries, 10)
+	b.Min = cmp.Or(b.Min, 2*time.Second)
+	b.Max = cmp.Or(b.Max, 30*time.Second)
+	b.MaxTries = cmp.Or(b.MaxTries, 10)
 	b.Max = max(b.Max, b.Min)
 }
 

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -51,25 +52,17 @@ type Synthetic struct {
 }
 
 func (c Config) withDefaults() Config {
-	set(&c.Gateway, "ws://127.0.0.1:8080/connect")
-	set(&c.Protocol, "json")
-	set(&c.ConnectRate, 5000)
-	set(&c.MaxDials, 512)
-	set(&c.ConnectTimeout, 30*time.Second)
-	set(&c.Window, 16)
-	set(&c.Synthetic.Devices, 1)
-	set(&c.Synthetic.Prefix, "fleet-")
-	set(&c.Replay.LookAhead, 4096)
+	c.Gateway = cmp.Or(c.Gateway, "ws://127.0.0.1:8080/connect")
+	c.Protocol = cmp.Or(c.Protocol, "json")
+	c.ConnectRate = cmp.Or(c.ConnectRate, 5000)
+	c.MaxDials = cmp.Or(c.MaxDials, 512)
+	c.ConnectTimeout = cmp.Or(c.ConnectTimeout, 30*time.Second)
+	c.Window = cmp.Or(c.Window, 16)
+	c.Synthetic.Devices = cmp.Or(c.Synthetic.Devices, 1)
+	c.Synthetic.Prefix = cmp.Or(c.Synthetic.Prefix, "fleet-")
+	c.Replay.LookAhead = cmp.Or(c.Replay.LookAhead, 4096)
 	c.Reconnect.setDefaults()
 	return c
-}
-
-// set gives a field that is zero its default.
-func set[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }
 
 // validate names what cannot be.

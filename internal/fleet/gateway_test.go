@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -84,7 +85,7 @@ func (g *fakeGateway) run(config Config) (Report, error) {
 func (g *fakeGateway) runUntil(ctx context.Context, config Config) (Report, error) {
 	g.t.Helper()
 	config.Gateway = "ws://" + g.group.Addr().String()
-	set(&config.Reconnect.Min, time.Millisecond)
+	config.Reconnect.Min = cmp.Or(config.Reconnect.Min, time.Millisecond)
 	return Run(ctx, config, nil)
 }
 

@@ -72,3 +72,15 @@ func TestDrainGivesUp(t *testing.T) {
 		t.Errorf("offline because of %q", gone.Reason)
 	}
 }
+
+// A gateway that ends at once still says goodbye.
+func TestCloseSaysGoodbye(t *testing.T) {
+	w := newWorld(t, settings{})
+	p := w.greeted("/connect/d")
+	closed := make(chan struct{})
+	go func() { w.gateway.Close(); close(closed) }()
+	if e := p.closed(); e.Code != 1001 {
+		t.Errorf("closed with %d %q", e.Code, e.Reason)
+	}
+	<-closed
+}

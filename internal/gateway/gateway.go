@@ -77,6 +77,9 @@ func (c Config) Validate() error {
 	if err := c.TLS.Validate(); err != nil {
 		return fmt.Errorf("tls.%w", err)
 	}
+	if _, err := newProtocols(c.RawProtocols, c.CompressAbove); err != nil {
+		return fmt.Errorf("raw_protocols: %w", err)
+	}
 	if c.HeartbeatTimeout <= c.Heartbeat {
 		return fmt.Errorf("heartbeat_timeout %v must be longer than heartbeat %v", c.HeartbeatTimeout, c.Heartbeat)
 	}
@@ -167,9 +170,17 @@ func (g *Gateway) Addr() netip.AddrPort { return g.group.Addr() }
 // Ready tells whether new devices are taken.
 func (g *Gateway) Ready() bool { return !g.draining.Load() }
 
-// Close drops the connections that are left and closes the device port.
+// Close drops the connections that are left, with a close frame that says so, and closes
+// the device port.
 func (g *Gateway) Close() {
 	g.draining.Store(true)
+	g.group.Each(func(l *reactor.Loop) {
+		l.Handlers(func(h reactor.Handler) bool {
+			d := h.(*device)
+			d.close(d, wire.CloseGoingAway)
+			return true
+		})
+	})
 	g.group.Close()
 	if g.keeper != nil {
 		g.keeper.stop()

@@ -114,12 +114,12 @@ func (c *Conn) Pending() int {
 // everything has left.
 func (c *Conn) Blocked() bool { return c.is(blocked) }
 
-// SetAlarm has OnAlarm called once after d, rounded up to the wheel's tick. A connection
-// has one alarm: setting it again moves it.
+// SetAlarm has OnAlarm called once after d, never before, at most two ticks of the wheel
+// later. A connection has one alarm: setting it again moves it.
 func (c *Conn) SetAlarm(d time.Duration) {
 	if !c.is(closed) {
 		w := &c.loop.wheel
-		w.set(c, w.now+max(1, uint32((d+tick-1)/tick)))
+		w.set(c, w.now+1+uint32((d+tick-1)/tick)) // the tick that is now has begun before
 	}
 }
 

@@ -100,7 +100,7 @@ func TestQoS0IsOfTheConnection(t *testing.T) {
 }
 
 func TestSocketWithoutRoom(t *testing.T) {
-	w := newWorld(t, Config{Queue: store.Limits{Count: 2}})
+	w := newWorld(t, Config{}, store.Limits{Count: 2})
 	c := w.connect("d", Options{})
 	c.sub(1, 0, "#")
 	c.room = 0
@@ -124,7 +124,7 @@ func TestOfflineQueueBounds(t *testing.T) {
 		"bytes": {Bytes: 6}, // a topic and a payload of one byte each
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, Config{Queue: limits})
+			w := newWorld(t, Config{}, limits)
 			c := w.connect("d", Options{})
 			c.sub(1, 1, "a")
 			c.leave("reset")
@@ -141,7 +141,7 @@ func TestOfflineQueueBounds(t *testing.T) {
 }
 
 func TestTooLargeForTheQueue(t *testing.T) {
-	w := newWorld(t, Config{Queue: store.Limits{Bytes: 10}})
+	w := newWorld(t, Config{}, store.Limits{Bytes: 10})
 	c := w.connect("d", Options{})
 	c.sub(1, 1, "a")
 	c.pub(2, "a", "more than ten bytes", 1)
@@ -152,7 +152,7 @@ func TestTooLargeForTheQueue(t *testing.T) {
 
 func TestMessagesExpire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, Config{Queue: store.Limits{Age: time.Minute}})
+		w := newWorld(t, Config{}, store.Limits{Age: time.Minute})
 		c := w.connect("d", Options{})
 		c.sub(1, 1, "a")
 		c.room = 0
@@ -207,7 +207,7 @@ func TestRawProtocol(t *testing.T) {
 // A raw device empties its queue in one flush: all that wait must come in by that flush,
 // because no acknowledgement will cause another.
 func TestAllThatWaitAreLetIn(t *testing.T) {
-	w := newWorld(t, Config{Queue: store.Limits{Count: 1}})
+	w := newWorld(t, Config{}, store.Limits{Count: 1})
 	c := &conn{world: w, raw: true}
 	c.attach("d", Options{})
 	if err := c.link.Subscribe("a", 1); err != nil {
@@ -272,7 +272,7 @@ func TestQueueIsLent(t *testing.T) {
 // Room that an expired message leaves is for those that wait, before all that come later.
 func TestNobodyOvertakesThoseThatWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, Config{Queue: store.Limits{Count: 1}})
+		w := newWorld(t, Config{}, store.Limits{Count: 1})
 		c := w.connect("d", Options{})
 		c.sub(1, 1, "a")
 		c.room = 0

@@ -58,7 +58,7 @@ func (*looped) Acks() bool                               { return true }
 // none that was acknowledged to its publisher is lost.
 func TestStressDownlink(t *testing.T) {
 	const publishers, messages = 3, 2000
-	w := newWorld(t, Config{InFlight: 8, Queue: store.Limits{Count: 50}})
+	w := newWorld(t, Config{InFlight: 8}, store.Limits{Count: 50})
 	var loops, publishing sync.WaitGroup
 
 	var mu sync.Mutex

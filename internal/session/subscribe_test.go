@@ -65,7 +65,7 @@ func TestRetainedOnSubscribe(t *testing.T) {
 }
 
 func TestRetainedBeyondTheQueue(t *testing.T) {
-	w := newWorld(t, Config{Queue: store.Limits{Count: 3}})
+	w := newWorld(t, Config{}, store.Limits{Count: 3})
 	for i := range 5 {
 		w.retain(fmt.Sprint("a/", i), "x")
 	}

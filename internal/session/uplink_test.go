@@ -72,8 +72,7 @@ func TestRetainedBeyondTheStore(t *testing.T) {
 
 // full is a subscriber to a with a queue of one, which is taken.
 func full(t testing.TB, c Config) (*world, *conn) {
-	c.Queue.Count = 1
-	w := newWorld(t, c)
+	w := newWorld(t, c, store.Limits{Count: 1})
 	s := w.connect("subscriber", Options{})
 	s.sub(1, 1, "a")
 	expect(t, "first", w.publish("a", "first", 1).String(), "taken")

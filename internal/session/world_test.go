@@ -23,8 +23,13 @@ type world struct {
 	manager *Manager
 }
 
-func newWorld(t testing.TB, c Config) *world {
-	return newWorldOn(t, c, store.NewMemory(store.Options{Queue: c.Queue}))
+// newWorld makes a world on a store of memory. queue, if given, bounds each queue.
+func newWorld(t testing.TB, c Config, queue ...store.Limits) *world {
+	var o store.Options
+	if len(queue) > 0 {
+		o.Queue = queue[0]
+	}
+	return newWorldOn(t, c, store.NewMemory(o))
 }
 
 func newWorldOn(t testing.TB, c Config, s store.Store) *world {

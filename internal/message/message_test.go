@@ -1,0 +1,135 @@
+package message
+
+import (
+	"sync"
+	"testing"
+	"time"
+	"unsafe"
+)
+
+func borrowed(buf []byte) *Message {
+	text := func(from, to int) string { return unsafe.String(&buf[from], to-from) }
+	return &Message{
+		Topic:       text(0, 3),
+		Payload:     buf[3:8],
+		ContentType: text(8, 10),
+		Properties:  []Property{{text(10, 11), text(11, 12)}},
+		Source:      "device",
+		Time:        7,
+		Expiry:      9,
+		QoS:         AtLeastOnce,
+		Retain:      true,
+	}
+}
+
+func TestCloneOutlivesTheBuffer(t *testing.T) {
+	buf := []byte("a/bhellottkv")
+	c := borrowed(buf).Clone()
+	for i := range buf {
+		buf[i] = '!'
+	}
+	want := borrowed([]byte("a/bhellottkv"))
+	if !c.Equal(want) || c.Source != "device" || c.Time != 7 || c.Expiry != 9 {
+		t.Errorf("the clone became %+v", c)
+	}
+	if cap(c.Payload) != len(c.Payload) {
+		t.Error("appending to the payload would write over its neighbours")
+	}
+}
+
+func TestCloneAllocatesTwice(t *testing.T) {
+	m := &Message{Topic: "device/1/telemetry", Payload: make([]byte, 100), ContentType: JSON, Source: "1"}
+	if n := testing.AllocsPerRun(100, func() { m.Clone() }); n != 2 {
+		t.Errorf("%v allocations, want the struct and its bytes", n)
+	}
+}
+
+func TestIDs(t *testing.T) {
+	const most = 1<<53 - 1 // what a JSON number holds
+	before := uint64(time.Now().Add(-time.Minute).UnixMilli()) << 12
+	last := NextID()
+	if last <= before || last > most {
+		t.Errorf("ID %d is not above those of a minute ago, or above %d", last, uint64(most))
+	}
+	for range 1000 {
+		id := NextID()
+		if id <= last {
+			t.Fatalf("ID %d after %d", id, last)
+		}
+		last = id
+	}
+}
+
+func TestExpired(t *testing.T) {
+	now := time.UnixMilli(1000)
+	for expiry, want := range map[int64]bool{0: false, 999: true, 1000: true, 1001: false} {
+		if got := (&Message{Expiry: expiry}).Expired(now); got != want {
+			t.Errorf("expiry %d at 1000: %v", expiry, got)
+		}
+	}
+}
+
+func TestEqual(t *testing.T) {
+	base := func() *Message { return borrowed([]byte("a/bhellottkv")) }
+	for what, change := range map[string]func(*Message){
+		"topic":      func(m *Message) { m.Topic = "x" },
+		"payload":    func(m *Message) { m.Payload = []byte("x") },
+		"type":       func(m *Message) { m.ContentType = "x" },
+		"qos":        func(m *Message) { m.QoS = AtMostOnce },
+		"retain":     func(m *Message) { m.Retain = false },
+		"properties": func(m *Message) { m.Properties = nil },
+	} {
+		m := base()
+		change(m)
+		if m.Equal(base()) {
+			t.Errorf("another %s is taken for equal", what)
+		}
+	}
+	if m := base(); !m.Equal(base()) || m.Size() != len("a/bhellottkv") {
+		t.Error("equal messages differ, or the size is wrong")
+	}
+}
+
+type form struct {
+	class int
+	mu    sync.Mutex
+	calls int
+}
+
+func (f *form) Class() int { return f.class }
+
+func (f *form) Encode(m *Message) []byte {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls++
+	return append([]byte{byte(f.class)}, m.Payload...)
+}
+
+func TestEncodedOncePerClass(t *testing.T) {
+	m := (&Message{Topic: "t", Payload: []byte("p")}).Clone()
+	a, b := &form{class: 1}, &form{class: 2}
+	for range 3 {
+		if string(m.Encoded(a)) != "\x01p" || string(m.Encoded(b)) != "\x02p" {
+			t.Fatal("a class got another's form")
+		}
+	}
+	if a.calls != 1 || b.calls != 1 {
+		t.Errorf("encoded %d and %d times", a.calls, b.calls)
+	}
+	if &m.Encoded(a)[0] != &m.Encoded(a)[0] {
+		t.Error("the form is not shared")
+	}
+}
+
+func TestEncodedFromManyGoroutines(t *testing.T) {
+	m := (&Message{Topic: "t", Payload: []byte("p")}).Clone()
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			if got := m.Encoded(&form{class: i % 3}); got[0] != byte(i%3) {
+				t.Errorf("class %d got %v", i%3, got)
+			}
+		})
+	}
+	wg.Wait()
+}
