@@ -114,8 +114,8 @@ func (c *Conn) Pending() int {
 // everything has left.
 func (c *Conn) Blocked() bool { return c.is(blocked) }
 
-// SetAlarm has OnAlarm called once after d, never before, at most two ticks of the wheel
-// later. A connection has one alarm: setting it again moves it.
+// SetAlarm has OnAlarm called once after d, never before, at most three ticks of the
+// wheel later. A connection has one alarm: setting it again moves it.
 func (c *Conn) SetAlarm(d time.Duration) {
 	if !c.is(closed) {
 		w := &c.loop.wheel

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -70,6 +71,7 @@ type Loop struct {
 	stats      Stats
 	listening  bool
 	stopping   bool
+	busy       bool   // the last turn had more than one event
 	accept     uint32 // tick at which to listen again after a failed accept; 0 is now
 
 	// Guarded by mu.
@@ -79,7 +81,8 @@ type Loop struct {
 	ended  bool // no post is taken any more
 
 	// Safe from any goroutine.
-	done chan struct{}
+	posted atomic.Bool // posts is not empty
+	done   chan struct{}
 }
 
 type ending struct {
@@ -122,6 +125,7 @@ func (l *Loop) Post(t Task) bool {
 		return false
 	}
 	l.posts = append(l.posts, t)
+	l.posted.Store(true)
 	wake := l.asleep
 	l.asleep = false
 	l.mu.Unlock()
@@ -215,19 +219,22 @@ func (l *Loop) turn() {
 	l.settle()
 }
 
-// wait returns the number of events. It polls once before it sleeps: under load there is
-// nearly always something, and sleeping goes through the scheduler.
+// wait returns the number of events. Under load it polls before it sleeps: there is nearly
+// always something, and sleeping goes through the scheduler.
 func (l *Loop) wait() int {
-	if n, errno := epollPoll(l.epoll, l.events); n > 0 && errno == 0 {
-		return n
+	if l.busy || l.posted.Load() {
+		n, errno := epollPoll(l.epoll, l.events)
+		if errno != 0 {
+			n = 0
+		}
+		l.busy = n > 1
+		if n > 0 || l.posted.Load() {
+			return n
+		}
 	}
-	l.mu.Lock()
-	if len(l.posts) > 0 {
-		l.mu.Unlock()
+	if !l.sleep() {
 		return 0
 	}
-	l.asleep = true
-	l.mu.Unlock()
 	n, errno := epollWait(l.epoll, l.events, l.patience())
 	l.mu.Lock()
 	l.asleep = false
@@ -235,7 +242,16 @@ func (l *Loop) wait() int {
 	if errno != 0 {
 		return 0
 	}
+	l.busy = n > 1
 	return n
+}
+
+// sleep has posts wake the loop from now on, unless there is one already.
+func (l *Loop) sleep() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.asleep = len(l.posts) == 0
+	return l.asleep
 }
 
 // patience returns the milliseconds until the wheel needs the loop.
@@ -247,8 +263,7 @@ func (l *Loop) patience() int {
 	if next == wheelSlots {
 		return -1
 	}
-	due := l.start.Add(time.Duration(l.wheel.now+next) * tick)
-	return int(max(0, time.Until(due)+time.Millisecond-1) / time.Millisecond)
+	return int(time.Duration(next) * tick / time.Millisecond)
 }
 
 func (w *wheel) advanceClock(l *Loop) {
@@ -310,12 +325,12 @@ func (l *Loop) dispatch(e *unix.EpollEvent) {
 // runPosts runs the tasks that were posted before it began. Those they post run in the
 // next turn, so that no chain of posts starves the sockets.
 func (l *Loop) runPosts() {
-	l.mu.Lock()
-	if len(l.posts) == 0 {
-		l.mu.Unlock()
+	if !l.posted.Load() {
 		return
 	}
+	l.mu.Lock()
 	l.running, l.posts = l.posts, l.running[:0]
+	l.posted.Store(false)
 	l.mu.Unlock()
 	for i, t := range l.running {
 		l.running[i] = nil
