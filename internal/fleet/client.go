@@ -35,6 +35,7 @@ type Client struct {
 
 	lastID  uint32 // of publications
 	since   uint32 // second of the fleet's clock at which it came online
+	got     uint32 // messages
 	conn    *reactor.Conn
 	opening *opening // from the dial to hello
 	outbox  *outbox  // nil when there is nothing to publish
@@ -43,20 +44,26 @@ type Client struct {
 }
 
 // opening is what a client needs to know until it is greeted.
-type opening struct{ request websocket.ClientRequest }
+type opening struct {
+	request websocket.ClientRequest
+	began   time.Duration // of the dial, on the fleet's clock
+}
 
 // dial starts a connection.
 func (c *Client) dial() {
 	l := c.lane
 	f := l.fleet
 	name := f.name(c.number)
-	c.opening = &opening{websocket.ClientRequest{
-		Host:          f.target.host,
-		Target:        f.target.before + name + f.target.after,
-		Key:           websocket.NewHandshakeKey(),
-		Protocols:     f.protocols,
-		Authorization: f.authorization,
-	}}
+	c.opening = &opening{
+		request: websocket.ClientRequest{
+			Host:          f.target.host,
+			Target:        f.target.before + name + f.target.after,
+			Key:           websocket.NewHandshakeKey(),
+			Protocols:     f.protocols,
+			Authorization: f.authorization,
+		},
+		began: f.clock(),
+	}
 	c.phase = dialing
 	l.dialing++
 	l.tally.Dials++

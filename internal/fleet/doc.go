@@ -8,6 +8,6 @@
 // comes from outside the loops: ticks for a synthetic load (Synthetic), batches of rows for
 // a recording (Replay).
 //
-// No goroutine, timer or buffer belongs to a device. An idle one is a Client of 88 bytes
+// No goroutine, timer or buffer belongs to a device. An idle one is a Client of 96 bytes
 // and its reactor.Conn.
 package fleet

@@ -15,8 +15,9 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// fleet is the devices of one run.
-type fleet struct {
+// Fleet is many devices of one process. Its methods are safe from any goroutine, but not to
+// be called on a loop.
+type Fleet struct {
 	// Static after construction.
 	config        Config
 	target        target
@@ -28,6 +29,7 @@ type fleet struct {
 	frames        websocket.Config
 	devices       int
 	names         []string // of the devices, nil when they are numbered
+	rows          int      // of the recording; 0 without one
 	interval      time.Duration
 	began         time.Time
 	slots         chan struct{} // one for each row that was read and is not settled; nil without a recording
@@ -71,7 +73,7 @@ func run(ctx context.Context, config Config, recording *recording, progress io.W
 	if err != nil {
 		return Report{}, err
 	}
-	defer f.close()
+	defer f.Close()
 	show := startProgress(f, recording, progress)
 	if recording != nil {
 		err = f.replay(ctx, recording)
@@ -79,12 +81,22 @@ func run(ctx context.Context, config Config, recording *recording, progress io.W
 		err = f.synthetic(ctx)
 	}
 	show.stop()
-	return f.report(recording), err
+	return f.Report(), err
+}
+
+// Start begins to connect the devices of config, which has no Replay, and leaves them on
+// line, idle but for Publish, until Close.
+func Start(config Config) (*Fleet, error) {
+	config = config.withDefaults()
+	if err := config.validate(); err != nil {
+		return nil, err
+	}
+	return start(config, nil)
 }
 
 // start begins to connect the devices.
-func start(config Config, recording *recording) (*fleet, error) {
-	f := &fleet{
+func start(config Config, recording *recording) (*Fleet, error) {
+	f := &Fleet{
 		config:  config,
 		codec:   config.codec(),
 		op:      websocket.Binary,
@@ -103,7 +115,7 @@ func start(config Config, recording *recording) (*fleet, error) {
 		f.authorization = "Bearer " + config.Token
 	}
 	if recording != nil {
-		f.names, f.devices = recording.names, len(recording.names)
+		f.names, f.devices, f.rows = recording.names, len(recording.names), recording.rows
 		f.slots = make(chan struct{}, config.Replay.LookAhead)
 	}
 	var err error
@@ -122,7 +134,7 @@ func start(config Config, recording *recording) (*fleet, error) {
 }
 
 // makeLanes gives each loop its share of the devices; a loop without any has no lane.
-func (f *fleet) makeLanes() {
+func (f *Fleet) makeLanes() {
 	loops := f.group.Loops()
 	n := min(len(loops), f.devices)
 	f.interval = max(minInterval, time.Duration(n)*time.Millisecond)
@@ -138,7 +150,7 @@ func (f *fleet) makeLanes() {
 const minInterval = 5 * time.Millisecond
 
 // tick posts the busy lanes their turns; one that is behind does not get another.
-func (f *fleet) tick() {
+func (f *Fleet) tick() {
 	t := time.NewTicker(f.interval)
 	defer t.Stop()
 	for {
@@ -156,10 +168,10 @@ func (f *fleet) tick() {
 }
 
 // clock is the time since the fleet's start. Safe from any goroutine.
-func (f *fleet) clock() time.Duration { return time.Since(f.began) }
+func (f *Fleet) clock() time.Duration { return time.Since(f.began) }
 
 // name returns the id of the i-th device.
-func (f *fleet) name(i uint32) string {
+func (f *Fleet) name(i uint32) string {
 	if f.names != nil {
 		return f.names[i]
 	}
@@ -167,7 +179,7 @@ func (f *fleet) name(i uint32) string {
 }
 
 // each runs f on every lane's loop and waits.
-func (f *fleet) each(do func(l *lane)) {
+func (f *Fleet) each(do func(l *lane)) {
 	var wg sync.WaitGroup
 	for _, l := range f.lanes {
 		wg.Add(1)
@@ -178,13 +190,13 @@ func (f *fleet) each(do func(l *lane)) {
 	wg.Wait()
 }
 
-func (f *fleet) laneTried() {
+func (f *Fleet) laneTried() {
 	if f.lanesUntried.Add(-1) == 0 {
 		close(f.tried)
 	}
 }
 
-func (f *fleet) laneDied() {
+func (f *Fleet) laneDied() {
 	if f.lanesAlive.Add(-1) == 0 {
 		close(f.dead)
 	}
@@ -194,15 +206,15 @@ func (f *fleet) laneDied() {
 var errGaveUp = errors.New("every device gave up")
 
 // gaveUp says why, as far as one knows.
-func (f *fleet) gaveUp() error {
-	if reason := f.collect().lastReason; reason != "" {
+func (f *Fleet) gaveUp() error {
+	if reason := f.Snapshot().lastReason; reason != "" {
 		return fmt.Errorf("%w: %s", errGaveUp, reason)
 	}
 	return errGaveUp
 }
 
 // awaitTried waits until every device has connected or failed to.
-func (f *fleet) awaitTried(ctx context.Context) error {
+func (f *Fleet) awaitTried(ctx context.Context) error {
 	select {
 	case <-f.tried:
 		return nil
@@ -219,20 +231,20 @@ const (
 )
 
 // drain waits for the answers to what is under way.
-func (f *fleet) drain() {
-	f.await(func() bool { return f.collect().Waiting == 0 })
+func (f *Fleet) drain() {
+	f.await(func() bool { return f.Snapshot().Waiting == 0 })
 }
 
 // await looks until done, for drainTime at most.
-func (f *fleet) await(done func() bool) {
+func (f *Fleet) await(done func() bool) {
 	deadline := time.Now().Add(drainTime)
 	for !done() && time.Now().Before(deadline) {
 		time.Sleep(drainLook)
 	}
 }
 
-// close takes the devices off line and ends the loops.
-func (f *fleet) close() {
+// Close takes the devices off line and ends the loops.
+func (f *Fleet) Close() {
 	close(f.stop)
 	f.ticker.Wait()
 	f.each(func(l *lane) { l.stop() })

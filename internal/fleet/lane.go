@@ -16,7 +16,7 @@ import (
 // fleet's ticker posts while it is busy. Owned by the loop, but for what is said to be otherwise.
 type lane struct {
 	// Static after construction.
-	fleet    *fleet
+	fleet    *Fleet
 	loop     *reactor.Loop
 	maxDials int
 
@@ -41,7 +41,10 @@ type lane struct {
 	scratch    []byte        // encoded into
 	outboxes   []*outbox     // empty ones for the next to borrow
 	tally      Tally
-	latency    *hdrhistogram.Histogram // of acknowledgements, microseconds
+	greeted    time.Duration           // when the last hello came, on the fleet's clock
+	received   time.Duration           // the same, the last message
+	opens      *hdrhistogram.Histogram // from dial to hello, microseconds
+	latency    *hdrhistogram.Histogram // of acknowledgements, the same
 	reasons    map[string]uint64
 	lastReason string
 }
@@ -54,7 +57,7 @@ const (
 	defaultLiveness = 30 * time.Second
 )
 
-func newLane(f *fleet, l *reactor.Loop, lanes, devices int) *lane {
+func newLane(f *Fleet, l *reactor.Loop, lanes, devices int) *lane {
 	n := (devices - l.Index() + lanes - 1) / lanes
 	x := &lane{
 		fleet:     f,
@@ -65,7 +68,8 @@ func newLane(f *fleet, l *reactor.Loop, lanes, devices int) *lane {
 		alive:     n,
 		dials:     bucket{rate: float64(f.config.ConnectRate) / float64(lanes)},
 		heartbeat: defaultLiveness,
-		latency:   hdrhistogram.New(1, maxLatency, latencyDigits),
+		opens:     newLatency(),
+		latency:   newLatency(),
 		reasons:   make(map[string]uint64),
 	}
 	for i := range x.clients {
@@ -120,7 +124,8 @@ func (l *lane) online(c *Client) {
 		l.tally.Reconnects++
 	}
 	c.phase, c.met, c.asked = online, true, 0
-	c.since = uint32(l.fleet.clock() / time.Second)
+	l.greeted = l.fleet.clock()
+	c.since = uint32(l.greeted / time.Second)
 }
 
 // offline precedes every end of a connection.
@@ -203,9 +208,11 @@ func (l *lane) settled() {
 	}
 }
 
-// took records what an acknowledgement took.
-func (l *lane) took(d time.Duration) {
-	_ = l.latency.RecordValue(min(max(1, d.Microseconds()), maxLatency)) // in range
+func newLatency() *hdrhistogram.Histogram { return hdrhistogram.New(1, maxLatency, latencyDigits) }
+
+// addLatency adds a latency.
+func addLatency(h *hdrhistogram.Histogram, d time.Duration) {
+	_ = h.RecordValue(min(max(1, d.Microseconds()), maxLatency)) // in range
 }
 
 func (l *lane) borrowOutbox() *outbox {

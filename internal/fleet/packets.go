@@ -22,6 +22,7 @@ func (c *Client) handle(e *websocket.Event) {
 	case websocket.Text, websocket.Binary:
 		c.receive(e.Payload, e.Op == websocket.Text)
 	case websocket.Ping:
+		c.lane.tally.Pings++
 		c.control(websocket.Pong, e.Payload)
 	case websocket.Close:
 		c.closed(e)
@@ -54,8 +55,10 @@ func (c *Client) receive(frame []byte, text bool) {
 // greeted begins the life of a connection.
 func (c *Client) greeted(p *wire.Packet) {
 	l := c.lane
+	began := c.opening.began
 	l.dialed(c)
 	l.online(c)
+	addLatency(l.opens, l.greeted-began)
 	if h := p.Hello.Heartbeat; h > 0 {
 		l.heartbeat = h
 	}
@@ -80,7 +83,10 @@ func (c *Client) subscribe() {
 
 // received takes a message and acknowledges it.
 func (c *Client) received(p *wire.Packet) {
-	c.lane.tally.Received++
+	l := c.lane
+	l.tally.Received++
+	l.received = l.fleet.clock()
+	c.got++
 	if p.Message.QoS == message.AtLeastOnce {
 		c.send(&wire.Packet{Op: wire.Ack, ID: p.ID})
 	}

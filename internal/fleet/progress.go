@@ -21,7 +21,7 @@ const (
 
 // progress shows how far a run is, on a goroutine of its own.
 type progress struct {
-	fleet     *fleet
+	fleet     *Fleet
 	recording *recording
 	w         io.Writer
 	terminal  bool
@@ -34,7 +34,7 @@ type progress struct {
 	}
 }
 
-func startProgress(f *fleet, r *recording, w io.Writer) *progress {
+func startProgress(f *Fleet, r *recording, w io.Writer) *progress {
 	p := &progress{fleet: f, recording: r, w: w, terminal: isTerminal(w), done: make(chan struct{})}
 	if w != nil {
 		p.wg.Go(p.run)
@@ -78,7 +78,7 @@ func (p *progress) run() {
 }
 
 func (p *progress) show() {
-	line := p.line(p.fleet.collect(), p.fleet.clock())
+	line := p.line(p.fleet.Snapshot(), p.fleet.clock())
 	if p.terminal {
 		line = "\r\x1b[K" + line // back to the start, and erase what was there
 	} else {
@@ -88,7 +88,7 @@ func (p *progress) show() {
 }
 
 // line says how far the run is at a time.
-func (p *progress) line(s snapshot, now time.Duration) string {
+func (p *progress) line(s Snapshot, now time.Duration) string {
 	var b strings.Builder
 	if p.recording != nil {
 		settled := s.Acknowledged + s.Refused + s.Unsent

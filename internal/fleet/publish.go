@@ -109,7 +109,7 @@ func (c *Client) answered(id uint64, code string) {
 		c.settle(i)
 	default:
 		l.tally.Acknowledged++
-		l.took(l.fleet.clock() - c.outbox.left()[i].since)
+		addLatency(l.latency, l.fleet.clock()-c.outbox.left()[i].since)
 		c.outbox.pauses = 0
 		c.settle(i)
 	}

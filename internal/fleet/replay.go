@@ -70,14 +70,14 @@ func (b *batch) Run(*reactor.Loop) {
 // player gives the rows of a recording to the lanes. Batches leave when they are full, and
 // whenever the player is about to wait.
 type player struct {
-	fleet   *fleet
+	fleet   *Fleet
 	batches []*batch // by lane
 }
 
 const maxBatch = 256 // rows
 
 // replay plays the recording and waits until each row is settled.
-func (f *fleet) replay(ctx context.Context, rec *recording) error {
+func (f *Fleet) replay(ctx context.Context, rec *recording) error {
 	if err := f.awaitTried(ctx); err != nil {
 		return err
 	}
@@ -182,7 +182,7 @@ func (p *player) post(i int) {
 }
 
 // takeSlot waits for room in the look-ahead.
-func (f *fleet) takeSlot(ctx context.Context) error {
+func (f *Fleet) takeSlot(ctx context.Context) error {
 	select {
 	case f.slots <- struct{}{}:
 		return nil
@@ -194,7 +194,7 @@ func (f *fleet) takeSlot(ctx context.Context) error {
 }
 
 // awaitSettled takes every slot, which it can when no row has one.
-func (f *fleet) awaitSettled(ctx context.Context) error {
+func (f *Fleet) awaitSettled(ctx context.Context) error {
 	for range cap(f.slots) {
 		if err := f.takeSlot(ctx); err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -27,6 +28,7 @@ type Tally struct {
 	Waiting      int    `json:"waiting"`      // taken by a device and not settled
 	Received     uint64 `json:"received"`     // messages from the gateway
 	Calls        uint64 `json:"calls"`        // answered
+	Pings        uint64 `json:"pings"`        // answered
 }
 
 func (t *Tally) add(o *Tally) {
@@ -44,10 +46,10 @@ func (t *Tally) add(o *Tally) {
 	t.Waiting += o.Waiting
 	t.Received += o.Received
 	t.Calls += o.Calls
+	t.Pings += o.Pings
 }
 
-// Latency is how long acknowledgements took, in milliseconds, from when the message was
-// due (synthetic) or first sent (replay).
+// Latency is how long something took, in milliseconds.
 type Latency struct {
 	P50 float64 `json:"p50"`
 	P90 float64 `json:"p90"`
@@ -60,9 +62,12 @@ type Report struct {
 	Devices int `json:"devices"`
 	Rows    int `json:"rows,omitempty"` // of the recording
 	Tally
-	AckLatency Latency           `json:"ack_latency_ms"`
-	Elapsed    float64           `json:"elapsed_s"` // since the first dial
-	Reasons    map[string]uint64 `json:"reasons"`   // of ends of connections, refusals, what was not sent
+	// ConnectLatency is from each dial to its hello, AckLatency from when a message was due
+	// (synthetic) or first sent (replay) to its acknowledgement.
+	ConnectLatency Latency           `json:"connect_latency_ms"`
+	AckLatency     Latency           `json:"ack_latency_ms"`
+	Elapsed        float64           `json:"elapsed_s"` // since the first dial
+	Reasons        map[string]uint64 `json:"reasons"`   // of ends of connections, refusals, what was not sent
 }
 
 // Complete tells whether all of the work was acknowledged, or sent with QoS 0.
@@ -71,25 +76,50 @@ func (r *Report) Complete() bool {
 		r.Acknowledged >= uint64(r.Rows)
 }
 
-// snapshot is the sum of the lanes' counters at one time.
-type snapshot struct {
+// Snapshot is how far the devices are at one time.
+type Snapshot struct {
 	Tally
+	LastHello   time.Time // when the last hello came
+	LastMessage time.Time // when the last message came
+
 	lastReason string
 }
 
-// collect asks every lane. It must not be called on a loop.
-func (f *fleet) collect() (sum snapshot) {
+// Snapshot asks every lane.
+func (f *Fleet) Snapshot() (sum Snapshot) {
+	var greeted, received time.Duration
 	f.gather(func(l *lane) {
 		sum.add(&l.tally)
+		greeted, received = max(greeted, l.greeted), max(received, l.received)
 		if l.lastReason != "" {
 			sum.lastReason = l.lastReason
 		}
 	})
+	sum.LastHello, sum.LastMessage = f.began.Add(greeted), f.began.Add(received)
 	return sum
 }
 
+// LeastReceived is how many messages came to the device that got fewest.
+func (f *Fleet) LeastReceived() uint32 {
+	least := uint32(math.MaxUint32)
+	f.gather(func(l *lane) {
+		for i := range l.clients {
+			least = min(least, l.clients[i].got)
+		}
+	})
+	return least
+}
+
+// ForgetLatency has the next Report tell the latency of what comes from now on.
+func (f *Fleet) ForgetLatency() {
+	f.each(func(l *lane) {
+		l.opens.Reset()
+		l.latency.Reset()
+	})
+}
+
 // gather runs add for every lane, on its loop, one at a time.
-func (f *fleet) gather(add func(l *lane)) {
+func (f *Fleet) gather(add func(l *lane)) {
 	var mu sync.Mutex
 	f.each(func(l *lane) {
 		mu.Lock()
@@ -98,21 +128,19 @@ func (f *fleet) gather(add func(l *lane)) {
 	})
 }
 
-// report adds up what the lanes counted.
-func (f *fleet) report(r *recording) Report {
-	all := hdrhistogram.New(1, maxLatency, latencyDigits)
-	out := Report{Devices: f.devices, Reasons: make(map[string]uint64), Elapsed: f.clock().Seconds()}
-	if r != nil {
-		out.Rows = r.rows
-	}
+// Report adds up what the lanes counted.
+func (f *Fleet) Report() Report {
+	opens, acks := newLatency(), newLatency()
+	out := Report{Devices: f.devices, Rows: f.rows, Reasons: make(map[string]uint64), Elapsed: f.clock().Seconds()}
 	f.gather(func(l *lane) {
 		out.add(&l.tally)
-		all.Merge(l.latency)
+		opens.Merge(l.opens)
+		acks.Merge(l.latency)
 		for reason, n := range l.reasons {
 			out.Reasons[reason] += n
 		}
 	})
-	out.AckLatency = latencies(all)
+	out.ConnectLatency, out.AckLatency = latencies(opens), latencies(acks)
 	return out
 }
 
@@ -133,9 +161,9 @@ func (r *Report) WriteText(w io.Writer) error {
 	p.line("acknowledged", "%d", r.Acknowledged)
 	p.line("refused", "%d for good, %d for want of room and tried again", r.Refused, r.Retried)
 	p.line("not sent", "%d skipped when due, %d never sent, %d without an answer", r.Skipped, r.Unsent, r.Waiting)
-	p.line("received", "%d messages, %d calls answered", r.Received, r.Calls)
-	l := r.AckLatency
-	p.line("ack latency", "p50 %.3f ms, p90 %.3f ms, p99 %.3f ms, max %.3f ms", l.P50, l.P90, l.P99, l.Max)
+	p.line("received", "%d messages, %d calls and %d pings answered", r.Received, r.Calls, r.Pings)
+	p.latency("connecting", r.ConnectLatency)
+	p.latency("ack latency", r.AckLatency)
 	p.line("elapsed", "%v", time.Duration(r.Elapsed*float64(time.Second)).Round(time.Millisecond))
 	for _, reason := range slices.Sorted(maps.Keys(r.Reasons)) {
 		p.line("reason", "%d x %s", r.Reasons[reason], reason)
@@ -147,6 +175,10 @@ func (r *Report) WriteText(w io.Writer) error {
 type printer struct {
 	w   io.Writer
 	err error
+}
+
+func (p *printer) latency(name string, l Latency) {
+	p.line(name, "p50 %.3f ms, p90 %.3f ms, p99 %.3f ms, max %.3f ms", l.P50, l.P90, l.P99, l.Max)
 }
 
 func (p *printer) line(name, format string, args ...any) {

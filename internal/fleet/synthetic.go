@@ -71,16 +71,23 @@ func (d *load) count(l *lane, taken, sent bool) {
 	}
 }
 
-// synthetic runs the load until its duration or ctx ends.
-func (f *fleet) synthetic(ctx context.Context) error {
-	if err := f.awaitTried(ctx); err != nil {
-		return ignoreEnd(ctx, err)
+// synthetic runs the load once every device has connected or failed to, until its duration
+// or ctx ends.
+func (f *Fleet) synthetic(ctx context.Context) error {
+	err := f.awaitTried(ctx)
+	if err == nil {
+		err = f.Publish(ctx, f.config.Synthetic)
 	}
-	s := &f.config.Synthetic
+	return ignoreEnd(ctx, err)
+}
+
+// Publish has the devices publish at s.Rate for s.Duration, or until ctx ends, and waits
+// for the answers. Only one call may run at a time.
+func (f *Fleet) Publish(ctx context.Context, s Synthetic) error {
 	payload := fill(s.Payload)
 	begin := f.clock()
 	f.each(func(l *lane) {
-		share := float64(len(l.clients)) / float64(s.Devices)
+		share := float64(len(l.clients)) / float64(f.devices)
 		l.load = load{rate: s.Rate * share, begin: begin, payload: payload, qos: s.QoS}
 		if s.Duration > 0 {
 			l.load.end = begin + s.Duration
@@ -90,11 +97,11 @@ func (f *fleet) synthetic(ctx context.Context) error {
 	err := f.awaitEnd(ctx, s.Duration)
 	f.each(func(l *lane) { l.load.finish(l) })
 	f.drain()
-	return ignoreEnd(ctx, err)
+	return err
 }
 
 // awaitEnd waits for d, 0 is without end.
-func (f *fleet) awaitEnd(ctx context.Context, d time.Duration) error {
+func (f *Fleet) awaitEnd(ctx context.Context, d time.Duration) error {
 	var over <-chan time.Time
 	if d > 0 {
 		over = time.After(d)
