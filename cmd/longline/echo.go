@@ -3,11 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
-	"os/signal"
-	"runtime/debug"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/longline/longline/internal/gateway"
 )
@@ -26,16 +21,8 @@ func (e *Echo) Run(ctx context.Context, console *Console) error {
 		return err
 	}
 	defer group.Close()
+	defer freeMemoryOnSignal()()
 	fmt.Fprintf(console.Out, "echo on %v\n", group.Addr())
-	free := make(chan os.Signal, 1)
-	signal.Notify(free, unix.SIGUSR1)
-	defer signal.Stop(free)
-	for {
-		select {
-		case <-free:
-			debug.FreeOSMemory()
-		case <-ctx.Done():
-			return nil
-		}
-	}
+	<-ctx.Done()
+	return nil
 }

@@ -18,7 +18,8 @@ type Serve struct {
 	Insecure bool   `help:"Ask devices for no credentials: the id is the one in the URL. Loopback only."`
 }
 
-// Run serves until ctx ends, then drains; a second signal ends the drain.
+// Run serves until ctx ends, then drains; a second signal ends the drain. SIGUSR1 makes it
+// return free memory to the system.
 func (s *Serve) Run(ctx context.Context, console *Console) error {
 	c, err := s.config()
 	if err != nil {
@@ -29,6 +30,7 @@ func (s *Serve) Run(ctx context.Context, console *Console) error {
 	if err != nil {
 		return err
 	}
+	defer freeMemoryOnSignal()()
 	log.Info("listening", "devices", n.gateway.Addr().String(), "admin", n.server.Addr().String())
 	select {
 	case <-ctx.Done():
