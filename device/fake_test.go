@@ -51,7 +51,7 @@ func newGateway(t *testing.T, p Protocol) *gateway {
 	g.stopped, g.stop = context.WithCancel(t.Context())
 	g.refuse = func(http.ResponseWriter) bool { return false }
 	g.server = &http.Server{Handler: g}
-	go g.server.Serve(g)
+	go func() { _ = g.server.Serve(g) }() // until it is closed
 	context.AfterFunc(g.stopped, func() { g.server.Close() })
 	return g
 }
@@ -153,7 +153,7 @@ type peer struct {
 }
 
 func (p *peer) read(ctx context.Context) error {
-	defer p.ws.CloseNow()
+	defer func() { _ = p.ws.CloseNow() }()
 	for {
 		kind, frame, err := p.ws.Read(ctx)
 		if err != nil {
@@ -227,7 +227,7 @@ func (p *peer) publish(id uint64, topic, payload string) {
 
 // cut ends the connection without a word.
 func (p *peer) cut() {
-	p.ws.CloseNow()
+	_ = p.ws.CloseNow()
 	p.drain()
 }
 

@@ -23,7 +23,7 @@ func loopback() (url string, stop func()) {
 		if err != nil {
 			return
 		}
-		defer ws.CloseNow()
+		defer func() { _ = ws.CloseNow() }()
 		(&echo{ws: ws}).serve(context.Background())
 	}))
 	return strings.Replace(server.URL, "http", "ws", 1), server.Close

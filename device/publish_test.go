@@ -155,7 +155,9 @@ func TestPublishBufferFull(t *testing.T) {
 		}
 		for _, outcome := range outcomes {
 			p.ack(p.next(wire.Pub).ID)
-			receive(t, outcome)
+			if err := receive(t, outcome); err != nil {
+				t.Errorf("outcome %v", err)
+			}
 		}
 		if err := d.Publish(t.Context(), Message{Topic: "a"}); err != nil {
 			t.Errorf("after the acks: %v", err)
@@ -196,7 +198,7 @@ func TestOutboxExpiredMakesRoom(t *testing.T) {
 	if err := b.add(&outgoing{id: 4}, now.Add(1)); err != nil {
 		t.Fatal(err)
 	}
-	if len(all[0].done) != 0 || <-all[1].done != ErrExpired || <-all[2].done != ErrExpired {
+	if len(all[0].done) != 0 || !errors.Is(<-all[1].done, ErrExpired) || !errors.Is(<-all[2].done, ErrExpired) {
 		t.Error("the wrong ones were ended")
 	}
 	if o := b.take(now); o.id != 4 {
@@ -227,7 +229,9 @@ func TestPublishExpiresInOutbox(t *testing.T) {
 		if err := receive(t, outcome); !errors.Is(err, ErrExpired) {
 			t.Errorf("outcome %v", err)
 		}
-		receive(t, kept)
+		if err := receive(t, kept); err != nil {
+			t.Errorf("outcome of the one kept: %v", err)
+		}
 	})
 }
 

@@ -215,7 +215,9 @@ func TestContractBroken(t *testing.T) {
 	bubble(t, func(t *testing.T, g *gateway) {
 		d, p := g.dial(Options{})
 		defer g.close(d)
-		p.ws.Write(t.Context(), websocket.MessageText, []byte("{"))
+		if err := p.ws.Write(t.Context(), websocket.MessageText, []byte("{")); err != nil {
+			t.Fatal(err)
+		}
 		p.drain()
 		if code := websocket.CloseStatus(p.ended); code != websocket.StatusCode(wire.CloseMalformed.Code) {
 			t.Errorf("the device closed with %v", p.ended)
