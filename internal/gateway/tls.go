@@ -133,7 +133,7 @@ func (k *keeper) load() error {
 // changed tells whether a file is not the one that was read last. A file that is not
 // there is for the reader to complain about.
 func (k *keeper) changed(files ...string) bool {
-	any := false
+	differs := false
 	for _, name := range files {
 		var stamp time.Time
 		if info, err := os.Stat(name); err == nil {
@@ -141,10 +141,10 @@ func (k *keeper) changed(files ...string) bool {
 		}
 		if old, ok := k.stamps[name]; !ok || !old.Equal(stamp) {
 			k.stamps[name] = stamp
-			any = true
+			differs = true
 		}
 	}
-	return any
+	return differs
 }
 
 // readTicketKeys reads one key a line; empty lines and those that begin with # are passed
