@@ -116,7 +116,7 @@ func TestEncodedOncePerClass(t *testing.T) {
 	if a.calls != 1 || b.calls != 1 {
 		t.Errorf("encoded %d and %d times", a.calls, b.calls)
 	}
-	if &m.Encoded(a)[0] != &m.Encoded(a)[0] {
+	if first, again := m.Encoded(a), m.Encoded(a); &first[0] != &again[0] {
 		t.Error("the form is not shared")
 	}
 }
