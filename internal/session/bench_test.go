@@ -64,12 +64,12 @@ func BenchmarkMemory(b *testing.B) {
 		devices[i] = fmt.Sprintf("device-%06d", i)
 		filters[i] = "device/" + devices[i] + "/#"
 	}
-	measure := func(name string, make func() any) {
+	measure := func(name string, build func() any) {
 		b.Run(name, func(b *testing.B) {
 			var per float64
 			for b.Loop() {
 				before := live()
-				kept := make()
+				kept := build()
 				per = float64(live()-before) / n
 				runtime.KeepAlive(kept)
 			}

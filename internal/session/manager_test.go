@@ -206,7 +206,7 @@ func TestRestore(t *testing.T) {
 		id := c.link.session.ID()
 		c.leave("reset")
 		before.publish("a", "1", 1)
-		second := before.connect("soon", Options{Expiry: new(time.Duration(time.Minute))})
+		second := before.connect("soon", Options{Expiry: new(time.Minute)})
 		second.leave("reset")
 		before.manager.Close()
 		time.Sleep(2 * time.Minute)

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -105,7 +106,7 @@ func TestStressDownlink(t *testing.T) {
 				taken := make(chan error, 1)
 				m := &message.Message{Topic: strconv.Itoa(p), Payload: strconv.AppendInt(nil, int64(n), 10), QoS: 1}
 				_, err := w.router.Publish(m, func(err error) { taken <- err })
-				if err == router.ErrFull {
+				if errors.Is(err, router.ErrFull) {
 					err = <-taken
 				}
 				if err != nil {

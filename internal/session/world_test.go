@@ -2,6 +2,7 @@ package session
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -47,7 +48,7 @@ func newWorldOn(t testing.TB, c Config, s store.Store) *world {
 func (w *world) publish(name, payload string, q message.QoS) *outcome {
 	o := new(outcome)
 	m := &message.Message{Topic: name, Payload: []byte(payload), QoS: q, Time: time.Now().UnixMilli()}
-	if _, err := w.router.Publish(m, o.set); err != router.ErrFull {
+	if _, err := w.router.Publish(m, o.set); !errors.Is(err, router.ErrFull) {
 		o.set(err)
 	}
 	return o
