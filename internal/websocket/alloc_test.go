@@ -15,6 +15,9 @@ func TestNoAllocations(t *testing.T) {
 		closing = AppendMaskedClose(nil, CodeNormal, "bye", 0)
 	)
 	r.Init(&Config{}, true)
+	if n, err := ParseRequest(request, &req, Limits{}); n == 0 || err != nil {
+		t.Fatal(n, err)
+	}
 	next := func(p []byte, op Opcode) func() {
 		return func() {
 			if _, ev, err := r.Next(p); ev.Op != op || err != nil {
@@ -53,9 +56,6 @@ func TestNoAllocations(t *testing.T) {
 		"AppendUpgrade":   func() { dst = AppendUpgrade(dst[:0], &req, "mqtt", true, Field{"X-Node", "n1"}) },
 		"AppendHTTPError": func() { dst = AppendHTTPError(dst[:0], errNotUpgrade) },
 	} {
-		if name == "Request.Header" || name == "Request.Protocols" || name == "AppendUpgrade" {
-			ParseRequest(request, &req, Limits{})
-		}
 		if n := testing.AllocsPerRun(100, run); n != 0 {
 			t.Errorf("%s: %v allocations", name, n)
 		}

@@ -52,7 +52,9 @@ func BenchmarkReaderHalves(b *testing.B) {
 	p := AppendMaskedFrame(nil, Text, telemetry(128), 0)
 	b.ReportAllocs()
 	for b.Loop() {
-		r.Next(p[:70])
+		if _, ev, err := r.Next(p[:70]); ev.Op != 0 || err != nil {
+			b.Fatal(ev.Op, err)
+		}
 		if _, ev, err := r.Next(p[70:]); ev.Op != Text || err != nil {
 			b.Fatal(ev.Op, err)
 		}

@@ -38,7 +38,7 @@ func deflate(dst, payload []byte, window Window) []byte {
 		piece = 1 << window
 	}
 	for ; len(payload) > 0; payload = payload[min(piece, len(payload)):] {
-		flate.StatelessDeflate(w, payload[:min(piece, len(payload))], false, nil) // fails only when Write does
+		_ = flate.StatelessDeflate(w, payload[:min(piece, len(payload))], false, nil) // fails only when Write does
 	}
 	dst, w.buf = w.buf, nil
 	appenders.Put(w)

@@ -216,9 +216,8 @@ func TestReaderBorrows(t *testing.T) {
 		t.Error("the payload of a whole frame was copied")
 	}
 	p = []byte(fin(Text, "hello"))
-	r.Next(p[:8])
-	if r.message == nil {
-		t.Fatal("half a frame is not held")
+	if _, _, err := r.Next(p[:8]); err != nil || r.message == nil {
+		t.Fatalf("half a frame is not held, error %v", err)
 	}
 	if _, e, _ = r.Next(p[8:]); string(e.Payload) != "hello" {
 		t.Fatalf("got %q", e.Payload)
@@ -226,7 +225,9 @@ func TestReaderBorrows(t *testing.T) {
 	if n, _, _ := r.Next(nil); n != 0 || r.message != nil || r.control != nil {
 		t.Error("what was lent is not given back at the next call")
 	}
-	r.Next([]byte(part(Text, "a") + fin(Ping, "half")[:8]))
+	if _, _, err := r.Next([]byte(part(Text, "a") + fin(Ping, "half")[:8])); err != nil || r.message == nil || r.control == nil {
+		t.Fatalf("two halves are not held, error %v", err)
+	}
 	if r.Release(); r.message != nil || r.control != nil {
 		t.Error("Release leaves something borrowed")
 	}
