@@ -21,7 +21,8 @@ func (e *Echo) Run(ctx context.Context, console *Console) error {
 		return err
 	}
 	defer group.Close()
-	defer freeMemoryOnSignal()()
+	stop := freeMemoryOnSignal()
+	defer stop()
 	fmt.Fprintf(console.Out, "echo on %v\n", group.Addr())
 	<-ctx.Done()
 	return nil

@@ -30,7 +30,8 @@ func (s *Serve) Run(ctx context.Context, console *Console) error {
 	if err != nil {
 		return err
 	}
-	defer freeMemoryOnSignal()()
+	stop := freeMemoryOnSignal()
+	defer stop()
 	log.Info("listening", "devices", n.gateway.Addr().String(), "admin", n.server.Addr().String())
 	select {
 	case <-ctx.Done():
