@@ -40,8 +40,9 @@ type Group struct {
 	private bool
 }
 
-// Start raises the descriptor limit, opens the listeners and starts the loops. Start it
-// early: with private tables, each loop begins with a copy of what is open.
+// Start raises the descriptor limit and, when there are as many loops, GOMAXPROCS; it
+// opens the listeners and starts the loops. Start it early: with private tables, each loop
+// begins with a copy of what is open.
 func Start(config Config) (*Group, error) {
 	if config.Listen != "" && config.NewHandler == nil {
 		return nil, errors.New("reactor: Config.NewHandler is needed to listen")
@@ -66,6 +67,13 @@ func Start(config Config) (*Group, error) {
 	}
 	if err := startPoller(); err != nil {
 		return nil, err
+	}
+	// A loop that waits in the kernel keeps its P for a while, so that it goes on at once. With
+	// one P more than loops, the other goroutines do not have to wait for sysmon to take one
+	// away, nor does sysmon have a reason to wake every 20 us: a third of the CPU of a paced
+	// echo.
+	if n >= runtime.GOMAXPROCS(0) {
+		runtime.GOMAXPROCS(n + 1)
 	}
 	// Every wake-up must be in every table, so all are made before the first is split.
 	for range n {

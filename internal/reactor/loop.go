@@ -366,7 +366,7 @@ func (l *Loop) destroy(e ending) {
 	c := e.conn
 	l.wheel.unlink(c)
 	l.conns[c.fd] = nil
-	_ = unix.Close(int(c.fd))
+	rawClose(int(c.fd))
 	if c.in != nil {
 		l.pool.giveBack(c.in.bytes)
 		c.in = nil

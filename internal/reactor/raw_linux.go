@@ -32,6 +32,10 @@ func rawAccept(fd int) (int, unix.Errno) {
 	return int(n), e
 }
 
+func rawClose(fd int) {
+	_, _, _ = unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0) // there is nothing to do about an error
+}
+
 // epollPoll returns the events at hand without waiting.
 func epollPoll(ep int, events []unix.EpollEvent) (int, unix.Errno) {
 	n, _, e := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(ep), uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), 0, 0, 0)
