@@ -1,12 +1,12 @@
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint vuln bench bench-compare fuzz generate deps clean
+.PHONY: help build run test lint vuln bench bench-compare bench-100k bench-1m fuzz generate deps clean
 
 # The programs of tools/go.mod, built once into tools/bin.
 TOOLBIN := $(CURDIR)/tools/bin
 TOOLS   := tools/bin/.built
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build bin/longline
 	go build -o bin/longline ./cmd/longline
@@ -42,6 +42,18 @@ bench-compare: ## measure longline echo beside the floor and other libraries
 	go build -o bench/compare/bin/longline ./cmd/longline
 	cd bench/compare && go build -o bin/ . ./peers
 	cd bench/compare && bin/compare --reps=$(REPS) --duration=$(SECONDS)s
+
+# KEEP is the time with heartbeats alone; STORM=0 leaves the gateway alive.
+KEEP  ?= 3m
+STORM ?= 1
+
+bench-100k: build ## hold 100,000 devices on this machine, reach all, kill the gateway
+	go build -o bench/scale/out/scale ./bench/scale
+	bench/scale/out/scale --name=100k --devices=100000 --keep=$(KEEP) --storm=$(STORM)
+
+bench-1m: build ## hold 1,000,000 devices on this machine; needs some 14 GB
+	go build -o bench/scale/out/scale ./bench/scale
+	bench/scale/out/scale --name=1m --devices=1000000 --keep=$(KEEP) --no-storm
 
 fuzz: ## run every Fuzz function for FUZZTIME (10s)
 	@scripts/fuzz.sh

@@ -1,0 +1,185 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/longline/longline/internal/bench"
+	"github.com/longline/longline/proto/longline/v1/longlinev1connect"
+)
+
+// gateway is a process of longline serve.
+type gateway struct {
+	api     longlinev1connect.GatewayClient
+	process bench.Process
+	admin   string // URL
+	command *exec.Cmd
+	http    *http.Client
+}
+
+// configuration is the file of a gateway: everything else is as users have it.
+const configuration = `gateway: {listen: "%s", insecure: true, max_connections: %d}
+api: {address: "%s"}
+log: {level: warn}
+`
+
+const startTime = 10 * time.Second
+
+// startGateway returns when the process is ready.
+func startGateway(ctx context.Context, o *options) (*gateway, error) {
+	config := filepath.Join(o.Out, o.Name+".yaml")
+	text := fmt.Sprintf(configuration, o.Listen, o.Devices, o.Admin)
+	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+		return nil, err
+	}
+	transport := &http.Transport{MaxIdleConnsPerHost: callers}
+	g := &gateway{
+		admin:   "http://" + o.Admin,
+		command: exec.Command(o.Longline, "serve", "--config", config),
+		http:    &http.Client{Transport: transport},
+	}
+	g.command.Stderr = os.Stderr
+	// Ctrl-C is for this process, which then ends the gateway; so does its own end.
+	g.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if err := g.command.Start(); err != nil {
+		return nil, err
+	}
+	g.process = bench.Process(g.command.Process.Pid)
+	g.api = longlinev1connect.NewGatewayClient(g.http, g.admin)
+	if err := g.ready(ctx); err != nil {
+		g.kill()
+		return nil, err
+	}
+	return g, nil
+}
+
+// ready waits until the gateway takes devices.
+func (g *gateway) ready(ctx context.Context) error {
+	for deadline := time.Now().Add(startTime); time.Now().Before(deadline); {
+		if _, err := g.get(ctx, "/readyz"); err == nil {
+			return nil
+		}
+		if err := pause(ctx, 10*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return errors.New("the gateway does not start")
+}
+
+// kill ends the process without a warning, and waits for its end.
+func (g *gateway) kill() {
+	_ = g.command.Process.Kill()
+	_ = g.command.Wait() // it was killed
+	g.http.CloseIdleConnections()
+}
+
+// get asks the admin port.
+func (g *gateway) get(ctx context.Context, path string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, g.admin+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := g.http.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", path, resp.Status)
+	}
+	return body, err
+}
+
+// metrics are the gateway's own, by name and labels as in the text format of Prometheus.
+type metrics map[string]float64
+
+func (g *gateway) metrics(ctx context.Context) (metrics, error) {
+	body, err := g.get(ctx, "/metrics")
+	if err != nil {
+		return nil, err
+	}
+	all := make(metrics)
+	for l := range bytes.Lines(body) {
+		l = bytes.TrimSpace(l)
+		i := bytes.LastIndexByte(l, ' ')
+		if i < 0 || l[0] == '#' {
+			continue
+		}
+		if v, err := strconv.ParseFloat(string(l[i+1:]), 64); err == nil {
+			all[string(l[:i])] = v
+		}
+	}
+	return all, nil
+}
+
+// sum adds up the series whose name and labels begin so.
+func (m metrics) sum(prefix string) (sum float64) {
+	for name, v := range m {
+		if strings.HasPrefix(name, prefix) {
+			sum += v
+		}
+	}
+	return sum
+}
+
+// profile writes one of the gateway's profiles; 0 is at once.
+func (g *gateway) profile(ctx context.Context, o *options, kind, label string, d time.Duration) error {
+	path := "/debug/pprof/" + kind
+	if d > 0 {
+		path += fmt.Sprintf("?seconds=%.0f", d.Seconds())
+	}
+	body, err := g.get(ctx, path)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(o.Out, fmt.Sprintf("%s-%s.prof", o.Name, label)), body, 0o644)
+}
+
+// used returns the memory that is in use: what it has once free memory was returned to the
+// system.
+func (g *gateway) used(ctx context.Context) (uint64, error) {
+	last := uint64(0)
+	for range 2 { // what the first collection finalizes is free at the second
+		if err := syscall.Kill(int(g.process), syscall.SIGUSR1); err != nil {
+			return 0, fmt.Errorf("signal the gateway: %w", err)
+		}
+		for still := 0; still < 4; still++ { // a second without less
+			if err := pause(ctx, 250*time.Millisecond); err != nil {
+				return 0, err
+			}
+			now, err := g.process.Memory()
+			if err != nil {
+				return 0, err
+			}
+			if now < last-last/256 {
+				still = 0
+			}
+			last = now
+		}
+	}
+	return last, nil
+}
+
+// pause waits for d, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,67 @@
+// Command scale holds many devices on one machine: a gateway process, and a fleet in this
+// one. It measures what they cost while nothing moves, reaches all of them, kills the
+// gateway, and prints the table.
+//
+// Both processes take a descriptor table for each of their loops when the devices are more
+// than one table holds, so the limit of descriptors of a process does not limit them.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kong"
+)
+
+type options struct {
+	Devices int           `default:"100000" help:"Devices (${default})."`
+	Keep    time.Duration `default:"3m" help:"How long they are kept with heartbeats alone (${default})."`
+	Calls   int           `default:"1000" help:"Devices that are called (${default})."`
+	Storm   bool          `default:"true" negatable:"" help:"Kill the gateway and start it again."`
+	Profile time.Duration `help:"Write profiles of the gateway: at rest for so long, in the storm, and of its heap."`
+	Limit   time.Duration `default:"10m" help:"Most that a run may take (${default})."`
+
+	ConnectRate int    `default:"100000" help:"Connections begun a second (${default})."`
+	MaxDials    int    `default:"8192" help:"Connections under way at a time (${default})."`
+	Longline    string `default:"bin/longline" type:"existingfile" help:"The gateway's program (${default})."`
+	Listen      string `default:"127.0.0.1:18080" help:"Its device port (${default})."`
+	Admin       string `default:"127.0.0.1:18081" help:"Its admin port (${default})."`
+	Out         string `default:"bench/scale/out" type:"path" help:"Folder for NAME.json and profiles (${default})."`
+	Name        string `default:"scale" help:"Of the files (${default})."`
+}
+
+func main() {
+	var o options
+	kong.Parse(&o, kong.Name("scale"), kong.Description("Hold many devices on one machine."))
+	if err := o.main(); err != nil {
+		fmt.Fprintln(os.Stderr, "scale:", err)
+		os.Exit(1)
+	}
+}
+
+// main runs until it is done, interrupted, out of time, or the machine is short of memory.
+func (o *options) main() error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	ctx, cancel := context.WithTimeoutCause(ctx, o.Limit, fmt.Errorf("the run took longer than %v", o.Limit))
+	defer cancel()
+	ctx, guard := guardMemory(ctx)
+	defer guard()
+	if err := os.MkdirAll(o.Out, 0o755); err != nil {
+		return err
+	}
+	r := newRun(o)
+	defer r.stop()
+	err := r.run(ctx)
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		err = cause
+	}
+	if printErr := r.table.write(o, os.Stdout); err == nil {
+		err = printErr
+	}
+	return err
+}

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Bars of issue and capacity: user bytes of a device, percent of a processor at rest.
+const (
+	deviceBytes = 768
+	restPercent = 4
+	allBytes    = 1e9
+)
+
+// memory tells what the devices hold while nothing moves.
+func (r *run) memory(ctx context.Context, p phase) error {
+	if err := pause(ctx, 2*time.Second); err != nil {
+		return err
+	}
+	asIs, err := r.gateway.process.Memory()
+	if err != nil {
+		return err
+	}
+	used, err := r.gateway.used(ctx)
+	if err != nil {
+		return err
+	}
+	k, err := memoryOfKernel()
+	if err != nil {
+		return err
+	}
+	each := func(after, before float64) float64 { return (after - before) / float64(r.Devices) }
+	p.add("gateway without devices", float64(r.empty)/1e6, "MB")
+	p.bar("gateway", float64(asIs)/1e6, "MB", allBytes/1e6)
+	p.add("gateway, free memory returned", float64(used)/1e6, "MB")
+	p.add("user memory of a device", each(float64(asIs), float64(r.empty)), "B")
+	p.bar("user memory of a device, free memory returned", each(float64(used), float64(r.empty)), "B", deviceBytes)
+	p.add("kernel, both ends of a connection: slab", each(k.slab, r.before.slab), "B")
+	p.add("kernel: page tables", each(k.tables, r.before.tables), "B")
+	p.add("kernel: vmalloc, descriptor tables", each(k.vmalloc, r.before.vmalloc), "B")
+	p.add("kernel: buffers of TCP", each(k.tcp, r.before.tcp), "B")
+	p.add("whole machine, both processes", each(r.before.available, k.available), "B")
+	p.add("memory still available", k.available/1e9, "GB")
+	return nil
+}
+
+// idle keeps the devices with heartbeats alone.
+func (r *run) idle(ctx context.Context, p phase) error {
+	cpu, err := r.cpu()
+	if err != nil {
+		return err
+	}
+	before, begin := r.fleet.Snapshot(), time.Now()
+	if err := pause(ctx, r.Keep); err != nil {
+		return err
+	}
+	after, err := r.cpu()
+	if err != nil {
+		return err
+	}
+	now, elapsed := r.fleet.Snapshot(), time.Since(begin)
+	pings := now.Pings - before.Pings
+	share := func(d time.Duration) float64 { return 100 * d.Seconds() / elapsed.Seconds() }
+	p.add("kept", elapsed.Seconds(), "s")
+	p.add("heartbeats answered", float64(pings), "")
+	p.bar("gateway CPU", share(after.gateway-cpu.gateway), "% of one", restPercent)
+	p.add("gateway CPU a heartbeat", micros(after.gateway-cpu.gateway)/float64(max(1, pings)), "us")
+	p.add("fleet CPU", share(after.fleet-cpu.fleet), "% of one")
+	p.add("connections lost", float64(now.Dials-before.Dials)+float64(r.Devices-now.Connected), "")
+	if now.Dials != before.Dials || now.Connected != r.Devices {
+		return fmt.Errorf("connections were lost: %v", r.fleet.Report().Reasons)
+	}
+	if r.Profile > 0 {
+		if err := r.gateway.profile(ctx, r.options, "heap", "heap", 0); err != nil {
+			return err
+		}
+		return r.gateway.profile(ctx, r.options, "profile", "idle", r.Profile)
+	}
+	return nil
+}
