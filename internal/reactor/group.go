@@ -121,6 +121,7 @@ func (g *Group) startLoop(i int) error {
 // setUp runs on the loop's thread: what it opens is in the loop's own table.
 func (g *Group) setUp(l *Loop) (err error) {
 	if g.private {
+		runtime.LockOSThread() // for ever: the thread and its descriptor table end with the goroutine
 		if err := splitTable(); err != nil {
 			return err
 		}

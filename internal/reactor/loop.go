@@ -30,6 +30,7 @@ const (
 	maxEvents     = 512
 	acceptsATurn  = 64 // so that a storm of new connections does not starve the old ones
 	readBufferLen = 64 << 10
+	yieldEvery    = 5 * time.Millisecond // sysmon's patience is 10 ms
 )
 
 // Stats counts what a loop did. Owned by the loop; Loop.Stats copies it.
@@ -71,8 +72,10 @@ type Loop struct {
 	stats      Stats
 	listening  bool
 	stopping   bool
-	busy       bool   // the last turn had more than one event
-	accept     uint32 // tick at which to listen again after a failed accept; 0 is now
+	busy       bool          // the last turn had more than one event
+	clock      time.Duration // since start, when the turn began
+	yielded    time.Duration // clock of the last time that the scheduler was entered
+	accept     uint32        // tick at which to listen again after a failed accept; 0 is now
 
 	// Guarded by mu.
 	mu     sync.Mutex
@@ -193,7 +196,6 @@ func (l *Loop) watch(c *Conn) {
 
 // run is the loop. ready gets the result of setting up.
 func (l *Loop) run(setUp func(*Loop) error, ready chan<- error) {
-	runtime.LockOSThread() // for ever: the thread and its descriptor table end with the goroutine
 	defer close(l.done)
 	err := setUp(l)
 	ready <- err
@@ -232,6 +234,7 @@ func (l *Loop) wait() int {
 			return n
 		}
 	}
+	l.yield()
 	if !l.sleep() {
 		return 0
 	}
@@ -244,6 +247,16 @@ func (l *Loop) wait() int {
 	}
 	l.busy = n > 1
 	return n
+}
+
+// yield enters the scheduler every few milliseconds. A goroutine that is in system calls
+// and never there looks to sysmon as one that hogs its P: it takes the P away, and wakes
+// every 20 us to do it again, which costs more than a tenth of a paced echo.
+func (l *Loop) yield() {
+	if l.clock-l.yielded > yieldEvery {
+		l.yielded = l.clock
+		runtime.Gosched()
+	}
 }
 
 // sleep has posts wake the loop from now on, unless there is one already.
@@ -267,7 +280,8 @@ func (l *Loop) patience() int {
 }
 
 func (w *wheel) advanceClock(l *Loop) {
-	if now := uint32(time.Since(l.start) / tick); now != w.now {
+	l.clock = time.Since(l.start)
+	if now := uint32(l.clock / tick); now != w.now {
 		w.advance(now, l.ring)
 		if l.accept != 0 && int32(now-l.accept) >= 0 {
 			l.accept = 0
