@@ -21,6 +21,7 @@ type options struct {
 	Devices int           `default:"100000" help:"Devices (${default})."`
 	Keep    time.Duration `default:"3m" help:"How long they are kept with heartbeats alone (${default})."`
 	Calls   int           `default:"1000" help:"Devices that are called (${default})."`
+	Uplink  float64       `default:"20000" help:"Messages a second that the devices publish, QoS 0 (${default})."`
 	Storm   bool          `default:"true" negatable:"" help:"Kill the gateway and start it again."`
 	Profile time.Duration `help:"Write profiles of the gateway: at rest for so long, in the storm, and of its heap."`
 	Limit   time.Duration `default:"10m" help:"Most that a run may take (${default})."`

@@ -30,25 +30,30 @@ func (r *run) stop() {
 	}
 }
 
+// step is a phase that may be left out.
+type step struct {
+	name   string
+	do     func(context.Context, phase) error
+	wanted bool
+}
+
 // run goes through the phases.
 func (r *run) run(ctx context.Context) error {
-	phases := []struct {
-		name string
-		do   func(context.Context, phase) error
-	}{
-		{"connect", r.connect},
-		{"memory", r.memory},
-		{"idle", r.idle},
-		{"broadcast", r.broadcasts},
-		{"call", r.calls},
-		{"storm", r.storm},
+	phases := []step{
+		{"connect", r.connect, true},
+		{"memory", r.memory, true},
+		{"idle", r.idle, r.Keep > 0},
+		{"broadcast", r.broadcasts, true},
+		{"call", r.calls, r.Calls > 0},
+		{"uplink", r.uplink, r.Uplink > 0},
+		{"storm", r.storm, r.Storm},
 	}
-	if !r.Storm {
-		phases = phases[:len(phases)-1]
-	}
-	for _, p := range phases {
-		if err := p.do(ctx, r.table.phase(p.name)); err != nil {
-			return fmt.Errorf("%s: %w", p.name, err)
+	for _, s := range phases {
+		if !s.wanted {
+			continue
+		}
+		if err := s.do(ctx, r.table.phase(s.name)); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
 	return nil

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -90,8 +92,9 @@ func (r *run) refusals(ctx context.Context, p phase, before *fleet.Snapshot, rea
 		return err
 	}
 	p.add("dials a device", float64(r.fleet.Snapshot().Dials-before.Dials)/float64(r.Devices), "1")
-	for reason, n := range r.fleet.Report().Reasons {
-		if d := n - reasons[reason]; d > 0 {
+	after := r.fleet.Report().Reasons
+	for _, reason := range slices.Sorted(maps.Keys(after)) {
+		if d := after[reason] - reasons[reason]; d > 0 {
 			p.add(strings.TrimPrefix(reason, "connect: "), float64(d), "")
 		}
 	}

@@ -82,9 +82,9 @@ func (t *table) write(o *options, out io.Writer) error {
 func (t *table) text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d devices, %s, %s\n\n", t.Devices, t.When.Format(time.DateOnly), t.Machine)
-	row := func(cells ...any) { fmt.Fprintf(&b, "| %-12s | %-46s | %14s | %-10s | %-8s |\n", cells...) }
+	row := func(cells ...any) { fmt.Fprintf(&b, "| %-10s | %-54s | %10s | %-10s | %-10s |\n", cells...) }
 	row("phase", "measure", "value", "unit", "bar")
-	fmt.Fprintf(&b, "|%s|%s|%s:|%s|%s|\n", dashes(14), dashes(48), dashes(15), dashes(12), dashes(10))
+	fmt.Fprintf(&b, "|%s|%s|%s:|%s|%s|\n", dashes(12), dashes(56), dashes(11), dashes(12), dashes(12))
 	last := ""
 	for _, m := range t.Measures {
 		name := m.Phase
