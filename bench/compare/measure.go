@@ -16,6 +16,7 @@ var measures = []struct{ key, title, unit string }{
 	{"paced", "echo, paced", "us/message"},
 	{"broadcast", "broadcast", "us/delivery"},
 	{"handshake", "handshake", "us"},
+	{"uplink", "whole gateway, QoS 0 uplink to one API subscriber (floor: echo, paced)", "us/message"},
 	{"paced_p50", "echo, paced: latency p50", "ms"},
 	{"paced_p99", "echo, paced: latency p99", "ms"},
 	{"broadcast_last", "broadcast: until the last has it, p50", "ms"},
@@ -49,6 +50,13 @@ func (o *options) measure(ctx context.Context, s *server, r *row) error {
 		if err := running.target.Process.Rest(ctx); err != nil {
 			return err
 		}
+	}
+	switch s.name {
+	case "floor":
+		r.add("uplink", r.values["paced"][len(r.values["paced"])-1])
+	case "longline":
+		running.stop()
+		return o.uplink(ctx, r)
 	}
 	return nil
 }

@@ -93,9 +93,4 @@ func announced(out io.Reader) (version string, addr netip.AddrPort, err error) {
 }
 
 // stop ends the process and waits for it.
-func (r *running) stop() {
-	_ = r.command.Process.Signal(syscall.SIGTERM)
-	kill := time.AfterFunc(stopTime, func() { _ = r.command.Process.Kill() })
-	defer kill.Stop()
-	_ = r.command.Wait() // it ends by the signal
-}
+func (r *running) stop() { stopProcess(r.command) }
