@@ -23,7 +23,7 @@ type options struct {
 	Calls   int           `default:"1000" help:"Devices that are called (${default})."`
 	Uplink  float64       `default:"20000" help:"Messages a second that the devices publish, QoS 0 (${default})."`
 	Storm   bool          `default:"true" negatable:"" help:"Kill the gateway and start it again."`
-	Profile time.Duration `help:"Write profiles of the gateway: at rest for so long, in the storm, and of its heap."`
+	Profile time.Duration `help:"Write profiles of the gateway in every phase, for so long at rest."`
 	Limit   time.Duration `default:"10m" help:"Most that a run may take (${default})."`
 
 	ConnectRate int    `default:"100000" help:"Connections begun a second (${default})."`

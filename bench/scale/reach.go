@@ -35,6 +35,7 @@ func (r *run) broadcast(ctx context.Context, p phase, qos uint32) error {
 	if err != nil {
 		return err
 	}
+	defer r.profiling(ctx, fmt.Sprintf("broadcast-%d", qos))()
 	before, begin := r.fleet.Snapshot(), time.Now()
 	resp, err := r.gateway.api.Broadcast(ctx, connect.NewRequest(&longlinev1.BroadcastRequest{
 		Message: &longlinev1.Message{Topic: "fleet/news", Payload: bytes.Repeat([]byte{'b'}, payloadSize), Qos: qos},

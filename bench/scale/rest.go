@@ -6,11 +6,12 @@ import (
 	"time"
 )
 
-// Bars of issue and capacity: user bytes of a device, percent of a processor at rest.
+// Bars: user memory of a device and of a million of them, and the share of a processor that
+// 100,000 take at rest.
 const (
 	deviceBytes = 768
-	restPercent = 4
 	allBytes    = 1e9
+	restPercent = 4
 )
 
 // memory tells what the devices hold while nothing moves.
@@ -64,18 +65,18 @@ func (r *run) idle(ctx context.Context, p phase) error {
 	share := func(d time.Duration) float64 { return 100 * d.Seconds() / elapsed.Seconds() }
 	p.add("kept", elapsed.Seconds(), "s")
 	p.add("heartbeats answered", float64(pings), "")
-	p.bar("gateway CPU", share(after.gateway-cpu.gateway), "% of one", restPercent)
+	p.bar("gateway CPU", share(after.gateway-cpu.gateway), "% of one", restPercent*float64(r.Devices)/100_000)
 	p.add("gateway CPU a heartbeat", micros(after.gateway-cpu.gateway)/float64(max(1, pings)), "us")
 	p.add("fleet CPU", share(after.fleet-cpu.fleet), "% of one")
 	p.add("connections lost", float64(now.Dials-before.Dials)+float64(r.Devices-now.Connected), "")
 	if now.Dials != before.Dials || now.Connected != r.Devices {
 		return fmt.Errorf("connections were lost: %v", r.fleet.Report().Reasons)
 	}
-	if r.Profile > 0 {
-		if err := r.gateway.profile(ctx, r.options, "heap", "heap", 0); err != nil {
-			return err
-		}
-		return r.gateway.profile(ctx, r.options, "profile", "idle", r.Profile)
+	if r.Profile == 0 {
+		return nil
 	}
-	return nil
+	if err := r.gateway.profile(ctx, r.options, "heap", "heap", 0); err != nil {
+		return err
+	}
+	return r.gateway.profile(ctx, r.options, "profile", "idle", r.Profile)
 }

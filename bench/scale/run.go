@@ -146,6 +146,23 @@ func (r *run) await(ctx context.Context, done func(*fleet.Snapshot) bool) error 
 	}
 }
 
+// profiling writes a profile of the next seconds, if profiles are wanted. The function that
+// it returns waits for it.
+func (r *run) profiling(ctx context.Context, label string) (wait func()) {
+	if r.Profile == 0 {
+		return func() {}
+	}
+	done := make(chan error, 1)
+	go func() { done <- r.gateway.profile(ctx, r.options, "profile", label, profileTime) }()
+	return func() {
+		if err := <-done; err != nil {
+			fmt.Fprintf(os.Stderr, "  no profile: %v\n", err)
+		}
+	}
+}
+
+const profileTime = 5 * time.Second // of what does not last long
+
 // accounts are the processor times of both sides.
 type accounts struct{ gateway, fleet time.Duration }
 

@@ -32,9 +32,7 @@ func (r *run) storm(ctx context.Context, p phase) error {
 	if err != nil {
 		return err
 	}
-	if r.Profile > 0 {
-		go func() { _ = r.gateway.profile(ctx, r.options, "profile", "storm", 5*time.Second) }() // it is extra
-	}
+	defer r.profiling(ctx, "storm")()
 	marks, err := r.back(ctx, before.Reconnects)
 	if err != nil {
 		return err
@@ -52,7 +50,7 @@ func (r *run) storm(ctx context.Context, p phase) error {
 	for i, at := range marks {
 		p.add("restart to "+shares[i].name+" back", at.Sub(restart).Seconds(), "s")
 	}
-	p.bar("restart to the last one back", last.Sub(restart).Seconds(), "s", stormSeconds)
+	p.bar("restart to the last one back", last.Sub(restart).Seconds(), "s", stormSeconds*float64(r.Devices)/100_000)
 	p.add("the last one subscribed", time.Since(restart).Seconds(), "s")
 	report := r.fleet.Report()
 	p.add("dial to hello, p50", report.ConnectLatency.P50, "ms")

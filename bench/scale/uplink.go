@@ -32,6 +32,7 @@ func (r *run) uplink(ctx context.Context, p phase) error {
 	if err := r.fleet.Publish(ctx, load); err != nil {
 		return err
 	}
+	defer r.profiling(ctx, "uplink")()
 	before := r.fleet.Snapshot()
 	cpu, err := r.cpu()
 	if err != nil {
