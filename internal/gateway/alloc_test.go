@@ -42,13 +42,17 @@ func TestNoAllocations(t *testing.T) {
 }
 
 // Fan-out allocates the message and its encoded form, and nothing for each connection. The
-// race detector has pools lose things now and then: that is less than one a connection.
+// race detector has pools lose things now and then, more on a busy machine: an allocation
+// that belongs to a connection would be there in every try.
 func TestFanOutAllocatesNothingPerConnection(t *testing.T) {
-	const more = 100
-	few, many := fanOut(t, 2), fanOut(t, 2+more)
-	if many-few > more/4 {
-		t.Errorf("%v allocations for 2 devices, %v for %d", few, many, 2+more)
+	const more, tries = 100, 5
+	var few, many float64
+	for range tries {
+		if few, many = fanOut(t, 2), fanOut(t, 2+more); many-few <= more/4 {
+			return
+		}
 	}
+	t.Errorf("%v allocations for 2 devices, %v for %d", few, many, 2+more)
 }
 
 // fanOut returns the allocations of one publication to n devices.

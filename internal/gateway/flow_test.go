@@ -58,8 +58,9 @@ func (w *world) greeted(target string, filters ...string) *peer {
 // it. When the subscriber goes on, everything arrives once, in order.
 func TestLaggingSubscriberSlowsItsPublisher(t *testing.T) {
 	const messages, queue, unanswered = 50, 4, 3
+	const beat, timeout = time.Second, 3 * time.Second // long enough for a busy machine to answer pings
 	w := newWorld(t, settings{
-		gateway:  Config{Heartbeat: shortBeat, HeartbeatTimeout: shortTimeout},
+		gateway:  Config{Heartbeat: beat, HeartbeatTimeout: timeout},
 		router:   router.Config{MaxWait: patience},
 		sessions: session.Config{InFlight: 2, Unanswered: unanswered},
 		store:    store.Options{Queue: store.Limits{Count: queue}},
@@ -72,7 +73,7 @@ func TestLaggingSubscriberSlowsItsPublisher(t *testing.T) {
 	select {
 	case frame, ok := <-fast.frames:
 		t.Fatalf("%q, %v: answered although there is no room", frame, ok)
-	case <-time.After(2 * shortTimeout):
+	case <-time.After(2 * timeout):
 	}
 	if info, _, _ := w.sessions.Get("slow"); info.Queued != queue || info.Waiting != unanswered || info.InFlight != 2 {
 		t.Errorf("queued %d, in flight %d, waiting %d; want %d, 2, %d", info.Queued, info.InFlight, info.Waiting, queue, unanswered)
