@@ -35,7 +35,8 @@ func (r *run) broadcast(ctx context.Context, p phase, qos uint32) error {
 	if err != nil {
 		return err
 	}
-	defer r.profiling(ctx, fmt.Sprintf("broadcast-%d", qos))()
+	profiled := r.profiling(ctx, fmt.Sprintf("broadcast-%d", qos))
+	defer profiled()
 	before, begin := r.fleet.Snapshot(), time.Now()
 	resp, err := r.gateway.api.Broadcast(ctx, connect.NewRequest(&longlinev1.BroadcastRequest{
 		Message: &longlinev1.Message{Topic: "fleet/news", Payload: bytes.Repeat([]byte{'b'}, payloadSize), Qos: qos},

@@ -32,7 +32,8 @@ func (r *run) storm(ctx context.Context, p phase) error {
 	if err != nil {
 		return err
 	}
-	defer r.profiling(ctx, "storm")()
+	profiled := r.profiling(ctx, "storm")
+	defer profiled()
 	marks, err := r.back(ctx, before.Reconnects)
 	if err != nil {
 		return err

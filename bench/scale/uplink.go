@@ -32,7 +32,8 @@ func (r *run) uplink(ctx context.Context, p phase) error {
 	if err := r.fleet.Publish(ctx, load); err != nil {
 		return err
 	}
-	defer r.profiling(ctx, "uplink")()
+	profiled := r.profiling(ctx, "uplink")
+	defer profiled()
 	before := r.fleet.Snapshot()
 	cpu, err := r.cpu()
 	if err != nil {
