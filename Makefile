@@ -53,7 +53,7 @@ bench-100k: build ## hold 100,000 devices on this machine, reach all, kill the g
 
 bench-1m: build ## hold 1,000,000 devices on this machine; needs some 14 GB
 	go build -o bench/scale/out/scale ./bench/scale
-	bench/scale/out/scale --name=1m --devices=1000000 --keep=$(KEEP) --no-storm
+	bench/scale/out/scale --name=1m --devices=1000000 --keep=$(KEEP) --beat=60s --no-storm
 
 fuzz: ## run every Fuzz function for FUZZTIME (10s)
 	@scripts/fuzz.sh

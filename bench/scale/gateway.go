@@ -29,7 +29,7 @@ type gateway struct {
 }
 
 // configuration is the file of a gateway: everything else is as users have it.
-const configuration = `gateway: {listen: "%s", insecure: true, max_connections: %d}
+const configuration = `gateway: {listen: "%s", insecure: true, max_connections: %d, loops: %d, heartbeat: %v}
 api: {address: "%s"}
 log: {level: warn}
 `
@@ -39,7 +39,7 @@ const startTime = 10 * time.Second
 // startGateway returns when the process is ready.
 func startGateway(ctx context.Context, o *options) (*gateway, error) {
 	config := filepath.Join(o.Out, o.Name+".yaml")
-	text := fmt.Sprintf(configuration, o.Listen, o.Devices, o.Admin)
+	text := fmt.Sprintf(configuration, o.Listen, o.Devices, o.Loops, o.Beat, o.Admin)
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		return nil, err
 	}

@@ -20,12 +20,14 @@ import (
 type options struct {
 	Devices int           `default:"100000" help:"Devices (${default})."`
 	Keep    time.Duration `default:"3m" help:"How long they are kept with heartbeats alone (${default})."`
+	Beat    time.Duration `default:"30s" help:"The gateway's heartbeat (${default})."`
 	Calls   int           `default:"1000" help:"Devices that are called (${default})."`
 	Uplink  float64       `default:"20000" help:"Messages a second that the devices publish, QoS 0 (${default})."`
 	Storm   bool          `default:"true" negatable:"" help:"Kill the gateway and start it again."`
 	Profile time.Duration `help:"Write profiles of the gateway in every phase, for so long at rest."`
 	Limit   time.Duration `default:"10m" help:"Most that a run may take (${default})."`
 
+	Loops       int    `default:"0" help:"Event loops of each side; 0 is one a processor, and more where descriptors need them."`
 	ConnectRate int    `default:"100000" help:"Connections begun a second (${default})."`
 	MaxDials    int    `default:"8192" help:"Connections under way at a time (${default})."`
 	Longline    string `default:"bin/longline" type:"existingfile" help:"The gateway's program (${default})."`

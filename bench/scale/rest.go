@@ -65,7 +65,7 @@ func (r *run) idle(ctx context.Context, p phase) error {
 	share := func(d time.Duration) float64 { return 100 * d.Seconds() / elapsed.Seconds() }
 	p.add("kept", elapsed.Seconds(), "s")
 	p.add("heartbeats answered", float64(pings), "")
-	p.bar("gateway CPU", share(after.gateway-cpu.gateway), "% of one", restPercent*float64(r.Devices)/100_000)
+	p.bar("gateway CPU", share(after.gateway-cpu.gateway), "% of one", r.restBar())
 	p.add("gateway CPU a heartbeat", micros(after.gateway-cpu.gateway)/float64(max(1, pings)), "us")
 	p.add("fleet CPU", share(after.fleet-cpu.fleet), "% of one")
 	p.add("connections lost", float64(now.Dials-before.Dials)+float64(r.Devices-now.Connected), "")
@@ -79,4 +79,9 @@ func (r *run) idle(ctx context.Context, p phase) error {
 		return err
 	}
 	return r.gateway.profile(ctx, r.options, "profile", "idle", r.Profile)
+}
+
+// restBar is restPercent for as many devices as there are, and their heartbeat.
+func (r *run) restBar() float64 {
+	return restPercent * float64(r.Devices) / 100_000 * 30 / r.Beat.Seconds()
 }

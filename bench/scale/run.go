@@ -78,6 +78,7 @@ func (r *run) connect(ctx context.Context, p phase) (err error) {
 	r.fleet, err = fleet.Start(fleet.Config{
 		Gateway:     "ws://" + r.Listen + "/connect",
 		Subscribe:   []string{"device/{device}/#"},
+		Loops:       r.Loops,
 		ConnectRate: r.ConnectRate,
 		MaxDials:    r.MaxDials,
 		Reconnect:   fleet.Backoff{MaxTries: -1},
