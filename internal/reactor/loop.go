@@ -43,8 +43,8 @@ type Stats struct {
 	Lent     int // buffers lent to connections now
 }
 
-// Loop is one event loop: a goroutine locked to its thread, with its own epoll instance,
-// listener, timing wheel and buffers.
+// Loop is one event loop: a goroutine with its own epoll instance, listener, timing wheel
+// and buffers. With a private descriptor table it is locked to its thread.
 type Loop struct {
 	// Static after construction.
 	config *Config
