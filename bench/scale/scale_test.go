@@ -1,0 +1,84 @@
+package main
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestMetrics(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte("# HELP a b\n\na 1\na_total{outcome=\"refused_503\"} 2\na_total{outcome=\"refused_400\"} 3.5\na_total{outcome=\"accepted\"} 9\nbad line\n"))
+	}))
+	defer s.Close()
+	g := &gateway{admin: s.URL, http: s.Client()}
+	m, err := g.metrics(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m["a"] != 1 || m.sum(`a_total{outcome="refused`) != 5.5 || len(m) != 4 {
+		t.Errorf("%v", m)
+	}
+}
+
+// Every number that a run tells of the kernel is there on the kernel that runs this.
+func TestMachine(t *testing.T) {
+	k, err := memoryOfKernel()
+	if err != nil || k.slab <= 0 || k.tables <= 0 || k.available <= 0 {
+		t.Errorf("%+v, %v", k, err)
+	}
+	if _, err := overflows(); err != nil {
+		t.Error(err)
+	}
+	if l := limits(); !strings.Contains(l, "fs.nr_open=1") || !strings.Contains(l, "net.ipv4.tcp_mem=") {
+		t.Errorf("%q", l)
+	}
+}
+
+func TestNumber(t *testing.T) {
+	const text = "Slab:       12 kB\nTCP: inuse 5 mem 7\n"
+	for name, want := range map[string]float64{"Slab:": 12, "TCP:": 0, "Other:": 0} {
+		if got := number(line([]byte(text), name)); got != want {
+			t.Errorf("%s %v, want %v", name, got, want)
+		}
+	}
+}
+
+func TestTable(t *testing.T) {
+	o := &options{Devices: 2, Out: t.TempDir(), Name: "x"}
+	table := newTable(o)
+	p := table.phase("rest")
+	p.bar("memory", 700, "B", 768)
+	p.bar("CPU", 5, "% of one", 4)
+	p.add("lost", 0, "")
+	var out strings.Builder
+	if err := table.write(o, &out); err != nil {
+		t.Fatal(err)
+	}
+	words := strings.Join(strings.Fields(out.String()), " ")
+	for _, want := range []string{
+		"| rest | memory | 700 | B | <= 768 |",
+		"| | CPU | 5.00 | % of one | above 4.00 |",
+		"| | lost | 0 | | |",
+	} {
+		if !strings.Contains(words, want) {
+			t.Errorf("%q is not in\n%s", want, &out)
+		}
+	}
+}
+
+// The bar at rest is for 100,000 devices that beat every 30 s.
+func TestRestBar(t *testing.T) {
+	for _, tt := range []struct {
+		devices int
+		beat    time.Duration
+		want    float64
+	}{{100_000, 30 * time.Second, 4}, {1_000_000, time.Minute, 20}} {
+		r := newRun(&options{Devices: tt.devices, Beat: tt.beat})
+		if got := r.restBar(); got != tt.want {
+			t.Errorf("%d every %v: %v, want %v", tt.devices, tt.beat, got, tt.want)
+		}
+	}
+}
