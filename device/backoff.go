@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -98,21 +97,4 @@ func parseRetryAfter(field string, now time.Time) time.Duration {
 		return max(0, t.Sub(now))
 	}
 	return 0
-}
-
-// delayMark precedes the delay in a close reason: "drained; retry after 12s".
-const delayMark = "retry after "
-
-// parseReason finds the delay in a close reason; 0 is none.
-func parseReason(reason string) time.Duration {
-	_, rest, ok := strings.Cut(strings.ToLower(reason), delayMark)
-	if !ok {
-		return 0
-	}
-	word, _, _ := strings.Cut(rest, " ")
-	d, err := time.ParseDuration(strings.TrimRight(word, ".,;:)"))
-	if err != nil {
-		return 0
-	}
-	return max(0, d)
 }

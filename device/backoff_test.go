@@ -4,6 +4,8 @@ import (
 	"errors"
 	"testing"
 	"time"
+
+	"github.com/longline/longline/internal/wire"
 )
 
 // most is a random source that always draws the largest value.
@@ -111,7 +113,7 @@ func TestParseReason(t *testing.T) {
 		"retry after":                             0,
 		"try again later":                         0,
 	} {
-		if got := parseReason(reason); got != want {
+		if got := wire.AskedDelay(reason); got != want {
 			t.Errorf("%q: %v, want %v", reason, got, want)
 		}
 	}
@@ -123,7 +125,7 @@ func FuzzDelays(f *testing.F) {
 	f.Add("retry after 9999999h)")
 	f.Add("99999999999")
 	f.Fuzz(func(t *testing.T, s string) {
-		err := &StatusError{RetryAfter: parseReason(s)}
+		err := &StatusError{RetryAfter: wire.AskedDelay(s)}
 		if parseRetryAfter(s, time.Now()) < 0 || err.RetryAfter < 0 {
 			t.Fatalf("%q: a negative delay", s)
 		}

@@ -100,7 +100,7 @@ func (l *link) receive(ctx context.Context) (*wire.Packet, error) {
 func lost(err error) error {
 	var c websocket.CloseError
 	if errors.As(err, &c) {
-		return &StatusError{Code: int(c.Code), Reason: c.Reason, RetryAfter: parseReason(c.Reason)}
+		return &StatusError{Code: int(c.Code), Reason: c.Reason, RetryAfter: wire.AskedDelay(c.Reason)}
 	}
 	return fmt.Errorf("%w: %w", errLost, err)
 }

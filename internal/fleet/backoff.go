@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"cmp"
-	"strings"
 	"time"
 )
 
@@ -43,16 +42,4 @@ func (b Backoff) Wait(tries int, asked time.Duration, random func(n int64) int64
 		ceiling *= 2
 	}
 	return time.Duration(random(int64(min(ceiling, b.Max)) + 1)), true
-}
-
-// askedDelay finds the delay in a close reason such as "drained; retry after 12s"; 0 is
-// none.
-func askedDelay(reason string) time.Duration {
-	_, rest, _ := strings.Cut(strings.ToLower(reason), "retry after ")
-	word, _, _ := strings.Cut(rest, " ")
-	d, err := time.ParseDuration(strings.TrimRight(word, ".,;:)"))
-	if err != nil {
-		return 0
-	}
-	return max(0, d)
 }

@@ -101,7 +101,7 @@ func (c *Client) called(p *wire.Packet) {
 // closed answers the gateway's close frame, RFC 6455 §5.5.1.
 func (c *Client) closed(e *websocket.Event) {
 	reason := string(e.Payload)
-	c.asked = askedDelay(reason)
+	c.asked = wire.AskedDelay(reason)
 	c.leave(fmt.Sprintf("closed by the gateway: %d %s", e.Code, reason))
 	c.end(e.Code, "")
 }

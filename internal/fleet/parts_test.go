@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/longline/longline/internal/wire"
 )
 
 func TestBackoff(t *testing.T) {
@@ -49,7 +51,7 @@ func TestAskedDelay(t *testing.T) {
 		"retry after":                      0,
 		"5s":                               0,
 	} {
-		if got := askedDelay(reason); got != want {
+		if got := wire.AskedDelay(reason); got != want {
 			t.Errorf("%q: %v, want %v", reason, got, want)
 		}
 	}

@@ -133,7 +133,7 @@ func (l *Loop) Post(t Task) bool {
 	l.asleep = false
 	l.mu.Unlock()
 	if wake {
-		var one = [8]byte{7: 0, 0: 1}
+		one := [8]byte{1} // a counter, little-endian on all that Longline runs on
 		_, _ = unix.Write(l.wake, one[:])
 	}
 	return true

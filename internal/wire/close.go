@@ -3,6 +3,7 @@ package wire
 import (
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -41,6 +42,18 @@ func (c *Close) Because(reason string) *Close {
 		reason = reason[:end]
 	}
 	return &Close{c.Code, c.Label, reason}
+}
+
+// AskedDelay finds how long a gateway asks to stay away in the reason of a close frame, such
+// as "drained; retry after 12s"; 0 is not at all.
+func AskedDelay(reason string) time.Duration {
+	_, rest, _ := strings.Cut(strings.ToLower(reason), "retry after ")
+	word, _, _ := strings.Cut(rest, " ")
+	d, err := time.ParseDuration(strings.TrimRight(word, ".,;:)"))
+	if err != nil {
+		return 0
+	}
+	return max(0, d)
 }
 
 // The rules of the contract and of the gateway. docs/protocol.md says what a device does
