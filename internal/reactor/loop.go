@@ -213,7 +213,7 @@ func (l *Loop) run(setUp func(*Loop) error, ready chan<- error) {
 // turn is one round: wait, read, handle, write.
 func (l *Loop) turn() {
 	n := l.wait()
-	l.wheel.advanceClock(l)
+	l.readClock()
 	for i := range n {
 		l.dispatch(&l.events[i])
 	}
@@ -279,10 +279,11 @@ func (l *Loop) patience() int {
 	return int(time.Duration(next) * tick / time.Millisecond)
 }
 
-func (w *wheel) advanceClock(l *Loop) {
+// readClock reads the time once a turn, and rings the alarms that are due.
+func (l *Loop) readClock() {
 	l.clock = time.Since(l.start)
-	if now := uint32(l.clock / tick); now != w.now {
-		w.advance(now, l.ring)
+	if now := uint32(l.clock / tick); now != l.wheel.now {
+		l.wheel.advance(now, l.ring)
 		if l.accept != 0 && int32(now-l.accept) >= 0 {
 			l.accept = 0
 			l.watchListener(unix.EPOLL_CTL_ADD)
