@@ -40,6 +40,7 @@ type Message struct {
 	Expiry      int64  // Unix milliseconds after which it is not delivered; 0 is never
 	QoS         QoS
 	Retain      bool
+	Delivery    *Delivery // of a copy for one receiver; nil when there is nothing to say
 
 	encodings atomic.Pointer[encoding]
 }

@@ -1,0 +1,26 @@
+package message
+
+// Delivery is what holds for one receiver of a message and not for the others. It is not
+// changed once a message has it.
+type Delivery struct {
+	Subscriptions []uint32 // identifiers of the subscriptions that it answers, MQTT 5 §3.3.2.3.8
+	Share         string   // the shared subscription's filter, $share/{group}/{filter}; empty for any other
+}
+
+// With returns a copy of an owned message for a receiver: the same message, by its ID and
+// its bytes, with encodings of its own.
+func (m *Message) With(d *Delivery) *Message {
+	return &Message{
+		ID:          m.ID,
+		Topic:       m.Topic,
+		Payload:     m.Payload,
+		ContentType: m.ContentType,
+		Properties:  m.Properties,
+		Source:      m.Source,
+		Time:        m.Time,
+		Expiry:      m.Expiry,
+		QoS:         m.QoS,
+		Retain:      m.Retain,
+		Delivery:    d,
+	}
+}
