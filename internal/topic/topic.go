@@ -52,8 +52,16 @@ func ValidateName(topic string, l Limits) error {
 	return validate("topic", topic, l, nameLevel)
 }
 
-// ValidateFilter returns an *Error when filter is not one to subscribe to.
+// ValidateFilter returns an *Error when filter is not one to subscribe to, shared or not.
 func ValidateFilter(filter string, l Limits) error {
+	_, _, shared, err := Shared(filter)
+	if err != nil {
+		return err
+	}
+	if shared {
+		l = l.WithDefaults()
+		l.Depth += 2 // $share and the group
+	}
 	return validate("filter", filter, l, filterLevel)
 }
 
