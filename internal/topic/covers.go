@@ -1,0 +1,34 @@
+package topic
+
+import "strings"
+
+// Covers tells whether wide matches every name that narrow matches: who may subscribe to
+// wide may subscribe to narrow. Both must be valid filters.
+func Covers(wide, narrow string) bool {
+	if reserved(narrow) && wildFirst(wide) {
+		return false // §4.7.2: a leading wildcard does not match $ names
+	}
+	if narrow == "#" { // every name has a first level
+		return wide == "#" || wide == "+/#"
+	}
+	return coversLevels(wide, narrow)
+}
+
+// coversLevels is Covers from some level on, where '$' means nothing and '#' stands for no
+// level as well.
+func coversLevels(wide, narrow string) bool {
+	for wide != "#" {
+		want, wideRest, wideMore := strings.Cut(wide, "/")
+		level, narrowRest, narrowMore := strings.Cut(narrow, "/")
+		switch {
+		case level == "#", want != "+" && want != level:
+			return false
+		case !narrowMore: // §4.7.1.2: "sport/#" also matches "sport"
+			return !wideMore || wideRest == "#"
+		case !wideMore:
+			return false
+		}
+		wide, narrow = wideRest, narrowRest
+	}
+	return true
+}
