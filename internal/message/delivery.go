@@ -21,6 +21,11 @@ func (m *Message) With(d *Delivery) *Message {
 		Expiry:      m.Expiry,
 		QoS:         m.QoS,
 		Retain:      m.Retain,
+		Kept:        m.Kept,
 		Delivery:    d,
+
+		PayloadFormat:   m.PayloadFormat,
+		ResponseTopic:   m.ResponseTopic,
+		CorrelationData: m.CorrelationData,
 	}
 }

@@ -14,6 +14,7 @@ type QoS uint8
 const (
 	AtMostOnce  QoS = 0 // may be lost when something is full or away
 	AtLeastOnce QoS = 1 // kept until acknowledged or expired, may come twice
+	ExactlyOnce QoS = 2 // as AtLeastOnce, and never twice to a device whose protocol has it
 )
 
 // JSON is the content type of a payload that is one JSON value.
@@ -39,8 +40,18 @@ type Message struct {
 	Time        int64  // Unix milliseconds at which the gateway took it
 	Expiry      int64  // Unix milliseconds after which it is not delivered; 0 is never
 	QoS         QoS
-	Retain      bool
-	Delivery    *Delivery // of a copy for one receiver; nil when there is nothing to say
+
+	// Retain asks the gateway to keep the message for later subscribers, and tells one of
+	// those that it was kept. Kept tells the others that the publisher asked for it.
+	Retain bool
+	Kept   bool
+
+	// What only MQTT devices set; others see neither. MQTT 5 §3.3.2.3.
+	PayloadFormat   uint8 // 1 says that the payload is UTF-8
+	ResponseTopic   string
+	CorrelationData []byte
+
+	Delivery *Delivery // of a copy for one receiver; nil when there is nothing to say
 
 	encodings atomic.Pointer[encoding]
 }
@@ -48,7 +59,7 @@ type Message struct {
 // Clone returns an owned copy of m with an ID of its own: one allocation for the struct
 // and one for all its bytes, whatever the number of fields.
 func (m *Message) Clone() *Message {
-	n := len(m.Topic) + len(m.Payload) + len(m.ContentType) + len(m.Source)
+	n := len(m.Topic) + len(m.Payload) + len(m.ContentType) + len(m.Source) + len(m.ResponseTopic) + len(m.CorrelationData)
 	for _, p := range m.Properties {
 		n += len(p.Key) + len(p.Value)
 	}
@@ -61,7 +72,14 @@ func (m *Message) Clone() *Message {
 		Expiry:  m.Expiry,
 		QoS:     m.QoS,
 		Retain:  m.Retain,
+		Kept:    m.Kept,
 		Payload: a.bytes(m.Payload),
+
+		PayloadFormat: m.PayloadFormat,
+		ResponseTopic: a.string(m.ResponseTopic),
+	}
+	if len(m.CorrelationData) > 0 {
+		c.CorrelationData = a.bytes(m.CorrelationData)
 	}
 	if m.ContentType == JSON {
 		c.ContentType = JSON
@@ -79,7 +97,7 @@ func (m *Message) Clone() *Message {
 
 // Size is the number of bytes that the message's content occupies, for queue bounds.
 func (m *Message) Size() int {
-	n := len(m.Topic) + len(m.Payload) + len(m.ContentType)
+	n := len(m.Topic) + len(m.Payload) + len(m.ContentType) + len(m.ResponseTopic) + len(m.CorrelationData)
 	for _, p := range m.Properties {
 		n += len(p.Key) + len(p.Value)
 	}
@@ -95,6 +113,8 @@ func (m *Message) Expired(now time.Time) bool {
 func (m *Message) Equal(o *Message) bool {
 	return m.Topic == o.Topic && string(m.Payload) == string(o.Payload) &&
 		m.ContentType == o.ContentType && m.QoS == o.QoS && m.Retain == o.Retain &&
+		m.PayloadFormat == o.PayloadFormat && m.ResponseTopic == o.ResponseTopic &&
+		string(m.CorrelationData) == string(o.CorrelationData) &&
 		slices.Equal(m.Properties, o.Properties)
 }
 

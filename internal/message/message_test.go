@@ -19,17 +19,22 @@ func borrowed(buf []byte) *Message {
 		Expiry:      9,
 		QoS:         AtLeastOnce,
 		Retain:      true,
+		Kept:        true,
+
+		PayloadFormat:   1,
+		ResponseTopic:   text(12, 13),
+		CorrelationData: buf[13:14],
 	}
 }
 
 func TestCloneOutlivesTheBuffer(t *testing.T) {
-	buf := []byte("a/bhellottkv")
+	buf := []byte("a/bhellottkvrc")
 	c := borrowed(buf).Clone()
 	for i := range buf {
 		buf[i] = '!'
 	}
-	want := borrowed([]byte("a/bhellottkv"))
-	if !c.Equal(want) || c.Source != "device" || c.Time != 7 || c.Expiry != 9 {
+	want := borrowed([]byte("a/bhellottkvrc"))
+	if !c.Equal(want) || c.Source != "device" || !c.Kept || c.Time != 7 || c.Expiry != 9 {
 		t.Errorf("the clone became %+v", c)
 	}
 	if cap(c.Payload) != len(c.Payload) {
@@ -70,7 +75,7 @@ func TestExpired(t *testing.T) {
 }
 
 func TestEqual(t *testing.T) {
-	base := func() *Message { return borrowed([]byte("a/bhellottkv")) }
+	base := func() *Message { return borrowed([]byte("a/bhellottkvrc")) }
 	for what, change := range map[string]func(*Message){
 		"topic":      func(m *Message) { m.Topic = "x" },
 		"payload":    func(m *Message) { m.Payload = []byte("x") },
@@ -85,7 +90,7 @@ func TestEqual(t *testing.T) {
 			t.Errorf("another %s is taken for equal", what)
 		}
 	}
-	if m := base(); !m.Equal(base()) || m.Size() != len("a/bhellottkv") {
+	if m := base(); !m.Equal(base()) || m.Size() != len("a/bhellottkvrc") {
 		t.Error("equal messages differ, or the size is wrong")
 	}
 }

@@ -123,7 +123,7 @@ func (r *Router) Publish(m *message.Message, done func(error)) (int, error) {
 	hits := r.index.Match(m.Topic, (*scratch)[:0])
 	if len(hits) > 0 {
 		m = m.Clone()
-		m.Retain = false // MQTT 5 §3.3.1.3: it was published now, not found retained
+		m.Kept, m.Retain = m.Retain, false // MQTT 5 §3.3.1.3: it was published now, not found retained
 	}
 	n, err := len(hits), r.Offer(m, hits, done)
 	clear(hits)

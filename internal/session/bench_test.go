@@ -9,7 +9,6 @@ import (
 	"unsafe"
 
 	"github.com/longline/longline/internal/message"
-	"github.com/longline/longline/internal/store"
 	"github.com/longline/longline/internal/topic"
 	"github.com/longline/longline/internal/wire"
 )
@@ -96,9 +95,9 @@ func BenchmarkMemory(b *testing.B) {
 		return x
 	})
 	measure("subscriptions", func() any {
-		all := make([][]store.Subscription, n)
+		all := make([][]topic.Subscription, n)
 		for i := range n {
-			all[i] = append(all[i], store.Subscription{Filter: filters[i], QoS: 1})
+			all[i] = append(all[i], topic.Subscription{Filter: filters[i], QoS: 1})
 		}
 		return all
 	})

@@ -6,7 +6,6 @@ import (
 
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
-	"github.com/longline/longline/internal/store"
 	"github.com/longline/longline/internal/topic"
 )
 
@@ -55,7 +54,7 @@ func (s *Session) receives(q message.QoS, filter string) bool {
 	if filter == "" {
 		return true
 	}
-	return slices.ContainsFunc(s.subscriptions, func(sub store.Subscription) bool {
+	return slices.ContainsFunc(s.subscriptions, func(sub topic.Subscription) bool {
 		return topic.Overlap(filter, sub.Filter)
 	})
 }

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/longline/longline/internal/store"
+	"github.com/longline/longline/internal/topic"
 )
 
 // State selects sessions in a listing.
@@ -25,7 +25,7 @@ type Info struct {
 	Created       time.Time
 	Changed       time.Time     // of the last connect or disconnect
 	Expiry        time.Duration // that the session outlives a connection
-	Subscriptions []store.Subscription
+	Subscriptions []topic.Subscription
 	Queued        int // messages owed
 	QueuedBytes   int
 	InFlight      int // of those, sent and not acknowledged

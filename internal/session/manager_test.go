@@ -233,7 +233,7 @@ var errBroken = errors.New("the disk is gone")
 func (broken) Save(*store.Record) error          { return errBroken }
 func (broken) Queue(string) (store.Queue, error) { return nil, errBroken }
 func (broken) Records(yield func(*store.Record) bool) error {
-	yield(&store.Record{Device: "d", Subscriptions: []store.Subscription{{Filter: "a"}}})
+	yield(&store.Record{Device: "d", Subscriptions: []topic.Subscription{{Filter: "a"}}})
 	return nil
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/store"
+	"github.com/longline/longline/internal/topic"
 )
 
 // Session is one device's. It is made by Manager.Attach.
@@ -48,7 +49,7 @@ type Session struct {
 	woken         bool   // the loop has been asked to flush and has not yet
 	ended         bool
 	lingers       bool                 // the manager will look whether the queue is empty
-	subscriptions []store.Subscription // copied on change: the store and listings share it
+	subscriptions []topic.Subscription // copied on change: the store and listings share it
 	next          *message.Message     // a lone QoS 0 message, older than all unsent in queue
 	queue         store.Queue          // nil when nothing was owed for a while
 	waiting       *router.Waiting      // QoS 1 messages that the queue has no room for; nil when there are none

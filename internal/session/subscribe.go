@@ -7,7 +7,6 @@ import (
 
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
-	"github.com/longline/longline/internal/store"
 	"github.com/longline/longline/internal/topic"
 	"github.com/longline/longline/internal/wire"
 )
@@ -78,7 +77,7 @@ func (s *Session) subscribe(filters []string, q message.QoS) error {
 		case len(subscriptions) >= most:
 			return fmt.Errorf("a device may have %d subscriptions", most)
 		default:
-			subscriptions = append(subscriptions, store.Subscription{Filter: f, QoS: q})
+			subscriptions = append(subscriptions, topic.Subscription{Filter: f, QoS: q})
 		}
 	}
 	s.subscriptions = subscriptions
@@ -88,8 +87,8 @@ func (s *Session) subscribe(filters []string, q message.QoS) error {
 	return nil
 }
 
-func named(filter string) func(store.Subscription) bool {
-	return func(sub store.Subscription) bool { return sub.Filter == filter }
+func named(filter string) func(topic.Subscription) bool {
+	return func(sub topic.Subscription) bool { return sub.Filter == filter }
 }
 
 // takeRetained queues the retained messages that match, each once. The session is locked

@@ -8,6 +8,7 @@ import (
 
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/store"
+	"github.com/longline/longline/internal/topic"
 )
 
 func TestSubscribe(t *testing.T) {
@@ -24,7 +25,7 @@ func TestSubscribe(t *testing.T) {
 	w.publish("a/x", "3", 1)
 	w.publish("b", "4", 1)
 	c.saw("ack 3", "ack 4", "a/x=3 qos 0", "b=4 qos 1")
-	want := []store.Subscription{{Filter: "a/+", QoS: 0}, {Filter: "b", QoS: 1}}
+	want := []topic.Subscription{{Filter: "a/+", QoS: 0}, {Filter: "b", QoS: 1}}
 	if got := w.info("d").Subscriptions; !slices.Equal(got, want) {
 		t.Errorf("subscriptions %v, want %v", got, want)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/topic"
 )
 
 var (
@@ -101,13 +102,7 @@ type Record struct {
 	Expiry        time.Duration // how long the session outlives its connection
 	Left          int64         // Unix milliseconds at which its last connection ended; 0 while it lives
 	Missed        uint64        // messages lost while the device was away
-	Subscriptions []Subscription
-}
-
-// Subscription is one filter of a session.
-type Subscription struct {
-	Filter string
-	QoS    message.QoS
+	Subscriptions []topic.Subscription
 }
 
 // Store is safe from any goroutine; the queues that it gives are not. Its errors are those

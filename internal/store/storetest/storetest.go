@@ -11,6 +11,7 @@ import (
 
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/store"
+	"github.com/longline/longline/internal/topic"
 )
 
 // Open makes an empty store with the options; it lasts until the test ends.
@@ -74,7 +75,7 @@ func testRecords(t *testing.T, open Open) {
 	record := func(device string, missed uint64) *store.Record {
 		return &store.Record{
 			Device: device, Session: 7, Expiry: time.Hour, Left: start.UnixMilli(), Missed: missed,
-			Subscriptions: []store.Subscription{{Filter: "a/#", QoS: qos1}, {Filter: "b", QoS: qos0}},
+			Subscriptions: []topic.Subscription{{Filter: "a/#", QoS: qos1}, {Filter: "b", QoS: qos0}},
 		}
 	}
 	for _, r := range []*store.Record{record("a", 1), record("b", 2), record("a", 3)} {
