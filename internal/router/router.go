@@ -112,6 +112,16 @@ func (r *Router) Stats() Stats {
 // goroutine, within Config.MaxWait, perhaps before Publish returns. Another error is final:
 // done is not called.
 func (r *Router) Publish(m *message.Message, done func(error)) (int, error) {
+	return r.publish(m, done, r.config.MaxWait)
+}
+
+// PublishPatiently is Publish for a publisher that can be told no refusal: m waits for room
+// as long as it takes, or until the receiver's session ends.
+func (r *Router) PublishPatiently(m *message.Message, done func(error)) (int, error) {
+	return r.publish(m, done, 0)
+}
+
+func (r *Router) publish(m *message.Message, done func(error), wait time.Duration) (int, error) {
 	if m.Retain {
 		if err := r.store.Retain(m.Clone(), time.Now()); err != nil {
 			r.published.Add(1)
@@ -125,7 +135,7 @@ func (r *Router) Publish(m *message.Message, done func(error)) (int, error) {
 		m = m.Clone()
 		m.Kept, m.Retain = m.Retain, false // MQTT 5 §3.3.1.3: it was published now, not found retained
 	}
-	n, err := len(hits), r.Offer(m, hits, done)
+	n, err := len(hits), r.offer(m, hits, done, wait)
 	clear(hits)
 	*scratch = hits[:0]
 	r.hits.Put(scratch)
@@ -135,6 +145,11 @@ func (r *Router) Publish(m *message.Message, done func(error)) (int, error) {
 // Offer is Publish to receivers that the caller has found, which it does not keep; m is
 // owned if there are any.
 func (r *Router) Offer(m *message.Message, to []Hit, done func(error)) error {
+	return r.offer(m, to, done, r.config.MaxWait)
+}
+
+// offer is Offer; wait is how long m may wait for room, 0 for ever.
+func (r *Router) offer(m *message.Message, to []Hit, done func(error), wait time.Duration) error {
 	r.published.Add(1)
 	r.offered.Add(uint64(len(to)))
 	var t *Ticket
@@ -152,7 +167,7 @@ func (r *Router) Offer(m *message.Message, to []Hit, done func(error)) error {
 			r.Drops.Add(QueueFull, 1)
 		default:
 			if t == nil {
-				t = newTicket(done, time.Now().Add(r.config.MaxWait))
+				t = newTicket(done, deadline(wait))
 			}
 			t.hold()
 			h.Subscriber.Wait(m, q, t)
@@ -163,4 +178,12 @@ func (r *Router) Offer(m *message.Message, to []Hit, done func(error)) error {
 	}
 	t.Done(failure)
 	return ErrFull
+}
+
+// deadline is when a message that may wait so long is refused.
+func deadline(wait time.Duration) time.Time {
+	if wait == 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(wait)
 }

@@ -8,7 +8,7 @@ import (
 // Ticket is a QoS 1 publisher's claim to an answer: it is told when every receiver that
 // had no room has taken the message, or one has refused it.
 type Ticket struct {
-	// Deadline is when a receiver must refuse what still waits.
+	// Deadline is when a receiver must refuse what still waits; zero is never.
 	Deadline time.Time
 
 	done    func(error)

@@ -6,7 +6,7 @@ import (
 	"github.com/longline/longline/internal/message"
 )
 
-// Waiting is a receiver's line of QoS 1 messages that wait for room, in order. The
+// Waiting is a receiver's line of QoS 1 and 2 messages that wait for room, in order. The
 // receiver's lock guards it; the zero value is an empty line. It needs no bound of its own:
 // each publisher has a bounded number of unanswered messages.
 //
@@ -14,6 +14,7 @@ import (
 // lock is released.
 type Waiting struct {
 	line  []waiter
+	timed int         // of those, how many have a deadline: the first of them has the soonest
 	timer *time.Timer // one, however often the line fills and empties
 }
 
@@ -27,12 +28,16 @@ type waiter struct {
 func (w *Waiting) Len() int { return len(w.line) }
 
 // Add puts m at the end of the line. late is called, on a goroutine of its own, when the
-// deadline of the first in the line may have passed; it must call Overdue. It is the same
+// soonest deadline in the line may have passed; it must call Overdue. It is the same
 // function at each call.
 func (w *Waiting) Add(m *message.Message, q message.QoS, t *Ticket, late func()) {
 	w.line = append(w.line, waiter{m, q, t})
+	if t.Deadline.IsZero() {
+		return
+	}
+	w.timed++
 	switch {
-	case len(w.line) > 1:
+	case w.timed > 1:
 	case w.timer == nil:
 		w.timer = time.AfterFunc(time.Until(t.Deadline), late)
 	default:
@@ -51,16 +56,27 @@ func (w *Waiting) Admit(take func(*message.Message, message.QoS) bool) []*Ticket
 }
 
 // Overdue takes out those whose deadline has passed and has late called again for the rest.
-func (w *Waiting) Overdue(now time.Time) []*Ticket {
-	n := 0
-	for n < len(w.line) && !w.line[n].t.Deadline.After(now) {
-		n++
+func (w *Waiting) Overdue(now time.Time) (late []*Ticket) {
+	var soonest time.Time
+	kept := w.line[:0]
+	for _, x := range w.line {
+		deadline := x.t.Deadline
+		if !deadline.IsZero() && !deadline.After(now) {
+			late = append(late, x.t)
+			continue
+		}
+		if soonest.IsZero() {
+			soonest = deadline
+		}
+		kept = append(kept, x)
 	}
-	tickets := w.leave(n)
-	if len(w.line) > 0 {
-		w.timer.Reset(w.line[0].t.Deadline.Sub(now))
+	clear(w.line[len(kept):])
+	w.line, w.timed = kept, w.timed-len(late)
+	w.rest()
+	if w.timed > 0 {
+		w.timer.Reset(soonest.Sub(now))
 	}
-	return tickets
+	return late
 }
 
 // Clear takes all out.
@@ -74,12 +90,22 @@ func (w *Waiting) leave(n int) []*Ticket {
 	tickets := make([]*Ticket, n)
 	for i := range tickets {
 		tickets[i] = w.line[i].t
+		if !tickets[i].Deadline.IsZero() {
+			w.timed--
+		}
 	}
 	clear(w.line[:n])
 	w.line = w.line[n:]
+	w.rest()
+	return tickets
+}
+
+// rest lets go of what the line does not need.
+func (w *Waiting) rest() {
 	if len(w.line) == 0 {
 		w.line = nil
+	}
+	if w.timed == 0 && w.timer != nil {
 		w.timer.Stop()
 	}
-	return tickets
 }

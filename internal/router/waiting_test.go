@@ -1,6 +1,7 @@
 package router
 
 import (
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -62,6 +63,26 @@ func TestWaitingOverdue(t *testing.T) {
 		}
 		if n := len(w.Clear()); n != 0 {
 			t.Errorf("%d are left", n)
+		}
+	})
+}
+
+// A patient one has no deadline, and those behind it keep theirs.
+func TestWaitingPatiently(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var w Waiting
+		late := make(chan bool, 1)
+		tell := func() { late <- true }
+		patient, timed, last := newTicket(nil, time.Time{}), newTicket(nil, deadline(time.Second)), newTicket(nil, time.Time{})
+		for _, ticket := range []*Ticket{patient, timed, last} {
+			w.Add(&message.Message{}, 1, ticket, tell)
+		}
+		<-late
+		if got := w.Overdue(time.Now()); len(got) != 1 || got[0] != timed {
+			t.Errorf("late are %v", got)
+		}
+		if got := w.Clear(); !slices.Equal(got, []*Ticket{patient, last}) {
+			t.Errorf("%v wait", got)
 		}
 	})
 }
