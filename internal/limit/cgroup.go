@@ -1,0 +1,88 @@
+package limit
+
+import (
+	"io/fs"
+	"path"
+	"strings"
+)
+
+// controller is where a version of control groups has its files, and how it calls them.
+type controller struct {
+	mount, limit, used string
+	inactive           string // key of memory.stat: page cache that goes first
+}
+
+var (
+	// Linux Documentation/admin-guide/cgroup-v2.rst, "Memory Interface Files".
+	cgroup2 = controller{"sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"}
+	// Linux Documentation/admin-guide/cgroup-v1/memory.rst §5.2.
+	cgroup1 = controller{"sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"}
+)
+
+// group is the control group that limits the process's memory.
+type group struct {
+	controller
+	dir   string // under the root
+	limit int64  // bytes
+}
+
+// findGroup returns the group of the lowest limit: the process's own or one around it.
+// nil is none.
+func findGroup(root fs.FS) (lowest *group) {
+	text, err := fs.ReadFile(root, "proc/self/cgroup")
+	if err != nil {
+		return nil
+	}
+	for line := range strings.Lines(string(text)) {
+		c, dir, ok := parseGroup(strings.TrimSpace(line))
+		if !ok {
+			continue
+		}
+		for {
+			g := group{controller: c, dir: path.Join(c.mount, dir)}
+			g.limit, err = number(root, path.Join(g.dir, c.limit))
+			if err == nil && g.limit > 0 && g.limit < unlimited && (lowest == nil || g.limit < lowest.limit) {
+				lowest = &g
+			}
+			if dir == "/" {
+				break
+			}
+			dir = path.Dir(dir) // in a container the mount may be the group itself
+		}
+	}
+	return lowest
+}
+
+// unlimited bounds what counts as a limit: version 1 says none with a number near 2^63.
+const unlimited = 1 << 60
+
+// parseGroup reads a line id:controllers:path; cgroups(7). ok is false when the group has
+// nothing to do with memory.
+func parseGroup(line string) (c controller, dir string, ok bool) {
+	_, rest, _ := strings.Cut(line, ":")
+	controllers, dir, _ := strings.Cut(rest, ":")
+	if !strings.HasPrefix(dir, "/") {
+		return c, dir, false
+	}
+	dir = path.Clean(dir) // a group out of the namespace's sight begins with /..
+	if controllers == "" {
+		return cgroup2, dir, true
+	}
+	for name := range strings.SplitSeq(controllers, ",") {
+		if name == "memory" {
+			return cgroup1, dir, true
+		}
+	}
+	return c, dir, false
+}
+
+// usage is the memory of g and what it has below it, without the page cache that the
+// kernel would take first.
+func (g *group) usage(root fs.FS) (Usage, error) {
+	used, err := number(root, path.Join(g.dir, g.used))
+	if err != nil {
+		return Usage{}, err
+	}
+	inactive, err := field(root, path.Join(g.dir, "memory.stat"), g.inactive)
+	return Usage{max(0, used-inactive), g.limit}, err
+}

@@ -1,0 +1,181 @@
+package limit
+
+import (
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// The limits that Count holds.
+var (
+	NodeFull    = &Refusal{"node_connections", "the node has as many connections as it takes"}
+	AddressFull = &Refusal{"address_connections", "the address has as many connections as it may have"}
+	PrefixFull  = &Refusal{"prefix_connections", "the devices of this prefix have as many connections as they may have"}
+)
+
+// Count counts connections: of the node, of each source address, and of the devices of
+// each configured prefix. All methods are safe from any goroutine. Its memory is bounded
+// by the connections that it counts: an address without any is forgotten.
+type Count struct {
+	// Static after construction.
+	perNode, perAddress int
+	prefixes            []*prefix // longest first
+
+	// Guarded by mu.
+	mu      sync.Mutex
+	node    int
+	sources map[Source]int32
+	refused [2]uint64 // of the node, of addresses
+}
+
+// prefix is the devices whose ids begin with text.
+type prefix struct {
+	text    string
+	limit   int64
+	used    atomic.Int64
+	refused atomic.Uint64
+}
+
+// Source is what counts as one address: an IPv4 address, or the /64 of an IPv6 one, which
+// is what one customer has. In 8 bytes, so that a connection can keep it.
+type Source uint64
+
+// SourceOf returns that of addr. IPv4 addresses, mapped ones too, stand where the /64s of
+// ::/32 would, which nobody has: IANA's registry of the IPv6 address space reserves ::/8.
+func SourceOf(addr netip.Addr) Source {
+	if addr = addr.Unmap(); addr.Is4() {
+		b := addr.As4()
+		return Source(binary.BigEndian.Uint32(b[:]))
+	}
+	b := addr.As16()
+	return Source(binary.BigEndian.Uint64(b[:8]))
+}
+
+// NewCount returns a Count that holds c, which is valid.
+func NewCount(c CountConfig) (*Count, error) {
+	k := &Count{perNode: c.Node, perAddress: c.PerAddress, sources: make(map[Source]int32)}
+	for _, s := range c.PerPrefix {
+		p, err := parsePrefix(s)
+		if err != nil {
+			return nil, err
+		}
+		k.prefixes = append(k.prefixes, p)
+	}
+	slices.SortFunc(k.prefixes, func(a, b *prefix) int {
+		return cmp.Or(len(b.text)-len(a.text), strings.Compare(a.text, b.text))
+	})
+	for i := 1; i < len(k.prefixes); i++ {
+		if k.prefixes[i].text == k.prefixes[i-1].text {
+			return nil, fmt.Errorf("%q is there twice", k.prefixes[i].text)
+		}
+	}
+	return k, nil
+}
+
+// parsePrefix reads prefix=limit. A limit of 0 lets none in.
+func parsePrefix(s string) (*prefix, error) {
+	text, number, _ := strings.Cut(s, "=")
+	limit, err := strconv.ParseUint(number, 10, 31)
+	if text == "" || err != nil {
+		return nil, fmt.Errorf("%q: want prefix=limit such as demo-=100", s)
+	}
+	return &prefix{text: text, limit: int64(limit)}, nil
+}
+
+// Acquire counts a connection of s, or refuses it with NodeFull or AddressFull. Who got
+// nil calls Release when the connection has ended.
+func (k *Count) Acquire(s Source) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.perNode > 0 && k.node >= k.perNode {
+		k.refused[0]++
+		return NodeFull
+	}
+	if k.perAddress > 0 {
+		if int(k.sources[s]) >= k.perAddress {
+			k.refused[1]++
+			return AddressFull
+		}
+		k.sources[s]++
+	}
+	k.node++
+	return nil
+}
+
+// Release undoes an Acquire that returned nil.
+func (k *Count) Release(s Source) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.node--
+	if k.perAddress == 0 {
+		return
+	}
+	if k.sources[s]--; k.sources[s] == 0 {
+		delete(k.sources, s)
+	}
+}
+
+// AcquireDevice counts a connected device under the longest prefix that its id has, or
+// refuses it with PrefixFull. A connection that takes another's place takes its count,
+// too: a device must not be shut out by its own dead connection.
+func (k *Count) AcquireDevice(id string) error {
+	p := k.prefix(id)
+	if p == nil {
+		return nil
+	}
+	for {
+		used := p.used.Load()
+		if used >= p.limit {
+			p.refused.Add(1)
+			return PrefixFull
+		}
+		if p.used.CompareAndSwap(used, used+1) {
+			return nil
+		}
+	}
+}
+
+// ReleaseDevice undoes an AcquireDevice of the same id that returned nil.
+func (k *Count) ReleaseDevice(id string) {
+	if p := k.prefix(id); p != nil {
+		p.used.Add(-1)
+	}
+}
+
+func (k *Count) prefix(id string) *prefix {
+	for _, p := range k.prefixes {
+		if strings.HasPrefix(id, p.text) {
+			return p
+		}
+	}
+	return nil
+}
+
+// CountStats is what a Count holds and has refused.
+type CountStats struct {
+	Connections int // of the node
+	Addresses   int // with connections; 0 when addresses have no limit
+	Prefixes    map[string]int
+	Refused     map[string]uint64 // by Refusal.Label
+}
+
+// Stats tells what k holds and has refused.
+func (k *Count) Stats() CountStats {
+	s := CountStats{Prefixes: make(map[string]int), Refused: make(map[string]uint64)}
+	s.Refused[PrefixFull.Label] = 0
+	for _, p := range k.prefixes {
+		s.Prefixes[p.text] = int(p.used.Load())
+		s.Refused[PrefixFull.Label] += p.refused.Load()
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s.Connections, s.Addresses = k.node, len(k.sources)
+	s.Refused[NodeFull.Label], s.Refused[AddressFull.Label] = k.refused[0], k.refused[1]
+	return s
+}

@@ -1,0 +1,179 @@
+package limit
+
+import (
+	"container/list"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+// Class orders who waits: resumed sessions before new ones.
+type Class uint8
+
+const (
+	Resumed Class = iota // the device has a session here: it lost its connection
+	New
+	classes
+)
+
+// Rate paces how fast a node takes connections: a token bucket with a bounded line before
+// it. Who must wait holds a Place and no goroutine; one timer, armed while anybody waits,
+// calls those whose turn has come. All methods are safe from any goroutine.
+type Rate struct {
+	// Static after construction.
+	pace     pace
+	room     [classes]int // the length of the line from which a class is refused
+	maxRetry time.Duration
+	start    time.Time
+
+	// Guarded by mu.
+	mu       sync.Mutex
+	bucket   full
+	lines    [classes]list.List // of *Place
+	timer    *time.Timer
+	promised time.Duration // since start: up to when turns were promised to those sent away
+	stats    RateStats
+}
+
+// RateStats is what a Rate has done.
+type RateStats struct {
+	Waiting  [classes]int // now, by Class
+	AtOnce   uint64       // went on without waiting
+	Late     uint64       // went on after waiting
+	Left     uint64       // ended while waiting
+	SentAway uint64       // were refused
+}
+
+// Busy refuses a connection: the line is full.
+type Busy struct {
+	// RetryAfter is when to come back: at least a second, at most the configured most.
+	RetryAfter time.Duration
+}
+
+func (b *Busy) Error() string {
+	return fmt.Sprintf("too many devices connect at once; retry after %v", b.RetryAfter.Round(time.Second))
+}
+
+// NewRate returns a Rate that holds c, whose defaults are set.
+func NewRate(c RateConfig) *Rate {
+	r := &Rate{
+		pace:     newPace(c.PerSecond, c.Burst),
+		maxRetry: c.MaxRetry,
+		start:    time.Now(),
+	}
+	// New devices fill half of the line at most, so that resumed ones find places.
+	r.room = [classes]int{Resumed: c.Line, New: (c.Line + 1) / 2}
+	r.timer = time.AfterFunc(forever, r.call)
+	r.timer.Stop()
+	return r
+}
+
+// Place is that of a connection in the line.
+type Place struct {
+	rate  *Rate
+	class Class
+	turn  func()
+	at    *list.Element // nil when it has left the line; guarded by rate.mu
+}
+
+// Enter asks for a turn. The connection may go on when both results are nil. Otherwise it
+// has a place, and turn is called once from a goroutine of the Rate's, perhaps before
+// Enter returns, unless Leave came first; or it is refused with a *Busy. turn must not
+// block.
+func (r *Rate) Enter(class Class, turn func()) (*Place, error) {
+	if r.pace.unlimited() {
+		return nil, nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now, waiting := time.Since(r.start), r.waiting()
+	if waiting == 0 && r.bucket.wait(r.pace, now, 1) == 0 {
+		r.bucket.take(r.pace, now, 1)
+		r.stats.AtOnce++
+		return nil, nil
+	}
+	if waiting >= r.room[class] {
+		return nil, r.sendAway(now)
+	}
+	p := &Place{rate: r, class: class, turn: turn}
+	p.at = r.lines[class].PushBack(p)
+	if waiting == 0 {
+		r.timer.Reset(r.bucket.wait(r.pace, now, 1))
+	}
+	return p, nil
+}
+
+func (r *Rate) waiting() int { return r.lines[Resumed].Len() + r.lines[New].Len() }
+
+// sendAway promises the turn after the line's, and after those of all that were sent away
+// before, so that they do not come back as one wave. A quarter of it is jitter.
+func (r *Rate) sendAway(now time.Duration) *Busy {
+	r.stats.SentAway++
+	line := now + r.bucket.wait(r.pace, now, r.waiting())
+	r.promised = min(max(r.promised, line)+r.pace.time(1), now+r.maxRetry)
+	d := max(r.promised-now, time.Second)
+	return &Busy{RetryAfter: max(d-rand.N(d/4), time.Second)}
+}
+
+// call tells those whose turn has come, without the lock.
+func (r *Rate) call() {
+	for _, p := range r.due() {
+		p.turn()
+	}
+}
+
+// due takes from the line those whose turn has come.
+func (r *Rate) due() (list []*Place) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Since(r.start)
+	for p := r.first(); p != nil; p = r.first() {
+		if wait := r.bucket.wait(r.pace, now, 1); wait > 0 {
+			r.timer.Reset(wait)
+			break
+		}
+		r.bucket.take(r.pace, now, 1)
+		r.remove(p)
+		r.stats.Late++
+		list = append(list, p)
+	}
+	return list
+}
+
+// first is who is next; nil is nobody.
+func (r *Rate) first() *Place {
+	for class := range r.lines {
+		if e := r.lines[class].Front(); e != nil {
+			return e.Value.(*Place)
+		}
+	}
+	return nil
+}
+
+func (r *Rate) remove(p *Place) {
+	r.lines[p.class].Remove(p.at)
+	p.at = nil
+}
+
+// Leave gives the place up, for a connection that has ended. After the turn it does
+// nothing.
+func (p *Place) Leave() {
+	p.rate.mu.Lock()
+	defer p.rate.mu.Unlock()
+	if p.at != nil {
+		p.rate.remove(p)
+		p.rate.stats.Left++
+	}
+}
+
+// Stats tells what r has done.
+func (r *Rate) Stats() RateStats {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.stats
+	for class := range r.lines {
+		s.Waiting[class] = r.lines[class].Len()
+	}
+	return s
+}
