@@ -62,7 +62,7 @@ type Queue interface {
 	// would be passed even without the unsent messages whose time is over, or ErrTooLarge.
 	Push(m *message.Message, q message.QoS, now time.Time) error
 
-	// Next takes the oldest unsent message: one of QoS 0 leaves the queue, one of QoS 1
+	// Next takes the oldest unsent message: one of QoS 0 leaves the queue, any other
 	// becomes in flight. Those on the way whose time is over are discarded.
 	Next(now time.Time) (m *message.Message, q message.QoS, ok bool)
 
@@ -103,6 +103,31 @@ type Record struct {
 	Left          int64         // Unix milliseconds at which its last connection ended; 0 while it lives
 	Missed        uint64        // messages lost while the device was away
 	Subscriptions []topic.Subscription
+	Will          *Will    // to be published; nil when there is none
+	Packets       *Packets // what MQTT has under way; nil when there is nothing
+}
+
+// Will is a message that is published when a connection of the device ends without a word,
+// MQTT 5 §3.1.2.5. It is not changed.
+type Will struct {
+	Message *message.Message // owned; its Source, Time and Expiry are set when it is published
+	Delay   time.Duration    // from the end of the connection, if the session lives so long
+	Expiry  time.Duration    // of the message, from its publication; 0 is never
+}
+
+// Packets are the packet identifiers of a session, MQTT 5 §2.2.1 and §4.4.
+type Packets struct {
+	Sent     []Packet // to the device, in the order of sending
+	Last     uint16   // the identifier that was given last
+	Received []uint16 // of its QoS 2 publications that it has not released
+}
+
+// Packet is a message under way to the device.
+type Packet struct {
+	Message  uint64 // its ID, in the queue unless it is released
+	ID       uint16
+	QoS      message.QoS
+	Released bool // received by the device: what is left is PUBREL and PUBCOMP
 }
 
 // Store is safe from any goroutine; the queues that it gives are not. Its errors are those

@@ -18,7 +18,7 @@ func (p *Packet) check() error {
 		}
 	}
 	switch {
-	case p.ID == 0 && (p.Op == Pub || p.Op == Msg) && p.Message.QoS == message.AtLeastOnce:
+	case p.ID == 0 && (p.Op == Pub || p.Op == Msg) && p.Message.QoS > message.AtMostOnce:
 		return p.breaks("id missing: qos 1 needs it")
 	case p.Op == Reply && p.Err.Code != "" && (len(p.Payload) > 0 || p.ContentType != ""):
 		return p.breaks("error excludes a payload")

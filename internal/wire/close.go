@@ -65,6 +65,7 @@ var (
 	CloseInvalidUTF8  = rule(1007, "invalid_utf8", "text is not valid UTF-8")
 	CloseMalformed    = rule(1007, "malformed_packet", "the packet does not parse")
 	CloseContract     = rule(1008, "contract", "the packet breaks the contract")
+	CloseReceiveMax   = rule(1008, "receive_maximum", "the device has too many QoS 2 publications that it has not released")
 	CloseInternal     = rule(1011, "internal", "the gateway failed; please report it")
 	CloseRestart      = rule(1012, "restart", "the gateway restarts; reconnect")
 	CloseTakenOver    = rule(4000, "taken_over", "the device connected again")

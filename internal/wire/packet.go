@@ -48,7 +48,7 @@ type Packet struct {
 	// Expiry is how long the message of a pub may wait for its receivers; 0 is for ever.
 	Expiry time.Duration
 
-	// Filters and QoS are those of a sub; Filters also of an unsub.
+	// Filters and QoS are those of a sub; Filters also of an unsub. QoS 2 is MQTT's alone.
 	Filters []string
 	QoS     message.QoS
 
@@ -60,6 +60,10 @@ type Packet struct {
 
 	// Err refuses what an ack or reply answers; its Code is empty when nothing was wrong.
 	Err Error
+
+	// Of is what an ack that is to be sent answers: Pub, Sub or Unsub; of a Pub, QoS is the
+	// publication's. Protocols whose acks do not say it have no use for it.
+	Of Op
 
 	// Hello is what a hello says.
 	Hello Greeting

@@ -57,7 +57,7 @@ func testOrder(t *testing.T, open Open) {
 	ms := numberedTo(100)
 	bytes := 0
 	for i, m := range ms {
-		push(t, q, message.QoS(i%2), m)
+		push(t, q, message.QoS(i%3), m)
 		bytes += m.Size()
 	}
 	if q.Bytes() != bytes {
@@ -66,11 +66,11 @@ func testOrder(t *testing.T, open Open) {
 	wantSize(t, q, 100, 0)
 	for i, want := range ms {
 		m, qos, ok := q.Next(start)
-		if !ok || m.ID != want.ID || qos != message.QoS(i%2) {
+		if !ok || m.ID != want.ID || qos != message.QoS(i%3) {
 			t.Fatalf("message %d: %+v with QoS %d", i, m, qos)
 		}
 	}
-	wantSize(t, q, 50, 50)
+	wantSize(t, q, 66, 66)
 }
 
 func testAck(t *testing.T, open Open) {
