@@ -1,0 +1,27 @@
+package auth
+
+import (
+	"time"
+
+	"github.com/sony/gobreaker/v2"
+)
+
+// breaker is what is shown of a circuit breaker.
+type breaker interface {
+	Name() string
+	State() gobreaker.State
+}
+
+// guarded is a verifier with circuit breakers in front of what is remote.
+type guarded interface{ breakers() []breaker }
+
+// newBreaker opens after so many failures in a row, for a time, and then lets one request
+// try.
+func newBreaker[T any](name string, after int, open time.Duration, failed func(error) bool) *gobreaker.CircuitBreaker[T] {
+	return gobreaker.NewCircuitBreaker[T](gobreaker.Settings{
+		Name:         name,
+		Timeout:      open,
+		ReadyToTrip:  func(c gobreaker.Counts) bool { return int(c.ConsecutiveFailures) >= after },
+		IsSuccessful: func(err error) bool { return !failed(err) },
+	})
+}

@@ -1,0 +1,123 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/longline/longline/internal/topic"
+)
+
+// Chain asks verifiers in order. Open makes one. Safe from any goroutine.
+type Chain struct {
+	// Static after construction.
+	links       []*link
+	permissions *Permissions
+	revoked     *Revocations
+	breakers    []breaker
+	now         func() time.Time
+	stop        context.CancelFunc
+}
+
+// link is a verifier under its name.
+type link struct {
+	method string
+	Verifier
+
+	// Safe from any goroutine.
+	accepted, refused, unavailable atomic.Uint64
+}
+
+// Stats counts the answers of one verifier.
+type Stats struct {
+	Method                         string
+	Accepted, Refused, Unavailable uint64
+}
+
+// Verify returns who the device is: an identity with Method and Permissions set. An error is
+// a *Refusal or an ErrUnavailable.
+func (c *Chain) Verify(ctx context.Context, credentials *Credentials) (*Identity, error) {
+	for _, l := range c.links {
+		known, err := l.Verify(ctx, credentials)
+		if errors.Is(err, ErrNotMine) {
+			continue
+		}
+		var identity *Identity
+		if err == nil {
+			identity, err = c.admit(l.method, known, credentials.Device)
+		}
+		l.count(err)
+		return identity, err
+	}
+	if credentials.none() {
+		return nil, refuse("no credential was shown")
+	}
+	return nil, refuse("the credential is not known")
+}
+
+// admit completes an identity, and refuses one that is not what was claimed.
+func (c *Chain) admit(method string, known *Identity, claimed string) (*Identity, error) {
+	i := *known
+	i.Method = method
+	if i.Permissions == nil {
+		i.Permissions = c.permissions
+	}
+	if err := topic.ValidateDevice(i.Device); err != nil {
+		return nil, refuse("the " + err.Error())
+	}
+	switch {
+	case claimed != "" && claimed != i.Device:
+		return nil, refuse("the credential is of another device")
+	case c.Revoked(&i):
+		return nil, refuse("the credential is revoked")
+	case !i.Expires.IsZero() && !c.now().Before(i.Expires):
+		return nil, refuse("the credential has expired")
+	}
+	return &i, nil
+}
+
+// Revoke has identities of this device, or with this credential ID, refused until a time.
+// ErrRevocationsFull says that the node can remember no more.
+func (c *Chain) Revoke(deviceOrID string, until time.Time) error {
+	return c.revoked.Revoke(deviceOrID, until)
+}
+
+// Revoked tells whether an identity that was given out is revoked.
+func (c *Chain) Revoked(i *Identity) bool {
+	return c.revoked.Has(i.Device) || i.ID != "" && c.revoked.Has(i.ID)
+}
+
+// Stats returns the counts of each verifier, in order.
+func (c *Chain) Stats() []Stats {
+	all := make([]Stats, len(c.links))
+	for i, l := range c.links {
+		all[i] = Stats{l.method, l.accepted.Load(), l.refused.Load(), l.unavailable.Load()}
+	}
+	return all
+}
+
+// Breakers returns the states of the circuit breakers in front of what is remote, by name:
+// closed, half-open or open.
+func (c *Chain) Breakers() map[string]string {
+	states := make(map[string]string, len(c.breakers))
+	for _, b := range c.breakers {
+		states[b.Name()] = b.State().String()
+	}
+	return states
+}
+
+// Close ends what runs in the background.
+func (c *Chain) Close() { c.stop() }
+
+func (l *link) count(err error) {
+	var refusal *Refusal
+	switch {
+	case err == nil:
+		l.accepted.Add(1)
+	case errors.As(err, &refusal):
+		l.refused.Add(1)
+	default:
+		l.unavailable.Add(1)
+	}
+}

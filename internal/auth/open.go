@@ -1,0 +1,60 @@
+package auth
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/longline/longline/internal/reload"
+)
+
+// Open makes the verifiers that config names. w watches their files, and outlives the chain.
+func Open(config Config, w *reload.Watcher) (*Chain, error) { return open(config, w, time.Now) }
+
+func open(config Config, w *reload.Watcher, now func() time.Time) (*Chain, error) {
+	config = config.WithDefaults()
+	if err := config.Validate(); err != nil {
+		return nil, err
+	}
+	permissions, err := NewPermissions(config.Permissions)
+	if err != nil {
+		return nil, fmt.Errorf("permissions.%w", err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	c := &Chain{
+		permissions: permissions,
+		revoked:     NewRevocations(config.MaxRevocations, now),
+		now:         now,
+		stop:        stop,
+	}
+	for _, method := range config.Order {
+		v, err := c.verifier(ctx, method, &config, w)
+		if err != nil {
+			stop()
+			return nil, fmt.Errorf("%s: %w", method, err)
+		}
+		c.links = append(c.links, &link{method: method, Verifier: v})
+		if b, ok := v.(guarded); ok {
+			c.breakers = append(c.breakers, b.breakers()...)
+		}
+	}
+	return c, nil
+}
+
+// verifier makes one of Methods; ctx ends what it does in the background.
+func (c *Chain) verifier(ctx context.Context, method string, config *Config, w *reload.Watcher) (Verifier, error) {
+	switch method {
+	case "tokens":
+		return newTokens(config.Tokens.File, w)
+	case "basic":
+		return newUsers(config.Basic, w)
+	case "jwt":
+		return newTokenVerifier(ctx, config.JWT, w, c.now)
+	case "certificate":
+		return newCertificates(config.Certificate, w, c.now)
+	case "webhook":
+		return newWebhook(ctx, config.Webhook, c.now), nil
+	default:
+		return insecure{}, nil
+	}
+}

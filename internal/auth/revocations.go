@@ -1,0 +1,64 @@
+package auth
+
+import (
+	"errors"
+	"sync"
+	"time"
+)
+
+// ErrRevocationsFull says that as many revocations are in force as the node remembers.
+var ErrRevocationsFull = errors.New("too many revocations are in force")
+
+// Revocations remembers devices and credential IDs that are no longer accepted, each until a
+// time. It forgets none before. Safe from any goroutine.
+type Revocations struct {
+	// Static after construction.
+	most int
+	now  func() time.Time
+
+	// Guarded by mu.
+	mu    sync.RWMutex
+	until map[string]time.Time
+}
+
+// NewRevocations remembers up to most at one time.
+func NewRevocations(most int, now func() time.Time) *Revocations {
+	return &Revocations{most: most, now: now, until: make(map[string]time.Time)}
+}
+
+// Revoke adds a name until a time; a second time replaces the first, and one that has passed
+// lifts it. It returns ErrRevocationsFull when there is no room.
+func (r *Revocations) Revoke(name string, until time.Time) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !until.After(r.now()) {
+		delete(r.until, name)
+		return nil
+	}
+	if _, there := r.until[name]; !there && len(r.until) >= r.most {
+		r.sweep()
+		if len(r.until) >= r.most {
+			return ErrRevocationsFull
+		}
+	}
+	r.until[name] = until
+	return nil
+}
+
+// Has tells whether a name is revoked.
+func (r *Revocations) Has(name string) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	until, ok := r.until[name]
+	return ok && until.After(r.now())
+}
+
+// sweep forgets those whose time has passed.
+func (r *Revocations) sweep() {
+	now := r.now()
+	for name, until := range r.until {
+		if !until.After(now) {
+			delete(r.until, name)
+		}
+	}
+}

@@ -1,0 +1,53 @@
+package auth
+
+import (
+	"context"
+	"strings"
+
+	"github.com/longline/longline/internal/reload"
+	"github.com/longline/longline/internal/topic"
+)
+
+// tokens knows bearer tokens that are in a file.
+type tokens struct {
+	file *reload.File[map[digest]grant]
+}
+
+func newTokens(file string, w *reload.Watcher) (*tokens, error) {
+	f, err := reload.Open(w, file, parseTokens)
+	return &tokens{f}, err
+}
+
+// parseTokens reads lines of a device pattern and a digest. A pattern is a device id, or the
+// beginning of one and "*".
+func parseTokens(text []byte) (map[digest]grant, error) {
+	return parseGrants(text, func(pattern string) error {
+		if pattern == "*" {
+			return nil
+		}
+		return topic.ValidateDevice(strings.TrimSuffix(pattern, "*"))
+	})
+}
+
+// Verify passes on tokens that are not in the file: they may be of another kind.
+func (t *tokens) Verify(_ context.Context, c *Credentials) (*Identity, error) {
+	if c.Bearer == "" {
+		return nil, ErrNotMine
+	}
+	d := digestOf(c.Bearer)
+	g, ok := t.file.Get()[d]
+	if !ok {
+		return nil, ErrNotMine
+	}
+	device := g.subject
+	if beginning, wild := strings.CutSuffix(device, "*"); wild {
+		switch {
+		case c.Device == "":
+			return nil, refuse("the token is of several devices: the URL has to name one")
+		case !strings.HasPrefix(c.Device, beginning):
+			return nil, refuse("the credential is of another device")
+		}
+		device = c.Device
+	}
+	return &Identity{Device: device, Subject: g.name, ID: d.id()}, nil
+}

@@ -1,0 +1,107 @@
+package auth
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/longline/longline/internal/reload"
+	"github.com/longline/longline/internal/topic"
+)
+
+// users knows HTTP Basic, RFC 7617, as OCPP's security profiles 1 and 2 use it: the user is
+// the charge point's identity.
+type users struct {
+	config Basic
+	file   *reload.File[map[string]*user]
+	key    []byte // of this process; see user.known
+	absent []byte // a hash that takes the time of a user's
+}
+
+// user is a line of the file.
+type user struct {
+	hash []byte // bcrypt
+	// known is the MAC of the password that was last accepted. A fleet that comes back all at
+	// once is not held up by bcrypt, which is slow by design; the MAC's key is never stored.
+	known atomic.Pointer[[sha256.Size]byte]
+}
+
+func newUsers(config Basic, w *reload.Watcher) (*users, error) {
+	f, err := reload.Open(w, config.File, parseUsers)
+	if err != nil {
+		return nil, err
+	}
+	u := &users{config: config, file: f, key: make([]byte, sha256.Size)}
+	rand.Read(u.key)
+	u.absent, err = bcrypt.GenerateFromPassword(u.key, bcrypt.DefaultCost)
+	return u, err
+}
+
+// parseUsers reads lines of "device:hash", as `htpasswd -B` writes them. Device ids may have
+// colons, bcrypt hashes have none.
+func parseUsers(text []byte) (map[string]*user, error) {
+	table := make(map[string]*user)
+	err := eachLine(text, func(line string) error {
+		at := strings.LastIndexByte(line, ':')
+		if at < 0 {
+			return errors.New("want device:hash")
+		}
+		name, hash := line[:at], []byte(line[at+1:])
+		if err := topic.ValidateDevice(name); err != nil {
+			return err
+		}
+		if _, err := bcrypt.Cost(hash); err != nil {
+			return errors.New("want a bcrypt hash, such as htpasswd -B makes")
+		}
+		if table[name] != nil {
+			return errors.New("the same device is in an earlier line")
+		}
+		table[name] = &user{hash: hash}
+		return nil
+	})
+	return table, err
+}
+
+// Verify says of an unknown user no more, and no sooner, than of a wrong password.
+func (u *users) Verify(_ context.Context, c *Credentials) (*Identity, error) {
+	if !c.HasBasic {
+		return nil, ErrNotMine
+	}
+	if n := len(c.Password); n < u.config.MinPassword || n > u.config.MaxPassword {
+		return nil, refuse("the password is shorter or longer than allowed")
+	}
+	if !u.right(u.file.Get()[c.Username], c.Password) {
+		return nil, refuse("user or password is wrong")
+	}
+	return &Identity{Device: c.Username, Subject: c.Username}, nil
+}
+
+// right tells whether a password is that of a user, nil for one that is not in the file.
+func (u *users) right(who *user, password string) bool {
+	if who == nil {
+		_ = bcrypt.CompareHashAndPassword(u.absent, []byte(password))
+		return false
+	}
+	mac := u.mac(password)
+	if known := who.known.Load(); known != nil && hmac.Equal(known[:], mac[:]) {
+		return true
+	}
+	if bcrypt.CompareHashAndPassword(who.hash, []byte(password)) != nil {
+		return false
+	}
+	who.known.Store(&mac)
+	return true
+}
+
+func (u *users) mac(password string) (sum [sha256.Size]byte) {
+	h := hmac.New(sha256.New, u.key)
+	h.Write([]byte(password))
+	h.Sum(sum[:0])
+	return sum
+}

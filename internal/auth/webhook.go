@@ -1,0 +1,215 @@
+package auth
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/sony/gobreaker/v2"
+	"golang.org/x/sync/semaphore"
+	"golang.org/x/sync/singleflight"
+)
+
+// webhook asks a service about credentials. It posts a question as JSON. Status 200 with an
+// answer accepts, 401 and 403 refuse with the answer's reason; anything else, and silence,
+// is a failure.
+type webhook struct {
+	// Static after construction.
+	config Webhook
+	client *http.Client
+
+	// Safe from any goroutine.
+	breaker  *gobreaker.CircuitBreaker[*Identity]
+	turns    *semaphore.Weighted
+	flights  singleflight.Group
+	accepted *cache
+}
+
+// question is what is posted: what the device has shown, as far as there is any.
+type question struct {
+	Device      string         `json:"device,omitempty"`
+	Remote      string         `json:"remote,omitempty"`
+	Protocol    string         `json:"protocol,omitempty"`
+	Token       string         `json:"token,omitempty"`
+	Username    string         `json:"username,omitempty"`
+	Password    string         `json:"password,omitempty"`
+	Certificate *clientSubject `json:"certificate,omitempty"`
+}
+
+// clientSubject is what is told about a client certificate.
+type clientSubject struct {
+	Subject string   `json:"subject"`
+	Serial  string   `json:"serial"` // hexadecimal
+	SHA256  string   `json:"sha256"` // of its DER
+	DNS     []string `json:"dns,omitempty"`
+	Email   []string `json:"email,omitempty"`
+	URI     []string `json:"uri,omitempty"`
+}
+
+// answer is what the service says; no field is required.
+type answer struct {
+	Device      string    `json:"device"` // when left out, the one that was claimed
+	ID          string    `json:"id"`     // of the credential, to revoke it by
+	Subject     string    `json:"subject"`
+	Expires     time.Time `json:"expires"`     // RFC 3339; when the device has to prove itself again
+	Permissions *Filters  `json:"permissions"` // when left out, the configured ones; a list that it does not have is empty
+	Reason      string    `json:"reason"`      // of a refusal
+}
+
+// maxAnswer bounds an answer, in bytes.
+const maxAnswer = 64 << 10
+
+func newWebhook(ctx context.Context, config Webhook, now func() time.Time) *webhook {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.MaxIdleConnsPerHost = config.Concurrency
+	context.AfterFunc(ctx, transport.CloseIdleConnections)
+	return &webhook{
+		config:   config,
+		client:   &http.Client{Transport: transport, CheckRedirect: stay},
+		breaker:  newBreaker[*Identity]("webhook", config.OpenAfter, config.OpenFor, failed),
+		turns:    semaphore.NewWeighted(int64(config.Concurrency)),
+		accepted: newCache(config.CacheSize, now),
+	}
+}
+
+// stay follows no redirect: credentials go where the configuration says.
+func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+// failed tells errors that are the service's from refusals.
+func failed(err error) bool {
+	var refusal *Refusal
+	return err != nil && !errors.As(err, &refusal)
+}
+
+func (w *webhook) breakers() []breaker { return []breaker{w.breaker} }
+
+// Verify asks once for all that ask the same at one time. So it does not end with the context
+// of one of them, but within the timeout.
+func (w *webhook) Verify(_ context.Context, c *Credentials) (*Identity, error) {
+	if c.none() {
+		return nil, ErrNotMine
+	}
+	body, err := json.Marshal(newQuestion(c))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	key := digest(sha256.Sum256(body))
+	if i, ok := w.accepted.get(key); ok {
+		return i, nil
+	}
+	i, err, _ := w.flights.Do(string(key[:]), func() (any, error) { return w.ask(key, body, c.Device) })
+	return i.(*Identity), err
+}
+
+// ask gets an answer within the timeout and remembers an acceptance.
+func (w *webhook) ask(key digest, body []byte, claimed string) (*Identity, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), w.config.Timeout)
+	defer cancel()
+	if err := w.turns.Acquire(ctx, 1); err != nil {
+		return nil, fmt.Errorf("%w: webhook: too many requests", ErrUnavailable)
+	}
+	defer w.turns.Release(1)
+	i, err := w.breaker.Execute(func() (*Identity, error) { return w.post(ctx, body, claimed) })
+	if failed(err) {
+		return nil, fmt.Errorf("%w: webhook: %w", ErrUnavailable, err)
+	}
+	if err == nil {
+		w.accepted.put(key, i, w.config.CacheTTL)
+	}
+	return i, err
+}
+
+func (w *webhook) post(ctx context.Context, body []byte, claimed string) (*Identity, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, w.config.URL, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	if w.config.Secret != "" {
+		r.Header.Set("Authorization", "Bearer "+w.config.Secret)
+	}
+	response, err := w.client.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err != nil {
+		return nil, err
+	}
+	return readAnswer(response.StatusCode, text, claimed)
+}
+
+// readAnswer makes an identity or a refusal of an answer. Other errors are the service's.
+func readAnswer(status int, text []byte, claimed string) (*Identity, error) {
+	var a answer
+	err := json.Unmarshal(text, &a)
+	switch status {
+	case http.StatusOK:
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return nil, refuse(reasonOf(a.Reason))
+	default:
+		return nil, fmt.Errorf("status %d", status)
+	}
+	if err != nil {
+		return nil, err
+	}
+	i := &Identity{Device: a.Device, ID: a.ID, Subject: a.Subject, Expires: a.Expires}
+	if i.Device == "" {
+		i.Device = claimed
+	}
+	if a.Permissions != nil {
+		i.Permissions, err = NewPermissions(*a.Permissions)
+	}
+	return i, err
+}
+
+// reasonOf is what a refusing service says, as far as a header or a close frame takes it.
+func reasonOf(reason string) string {
+	const most = 100 // bytes
+	reason = strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return -1
+		}
+		return r
+	}, reason)
+	if reason == "" {
+		return "the credential is not accepted"
+	}
+	return reason[:min(most, len(reason))]
+}
+
+func newQuestion(c *Credentials) *question {
+	q := &question{Device: c.Device, Protocol: c.Protocol, Token: c.Bearer, Username: c.Username, Password: c.Password}
+	if c.Remote.IsValid() {
+		q.Remote = c.Remote.String()
+	}
+	if len(c.Certificates) > 0 {
+		q.Certificate = newClientSubject(c.Certificates[0])
+	}
+	return q
+}
+
+func newClientSubject(c *x509.Certificate) *clientSubject {
+	sum := sha256.Sum256(c.Raw)
+	s := &clientSubject{
+		Subject: c.Subject.String(),
+		Serial:  c.SerialNumber.Text(16),
+		SHA256:  hex.EncodeToString(sum[:]),
+		DNS:     c.DNSNames,
+		Email:   c.EmailAddresses,
+	}
+	for _, u := range c.URIs {
+		s.URI = append(s.URI, u.String())
+	}
+	return s
+}
