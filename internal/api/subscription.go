@@ -59,6 +59,7 @@ type subscription struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	room   []*message.Message // what the inbox gave last
+	batch  []*message.Message // of that, what next returned last
 	rest   []*message.Message // of that, what next has not returned yet
 }
 
@@ -81,17 +82,19 @@ func (a *API) subscribe(ctx context.Context, s selection) (*subscription, error)
 	return &subscription{api: a, inbox: inbox, qos: s.qos, ctx: ctx, cancel: cancel}, nil
 }
 
-// close ends the subscription. Messages that it holds are lost to its subscriber.
+// close ends the subscription. Messages that it holds are lost to its subscriber, but those
+// of a share go to another, and with them those that could not be sent.
 func (s *subscription) close() {
-	s.inbox.Close()
+	s.inbox.Close(slices.Concat(s.batch, s.rest))
 	s.cancel(nil)
 	s.api.subscribers.Add(-1)
 }
 
 // next waits for messages and returns as many as one batch holds, valid until the next
 // call, without those whose time is over. missed is how many the inbox dropped since it
-// was last told.
+// was last told. Who calls again has sent the last batch.
 func (s *subscription) next(ctx context.Context) (batch []*message.Message, missed uint64, err error) {
+	s.batch = nil
 	for len(s.rest) == 0 {
 		n, err := s.take(ctx)
 		if err != nil {
@@ -100,8 +103,8 @@ func (s *subscription) next(ctx context.Context) (batch []*message.Message, miss
 		missed += n
 	}
 	n := s.api.config.cut(s.rest)
-	batch, s.rest = s.rest[:n], s.rest[n:]
-	return batch, missed, nil
+	s.batch, s.rest = s.rest[:n], s.rest[n:]
+	return s.batch, missed, nil
 }
 
 // take has the inbox fill rest.

@@ -3,6 +3,7 @@ package router
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -62,7 +63,7 @@ func (r *Router) OpenInbox(config InboxConfig, filters []string, q message.QoS, 
 	}
 	b.mu.Unlock()
 	if err != nil {
-		b.Close()
+		b.Close(nil)
 		return nil, err
 	}
 	return b, nil
@@ -97,6 +98,8 @@ func (b *Inbox) Deliver(m *message.Message, q message.QoS) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
+	case b.closed && ShareOf(m) != "":
+		return ErrGone
 	case b.closed, b.waiting.Len() == 0 && b.push(m):
 		return nil
 	case q == message.AtMostOnce:
@@ -110,14 +113,28 @@ func (b *Inbox) Deliver(m *message.Message, q message.QoS) error {
 // Wait implements Subscriber.
 func (b *Inbox) Wait(m *message.Message, q message.QoS, t *Ticket) {
 	b.mu.Lock()
-	taken := b.closed || b.waiting.Len() == 0 && b.push(m)
-	if !taken {
+	closed := b.closed
+	taken := !closed && b.waiting.Len() == 0 && b.push(m)
+	if !closed && !taken {
 		b.waiting.Add(m, q, t, b.refuse)
 	}
 	b.mu.Unlock()
-	if taken {
+	switch {
+	case closed && ShareOf(m) != "":
+		b.router.Redeliver([]Held{{m, q, t}}, nil)
+	case closed, taken:
 		t.Done(nil)
 	}
+}
+
+// Online implements Member.
+func (b *Inbox) Online() bool { return true }
+
+// Busy implements Member: the backend has not taken all that there was.
+func (b *Inbox) Busy() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.queue) > 0
 }
 
 // refuse tells those that waited too long.
@@ -191,15 +208,31 @@ func (b *Inbox) signal() {
 }
 
 // Close ends the subscription. Messages that wait for room are let go: their publishers
-// are told that all is well, as for a subscriber that had left before.
-func (b *Inbox) Close() {
+// are told that all is well, as for a subscriber that had left before. What came by a share
+// goes to its other members, unread first: messages that were taken and came to nobody.
+func (b *Inbox) Close(unread []*message.Message) {
 	for _, f := range b.filters {
 		b.router.Unsubscribe(f, b)
 	}
+	held := holdShared(nil, unread)
 	b.mu.Lock()
 	b.closed = true
+	held = holdShared(held, b.queue)
+	b.queue = slices.DeleteFunc(b.queue, func(m *message.Message) bool { return ShareOf(m) != "" })
+	held = append(held, b.waiting.TakeShared(func(string) bool { return true })...)
 	left := b.waiting.Clear()
 	b.mu.Unlock()
 	Tell(left, nil)
 	b.signal()
+	b.router.Redeliver(held, nil)
+}
+
+// holdShared appends the messages that came by a share.
+func holdShared(held []Held, from []*message.Message) []Held {
+	for _, m := range from {
+		if ShareOf(m) != "" {
+			held = append(held, Held{Message: m, QoS: m.QoS})
+		}
+	}
+	return held
 }

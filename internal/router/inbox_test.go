@@ -139,7 +139,7 @@ func TestInboxClose(t *testing.T) {
 	b := open(t, r, InboxConfig{Messages: 1}, 1, false, "a", "b")
 	_ = r.send("a", "0", 1, a.to("0"))
 	_ = r.send("b", "1", 1, a.to("1"))
-	b.Close()
+	b.Close(nil)
 	a.are(t, "1 <nil>") // as if it had left before
 	if n := r.Stats().Subscriptions; n != 0 {
 		t.Errorf("%d subscriptions", n)
@@ -171,7 +171,7 @@ func TestInboxTakeEnds(t *testing.T) {
 			ended <- err
 		}()
 		synctest.Wait()
-		b.Close()
+		b.Close(nil)
 		if err := <-ended; !errors.Is(err, ErrInboxClosed) {
 			t.Error(err)
 		}

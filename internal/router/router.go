@@ -29,7 +29,8 @@ var ErrTooLate = errors.New("a receiver's queue stayed full")
 type Subscriber interface {
 	// Deliver takes m, or returns ErrFull when q is 1 and there is no room now, or another
 	// error when m can never be taken. A QoS 0 message that finds no room is dropped and
-	// counted by the subscriber.
+	// counted by the subscriber. One that has ended says nil, as if it had left before; but
+	// ErrGone, once it has left all shares, when m came by one.
 	Deliver(m *message.Message, q message.QoS) error
 	// Wait takes m as soon as there is room, behind those that wait already, and tells t; it
 	// refuses m with ErrTooLate at the ticket's deadline, and counts the drop.
@@ -58,6 +59,7 @@ type Router struct {
 	config Config
 	store  store.Store
 	index  *topic.Index[Subscriber]
+	shares shares
 	hits   sync.Pool // of *[]Hit
 
 	// Drops counts the messages that were not delivered, by reason. Whoever drops counts.
@@ -70,24 +72,33 @@ type Router struct {
 // New makes a router whose retained messages are in s.
 func New(config Config, s store.Store) *Router {
 	r := &Router{config: config.WithDefaults(), store: s, index: topic.NewIndex[Subscriber]()}
+	r.shares = shares{index: r.index, drops: &r.Drops, byFilter: make(map[string]*share)}
 	r.hits.New = func() any { return new([]Hit) }
 	return r
 }
 
-// Subscribe gives s the messages whose topic matches filter, with QoS q at the most. The
-// filter must be valid; it is kept.
+// Subscribe gives s the messages whose topic matches filter, with QoS q at the most; of a
+// shared filter, those that no other member gets. The filter must be valid; it is kept.
 func (r *Router) Subscribe(filter string, s Subscriber, q message.QoS) {
+	if topic.IsShared(filter) {
+		r.shares.join(filter, s, q)
+		return
+	}
 	r.index.Subscribe(filter, s, q)
 }
 
 // Unsubscribe ends Subscribe.
 func (r *Router) Unsubscribe(filter string, s Subscriber) bool {
+	if topic.IsShared(filter) {
+		return r.shares.leave(filter, s)
+	}
 	return r.index.Unsubscribe(filter, s)
 }
 
 // Retained calls yield for every retained message whose topic matches filter. A subscriber
 // that calls it after Subscribe, and takes nothing else meanwhile, misses no message, and
-// none that is older than one it has: what is retained is stored before it is offered.
+// none that is older than one it has: what is retained is stored before it is offered. A
+// shared filter finds nothing, MQTT 5 §4.8.2: no name that is retained begins with $share.
 func (r *Router) Retained(filter string, yield func(*message.Message) bool) error {
 	return r.store.Retained(filter, time.Now(), yield)
 }

@@ -1,0 +1,64 @@
+package router
+
+import (
+	"sync"
+
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/topic"
+)
+
+// shares are the shared subscriptions that have members, by their filters. Each is in the
+// index under the filter without its group.
+type shares struct {
+	// Static after construction.
+	index *topic.Index[Subscriber]
+	drops *Drops
+
+	// Guarded by mu, which is taken after a subscriber's lock and before that of the index.
+	mu       sync.Mutex
+	byFilter map[string]*share
+}
+
+// join makes s a member of the share with the given filter.
+func (x *shares) join(filter string, s Subscriber, q message.QoS) {
+	_, rest, _, _ := topic.Shared(filter) // which is valid
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	g := x.byFilter[filter]
+	if g == nil {
+		g = &share{
+			delivery: &message.Delivery{Share: filter},
+			drops:    x.drops,
+			members:  make(map[Subscriber]member),
+		}
+		x.byFilter[filter] = g
+		x.index.Subscribe(rest, g, highest) // each member has a QoS of its own
+	}
+	g.join(s, q)
+}
+
+// highest is a QoS that lowers none.
+const highest = ^message.QoS(0)
+
+// leave ends join and tells whether s was a member.
+func (x *shares) leave(filter string, s Subscriber) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	g := x.byFilter[filter]
+	if g == nil {
+		return false
+	}
+	was, left := g.leave(s)
+	if left == 0 {
+		_, rest, _, _ := topic.Shared(filter)
+		delete(x.byFilter, filter)
+		x.index.Unsubscribe(rest, g)
+	}
+	return was
+}
+
+func (x *shares) find(filter string) *share {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.byFilter[filter]
+}
