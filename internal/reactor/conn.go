@@ -114,13 +114,20 @@ func (c *Conn) Pending() int {
 // everything has left.
 func (c *Conn) Blocked() bool { return c.is(blocked) }
 
-// SetAlarm has OnAlarm called once after d, never before, at most three ticks of the
-// wheel later. A connection has one alarm: setting it again moves it.
+// SetAlarm has OnAlarm called once after d, never before, at most three ticks of the wheel
+// later. Long alarms wait for a tick that all loops of the group share, half a second at
+// most: a loop that sleeps wakes for many heartbeats at a time, and the processor too. A
+// connection has one alarm: setting it again moves it.
 func (c *Conn) SetAlarm(d time.Duration) {
-	if !c.is(closed) {
-		w := &c.loop.wheel
-		w.set(c, w.now+1+uint32((d+tick-1)/tick)) // the tick that is now has begun before
+	if c.is(closed) {
+		return
 	}
+	w := &c.loop.wheel
+	due := w.now + 1 + uint32((d+tick-1)/tick) // the tick that is now has begun before
+	if d >= longAlarm {
+		due += (sharedTicks - due%sharedTicks) % sharedTicks
+	}
+	w.set(c, due)
 }
 
 // Silence returns how long nothing has come from the peer, in the wheel's ticks.

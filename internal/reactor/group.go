@@ -35,6 +35,7 @@ type Config struct {
 type Group struct {
 	config  Config
 	addr    netip.AddrPort
+	start   time.Time
 	loops   []*Loop
 	wakes   []int
 	private bool
@@ -54,7 +55,7 @@ func Start(config Config) (*Group, error) {
 	if config.Loops <= 0 {
 		config.Loops = runtime.GOMAXPROCS(0)
 	}
-	g := &Group{config: config}
+	g := &Group{config: config, start: time.Now()}
 	var n int
 	n, g.private = plan(config.Loops, config.MaxConnections, limit)
 	if config.Listen != "" {
@@ -97,7 +98,8 @@ func (g *Group) startLoop(i int) error {
 	l := &Loop{
 		config:     &g.config,
 		index:      i,
-		start:      time.Now(),
+		start:      g.start,
+		private:    g.private,
 		epoll:      -1,
 		listen:     -1,
 		wake:       g.wakes[i],

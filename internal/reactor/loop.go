@@ -31,6 +31,7 @@ const (
 	acceptsATurn  = 64 // so that a storm of new connections does not starve the old ones
 	readBufferLen = 64 << 10
 	yieldEvery    = 5 * time.Millisecond // sysmon's patience is 10 ms
+	maxDirty      = 64                   // connections to flush, above which a turn does not wait for its end
 )
 
 // Stats counts what a loop did. Owned by the loop; Loop.Stats copies it.
@@ -47,12 +48,13 @@ type Stats struct {
 // and buffers. With a private descriptor table it is locked to its thread.
 type Loop struct {
 	// Static after construction.
-	config *Config
-	index  int
-	start  time.Time
-	epoll  int
-	wake   int // eventfd; exists in every descriptor table, made before any was split
-	listen int // -1 when the group does not listen
+	config  *Config
+	index   int
+	start   time.Time // the same for all loops of a group
+	private bool      // has a descriptor table of its own
+	epoll   int
+	wake    int // eventfd; exists in every descriptor table, made before any was split
+	listen  int // -1 when the group does not listen
 
 	// Local is what the user of the loop keeps for it. Owned by the loop.
 	Local any
@@ -106,6 +108,7 @@ func (l *Loop) Handlers(yield func(Handler) bool) {
 		if c != nil && !c.is(closed) && !yield(c.handler) {
 			return
 		}
+		l.relieve()
 	}
 }
 
@@ -216,6 +219,7 @@ func (l *Loop) turn() {
 	l.readClock()
 	for i := range n {
 		l.dispatch(&l.events[i])
+		l.relieve()
 	}
 	l.runPosts()
 	l.settle()
@@ -251,9 +255,10 @@ func (l *Loop) wait() int {
 
 // yield enters the scheduler every few milliseconds. A goroutine that is in system calls
 // and never there looks to sysmon as one that hogs its P: it takes the P away, and wakes
-// every 20 us to do it again, which costs more than a tenth of a paced echo.
+// every 20 us to do it again, which costs more than a tenth of a paced echo. For a loop that
+// is locked to its thread, entering costs two switches of threads: more than it saves.
 func (l *Loop) yield() {
-	if l.clock-l.yielded > yieldEvery {
+	if !l.private && l.clock-l.yielded > yieldEvery {
 		l.yielded = l.clock
 		runtime.Gosched()
 	}
@@ -350,6 +355,7 @@ func (l *Loop) runPosts() {
 	for i, t := range l.running {
 		l.running[i] = nil
 		t.Run(l)
+		l.relieve()
 	}
 }
 
@@ -363,17 +369,29 @@ func (l *Loop) settle() {
 	}
 	l.resumed = l.resumed[:0]
 	for len(l.dirty) > 0 || len(l.dying) > 0 {
-		for i := 0; i < len(l.dirty); i++ {
-			l.dirty[i].flush()
-			l.dirty[i] = nil
-		}
-		l.dirty = l.dirty[:0]
+		l.flushDirty()
 		for i := 0; i < len(l.dying); i++ {
 			l.destroy(l.dying[i])
 			l.dying[i] = ending{}
 		}
 		l.dying = l.dying[:0]
 	}
+}
+
+// relieve flushes when many connections are dirty, while what they touch is in the cache: a
+// broadcast to thousands would else come by each of them twice.
+func (l *Loop) relieve() {
+	if len(l.dirty) >= maxDirty {
+		l.flushDirty()
+	}
+}
+
+func (l *Loop) flushDirty() {
+	for i := 0; i < len(l.dirty); i++ {
+		l.dirty[i].flush()
+		l.dirty[i] = nil
+	}
+	l.dirty = l.dirty[:0]
 }
 
 // destroy frees everything of a connection and tells its handler.

@@ -8,6 +8,9 @@ import (
 const (
 	tick       = 100 * time.Millisecond // resolution of alarms
 	wheelSlots = 1024                   // 102 s; alarms beyond are linked at the end and moved on
+
+	longAlarm   = 5 * time.Second
+	sharedTicks = 5 // long alarms are due at multiples of it
 )
 
 // wheel is the timing wheel of a loop: lists of connections by the tick at which to look
