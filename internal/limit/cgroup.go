@@ -31,26 +31,29 @@ type group struct {
 func findGroup(root fs.FS) (lowest *group) {
 	text, err := fs.ReadFile(root, "proc/self/cgroup")
 	if err != nil {
-		return nil
+		return nil // no control groups
 	}
 	for line := range strings.Lines(string(text)) {
 		c, dir, ok := parseGroup(strings.TrimSpace(line))
-		if !ok {
-			continue
-		}
-		for {
-			g := group{controller: c, dir: path.Join(c.mount, dir)}
-			g.limit, err = number(root, path.Join(g.dir, c.limit))
-			if err == nil && g.limit > 0 && g.limit < unlimited && (lowest == nil || g.limit < lowest.limit) {
-				lowest = &g
+		for ok {
+			if g := c.group(root, dir); g != nil && (lowest == nil || g.limit < lowest.limit) {
+				lowest = g
 			}
-			if dir == "/" {
-				break
-			}
+			ok = dir != "/"
 			dir = path.Dir(dir) // in a container the mount may be the group itself
 		}
 	}
 	return lowest
+}
+
+// group returns the one of that path if it has a limit.
+func (c controller) group(root fs.FS, dir string) *group {
+	dir = path.Join(c.mount, dir)
+	limit, err := number(root, path.Join(dir, c.limit))
+	if err != nil || limit <= 0 || limit >= unlimited {
+		return nil
+	}
+	return &group{c, dir, limit}
 }
 
 // unlimited bounds what counts as a limit: version 1 says none with a number near 2^63.

@@ -128,10 +128,10 @@ type MemoryConfig struct {
 
 // WithDefaults returns c with the defaults in place of zero fields.
 func (c MemoryConfig) WithDefaults() MemoryConfig {
-	c.SlowReaders = cmp.Or(c.SlowReaders, 75)
-	c.RefuseNew = cmp.Or(c.RefuseNew, 80)
-	c.ShedQoS0 = cmp.Or(c.ShedQoS0, 87)
-	c.CloseSlow = cmp.Or(c.CloseSlow, 93)
+	c.SlowReaders = cmp.Or(c.SlowReaders, 70)
+	c.RefuseNew = cmp.Or(c.RefuseNew, 75)
+	c.ShedQoS0 = cmp.Or(c.ShedQoS0, 80)
+	c.CloseSlow = cmp.Or(c.CloseSlow, 85)
 	c.Slack = cmp.Or(c.Slack, 5)
 	c.Interval = cmp.Or(c.Interval, 250*time.Millisecond)
 	return c

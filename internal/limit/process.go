@@ -12,45 +12,67 @@ import (
 	"strconv"
 )
 
-// ProcessMemory returns how to read the memory of this process: the resident set against
-// the lowest of configured (bytes; 0 is none), GOMEMLIMIT and the machine's memory, or the
-// control group's use against its limit, whichever is nearer. What the runtime can give
-// back does not count: with a limit set it collects garbage before it exceeds it.
-func ProcessMemory(configured int) (func() (Usage, error), error) {
-	return processMemory(os.DirFS("/"), int64(configured), debug.SetMemoryLimit(-1), newSpare())
+// process reads its own memory. Not for two goroutines at once.
+type process struct {
+	root  fs.FS        // of the files
+	limit int64        // bytes
+	group *group       // nil is none
+	spare func() int64 // resident bytes that the runtime can do without
 }
 
-// processMemory is ProcessMemory with the files below root, a GOMEMLIMIT (MaxInt64 is
-// none), and what tells the bytes that the runtime can give back.
-func processMemory(root fs.FS, configured, runtimeLimit int64, spare func() int64) (func() (Usage, error), error) {
-	limit, err := machine(root)
+// ProcessMemory returns how to read the memory of this process: the resident set against
+// the lowest of configured (bytes; 0 is none), GOMEMLIMIT and the machine's memory, or the
+// control group's use against its limit, whichever is nearer. What the runtime can do
+// without does not count: see LimitRuntime. Not for two goroutines at once.
+func ProcessMemory(configured int) (read func() (Usage, error), err error) {
+	p := &process{root: os.DirFS("/"), spare: newSpare()}
+	return p.read, p.findLimits(int64(configured), debug.SetMemoryLimit(-1))
+}
+
+// LimitRuntime has the runtime collect garbage as it comes near limit (bytes), unless
+// GOMEMLIMIT says when. Without it garbage may take a process over its limit of which
+// less than half is in use.
+func LimitRuntime(limit int64) {
+	if debug.SetMemoryLimit(-1) == math.MaxInt64 {
+		debug.SetMemoryLimit(limit / 10 * 9)
+	}
+}
+
+// findLimits finds what limits the process. configured is 0 and runtime is MaxInt64 for
+// none.
+func (p *process) findLimits(configured, runtime int64) error {
+	total, err := field(p.root, "proc/meminfo", "MemTotal:") // proc_meminfo(5): in KiB
 	if err != nil {
-		return nil, err
+		return err
 	}
-	limit = min(limit, runtimeLimit)
+	p.limit = min(total*1024, runtime)
 	if configured > 0 {
-		limit = min(limit, configured)
+		p.limit = min(p.limit, configured)
 	}
-	group := findGroup(root)
-	return func() (Usage, error) {
-		used, err := resident(root)
-		if err != nil {
-			return Usage{}, err
-		}
-		free := spare()
-		u := Usage{max(0, used-free), limit}
-		if group == nil {
-			return u, nil
-		}
-		g, err := group.usage(root)
-		if err != nil {
-			return Usage{}, err
-		}
-		if g.Used = max(0, g.Used-free); g.share() > u.share() {
-			return g, nil
-		}
-		return u, nil
-	}, nil
+	if p.limit <= 0 {
+		return errors.New("the machine's memory is 0")
+	}
+	p.group = findGroup(p.root)
+	return nil
+}
+
+// read is what ProcessMemory returns.
+func (p *process) read() (Usage, error) {
+	used, err := resident(p.root)
+	if err != nil {
+		return Usage{}, err
+	}
+	spare := p.spare()
+	own := Usage{max(0, used-spare), p.limit}
+	if p.group == nil {
+		return own, nil
+	}
+	group, err := p.group.usage(p.root)
+	group.Used = max(0, group.Used-spare)
+	if err == nil && own.share() > group.share() {
+		group = own
+	}
+	return group, err
 }
 
 // newSpare returns what tells the resident bytes that the runtime can do without: objects
@@ -81,15 +103,6 @@ func resident(root fs.FS) (int64, error) {
 	}
 	pages, err := strconv.ParseInt(string(f[1]), 10, 64)
 	return pages * int64(os.Getpagesize()), err
-}
-
-// machine is the memory of the machine; proc_meminfo(5).
-func machine(root fs.FS) (int64, error) {
-	kilobytes, err := field(root, "proc/meminfo", "MemTotal:")
-	if kilobytes <= 0 && err == nil {
-		err = errors.New("proc/meminfo: MemTotal is 0")
-	}
-	return kilobytes * 1024, err
 }
 
 // field reads the number after a key of a file whose lines are key and number.

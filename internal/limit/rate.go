@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// Class orders who waits: resumed sessions before new ones.
+// Class orders who waits: resumed sessions before new ones, which wait for as long as
+// resumed ones come. The caller's timeout ends that.
 type Class uint8
 
 const (

@@ -24,7 +24,7 @@ func parseLine(b []byte) (Header, int, error) {
 	switch {
 	case end < 0 && len(b) < maxLine:
 		return Header{}, 0, nil
-	case end < 1 || b[end-1] != '\r': // §2.1: not a single CR or LF
+	case end < 0 || b[end-1] != '\r': // §2.1: not a single LF
 		return Header{}, 0, ErrLine
 	}
 	h, err := parseFields(string(b[len(signature1) : end-1]))

@@ -1,6 +1,7 @@
 package proxyproto
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -14,18 +15,25 @@ type Trusted []netip.Prefix
 func ParseTrusted(list []string) (Trusted, error) {
 	var t Trusted
 	for _, s := range list {
-		p, err := netip.ParsePrefix(s)
-		if !strings.Contains(s, "/") {
-			var a netip.Addr
-			a, err = netip.ParseAddr(s)
-			p = netip.PrefixFrom(a, a.BitLen())
-		}
-		if err != nil || p.Addr().Zone() != "" || p.Addr().Is4In6() {
+		p, err := parsePrefix(s)
+		if err != nil || p.Addr().Is4In6() { // addresses are compared unmapped
 			return nil, fmt.Errorf("%q: want an address or a prefix such as 10.0.0.0/8", s)
 		}
 		t = append(t, p.Masked())
 	}
 	return t, nil
+}
+
+// parsePrefix reads a prefix, or an address as one of its whole length.
+func parsePrefix(s string) (netip.Prefix, error) {
+	if strings.Contains(s, "/") {
+		return netip.ParsePrefix(s)
+	}
+	a, err := netip.ParseAddr(s)
+	if a.Zone() != "" {
+		err = errors.New("an address with a zone is a host's own")
+	}
+	return netip.PrefixFrom(a, a.BitLen()), err
 }
 
 // Contains tells whether a is believed.
@@ -74,7 +82,7 @@ func parseHop(s string) (netip.Addr, bool) {
 	if p, err := netip.ParseAddrPort(s); err == nil {
 		return p.Addr().Unmap().WithZone(""), true
 	}
-	if inner, ok := strings.CutPrefix(s, "["); ok {
+	if inner, ok := strings.CutPrefix(s, "["); ok && strings.HasSuffix(inner, "]") {
 		s = strings.TrimSuffix(inner, "]")
 	}
 	a, err := netip.ParseAddr(s)
