@@ -80,6 +80,8 @@ func (k *keySet) keys(ctx context.Context, t *jwt.Token) (any, error) {
 		return nil, fmt.Errorf("%w: the JWK Set cannot be fetched", ErrUnavailable)
 	case missing:
 		return nil, refuse("the token's key is not known")
+	case !whole && usable(found) != nil:
+		return nil, refuse("the token's key is not fit for use")
 	}
 	return found, nil
 }

@@ -1,0 +1,133 @@
+package auth
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/longline/longline/internal/reload"
+)
+
+func TestTokens(t *testing.T) {
+	var w reload.Watcher
+	file := written(t, "# the fleet\n\nm-7 "+hashed("one")+"\r\n  meter-* "+hashed("many")+"\tfactory\n* "+hashed("all"))
+	v, err := newTokens(file, &w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ token, device, want string }{
+		{"one", "", "m-7"},
+		{"one", "m-7", "m-7"},
+		{"one", "m-8", "m-7"}, // for the chain to refuse
+		{"many", "meter-1", "meter-1"},
+		{"many", "meter-", "meter-"},
+		{"many", "m-7", "refused: the credential is of another device"},
+		{"many", "", "refused: the token is of several devices: the URL has to name one"},
+		{"all", "x", "x"},
+		{"", "m-7", "not mine"},
+		{"two", "m-7", "not mine"},
+		{hashed("one"), "m-7", "not mine"},
+	} {
+		if got := asked(t, v, &Credentials{Bearer: tt.token, Device: tt.device}); got != tt.want {
+			t.Errorf("token %q, device %q: %s, want %s", tt.token, tt.device, got, tt.want)
+		}
+	}
+	i, _ := v.Verify(t.Context(), &Credentials{Bearer: "many", Device: "meter-1"})
+	if i.Subject != "factory" || i.ID != hashed("many")[:len("sha256:")+16] {
+		t.Errorf("got %+v", i)
+	}
+
+	rewrite(t, file, "m-7 "+hashed("one")+"\nm-8 two")
+	w.Look()
+	if got := asked(t, v, &Credentials{Bearer: "one"}); got != "m-7" || w.Failed() != 1 {
+		t.Errorf("after a broken change: %s, %d failures", got, w.Failed())
+	}
+	rewrite(t, file, "m-8 "+hashed("two"))
+	w.Look()
+	if got := asked(t, v, &Credentials{Bearer: "one"}); got != "not mine" {
+		t.Errorf("after its line was removed: %s", got)
+	}
+	if got := asked(t, v, &Credentials{Bearer: "two"}); got != "m-8" {
+		t.Errorf("after its line was added: %s", got)
+	}
+}
+
+func TestTokensFileErrors(t *testing.T) {
+	for text, says := range map[string]string{
+		"m-7":                                         "line 1: want a subject",
+		"\n# x\nm-7 " + hashed("a") + " a b":          "line 3: want a subject",
+		"m/7 " + hashed("a"):                          "line 1: device id has a character",
+		"m*7 " + hashed("a"):                          "line 1: device id has a character",
+		"m-7 " + hashed("a")[1:]:                      "line 1: want sha256:",
+		"m-7 " + hashed("a") + "00":                   "line 1: want sha256:",
+		"m-7 " + hashed("a")[:70] + "x":               "line 1: want sha256:",
+		"m-7 " + hashed("a") + "\nm-8 " + hashed("a"): "line 2: the same token",
+	} {
+		if _, err := parseTokens([]byte(text)); err == nil || !strings.HasPrefix(err.Error(), says) {
+			t.Errorf("%q: %v, want %s...", text, err, says)
+		}
+	}
+}
+
+// FuzzTokensFile holds what was read against the lines: each entry is of one, and none of
+// what was not accepted is there.
+func FuzzTokensFile(f *testing.F) {
+	f.Add("m-7 " + hashed("a") + "\n# no\n* " + hashed("b") + " name")
+	f.Add("m-7 sha256:\n")
+	f.Add("read " + strings.ToUpper(hashed("a")))
+	f.Add("m-7:$2y$05$abcdefghijklmnopqrstuuHn0tT1VY5P3vq8yqkZ2hbmG2K7o9qS6")
+	f.Fuzz(func(t *testing.T, text string) {
+		table, err := parseTokens([]byte(text))
+		if err == nil && len(table) > strings.Count(text, "sha256:") {
+			t.Fatalf("%d tokens of %q", len(table), text)
+		}
+		for _, g := range table {
+			if g.name == "" || !strings.Contains(text, g.subject) || strings.ContainsAny(g.subject, "/+# \t") {
+				t.Fatalf("%+v of %q", g, text)
+			}
+		}
+		if roles, err := parseRoles([]byte(text)); err == nil {
+			for _, g := range roles {
+				if role(g.subject) == NoRole {
+					t.Fatalf("role %q", g.subject)
+				}
+			}
+		}
+		users, err := parseUsers([]byte(text))
+		if err == nil && len(users) > strings.Count(text, ":") {
+			t.Fatalf("%d users of %q", len(users), text)
+		}
+	})
+}
+
+func TestRoles(t *testing.T) {
+	var w reload.Watcher
+	file := written(t, "read "+hashed("r")+" grafana\noperate "+hashed("o")+"\nadmin "+hashed("a"))
+	roles, err := OpenRoles(file, &w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for token, want := range map[string]Role{"r": Read, "o": Operate, "a": Admin, "x": NoRole, "": NoRole} {
+		role, name, err := roles.Authorize(token)
+		if role != want || (err == nil) != (want != NoRole) || (name == "") != (want == NoRole) {
+			t.Errorf("%q: %v, %q, %v; want %v", token, role, name, err, want)
+		}
+		for _, needs := range []Role{Read, Operate, Admin} {
+			if role.Allows(needs) != (want >= needs) {
+				t.Errorf("%v for what needs %v", role, needs)
+			}
+		}
+	}
+	if _, name, _ := roles.Authorize("r"); name != "grafana" {
+		t.Errorf("the name is %q", name)
+	}
+	rewrite(t, file, "operate "+hashed("r"))
+	w.Look()
+	if role, _, _ := roles.Authorize("r"); role != Operate {
+		t.Errorf("after a change: %v", role)
+	}
+	for _, text := range []string{"root " + hashed("x"), "none " + hashed("x")} {
+		if _, err := OpenRoles(written(t, text), &w); err == nil || !strings.Contains(err.Error(), "line 1: want one of read, operate, admin") {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
