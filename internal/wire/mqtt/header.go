@@ -53,7 +53,7 @@ func (d *Decoder) measure(b []byte) (size, header int, err *Error) {
 	return size, header, nil
 }
 
-// Flags of PUBLISH, §3.3.1. In MQTT 3.1 what expects an answer may have DUP as well.
+// Flags of PUBLISH, §3.3.1. In MQTT 3.1 PUBREL, SUBSCRIBE and UNSUBSCRIBE have DUP as well.
 const (
 	flagRetain = 1 << 0
 	flagDup    = 1 << 3
@@ -73,8 +73,10 @@ func (d *Decoder) checkFirst(first byte) *Error {
 		return ErrSender
 	case t == Publish:
 		return checkPublishFlags(flags)
-	case flags != forms[t].flags && !(d.Version == V3 && flags == forms[t].flags|flagDup):
-		return forms[t].flagRule // [MQTT-2.1.3-1] [3.1.1 MQTT-2.2.2-1] [3.1.1 MQTT-2.2.2-2]
+	case d.Version == V3 && forms[t].flags != 0 && flags == forms[t].flags|flagDup:
+		return nil
+	case flags != forms[t].flags: // [MQTT-2.1.3-1] [3.1.1 MQTT-2.2.2-1] [3.1.1 MQTT-2.2.2-2]
+		return forms[t].flagRule
 	}
 	return nil
 }

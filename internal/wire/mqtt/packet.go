@@ -77,7 +77,8 @@ type Will struct {
 // Reset empties p and keeps the room of its slices.
 func (p *Packet) Reset() {
 	codes, subscriptions, filters := p.Codes[:0], p.Subscriptions[:0], p.Filters[:0]
-	properties, will := p.Properties.emptied(), p.Connect.Will.Properties.emptied()
-	*p = Packet{Codes: codes, Subscriptions: subscriptions, Filters: filters, Properties: properties}
-	p.Connect.Will.Properties = will
+	ids, user, wills := p.Properties.SubscriptionIDs[:0], p.Properties.User[:0], p.Connect.Will.Properties.User[:0]
+	*p = Packet{}
+	p.Codes, p.Subscriptions, p.Filters = codes, subscriptions, filters
+	p.Properties.SubscriptionIDs, p.Properties.User, p.Connect.Will.Properties.User = ids, user, wills
 }

@@ -75,11 +75,6 @@ func (p *Properties) Has(id PropertyID) bool {
 // Mark makes the property present although its field is zero.
 func (p *Properties) Mark(id PropertyID) { p.present |= id.bit() }
 
-// emptied returns empty properties with the room of p.
-func (p *Properties) emptied() Properties {
-	return Properties{SubscriptionIDs: p.SubscriptionIDs[:0], User: p.User[:0]}
-}
-
 func (p *Properties) boolean(id PropertyID) *bool {
 	switch id {
 	case PropPayloadFormat:
