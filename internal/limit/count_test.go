@@ -1,6 +1,7 @@
 package limit
 
 import (
+	"errors"
 	"net/netip"
 	"strings"
 	"sync"
@@ -45,7 +46,7 @@ func TestCount(t *testing.T) {
 		s   Source
 		err error
 	}{{a, nil}, {a, nil}, {a, AddressFull}, {b, nil}, {b, NodeFull}} {
-		if err := k.Acquire(tt.s); err != tt.err {
+		if err := k.Acquire(tt.s); !errors.Is(err, tt.err) {
 			t.Errorf("step %d: %v, want %v", i, err, tt.err)
 		}
 	}
@@ -91,7 +92,7 @@ func TestCountPrefixes(t *testing.T) {
 		{"m-2", nil}, {"m-3", PrefixFull},
 		{"banned-1", PrefixFull}, {"other", nil}, {"other", nil},
 	} {
-		if err := k.AcquireDevice(tt.id); err != tt.err {
+		if err := k.AcquireDevice(tt.id); !errors.Is(err, tt.err) {
 			t.Errorf("step %d: %v, want %v", i, err, tt.err)
 		}
 	}

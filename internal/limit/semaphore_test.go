@@ -19,7 +19,7 @@ func TestSemaphore(t *testing.T) {
 		synctest.Wait()
 		go func() { results <- s.Acquire(t.Context()) }()
 		synctest.Wait()
-		if err := s.Acquire(t.Context()); err != QueueFull {
+		if err := s.Acquire(t.Context()); !errors.Is(err, QueueFull) {
 			t.Errorf("the line holds more than 2: %v", err)
 		}
 		if got, want := s.Stats(), (SemaphoreStats{Working: 1, Waiting: 2, Refused: 1}); got != want {

@@ -2,6 +2,7 @@ package proxyproto
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -123,7 +124,7 @@ var refused = []struct {
 
 func TestParseRefuses(t *testing.T) {
 	for _, tt := range refused {
-		if _, n, err := Parse([]byte(tt.in)); err != tt.err || n != 0 {
+		if _, n, err := Parse([]byte(tt.in)); !errors.Is(err, tt.err) || n != 0 {
 			t.Errorf("%q: %v, want %v", tt.in, err, tt.err)
 		}
 	}
@@ -157,7 +158,7 @@ func FuzzParse(f *testing.F) {
 		}
 		cut := min(int(split), len(b))
 		h2, n2, err2 := Parse(b[:cut])
-		if (n2 != 0 || err2 != nil) && (h2 != h || n2 != n || err2 != err) {
+		if (n2 != 0 || err2 != nil) && (h2 != h || n2 != n || !errors.Is(err2, err)) {
 			t.Fatalf("%d bytes say %v, %d, %v; all say %v, %d, %v", cut, h2, n2, err2, h, n, err)
 		}
 		if n != 0 {
