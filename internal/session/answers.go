@@ -1,8 +1,10 @@
 package session
 
 import (
+	"slices"
 	"sync"
 
+	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/wire"
 )
 
@@ -15,40 +17,50 @@ type answers struct {
 
 type answer struct {
 	id    uint64
+	qos   message.QoS
 	ready bool
 	err   wire.Error
 }
 
 // answer sends the answer to a publication, behind those that still wait.
-func (l *Link) answer(id uint64, err wire.Error) {
+func (l *Link) answer(id uint64, q message.QoS, err wire.Error) {
 	if l.answers == nil {
-		l.acknowledge(id, err)
+		l.acknowledge(wire.Pub, q, id, err)
 		return
 	}
-	l.answers.line = append(l.answers.line, answer{id, true, err})
+	l.answers.line = append(l.answers.line, answer{id, q, true, err})
 	l.throttle()
 }
 
 // await keeps a publication's place in the line.
-func (l *Link) await(id uint64) {
+func (l *Link) await(id uint64, q message.QoS) {
 	if l.answers == nil {
 		l.answers = new(answers)
 	}
-	l.answers.line = append(l.answers.line, answer{id: id})
+	if q == message.ExactlyOnce && l.answers.find(id, q) >= 0 {
+		return // repeated: it is answered once
+	}
+	l.answers.line = append(l.answers.line, answer{id: id, qos: q})
 	l.throttle()
 }
 
-// settle gives a waiting publication its answer and sends what is ready in order.
-func (l *Link) settle(id uint64, err wire.Error) {
+// find returns the place of the first publication that waits and has the id, or -1.
+func (a *answers) find(id uint64, q message.QoS) int {
+	return slices.IndexFunc(a.line, func(x answer) bool { return !x.ready && x.id == id && x.qos == q })
+}
+
+// settle gives a waiting publication its answer and sends what is ready in order. One that an
+// older connection made is not there, unless it was repeated.
+func (l *Link) settle(id uint64, q message.QoS, err wire.Error) {
+	if l.answers == nil {
+		return
+	}
 	line := l.answers.line
-	for i := range line {
-		if a := &line[i]; a.id == id && !a.ready {
-			a.ready, a.err = true, err
-			break
-		}
+	if i := l.answers.find(id, q); i >= 0 {
+		line[i].ready, line[i].err = true, err
 	}
 	for len(line) > 0 && line[0].ready {
-		l.acknowledge(line[0].id, line[0].err)
+		l.acknowledge(wire.Pub, line[0].qos, line[0].id, line[0].err)
 		line = line[1:]
 	}
 	l.answers.line = line
@@ -69,10 +81,10 @@ func (l *Link) throttle() {
 // acks are packets to answer with: one is large, and needed for every publication.
 var acks = sync.Pool{New: func() any { return &wire.Packet{Op: wire.Ack} }}
 
-// acknowledge answers a packet of the device.
-func (l *Link) acknowledge(id uint64, err wire.Error) {
+// acknowledge answers a packet of the device; q is that of a publication.
+func (l *Link) acknowledge(of wire.Op, q message.QoS, id uint64, err wire.Error) {
 	p := acks.Get().(*wire.Packet)
-	p.ID, p.Err = id, err
+	p.Of, p.QoS, p.ID, p.Err = of, q, id, err
 	l.conn.Answer(p)
 	acks.Put(p)
 }

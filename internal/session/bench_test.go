@@ -38,10 +38,11 @@ func idle(t testing.TB, w *world, n int) []Link {
 	return links
 }
 
-// An idle session costs at most 400 bytes: itself, its subscription, its places in the
-// registry and in the index, its id and its filter, and the link in its connection.
+// An idle session costs at most 416 bytes: itself, its subscription, its places in the
+// registry and in the index, its id and its filter, and the link in its connection, which holds
+// its permissions.
 func TestMemoryOfAnIdleSession(t *testing.T) {
-	const n, most = 20_000, 400
+	const n, most = 20_000, 416
 	w := newWorld(t, Config{})
 	before := live()
 	links := idle(t, w, n)

@@ -13,6 +13,11 @@ import (
 func (s *Session) Deliver(m *message.Message, q message.QoS) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.special {
+		if m, q = s.tailor(m, q); m == nil {
+			return nil
+		}
+	}
 	return s.deliver(m, q)
 }
 
@@ -53,6 +58,13 @@ func (s *Session) deliverOnce(m *message.Message) {
 // Wait implements router.Subscriber.
 func (s *Session) Wait(m *message.Message, q message.QoS, t *router.Ticket) {
 	s.mu.Lock()
+	if s.special {
+		if m, q = s.tailor(m, q); m == nil {
+			s.mu.Unlock()
+			t.Done(nil)
+			return
+		}
+	}
 	err := s.deliver(m, q) // again: there may be room by now
 	if errors.Is(err, router.ErrFull) {
 		if s.waiting == nil {
@@ -164,24 +176,46 @@ func (s *Session) flush(conn Conn, now time.Time) {
 			s.send(conn, m, message.AtMostOnce)
 		}
 	}
-	for s.queue != nil && s.next == nil && s.queue.InFlight() < s.manager.config.InFlight && conn.Room() {
+	for s.queue != nil && s.next == nil && s.inWindow() && conn.Room() {
 		m, q, ok := s.queue.Next(now)
 		if !ok {
 			break
 		}
 		s.send(conn, m, q)
-		if q == message.AtLeastOnce && !conn.Acks() {
-			s.queue.Ack(m.ID)
+	}
+	if t := s.exchange(); t != nil {
+		if s.unsent() == 0 {
+			t.sent.loseAll()
 		}
+		t.release()
 	}
 	s.tidy()
+}
+
+// inWindow tells whether the device takes one more message. There is a queue.
+func (s *Session) inWindow() bool {
+	if t := s.exchange(); t != nil {
+		return t.sent.open() < int(t.window)
+	}
+	return s.queue.InFlight() < s.manager.config.InFlight
 }
 
 // send gives one message to the connection.
 func (s *Session) send(conn Conn, m *message.Message, q message.QoS) {
 	s.traffic.DownlinkMessages++
 	s.traffic.DownlinkBytes += uint64(len(m.Payload))
-	conn.Send(m, q)
+	t := s.exchange()
+	switch {
+	case q == message.AtMostOnce:
+		conn.Send(m, q)
+	case t != nil:
+		t.send(m, q)
+	default:
+		conn.Send(m, message.AtLeastOnce)
+		if !conn.Acks() {
+			s.queue.Ack(m.ID)
+		}
+	}
 }
 
 // openQueue borrows the device's queue from the store, with what it holds.

@@ -6,7 +6,8 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// Conn is a live connection as its session sees it. The gateway implements it. Its methods
+// Conn is a live connection as its session sees it; one with packet identifiers is an
+// Exchanger too. The gateway implements it. Its methods
 // must not call the Link or the Manager before they return, unless they say so: the session
 // may be locked.
 type Conn interface {
@@ -23,7 +24,7 @@ type Conn interface {
 
 	// Room tells whether the socket keeps up, so that Send may be called. On the loop.
 	Room() bool
-	// Send writes m as a msg packet. On the loop.
+	// Send writes m as a msg packet of QoS 0 or 1. On the loop.
 	Send(m *message.Message, q message.QoS)
 	// Answer writes a packet, which it does not keep. On the loop; it may call
 	// Manager.Detach.
@@ -39,9 +40,10 @@ type Conn interface {
 // link's identity is the connection's. Its methods may be called on the loop only, and
 // change nothing once a newer connection of the device is attached.
 type Link struct {
-	session *Session
-	conn    Conn
-	answers *answers // publications not answered yet; nil when there are none
+	session     *Session
+	conn        Conn
+	permissions Permissions // nil allows all
+	answers     *answers    // publications not answered yet; nil when there are none
 }
 
 // Session is the session that the link was attached to; nil before.

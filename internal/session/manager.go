@@ -41,8 +41,8 @@ func NewManager(config Config, r *router.Router, s store.Store) (*Manager, error
 	m := &Manager{config: config.WithDefaults(), router: r, store: s}
 	byDevice := func(a, b *Session) bool { return a.device < b.device }
 	m.sessions = btree.NewBTreeGOptions(byDevice, btree.Options{NoLocks: true})
-	m.presence.publish = func(e *message.Message) {
-		_, _ = r.Publish(e, nil) // nobody to slow down: what does not fit is counted
+	m.presence.publish = func(e *message.Message, done func(error)) {
+		_, _ = r.Publish(e, done) // nobody to tell: what is not taken is counted
 	}
 	m.expirer.end, m.lingering.reclaim = m.expire, m.reclaim
 	if err := m.restoreAll(); err != nil {
@@ -52,16 +52,26 @@ func NewManager(config Config, r *router.Router, s store.Store) (*Manager, error
 	return m, nil
 }
 
+// Config is what the manager was told, with the defaults.
+func (m *Manager) Config() Config { return m.config }
+
 // Close stops the expiry of sessions.
 func (m *Manager) Close() {
 	m.expirer.stop()
 	m.lingering.stop()
 }
 
-// Options are what a device may say about its session when it connects.
+// Options are what a device may say about its session when it connects, and what is known
+// of it. The zero value is any device that resumes.
 type Options struct {
-	Clean  bool           // forget the session that there is
-	Expiry *time.Duration // how long the session outlives the connection; nil is the default
+	Clean       bool           // forget the session that there is
+	Expiry      *time.Duration // how long the session outlives the connection; nil is the default
+	Permissions Permissions    // what the device may do; nil allows all
+	Will        *store.Will    // what is published if the connection ends without a word; nil is nothing
+
+	// Of an Exchanger.
+	ReceiveMaximum uint16 // messages of QoS 1 and 2 that the device takes at a time; 0 is no limit of its own
+	Patient        bool   // it can be told neither refusals nor our Receive Maximum, as MQTT 3.1.1
 }
 
 // Attach makes l the live connection of the device, and conn its way down. The newest
@@ -69,11 +79,18 @@ type Options struct {
 // tells whether the session was there before, missed how many messages its bounds made it
 // lose since the device left. On conn's loop; call l.Flush when the device was greeted. The
 // string device is kept.
+//
+// The will's topic must be valid; an error of another wraps *topic.Error. A will that the
+// device is not allowed to publish is dropped.
 func (m *Manager) Attach(device string, l *Link, conn Conn, o Options) (resumed bool, missed uint64, err error) {
+	will, err := m.accept(&o)
+	if err != nil {
+		return false, 0, err
+	}
 	m.mu.Lock()
 	s, resumed, left, err := m.claim(device, o.Clean)
 	if err == nil {
-		missed = s.attach(l, conn, m.expirySeconds(o.Expiry))
+		missed = s.attach(l, conn, &o, will)
 	}
 	m.mu.Unlock()
 	router.Tell(left, nil)
@@ -83,15 +100,16 @@ func (m *Manager) Attach(device string, l *Link, conn Conn, o Options) (resumed 
 
 // attach makes l the live connection and returns how many messages were missed. The
 // manager is locked.
-func (s *Session) attach(l *Link, conn Conn, expiry uint32) (missed uint64) {
+func (s *Session) attach(l *Link, conn Conn, o *Options, will *store.Will) (missed uint64) {
 	s.lock()
 	defer s.unlock()
 	s.displace()
 	s.manager.expirer.cancel(s)
-	l.session, l.conn = s, conn
+	l.session, l.conn, l.permissions = s, conn, o.Permissions
 	s.link, s.woken = l, false
 	s.changed = time.Now().UnixMilli()
-	s.expiry = expiry
+	s.expiry = s.manager.expirySeconds(o.Expiry)
+	s.equip(conn, o, will)
 	missed, s.missed = uint64(s.missed), 0
 	s.manager.online++
 	s.manager.presence.add(s, true, "")
@@ -102,7 +120,7 @@ func (s *Session) attach(l *Link, conn Conn, expiry uint32) (missed uint64) {
 // then the tickets are those of the old one's end. Locked.
 func (m *Manager) claim(device string, clean bool) (s *Session, resumed bool, left []*router.Ticket, err error) {
 	s = m.find(device)
-	if s != nil && clean {
+	if s != nil && (clean || s.ephemeral()) {
 		left = m.discard(s)
 		s = nil
 	}
@@ -165,7 +183,7 @@ func (m *Manager) detach(l *Link, why string) []*router.Ticket {
 	}
 	admitted := s.admit() // at the expense of the oldest
 	m.note(m.store.Save(s.record()))
-	m.expirer.set(s, s.expires())
+	m.expirer.set(s, s.due())
 	return admitted
 }
 
@@ -186,22 +204,38 @@ func (s *Session) part(why string) {
 		s.tidy()
 	}
 	s.manager.presence.add(s, false, why)
+	if s.willDue() <= s.changed {
+		s.announceWill()
+	}
+	s.unplug()
 }
 
 // expires is in Unix milliseconds.
 func (s *Session) expires() int64 { return s.changed + int64(s.expiry)*1000 }
 
-// expire ends s if its device is still away and its time has come.
+// due is when something happens to a session whose device stays away, in Unix milliseconds.
+func (s *Session) due() int64 { return min(s.expires(), s.willDue()) }
+
+// expire ends s if its device is still away and its time has come, or publishes its will.
 func (m *Manager) expire(s *Session) {
 	var left []*router.Ticket
 	m.mu.Lock()
 	s.mu.Lock()
-	if !s.ended && s.link == nil && s.expires() <= time.Now().UnixMilli() {
+	now := time.Now().UnixMilli()
+	switch {
+	case s.ended || s.link != nil || s.due() > now:
+	case s.expires() <= now:
 		left = m.end(s)
+	default:
+		s.announceWill()
+		s.unplug()
+		m.note(m.store.Save(s.record()))
+		m.expirer.set(s, s.due())
 	}
 	s.mu.Unlock()
 	m.mu.Unlock()
 	router.Tell(left, nil)
+	m.presence.run()
 }
 
 // discard ends the session of a device that wants a new one. Locked.
@@ -216,6 +250,7 @@ func (m *Manager) discard(s *Session) []*router.Ticket {
 // their publishers are told that all is well, as if it had ended before. Locked, manager too.
 func (m *Manager) end(s *Session) (left []*router.Ticket) {
 	s.ended = true
+	s.announceWill() // [MQTT-3.1.2-8]: the session's end does not wait for the delay
 	m.expirer.cancel(s)
 	m.sessions.Delete(s)
 	for _, sub := range s.subscriptions {

@@ -20,22 +20,35 @@ type Presence struct {
 	Time    int64  `json:"ts"`               // Unix milliseconds
 }
 
-// announcer publishes presence events in the order in which sessions changed. Events are
+// event is a change of presence, or a will.
+type event struct {
+	Presence
+	will *message.Message // nil when it is none
+}
+
+// announcer publishes presence events and wills in the order in which sessions changed. Events are
 // added under the session's lock and published outside it, because a session may be a
 // receiver; whoever finds nobody publishing does it for all.
 type announcer struct {
-	publish func(*message.Message)
+	publish func(m *message.Message, done func(error)) // done may be nil
 
 	// Guarded by mu.
 	mu      sync.Mutex
-	events  []Presence
+	events  []event
 	running bool
 }
 
 // add is called with the session locked.
 func (a *announcer) add(s *Session, online bool, reason string) {
 	a.mu.Lock()
-	a.events = append(a.events, Presence{s.device, online, s.ID(), reason, time.Now().UnixMilli()})
+	a.events = append(a.events, event{Presence: Presence{s.device, online, s.ID(), reason, time.Now().UnixMilli()}})
+	a.mu.Unlock()
+}
+
+// addWill is called with the session locked.
+func (a *announcer) addWill(m *message.Message) {
+	a.mu.Lock()
+	a.events = append(a.events, event{will: m})
 	a.mu.Unlock()
 }
 
@@ -60,8 +73,14 @@ func (a *announcer) run() {
 	a.mu.Unlock()
 }
 
-func (a *announcer) announce(e *Presence) {
-	payload, err := json.Marshal(e)
+// announce publishes an event. A will waits for receivers that are full; presence does not,
+// which has the session's own changes behind it.
+func (a *announcer) announce(e *event) {
+	if e.will != nil {
+		a.publish(e.will, func(error) {})
+		return
+	}
+	payload, err := json.Marshal(&e.Presence)
 	if err != nil {
 		return // strings, a bool and a number always marshal
 	}
@@ -71,5 +90,5 @@ func (a *announcer) announce(e *Presence) {
 		ContentType: message.JSON,
 		QoS:         message.AtLeastOnce,
 		Time:        e.Time,
-	})
+	}, nil)
 }

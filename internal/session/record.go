@@ -39,7 +39,9 @@ func (m *Manager) restore(r *store.Record) error {
 		expiry:        uint32(r.Expiry / time.Second),
 		missed:        uint32(r.Missed),
 		subscriptions: r.Subscriptions,
+		special:       anySpecial(r.Subscriptions),
 	}
+	s.restoreMQTT(r)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.openQueue(); err != nil {
@@ -51,13 +53,13 @@ func (m *Manager) restore(r *store.Record) error {
 	for _, sub := range s.subscriptions {
 		m.router.Subscribe(sub.Filter, s, sub.QoS)
 	}
-	m.expirer.set(s, s.expires())
+	m.expirer.set(s, s.due())
 	return nil
 }
 
 // record is what restore needs.
 func (s *Session) record() *store.Record {
-	return &store.Record{
+	r := &store.Record{
 		Device:        s.device,
 		Session:       s.id,
 		Expiry:        time.Duration(s.expiry) * time.Second,
@@ -65,6 +67,10 @@ func (s *Session) record() *store.Record {
 		Missed:        uint64(s.missed),
 		Subscriptions: s.subscriptions,
 	}
+	if s.mqtt != nil {
+		r.Will, r.Packets = s.mqtt.will, s.mqtt.record()
+	}
+	return r
 }
 
 // failures remembers what the store could not do when nobody waited for its answer.

@@ -49,14 +49,14 @@ type Session struct {
 	woken         bool   // the loop has been asked to flush and has not yet
 	ended         bool
 	lingers       bool                 // the manager will look whether the queue is empty
+	special       bool                 // a subscription is: see tailor
+	place         int32                // in the expirer's line, from 1; 0 when not there. Guarded by its lock
 	subscriptions []topic.Subscription // copied on change: the store and listings share it
 	next          *message.Message     // a lone QoS 0 message, older than all unsent in queue
 	queue         store.Queue          // nil when nothing was owed for a while
-	waiting       *router.Waiting      // QoS 1 messages that the queue has no room for; nil when there are none
+	waiting       *router.Waiting      // QoS 1 and 2 messages that the queue has no room for; nil when there are none
 	calls         map[uint64]chan<- Reply
-
-	// Guarded by the expirer's lock.
-	place int32 // in its line, from 1; 0 when not there
+	mqtt          *mqtt // nil when there is nothing that only MQTT has
 }
 
 // Traffic counts a session's messages and their payload bytes.

@@ -15,39 +15,79 @@ import (
 // leaves before any message does: those wait for the next flush.
 func (l *Link) subscribe(p *wire.Packet) {
 	s := l.session
-	refused := s.manager.checkFilters(p.Filters)
-	if refused.Code != "" {
-		l.acknowledge(p.ID, refused)
-		return
-	}
-	filters := make([]string, len(p.Filters))
+	subs := make([]topic.Subscription, len(p.Filters))
 	for i, f := range p.Filters {
-		filters[i] = strings.Clone(f)
+		subs[i] = topic.Subscription{Filter: strings.Clone(f), QoS: p.QoS}
 	}
+	refused := l.checkAll(subs)
 	s.mu.Lock()
 	live := s.link == l
-	if live {
-		if err := s.subscribe(filters, p.QoS); err != nil {
-			refused = wire.Error{Code: codeTooManySubscriptions, Reason: err.Error()}
-		} else {
-			s.takeRetained(filters, p.QoS)
+	if live && refused.Code == "" {
+		if refused = s.subscribe(subs); refused.Code == "" {
+			s.takeRetainedOnce(subs)
 		}
 	}
 	s.mu.Unlock()
 	if live {
-		l.acknowledge(p.ID, refused)
+		l.acknowledge(wire.Sub, 0, p.ID, refused)
 	}
 }
 
-// checkFilters refuses what no session may subscribe to.
-func (m *Manager) checkFilters(filters []string) wire.Error {
-	if n := m.config.MaxFilters; len(filters) > n {
-		return wire.Error{Code: codeTooManyFilters, Reason: fmt.Sprintf("a packet may have %d filters", n)}
+// SubscribeEach adds subscriptions as a SUBSCRIBE does: each has an answer of its own, in
+// results, which is as long as subs and empty where one is granted; and each takes what is
+// retained, as its RetainHandling says, as if it were alone [MQTT-3.8.4-5]. The filters are
+// borrowed. Messages wait for the next flush, so that SUBACK leaves first.
+func (l *Link) SubscribeEach(subs []topic.Subscription, results []wire.Error) {
+	s := l.session
+	for i := range subs {
+		results[i] = l.check(i, subs[i].Filter)
 	}
-	for _, f := range filters {
-		if err := topic.ValidateFilter(f, m.config.Topics); err != nil {
-			return wire.Error{Code: codeBadFilter, Reason: err.Error()}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.link != l {
+		return
+	}
+	for i, sub := range subs {
+		if results[i].Code != "" {
+			continue
 		}
+		sub.Filter = strings.Clone(sub.Filter)
+		isNew := s.subscription(sub.Filter) < 0
+		if results[i] = s.subscribe([]topic.Subscription{sub}); results[i].Code == "" && sends(&sub, isNew) {
+			s.takeRetained(&sub, nil)
+		}
+	}
+}
+
+// sends tells whether a subscription wants what is retained [MQTT-3.3.1-9] to [MQTT-3.3.1-11].
+func sends(sub *topic.Subscription, isNew bool) bool {
+	return sub.RetainHandling == topic.RetainAlways || sub.RetainHandling == topic.RetainNew && isNew
+}
+
+// checkAll refuses what the device may not subscribe to, for all if for one.
+func (l *Link) checkAll(subs []topic.Subscription) wire.Error {
+	for i := range subs {
+		if refused := l.check(min(len(subs)-1, l.session.manager.config.MaxFilters), subs[i].Filter); refused.Code != "" {
+			return refused
+		}
+	}
+	return wire.Error{}
+}
+
+// check refuses the i-th filter of a packet if the device may not subscribe to it.
+func (l *Link) check(i int, filter string) wire.Error {
+	c := &l.session.manager.config
+	if i >= c.MaxFilters {
+		return wire.Error{Code: CodeTooManyFilters, Reason: fmt.Sprintf("a packet may have %d filters", c.MaxFilters)}
+	}
+	if err := topic.ValidateFilter(filter, c.Topics); err != nil {
+		return wire.Error{Code: CodeBadFilter, Reason: err.Error()}
+	}
+	if _, _, _, err := topic.Shared(filter); err != nil { // [MQTT-4.8.2-1] [MQTT-4.8.2-2]
+		return wire.Error{Code: CodeBadFilter, Reason: err.Error()}
+	}
+	if l.permissions != nil && !l.permissions.MaySubscribe(filter) {
+		return wire.Error{Code: CodeNotAllowed, Reason: errNotAllowed.Error()}
 	}
 	return wire.Error{}
 }
@@ -61,50 +101,69 @@ func (l *Link) Subscribe(filter string, q message.QoS) error {
 	if s.link != l {
 		return nil
 	}
-	return s.subscribe([]string{filter}, q)
-}
-
-// subscribe records subscriptions and tells the router, which never calls back from there.
-// Locked, so that a takeover cannot come in between.
-func (s *Session) subscribe(filters []string, q message.QoS) error {
-	most := s.manager.config.MaxSubscriptions
-	subscriptions := slices.Clone(s.subscriptions)
-	for _, f := range filters {
-		at := slices.IndexFunc(subscriptions, named(f))
-		switch {
-		case at >= 0:
-			subscriptions[at].QoS = q
-		case len(subscriptions) >= most:
-			return fmt.Errorf("a device may have %d subscriptions", most)
-		default:
-			subscriptions = append(subscriptions, topic.Subscription{Filter: f, QoS: q})
-		}
-	}
-	s.subscriptions = subscriptions
-	for _, f := range filters {
-		s.manager.router.Subscribe(f, s, q)
+	if refused := s.subscribe([]topic.Subscription{{Filter: filter, QoS: q}}); refused.Code != "" {
+		return refused
 	}
 	return nil
+}
+
+// subscribe records subscriptions, all or none, and tells the router, which never calls back
+// from there. Locked, so that a takeover cannot come in between.
+func (s *Session) subscribe(subs []topic.Subscription) (refused wire.Error) {
+	most := s.manager.config.MaxSubscriptions
+	all := slices.Clone(s.subscriptions)
+	for _, sub := range subs {
+		at := slices.IndexFunc(all, named(sub.Filter))
+		switch {
+		case at >= 0:
+			all[at] = sub // [MQTT-3.8.4-3]
+		case len(all) >= most:
+			return wire.Error{Code: CodeTooManySubscriptions, Reason: fmt.Sprintf("a device may have %d subscriptions", most)}
+		default:
+			all = append(all, sub)
+		}
+	}
+	s.subscriptions, s.special = all, anySpecial(all)
+	for _, sub := range subs {
+		s.manager.router.Subscribe(sub.Filter, s, sub.QoS)
+	}
+	return wire.Error{}
 }
 
 func named(filter string) func(topic.Subscription) bool {
 	return func(sub topic.Subscription) bool { return sub.Filter == filter }
 }
 
-// takeRetained queues the retained messages that match, each once. The session is locked
-// from the subscription on, so that nothing newer comes before them.
-func (s *Session) takeRetained(filters []string, q message.QoS) {
-	for i, f := range filters {
-		matched := func(name string) bool {
-			return slices.ContainsFunc(filters[:i], func(f string) bool { return topic.Match(f, name) })
-		}
-		s.manager.note(s.manager.router.Retained(f, func(m *message.Message) bool {
-			if !matched(m.Topic) && s.deliver(m, min(q, m.QoS)) != nil {
-				s.drop(router.QueueFull, 1)
-			}
-			return true
-		}))
+// subscription returns the place of a filter among the session's, or -1.
+func (s *Session) subscription(filter string) int {
+	return slices.IndexFunc(s.subscriptions, named(filter))
+}
+
+// takeRetainedOnce queues the retained messages that match, each once.
+func (s *Session) takeRetainedOnce(subs []topic.Subscription) {
+	for i := range subs {
+		s.takeRetained(&subs[i], func(name string) (taken bool) {
+			return slices.ContainsFunc(subs[:i], func(sub topic.Subscription) bool { return topic.Match(sub.Filter, name) })
+		})
 	}
+}
+
+// takeRetained queues the retained messages that match, except those that skip, unless it is
+// nil, says were taken before. The session is locked from the subscription on, so that
+// nothing newer comes before them.
+func (s *Session) takeRetained(sub *topic.Subscription, skip func(name string) bool) {
+	s.manager.note(s.manager.router.Retained(sub.Filter, func(m *message.Message) bool {
+		switch {
+		case skip != nil && skip(m.Topic), sub.NoLocal && m.Source == s.device: // [MQTT-3.8.3-3]
+			return true
+		case sub.ID != 0:
+			m = m.With(&message.Delivery{Subscriptions: []uint32{sub.ID}})
+		}
+		if s.deliver(m, min(sub.QoS, m.QoS)) != nil {
+			s.drop(router.QueueFull, 1)
+		}
+		return true
+	}))
 }
 
 // unsubscribe removes a packet's filters.
@@ -113,20 +172,36 @@ func (l *Link) unsubscribe(p *wire.Packet) {
 	s.mu.Lock()
 	live := s.link == l
 	if live {
-		s.unsubscribe(p.Filters)
+		s.unsubscribe(p.Filters, nil)
 	}
 	s.mu.Unlock()
 	if live {
-		l.acknowledge(p.ID, wire.Error{})
+		l.acknowledge(wire.Unsub, 0, p.ID, wire.Error{})
 	}
 }
 
-func (s *Session) unsubscribe(filters []string) {
+// UnsubscribeEach removes filters as an UNSUBSCRIBE does. existed, which is as long as
+// filters, tells which there were; the answer for the others is 0x11 [MQTT-3.11.3-1].
+func (l *Link) UnsubscribeEach(filters []string, existed []bool) {
+	s := l.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.link == l {
+		s.unsubscribe(filters, existed)
+	}
+}
+
+// unsubscribe removes filters and tells, if existed is not nil, which there were.
+func (s *Session) unsubscribe(filters []string, existed []bool) {
 	kept := slices.Clone(s.subscriptions)
-	for _, f := range filters {
-		if s.manager.router.Unsubscribe(f, s) {
+	for i, f := range filters {
+		there := s.manager.router.Unsubscribe(f, s)
+		if there {
 			kept = slices.DeleteFunc(kept, named(f))
 		}
+		if existed != nil {
+			existed[i] = there
+		}
 	}
-	s.subscriptions = kept
+	s.subscriptions, s.special = kept, anySpecial(kept)
 }

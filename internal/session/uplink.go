@@ -13,19 +13,16 @@ import (
 
 // Codes of refusals, part of the contract with devices.
 const (
-	codeNotAllowed           = "not_allowed"
-	codeQueueFull            = "queue_full"
-	codeTooLarge             = "too_large"
-	codeInternal             = "internal"
-	codeBadFilter            = "invalid_filter"
-	codeTooManyFilters       = "too_many_filters"
-	codeTooManySubscriptions = "too_many_subscriptions"
+	CodeNotAllowed           = "not_allowed"
+	CodeQueueFull            = "queue_full"
+	CodeTooLarge             = "too_large"
+	CodeInternal             = "internal"
+	CodeBadFilter            = "invalid_filter"
+	CodeTooManyFilters       = "too_many_filters"
+	CodeTooManySubscriptions = "too_many_subscriptions"
 )
 
-var (
-	errReserved = errors.New("topics that start with $ are the gateway's own")
-	errLate     = errors.New("a newer connection of the device is there")
-)
+var errLate = errors.New("a newer connection of the device is there")
 
 // publish gives a message of the device to the router and answers it.
 func (l *Link) publish(p *wire.Packet) error {
@@ -44,10 +41,12 @@ func (l *Link) publish(p *wire.Packet) error {
 	err := l.route(m, p.ID)
 	switch {
 	case errors.Is(err, errLate), m.QoS == message.AtMostOnce:
+	case errors.Is(err, wire.CloseReceiveMax):
+		return err
 	case errors.Is(err, router.ErrFull):
-		l.await(p.ID)
+		l.await(p.ID, m.QoS)
 	default:
-		l.answer(p.ID, refusal(err))
+		l.answer(p.ID, m.QoS, refusal(err))
 	}
 	return nil
 }
@@ -66,18 +65,58 @@ func (l *Link) route(m *message.Message, id uint64) error {
 	}
 	s.traffic.UplinkMessages++
 	s.traffic.UplinkBytes += uint64(len(m.Payload))
-	if m.Topic[0] == '$' {
+	if err := mayPublish(l.permissions, m.Topic); err != nil {
 		s.drop(router.NotAllowed, 1)
-		return errReserved
-	}
-	if m.QoS == message.AtMostOnce {
-		_, err := s.manager.router.Publish(m, nil)
 		return err
 	}
-	_, err := s.manager.router.Publish(m, func(err error) {
-		l.conn.Do(func() { l.settle(id, refusal(err)) })
-	})
+	switch m.QoS {
+	case message.AtMostOnce:
+		_, err := s.manager.router.Publish(m, nil)
+		return err
+	case message.ExactlyOnce:
+		return l.routeOnce(m, id)
+	}
+	return l.routeAnswered(m, id)
+}
+
+// routeOnce routes a QoS 2 publication unless it was routed before.
+func (l *Link) routeOnce(m *message.Message, id uint64) error {
+	switch r, err := l.session.receive(uint16(id)); {
+	case err != nil:
+		return err
+	case r == waits:
+		return router.ErrFull
+	case r == answered:
+		return nil
+	}
+	return l.routeAnswered(m, id)
+}
+
+// routeAnswered routes a publication whose answer may come later.
+func (l *Link) routeAnswered(m *message.Message, id uint64) (err error) {
+	s, q, patient := l.session, m.QoS, l.session.reserve()
+	done := func(err error) { s.settle(l, q, id, patient, err) }
+	if patient {
+		_, err = s.manager.router.PublishPatiently(m, done)
+	} else {
+		_, err = s.manager.router.Publish(m, done)
+	}
+	if !errors.Is(err, router.ErrFull) {
+		s.conclude(q, id, patient, err)
+	}
 	return err
+}
+
+// settle has the answer to a publication that waited sent: to the connection that made it or,
+// with QoS 2, to that of the day. The answer to an older one's of QoS 1 could be taken for
+// that to a newer one's with the same id.
+func (s *Session) settle(l *Link, q message.QoS, id uint64, patient bool, err error) {
+	if live := s.conclude(q, id, patient, err); q == message.ExactlyOnce {
+		l = live
+	}
+	if l != nil {
+		l.conn.Do(func() { l.settle(id, q, refusal(err)) })
+	}
 }
 
 // refusal is what the device is told about err.
@@ -85,12 +124,12 @@ func refusal(err error) wire.Error {
 	switch {
 	case err == nil:
 		return wire.Error{}
-	case errors.Is(err, errReserved):
-		return wire.Error{Code: codeNotAllowed, Reason: err.Error()}
+	case errors.Is(err, errReserved), errors.Is(err, errNotAllowed):
+		return wire.Error{Code: CodeNotAllowed, Reason: err.Error()}
 	case errors.Is(err, router.ErrTooLate), errors.Is(err, store.ErrFull):
-		return wire.Error{Code: codeQueueFull, Reason: err.Error()}
+		return wire.Error{Code: CodeQueueFull, Reason: err.Error()}
 	case errors.Is(err, store.ErrTooLarge):
-		return wire.Error{Code: codeTooLarge, Reason: err.Error()}
+		return wire.Error{Code: CodeTooLarge, Reason: err.Error()}
 	}
-	return wire.Error{Code: codeInternal, Reason: err.Error()}
+	return wire.Error{Code: CodeInternal, Reason: err.Error()}
 }

@@ -1,0 +1,128 @@
+package session
+
+import (
+	"slices"
+
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/store"
+)
+
+// Exchanger is a Conn of a protocol that has packet identifiers and QoS 2: MQTT. What has
+// QoS 1 or 2 goes by SendPacket, and QoS 0 by Send.
+type Exchanger interface {
+	Conn
+	// SendPacket writes m as a PUBLISH of QoS 1 or 2. again says that it was sent on an older
+	// connection with the same id: its DUP flag. On the loop.
+	SendPacket(m *message.Message, q message.QoS, id uint16, again bool)
+	// Release writes a PUBREL, on a connection that saw no PUBREC of it. On the loop.
+	Release(id uint16)
+}
+
+// maxWindow leaves packet identifiers free, whatever is in flight.
+const maxWindow = 60_000
+
+// mqtt is what a session needs of MQTT: packet identifiers both ways, and a will. Guarded by
+// Session.mu.
+type mqtt struct {
+	// Of the live connection.
+	conn    Exchanger // nil while there is none, or it has no packet identifiers
+	window  int32     // messages that may be on their way to the device
+	patient bool      // Options.Patient
+
+	waiting  int32           // publications of patient connections that wait for room
+	sent     packets         // on their way to the device
+	received map[uint16]bool // QoS 2 publications of the device not released; true is: its answer waits
+	will     *store.Will     // to be published; nil when there is none
+}
+
+// equip readies what the connection needs of MQTT, and lets go of what it cannot use: an
+// older will is not sent [MQTT-3.1.3-9], and identifiers end with a change of protocol.
+func (s *Session) equip(conn Conn, o *Options, will *store.Will) {
+	x, _ := conn.(Exchanger)
+	switch {
+	case x == nil && will == nil:
+		s.mqtt = nil
+		return
+	case x == nil || s.mqtt == nil:
+		s.mqtt = new(mqtt)
+	}
+	t := s.mqtt
+	t.conn, t.will, t.patient = x, will, o.Patient
+	t.window = int32(min(s.manager.config.InFlight, maxWindow))
+	if o.ReceiveMaximum > 0 { // MQTT 5 §4.9
+		t.window = min(t.window, int32(o.ReceiveMaximum))
+	}
+}
+
+// unplug ends the connection. What is on its way is to be sent again.
+func (s *Session) unplug() {
+	t := s.mqtt
+	if t == nil {
+		return
+	}
+	t.conn = nil
+	t.sent.rewind()
+	if len(t.sent.list)+len(t.received) == 0 && t.waiting == 0 && t.will == nil {
+		s.mqtt = nil
+	}
+}
+
+// exchange is the session's mqtt if the live connection has packet identifiers, or nil.
+func (s *Session) exchange() *mqtt {
+	if s.mqtt == nil || s.mqtt.conn == nil {
+		return nil
+	}
+	return s.mqtt
+}
+
+// send gives a message to the connection, and first PUBREL for what was lost on the way.
+func (t *mqtt) send(m *message.Message, q message.QoS) {
+	p, again := t.sent.next(m.ID, q)
+	t.release()
+	t.conn.SendPacket(m, p.qos, p.id, again)
+}
+
+// release sends PUBREL for what was received, or lost, before this connection, in the order of
+// the publications [MQTT-4.4.0-1] [MQTT-4.6.0-4].
+func (t *mqtt) release() {
+	for i := range t.sent.list {
+		if p := &t.sent.list[i]; p.state == unreleased {
+			p.state = released
+			t.conn.Release(p.id)
+		}
+	}
+}
+
+// record is what a restart must not forget; nil when it is nothing. A publication that waits
+// for room is none that was received: it is forgotten with those who wait.
+func (t *mqtt) record() *store.Packets {
+	r := &store.Packets{Last: t.sent.last, Sent: t.sent.record()}
+	for id, waits := range t.received {
+		if !waits {
+			r.Received = append(r.Received, id)
+		}
+	}
+	if len(r.Sent)+len(r.Received) == 0 {
+		return nil
+	}
+	slices.Sort(r.Received)
+	return r
+}
+
+// restoreMQTT makes s.mqtt from a record.
+func (s *Session) restoreMQTT(r *store.Record) {
+	if r.Will == nil && r.Packets == nil {
+		return
+	}
+	s.mqtt = &mqtt{will: r.Will}
+	if r.Packets == nil {
+		return
+	}
+	s.mqtt.sent.restore(r.Packets)
+	for _, id := range r.Packets.Received {
+		s.mqtt.receive(id)
+	}
+	for id := range s.mqtt.received {
+		s.mqtt.received[id] = false
+	}
+}

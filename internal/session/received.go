@@ -1,0 +1,96 @@
+package session
+
+import (
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/wire"
+)
+
+// receipt is what a QoS 2 publication is to the session.
+type receipt uint8
+
+const (
+	firstTime receipt = iota
+	waits             // it was routed, and its answer waits
+	answered          // it was routed, and taken by all
+)
+
+// receive notes a QoS 2 publication of the device: it is routed the first time only, until
+// the device releases its identifier [MQTT-4.3.3-10].
+func (t *mqtt) receive(id uint16) receipt {
+	switch waiting, there := t.received[id]; {
+	case waiting:
+		return waits
+	case there:
+		return answered
+	}
+	if t.received == nil {
+		t.received = make(map[uint16]bool)
+	}
+	t.received[id] = true
+	return firstTime
+}
+
+// settle notes what became of a publication. A refused one is over: its identifier is free
+// [MQTT-4.3.3-9].
+func (t *mqtt) settle(id uint16, err error) {
+	if err != nil {
+		delete(t.received, id)
+	} else if _, there := t.received[id]; there {
+		t.received[id] = false
+	}
+}
+
+// crowded tells whether the device has as many unreleased publications as it may have: the
+// Receive Maximum that it was told [MQTT-3.3.4-9]. A patient one was told none; it has as many
+// as there are identifiers.
+func (t *mqtt) crowded(most int) bool { return !t.patient && len(t.received) >= most }
+
+// receive is mqtt.receive for the live connection. An error is a *wire.Close. One without
+// packet identifiers never repeats a publication.
+func (s *Session) receive(id uint16) (receipt, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.exchange()
+	if t == nil {
+		return firstTime, nil
+	}
+	if _, known := t.received[id]; !known && t.crowded(s.manager.config.Unanswered) {
+		return 0, wire.CloseReceiveMax
+	}
+	return t.receive(id), nil
+}
+
+// reserve takes a place for a publication that may wait for ever, if the connection is a
+// patient one and there is a place: there are as many as its answers may wait, whatever the
+// number of its connections.
+func (s *Session) reserve() bool {
+	if s.mqtt == nil || !s.mqtt.patient { // uplink is held: neither changes
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if int(s.mqtt.waiting) > s.manager.config.Unanswered {
+		return false
+	}
+	s.mqtt.waiting++
+	return true
+}
+
+// conclude notes what became of a publication and returns the live connection, nil when
+// there is none.
+func (s *Session) conclude(q message.QoS, id uint64, reserved bool, err error) *Link {
+	if q != message.ExactlyOnce && !reserved {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t := s.mqtt; t != nil {
+		if reserved {
+			t.waiting--
+		}
+		if q == message.ExactlyOnce {
+			t.settle(uint16(id), err)
+		}
+	}
+	return s.link
+}

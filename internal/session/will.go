@@ -1,0 +1,95 @@
+package session
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/longline/longline/internal/router"
+	"github.com/longline/longline/internal/store"
+	"github.com/longline/longline/internal/topic"
+)
+
+// accept checks a connection's will: nil when there is none, or the device is not allowed to
+// publish it.
+func (m *Manager) accept(o *Options) (*store.Will, error) {
+	if o.Will == nil {
+		return nil, nil
+	}
+	name := o.Will.Message.Topic
+	if err := topic.ValidateName(name, m.config.Topics); err != nil {
+		return nil, fmt.Errorf("will: %w", err)
+	}
+	if mayPublish(o.Permissions, name) != nil {
+		m.router.Drops.Add(router.NotAllowed, 1)
+		return nil, nil
+	}
+	return o.Will, nil
+}
+
+// ForgetWill is for a device that says good-bye [MQTT-3.14.4-3]: its will is not published.
+func (l *Link) ForgetWill() {
+	s := l.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.link == l && s.mqtt != nil {
+		s.mqtt.will = nil
+	}
+}
+
+// willDue is when the will of a device that left is published, unless the session ends
+// before, in Unix milliseconds.
+func (s *Session) willDue() int64 {
+	if s.mqtt == nil || s.mqtt.will == nil {
+		return math.MaxInt64
+	}
+	return s.changed + s.mqtt.will.Delay.Milliseconds()
+}
+
+// announceWill publishes the will, if there is one, when the announcer next runs. Locked.
+func (s *Session) announceWill() {
+	if s.mqtt == nil || s.mqtt.will == nil {
+		return
+	}
+	w := s.mqtt.will
+	s.mqtt.will = nil
+	m, now := w.Message.Clone(), time.Now()
+	m.Source, m.Time, m.Expiry = s.device, now.UnixMilli(), 0
+	if w.Expiry > 0 {
+		m.Expiry = now.Add(w.Expiry).UnixMilli()
+	}
+	s.manager.presence.addWill(m)
+}
+
+// SetExpiry changes how long the session outlives the connection, as DISCONNECT may. It is
+// false when the session was to end with the connection: that cannot be changed
+// [MQTT-3.14.2-2].
+func (l *Link) SetExpiry(d time.Duration) bool {
+	s := l.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.link != l {
+		return true
+	}
+	if s.expiry == 0 && d > 0 {
+		return false
+	}
+	s.expiry = s.manager.expirySeconds(&d)
+	return true
+}
+
+// Expiry is how long the session outlives the connection, which may be less than was asked.
+func (l *Link) Expiry() time.Duration {
+	s := l.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return time.Duration(s.expiry) * time.Second
+}
+
+// ephemeral tells whether an MQTT session ends with its live connection, so that the next
+// connection finds none, MQTT 5 §3.1.2.11.2.
+func (s *Session) ephemeral() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.link != nil && s.exchange() != nil && s.expiry == 0
+}
