@@ -127,14 +127,14 @@ func (b *Inbox) Wait(m *message.Message, q message.QoS, t *Ticket) {
 	}
 }
 
-// Online implements Member.
-func (b *Inbox) Online() bool { return true }
-
-// Busy implements Member: the backend has not taken all that there was.
-func (b *Inbox) Busy() bool {
+// State implements Member: a backend is busy that has not taken all that there was.
+func (b *Inbox) State() State {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return len(b.queue) > 0
+	if len(b.queue) > 0 {
+		return Busy
+	}
+	return Free
 }
 
 // refuse tells those that waited too long.

@@ -17,23 +17,20 @@ var ErrGone = errors.New("the subscriber has ended")
 // errNobody says that a share has no member that may have the message.
 var errNobody = errors.New("nobody is there")
 
-// Member is what a Subscriber may also say, so that a share can choose well. Of one that
-// does not, a share thinks that it is on line and never busy.
+// Member is what a Subscriber may also say, so that a share can choose well. One that does
+// not is taken for Free.
 type Member interface {
-	// Online tells whether somebody takes messages now. It takes no lock: the share may be
-	// asked while another subscriber is locked.
-	Online() bool
-	// Busy tells whether a message would have to wait there behind others.
-	Busy() bool
+	// State tells how fit the subscriber is for a message now. No lock is held.
+	State() State
 }
 
-// state is how fit a member is for a message: the lower the better.
-type state uint8
+// State is how fit a member of a share is for a message: the lower the better.
+type State uint8
 
 const (
-	free state = iota // on line, and nothing waits there
-	busy              // on line, but the message may have to wait
-	away
+	Free State = iota // on line, and nothing waits there
+	Busy              // on line, but the message would have to wait behind others
+	Away              // nobody is there to take it
 )
 
 // share is a shared subscription, MQTT 5 §4.8.2: the subscriber that stands in the index for
@@ -66,16 +63,11 @@ type member struct {
 	about Member // the subscriber itself, nil when it does not say
 }
 
-func (m *member) state() state {
-	switch {
-	case m.about == nil:
-		return free
-	case !m.about.Online():
-		return away
-	case m.about.Busy():
-		return busy
+func (m *member) state() State {
+	if m.about == nil {
+		return Free
 	}
-	return free
+	return m.about.State()
 }
 
 // join adds s, or changes its QoS.
@@ -111,7 +103,7 @@ func (g *share) list() []member {
 
 // Deliver implements Subscriber.
 func (g *share) Deliver(m *message.Message, q message.QoS) error {
-	_, err := g.offer(g.mark(m), q, away, g.next())
+	_, err := g.offer(g.mark(m), q, Away, g.next())
 	if errors.Is(err, errNobody) {
 		return nil // the last member left meanwhile
 	}
@@ -131,7 +123,7 @@ func (g *share) next() uint32 { return g.turn.Add(1) }
 
 // wait has m, which is marked, taken as soon as there is room.
 func (g *share) wait(m *message.Message, q message.QoS, t *Ticket, turn uint32) {
-	full, err := g.offer(m, q, away, turn) // again: there may be room by now
+	full, err := g.offer(m, q, Away, turn) // again: there may be room by now
 	switch {
 	case errors.Is(err, ErrFull):
 		full.Wait(m, min(q, full.qos), t)
@@ -148,7 +140,7 @@ func (g *share) wait(m *message.Message, q message.QoS, t *Ticket, turn uint32) 
 
 // offer gives m to one member whose state is worst at the most. With ErrFull it returns the
 // member to wait at.
-func (g *share) offer(m *message.Message, q message.QoS, worst state, turn uint32) (full member, err error) {
+func (g *share) offer(m *message.Message, q message.QoS, worst State, turn uint32) (full member, err error) {
 	for {
 		full, err = g.try(m, q, worst, turn)
 		if !errors.Is(err, ErrGone) { // who is gone is not asked again
@@ -158,11 +150,11 @@ func (g *share) offer(m *message.Message, q message.QoS, worst state, turn uint3
 }
 
 // try is offer to the members of this moment.
-func (g *share) try(m *message.Message, q message.QoS, worst state, turn uint32) (full member, err error) {
+func (g *share) try(m *message.Message, q message.QoS, worst State, turn uint32) (full member, err error) {
 	members := g.list()
 	n := uint32(len(members))
 	err = errNobody
-	for s := free; s <= worst && (s < away || !errors.Is(err, ErrFull)); s++ {
+	for s := Free; s <= worst && (s < Away || !errors.Is(err, ErrFull)); s++ {
 		for i := range n {
 			p := &members[(turn%n+i)%n]
 			if p.state() > s {

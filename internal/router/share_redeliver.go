@@ -24,11 +24,11 @@ func ShareOf(m *message.Message) string {
 }
 
 // Elsewhere tells whether the share with the given filter has a member other than s on
-// line. s may be locked.
+// line. No lock may be held.
 func (r *Router) Elsewhere(share string, s Subscriber) bool {
 	g := r.shares.find(share)
 	return g != nil && slices.ContainsFunc(g.list(), func(p member) bool {
-		return p.Subscriber != s && (p.about == nil || p.about.Online())
+		return p.Subscriber != s && p.state() != Away
 	})
 }
 
@@ -52,7 +52,7 @@ func (r *Router) Redeliver(held []Held, home Subscriber) {
 // takeHome gives h to a member that is on line or to home. It is false when home has ended.
 func (r *Router) takeHome(h Held, home Subscriber) bool {
 	if g := r.shares.find(ShareOf(h.Message)); g != nil {
-		if _, err := g.offer(h.Message, h.Message.QoS, busy, g.next()); err == nil {
+		if _, err := g.offer(g.again(h.Message), h.Message.QoS, Busy, g.next()); err == nil {
 			h.Ticket.Done(nil)
 			return true
 		}
@@ -80,7 +80,14 @@ func (r *Router) pass(h Held) {
 		h.Ticket.Done(nil) // as for a subscriber that had left before
 		return
 	}
-	g.wait(h.Message, h.Message.QoS, h.Ticket, g.next())
+	g.wait(g.again(h.Message), h.Message.QoS, h.Ticket, g.next())
+}
+
+// again returns m without what held for the member that had it.
+func (g *share) again(m *message.Message) *message.Message {
+	m = g.mark(m)
+	m.Retain = false
+	return m
 }
 
 // TakeShared takes out the messages that came by a share that give names.

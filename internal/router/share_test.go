@@ -21,8 +21,15 @@ type consumer struct {
 	away, busy, gone atomic.Bool
 }
 
-func (c *consumer) Online() bool { return !c.away.Load() }
-func (c *consumer) Busy() bool   { return c.busy.Load() }
+func (c *consumer) State() State {
+	switch {
+	case c.away.Load():
+		return Away
+	case c.busy.Load():
+		return Busy
+	}
+	return Free
+}
 
 func (c *consumer) Deliver(m *message.Message, q message.QoS) error {
 	if c.gone.Load() {
@@ -344,4 +351,48 @@ func TestRedeliverToNobody(t *testing.T) {
 			t.Errorf("drops %v", r.dropped())
 		}
 	})
+}
+
+// What a backend has not read when it leaves comes to the others, and what it took and came
+// to nobody.
+func TestInboxGivesBack(t *testing.T) {
+	r := newRouter()
+	var a answers
+	leaves := open(t, r, InboxConfig{Messages: 2}, 1, false, "$share/g/a", "b")
+	for i := range 2 {
+		_ = r.send("a", fmt.Sprint(i), 1, nil)
+	}
+	batch, _, err := leaves.Take(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = r.send("b", "its own", 1, nil)
+	_ = r.send("a", "2", 1, nil)
+	_ = r.send("a", "3", 1, a.to("3"))
+	stays := open(t, r, InboxConfig{}, 1, false, "$share/g/a")
+	leaves.Close(batch[1:])
+	leaves.takes(t, 0, "its own")
+	stays.takes(t, 0, "1", "2", "3")
+	a.are(t, "3 <nil>")
+
+	m := (&message.Message{Topic: "a", QoS: 1}).Clone().With(&message.Delivery{Share: "$share/g/a"})
+	if err := leaves.Deliver(m, 1); !errors.Is(err, ErrGone) {
+		t.Error(err)
+	}
+	leaves.Wait(m, 1, newTicket(a.to("late"), time.Time{}))
+	stays.takes(t, 0, "")
+	a.are(t, "late <nil>")
+}
+
+// A copy that is given back has nothing of the member that had it.
+func TestRedeliverForgetsTheMember(t *testing.T) {
+	r := newRouter()
+	c := group(r, 1, 9)[0]
+	m := (&message.Message{Topic: "a", QoS: 1}).Clone().With(&message.Delivery{Share: "$share/g/a", Subscriptions: []uint32{7}})
+	m.Retain = true
+	r.Redeliver([]Held{{Message: m, QoS: 1}}, nil)
+	got := c.got[0]
+	if got.ID != m.ID || len(got.Delivery.Subscriptions) > 0 || got.Retain || ShareOf(got) != "$share/g/a" {
+		t.Errorf("%+v, %+v", got, got.Delivery)
+	}
 }
