@@ -103,15 +103,16 @@ func (w *webhook) Verify(_ context.Context, c *Credentials) (*Identity, error) {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	key := digest(sha256.Sum256(body))
-	if i, ok := w.accepted.get(key); ok {
-		return i, nil
-	}
 	i, err, _ := w.flights.Do(string(key[:]), func() (any, error) { return w.ask(key, body, c.Device) })
 	return i.(*Identity), err
 }
 
-// ask gets an answer within the timeout and remembers an acceptance.
+// ask gets an answer within the timeout, unless there is one from before, and remembers an
+// acceptance.
 func (w *webhook) ask(key digest, body []byte, claimed string) (*Identity, error) {
+	if i, ok := w.accepted.get(key); ok {
+		return i, nil
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), w.config.Timeout)
 	defer cancel()
 	if err := w.turns.Acquire(ctx, 1); err != nil {
