@@ -226,8 +226,8 @@ func (d *device) beat(g *Gateway) {
 }
 
 // heartbeatAfter is the silence after which a connection is pinged: the configured one, or
-// up to a fifth less, each connection its own, so that pings never come in waves.
+// up to a tenth more, each connection its own, so that pings never come in waves.
 func (g *Gateway) heartbeatAfter(conn *reactor.Conn) time.Duration {
-	fifth := uint64(g.config.Heartbeat / 5)
-	return g.config.Heartbeat - time.Duration(conn.Hash()%max(1, fifth))
+	spread := min(g.config.Heartbeat/10, (g.config.HeartbeatTimeout-g.config.Heartbeat)/2)
+	return g.config.Heartbeat + time.Duration(conn.Hash()%uint64(max(1, spread)))
 }

@@ -72,7 +72,7 @@ func (w *world) subscribe(filters ...string) *router.Inbox {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.t.Cleanup(b.Close)
+	w.t.Cleanup(func() { b.Close(nil) })
 	return b
 }
 
