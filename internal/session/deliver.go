@@ -25,8 +25,7 @@ func (s *Session) Deliver(m *message.Message, q message.QoS) error {
 func (s *Session) deliver(m *message.Message, q message.QoS) error {
 	switch {
 	case s.ended:
-		s.drop(router.SessionEnded, 1)
-		return nil
+		return s.refuseEnded(m)
 	case q == message.AtMostOnce:
 		s.deliverOnce(m)
 		return nil
@@ -73,10 +72,13 @@ func (s *Session) Wait(m *message.Message, q message.QoS, t *router.Ticket) {
 		s.waiting.Add(m, q, t, s.refuse)
 	}
 	s.mu.Unlock()
-	if errors.Is(err, router.ErrFull) {
+	switch {
+	case errors.Is(err, router.ErrFull):
 		return
-	}
-	if err != nil {
+	case errors.Is(err, router.ErrGone):
+		s.manager.router.Redeliver([]router.Held{{Message: m, QoS: q, Ticket: t}}, nil)
+		return
+	case err != nil:
 		s.drop(router.Refused, 1)
 	}
 	t.Done(err)

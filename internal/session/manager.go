@@ -33,6 +33,7 @@ type Manager struct {
 	presence  announcer
 	expirer   expirer
 	lingering lingering
+	orphans   orphans
 	failures  failures
 }
 
@@ -94,6 +95,7 @@ func (m *Manager) Attach(device string, l *Link, conn Conn, o Options) (resumed 
 	}
 	m.mu.Unlock()
 	router.Tell(left, nil)
+	m.redeliver()
 	m.presence.run()
 	return resumed, missed, err
 }
@@ -162,13 +164,15 @@ func (s *Session) displace() {
 // changes.
 func (m *Manager) Detach(l *Link, why string) {
 	if l.session != nil {
-		router.Tell(m.detach(l, why), nil)
+		router.Tell(m.detach(l, why, l.session.elsewhere()), nil)
+		m.redeliver()
 		m.presence.run()
 	}
 }
 
-// detach returns the tickets of messages that need not wait any more.
-func (m *Manager) detach(l *Link, why string) []*router.Ticket {
+// detach returns the tickets of messages that need not wait any more. What came by the shares
+// named goes elsewhere.
+func (m *Manager) detach(l *Link, why string, shares []string) []*router.Ticket {
 	s := l.session
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -181,6 +185,7 @@ func (m *Manager) detach(l *Link, why string) []*router.Ticket {
 	if s.expiry == 0 {
 		return m.end(s)
 	}
+	s.giveAway(shares)
 	admitted := s.admit() // at the expense of the oldest
 	m.note(m.store.Save(s.record()))
 	m.expirer.set(s, s.due())
@@ -235,6 +240,7 @@ func (m *Manager) expire(s *Session) {
 	s.mu.Unlock()
 	m.mu.Unlock()
 	router.Tell(left, nil)
+	m.redeliver()
 	m.presence.run()
 }
 
@@ -257,6 +263,7 @@ func (m *Manager) end(s *Session) (left []*router.Ticket) {
 		m.router.Unsubscribe(sub.Filter, s)
 	}
 	s.subscriptions = nil
+	s.bequeath()
 	if s.queue != nil {
 		s.drop(router.SessionEnded, s.queue.Len())
 		s.drop(router.Expired, s.queue.TakeExpired())

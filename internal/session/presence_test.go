@@ -28,7 +28,7 @@ func TestPresencePayload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer inbox.Close()
+	defer inbox.Close(nil)
 	from := time.Now().UnixMilli()
 	c := w.connect("d", Options{})
 	batch, _, err := inbox.Take(t.Context(), nil)

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/topic"
 )
 
@@ -11,7 +12,7 @@ import (
 // wants it: one message answers all that match, MQTT 5 §3.3.4. It is for a session with
 // special subscriptions; locked.
 func (s *Session) tailor(m *message.Message, q message.QoS) (*message.Message, message.QoS) {
-	f := fit{share: shareOf(m)}
+	f := fit{share: router.ShareOf(m)}
 	for i := range s.subscriptions {
 		f.add(&s.subscriptions[i], m, s.device)
 	}
@@ -54,13 +55,6 @@ func (f *fit) add(sub *topic.Subscription, m *message.Message, device string) {
 	if sub.ID != 0 {                                       // [MQTT-3.3.4-4]
 		f.ids = append(f.ids, sub.ID)
 	}
-}
-
-func shareOf(m *message.Message) string {
-	if m.Delivery == nil {
-		return ""
-	}
-	return m.Delivery.Share
 }
 
 func anySpecial(subs []topic.Subscription) bool {
