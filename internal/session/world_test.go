@@ -134,7 +134,12 @@ func (w *world) connect(device string, o Options) *conn {
 
 func (c *conn) attach(device string, o Options) {
 	c.world.t.Helper()
-	resumed, missed, err := c.world.manager.Attach(device, &c.link, c, o)
+	c.attachAs(device, c, o)
+}
+
+func (c *conn) attachAs(device string, as Conn, o Options) {
+	c.world.t.Helper()
+	resumed, missed, err := c.world.manager.Attach(device, &c.link, as, o)
 	if err != nil {
 		c.world.t.Fatal(err)
 	}
@@ -177,6 +182,8 @@ func (c *conn) Answer(p *wire.Packet) {
 	case p.Op == wire.Call:
 		c.see("call %s(%s)", p.Method, p.Payload)
 		c.owed = append(c.owed, p.ID)
+	case p.QoS == message.ExactlyOnce:
+		c.see("rec %d%s", p.ID, p.Err.Code)
 	case p.Err.Code != "":
 		c.see("%s %d %s", p.Op, p.ID, p.Err.Code)
 	default:

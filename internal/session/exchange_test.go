@@ -1,0 +1,168 @@
+package session
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/store"
+)
+
+func (c *client) received(id uint16, refused, found bool) {
+	c.world.t.Helper()
+	expect(c.world.t, fmt.Sprint("found ", id), c.link.Received(id, refused), found)
+}
+
+func TestPacketIdentifiers(t *testing.T) {
+	w := newWorld(t, Config{InFlight: 10})
+	c := w.client("d", Options{ReceiveMaximum: 3})
+	c.subscribe(filter("#", 2))
+	for i, q := range []message.QoS{1, 2, 2, 0, 1} {
+		w.publish("a", fmt.Sprint(i), q)
+	}
+	c.saw(fresh, "a=0 qos 1 id 1", "a=1 qos 2 id 2", "a=2 qos 2 id 3")
+
+	c.received(2, false, true)
+	c.saw() // its place is free when PUBCOMP comes, MQTT 5 §4.9
+	c.link.Acked(2)
+	c.link.Completed(3)
+	c.received(1, false, false)
+	c.received(9, false, false)
+	c.saw() // none of these is due
+	c.received(2, false, true)
+	c.link.Completed(2)
+	c.saw("a=3 qos 0", "a=4 qos 1 id 4")
+	c.link.Completed(2)
+	c.saw()
+	c.link.Acked(1)
+	c.link.Acked(4)
+	c.received(3, true, true) // refused: over
+	c.received(3, false, false)
+	expect(t, "queued", w.info("d").Queued, 0)
+	w.holdsNoQueue(c.conn)
+}
+
+func TestResumeSendsAgain(t *testing.T) {
+	w := newWorld(t, Config{InFlight: 10})
+	c := w.client("d", Options{})
+	c.subscribe(filter("a", 2))
+	for i, q := range []message.QoS{2, 1, 2, 1} {
+		w.publish("a", fmt.Sprint(i), q)
+	}
+	c.saw(fresh, "a=0 qos 2 id 1", "a=1 qos 1 id 2", "a=2 qos 2 id 3", "a=3 qos 1 id 4")
+	c.received(1, false, true)
+	c.link.Acked(2)
+	c.leave("reset")
+	w.publish("a", "4", 1)
+
+	c = w.client("d", Options{ReceiveMaximum: 2})
+	c.saw(resumed, "pubrel 1", "a=2 qos 2 id 3 again")
+	c.received(1, false, true) // sent again by the client: PUBREL again
+	c.link.Completed(1)
+	c.saw("a=3 qos 1 id 4 again")
+	c.link.Acked(4)
+	c.saw("a=4 qos 1 id 5")
+	c.received(3, false, true)
+
+	c = w.client("d", Options{}) // a takeover
+	c.saw(resumed, "pubrel 3", "a=4 qos 1 id 5 again")
+	c.link.Acked(5)
+	c.link.Completed(3)
+	c.leave("reset")
+	if c.link.session.mqtt != nil {
+		t.Error("nothing is under way, and kept")
+	}
+	w.client("d", Options{Clean: true}).saw(fresh)
+}
+
+// A QoS 2 message that was sent and then lost may have been received: its identifier must not
+// name another one before the client was told to forget it.
+func TestLostOnTheWay(t *testing.T) {
+	for name, lose := range map[string]func(*world){
+		"expired": func(*world) { time.Sleep(time.Minute) },
+		"pushed out": func(w *world) {
+			for i := range 3 {
+				w.publish("b", fmt.Sprint(i), 1)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, Config{}, store.Limits{Count: 3, Age: time.Minute})
+				c := w.client("d", Options{})
+				c.subscribe(filter("#", 2))
+				w.publish("a", "1", 2)
+				w.publish("a", "2", 1)
+				c.saw(fresh, "a=1 qos 2 id 1", "a=2 qos 1 id 2")
+				c.leave("reset")
+				lose(w)
+
+				c = w.client("d", Options{})
+				for c.step() {
+				}
+				switch name {
+				case "expired":
+					c.saw(resumed, "pubrel 1")
+				default:
+					c.saw("hello resumed=true missed=2", "pubrel 1", "b=0 qos 1 id 3", "b=1 qos 1 id 4", "b=2 qos 1 id 5")
+				}
+				c.link.Completed(1)
+				expect(t, "lapsed", c.link.session.mqtt.sent.lapsed, 0)
+			})
+		})
+	}
+}
+
+func TestIdentifiersEndWithTheProtocol(t *testing.T) {
+	w := newWorld(t, Config{})
+	c := w.client("d", Options{})
+	c.subscribe(filter("a", 2))
+	w.publish("a", "1", 2)
+	c.saw(fresh, "a=1 qos 2 id 1")
+	d := w.connect("d", Options{}) // JSON, which has no QoS 2
+	d.saw(resumed, "a=1 qos 1")
+	if d.link.session.mqtt != nil {
+		t.Error("a JSON session has identifiers")
+	}
+	w.client("d", Options{}).saw(resumed, "a=1 qos 2 id 1")
+}
+
+// Identifiers come round, without 0 and without those in use.
+func TestUnusedIdentifiers(t *testing.T) {
+	var p packets
+	first, _ := p.next(1, 2)
+	for i := range uint64(65533) {
+		e, _ := p.next(2+i, 1)
+		if _, ok := p.acked(e.id); !ok || e.id == first.id || e.id == 0 {
+			t.Fatalf("id %d", e.id)
+		}
+	}
+	last, _ := p.next(70_000, 1)
+	next, _ := p.next(70_001, 1)
+	expect(t, "ids", [3]uint16{first.id, last.id, next.id}, [3]uint16{1, 65535, 2})
+}
+
+func TestRestartKeepsIdentifiers(t *testing.T) {
+	s := store.NewMemory(store.Options{})
+	w := newWorldOn(t, Config{InFlight: 3}, s)
+	c := w.client("d", Options{})
+	c.subscribe(filter("a", 2))
+	for i := range 3 {
+		w.publish("a", fmt.Sprint(i), 2)
+	}
+	c.saw(fresh, "a=0 qos 2 id 1", "a=1 qos 2 id 2", "a=2 qos 2 id 3")
+	c.pub(7, "up", "x", 2)
+	c.received(1, false, true)
+	c.saw("rec 7")
+	c.leave("reset")
+
+	w = newWorldOn(t, Config{InFlight: 4}, s)
+	up := w.observe("up")
+	c = w.client("d", Options{})
+	w.publish("a", "3", 2)
+	c.pub(7, "up", "x", 2)
+	c.saw(resumed, "pubrel 1", "a=1 qos 2 id 2 again", "a=2 qos 2 id 3 again", "rec 7", "a=3 qos 2 id 4")
+	up.saw(t)
+}

@@ -1,0 +1,136 @@
+package session
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/store"
+	"github.com/longline/longline/internal/wire"
+)
+
+func (c *client) released(id uint16, found bool) {
+	c.world.t.Helper()
+	expect(c.world.t, "found", c.link.Released(id), found)
+}
+
+func TestPublishOnce(t *testing.T) {
+	w := newWorld(t, Config{})
+	up := w.observe("up")
+	c := w.client("d", Options{})
+	c.pub(7, "up", "x", 2)
+	c.pub(7, "up", "x", 2)
+	c.saw(fresh, "rec 7", "rec 7")
+	c.leave("reset")
+	c = w.client("d", Options{})
+	c.pub(7, "up", "x", 2)
+	up.saw(t, "up=x qos 1")
+	c.released(7, true)
+	c.released(7, false)
+	c.pub(7, "up", "y", 2) // another one
+	c.saw(resumed, "rec 7", "rec 7")
+	up.saw(t, "up=y qos 1")
+}
+
+func TestPublishOnceRefused(t *testing.T) {
+	w := newWorld(t, Config{}, store.Limits{Bytes: 10})
+	c := w.client("d", Options{})
+	c.subscribe(filter("a", 2))
+	for range 2 { // it is over: the identifier is free
+		c.pub(7, "a", "more than ten bytes", 2)
+		c.released(7, false)
+	}
+	c.saw(fresh, "rec 7too_large", "rec 7too_large")
+}
+
+// A publication that waits for room is answered once it has it, on whatever connection, and is
+// never routed twice.
+func TestPublishOnceWaits(t *testing.T) {
+	w, s := full(t, Config{})
+	c := w.client("d", Options{})
+	c.pub(7, "a", "x", 2)
+	c.pub(7, "a", "x", 2)
+	c.pub(8, "free", "y", 1)
+	c.saw(fresh)
+	c.leave("reset")
+	c = w.client("d", Options{})
+	c.pub(7, "a", "x", 2)
+	c.pub(8, "free", "y", 1)
+	c.saw(resumed)
+	s.ack(0)
+	s.saw("a=x qos 1")
+	c.saw("rec 7", "ack 8")
+	s.ack(0)
+	s.saw()
+	c.leave("reset")
+	c = w.client("d", Options{})
+	c.pub(7, "a", "x", 2)
+	c.saw(resumed, "rec 7")
+	s.saw()
+}
+
+// What an older connection published with QoS 1 is not answered on a newer one, which may use
+// the identifier for another message.
+func TestAnswersOfAnOlderConnection(t *testing.T) {
+	w, s := full(t, Config{})
+	c := w.client("d", Options{})
+	c.pub(7, "a", "x", 1)
+	c = w.client("d", Options{})
+	s.ack(0)
+	s.saw("a=x qos 1")
+	c.saw(resumed)
+}
+
+func TestReceiveMaximum(t *testing.T) {
+	w := newWorld(t, Config{Unanswered: 2})
+	publish := func(c *client, id uint64) error {
+		return c.link.Handle(&wire.Packet{Op: wire.Pub, ID: id, Message: message.Message{Topic: "up", QoS: 2}})
+	}
+	for patient, want := range map[bool]error{false: wire.CloseReceiveMax, true: nil} {
+		c := w.client("d", Options{Clean: true, Patient: patient})
+		for id := range uint64(2) {
+			expect(t, "within", publish(c, 1+id), nil)
+		}
+		expect(t, "again", publish(c, 2), nil)
+		if err := publish(c, 3); !errors.Is(err, want) {
+			t.Errorf("patient %t: %v", patient, err)
+		}
+	}
+}
+
+// A publisher that can be told no refusal waits as long as the receiver's session lives.
+func TestPatience(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, s := full(t, Config{Unanswered: 2})
+		c := w.client("d", Options{Patient: true})
+		c.pub(1, "a", "1", 1)
+		c.pub(2, "a", "2", 2)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		c.saw(fresh, "reading false")
+		s.ack(0)
+		s.saw("a=1 qos 1")
+		c.saw("ack 1", "reading true")
+		w.connect("subscriber", Options{Clean: true})
+		c.saw("rec 2")
+		expect(t, "waiting", c.link.session.mqtt.waiting, 0)
+	})
+}
+
+// It cannot have more wait for ever by connecting again.
+func TestPatienceHasABound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, _ := full(t, Config{Unanswered: 2})
+		for range 5 {
+			c := w.client("d", Options{Patient: true})
+			c.pub(1, "a", "1", 1)
+			c.pub(2, "a", "2", 1)
+		}
+		expect(t, "waiting", w.info("subscriber").Waiting, 10)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		expect(t, "waiting for ever", w.info("subscriber").Waiting, 3)
+	})
+}
