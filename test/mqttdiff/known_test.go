@@ -59,6 +59,14 @@ var lax = map[*mqtt.Error]string{
 	mqtt.ErrAuthCode:       "[MQTT-3.15.2-1]",
 }
 
+// excused tells whether the oracle may accept a packet of type t although it breaks the rule.
+func excused(rule *mqtt.Error, t mqtt.Type) bool {
+	if rule == mqtt.ErrUTF8 || rule == mqtt.ErrNull {
+		return t == mqtt.Connect
+	}
+	return lax[rule] != ""
+}
+
 // strict tells why the oracle refuses a legal packet; empty if nothing is known.
 func strict(v mqtt.Version, p *mqtt.Packet, err error) string {
 	switch c := &p.Connect; {
@@ -70,6 +78,14 @@ func strict(v mqtt.Version, p *mqtt.Packet, err error) string {
 		return "§3.15.2.1: an AUTH of Success without properties has no bytes"
 	case v == mqtt.V3 && err == packets.ErrMalformedFlags:
 		return "MQTT 3.1 §3.6, §3.8, §3.10: DUP is legal"
+	}
+	return ""
+}
+
+// misread tells why the oracle reads other fields than are there; empty if nothing is known.
+func misread(p *packets.Packet) string {
+	if p.FixedHeader.Type == packets.Disconnect && p.ProtocolVersion == 5 && p.FixedHeader.Remaining == 1 {
+		return "§3.14.2.1: a DISCONNECT of one byte has a reason code; it reads Success"
 	}
 	return ""
 }
