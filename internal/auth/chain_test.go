@@ -99,12 +99,12 @@ func TestChainRevokes(t *testing.T) {
 
 func TestChainCounts(t *testing.T) {
 	chain := chained(t, newClock(), fixed{err: ErrNotMine}, fixed{err: &Refusal{}})
-	chain.Verify(t.Context(), &Credentials{})
+	asked(t, chain, &Credentials{})
 	chain.links[1].Verifier = fixed{err: ErrUnavailable}
-	chain.Verify(t.Context(), &Credentials{})
+	asked(t, chain, &Credentials{})
 	chain.links[0].Verifier = fixed{identity: &Identity{Device: "m-7"}}
-	chain.Verify(t.Context(), &Credentials{})
-	chain.Verify(t.Context(), &Credentials{Device: "m-8"})
+	asked(t, chain, &Credentials{})
+	asked(t, chain, &Credentials{Device: "m-8"})
 	want := []Stats{{"0", 1, 1, 0}, {"1", 0, 1, 1}}
 	if got := chain.Stats(); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)

@@ -19,29 +19,35 @@ const (
 // fetcher is the way to a JWK Set: through a breaker, and bounded. It follows no redirect.
 type fetcher struct {
 	transport *http.Transport
-	breaker   *gobreaker.CircuitBreaker[*http.Response]
+	breaker   *gobreaker.CircuitBreaker[struct{}]
 }
 
 func newFetcher(ctx context.Context) *fetcher {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	context.AfterFunc(ctx, t.CloseIdleConnections)
-	return &fetcher{t, newBreaker[*http.Response]("jwks", fetchFailures, unknownEvery, func(err error) bool { return err != nil })}
+	return &fetcher{t, newBreaker[struct{}]("jwks", fetchFailures, unknownEvery, func(err error) bool { return err != nil })}
 }
 
 // RoundTrip is what http.Client calls.
-func (f *fetcher) RoundTrip(r *http.Request) (*http.Response, error) {
-	return f.breaker.Execute(func() (*http.Response, error) {
-		response, err := f.transport.RoundTrip(r)
-		if err != nil {
-			return nil, err
-		}
-		if response.StatusCode != http.StatusOK {
-			response.Body.Close()
-			return nil, fmt.Errorf("status %s", response.Status)
-		}
-		response.Body = bounded{io.LimitReader(response.Body, maxKeySet), response.Body}
-		return response, nil
+func (f *fetcher) RoundTrip(r *http.Request) (response *http.Response, err error) {
+	_, err = f.breaker.Execute(func() (_ struct{}, err error) {
+		response, err = f.fetch(r)
+		return struct{}{}, err
 	})
+	return response, err
+}
+
+func (f *fetcher) fetch(r *http.Request) (*http.Response, error) {
+	response, err := f.transport.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	if response.StatusCode != http.StatusOK {
+		response.Body.Close()
+		return nil, fmt.Errorf("status %s", response.Status)
+	}
+	response.Body = bounded{io.LimitReader(response.Body, maxKeySet), response.Body}
+	return response, nil
 }
 
 // bounded is a body of which no more than so much is read.

@@ -3,6 +3,7 @@ package auth
 import (
 	"crypto"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -50,7 +51,7 @@ func set(t *testing.T, ids map[string]crypto.Signer) http.HandlerFunc {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return func(w http.ResponseWriter, _ *http.Request) { w.Write(text) }
+	return func(w http.ResponseWriter, _ *http.Request) { reply(t, w, string(text)) }
 }
 
 func down(w http.ResponseWriter, _ *http.Request) { http.Error(w, "down", http.StatusBadGateway) }
@@ -90,10 +91,9 @@ func TestJWKSFetchesWhenAKeyIsUnknown(t *testing.T) {
 func TestJWKSFailsClosed(t *testing.T) {
 	for name, broken := range map[string]http.HandlerFunc{
 		"down":    down,
-		"garbage": func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("<html>")) },
+		"garbage": func(w http.ResponseWriter, _ *http.Request) { reply(t, w, "<html>") },
 		"endless": func(w http.ResponseWriter, _ *http.Request) {
-			w.Write([]byte(`{"keys":[]` + strings.Repeat(" ", maxKeySet)))
-			w.Write([]byte("}"))
+			_, _ = io.WriteString(w, `{"keys":[]`+strings.Repeat(" ", maxKeySet)+"}") // nobody waits for the end
 		},
 		"elsewhere": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/other", http.StatusFound) },
 	} {

@@ -28,6 +28,14 @@ func service(t *testing.T, answer http.HandlerFunc) (url string, asked *atomic.I
 	return s.URL, asked
 }
 
+// questionOf is what the gateway asks.
+func questionOf(t *testing.T, r *http.Request) (q question) {
+	if err := json.NewDecoder(r.Body).Decode(&q); err != nil {
+		t.Error(err)
+	}
+	return q
+}
+
 func hooked(t *testing.T, c *clock, config Webhook) *webhook {
 	return newWebhook(t.Context(), config.WithDefaults(), c.now)
 }
@@ -56,7 +64,7 @@ func TestWebhookAnswers(t *testing.T) {
 		url, asks := service(t, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Location", "/again")
 			w.WriteHeader(tt.status)
-			w.Write([]byte(tt.body))
+			reply(t, w, tt.body)
 		})
 		v := hooked(t, newClock(), Webhook{URL: url})
 		if got := asked(t, v, &Credentials{Device: "m-7", Bearer: "x"}); got != tt.want || asks.Load() != 1 {
@@ -73,7 +81,7 @@ func TestWebhookQuestion(t *testing.T) {
 		if err := json.NewDecoder(r.Body).Decode(&got); err != nil || r.Method != http.MethodPost {
 			t.Errorf("%s: %v", r.Method, err)
 		}
-		w.Write([]byte(`{"id":"i","subject":"s","expires":"2040-01-02T03:04:05Z","permissions":{"subscribe":["x/#"]}}`))
+		reply(t, w, `{"id":"i","subject":"s","expires":"2040-01-02T03:04:05Z","permissions":{"subscribe":["x/#"]}}`)
 	})
 	c := newClock()
 	v := hooked(t, c, Webhook{URL: url, Secret: "gateway"})
@@ -106,14 +114,13 @@ func TestWebhookRemembers(t *testing.T) {
 	c := newClock()
 	status := http.StatusOK
 	url, asks := service(t, func(w http.ResponseWriter, r *http.Request) {
-		var q question
-		json.NewDecoder(r.Body).Decode(&q)
+		q := questionOf(t, r)
 		w.WriteHeader(status)
 		if q.Token == "short" {
 			fmt.Fprintf(w, `{"expires":%q}`, c.now().Add(10*time.Second).Format(time.RFC3339))
 			return
 		}
-		w.Write([]byte("{}"))
+		reply(t, w, "{}")
 	})
 	v := hooked(t, c, Webhook{URL: url, CacheTTL: time.Minute})
 	for _, step := range []struct {
@@ -173,11 +180,10 @@ func TestWebhookRefusalsOpenNothing(t *testing.T) {
 func TestWebhookIsBounded(t *testing.T) {
 	entered, leave := make(chan string, 100), make(chan struct{})
 	url, asks := service(t, func(w http.ResponseWriter, r *http.Request) {
-		var q question
-		json.NewDecoder(r.Body).Decode(&q)
+		q := questionOf(t, r)
 		entered <- q.Token
 		<-leave
-		w.Write([]byte("{}"))
+		reply(t, w, "{}")
 	})
 	v := hooked(t, newClock(), Webhook{URL: url, Concurrency: 2, Timeout: time.Minute})
 	var wg sync.WaitGroup

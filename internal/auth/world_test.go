@@ -12,6 +12,7 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -126,6 +127,13 @@ func signed(t testing.TB, c *clock, method string, key any, changes jwt.MapClaim
 		t.Fatal(err)
 	}
 	return text
+}
+
+// reply is what a server in a test writes.
+func reply(t testing.TB, w io.Writer, text string) {
+	if _, err := io.WriteString(w, text); err != nil {
+		t.Errorf("the peer did not wait for its answer: %v", err)
+	}
 }
 
 // says names an answer: the device, or what kind of error with which reason.
