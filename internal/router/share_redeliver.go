@@ -33,30 +33,44 @@ func (r *Router) Elsewhere(share string, s Subscriber) bool {
 }
 
 // Redeliver gives messages back to their shares, in order. home is the member that had them,
-// which gets back what no member on line has room for; it is nil when it has ended: then
-// MQTT 5 §4.8.2 has another member get them, at the latest when it is on line, unless none
-// is left. A message that meets only full queues waits for Config.MaxWait and is then
-// dropped and counted, so that what ended sessions leave behind has a bound. No lock may be
-// held.
+// which gets back what no member on line has room for, but for what waited there for room:
+// that waits at another. home is nil when it has ended: then MQTT 5 §4.8.2 has another member
+// get them, unless none is left. What ended sessions leave behind has a bound: a message that
+// meets only full queues waits as long as Config.MaxWait, and is then dropped and counted. No
+// lock may be held.
 func (r *Router) Redeliver(held []Held, home Subscriber) {
 	for _, h := range held {
-		if h.Ticket == nil {
+		waits := h.Ticket != nil
+		if !waits {
 			h.Ticket = newTicket(func(error) {}, time.Now().Add(r.config.MaxWait))
 		}
-		if home == nil || !r.takeHome(h, home) {
+		if home == nil || !r.passOn(h, waits) && !r.takeHome(h, home) {
 			r.pass(h)
 		}
 	}
 }
 
-// takeHome gives h to a member that is on line or to home. It is false when home has ended.
-func (r *Router) takeHome(h Held, home Subscriber) bool {
-	if g := r.shares.find(ShareOf(h.Message)); g != nil {
-		if _, err := g.offer(g.again(h.Message), h.Message.QoS, Busy, g.next()); err == nil {
-			h.Ticket.Done(nil)
-			return true
-		}
+// passOn gives h to a member that is on line, or has it wait there, and tells whether it did.
+func (r *Router) passOn(h Held, waits bool) bool {
+	g := r.shares.find(ShareOf(h.Message))
+	if g == nil {
+		return false
 	}
+	m, q := g.again(h.Message), h.Message.QoS
+	full, err := g.offer(m, q, Busy, g.next())
+	switch {
+	case err == nil:
+		h.Ticket.Done(nil)
+	case errors.Is(err, ErrFull) && waits:
+		full.Wait(m, min(q, full.qos), h.Ticket)
+	default:
+		return false
+	}
+	return true
+}
+
+// takeHome gives h back to home. It is false when that has ended.
+func (r *Router) takeHome(h Held, home Subscriber) bool {
 	err := home.Deliver(h.Message, h.QoS)
 	switch {
 	case errors.Is(err, ErrGone):
