@@ -2,9 +2,10 @@ package mqtt
 
 import "github.com/longline/longline/internal/message"
 
-// Append adds p to dst in the form of version v. It looks at what the wire cannot carry: long
-// strings, a QoS above 2, an identifier of 0, a type that v does not have. Whether p keeps the
-// rules is its author's business. On an error, an *Error, it returns dst as it was.
+// Append adds p to dst in the form of version v. It refuses what the wire cannot carry: strings
+// that are too long, not UTF-8 or have U+0000 (which a message from another protocol may), a
+// QoS above 2, an identifier of 0, a type that v does not have. Whether p keeps the other rules
+// is its author's business. On an error, an *Error, it returns dst as it was.
 //
 // Fields that v does not have are not written: properties before 5, and reasons other than
 // that of a CONNACK and the codes of a SUBACK, which are translated.

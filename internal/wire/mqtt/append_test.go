@@ -110,6 +110,8 @@ func TestAppendRefuses(t *testing.T) {
 		{ErrTooLong, V4, Packet{Type: Publish, Topic: long}},
 		{ErrTooLong, V4, Packet{Type: Connect, Connect: Client{HasPassword: true, Password: []byte(long)}}},
 		{ErrTooLong, V5, Packet{Type: Puback, ID: 1, Properties: Properties{ReasonString: long}}},
+		{ErrUTF8, V4, Packet{Type: Publish, Topic: "\xff"}},
+		{ErrNull, V5, Packet{Type: Publish, Topic: "t", Properties: Properties{ContentType: "\x00"}}},
 		{ErrTooLarge, V4, Packet{Type: Publish, Topic: "t", Payload: make([]byte, maxRemaining-2)}},
 		{ErrQoS, V4, Packet{Type: Publish, Topic: "t", QoS: 3, ID: 1}},
 		{ErrDup, V4, Packet{Type: Publish, Topic: "t", Dup: true}},

@@ -27,7 +27,8 @@ func (r *reader) connect(p *Packet) {
 		r.properties(&p.Properties, Connect)
 	}
 	c.ClientID = r.text() // [MQTT-3.1.3-3] [MQTT-3.1.3-4]
-	// [3.1.1 MQTT-3.1.3-7] [3.1.1 MQTT-3.1.3-8]; 5 has sessions without, and 3.1 no clients
+	// [3.1.1 MQTT-3.1.3-7] [3.1.1 MQTT-3.1.3-8]: one may be missing in 3.1.1 where nothing is
+	// kept, never in 3.1. That it has 23 characters at most, MQTT 3.1 §3.1, is not held
 	r.require(c.ClientID != "" || c.Version == V5 || c.Version == V4 && c.Clean, ErrNoClientID)
 	if c.HasWill { // [MQTT-3.1.2-9]
 		r.will(&c.Will, c.Version)

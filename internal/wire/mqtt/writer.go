@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"math"
 	"slices"
+	"strings"
+	"unicode/utf8"
 )
 
 // writer appends fields to a packet. err is the first that did not fit.
@@ -28,6 +30,8 @@ func (w *writer) id(id uint16) {
 // text writes a UTF-8 encoded string, §1.5.4.
 func (w *writer) text(s string) {
 	w.require(len(s) <= math.MaxUint16, ErrTooLong)
+	w.require(utf8.ValidString(s), ErrUTF8)         // [MQTT-1.5.4-1]
+	w.require(strings.IndexByte(s, 0) < 0, ErrNull) // [MQTT-1.5.4-2]
 	w.uint16(uint16(len(s)))
 	w.b = append(w.b, s...)
 }
