@@ -199,6 +199,21 @@ func (c *Conn) RemoteAddr() netip.AddrPort {
 	return addrPort(sa)
 }
 
+// Become has h get the connection's events from now on: the protocol has changed. OnOpen is
+// not called again. What the last OnData does not consume is offered to h.
+func (c *Conn) Become(h Handler) { c.handler = h }
+
+// Probe has the kernel ask a peer that is silent for so long whether it is there, and fail
+// the connection when it does not answer three times, RFC 1122 §4.2.3.6. It is for peers
+// that promise no sign of life.
+func (c *Conn) Probe(silence time.Duration) {
+	seconds := max(1, int(silence/time.Second))
+	_ = unix.SetsockoptInt(int(c.fd), unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+	_ = unix.SetsockoptInt(int(c.fd), unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, seconds)
+	_ = unix.SetsockoptInt(int(c.fd), unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, max(1, seconds/3))
+	_ = unix.SetsockoptInt(int(c.fd), unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 3)
+}
+
 func (c *Conn) markDirty() {
 	if !c.is(dirty | closed | blocked) {
 		c.state |= dirty

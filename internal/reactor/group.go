@@ -1,7 +1,6 @@
 package reactor
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"runtime"
@@ -20,6 +19,8 @@ type Config struct {
 	NewHandler func(l *Loop) Handler
 	// TLS, if not nil, is spoken on accepted connections.
 	TLS *TLSConfig
+	// Also are further addresses to listen on.
+	Also []Listener
 	// OnStart, if not nil, is called on each loop before its first connection. It may set
 	// Loop.Local.
 	OnStart func(l *Loop)
@@ -31,10 +32,25 @@ type Config struct {
 	MaxConnections int
 }
 
-// Group is a set of loops that share a port. Its methods are safe from any goroutine.
+// Listener is a further address, with handlers of its own.
+type Listener struct {
+	Listen     string                // as Config.Listen; not empty
+	NewHandler func(l *Loop) Handler // as Config.NewHandler
+	TLS        bool                  // Config.TLS is spoken
+}
+
+// listeners are all that c names.
+func (c *Config) listeners() []Listener {
+	if c.Listen == "" {
+		return c.Also
+	}
+	return append([]Listener{{c.Listen, c.NewHandler, c.TLS != nil}}, c.Also...)
+}
+
+// Group is a set of loops that share ports. Its methods are safe from any goroutine.
 type Group struct {
 	config  Config
-	addr    netip.AddrPort
+	doors   []*door
 	start   time.Time
 	loops   []*Loop
 	wakes   []int
@@ -45,8 +61,9 @@ type Group struct {
 // opens the listeners and starts the loops. Start it early: with private tables, each loop
 // begins with a copy of what is open.
 func Start(config Config) (*Group, error) {
-	if config.Listen != "" && config.NewHandler == nil {
-		return nil, errors.New("reactor: Config.NewHandler is needed to listen")
+	doors, err := newDoors(config.listeners())
+	if err != nil {
+		return nil, err
 	}
 	limit, err := raiseLimit()
 	if err != nil {
@@ -55,17 +72,9 @@ func Start(config Config) (*Group, error) {
 	if config.Loops <= 0 {
 		config.Loops = runtime.GOMAXPROCS(0)
 	}
-	g := &Group{config: config, start: time.Now()}
+	g := &Group{config: config, doors: doors, start: time.Now()}
 	var n int
 	n, g.private = plan(config.Loops, config.MaxConnections, limit)
-	if config.Listen != "" {
-		if g.addr, err = resolve(config.Listen); err != nil {
-			return nil, err
-		}
-		if err := probe(g.addr); err != nil {
-			return nil, err
-		}
-	}
 	if err := startPoller(); err != nil {
 		return nil, err
 	}
@@ -101,7 +110,6 @@ func (g *Group) startLoop(i int) error {
 		start:      g.start,
 		private:    g.private,
 		epoll:      -1,
-		listen:     -1,
 		wake:       g.wakes[i],
 		readBuffer: make([]byte, readBufferLen),
 		events:     make([]unix.EpollEvent, maxEvents),
@@ -138,25 +146,27 @@ func (g *Group) setUp(l *Loop) (err error) {
 	if g.config.OnStart != nil {
 		g.config.OnStart(l)
 	}
-	if !g.addr.IsValid() {
-		return nil
-	}
-	if l.listen, err = listen(g.addr); err != nil {
-		return err
-	}
-	if g.addr.Port() == 0 { // the kernel's choice for the first loop is everyone's
-		sa, err := unix.Getsockname(l.listen)
-		if err != nil {
-			return fmt.Errorf("listen on %v: %w", g.addr, err)
+	for _, d := range g.doors {
+		if err := l.open(d); err != nil {
+			return err
 		}
-		g.addr = addrPort(sa)
 	}
-	l.watchListener(unix.EPOLL_CTL_ADD)
+	l.watchListeners(unix.EPOLL_CTL_ADD)
 	return nil
 }
 
-// Addr is the address listened on, with the port the kernel chose when 0 was asked for.
-func (g *Group) Addr() netip.AddrPort { return g.addr }
+// Addr is the first address listened on, with the port the kernel chose when 0 was asked
+// for.
+func (g *Group) Addr() netip.AddrPort { return g.AddrOf(0) }
+
+// AddrOf is the address of the i-th listener: that of Config.Listen, then Config.Also. It is
+// the zero value where there is none.
+func (g *Group) AddrOf(i int) netip.AddrPort {
+	if i >= len(g.doors) {
+		return netip.AddrPort{}
+	}
+	return g.doors[i].addr
+}
 
 // Loops are the group's loops. The slice must not be changed.
 func (g *Group) Loops() []*Loop { return g.loops }

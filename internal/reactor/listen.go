@@ -2,6 +2,7 @@ package reactor
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -10,6 +11,55 @@ import (
 )
 
 const backlog = 4096 // the kernel cuts it to net.core.somaxconn
+
+// door is an address that every loop listens on.
+type door struct {
+	Listener
+	addr netip.AddrPort // set before the second loop starts
+}
+
+// newDoors resolves and probes the addresses.
+func newDoors(listeners []Listener) (doors []*door, err error) {
+	for _, l := range listeners {
+		if l.NewHandler == nil {
+			return nil, errors.New("reactor: NewHandler is needed to listen")
+		}
+		d := &door{Listener: l}
+		if d.addr, err = resolve(l.Listen); err != nil {
+			return nil, err
+		}
+		if err := probe(d.addr); err != nil {
+			return nil, err
+		}
+		doors = append(doors, d)
+	}
+	return doors, nil
+}
+
+// listener is a loop's own socket of a door.
+type listener struct {
+	*door
+	fd      int
+	watched bool
+}
+
+// open listens at a door. The kernel's choice of a port for the first loop is everyone's.
+func (l *Loop) open(d *door) error {
+	fd, err := listen(d.addr)
+	if err != nil {
+		return err
+	}
+	l.listeners = append(l.listeners, listener{door: d, fd: fd})
+	if d.addr.Port() != 0 {
+		return nil
+	}
+	sa, err := unix.Getsockname(fd)
+	if err != nil {
+		return fmt.Errorf("listen on %v: %w", d.addr, err)
+	}
+	d.addr = addrPort(sa)
+	return nil
+}
 
 // probe fails when another process listens on addr. Sharing the port, as the loops do,
 // would otherwise share it with that process too, and each would get half the devices.
@@ -81,10 +131,20 @@ func dial(addr netip.AddrPort, from netip.Addr) (int, error) {
 	return fd, nil
 }
 
+// knock takes the connections that wait at the listener with this descriptor, if it is one.
+func (l *Loop) knock(fd int32) {
+	for i := range l.listeners {
+		if at := &l.listeners[i]; at.fd == int(fd) {
+			l.acceptAll(at)
+			return
+		}
+	}
+}
+
 // acceptAll takes the connections that wait, up to a turn's share.
-func (l *Loop) acceptAll() {
+func (l *Loop) acceptAll(at *listener) {
 	for range acceptsATurn {
-		fd, errno := rawAccept(l.listen)
+		fd, errno := rawAccept(at.fd)
 		switch errno {
 		case 0:
 		case unix.ECONNABORTED, unix.EINTR:
@@ -93,41 +153,45 @@ func (l *Loop) acceptAll() {
 			// Level-triggered epoll would spin on the backlog: look again in a tick.
 			l.stats.Refused++
 			l.accept = max(1, l.wheel.now+1)
-			l.watchListener(unix.EPOLL_CTL_DEL)
+			l.watchListeners(unix.EPOLL_CTL_DEL)
 			return
 		default:
 			return
 		}
 		l.stats.Accepted++
-		c := l.adopt(fd, l.config.NewHandler(l), 0)
-		if t := l.config.TLS; t != nil {
-			c.secureAs(tls.Server, t.Config)
+		c := l.adopt(fd, at.NewHandler(l), 0)
+		if at.TLS {
+			c.secureAs(tls.Server, l.config.TLS.Config)
 		} else {
 			c.handler.OnOpen(c)
 		}
 	}
 }
 
-// watchListener adds the listener to epoll or takes it out.
-func (l *Loop) watchListener(op int) {
+// watchListeners adds the listeners to epoll or takes them out.
+func (l *Loop) watchListeners(op int) {
 	add := op == unix.EPOLL_CTL_ADD
-	if l.listen < 0 || l.listening == add {
-		return
-	}
-	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(l.listen)}
-	if unix.EpollCtl(l.epoll, op, l.listen, &event) == nil {
-		l.listening = add
+	for i := range l.listeners {
+		at := &l.listeners[i]
+		event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(at.fd)}
+		if at.watched != add && unix.EpollCtl(l.epoll, op, at.fd, &event) == nil {
+			at.watched = add
+		}
 	}
 }
 
-// stopListening closes the listener: new connections are refused by the kernel.
+// stopListening closes the listeners: new connections are refused by the kernel.
 func (l *Loop) stopListening() {
-	l.watchListener(unix.EPOLL_CTL_DEL)
-	if l.listen >= 0 {
-		_ = unix.Close(l.listen)
-		l.listen = -1
-		l.accept = 0
+	l.watchListeners(unix.EPOLL_CTL_DEL)
+	l.closeListeners()
+	l.accept = 0
+}
+
+func (l *Loop) closeListeners() {
+	for i := range l.listeners {
+		_ = unix.Close(l.listeners[i].fd)
 	}
+	l.listeners = nil
 }
 
 // resolve turns a listen address such as ":8080" into an IP address and port. An empty

@@ -54,7 +54,6 @@ type Loop struct {
 	private bool      // has a descriptor table of its own
 	epoll   int
 	wake    int // eventfd; exists in every descriptor table, made before any was split
-	listen  int // -1 when the group does not listen
 
 	// Local is what the user of the loop keeps for it. Owned by the loop.
 	Local any
@@ -72,7 +71,7 @@ type Loop struct {
 	dying      []ending // to destroy at the end of the turn
 	running    []Task   // the batch of posts being run
 	stats      Stats
-	listening  bool
+	listeners  []listener // none when the group does not listen
 	stopping   bool
 	busy       bool          // the last turn had more than one event
 	clock      time.Duration // since start, when the turn began
@@ -291,7 +290,7 @@ func (l *Loop) readClock() {
 		l.wheel.advance(now, l.ring)
 		if l.accept != 0 && int32(now-l.accept) >= 0 {
 			l.accept = 0
-			l.watchListener(unix.EPOLL_CTL_ADD)
+			l.watchListeners(unix.EPOLL_CTL_ADD)
 		}
 	}
 }
@@ -309,20 +308,28 @@ func (l *Loop) ring(c *Conn) {
 	}
 }
 
+// connOf returns the connection with this descriptor, nil when it is none's.
+func (l *Loop) connOf(fd int32) *Conn {
+	if int(fd) >= len(l.conns) {
+		return nil
+	}
+	return l.conns[fd]
+}
+
 func (l *Loop) dispatch(e *unix.EpollEvent) {
-	switch int(e.Fd) {
-	case l.wake:
+	if int(e.Fd) == l.wake {
 		var buf [8]byte
 		_, _ = rawRead(l.wake, buf[:])
-		return
-	case l.listen:
-		l.acceptAll()
 		return
 	}
 	// An event of a descriptor that was closed and given out again in this turn is only a
 	// hint: the read says EAGAIN.
-	c := l.conns[e.Fd]
-	if c == nil || c.is(closed) {
+	c := l.connOf(e.Fd)
+	if c == nil {
+		l.knock(e.Fd)
+		return
+	}
+	if c.is(closed) {
 		return
 	}
 	if c.is(dialing) {
@@ -431,9 +438,7 @@ func (l *Loop) end() {
 	l.ended = true
 	l.mu.Unlock()
 	l.runPosts()
-	if l.listen >= 0 {
-		_ = unix.Close(l.listen)
-	}
+	l.closeListeners()
 	if l.epoll >= 0 {
 		_ = unix.Close(l.epoll)
 	}

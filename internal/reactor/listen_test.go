@@ -1,0 +1,71 @@
+package reactor
+
+import (
+	"crypto/tls"
+	"io"
+	"net"
+	"testing"
+	"time"
+)
+
+// Each address has handlers of its own, with TLS or without, and a handler may hand the
+// connection to another.
+func TestListeners(t *testing.T) {
+	cert, pool := certificate(t)
+	workers := NewWorkers(1, 1)
+	says := func(word string) func(*Loop) Handler {
+		return func(*Loop) Handler {
+			return &echo{onData: func(c *Conn, p []byte) int {
+				c.Write([]byte(word))
+				c.Become(&echo{})
+				return 1
+			}}
+		}
+	}
+	g := serve(t, Config{
+		TLS:  &TLSConfig{Config: &tls.Config{Certificates: []tls.Certificate{cert}}, Handshakes: workers},
+		Also: []Listener{{"127.0.0.1:0", says("plain "), false}, {"127.0.0.1:0", says("other "), true}},
+	}, says("first "))
+	t.Cleanup(func() { g.Close(); workers.Close() })
+	config := &tls.Config{RootCAs: pool, ServerName: "127.0.0.1"}
+	for i, word := range []string{"first ", "plain ", "other "} {
+		c, err := net.Dial("tcp", g.AddrOf(i).String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = c.Close() }()
+		if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if i != 1 {
+			c = tls.Client(c, config)
+		}
+		for _, piece := range []string{"ab", "c"} { // 'b' stays, and is the next handler's with 'c'
+			if _, err := c.Write([]byte(piece)); err != nil {
+				t.Fatal(err)
+			}
+			if piece == "ab" {
+				expect(t, c, word)
+			}
+		}
+		expect(t, c, "bc")
+	}
+	if g.AddrOf(3).IsValid() {
+		t.Error("a fourth address")
+	}
+	g.StopListening()
+	for i := range 3 {
+		if c, err := net.Dial("tcp", g.AddrOf(i).String()); err == nil {
+			_ = c.Close()
+			t.Errorf("listener %d is still there", i)
+		}
+	}
+}
+
+func expect(t *testing.T, c net.Conn, want string) {
+	t.Helper()
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(c, got); err != nil || string(got) != want {
+		t.Fatalf("%q, %v; want %q", got, err, want)
+	}
+}
