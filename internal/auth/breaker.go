@@ -15,13 +15,13 @@ type breaker interface {
 // guarded is a verifier with circuit breakers in front of what is remote.
 type guarded interface{ breakers() []breaker }
 
-// newBreaker opens after so many failures in a row, for a time, and then lets one request
-// try.
-func newBreaker[T any](name string, after int, open time.Duration, failed func(error) bool) *gobreaker.CircuitBreaker[T] {
-	return gobreaker.NewCircuitBreaker[T](gobreaker.Settings{
+// opening are the settings of a breaker that opens after so many failures in a row, for a
+// time, and then lets one request try.
+func opening(name string, after int, open time.Duration, failed func(error) bool) gobreaker.Settings {
+	return gobreaker.Settings{
 		Name:         name,
 		Timeout:      open,
 		ReadyToTrip:  func(c gobreaker.Counts) bool { return int(c.ConsecutiveFailures) >= after },
 		IsSuccessful: func(err error) bool { return !failed(err) },
-	})
+	}
 }

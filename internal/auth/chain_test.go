@@ -29,7 +29,7 @@ func chained(t *testing.T, c *clock, answers ...fixed) *Chain {
 
 func TestChainAsksInOrder(t *testing.T) {
 	pass := fixed{err: ErrNotMine}
-	no := fixed{err: &Refusal{"wrong"}}
+	no := fixed{err: &Refusal{Reason: "wrong"}}
 	down := fixed{err: ErrUnavailable}
 	yes := fixed{identity: &Identity{Device: "m-7"}}
 	other := fixed{identity: &Identity{Device: "m-8"}}

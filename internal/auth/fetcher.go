@@ -19,21 +19,24 @@ const (
 // fetcher is the way to a JWK Set: through a breaker, and bounded. It follows no redirect.
 type fetcher struct {
 	transport *http.Transport
-	breaker   *gobreaker.CircuitBreaker[struct{}]
+	breaker   *gobreaker.TwoStepCircuitBreaker[struct{}]
 }
 
 func newFetcher(ctx context.Context) *fetcher {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	context.AfterFunc(ctx, t.CloseIdleConnections)
-	return &fetcher{t, newBreaker[struct{}]("jwks", fetchFailures, unknownEvery, func(err error) bool { return err != nil })}
+	settings := opening("jwks", fetchFailures, unknownEvery, func(err error) bool { return err != nil })
+	return &fetcher{t, gobreaker.NewTwoStepCircuitBreaker[struct{}](settings)}
 }
 
 // RoundTrip is what http.Client calls.
-func (f *fetcher) RoundTrip(r *http.Request) (response *http.Response, err error) {
-	_, err = f.breaker.Execute(func() (_ struct{}, err error) {
-		response, err = f.fetch(r)
-		return struct{}{}, err
-	})
+func (f *fetcher) RoundTrip(r *http.Request) (*http.Response, error) {
+	done, err := f.breaker.Allow()
+	if err != nil {
+		return nil, err
+	}
+	response, err := f.fetch(r)
+	done(err)
 	return response, err
 }
 

@@ -75,7 +75,7 @@ func newWebhook(ctx context.Context, config Webhook, now func() time.Time) *webh
 	return &webhook{
 		config:   config,
 		client:   &http.Client{Transport: transport, CheckRedirect: stay},
-		breaker:  newBreaker[*Identity]("webhook", config.OpenAfter, config.OpenFor, failed),
+		breaker:  gobreaker.NewCircuitBreaker[*Identity](opening("webhook", config.OpenAfter, config.OpenFor, failed)),
 		turns:    semaphore.NewWeighted(int64(config.Concurrency)),
 		accepted: newCache(config.CacheSize, now),
 	}
