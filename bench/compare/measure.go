@@ -16,6 +16,8 @@ var measures = []struct{ key, title, unit string }{
 	{"paced", "echo, paced", "us/message"},
 	{"broadcast", "broadcast", "us/delivery"},
 	{"handshake", "handshake", "us"},
+	{"tls_idle", "user memory of an idle TLS connection", "B"},
+	{"tls_handshake", "TLS handshake", "us"},
 	{"uplink", "whole gateway, QoS 0 uplink to one API subscriber (floor: echo, paced)", "us/message"},
 	{"paced_p50", "echo, paced: latency p50", "ms"},
 	{"paced_p99", "echo, paced: latency p99", "ms"},
@@ -51,11 +53,16 @@ func (o *options) measure(ctx context.Context, s *server, r *row) error {
 			return err
 		}
 	}
+	running.stop()
+	if s.secure != nil {
+		if err := o.secured(ctx, s, r); err != nil {
+			return err
+		}
+	}
 	switch s.name {
 	case "floor":
 		r.add("uplink", r.values["paced"][len(r.values["paced"])-1])
 	case "longline":
-		running.stop()
 		return o.uplink(ctx, r)
 	}
 	return nil

@@ -23,6 +23,9 @@ type server struct {
 	name string
 	args []string // the program, then its arguments
 	raw  bool     // without WebSocket
+
+	// secure gives the arguments that have it speak TLS; nil where TLS is not compared.
+	secure func(cert, key string) []string
 }
 
 const anyPort = "127.0.0.1:0"
@@ -31,11 +34,16 @@ const anyPort = "127.0.0.1:0"
 func (o *options) servers() ([]server, error) {
 	bin := func(name string) string { return filepath.Join(o.Bin, name) }
 	all := []server{
-		{"floor", []string{bin("floor"), anyPort}, true},
-		{"longline", []string{bin("longline"), "echo", "--loops=1", "--listen=" + anyPort, "--max-connections=" + strconv.Itoa(max(o.Many, o.Few, o.Load))}, false},
+		{name: "floor", args: []string{bin("floor"), anyPort}, raw: true},
+		{name: "longline", args: []string{bin("longline"), "echo", "--loops=1", "--listen=" + anyPort, "--max-connections=" + strconv.Itoa(max(o.Many, o.Few, o.Load))}},
 	}
+	all[1].secure = func(cert, key string) []string { return []string{"--cert=" + cert, "--key=" + key} }
 	for _, name := range []string{"gws", "gorilla", "coder", "gobwas"} {
-		all = append(all, server{name, []string{bin("peers"), name, anyPort}, false})
+		s := server{name: name, args: []string{bin("peers"), name, anyPort}}
+		if name == "gws" {
+			s.secure = func(cert, key string) []string { return []string{cert, key} }
+		}
+		all = append(all, s)
 	}
 	for _, name := range o.Only {
 		if !slices.ContainsFunc(all, func(s server) bool { return s.name == name }) {

@@ -75,7 +75,10 @@ func (t *table) text() string {
 	fmt.Fprintf(&b, "%s\n\n%s\n\n", t.describe(), t.Machine)
 	t.grid(&b, "median (min-max)", func(s *summary, key string) string {
 		v := s.Measures[key]
-		if len(v.Values) < 2 {
+		switch len(v.Values) {
+		case 0:
+			return "-"
+		case 1:
 			return bench.Short(v.Median)
 		}
 		return fmt.Sprintf("%s (%s-%s)", bench.Short(v.Median), bench.Short(v.Min), bench.Short(v.Max))
@@ -90,7 +93,7 @@ func (t *table) text() string {
 // ratio is that of medians.
 func (t *table) ratio(s *summary, key, base string) string {
 	for i := range t.Servers {
-		if of := t.Servers[i].Measures[key].Median; t.Servers[i].Name == base && of > 0 {
+		if of := t.Servers[i].Measures[key].Median; t.Servers[i].Name == base && of > 0 && len(s.Measures[key].Values) > 0 {
 			return bench.Short(s.Measures[key].Median / of)
 		}
 	}

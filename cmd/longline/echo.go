@@ -12,18 +12,25 @@ type Echo struct {
 	Listen         string `default:"127.0.0.1:9001" help:"Address to listen on."`
 	Loops          int    `help:"Event loops; 0 is one a processor."`
 	MaxConnections int    `help:"Connections that must fit; 0 is what one descriptor table holds."`
+	Cert           string `help:"Certificate chain, a PEM file; with it, TLS is spoken."`
+	Key            string `help:"Its private key, a PEM file."`
 }
 
 // Run serves until ctx ends. SIGUSR1 makes it return free memory to the system.
 func (e *Echo) Run(ctx context.Context, console *Console) error {
-	group, err := gateway.StartEcho(e.Listen, e.Loops, e.MaxConnections)
+	echo, err := gateway.StartEcho(gateway.EchoConfig{
+		Listen:         e.Listen,
+		Loops:          e.Loops,
+		MaxConnections: e.MaxConnections,
+		TLS:            gateway.TLS{Cert: e.Cert, Key: e.Key}.WithDefaults(),
+	})
 	if err != nil {
 		return err
 	}
-	defer group.Close()
+	defer echo.Close()
 	stop := freeMemoryOnSignal()
 	defer stop()
-	fmt.Fprintf(console.Out, "echo on %v\n", group.Addr())
+	fmt.Fprintf(console.Out, "echo on %v\n", echo.Addr())
 	<-ctx.Done()
 	return nil
 }

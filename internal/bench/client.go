@@ -17,6 +17,7 @@ type Client struct {
 	target Target
 	began  time.Time
 	group  *reactor.Group
+	end    func() // closes the group
 	lanes  []*lane
 	conns  int
 
@@ -54,22 +55,24 @@ func Start(target Target, conns, dials int) (*Client, error) {
 	if conns < 1 || conns > maxConns {
 		return nil, fmt.Errorf("%d connections: want 1 to %d", conns, maxConns)
 	}
-	group, err := reactor.Start(reactor.Config{Loops: 1, MaxConnections: conns})
+	if dials <= 0 {
+		dials = maxDials
+	}
+	group, end, err := target.open(1, conns, dials)
 	if err != nil {
+		end()
 		return nil, err
 	}
 	c := &Client{
 		target: target,
 		began:  time.Now(),
 		group:  group,
+		end:    end,
 		conns:  conns,
 		ready:  make(chan struct{}),
 		failed: make(chan error, 1),
 	}
 	c.unready.Store(int64(conns))
-	if dials <= 0 {
-		dials = maxDials
-	}
 	c.makeLanes(dials)
 	c.each(func(l *lane) { l.dialMore() })
 	return c, nil
@@ -130,7 +133,7 @@ func (c *Client) makeLanes(dials int) {
 // Close drops the connections.
 func (c *Client) Close() {
 	c.closing.Store(true)
-	c.group.Close()
+	c.end()
 }
 
 // clock is the time since the client's start. Safe from any goroutine.

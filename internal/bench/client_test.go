@@ -2,7 +2,10 @@ package bench
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"strings"
@@ -47,9 +50,46 @@ func serveRaw(t *testing.T, newHandler func() *rawServer) Target {
 	return Target{Addr: g.Addr(), Raw: true}
 }
 
+// serveTLS echoes frames over TLS.
+func serveTLS(t *testing.T) Target {
+	t.Helper()
+	lender := httptest.NewTLSServer(nil) // of its certificate
+	t.Cleanup(lender.Close)
+	workers := reactor.NewWorkers(4, 64)
+	t.Cleanup(workers.Close)
+	g, err := reactor.Start(reactor.Config{
+		Listen:     "127.0.0.1:0",
+		Loops:      1,
+		TLS:        &reactor.TLSConfig{Config: lender.TLS, Handshakes: workers},
+		NewHandler: func(*reactor.Loop) reactor.Handler { return handler(echoBack)() },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(g.Close)
+	roots := x509.NewCertPool()
+	roots.AddCert(lender.Certificate())
+	return Target{Addr: g.Addr(), Raw: true, TLS: &tls.Config{RootCAs: roots, ServerName: "127.0.0.1"}}
+}
+
+func TestEchoOverTLS(t *testing.T) {
+	target := serveTLS(t)
+	c := connect(t, target, 20)
+	if r, err := c.Echo(t.Context(), brief); err != nil || r.Messages < 20 {
+		t.Errorf("%d messages, %v", r.Messages, err)
+	}
+	if r, err := Handshakes(t.Context(), target, 30); err != nil || r.Messages != 30 {
+		t.Errorf("%d handshakes, %v", r.Messages, err)
+	}
+	target.TLS = new(tls.Config) // trusts no one of ours
+	if _, err := Connect(t.Context(), target, 1); err == nil {
+		t.Error("a certificate that nobody trusts was taken")
+	}
+}
+
 func serveEcho(t *testing.T) Target {
 	t.Helper()
-	g, err := gateway.StartEcho("127.0.0.1:0", 2, 1000)
+	g, err := gateway.StartEcho(gateway.EchoConfig{Listen: "127.0.0.1:0", Loops: 2, MaxConnections: 1000})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,11 +17,11 @@ func Handshakes(ctx context.Context, target Target, n int) (Result, error) {
 	if n < 1 || n > maxConns {
 		return Result{}, fmt.Errorf("%d handshakes: want 1 to %d", n, maxConns)
 	}
-	group, err := reactor.Start(reactor.Config{Loops: 1})
+	group, end, err := target.open(1, 0, visitsAtOnce)
+	defer end()
 	if err != nil {
 		return Result{}, err
 	}
-	defer group.Close()
 	r := Result{Latency: newLatency()}
 	cpu, err := target.Process.CPU()
 	if err != nil {
@@ -81,7 +81,7 @@ func (v *visits) next(l *reactor.Loop) {
 	}
 	v.left--
 	v.open++
-	if _, err := l.Dial(v.target.Addr, v.target.source(), &visit{visits: v, began: time.Now()}); err != nil {
+	if err := v.target.dial(l, &visit{visits: v, began: time.Now()}); err != nil {
 		v.end(err)
 	}
 }

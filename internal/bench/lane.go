@@ -49,7 +49,7 @@ func (l *lane) dialMore() {
 		l.dialed++
 		l.opening++
 		c.begin()
-		if _, err := l.loop.Dial(l.client.target.Addr, l.client.target.source(), c); err != nil {
+		if err := l.client.target.dial(l.loop, c); err != nil {
 			l.client.fail(err)
 			return
 		}

@@ -2,9 +2,11 @@ package bench
 
 import (
 	"bytes"
+	"crypto/tls"
 	"net/netip"
 	"sync/atomic"
 
+	"github.com/longline/longline/internal/reactor"
 	"github.com/longline/longline/internal/websocket"
 )
 
@@ -16,6 +18,8 @@ type Target struct {
 	// Raw leaves WebSocket out: frames go over bare TCP, without handshake and unmasked, so
 	// that a server which sends back every byte is an echo of messages.
 	Raw bool
+	// TLS, if not nil, is spoken.
+	TLS *tls.Config
 	// Devices makes the connections devices of a gateway, with ids of this prefix and a
 	// number: each upgrades at /connect?device=ID, speaks longline.v1.protobuf, and is open
 	// once it is greeted.
@@ -64,4 +68,36 @@ func (t *Target) source() netip.Addr {
 
 func sourceOf(n uint32) netip.Addr {
 	return netip.AddrFrom4([4]byte{127, 0, 0, byte(1 + n/connsASource%250)})
+}
+
+// dial starts a connection to the target.
+func (t *Target) dial(l *reactor.Loop, h reactor.Handler) (err error) {
+	if t.TLS != nil {
+		_, err = l.DialTLS(t.Addr, t.source(), t.TLS, h)
+	} else {
+		_, err = l.Dial(t.Addr, t.source(), h)
+	}
+	return err
+}
+
+const handshakesAtOnce = 4 // of TLS, that the client computes
+
+// open starts a group of loops for conns connections, dials of them on their way at a time.
+// The caller calls close.
+func (t *Target) open(loops, conns, dials int) (group *reactor.Group, close func(), err error) {
+	config := reactor.Config{Loops: loops, MaxConnections: conns}
+	var workers *reactor.Workers
+	if t.TLS != nil {
+		workers = reactor.NewWorkers(handshakesAtOnce, dials)
+		config.TLS = &reactor.TLSConfig{Handshakes: workers, Timeout: connectTimeout}
+	}
+	group, err = reactor.Start(config)
+	return group, func() {
+		if group != nil {
+			group.Close()
+		}
+		if workers != nil {
+			workers.Close()
+		}
+	}, err
 }

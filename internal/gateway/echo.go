@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"net/netip"
 	"time"
 
 	"github.com/longline/longline/internal/reactor"
@@ -14,25 +15,54 @@ const (
 	echoPending    = 4 << 20 // bytes pending above which an echo's peer is not read
 )
 
-// StartEcho serves WebSocket echo on the loops, for conformance suites and benchmarks: text
-// and binary up to 16 MiB on any path, permessage-deflate when offered. The binary message
-// "B" has one shared frame of 128 bytes sent to every connection.
-func StartEcho(listen string, loops, maxConnections int) (*reactor.Group, error) {
+// EchoConfig is what an Echo may be told. The zero value works, on any port.
+type EchoConfig struct {
+	Listen         string
+	Loops          int // 0 is one a processor
+	MaxConnections int // 0 is what one descriptor table holds
+	TLS            TLS
+}
+
+// Echo is a WebSocket echo on the loops.
+type Echo struct {
+	group  *reactor.Group
+	keeper *keeper // nil without TLS
+}
+
+// StartEcho serves echo, for conformance suites and benchmarks: text and binary up to
+// 16 MiB on any path, permessage-deflate when offered. The binary message "B" has one shared
+// frame of 128 bytes sent to every connection.
+func StartEcho(config EchoConfig) (*Echo, error) {
 	e := &echoServer{frame: websocket.AppendFrame(nil, websocket.Binary, bytes.Repeat([]byte{'b'}, 128))}
 	e.config.MaxMessage = echoMaxMessage
 	e.started = make(chan struct{})
+	k, err := openKeeper(config.TLS)
+	if err != nil {
+		return nil, err
+	}
 	group, err := reactor.Start(reactor.Config{
-		Listen:         listen,
-		Loops:          loops,
-		MaxConnections: maxConnections,
+		Listen:         config.Listen,
+		TLS:            k.reactor(),
+		Loops:          config.Loops,
+		MaxConnections: config.MaxConnections,
 		NewHandler:     func(*reactor.Loop) reactor.Handler { return &echo{server: e} },
 	})
 	if err != nil {
+		k.close()
 		return nil, err
 	}
 	e.group = group
 	close(e.started)
-	return group, nil
+	return &Echo{group, k}, nil
+}
+
+// Addr is the address listened on.
+func (e *Echo) Addr() netip.AddrPort { return e.group.Addr() }
+
+// Close drops the connections and stops.
+func (e *Echo) Close() {
+	e.group.Close()
+	e.keeper.close()
 }
 
 type echoServer struct {

@@ -23,9 +23,9 @@ import (
 const echoTimeout = 60 * time.Second
 
 // startEcho serves echo on two loops.
-func startEcho(t *testing.T) *reactor.Group {
+func startEcho(t *testing.T) *Echo {
 	t.Helper()
-	g, err := StartEcho("127.0.0.1:0", 2, 0)
+	g, err := StartEcho(EchoConfig{Listen: "127.0.0.1:0", Loops: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +34,7 @@ func startEcho(t *testing.T) *reactor.Group {
 }
 
 // dialEcho connects an independent client.
-func dialEcho(t *testing.T, g *reactor.Group, mode coder.CompressionMode) (*coder.Conn, context.Context) {
+func dialEcho(t *testing.T, g *Echo, mode coder.CompressionMode) (*coder.Conn, context.Context) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), echoTimeout)
 	t.Cleanup(cancel)
@@ -54,7 +54,7 @@ type rawPeer struct {
 	r *bufio.Reader
 }
 
-func dialRaw(t *testing.T, g *reactor.Group, header string) *rawPeer {
+func dialRaw(t *testing.T, g *Echo, header string) *rawPeer {
 	t.Helper()
 	c, err := net.Dial("tcp", g.Addr().String())
 	if err != nil {
@@ -274,9 +274,9 @@ func TestEchoBroadcast(t *testing.T) {
 	}
 }
 
-func openByLoop(g *reactor.Group) []int {
-	open := make([]int, len(g.Loops()))
-	g.Each(func(l *reactor.Loop) { open[l.Index()] = l.Open() })
+func openByLoop(g *Echo) []int {
+	open := make([]int, len(g.group.Loops()))
+	g.group.Each(func(l *reactor.Loop) { open[l.Index()] = l.Open() })
 	return open
 }
 
@@ -358,8 +358,8 @@ func TestEchoReadsOnAfterAPause(t *testing.T) {
 }
 
 // pendingOf looks at the only connection.
-func pendingOf(g *reactor.Group) (pending int, paused bool) {
-	g.Each(func(l *reactor.Loop) {
+func pendingOf(g *Echo) (pending int, paused bool) {
+	g.group.Each(func(l *reactor.Loop) {
 		l.Handlers(func(h reactor.Handler) bool {
 			c := h.(*echo).conn
 			pending, paused = c.Pending(), c.Paused()

@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/longline/longline/internal/auth"
 	"github.com/longline/longline/internal/reactor"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/session"
@@ -28,7 +29,7 @@ import (
 )
 
 // Config is what a Gateway may be told. The zero value works, but refuses every device:
-// without Insecure there is no way yet to authenticate one. WithDefaults has the defaults.
+// without Auth or Insecure there is no way to authenticate one. WithDefaults has the defaults.
 type Config struct {
 	Listen           string        `yaml:"listen" help:"address that devices connect to; with insecure, 127.0.0.1:8080 when left out"`
 	Insecure         bool          `yaml:"insecure" help:"believe the device id in the URL; loopback addresses only"`
@@ -48,6 +49,7 @@ type Config struct {
 	DrainSpread      time.Duration `yaml:"drain_spread" help:"time over which drained devices are asked to come back"`
 	DrainTimeout     time.Duration `yaml:"drain_timeout" help:"how long draining may take when the process is told to end"`
 	TLS              TLS           `yaml:"tls" help:"TLS on the device port"`
+	Auth             *auth.Chain   `yaml:"-"` // who devices are; nil knows none. It outlives the gateway.
 }
 
 // WithDefaults returns c with the defaults in place of zero fields.
@@ -103,6 +105,7 @@ type Gateway struct {
 	sessions  *session.Manager
 	group     *reactor.Group
 	keeper    *keeper // nil without TLS
+	admission *admission
 
 	// Safe from any goroutine.
 	draining atomic.Bool
@@ -136,16 +139,13 @@ func Start(config Config, r *router.Router, sessions *session.Manager) (*Gateway
 		router:    r,
 		sessions:  sessions,
 	}
-	var secure *reactor.TLSConfig
-	if config.TLS.Cert != "" {
-		if g.keeper, err = newKeeper(config.TLS); err != nil {
-			return nil, err
-		}
-		secure = g.keeper.reactor()
+	if g.keeper, err = openKeeper(config.TLS); err != nil {
+		return nil, err
 	}
+	g.admission = newAdmission(&config)
 	g.group, err = reactor.Start(reactor.Config{
 		Listen:         config.Listen,
-		TLS:            secure,
+		TLS:            g.keeper.reactor(),
 		Loops:          config.Loops,
 		MaxConnections: config.MaxConnections,
 		OnStart: func(l *reactor.Loop) {
@@ -156,9 +156,8 @@ func Start(config Config, r *router.Router, sessions *session.Manager) (*Gateway
 		},
 	})
 	if err != nil {
-		if g.keeper != nil {
-			g.keeper.stop()
-		}
+		g.keeper.close()
+		g.admission.close()
 		return nil, fmt.Errorf("device port: %w", err)
 	}
 	return g, nil
@@ -182,9 +181,8 @@ func (g *Gateway) Close() {
 		})
 	})
 	g.group.Close()
-	if g.keeper != nil {
-		g.keeper.stop()
-	}
+	g.keeper.close()
+	g.admission.close()
 }
 
 // Peer tells where a device's connection comes from and what it speaks; ok is false when

@@ -57,7 +57,7 @@ type keeper struct {
 	config  TLS
 	tls     *tls.Config
 	workers *reactor.Workers
-	stop    func() // ends the watching and the workers; the loops have ended before
+	stop    func() // see close
 	stopped chan struct{}
 	done    sync.WaitGroup
 
@@ -66,6 +66,22 @@ type keeper struct {
 
 	// Owned by the watching goroutine, once it runs.
 	stamps map[string]time.Time // of the files, as last read
+}
+
+// openKeeper is newKeeper, or nil without a certificate.
+func openKeeper(config TLS) (*keeper, error) {
+	if config.Cert == "" {
+		return nil, nil
+	}
+	return newKeeper(config)
+}
+
+// close stops the watching and the workers of a keeper, if there is one. The loops have ended
+// before.
+func (k *keeper) close() {
+	if k != nil {
+		k.stop()
+	}
 }
 
 // newKeeper reads the files and watches them.
@@ -91,8 +107,11 @@ func newKeeper(config TLS) (*keeper, error) {
 	return k, nil
 }
 
-// reactor is what the loops need.
+// reactor is what the loops need, nil without a keeper.
 func (k *keeper) reactor() *reactor.TLSConfig {
+	if k == nil {
+		return nil
+	}
 	return &reactor.TLSConfig{Config: k.tls, Handshakes: k.workers, Timeout: k.config.Timeout}
 }
 

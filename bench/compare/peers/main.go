@@ -7,6 +7,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"os"
@@ -40,8 +41,8 @@ func main() {
 }
 
 func run(args []string) error {
-	if len(args) != 2 {
-		return fmt.Errorf("usage: peers gws|gorilla|coder|gobwas ADDRESS:PORT")
+	if len(args) != 2 && len(args) != 4 {
+		return fmt.Errorf("usage: peers gws|gorilla|coder|gobwas ADDRESS:PORT [CERT KEY]")
 	}
 	server, ok := servers[args[0]]
 	if !ok {
@@ -51,6 +52,14 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
+	where := listener.Addr()
+	if len(args) == 4 {
+		cert, err := tls.LoadX509KeyPair(args[2], args[3])
+		if err != nil {
+			return err
+		}
+		listener = tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{cert}})
+	}
 	free := make(chan os.Signal, 1)
 	signal.Notify(free, syscall.SIGUSR1)
 	go func() {
@@ -58,7 +67,7 @@ func run(args []string) error {
 			debug.FreeOSMemory()
 		}
 	}()
-	fmt.Printf("%s %s on %v\n", args[0], version(server.module), listener.Addr())
+	fmt.Printf("%s %s on %v\n", args[0], version(server.module), where)
 	return server.serve(listener)
 }
 
