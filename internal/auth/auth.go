@@ -66,8 +66,14 @@ var ErrNotMine = errors.New("no credential of this kind")
 var ErrUnavailable = errors.New("credentials cannot be verified at the moment")
 
 // Refusal says that a credential is not accepted (HTTP 401), and why, without its secrets.
-type Refusal struct{ Reason string }
+type Refusal struct {
+	Reason    string
+	Forbidden bool // the credential is good, but not for the device that was claimed (HTTP 403)
+}
 
 func (r *Refusal) Error() string { return "refused: " + r.Reason }
 
-func refuse(reason string) error { return &Refusal{reason} }
+func refuse(reason string) error { return &Refusal{Reason: reason} }
+
+// errOtherDevice refuses a good credential that is shown for another device.
+var errOtherDevice = &Refusal{Reason: "the credential is of another device", Forbidden: true}

@@ -12,6 +12,7 @@ import (
 // Chain asks verifiers in order. Open makes one. Safe from any goroutine.
 type Chain struct {
 	// Static after construction.
+	config      Config
 	links       []*link
 	permissions *Permissions
 	revoked     *Revocations
@@ -34,6 +35,9 @@ type Stats struct {
 	Method                         string
 	Accepted, Refused, Unavailable uint64
 }
+
+// Config is what the chain was told, with the defaults.
+func (c *Chain) Config() Config { return c.config }
 
 // Verify returns who the device is: an identity with Method and Permissions set. An error is
 // a *Refusal or an ErrUnavailable.
@@ -68,7 +72,7 @@ func (c *Chain) admit(method string, known *Identity, claimed string) (*Identity
 	}
 	switch {
 	case claimed != "" && claimed != i.Device:
-		return nil, refuse("the credential is of another device")
+		return nil, errOtherDevice
 	case c.Revoked(&i):
 		return nil, refuse("the credential is revoked")
 	case !i.Expires.IsZero() && !c.now().Before(i.Expires):

@@ -13,14 +13,17 @@ import (
 // Config says how devices prove who they are. The zero value knows no device. WithDefaults
 // has the defaults.
 type Config struct {
-	Order          []string    `yaml:"order" help:"how a device may prove who it is, tried in this order: tokens, basic, jwt, certificate, webhook; insecure believes the device id"`
-	Permissions    Filters     `yaml:"permissions" help:"what a device may do when its credential does not say"`
-	MaxRevocations int         `yaml:"max_revocations" help:"revoked devices and tokens that the node remembers at one time"`
-	Tokens         Tokens      `yaml:"tokens" help:"bearer tokens in a file"`
-	Basic          Basic       `yaml:"basic" help:"HTTP Basic: OCPP's security profiles 1 and 2"`
-	JWT            JWT         `yaml:"jwt" help:"JSON Web Tokens"`
-	Certificate    Certificate `yaml:"certificate" help:"client certificates, which TLS has verified"`
-	Webhook        Webhook     `yaml:"webhook" help:"a service that is asked about credentials; nobody is let in while it is down"`
+	Order          []string      `yaml:"order" help:"how a device may prove who it is, tried in this order: tokens, basic, jwt, certificate, webhook; insecure believes the device id"`
+	Permissions    Filters       `yaml:"permissions" help:"what a device may do when its credential does not say"`
+	Concurrency    int           `yaml:"concurrency" help:"credentials verified at the same time"`
+	Waiting        int           `yaml:"waiting" help:"devices whose credentials wait for their turn; more are told to come back"`
+	Grace          time.Duration `yaml:"grace" help:"how long a device stays connected when its credential has expired, for it to refresh it"`
+	MaxRevocations int           `yaml:"max_revocations" help:"revoked devices and tokens that the node remembers at one time"`
+	Tokens         Tokens        `yaml:"tokens" help:"bearer tokens in a file"`
+	Basic          Basic         `yaml:"basic" help:"HTTP Basic: OCPP's security profiles 1 and 2"`
+	JWT            JWT           `yaml:"jwt" help:"JSON Web Tokens"`
+	Certificate    Certificate   `yaml:"certificate" help:"client certificates, which TLS has verified"`
+	Webhook        Webhook       `yaml:"webhook" help:"a service that is asked about credentials; nobody is let in while it is down"`
 }
 
 // Tokens is about bearer tokens in a file.
@@ -74,6 +77,9 @@ type Webhook struct {
 // WithDefaults returns c with the defaults in place of zero fields.
 func (c Config) WithDefaults() Config {
 	c.Permissions = c.Permissions.WithDefaults()
+	c.Concurrency = cmp.Or(c.Concurrency, 64)
+	c.Waiting = cmp.Or(c.Waiting, 4096)
+	c.Grace = cmp.Or(c.Grace, 30*time.Second)
 	c.MaxRevocations = cmp.Or(c.MaxRevocations, 100_000)
 	c.Basic = c.Basic.WithDefaults()
 	c.JWT = c.JWT.WithDefaults()

@@ -22,6 +22,7 @@ func open(config Config, w *reload.Watcher, now func() time.Time) (*Chain, error
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	c := &Chain{
+		config:      config,
 		permissions: permissions,
 		revoked:     NewRevocations(config.MaxRevocations, now),
 		now:         now,

@@ -45,7 +45,7 @@ func (t *tokens) Verify(_ context.Context, c *Credentials) (*Identity, error) {
 		case c.Device == "":
 			return nil, refuse("the token is of several devices: the URL has to name one")
 		case !strings.HasPrefix(c.Device, beginning):
-			return nil, refuse("the credential is of another device")
+			return nil, errOtherDevice
 		}
 		device = c.Device
 	}

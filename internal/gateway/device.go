@@ -1,8 +1,10 @@
 package gateway
 
 import (
+	"strings"
 	"time"
 
+	"github.com/longline/longline/internal/auth"
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/reactor"
 	"github.com/longline/longline/internal/router"
@@ -15,9 +17,10 @@ import (
 // to its loop; of its methods, Wake, Close, Do and Acks are safe from any goroutine.
 type device struct {
 	socket
-	shard    *shard
-	protocol *protocol // nil until the handshake is accepted
-	link     session.Link
+	shard      *shard
+	protocol   *protocol // nil until the handshake is accepted
+	credential *credential
+	link       session.Link
 }
 
 // OnOpen implements reactor.Handler.
@@ -46,39 +49,79 @@ func (d *device) OnClose(_ *reactor.Conn, err error) {
 	d.ended(d, err)
 }
 
-// open decides about the upgrade: who the device is, what it speaks, and its session.
-func (d *device) open(req *websocket.Request) *websocket.HTTPError {
-	g := d.shard.gateway
-	if refusal := d.admit(req); refusal != nil {
-		return refusal
-	}
-	d.shard.handshakes["accepted"]++
-	d.conn.SetAlarm(g.heartbeatAfter(d.conn))
-	return nil
+// arrival is a device at the door: its handshake, while its credentials are verified.
+type arrival struct {
+	target
+	protocol    *protocol
+	subprotocol string // as it is named in the answer
+	req         *websocket.Request
 }
 
-func (d *device) admit(req *websocket.Request) *websocket.HTTPError {
+// open implements application: it reads what the upgrade request says, and has the device
+// verified. Nothing more is read until its answer is there.
+func (d *device) open(req *websocket.Request) *websocket.HTTPError {
 	g := d.shard.gateway
 	if g.draining.Load() {
 		return unavailable("The gateway is being drained.")
 	}
-	t, refusal := parseTarget(req)
+	a, refusal := g.arrive(req)
 	if refusal != nil {
 		return refusal
 	}
-	if refusal := g.authenticate(req, t); refusal != nil {
-		return refusal
+	credentials := g.credentials(d.conn, req, &a.target, a.subprotocol)
+	g.admission.verify(d.conn, credentials, func(i *auth.Identity, err error) { d.verified(a, i, err) })
+	if d.state == shaking {
+		d.conn.PauseReading()
 	}
-	protocol, subprotocol, refusal := g.protocols.choose(req)
-	if refusal != nil {
-		return refusal
+	return nil
+}
+
+// arrive reads the request, which is borrowed.
+func (g *Gateway) arrive(req *websocket.Request) (a *arrival, refusal *websocket.HTTPError) {
+	a = &arrival{req: req.Keep()}
+	if a.target, refusal = parseTarget(req); refusal != nil {
+		return nil, refusal
 	}
-	d.protocol = protocol
-	resumed, missed, err := g.sessions.Attach(t.device, &d.link, d, t.options)
+	if g.config.Insecure && a.device == "" {
+		return nil, badRequest("The device is not named: connect at /connect/{device} or /connect?device=ID.")
+	}
+	a.protocol, a.subprotocol, refusal = g.protocols.choose(req)
+	return a, refusal
+}
+
+// verified answers the handshake, unless that has ended meanwhile.
+func (d *device) verified(a *arrival, i *auth.Identity, err error) {
+	if d.state != shaking {
+		return
+	}
+	d.conn.ResumeReading()
+	if err != nil {
+		d.refuse(d, d.shard.gateway.refusal(err))
+		return
+	}
+	if refusal := d.admit(a, i); refusal != nil {
+		d.refuse(d, refusal)
+	}
+}
+
+// admit ties the device to its session and upgrades the connection.
+func (d *device) admit(a *arrival, i *auth.Identity) *websocket.HTTPError {
+	g := d.shard.gateway
+	if g.draining.Load() {
+		return unavailable("The gateway is being drained.")
+	}
+	id := strings.Clone(i.Device) // it may be a piece of a credential
+	d.protocol, d.credential = a.protocol, newCredential(id, i)
+	if d.Acks() { // what a raw device sends and gets has topics of its own
+		a.options.Permissions = d.credential.session()
+	}
+	resumed, missed, err := g.sessions.Attach(id, &d.link, d, a.options)
 	if err != nil {
 		return unavailable("No room for the device: " + err.Error() + ".")
 	}
-	d.upgrade(req, &g.frames, subprotocol, g.config.Compression)
+	d.upgrade(a.req, &g.frames, a.subprotocol, g.config.Compression)
+	d.shard.handshakes["accepted"]++
+	d.setAlarm(g.heartbeatAfter(d.conn))
 	d.greet(resumed, missed)
 	return nil
 }
@@ -190,7 +233,7 @@ func (d *device) SetReading(on bool) {
 	case d.conn.Paused():
 		d.conn.ResumeReading()
 		d.ping()
-		d.conn.SetAlarm(d.shard.gateway.config.HeartbeatTimeout - d.shard.gateway.config.Heartbeat)
+		d.setAlarm(d.shard.gateway.config.HeartbeatTimeout - d.shard.gateway.config.Heartbeat)
 	}
 }
 
@@ -207,21 +250,38 @@ func (d *device) OnAlarm(conn *reactor.Conn) {
 	}
 }
 
-// beat pings a device that has been silent, and closes one that stays so.
+// setAlarm sets the alarm of an open connection: after a time, or when its credential has
+// been expired for too long, if that is sooner.
+func (d *device) setAlarm(after time.Duration) {
+	d.conn.SetAlarm(max(0, min(after, d.graceLeft())))
+}
+
+// graceLeft is how long the device may stay without another credential.
+func (d *device) graceLeft() time.Duration {
+	if left := d.credential.left(); left < forEver {
+		return left + d.shard.gateway.admission.chain.Config().Grace
+	}
+	return forEver
+}
+
+// beat pings a device that has been silent, and closes one that stays so, or whose credential
+// has expired.
 func (d *device) beat(g *Gateway) {
 	silence := d.conn.Silence()
 	ping := g.heartbeatAfter(d.conn)
 	switch {
+	case d.graceLeft() <= 0:
+		d.close(d, wire.CloseTokenExpired)
 	case d.conn.Paused(): // it is we who do not listen
-		d.conn.SetAlarm(ping)
+		d.setAlarm(ping)
 	case silence >= g.config.HeartbeatTimeout:
 		d.close(d, wire.CloseHeartbeat)
 		d.finish() // nobody is there to answer the close frame
 	case silence < ping:
-		d.conn.SetAlarm(ping - silence)
+		d.setAlarm(ping - silence)
 	default:
 		d.ping()
-		d.conn.SetAlarm(g.config.HeartbeatTimeout - silence)
+		d.setAlarm(g.config.HeartbeatTimeout - silence)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -51,6 +52,19 @@ func (s *secure) release(l *Loop, err error) {
 		l.pool.giveBackOutbound(s.out)
 		s.out = nil
 	}
+}
+
+// PeerCertificates returns the chain that TLS has verified for the peer, its own certificate
+// first, or nil.
+func (c *Conn) PeerCertificates() []*x509.Certificate {
+	if c.secure == nil {
+		return nil
+	}
+	chains := c.secure.conn.ConnectionState().VerifiedChains
+	if len(chains) == 0 {
+		return nil
+	}
+	return chains[0]
 }
 
 // maxRecord is the most plaintext that a record has, in bytes, RFC 8446 §5.1.

@@ -42,6 +42,11 @@ func (r *Request) Protocols(yield func(name []byte) bool) {
 	}
 }
 
+// Keep returns what AppendUpgrade needs of r, in memory of its own.
+func (r *Request) Keep() *Request {
+	return &Request{Key: bytes.Clone(r.Key), Window: r.Window, named: r.named}
+}
+
 // ParseRequest reads a client's opening handshake at the front of p. n is its length, 0
 // when it is not complete: call again with more bytes behind the same ones. Bytes after n
 // are frames already. An error is an *HTTPError and the answer to give.

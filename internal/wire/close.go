@@ -71,6 +71,8 @@ var (
 	CloseTakenOver    = rule(4000, "taken_over", "the device connected again")
 	CloseHeartbeat    = rule(4001, "heartbeat_lost", "nothing was heard from the device in time")
 	CloseUnauthorized = rule(4002, "unauthorized", "the credential is not accepted")
+	CloseTokenExpired = rule(4003, "token_expired", "the credential has expired and was not refreshed")
+	CloseRevoked      = rule(4004, "revoked", "the credential was revoked")
 	CloseKicked       = rule(4005, "kicked", "an operator disconnected the device")
 )
 

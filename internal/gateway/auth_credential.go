@@ -1,0 +1,71 @@
+package gateway
+
+import (
+	"hash/maphash"
+	"math"
+	"time"
+
+	"github.com/longline/longline/internal/auth"
+	"github.com/longline/longline/internal/session"
+)
+
+// credential is what a connection remembers of what let it in, and what it may therefore do.
+// Owned by the loop. A nil one is insecure's: it allows all and does not expire.
+type credential struct {
+	device      string
+	permissions *auth.Permissions // shared by all that have the same
+	id          uint64            // of the credential, hashed by idOf
+	expires     uint32            // Unix seconds; 0 is never
+	refreshing  bool              // a new one is being verified
+}
+
+// newCredential makes that of an identity; device is the same string as the session's.
+func newCredential(device string, i *auth.Identity) *credential {
+	if i.Permissions == nil {
+		return nil
+	}
+	c := &credential{device: device, permissions: i.Permissions, id: idOf(i.ID)}
+	if at := i.Expires.Unix(); !i.Expires.IsZero() && at < math.MaxUint32 {
+		c.expires = uint32(max(1, at+1)) // no sooner than it says
+	}
+	return c
+}
+
+// session is the credential as a session.Permissions: nil allows all.
+func (c *credential) session() session.Permissions {
+	if c == nil {
+		return nil
+	}
+	return c
+}
+
+// MayPublish implements session.Permissions.
+func (c *credential) MayPublish(topic string) bool { return c.permissions.MayPublish(c.device, topic) }
+
+// MaySubscribe implements session.Permissions.
+func (c *credential) MaySubscribe(filter string) bool {
+	return c.permissions.MaySubscribe(c.device, filter)
+}
+
+// forEver is longer than any alarm.
+const forEver = time.Duration(math.MaxInt64)
+
+// left is how long the credential is good for, not above 0 when it has expired.
+func (c *credential) left() time.Duration {
+	if c == nil || c.expires == 0 {
+		return forEver
+	}
+	return time.Until(time.Unix(int64(c.expires), 0))
+}
+
+// seed is this process's.
+var seed = maphash.MakeSeed()
+
+// idOf stands for a credential's ID in memory: by 64 random bits, two of a million credentials
+// are the same once in 40 million nodes.
+func idOf(id string) uint64 {
+	if id == "" {
+		return 0
+	}
+	return maphash.String(seed, id)
+}
