@@ -21,7 +21,7 @@ type authority struct {
 	key         crypto.Signer
 }
 
-func newAuthority(t *testing.T, c *clock, name, key string) *authority {
+func newAuthority(t testing.TB, c *clock, name, key string) *authority {
 	t.Helper()
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
@@ -33,7 +33,7 @@ func newAuthority(t *testing.T, c *clock, name, key string) *authority {
 	return a
 }
 
-func issued(t *testing.T, template, issuer *x509.Certificate, key crypto.Signer) *x509.Certificate {
+func issued(t testing.TB, template, issuer *x509.Certificate, key crypto.Signer) *x509.Certificate {
 	t.Helper()
 	der, err := x509.CreateCertificate(rand.Reader, template, issuer, keys()["P-256"].Public(), key)
 	if issuer == template {
@@ -60,7 +60,7 @@ func (a *authority) chain(t *testing.T, template *x509.Certificate) []*x509.Cert
 }
 
 // list revokes serial numbers until a time, as a PEM block.
-func (a *authority) list(t *testing.T, until time.Time, serials ...int64) string {
+func (a *authority) list(t testing.TB, until time.Time, serials ...int64) string {
 	t.Helper()
 	template := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: until.Add(-time.Hour), NextUpdate: until}
 	for _, serial := range serials {
@@ -144,7 +144,7 @@ func TestCertificateRevocation(t *testing.T) {
 		{"a broken file", "broken", revoked},
 		{"no list of the issuer", other.list(t, soon), "unavailable"},
 		{"an impostor's list", impostor.list(t, soon), "unavailable"},
-		{"the issuer itself is revoked", ca.list(t, soon, 1), revoked},
+		{"what is trusted is not looked up", ca.list(t, soon, 1), "m-7"},
 		{"out of date", ca.list(t, c.now().Add(-1), 1), "unavailable"},
 		{"lifted", ca.list(t, soon), "m-7"},
 	} {
@@ -159,6 +159,36 @@ func TestCertificateRevocation(t *testing.T) {
 	c.pass(time.Hour + time.Second)
 	if got := asked(t, v, &Credentials{Certificates: device}); got != "unavailable" {
 		t.Errorf("an hour later: %s", got)
+	}
+}
+
+func TestIssuerRevocation(t *testing.T) {
+	c := newClock()
+	soon := c.now().Add(time.Hour)
+	root := newAuthority(t, c, "root", "P-384")
+	template := *newAuthority(t, c, "middle", "P-256").certificate
+	template.SerialNumber = big.NewInt(7)
+	middle := &authority{issued(t, &template, root.certificate, root.key), keys()["P-256"]}
+	chain := append(middle.chain(t, &x509.Certificate{Subject: pkix.Name{CommonName: "m-7"}}), root.certificate)
+	for name, tt := range map[string]struct {
+		lists string
+		shown []*x509.Certificate
+		want  string
+	}{
+		"revoked":                      {middle.list(t, soon) + root.list(t, soon, 7), chain, "refused: the certificate is revoked"},
+		"not revoked":                  {middle.list(t, soon) + root.list(t, soon, 8), chain, "m-7"},
+		"its issuer has no list":       {middle.list(t, soon), chain, "m-7"},
+		"its issuer's list is old":     {middle.list(t, soon) + root.list(t, c.now().Add(-1)), chain, "unavailable"},
+		"trusted without its issuer":   {middle.list(t, soon) + root.list(t, soon, 7), chain[:2], "m-7"},
+		"a certificate trusted itself": {root.list(t, soon, 8), chain[2:], "root"},
+	} {
+		v, err := newCertificates(Certificate{Name: "cn", CRL: written(t, tt.lists)}, new(reload.Watcher), c.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := asked(t, v, &Credentials{Certificates: tt.shown}); got != tt.want {
+			t.Errorf("%s: %s, want %s", name, got, tt.want)
+		}
 	}
 }
 

@@ -45,10 +45,11 @@ func parseRevocationLists(text []byte) (revocationLists, error) {
 	return lists, nil
 }
 
-// check judges a chain at a time. The issuer of the first certificate must have a list; of
-// the others those are looked at that there are.
+// check judges a chain at a time, but for its last certificate, which is trusted as it is,
+// RFC 5280 §6.1. The issuer of the first must have a list; of the others those are looked at
+// that there are.
 func (l revocationLists) check(chain []*x509.Certificate, now time.Time) error {
-	for i, c := range chain {
+	for i, c := range chain[:max(1, len(chain)-1)] {
 		list := l[string(c.RawIssuer)]
 		if list == nil {
 			if i == 0 {

@@ -76,7 +76,7 @@ func (k *keySet) keys(ctx context.Context, t *jwt.Token) (any, error) {
 	all, whole := found.(jwt.VerificationKeySet) // for a token that names none
 	missing := err != nil || whole && len(all.Keys) == 0
 	switch {
-	case missing && k.stored.stale.Load():
+	case missing && (k.stored.stale.Load() || ctx.Err() != nil):
 		return nil, fmt.Errorf("%w: the JWK Set cannot be fetched", ErrUnavailable)
 	case missing:
 		return nil, refuse("the token's key is not known")
