@@ -17,6 +17,8 @@ func (p *Packet) text(f field) *string {
 		return &p.Message.Topic
 	case fieldMethod:
 		return &p.Method
+	case fieldToken:
+		return &p.Token
 	default: // fieldType
 		if p.Op == Pub || p.Op == Msg {
 			return &p.Message.ContentType
@@ -65,6 +67,8 @@ func (p *Packet) number(f field) uint64 {
 		return uint64(*p.qos())
 	case fieldExpiry:
 		return ceil(p.Expiry, time.Second)
+	case fieldExpires:
+		return ceil(p.Lifetime, time.Second)
 	case fieldTime:
 		return uint64(p.Message.Time)
 	default: // fieldTimeout
@@ -95,6 +99,8 @@ func (p *Packet) setNumber(f field, v uint64) {
 		*p.qos() = message.QoS(v)
 	case fieldExpiry:
 		p.Expiry = time.Duration(v) * time.Second
+	case fieldExpires:
+		p.Lifetime = time.Duration(v) * time.Second
 	case fieldTime:
 		p.Message.Time = int64(v)
 	case fieldTimeout:

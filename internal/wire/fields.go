@@ -29,6 +29,8 @@ const (
 	fieldMethod
 	fieldTimeout
 	fieldError
+	fieldToken
+	fieldExpires
 
 	numFields
 )
@@ -74,6 +76,8 @@ var fields = [numFields]struct {
 	fieldMethod:     {name: "method", want: "a string"},
 	fieldTimeout:    {"timeout_ms", kindNumber, math.MaxUint32, "0 to 4294967295"},
 	fieldError:      {name: "error", kind: kindError, want: "an object with code, not empty, and reason"},
+	fieldToken:      {name: "token", want: "a string"},
+	fieldExpires:    {"expires", kindNumber, math.MaxUint32, "seconds, 0 to 4294967295"},
 }
 
 // form says what packets of one op hold. The order of fields is the order in which JSON
@@ -82,38 +86,39 @@ type form struct {
 	name     string
 	fields   []field
 	required set
-	full     bool // JSON shows zeros too
+	shown    set // those that JSON shows also when they are zero
 }
 
 var forms = [...]form{
 	Hello: {
 		"hello",
-		[]field{fieldSession, fieldResumed, fieldHeartbeat, fieldMaxPayload, fieldMissed},
-		setOf(fieldSession), true,
+		[]field{fieldSession, fieldResumed, fieldHeartbeat, fieldMaxPayload, fieldMissed, fieldExpires},
+		setOf(fieldSession), setOf(fieldSession, fieldResumed, fieldHeartbeat, fieldMaxPayload, fieldMissed),
 	},
 	Pub: {
 		"pub",
 		[]field{fieldID, fieldTopic, fieldPayload, fieldType, fieldQoS, fieldRetain, fieldExpiry, fieldProps},
-		setOf(fieldTopic), false,
+		setOf(fieldTopic), 0,
 	},
-	Ack:   {"ack", []field{fieldID, fieldError}, setOf(fieldID), false},
-	Sub:   {"sub", []field{fieldID, fieldFilters, fieldQoS}, setOf(fieldID, fieldFilters), false},
-	Unsub: {"unsub", []field{fieldID, fieldFilters}, setOf(fieldID, fieldFilters), false},
+	Ack:   {"ack", []field{fieldID, fieldError, fieldExpires}, setOf(fieldID), 0},
+	Sub:   {"sub", []field{fieldID, fieldFilters, fieldQoS}, setOf(fieldID, fieldFilters), 0},
+	Unsub: {"unsub", []field{fieldID, fieldFilters}, setOf(fieldID, fieldFilters), 0},
 	Msg: {
 		"msg",
 		[]field{fieldID, fieldTopic, fieldPayload, fieldType, fieldQoS, fieldRetain, fieldTime, fieldProps},
-		setOf(fieldTopic), false,
+		setOf(fieldTopic), 0,
 	},
 	Call: {
 		"call",
 		[]field{fieldID, fieldMethod, fieldPayload, fieldType, fieldTimeout},
-		setOf(fieldID, fieldMethod), false,
+		setOf(fieldID, fieldMethod), 0,
 	},
 	Reply: {
 		"reply",
 		[]field{fieldID, fieldPayload, fieldType, fieldError},
-		setOf(fieldID), false,
+		setOf(fieldID), 0,
 	},
+	Refresh: {"refresh", []field{fieldID, fieldToken}, setOf(fieldID, fieldToken), 0},
 }
 
 // set is a set of fields.
@@ -185,6 +190,10 @@ func fieldNamed(name []byte) (field, bool) {
 		return fieldTimeout, true
 	case "error":
 		return fieldError, true
+	case "token":
+		return fieldToken, true
+	case "expires":
+		return fieldExpires, true
 	}
 	return 0, false
 }

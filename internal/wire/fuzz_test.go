@@ -67,7 +67,7 @@ func checkRoundTrip(t *testing.T, c Codec, frame []byte) {
 // white space around JSON, which protobuf may carry, goes.
 func normal(p *Packet, c Codec) *Packet {
 	n := Packet{Op: p.Op, ID: p.ID, Expiry: p.Expiry, QoS: p.QoS, Method: p.Method, Timeout: p.Timeout,
-		ContentType: p.ContentType, Err: p.Err, Hello: p.Hello}
+		ContentType: p.ContentType, Err: p.Err, Token: p.Token, Lifetime: p.Lifetime, Hello: p.Hello}
 	n.Filters = append(n.Filters, p.Filters...)
 	n.Payload = append(n.Payload, p.Payload...)
 	m := &p.Message

@@ -57,24 +57,24 @@ func (jsonCodec) Append(dst []byte, p *Packet) ([]byte, error) {
 	dst = append(dst, form.name...)
 	dst = append(dst, '"')
 	for _, f := range form.fields {
-		dst = appendField(dst, p, f, form.full)
+		dst = appendField(dst, p, f, form.shown.has(f))
 	}
 	return append(dst, '}'), nil
 }
 
-// appendField adds the member of f, unless it is zero and full is false.
-func appendField(dst []byte, p *Packet, f field, full bool) []byte {
+// appendField adds the member of f, unless it is zero and zero is not shown.
+func appendField(dst []byte, p *Packet, f field, zero bool) []byte {
 	switch fields[f].kind {
 	case kindText:
-		if s := *p.text(f); f != fieldType && (full || s != "") {
+		if s := *p.text(f); f != fieldType && (zero || s != "") {
 			return appendString(appendName(dst, f), s)
 		}
 	case kindNumber:
-		if n := p.number(f); full || n != 0 {
+		if n := p.number(f); zero || n != 0 {
 			return strconv.AppendUint(appendName(dst, f), n, 10)
 		}
 	case kindFlag:
-		if v := *p.flag(f); full || v {
+		if v := *p.flag(f); zero || v {
 			return strconv.AppendBool(appendName(dst, f), v)
 		}
 	case kindPayload:

@@ -3,7 +3,8 @@
 //
 // The flow: the gateway greets with hello; the device publishes (pub, answered by ack when
 // QoS is 1), subscribes (sub, unsub, each answered by ack), acknowledges what it was sent
-// with QoS 1 (msg, answered by ack) and answers calls (call, answered by reply).
+// with QoS 1 (msg, answered by ack) and answers calls (call, answered by reply). Before its
+// credential expires it shows another (refresh, answered by ack).
 package wire
 
 import (
@@ -16,14 +17,15 @@ import (
 type Op uint8
 
 const (
-	Hello Op = iota + 1 // gateway to device, once, first
-	Pub                 // device to gateway
-	Ack                 // both ways
-	Sub                 // device to gateway
-	Unsub               // device to gateway
-	Msg                 // gateway to device
-	Call                // gateway to device
-	Reply               // device to gateway
+	Hello   Op = iota + 1 // gateway to device, once, first
+	Pub                   // device to gateway
+	Ack                   // both ways
+	Sub                   // device to gateway
+	Unsub                 // device to gateway
+	Msg                   // gateway to device
+	Call                  // gateway to device
+	Reply                 // device to gateway
+	Refresh               // device to gateway
 
 	Ops = iota + 1 // one more than the largest op: the size of a table by op
 )
@@ -39,7 +41,7 @@ type Packet struct {
 	Op Op
 
 	// ID pairs a packet with its answer: pub (QoS 1), ack, sub, unsub, msg (QoS 1), call,
-	// reply. 1 to MaxID; 0 is absent.
+	// reply, refresh. 1 to MaxID; 0 is absent.
 	ID uint64
 
 	// Message is what a pub or msg carries. In a pub, Source, Time and ID are not set.
@@ -64,6 +66,11 @@ type Packet struct {
 	// Of is what an ack that is to be sent answers: Pub, Sub or Unsub; of a Pub, QoS is the
 	// publication's. Protocols whose acks do not say it have no use for it.
 	Of Op
+
+	// Token is the credential of a refresh. Lifetime, of a hello and of the ack of a refresh,
+	// is how long the device's credential is good for; 0 is for ever.
+	Token    string
+	Lifetime time.Duration
 
 	// Hello is what a hello says.
 	Hello Greeting
@@ -107,7 +114,7 @@ func (o Op) String() string {
 	return "packet"
 }
 
-func (o Op) known() bool { return o >= Hello && o <= Reply }
+func (o Op) known() bool { return o >= Hello && o < Ops }
 
 // Reset empties p and keeps the room of its slices.
 func (p *Packet) Reset() {

@@ -36,6 +36,7 @@ type Packet struct {
 	//	*Packet_Msg
 	//	*Packet_Call
 	//	*Packet_Reply
+	//	*Packet_Refresh
 	Body          isPacket_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -150,6 +151,15 @@ func (x *Packet) GetReply() *Reply {
 	return nil
 }
 
+func (x *Packet) GetRefresh() *Refresh {
+	if x != nil {
+		if x, ok := x.Body.(*Packet_Refresh); ok {
+			return x.Refresh
+		}
+	}
+	return nil
+}
+
 type isPacket_Body interface {
 	isPacket_Body()
 }
@@ -186,6 +196,10 @@ type Packet_Reply struct {
 	Reply *Reply `protobuf:"bytes,8,opt,name=reply,proto3,oneof"`
 }
 
+type Packet_Refresh struct {
+	Refresh *Refresh `protobuf:"bytes,9,opt,name=refresh,proto3,oneof"`
+}
+
 func (*Packet_Hello) isPacket_Body() {}
 
 func (*Packet_Pub) isPacket_Body() {}
@@ -202,6 +216,8 @@ func (*Packet_Call) isPacket_Body() {}
 
 func (*Packet_Reply) isPacket_Body() {}
 
+func (*Packet_Refresh) isPacket_Body() {}
+
 // Gateway to device, once, before anything else.
 type Hello struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -210,6 +226,7 @@ type Hello struct {
 	Heartbeat     uint32                 `protobuf:"varint,3,opt,name=heartbeat,proto3" json:"heartbeat,omitempty"`                     // seconds
 	MaxPayload    uint64                 `protobuf:"varint,4,opt,name=max_payload,json=maxPayload,proto3" json:"max_payload,omitempty"` // bytes
 	Missed        uint64                 `protobuf:"varint,5,opt,name=missed,proto3" json:"missed,omitempty"`                           // messages lost while the device was away
+	Expires       uint32                 `protobuf:"varint,6,opt,name=expires,proto3" json:"expires,omitempty"`                         // seconds for which the credential is good; 0 is for ever
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -275,6 +292,13 @@ func (x *Hello) GetMaxPayload() uint64 {
 func (x *Hello) GetMissed() uint64 {
 	if x != nil {
 		return x.Missed
+	}
+	return 0
+}
+
+func (x *Hello) GetExpires() uint32 {
+	if x != nil {
+		return x.Expires
 	}
 	return 0
 }
@@ -436,6 +460,7 @@ type Ack struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	Error         *Error                 `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	Expires       uint32                 `protobuf:"varint,3,opt,name=expires,proto3" json:"expires,omitempty"` // of a refresh: seconds for which the new credential is good; 0 is for ever
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -482,6 +507,13 @@ func (x *Ack) GetError() *Error {
 		return x.Error
 	}
 	return nil
+}
+
+func (x *Ack) GetExpires() uint32 {
+	if x != nil {
+		return x.Expires
+	}
+	return 0
 }
 
 type Error struct {
@@ -894,11 +926,65 @@ func (x *Reply) GetError() *Error {
 	return nil
 }
 
+// Device to gateway: another credential, before the one it came with expires. Answered by an
+// Ack with the same id.
+type Refresh struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Token         string                 `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Refresh) Reset() {
+	*x = Refresh{}
+	mi := &file_longline_v1_device_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Refresh) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Refresh) ProtoMessage() {}
+
+func (x *Refresh) ProtoReflect() protoreflect.Message {
+	mi := &file_longline_v1_device_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Refresh.ProtoReflect.Descriptor instead.
+func (*Refresh) Descriptor() ([]byte, []int) {
+	return file_longline_v1_device_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Refresh) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Refresh) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
 var File_longline_v1_device_proto protoreflect.FileDescriptor
 
 const file_longline_v1_device_proto_rawDesc = "" +
 	"\n" +
-	"\x18longline/v1/device.proto\x12\vlongline.v1\"\xd5\x02\n" +
+	"\x18longline/v1/device.proto\x12\vlongline.v1\"\x87\x03\n" +
 	"\x06Packet\x12*\n" +
 	"\x05hello\x18\x01 \x01(\v2\x12.longline.v1.HelloH\x00R\x05hello\x12$\n" +
 	"\x03pub\x18\x02 \x01(\v2\x10.longline.v1.PubH\x00R\x03pub\x12$\n" +
@@ -907,15 +993,17 @@ const file_longline_v1_device_proto_rawDesc = "" +
 	"\x05unsub\x18\x05 \x01(\v2\x12.longline.v1.UnsubH\x00R\x05unsub\x12$\n" +
 	"\x03msg\x18\x06 \x01(\v2\x10.longline.v1.MsgH\x00R\x03msg\x12'\n" +
 	"\x04call\x18\a \x01(\v2\x11.longline.v1.CallH\x00R\x04call\x12*\n" +
-	"\x05reply\x18\b \x01(\v2\x12.longline.v1.ReplyH\x00R\x05replyB\x06\n" +
-	"\x04body\"\x92\x01\n" +
+	"\x05reply\x18\b \x01(\v2\x12.longline.v1.ReplyH\x00R\x05reply\x120\n" +
+	"\arefresh\x18\t \x01(\v2\x14.longline.v1.RefreshH\x00R\arefreshB\x06\n" +
+	"\x04body\"\xac\x01\n" +
 	"\x05Hello\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x18\n" +
 	"\aresumed\x18\x02 \x01(\bR\aresumed\x12\x1c\n" +
 	"\theartbeat\x18\x03 \x01(\rR\theartbeat\x12\x1f\n" +
 	"\vmax_payload\x18\x04 \x01(\x04R\n" +
 	"maxPayload\x12\x16\n" +
-	"\x06missed\x18\x05 \x01(\x04R\x06missed\"2\n" +
+	"\x06missed\x18\x05 \x01(\x04R\x06missed\x12\x18\n" +
+	"\aexpires\x18\x06 \x01(\rR\aexpires\"2\n" +
 	"\bProperty\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\"\xd7\x01\n" +
@@ -927,10 +1015,11 @@ const file_longline_v1_device_proto_rawDesc = "" +
 	"\x03qos\x18\x05 \x01(\rR\x03qos\x12\x16\n" +
 	"\x06retain\x18\x06 \x01(\bR\x06retain\x12\x16\n" +
 	"\x06expiry\x18\a \x01(\rR\x06expiry\x12+\n" +
-	"\x05props\x18\b \x03(\v2\x15.longline.v1.PropertyR\x05props\"?\n" +
+	"\x05props\x18\b \x03(\v2\x15.longline.v1.PropertyR\x05props\"Y\n" +
 	"\x03Ack\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12(\n" +
-	"\x05error\x18\x02 \x01(\v2\x12.longline.v1.ErrorR\x05error\"3\n" +
+	"\x05error\x18\x02 \x01(\v2\x12.longline.v1.ErrorR\x05error\x12\x18\n" +
+	"\aexpires\x18\x03 \x01(\rR\aexpires\"3\n" +
 	"\x05Error\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"A\n" +
@@ -961,7 +1050,10 @@ const file_longline_v1_device_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x18\n" +
 	"\apayload\x18\x02 \x01(\fR\apayload\x12!\n" +
 	"\fcontent_type\x18\x03 \x01(\tR\vcontentType\x12(\n" +
-	"\x05error\x18\x04 \x01(\v2\x12.longline.v1.ErrorR\x05errorB;Z9github.com/longline/longline/proto/longline/v1;longlinev1b\x06proto3"
+	"\x05error\x18\x04 \x01(\v2\x12.longline.v1.ErrorR\x05error\"/\n" +
+	"\aRefresh\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\tR\x05tokenB;Z9github.com/longline/longline/proto/longline/v1;longlinev1b\x06proto3"
 
 var (
 	file_longline_v1_device_proto_rawDescOnce sync.Once
@@ -975,7 +1067,7 @@ func file_longline_v1_device_proto_rawDescGZIP() []byte {
 	return file_longline_v1_device_proto_rawDescData
 }
 
-var file_longline_v1_device_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_longline_v1_device_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_longline_v1_device_proto_goTypes = []any{
 	(*Packet)(nil),   // 0: longline.v1.Packet
 	(*Hello)(nil),    // 1: longline.v1.Hello
@@ -988,6 +1080,7 @@ var file_longline_v1_device_proto_goTypes = []any{
 	(*Msg)(nil),      // 8: longline.v1.Msg
 	(*Call)(nil),     // 9: longline.v1.Call
 	(*Reply)(nil),    // 10: longline.v1.Reply
+	(*Refresh)(nil),  // 11: longline.v1.Refresh
 }
 var file_longline_v1_device_proto_depIdxs = []int32{
 	1,  // 0: longline.v1.Packet.hello:type_name -> longline.v1.Hello
@@ -998,15 +1091,16 @@ var file_longline_v1_device_proto_depIdxs = []int32{
 	8,  // 5: longline.v1.Packet.msg:type_name -> longline.v1.Msg
 	9,  // 6: longline.v1.Packet.call:type_name -> longline.v1.Call
 	10, // 7: longline.v1.Packet.reply:type_name -> longline.v1.Reply
-	2,  // 8: longline.v1.Pub.props:type_name -> longline.v1.Property
-	5,  // 9: longline.v1.Ack.error:type_name -> longline.v1.Error
-	2,  // 10: longline.v1.Msg.props:type_name -> longline.v1.Property
-	5,  // 11: longline.v1.Reply.error:type_name -> longline.v1.Error
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	11, // 8: longline.v1.Packet.refresh:type_name -> longline.v1.Refresh
+	2,  // 9: longline.v1.Pub.props:type_name -> longline.v1.Property
+	5,  // 10: longline.v1.Ack.error:type_name -> longline.v1.Error
+	2,  // 11: longline.v1.Msg.props:type_name -> longline.v1.Property
+	5,  // 12: longline.v1.Reply.error:type_name -> longline.v1.Error
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_longline_v1_device_proto_init() }
@@ -1023,6 +1117,7 @@ func file_longline_v1_device_proto_init() {
 		(*Packet_Msg)(nil),
 		(*Packet_Call)(nil),
 		(*Packet_Reply)(nil),
+		(*Packet_Refresh)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1030,7 +1125,7 @@ func file_longline_v1_device_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_longline_v1_device_proto_rawDesc), len(file_longline_v1_device_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
