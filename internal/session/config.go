@@ -14,8 +14,8 @@ type Config struct {
 	MaxSessions      int           `yaml:"max_sessions" help:"sessions of the node, those away included"`
 	MaxSubscriptions int           `yaml:"max_subscriptions" help:"subscriptions of a session"`
 	MaxFilters       int           `yaml:"max_filters" help:"filters of one sub"`
-	InFlight         int           `yaml:"in_flight" help:"QoS 1 messages sent to a device and not acknowledged"`
-	Unanswered       int           `yaml:"unanswered" help:"QoS 1 publications of a device that may wait for room at their receivers before it is not read any more"`
+	InFlight         int           `yaml:"in_flight" help:"QoS 1 and 2 messages sent to a device and not acknowledged"`
+	Unanswered       int           `yaml:"unanswered" help:"QoS 1 and 2 publications of a device that may wait for room at their receivers before it is not read any more; what an MQTT 5 device is told as Receive Maximum"`
 	MaxCalls         int           `yaml:"max_calls" help:"unanswered calls of a device"`
 	Topics           topic.Limits  `yaml:"topics" help:"topic names and filters"`
 }

@@ -57,6 +57,7 @@ func TestPublishOnceWaits(t *testing.T) {
 	c.leave("reset")
 	c = w.client("d", Options{})
 	c.pub(7, "a", "x", 2)
+	c.pub(7, "a", "x", 2)
 	c.pub(8, "free", "y", 1)
 	c.saw(resumed)
 	s.ack(0)

@@ -95,7 +95,7 @@ func (l *Link) routeOnce(m *message.Message, id uint64) error {
 // routeAnswered routes a publication whose answer may come later.
 func (l *Link) routeAnswered(m *message.Message, id uint64) (err error) {
 	s, q, patient := l.session, m.QoS, l.session.reserve()
-	done := func(err error) { s.settle(l, q, id, patient, err) }
+	done := l.later(q, id, patient)
 	if patient {
 		_, err = s.manager.router.PublishPatiently(m, done)
 	} else {
@@ -107,6 +107,19 @@ func (l *Link) routeAnswered(m *message.Message, id uint64) (err error) {
 	return err
 }
 
+// later is what the router calls when a publication that waited was taken or refused.
+func (l *Link) later(q message.QoS, id uint64, patient bool) func(error) {
+	if q == message.AtLeastOnce && !patient { // the common one remembers as little as it may
+		return func(err error) { l.tell(message.AtLeastOnce, id, err) }
+	}
+	return func(err error) { l.session.settle(l, q, id, patient, err) }
+}
+
+// tell has the loop answer a publication that waited. Safe from any goroutine.
+func (l *Link) tell(q message.QoS, id uint64, err error) {
+	l.conn.Do(func() { l.settle(id, q, refusal(err)) })
+}
+
 // settle has the answer to a publication that waited sent: to the connection that made it or,
 // with QoS 2, to that of the day. The answer to an older one's of QoS 1 could be taken for
 // that to a newer one's with the same id.
@@ -115,7 +128,7 @@ func (s *Session) settle(l *Link, q message.QoS, id uint64, patient bool, err er
 		l = live
 	}
 	if l != nil {
-		l.conn.Do(func() { l.settle(id, q, refusal(err)) })
+		l.tell(q, id, err)
 	}
 }
 
