@@ -56,6 +56,10 @@ func TestChainAsksInOrder(t *testing.T) {
 		if got := says(i, err); got != tt.want {
 			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
 		}
+		var refusal *Refusal
+		if errors.As(err, &refusal) && refusal.Forbidden != (tt.name == "claimed another") {
+			t.Errorf("%s: forbidden is %v", tt.name, refusal.Forbidden)
+		}
 		if err == nil && (i.Method != tt.method || i.Permissions != chain.permissions) {
 			t.Errorf("%s: got %+v", tt.name, i)
 		}

@@ -59,10 +59,9 @@ func (p *Permissions) MayPublish(device, name string) bool {
 // MaySubscribe tells whether a device may subscribe to a valid filter: whether one of its own
 // covers it. A shared subscription is judged by its filter, MQTT 5 §4.8.2.
 func (p *Permissions) MaySubscribe(device, filter string) bool {
-	if rest, ok := strings.CutPrefix(filter, "$share/"); ok {
-		if _, filter, ok = strings.Cut(rest, "/"); !ok || filter == "" {
-			return false
-		}
+	_, filter, _, err := topic.Shared(filter)
+	if err != nil {
+		return false
 	}
 	for i := range p.subscribe {
 		if p.subscribe[i].allows(device, filter, topic.Covers) {
