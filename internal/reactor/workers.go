@@ -3,38 +3,61 @@ package reactor
 import "sync"
 
 // Workers run what may block, away from the loops: a bounded number at a time, with a
-// bounded queue. Its methods are safe from any goroutine.
+// bounded queue. A worker lives while there are jobs, so that none holds a stack when
+// nothing happens. Its methods are safe from any goroutine.
 type Workers struct {
-	jobs chan func()
-	wg   sync.WaitGroup
+	// Static after construction.
+	most, room int
+
+	wg sync.WaitGroup // of the workers
+
+	// Guarded by mu.
+	mu      sync.Mutex
+	running int
+	queue   []func()
 }
 
-// NewWorkers starts n workers with a queue of as many jobs as queue says.
-func NewWorkers(n, queue int) *Workers {
-	w := &Workers{jobs: make(chan func(), queue)}
-	for range n {
-		w.wg.Go(func() {
-			for job := range w.jobs {
-				job()
-			}
-		})
-	}
-	return w
-}
+// NewWorkers allows n workers, and a queue of as many jobs as queue says.
+func NewWorkers(n, queue int) *Workers { return &Workers{most: n, room: queue} }
 
-// Do queues a job and reports false when the queue is full. The job brings its result
+// Do runs a job soon and reports false when the queue is full. The job brings its result
 // back with Loop.Post.
 func (w *Workers) Do(job func()) bool {
-	select {
-	case w.jobs <- job:
-		return true
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.running < w.most:
+		w.running++
+		w.wg.Go(func() { w.work(job) })
+	case len(w.queue) < w.room:
+		w.queue = append(w.queue, job)
 	default:
 		return false
 	}
+	return true
 }
 
-// Close waits for the queued jobs and ends the workers. Nothing may call Do any more.
-func (w *Workers) Close() {
-	close(w.jobs)
-	w.wg.Wait()
+// work runs a job, and those that wait after it.
+func (w *Workers) work(job func()) {
+	for job != nil {
+		job()
+		job = w.next()
+	}
 }
+
+// next takes the oldest job of the queue. Without one, a worker is over.
+func (w *Workers) next() (job func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.queue) == 0 {
+		w.queue = nil
+		w.running--
+		return nil
+	}
+	job, w.queue[0] = w.queue[0], nil
+	w.queue = w.queue[1:]
+	return job
+}
+
+// Close waits for the jobs. Nothing may call Do any more.
+func (w *Workers) Close() { w.wg.Wait() }
