@@ -23,9 +23,8 @@ func live() int {
 }
 
 // idle attaches n devices, each subscribed to its own topics, and returns their links.
-func idle(t testing.TB, w *world, n int) []Link {
+func idle(t testing.TB, w *world, n int, c Conn) []Link {
 	links := make([]Link, n)
-	c := &quiet{}
 	for i := range links {
 		device := fmt.Sprintf("device-%06d", i)
 		if _, _, err := w.manager.Attach(device, &links[i], c, Options{}); err != nil {
@@ -40,19 +39,24 @@ func idle(t testing.TB, w *world, n int) []Link {
 
 // An idle session costs at most 416 bytes: itself, its subscription, its places in the
 // registry and in the index, its id and its filter, and the link in its connection, which holds
-// its permissions.
+// its permissions. MQTT has 80 more.
 func TestMemoryOfAnIdleSession(t *testing.T) {
-	const n, most = 20_000, 416
-	w := newWorld(t, Config{})
-	before := live()
-	links := idle(t, w, n)
-	per := (live() - before) / n
-	t.Logf("%d B a session: %d itself, %d its link", per, unsafe.Sizeof(Session{}), unsafe.Sizeof(Link{}))
-	if per > most {
-		t.Errorf("%d B, want at most %d", per, most)
+	const n = 20_000
+	for name, c := range map[string]struct {
+		conn Conn
+		most int
+	}{"JSON": {&quiet{}, 416}, "MQTT": {&quietClient{}, 496}} {
+		w := newWorld(t, Config{})
+		before := live()
+		links := idle(t, w, n, c.conn)
+		per := (live() - before) / n
+		t.Logf("%s: %d B a session: %d itself, %d its link", name, per, unsafe.Sizeof(Session{}), unsafe.Sizeof(Link{}))
+		if per > c.most {
+			t.Errorf("%s: %d B, want at most %d", name, per, c.most)
+		}
+		runtime.KeepAlive(links)
+		runtime.KeepAlive(w)
 	}
-	runtime.KeepAlive(links)
-	runtime.KeepAlive(w)
 }
 
 // Where the bytes of an idle session are.
@@ -79,7 +83,7 @@ func BenchmarkMemory(b *testing.B) {
 	}
 	measure("all", func() any {
 		w := newWorld(b, Config{})
-		return []any{w, idle(b, w, n)}
+		return []any{w, idle(b, w, n, &quiet{})}
 	})
 	measure("strings", func() any {
 		all := make([]string, 0, 2*n)

@@ -29,6 +29,7 @@ type mqtt struct {
 	window  int32     // messages that may be on their way to the device
 	patient bool      // Options.Patient
 
+	// Of the session.
 	waiting  int32           // publications of patient connections that wait for room
 	sent     packets         // on their way to the device
 	received map[uint16]bool // QoS 2 publications of the device not released; true is: its answer waits

@@ -15,7 +15,7 @@ import (
 //	new connection:  inFlight -> lapsed, released -> unreleased, until sent again
 type packets struct {
 	list   []packet
-	lapsed int // of those, in this state
+	lapsed int32 // of those, in this state
 	last   uint16
 }
 
@@ -37,7 +37,7 @@ const (
 )
 
 // open is how many of the device's Receive Maximum are taken, MQTT 5 §4.9.
-func (p *packets) open() int { return len(p.list) - p.lapsed }
+func (p *packets) open() int { return len(p.list) - int(p.lapsed) }
 
 // rewind is for a connection that ended.
 func (p *packets) rewind() {

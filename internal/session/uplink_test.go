@@ -242,3 +242,9 @@ func (*quiet) Send(*message.Message, message.QoS) {}
 func (*quiet) Answer(*wire.Packet)                {}
 func (*quiet) SetReading(bool)                    {}
 func (*quiet) Acks() bool                         { return true }
+
+// quietClient is a quiet one with packet identifiers.
+type quietClient struct{ quiet }
+
+func (*quietClient) SendPacket(*message.Message, message.QoS, uint16, bool) {}
+func (*quietClient) Release(uint16)                                         {}
