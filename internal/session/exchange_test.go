@@ -166,3 +166,45 @@ func TestRestartKeepsIdentifiers(t *testing.T) {
 	c.saw(resumed, "pubrel 1", "a=1 qos 2 id 2 again", "a=2 qos 2 id 3 again", "rec 7", "a=3 qos 2 id 4")
 	up.saw(t)
 }
+
+// What an MQTT client is sent and acknowledges costs no memory each.
+func TestExchangeDoesNotAllocate(t *testing.T) {
+	w := newWorld(t, Config{})
+	c := &numbering{}
+	if _, _, err := w.manager.Attach("d", &c.link, c, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	m := (&message.Message{Topic: "a", QoS: 2}).Clone()
+	for q := range message.QoS(3) {
+		n := testing.AllocsPerRun(1000, func() {
+			for range 4 { // which the smallest queue holds
+				_ = c.link.session.Deliver(m, q)
+			}
+			c.link.Flush()
+			for _, id := range c.ids {
+				c.link.Acked(id)
+				c.link.Received(id, false)
+				c.link.Completed(id)
+			}
+			c.ids = c.ids[:0]
+		})
+		if n > 0 {
+			t.Errorf("QoS %d: %v allocations", q, n)
+		}
+	}
+	expect(t, "queued", w.info("d").Queued, 0)
+	w.manager.reclaim()
+	if c.link.session.mqtt.sent.list != nil {
+		t.Error("an idle session holds room for packets")
+	}
+}
+
+// numbering remembers the identifiers of what it was sent.
+type numbering struct {
+	quietClient
+	ids []uint16
+}
+
+func (c *numbering) SendPacket(_ *message.Message, _ message.QoS, id uint16, _ bool) {
+	c.ids = append(c.ids, id)
+}

@@ -57,6 +57,9 @@ func (m *Manager) reclaim() {
 		s.lingers = false
 		if s.queue != nil && s.queue.Len() == 0 {
 			s.closeQueue()
+			if s.mqtt != nil {
+				s.mqtt.sent.rest()
+			}
 		}
 		s.mu.Unlock()
 	}

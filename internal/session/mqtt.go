@@ -86,6 +86,10 @@ func (t *mqtt) send(m *message.Message, q message.QoS) {
 // release sends PUBREL for what was received, or lost, before this connection, in the order of
 // the publications [MQTT-4.4.0-1] [MQTT-4.6.0-4].
 func (t *mqtt) release() {
+	if !t.sent.owes {
+		return
+	}
+	t.sent.owes = false
 	for i := range t.sent.list {
 		if p := &t.sent.list[i]; p.state == unreleased {
 			p.state = released

@@ -17,6 +17,7 @@ type packets struct {
 	list   []packet
 	lapsed int32 // of those, in this state
 	last   uint16
+	owes   bool // some may be unreleased
 }
 
 // packet is one message with its identifier.
@@ -49,8 +50,14 @@ func (p *packets) rewind() {
 			p.lapsed++
 		case released:
 			e.state = unreleased
+			p.owes = true
 		}
 	}
+	p.rest()
+}
+
+// rest gives back the memory of an empty list, which is lent as that of a queue is.
+func (p *packets) rest() {
 	if len(p.list) == 0 {
 		p.list = nil
 	}
@@ -91,7 +98,7 @@ func (p *packets) first() int {
 func (p *packets) lose(i int) {
 	p.lapsed--
 	if p.list[i].qos == message.ExactlyOnce {
-		p.list[i].state = unreleased
+		p.list[i].state, p.owes = unreleased, true
 		return
 	}
 	p.list = slices.Delete(p.list, i, i+1)
@@ -111,10 +118,5 @@ func (p *packets) find(id uint16) int {
 	return slices.IndexFunc(p.list, func(e packet) bool { return e.id == id })
 }
 
-// remove takes one out that did not lapse. An idle session keeps room for few.
-func (p *packets) remove(i int) {
-	p.list = slices.Delete(p.list, i, i+1)
-	if len(p.list) == 0 && cap(p.list) > 4 {
-		p.list = nil
-	}
-}
+// remove takes one out that did not lapse.
+func (p *packets) remove(i int) { p.list = slices.Delete(p.list, i, i+1) }
