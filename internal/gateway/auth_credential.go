@@ -58,6 +58,19 @@ func (c *credential) left() time.Duration {
 	return time.Until(time.Unix(int64(c.expires), 0))
 }
 
+// lifetime is what the device is told: how long the credential is good for, 0 for ever.
+func (c *credential) lifetime() time.Duration {
+	if left := c.left(); left < forEver {
+		return max(left, time.Second)
+	}
+	return 0
+}
+
+// is tells whether the credential is of this device, or has the ID that idOf made id of.
+func (c *credential) is(device string, id uint64) bool {
+	return c != nil && (c.device == device || c.id == id)
+}
+
 // seed is this process's.
 var seed = maphash.MakeSeed()
 

@@ -63,6 +63,12 @@ func offeredToken(req *websocket.Request) string {
 	return ""
 }
 
+// mayComeFrom tells whether a page of an origin may connect, RFC 6455 §10.2. What is no
+// browser sends none.
+func (g *Gateway) mayComeFrom(origin []byte) bool {
+	return origin == nil || len(g.config.Origins) == 0 || slices.Contains(g.config.Origins, string(origin))
+}
+
 // refusal is the answer to a handshake whose credentials were not accepted.
 func (g *Gateway) refusal(err error) *websocket.HTTPError {
 	var refused *auth.Refusal

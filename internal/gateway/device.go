@@ -79,6 +79,9 @@ func (d *device) open(req *websocket.Request) *websocket.HTTPError {
 // arrive reads the request, which is borrowed.
 func (g *Gateway) arrive(req *websocket.Request) (a *arrival, refusal *websocket.HTTPError) {
 	a = &arrival{req: req.Keep()}
+	if !g.mayComeFrom(req.Origin) {
+		return nil, &websocket.HTTPError{Status: 403, Reason: "Pages of this origin may not connect."}
+	}
 	if a.target, refusal = parseTarget(req); refusal != nil {
 		return nil, refusal
 	}
@@ -137,7 +140,7 @@ func (d *device) greet(resumed bool, missed uint64) {
 			Heartbeat:  g.config.Heartbeat,
 			MaxPayload: g.frames.MaxMessage,
 			Missed:     missed,
-		}})
+		}, Lifetime: d.credential.lifetime()})
 	} else if err := d.link.Subscribe("device/"+s.Device()+"/down", message.AtLeastOnce); err != nil {
 		d.close(d, wire.CloseContract.Because(err.Error()))
 		return
@@ -152,6 +155,10 @@ func (d *device) receive(payload []byte, text bool) error {
 		return err
 	}
 	d.shard.packets[p.Op]++
+	if p.Op == wire.Refresh {
+		d.refresh(p)
+		return nil
+	}
 	return d.link.Handle(p)
 }
 
@@ -249,6 +256,9 @@ func (d *device) OnAlarm(conn *reactor.Conn) {
 		d.beat(g)
 	}
 }
+
+// shown implements bearer.
+func (d *device) shown() *credential { return d.credential }
 
 // setAlarm sets the alarm of an open connection: after a time, or when its credential has
 // been expired for too long, if that is sooner.

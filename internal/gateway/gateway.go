@@ -33,6 +33,8 @@ import (
 type Config struct {
 	Listen           string        `yaml:"listen" help:"address that devices connect to; with insecure, 127.0.0.1:8080 when left out"`
 	Insecure         bool          `yaml:"insecure" help:"believe the device id in the URL; loopback addresses only"`
+	ForceInsecure    bool          `yaml:"force_insecure" help:"listen on any address although devices are asked for no credentials: whoever reaches the port is any device"`
+	Origins          []string      `yaml:"origins" help:"origins of web pages that may connect, such as https://example.com; any when left out"`
 	MaxConnections   int           `yaml:"max_connections" help:"connections at the same time"`
 	Loops            int           `yaml:"loops" help:"event loops; 0 is one a processor"`
 	MaxPayload       int           `yaml:"max_payload" unit:"bytes" help:"largest packet of a device"`
@@ -85,13 +87,16 @@ func (c Config) Validate() error {
 	if c.HeartbeatTimeout <= c.Heartbeat {
 		return fmt.Errorf("heartbeat_timeout %v must be longer than heartbeat %v", c.HeartbeatTimeout, c.Heartbeat)
 	}
-	if c.Insecure {
-		host, err := netip.ParseAddrPort(c.Listen)
-		if err != nil || !host.Addr().IsLoopback() {
-			return fmt.Errorf("insecure: without credentials the gateway listens on a loopback address only, such as 127.0.0.1:8080, not on %q", c.Listen)
-		}
+	if c.Insecure && !c.ForceInsecure && !c.OnLoopback() {
+		return fmt.Errorf("insecure: without credentials the gateway listens on a loopback address only, such as 127.0.0.1:8080, not on %q, unless force_insecure", c.Listen)
 	}
 	return nil
+}
+
+// OnLoopback tells whether only this machine reaches the device port.
+func (c Config) OnLoopback() bool {
+	host, err := netip.ParseAddrPort(c.Listen)
+	return err == nil && host.Addr().IsLoopback()
 }
 
 // Gateway is the device side of a node. Its methods are safe from any goroutine.

@@ -5,16 +5,16 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"log/slog"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/longline/longline/internal/reactor"
+	"github.com/longline/longline/internal/reload"
 )
 
 // TLS is what the device port needs to speak TLS. Without Cert it speaks plain WebSocket.
@@ -22,6 +22,8 @@ type TLS struct {
 	Cert       string        `yaml:"cert" help:"certificate chain, a PEM file; read again when it changes"`
 	Key        string        `yaml:"key" help:"its private key, a PEM file; read again when it changes"`
 	MinVersion string        `yaml:"min_version" help:"1.2 or 1.3"`
+	ClientCA   string        `yaml:"client_ca" help:"authorities of client certificates, a PEM file; read again when it changes"`
+	ClientAuth string        `yaml:"client_auth" help:"none, request: a device may show a certificate, or require; request with client_ca when left out"`
 	TicketKeys string        `yaml:"ticket_keys" help:"file of session ticket keys that nodes share: 32 bytes in base64 a line, the first encrypts, all decrypt; read again when it changes; without it, the node makes and rotates its own"`
 	Handshakes int           `yaml:"handshakes" help:"TLS handshakes at the same time; as many again wait"`
 	Timeout    time.Duration `yaml:"timeout" help:"how long a TLS handshake may take"`
@@ -30,50 +32,69 @@ type TLS struct {
 // WithDefaults returns t with the defaults in place of zero fields.
 func (t TLS) WithDefaults() TLS {
 	t.MinVersion = cmp.Or(t.MinVersion, "1.2")
+	if t.ClientCA != "" {
+		t.ClientAuth = cmp.Or(t.ClientAuth, "request")
+	}
+	t.ClientAuth = cmp.Or(t.ClientAuth, "none")
 	t.Handshakes = cmp.Or(t.Handshakes, 256)
 	t.Timeout = cmp.Or(t.Timeout, 10*time.Second)
 	return t
 }
 
-var tlsVersions = map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}
+var (
+	tlsVersions = map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}
+
+	// clientAuths never let a certificate pass that leads to none of the authorities.
+	clientAuths = map[string]tls.ClientAuthType{
+		"none": tls.NoClientCert, "request": tls.VerifyClientCertIfGiven, "require": tls.RequireAndVerifyClientCert,
+	}
+)
 
 // Validate names what cannot be, after WithDefaults. The error begins with the key.
 func (t TLS) Validate() error {
-	if (t.Cert == "") != (t.Key == "") {
+	auth, known := clientAuths[t.ClientAuth]
+	switch {
+	case (t.Cert == "") != (t.Key == ""):
 		return errors.New("cert and key go together")
-	}
-	if tlsVersions[t.MinVersion] == 0 {
+	case tlsVersions[t.MinVersion] == 0:
 		return fmt.Errorf("min_version: want 1.2 or 1.3, not %q", t.MinVersion)
+	case !known:
+		return fmt.Errorf("client_auth: want none, request or require, not %q", t.ClientAuth)
+	case auth != tls.NoClientCert && (t.ClientCA == "" || t.Cert == ""):
+		return fmt.Errorf("client_auth: %s goes with cert and client_ca", t.ClientAuth)
 	}
 	return nil
 }
 
-// watchEvery is how often the files are looked at.
-const watchEvery = 2 * time.Second
-
-// keeper holds the certificate and the ticket keys of the day.
+// keeper holds the certificate, the clients' authorities and the ticket keys of the day.
 type keeper struct {
 	// Static after construction.
 	config  TLS
 	tls     *tls.Config
+	pair    *reload.KeyPair
 	workers *reactor.Workers
 	stop    func() // see close
-	stopped chan struct{}
-	done    sync.WaitGroup
 
 	// Safe from any goroutine.
-	certificate atomic.Pointer[tls.Certificate]
-
-	// Owned by the watching goroutine, once it runs.
-	stamps map[string]time.Time // of the files, as last read
+	verifying atomic.Pointer[tls.Config] // nil without authorities
 }
 
-// openKeeper is newKeeper, or nil without a certificate.
+// openKeeper reads the files and watches them. It returns nil without a certificate.
 func openKeeper(config TLS) (*keeper, error) {
 	if config.Cert == "" {
 		return nil, nil
 	}
-	return newKeeper(config)
+	w := reload.Start()
+	k, err := newKeeper(config, w)
+	if err != nil {
+		w.Close()
+		return nil, err
+	}
+	k.stop = sync.OnceFunc(func() {
+		w.Close()
+		k.workers.Close()
+	})
+	return k, nil
 }
 
 // close stops the watching and the workers of a keeper, if there is one. The loops have ended
@@ -84,27 +105,34 @@ func (k *keeper) close() {
 	}
 }
 
-// newKeeper reads the files and watches them.
-func newKeeper(config TLS) (*keeper, error) {
-	k := &keeper{config: config, stopped: make(chan struct{}), stamps: make(map[string]time.Time)}
-	k.tls = &tls.Config{
-		MinVersion: tlsVersions[config.MinVersion],
-		NextProtos: []string{"http/1.1"}, // RFC 6455 has no upgrade from HTTP/2
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			return k.certificate.Load(), nil
-		},
+// newKeeper reads the files and has w read them again.
+func newKeeper(config TLS, w *reload.Watcher) (k *keeper, err error) {
+	k = &keeper{config: config}
+	if k.pair, err = reload.OpenKeyPair(w, config.Cert, config.Key); err != nil {
+		return nil, fmt.Errorf("tls.cert %w", err)
 	}
-	if err := k.load(); err != nil {
-		return nil, err
+	k.tls = k.base()
+	if config.ClientAuth != "none" {
+		if err := w.Add(k.loadAuthorities, config.ClientCA); err != nil {
+			return nil, fmt.Errorf("tls.client_ca %w", err)
+		}
+		k.tls.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return k.verifying.Load(), nil }
+	}
+	if config.TicketKeys != "" {
+		if err := w.Add(k.loadTicketKeys, config.TicketKeys); err != nil {
+			return nil, fmt.Errorf("tls.ticket_keys %w", err)
+		}
 	}
 	k.workers = reactor.NewWorkers(config.Handshakes, config.Handshakes)
-	k.stop = sync.OnceFunc(func() {
-		close(k.stopped)
-		k.done.Wait()
-		k.workers.Close()
-	})
-	k.done.Go(k.watch)
 	return k, nil
+}
+
+func (k *keeper) base() *tls.Config {
+	return &tls.Config{
+		MinVersion:     tlsVersions[k.config.MinVersion],
+		NextProtos:     []string{"http/1.1"}, // RFC 6455 has no upgrade from HTTP/2
+		GetCertificate: k.pair.Get,
+	}
 }
 
 // reactor is what the loops need, nil without a keeper.
@@ -115,64 +143,38 @@ func (k *keeper) reactor() *reactor.TLSConfig {
 	return &reactor.TLSConfig{Config: k.tls, Handshakes: k.workers, Timeout: k.config.Timeout}
 }
 
-func (k *keeper) watch() {
-	tick := time.NewTicker(watchEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			if err := k.load(); err != nil {
-				slog.Error("TLS files changed and cannot be used; the old ones stay", "error", err)
-			}
-		case <-k.stopped:
-			return
-		}
+// loadAuthorities makes the configuration that verifies clients. The ticket keys stay those
+// of k.tls: crypto/tls takes them from there when this has none.
+func (k *keeper) loadAuthorities() error {
+	text, err := reload.Read(k.config.ClientCA)
+	if err != nil {
+		return err
 	}
-}
-
-// load reads what has changed.
-func (k *keeper) load() error {
-	if k.changed(k.config.Cert, k.config.Key) {
-		certificate, err := tls.LoadX509KeyPair(k.config.Cert, k.config.Key)
-		if err != nil {
-			return fmt.Errorf("tls.cert %s, tls.key %s: %w", k.config.Cert, k.config.Key, err)
-		}
-		k.certificate.Store(&certificate)
+	c := k.base()
+	c.ClientAuth, c.ClientCAs = clientAuths[k.config.ClientAuth], x509.NewCertPool()
+	if !c.ClientCAs.AppendCertsFromPEM(text) {
+		return fmt.Errorf("%s: no certificate in it", k.config.ClientCA)
 	}
-	if k.config.TicketKeys != "" && k.changed(k.config.TicketKeys) {
-		keys, err := readTicketKeys(k.config.TicketKeys)
-		if err != nil {
-			return fmt.Errorf("tls.ticket_keys %w", err)
-		}
-		k.tls.SetSessionTicketKeys(keys)
-	}
+	k.verifying.Store(c)
 	return nil
 }
 
-// changed tells whether a file is not the one that was read last. A file that is not
-// there is for the reader to complain about.
-func (k *keeper) changed(files ...string) bool {
-	differs := false
-	for _, name := range files {
-		var stamp time.Time
-		if info, err := os.Stat(name); err == nil {
-			stamp = info.ModTime()
-		}
-		if old, ok := k.stamps[name]; !ok || !old.Equal(stamp) {
-			k.stamps[name] = stamp
-			differs = true
-		}
+func (k *keeper) loadTicketKeys() error {
+	text, err := reload.Read(k.config.TicketKeys)
+	if err != nil {
+		return err
 	}
-	return differs
+	keys, err := parseTicketKeys(text)
+	if err != nil {
+		return fmt.Errorf("%s:%w", k.config.TicketKeys, err)
+	}
+	k.tls.SetSessionTicketKeys(keys)
+	return nil
 }
 
-// readTicketKeys reads one key a line; empty lines and those that begin with # are passed
-// over.
-func readTicketKeys(name string) (keys [][32]byte, err error) {
-	text, err := os.ReadFile(name)
-	if err != nil {
-		return nil, err
-	}
+// parseTicketKeys reads one key a line; empty lines and those that begin with # are passed
+// over. Errors begin with the number of the line.
+func parseTicketKeys(text []byte) (keys [][32]byte, err error) {
 	lines := bufio.NewScanner(bytes.NewReader(text))
 	for n := 1; lines.Scan(); n++ {
 		line := bytes.TrimSpace(lines.Bytes())
@@ -181,12 +183,12 @@ func readTicketKeys(name string) (keys [][32]byte, err error) {
 		}
 		key, err := base64.StdEncoding.DecodeString(string(line))
 		if err != nil || len(key) != 32 {
-			return nil, fmt.Errorf("%s:%d: want 32 bytes in base64", name, n)
+			return nil, fmt.Errorf("%d: want 32 bytes in base64", n)
 		}
 		keys = append(keys, [32]byte(key))
 	}
 	if len(keys) == 0 {
-		return nil, fmt.Errorf("%s: no key in it", name)
+		return nil, errors.New(" no key in it")
 	}
 	return keys, lines.Err()
 }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/longline/longline/internal/reload"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/session"
 	"github.com/longline/longline/internal/store"
@@ -142,11 +143,12 @@ func TestTicketsAreSharedBetweenNodes(t *testing.T) {
 
 func TestCertificateIsReadAgain(t *testing.T) {
 	files, _ := tlsFiles(t)
-	k, err := newKeeper(files.WithDefaults())
+	var w reload.Watcher // does not watch: the test calls Look
+	k, err := newKeeper(files.WithDefaults(), &w)
 	if err != nil {
 		t.Fatal(err)
 	}
-	k.stop() // no watching: the test calls load
+	defer k.workers.Close()
 	serial := func() int64 {
 		c, _ := k.tls.GetCertificate(nil)
 		return c.Leaf.SerialNumber.Int64()
@@ -158,8 +160,8 @@ func TestCertificateIsReadAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := k.load(); err != nil || serial() != 2 {
-		t.Fatalf("serial %d after the files changed: %v", serial(), err)
+	if w.Look(); serial() != 2 {
+		t.Fatalf("serial %d after the files changed", serial())
 	}
 	if err := os.WriteFile(files.Cert, []byte("nonsense"), 0o600); err != nil {
 		t.Fatal(err)
@@ -167,8 +169,8 @@ func TestCertificateIsReadAgain(t *testing.T) {
 	if err := os.Chtimes(files.Cert, later.Add(1), later.Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
-	if err := k.load(); err == nil || !strings.Contains(err.Error(), files.Cert) {
-		t.Errorf("error %v does not name the file", err)
+	if w.Look(); w.Failed() != 1 {
+		t.Error("a bad file was not noticed")
 	}
 	if serial() != 2 {
 		t.Error("a bad file took the good certificate away")
@@ -185,7 +187,7 @@ func TestTLSFilesThatCannotBe(t *testing.T) {
 		"no-such.pem":  {Cert: "no-such.pem", Key: files.Key},
 		tickets + ":2": {Cert: files.Cert, Key: files.Key, TicketKeys: tickets},
 	} {
-		if _, err := newKeeper(config.WithDefaults()); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := newKeeper(config.WithDefaults(), new(reload.Watcher)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v does not say %s", err, want)
 		}
 	}

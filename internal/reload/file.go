@@ -34,7 +34,7 @@ func Open[T any](w *Watcher, name string, parse func(text []byte) (T, error)) (*
 func (f *File[T]) Get() T { return *f.value.Load() }
 
 func (f *File[T]) load() error {
-	text, err := read(f.name)
+	text, err := Read(f.name)
 	if err != nil {
 		return err
 	}
@@ -46,7 +46,8 @@ func (f *File[T]) load() error {
 	return nil
 }
 
-func read(name string) ([]byte, error) {
+// Read reads a file, unless it is larger than what such files have: 64 MiB.
+func Read(name string) ([]byte, error) {
 	file, err := os.Open(name)
 	if err != nil {
 		return nil, err
