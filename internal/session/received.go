@@ -62,14 +62,15 @@ func (s *Session) receive(id uint16) (receipt, error) {
 
 // reserve takes a place for a publication that may wait for ever, if the connection is a
 // patient one and there is a place: there are as many as its answers may wait, whatever the
-// number of its connections.
+// number of its connections. One more than that, of a device that connected again, waits as
+// long as any, and may be refused.
 func (s *Session) reserve() bool {
 	if s.mqtt == nil || !s.mqtt.patient { // uplink is held: neither changes
 		return false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if int(s.mqtt.waiting) > s.manager.config.Unanswered {
+	if int(s.mqtt.waiting) >= s.manager.config.Unanswered {
 		return false
 	}
 	s.mqtt.waiting++

@@ -132,6 +132,6 @@ func TestPatienceHasABound(t *testing.T) {
 		expect(t, "waiting", w.info("subscriber").Waiting, 10)
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		expect(t, "waiting for ever", w.info("subscriber").Waiting, 3)
+		expect(t, "waiting for ever", w.info("subscriber").Waiting, 2)
 	})
 }
