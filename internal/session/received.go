@@ -86,7 +86,7 @@ func (s *Session) conclude(q message.QoS, id uint64, reserved bool, err error) *
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if t := s.mqtt; t != nil {
-		if reserved {
+		if reserved && t.waiting > 0 { // it is 0 when another protocol was spoken meanwhile
 			t.waiting--
 		}
 		if q == message.ExactlyOnce {

@@ -1,5 +1,6 @@
 // Package session is what belongs to a device and outlives its connections: identity,
-// subscriptions, the queue of messages it is owed, and the calls it has to answer.
+// subscriptions, the queue of messages it is owed, the calls it has to answer, and what only
+// MQTT has: packet identifiers and a will.
 //
 // The flow: the gateway authenticates a connection and attaches it (Manager.Attach); from
 // then on the connection's Link handles what the device sends and takes what is owed to
