@@ -30,10 +30,11 @@ type mqtt struct {
 	patient bool      // Options.Patient
 
 	// Of the session.
-	waiting  int32           // publications of patient connections that wait for room
-	sent     packets         // on their way to the device
-	received map[uint16]bool // QoS 2 publications of the device not released; true is: its answer waits
-	will     *store.Will     // to be published; nil when there is none
+	waiting  int32                   // publications of patient connections that wait for room
+	sent     packets                 // on their way to the device
+	received map[uint16]bool         // QoS 2 publications of the device not released; true is: its answer waits
+	delayed  map[uint16]*publication // QoS 1 publications of the device whose answers wait
+	will     *store.Will             // to be published; nil when there is none
 }
 
 // equip readies what the connection needs of MQTT, and lets go of what it cannot use: an
@@ -63,7 +64,7 @@ func (s *Session) unplug() {
 	}
 	t.conn = nil
 	t.sent.rewind()
-	if len(t.sent.list)+len(t.received) == 0 && t.waiting == 0 && t.will == nil {
+	if len(t.sent.list)+len(t.received)+len(t.delayed) == 0 && t.waiting == 0 && t.will == nil {
 		s.mqtt = nil
 	}
 }

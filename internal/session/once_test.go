@@ -63,15 +63,16 @@ type flaky struct {
 	pipe    *pipe
 	known   map[uint16]bool // QoS 2 messages received and not released
 	got     []string        // what its application was given
-	unacked []*publication
+	unacked []*sending
 	last    uint16
 }
 
-// publication is one of the client.
-type publication struct {
+// sending is a publication of the client.
+type sending struct {
 	id       uint16
 	payload  string
 	q        message.QoS
+	again    bool // it was sent on an older connection
 	received bool // PUBREC came
 }
 
@@ -106,7 +107,7 @@ func (f *flaky) onRelease(id uint16) {
 
 // onAnswer is for PUBACK and PUBREC.
 func (f *flaky) onAnswer(id uint16, q message.QoS, refused string) {
-	i := slices.IndexFunc(f.unacked, func(o *publication) bool { return o.id == id && o.q == q })
+	i := slices.IndexFunc(f.unacked, func(o *sending) bool { return o.id == id && o.q == q })
 	switch {
 	case refused != "":
 		f.t.Errorf("refused: %v", refused)
@@ -120,9 +121,9 @@ func (f *flaky) onAnswer(id uint16, q message.QoS, refused string) {
 }
 
 // publish sends a publication, for the first time or again.
-func (f *flaky) publish(o *publication) func(*Link) {
+func (f *flaky) publish(o *sending) func(*Link) {
 	return func(l *Link) {
-		p := &wire.Packet{Op: wire.Pub, ID: uint64(o.id)}
+		p := &wire.Packet{Op: wire.Pub, ID: uint64(o.id), Again: o.again}
 		p.Message = message.Message{Topic: "up", Payload: []byte(o.payload), QoS: o.q}
 		if err := l.Handle(p); err != nil {
 			f.t.Error(err)
@@ -131,12 +132,12 @@ func (f *flaky) publish(o *publication) func(*Link) {
 }
 
 // release sends PUBREL; its PUBCOMP ends the publication.
-func (f *flaky) release(o *publication) func(*Link) {
+func (f *flaky) release(o *sending) func(*Link) {
 	return func(l *Link) {
 		l.Released(o.id)
 		p := l.conn.(*pipe)
 		p.down = append(p.down, func() {
-			f.unacked = slices.DeleteFunc(f.unacked, func(x *publication) bool { return x == o })
+			f.unacked = slices.DeleteFunc(f.unacked, func(x *sending) bool { return x == o })
 		})
 	}
 }
@@ -146,11 +147,11 @@ func (f *flaky) publishNew(payload string, q message.QoS) bool {
 	if len(f.unacked) == 4 {
 		return false
 	}
-	used := func(o *publication) bool { return o.id == f.last }
+	used := func(o *sending) bool { return o.id == f.last }
 	for f.last = f.last%6 + 1; slices.ContainsFunc(f.unacked, used); {
 		f.last = f.last%6 + 1 // identifiers come round
 	}
-	o := &publication{id: f.last, payload: payload, q: q}
+	o := &sending{id: f.last, payload: payload, q: q}
 	f.unacked = append(f.unacked, o)
 	f.reply(f.publish(o))
 	return true
@@ -170,7 +171,7 @@ func (f *flaky) connect() {
 	}
 	f.pipe.link.Flush()
 	for _, o := range f.unacked {
-		if o.received {
+		if o.again = true; o.received {
 			f.reply(f.release(o))
 		} else {
 			f.reply(f.publish(o))

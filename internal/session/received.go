@@ -77,21 +77,66 @@ func (s *Session) reserve() bool {
 	return true
 }
 
-// conclude notes what became of a publication and returns the live connection, nil when
-// there is none.
-func (s *Session) conclude(q message.QoS, id uint64, reserved bool, err error) *Link {
-	if q != message.ExactlyOnce && !reserved {
-		return nil
+// publication is one of an MQTT device, of QoS 1 or 2, that was given to the router.
+type publication struct {
+	// Static after construction.
+	link    *Link // on which it came
+	id      uint64
+	qos     message.QoS
+	patient bool // it has a place among those that wait for ever
+
+	over bool // guarded by Session.mu
+}
+
+// settle has the answer to a publication that waited sent. Safe from any goroutine.
+func (p *publication) settle(err error) {
+	if l := p.link.session.conclude(p, err); l != nil {
+		l.tell(p.qos, p.id, err)
 	}
+}
+
+// conclude notes what became of a publication and returns the connection that is told: the
+// one of the day, where the device may have sent it again, or the one on which it came, if the
+// device has given its identifier to another one since.
+func (s *Session) conclude(p *publication, err error) *Link {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if t := s.mqtt; t != nil {
-		if reserved && t.waiting > 0 { // it is 0 when another protocol was spoken meanwhile
-			t.waiting--
-		}
-		if q == message.ExactlyOnce {
-			t.settle(uint16(id), err)
-		}
+	p.over = true
+	t, id := s.mqtt, uint16(p.id)
+	if t == nil {
+		return p.link
+	}
+	if p.patient && t.waiting > 0 { // it is 0 when another protocol was spoken meanwhile
+		t.waiting--
+	}
+	switch {
+	case p.qos == message.ExactlyOnce:
+		t.settle(id, err)
+	case t.delayed[id] == p:
+		delete(t.delayed, id)
+	default:
+		return p.link
 	}
 	return s.link
+}
+
+// delay remembers a QoS 1 publication that waits, for a device that connects again and
+// repeats it: one that waits for long must not be routed at each connection.
+func (s *Session) delay(p *publication) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mqtt == nil || p.over || p.qos != message.AtLeastOnce {
+		return
+	}
+	if s.mqtt.delayed == nil {
+		s.mqtt.delayed = make(map[uint16]*publication)
+	}
+	s.mqtt.delayed[uint16(p.id)] = p
+}
+
+// repeats tells whether a QoS 1 publication that the device sends again still waits.
+func (s *Session) repeats(id uint16) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mqtt != nil && s.mqtt.delayed[id] != nil
 }

@@ -38,7 +38,7 @@ func (l *Link) publish(p *wire.Packet) error {
 	if p.Expiry > 0 {
 		m.Expiry = now.Add(p.Expiry).UnixMilli()
 	}
-	err := l.route(m, p.ID)
+	err := l.route(m, p.ID, p.Again)
 	switch {
 	case errors.Is(err, errLate), m.QoS == message.AtMostOnce:
 	case errors.Is(err, wire.CloseReceiveMax):
@@ -56,7 +56,7 @@ func rawUplink(device string) string { return "device/" + device + "/up" }
 
 // route publishes m, unless a newer connection is attached. One that attaches meanwhile has
 // to wait, so that what it publishes comes after m.
-func (l *Link) route(m *message.Message, id uint64) error {
+func (l *Link) route(m *message.Message, id uint64, again bool) error {
 	s := l.session
 	s.uplink.Lock()
 	defer s.uplink.Unlock()
@@ -76,6 +76,9 @@ func (l *Link) route(m *message.Message, id uint64) error {
 	case message.ExactlyOnce:
 		return l.routeOnce(m, id)
 	}
+	if again && s.repeats(uint16(id)) {
+		return router.ErrFull
+	}
 	return l.routeAnswered(m, id)
 }
 
@@ -94,42 +97,28 @@ func (l *Link) routeOnce(m *message.Message, id uint64) error {
 
 // routeAnswered routes a publication whose answer may come later.
 func (l *Link) routeAnswered(m *message.Message, id uint64) (err error) {
-	s, q, patient := l.session, m.QoS, l.session.reserve()
-	done := l.later(q, id, patient)
-	if patient {
-		_, err = s.manager.router.PublishPatiently(m, done)
-	} else {
-		_, err = s.manager.router.Publish(m, done)
+	s := l.session
+	if s.mqtt == nil && m.QoS == message.AtLeastOnce { // the common one remembers as little as it may; uplink is held
+		_, err = s.manager.router.Publish(m, func(err error) { l.tell(message.AtLeastOnce, id, err) })
+		return err
 	}
-	if !errors.Is(err, router.ErrFull) {
-		s.conclude(q, id, patient, err)
+	p := &publication{link: l, id: id, qos: m.QoS, patient: s.reserve()}
+	if p.patient {
+		_, err = s.manager.router.PublishPatiently(m, p.settle)
+	} else {
+		_, err = s.manager.router.Publish(m, p.settle)
+	}
+	if errors.Is(err, router.ErrFull) {
+		s.delay(p)
+	} else {
+		s.conclude(p, err)
 	}
 	return err
-}
-
-// later is what the router calls when a publication that waited was taken or refused.
-func (l *Link) later(q message.QoS, id uint64, patient bool) func(error) {
-	if q == message.AtLeastOnce && !patient { // the common one remembers as little as it may
-		return func(err error) { l.tell(message.AtLeastOnce, id, err) }
-	}
-	return func(err error) { l.session.settle(l, q, id, patient, err) }
 }
 
 // tell has the loop answer a publication that waited. Safe from any goroutine.
 func (l *Link) tell(q message.QoS, id uint64, err error) {
 	l.conn.Do(func() { l.settle(id, q, refusal(err)) })
-}
-
-// settle has the answer to a publication that waited sent: to the connection that made it or,
-// with QoS 2, to that of the day. The answer to an older one's of QoS 1 could be taken for
-// that to a newer one's with the same id.
-func (s *Session) settle(l *Link, q message.QoS, id uint64, patient bool, err error) {
-	if live := s.conclude(q, id, patient, err); q == message.ExactlyOnce {
-		l = live
-	}
-	if l != nil {
-		l.tell(q, id, err)
-	}
 }
 
 // refusal is what the device is told about err.

@@ -47,6 +47,9 @@ type Packet struct {
 	// Message is what a pub or msg carries. In a pub, Source, Time and ID are not set.
 	Message message.Message
 
+	// Again says that the device has sent a pub before: MQTT's DUP.
+	Again bool
+
 	// Expiry is how long the message of a pub may wait for its receivers; 0 is for ever.
 	Expiry time.Duration
 
