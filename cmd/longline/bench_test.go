@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -18,7 +19,7 @@ import (
 func TestBench(t *testing.T) {
 	var c config.Config
 	c.Gateway.Listen, c.Gateway.Insecure, c.API.Address = "127.0.0.1:0", true, "127.0.0.1:0"
-	n, err := startNode(t.Context(), c, slog.New(slog.DiscardHandler))
+	n, err := startNode(t.Context(), c, slog.New(slog.DiscardHandler), io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}

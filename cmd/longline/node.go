@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"log/slog"
 	"strings"
 
@@ -10,8 +12,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/longline/longline/internal/api"
+	"github.com/longline/longline/internal/auth"
 	"github.com/longline/longline/internal/config"
 	"github.com/longline/longline/internal/gateway"
+	"github.com/longline/longline/internal/reload"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/session"
 	"github.com/longline/longline/internal/store"
@@ -19,7 +23,10 @@ import (
 
 // node is one gateway process: every layer, put together.
 type node struct {
+	files    *reload.Watcher
 	store    store.Store
+	audit    io.Closer   // nil for standard error
+	devices  *auth.Chain // nil when they are not asked for credentials
 	sessions *session.Manager
 	gateway  *gateway.Gateway
 	server   *api.Server
@@ -27,8 +34,8 @@ type node struct {
 }
 
 // startNode opens the device port, then the admin port.
-func startNode(ctx context.Context, c config.Config, log *slog.Logger) (_ *node, err error) {
-	n := &node{store: store.NewMemory(c.Store), failed: make(chan error, 1)}
+func startNode(ctx context.Context, c config.Config, log *slog.Logger, stderr io.Writer) (_ *node, err error) {
+	n := &node{files: reload.Start(), store: store.NewMemory(c.Store), failed: make(chan error, 1)}
 	defer func() {
 		if err != nil {
 			n.close()
@@ -37,6 +44,12 @@ func startNode(ctx context.Context, c config.Config, log *slog.Logger) (_ *node,
 	r := router.New(c.Router, n.store)
 	if n.sessions, err = session.NewManager(c.Sessions, r, n.store); err != nil {
 		return nil, err
+	}
+	if len(c.Auth.Order) > 0 && !c.Gateway.Insecure {
+		if n.devices, err = auth.Open(c.Auth, n.files); err != nil {
+			return nil, fmt.Errorf("auth.%w", err)
+		}
+		c.Gateway.Auth = n.devices
 	}
 	if n.gateway, err = gateway.Start(c.Gateway, r, n.sessions); err != nil {
 		return nil, err
@@ -49,11 +62,18 @@ func startNode(ctx context.Context, c config.Config, log *slog.Logger) (_ *node,
 	}, []string{"procedure", "code"})
 	metrics.MustRegister(n.gateway, requests, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	door, err := n.openDoor(c.API, stderr)
+	if err != nil {
+		return nil, err
+	}
 	n.server, err = api.Listen(ctx, api.New(c.API, api.Node{
-		Sessions: n.sessions,
-		Router:   r,
-		Gateway:  n.gateway,
-		Metrics:  promhttp.HandlerFor(metrics, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}),
+		Roles:       door.roles,
+		Certificate: door.certificate,
+		Audit:       door.audit,
+		Sessions:    n.sessions,
+		Router:      r,
+		Gateway:     n.gateway,
+		Metrics:     promhttp.HandlerFor(metrics, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}),
 		Observe: func(procedure, code string, seconds float64) {
 			if !strings.HasSuffix(strings.ToLower(procedure), "/subscribe") { // lasts as long as its reader
 				requests.WithLabelValues(procedure, code).Observe(seconds)
@@ -80,5 +100,12 @@ func (n *node) close() {
 	if n.sessions != nil {
 		n.sessions.Close()
 	}
+	if n.devices != nil {
+		n.devices.Close()
+	}
+	if n.audit != nil {
+		_ = n.audit.Close() // appended to without a buffer
+	}
 	_ = n.store.Close() // memory: nothing to lose
+	n.files.Close()
 }

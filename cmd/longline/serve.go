@@ -15,7 +15,8 @@ type Serve struct {
 	Config   string `type:"existingfile" placeholder:"FILE" help:"Configuration file; longline config example shows one."`
 	Listen   string `placeholder:"ADDR" help:"Address for devices; default :8080."`
 	Admin    string `placeholder:"ADDR" help:"Address for backends, metrics and health; default 127.0.0.1:8081."`
-	Insecure bool   `help:"Ask devices for no credentials: the id is the one in the URL. Loopback only."`
+	Insecure bool   `xor:"insecure" help:"Ask devices for no credentials: the id is the one in the URL. Loopback only."`
+	Anywhere bool   `name:"insecure-anywhere" xor:"insecure" help:"The same on any address: whoever reaches the port is any device."`
 }
 
 // Run serves until ctx ends, then drains; a second signal ends the drain. SIGUSR1 makes it
@@ -26,7 +27,7 @@ func (s *Serve) Run(ctx context.Context, console *Console) error {
 		return err
 	}
 	log := c.Log.Logger(console.Err)
-	n, err := startNode(ctx, c, log)
+	n, err := startNode(ctx, c, log, console.Err)
 	if err != nil {
 		return err
 	}
@@ -57,7 +58,8 @@ func (s *Serve) config() (config.Config, error) {
 	if s.Admin != "" {
 		c.API.Address = s.Admin
 	}
-	c.Gateway.Insecure = c.Gateway.Insecure || s.Insecure
+	c.Gateway.Insecure = c.Gateway.Insecure || s.Insecure || s.Anywhere
+	c.Gateway.ForceInsecure = c.Gateway.ForceInsecure || s.Anywhere
 	err := c.Check()
 	return c.WithDefaults(), err
 }

@@ -9,13 +9,16 @@ package api
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"net/http"
 	"net/netip"
 	"sync/atomic"
+	"time"
 
 	"connectrpc.com/connect"
 
+	"github.com/longline/longline/internal/auth"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/session"
 	"github.com/longline/longline/proto/longline/v1/longlinev1connect"
@@ -29,6 +32,9 @@ type Gateway interface {
 	// Drain refuses new connections, closes those that there are and returns when none is
 	// left. When ctx ends first, it returns its error, and draining goes on.
 	Drain(ctx context.Context) error
+	// Revoke closes the connections of a device, or those with a credential of this ID, and
+	// has it refused until a time. It returns how many it closes.
+	Revoke(deviceOrID string, until time.Time) (closed int, err error)
 	// Ready tells whether the node takes devices.
 	Ready() bool
 }
@@ -39,6 +45,12 @@ type Node struct {
 	Router   *router.Router
 	Gateway  Gateway
 
+	// Roles knows the tokens of callers. Without it, whoever reaches the port may do all.
+	Roles *auth.Roles
+	// Certificate has the port speak TLS.
+	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	// Audit takes what callers did that may do more than read, and what they may not.
+	Audit *slog.Logger
 	// Metrics is served at /metrics.
 	Metrics http.Handler
 	// Observe is told of every request that was understood, when it is done: its
@@ -71,6 +83,9 @@ var _ longlinev1connect.GatewayHandler = (*API)(nil)
 func New(c Config, n Node) *API {
 	if n.Observe == nil {
 		n.Observe = func(string, string, float64) {}
+	}
+	if n.Audit == nil {
+		n.Audit = slog.New(slog.DiscardHandler)
 	}
 	if n.Log == nil {
 		n.Log = slog.Default()

@@ -2,6 +2,10 @@ package api
 
 import (
 	"cmp"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
 	"time"
 
 	"github.com/longline/longline/internal/router"
@@ -11,7 +15,12 @@ import (
 // Config bounds what backends may ask for. The zero value works; WithDefaults has the
 // defaults.
 type Config struct {
-	Address        string             `yaml:"address" help:"host:port that backends connect to; whoever reaches it may do everything, so it is on loopback unless told otherwise"`
+	Address        string             `yaml:"address" help:"host:port that backends connect to; a loopback address when there is no tokens file"`
+	Tokens         string             `yaml:"tokens" help:"who may do what: lines of read, operate or admin, sha256: with the token's SHA-256 in hexadecimal digits, and a name; read again when it changes; without it, whoever reaches the port may do everything"`
+	Cert           string             `yaml:"cert" help:"certificate chain for TLS, a PEM file; read again when it changes"`
+	Key            string             `yaml:"key" help:"its private key, a PEM file; read again when it changes"`
+	Origins        []string           `yaml:"origins" help:"origins of web pages that may call, such as https://example.com, besides the port's own"`
+	Audit          string             `yaml:"audit" help:"file to which everything that is done, but reading, is appended as lines of JSON; - is standard error"`
 	MaxPayload     int                `yaml:"max_payload" unit:"bytes" help:"largest payload of a message or call"`
 	Topics         topic.Limits       `yaml:"-"` // those of the sessions
 	MaxFilters     int                `yaml:"max_filters" help:"filters of a subscription"`
@@ -46,6 +55,26 @@ func (c Config) WithDefaults() Config {
 	c.Heartbeat = cmp.Or(c.Heartbeat, 15*time.Second)
 	c.Stall = cmp.Or(c.Stall, 30*time.Second)
 	return c
+}
+
+// Validate names what cannot be, after WithDefaults. The error begins with the key.
+func (c Config) Validate() error {
+	if (c.Cert == "") != (c.Key == "") {
+		return errors.New("cert: cert and key go together")
+	}
+	host, _, err := net.SplitHostPort(c.Address)
+	if err != nil {
+		return fmt.Errorf("address: want host:port, not %q", c.Address)
+	}
+	if c.Tokens == "" && !isLoopback(host) {
+		return fmt.Errorf("tokens: is missing; without it the admin port is on a loopback address only, such as 127.0.0.1:8081, not on %q", c.Address)
+	}
+	return nil
+}
+
+func isLoopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
 // maxBody bounds a request in bytes: a payload as base64 or as text with every second

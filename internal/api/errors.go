@@ -7,6 +7,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/longline/longline/internal/auth"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/session"
 	"github.com/longline/longline/internal/store"
@@ -28,6 +29,8 @@ var codes = []struct {
 	{router.ErrTooLate, connect.CodeResourceExhausted},
 	{store.ErrFull, connect.CodeResourceExhausted},
 	{store.ErrTooLarge, connect.CodeResourceExhausted},
+	{auth.ErrNothingShown, connect.CodeFailedPrecondition},
+	{auth.ErrRevocationsFull, connect.CodeResourceExhausted},
 	{context.DeadlineExceeded, connect.CodeDeadlineExceeded},
 	{context.Canceled, connect.CodeCanceled},
 }

@@ -14,7 +14,7 @@ import (
 const index = `Longline gateway, admin port
 
 POST /longline.v1.Gateway/{method}   backend API: gRPC, gRPC-Web, HTTP with JSON
-     Publish Broadcast Call ListDevices GetDevice Disconnect Subscribe Drain
+     Publish Broadcast Call ListDevices GetDevice Disconnect Subscribe Drain Revoke
 GET  /v1/subscribe?filter=...&qos=1  messages as server-sent events
 GET  /healthz                        200 while the process lives
 GET  /readyz                         200 while the node takes devices
@@ -37,7 +37,7 @@ func (a *API) Handler() http.Handler {
 		mux.Handle("GET /metrics", a.node.Metrics)
 	}
 	handleProfiles(mux)
-	return mux
+	return a.across(a.guard(mux))
 }
 
 // options are those of the RPC handlers. Batches are not compressed, which would cost more
@@ -45,7 +45,7 @@ func (a *API) Handler() http.Handler {
 func (a *API) options() []connect.HandlerOption {
 	options := []connect.HandlerOption{
 		connect.WithReadMaxBytes(a.config.maxBody()),
-		connect.WithInterceptors(observer{a}),
+		connect.WithInterceptors(observer{a}, auditor{a}),
 		connect.WithConditionalHandlerOptions(func(s connect.Spec) []connect.HandlerOption {
 			if s.StreamType == connect.StreamTypeUnary {
 				return nil

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -9,7 +10,7 @@ import (
 	"time"
 )
 
-// Server serves an API on its admin port: HTTP/1.1, and HTTP/2 without TLS for gRPC.
+// Server serves an API on its admin port: HTTP/1.1 and HTTP/2, with TLS or without.
 type Server struct {
 	api      *API
 	listener net.Listener
@@ -40,7 +41,12 @@ func newServer(a *API) *http.Server {
 		ErrorLog: slog.NewLogLogger(a.node.Log.Handler(), slog.LevelWarn),
 	}
 	s.Protocols.SetHTTP1(true)
-	s.Protocols.SetUnencryptedHTTP2(true)
+	if a.node.Certificate == nil {
+		s.Protocols.SetUnencryptedHTTP2(true)
+		return s
+	}
+	s.Protocols.SetHTTP2(true)
+	s.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: a.node.Certificate}
 	return s
 }
 
@@ -49,7 +55,11 @@ func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
 // Serve answers requests until Shutdown, and then returns nil.
 func (s *Server) Serve() error {
-	if err := s.server.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+	serve := s.server.Serve
+	if s.server.TLSConfig != nil {
+		serve = func(l net.Listener) error { return s.server.ServeTLS(l, "", "") }
+	}
+	if err := serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil

@@ -8,10 +8,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 	"go.uber.org/goleak"
 
+	"github.com/longline/longline/internal/auth"
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/session"
@@ -48,7 +50,14 @@ func newWorld(t testing.TB, c Config, rc router.Config) *world {
 	}
 	t.Cleanup(w.sessions.Close)
 	c.Address = "127.0.0.1:0"
-	w.api = New(c, Node{
+	w.api = New(c, w.node(t))
+	w.serve(t)
+	return w
+}
+
+// node is what the API is of.
+func (w *world) node(t testing.TB) Node {
+	return Node{
 		Sessions: w.sessions,
 		Router:   w.router,
 		Gateway:  w.gateway,
@@ -62,9 +71,7 @@ func newWorld(t testing.TB, c Config, rc router.Config) *world {
 			default:
 			}
 		},
-	})
-	w.serve(t)
-	return w
+	}
 }
 
 func (w *world) serve(t testing.TB) {
@@ -131,6 +138,7 @@ func (w *world) ended(t *testing.T, procedure string) (code string) {
 type fakeGateway struct {
 	ready   atomic.Bool
 	drained atomic.Bool
+	revoked []string
 }
 
 var errDrain = errors.New("a connection does not end")
@@ -145,6 +153,14 @@ func (g *fakeGateway) Drain(context.Context) error {
 	}
 	g.drained.Store(true)
 	return nil
+}
+
+func (g *fakeGateway) Revoke(name string, until time.Time) (int, error) {
+	if name == "none" {
+		return 0, auth.ErrNothingShown
+	}
+	g.revoked = append(g.revoked, name+" until "+until.UTC().Format(time.DateOnly))
+	return 1, nil
 }
 
 func (g *fakeGateway) Ready() bool { return g.ready.Load() }

@@ -6,6 +6,9 @@ import (
 	"time"
 )
 
+// ErrNothingShown says that devices show no credentials, so that there is nothing to revoke.
+var ErrNothingShown = errors.New("devices are not asked for credentials")
+
 // ErrRevocationsFull says that as many revocations are in force as the node remembers.
 var ErrRevocationsFull = errors.New("too many revocations are in force")
 

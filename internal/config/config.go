@@ -7,9 +7,11 @@ package config
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/longline/longline/internal/api"
+	"github.com/longline/longline/internal/auth"
 	"github.com/longline/longline/internal/gateway"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/session"
@@ -20,6 +22,7 @@ import (
 // for its default.
 type Config struct {
 	Gateway  gateway.Config `yaml:"gateway" help:"the device port"`
+	Auth     auth.Config    `yaml:"auth" help:"who devices are and what they may do"`
 	Sessions session.Config `yaml:"sessions" help:"what outlives a device's connection"`
 	Store    store.Options  `yaml:"store" help:"the messages that are kept"`
 	Router   router.Config  `yaml:"router" help:"messages on their way"`
@@ -29,7 +32,9 @@ type Config struct {
 
 // WithDefaults returns c with the defaults in place of zero options.
 func (c Config) WithDefaults() Config {
+	c.Gateway.Insecure = c.Gateway.Insecure || slices.Equal(c.Auth.Order, []string{"insecure"})
 	c.Gateway = c.Gateway.WithDefaults()
+	c.Auth = c.Auth.WithDefaults()
 	c.Sessions = c.Sessions.WithDefaults()
 	c.Store = c.Store.WithDefaults()
 	c.Router = c.Router.WithDefaults()
@@ -50,6 +55,8 @@ func (c *Config) Check() error {
 		}
 	}
 	section("gateway", d.Gateway.Validate())
+	section("auth", d.Auth.Validate())
+	section("api", d.API.Validate())
 	section("log", d.Log.Validate())
 	return errors.Join(append(errs, d.fit()...)...)
 }
@@ -61,6 +68,13 @@ func (c *Config) fit() (errs []error) {
 			errs = append(errs, &KeyError{key, fmt.Sprintf(format, args...)})
 		}
 	}
+	g, order := c.Gateway, c.Auth.Order
+	want(!g.Insecure || len(order) == 0 || slices.Equal(order, []string{"insecure"}), "gateway.insecure",
+		"asks devices for nothing, but auth.order says what to ask for")
+	want(!slices.Contains(order, "insecure") || g.OnLoopback() || g.ForceInsecure, "auth.order",
+		"with insecure the gateway listens on a loopback address only, such as 127.0.0.1:8080, not on %q, unless gateway.force_insecure", g.Listen)
+	want(!slices.Contains(order, "certificate") || g.TLS.ClientAuth != "none", "auth.order",
+		"certificate needs gateway.tls.client_ca")
 	s, q, a := c.Sessions, c.Store.Queue, c.API
 	want(s.Expiry <= s.MaxExpiry, "sessions.expiry",
 		"%s is longer than sessions.max_expiry, %s", formatDuration(s.Expiry), formatDuration(s.MaxExpiry))

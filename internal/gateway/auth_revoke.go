@@ -1,16 +1,13 @@
 package gateway
 
 import (
-	"errors"
 	"sync/atomic"
 	"time"
 
+	"github.com/longline/longline/internal/auth"
 	"github.com/longline/longline/internal/reactor"
 	"github.com/longline/longline/internal/wire"
 )
-
-// ErrNothingShown says that devices show no credentials, so that none can be revoked.
-var ErrNothingShown = errors.New("devices are not asked for credentials")
 
 // bearer is a connection that a credential let in.
 type bearer interface {
@@ -20,10 +17,11 @@ type bearer interface {
 
 // Revoke refuses a device, or the credential with this ID, until a time, and closes their
 // connections now. A time that has passed lifts an earlier revocation. It returns how many
-// connections are closed; an error is ErrNothingShown or auth.ErrRevocationsFull.
+// connections are closed; an error is auth.ErrNothingShown
+// or auth.ErrRevocationsFull.
 func (g *Gateway) Revoke(deviceOrID string, until time.Time) (closed int, err error) {
 	if g.admission.chain == nil {
-		return 0, ErrNothingShown
+		return 0, auth.ErrNothingShown
 	}
 	if err := g.admission.chain.Revoke(deviceOrID, until); err != nil || !until.After(time.Now()) {
 		return 0, err

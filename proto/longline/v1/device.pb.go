@@ -573,6 +573,7 @@ type Sub struct {
 	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	Filters       []string               `protobuf:"bytes,2,rep,name=filters,proto3" json:"filters,omitempty"`
 	Qos           uint32                 `protobuf:"varint,3,opt,name=qos,proto3" json:"qos,omitempty"`
+	Conflate      bool                   `protobuf:"varint,4,opt,name=conflate,proto3" json:"conflate,omitempty"` // of QoS 0 messages of one topic that wait, keep the newest alone
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -626,6 +627,13 @@ func (x *Sub) GetQos() uint32 {
 		return x.Qos
 	}
 	return 0
+}
+
+func (x *Sub) GetConflate() bool {
+	if x != nil {
+		return x.Conflate
+	}
+	return false
 }
 
 type Unsub struct {
@@ -1022,11 +1030,12 @@ const file_longline_v1_device_proto_rawDesc = "" +
 	"\aexpires\x18\x03 \x01(\rR\aexpires\"3\n" +
 	"\x05Error\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"A\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"]\n" +
 	"\x03Sub\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x18\n" +
 	"\afilters\x18\x02 \x03(\tR\afilters\x12\x10\n" +
-	"\x03qos\x18\x03 \x01(\rR\x03qos\"1\n" +
+	"\x03qos\x18\x03 \x01(\rR\x03qos\x12\x1a\n" +
+	"\bconflate\x18\x04 \x01(\bR\bconflate\"1\n" +
 	"\x05Unsub\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x18\n" +
 	"\afilters\x18\x02 \x03(\tR\afilters\"\xcf\x01\n" +

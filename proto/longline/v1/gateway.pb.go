@@ -1437,6 +1437,115 @@ func (*DrainResponse) Descriptor() ([]byte, []int) {
 	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{20}
 }
 
+type RevokeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One of both: a device, or the ID of a credential: a JWT's jti, sha256: and the first 16
+	// digits of a token's hash, serial: and a certificate's serial number, in hexadecimal.
+	Device     string `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
+	Credential string `protobuf:"bytes,2,opt,name=credential,proto3" json:"credential,omitempty"`
+	// When it is accepted again, such as when the credential expires anyway. A time that has
+	// passed lifts an earlier revocation.
+	Until         *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=until,proto3" json:"until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeRequest) Reset() {
+	*x = RevokeRequest{}
+	mi := &file_longline_v1_gateway_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeRequest) ProtoMessage() {}
+
+func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_longline_v1_gateway_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeRequest.ProtoReflect.Descriptor instead.
+func (*RevokeRequest) Descriptor() ([]byte, []int) {
+	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *RevokeRequest) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
+}
+
+func (x *RevokeRequest) GetCredential() string {
+	if x != nil {
+		return x.Credential
+	}
+	return ""
+}
+
+func (x *RevokeRequest) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+type RevokeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many connections were closed.
+	Closed        uint32 `protobuf:"varint,1,opt,name=closed,proto3" json:"closed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeResponse) Reset() {
+	*x = RevokeResponse{}
+	mi := &file_longline_v1_gateway_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeResponse) ProtoMessage() {}
+
+func (x *RevokeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_longline_v1_gateway_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeResponse.ProtoReflect.Descriptor instead.
+func (*RevokeResponse) Descriptor() ([]byte, []int) {
+	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *RevokeResponse) GetClosed() uint32 {
+	if x != nil {
+		return x.Closed
+	}
+	return 0
+}
+
 var File_longline_v1_gateway_proto protoreflect.FileDescriptor
 
 const file_longline_v1_gateway_proto_rawDesc = "" +
@@ -1536,12 +1645,20 @@ const file_longline_v1_gateway_proto_rawDesc = "" +
 	"\bmessages\x18\x01 \x03(\v2\x14.longline.v1.MessageR\bmessages\x12\x16\n" +
 	"\x06missed\x18\x02 \x01(\x04R\x06missed\"\x0e\n" +
 	"\fDrainRequest\"\x0f\n" +
-	"\rDrainResponse*@\n" +
+	"\rDrainResponse\"y\n" +
+	"\rRevokeRequest\x12\x16\n" +
+	"\x06device\x18\x01 \x01(\tR\x06device\x12\x1e\n" +
+	"\n" +
+	"credential\x18\x02 \x01(\tR\n" +
+	"credential\x120\n" +
+	"\x05until\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"(\n" +
+	"\x0eRevokeResponse\x12\x16\n" +
+	"\x06closed\x18\x01 \x01(\rR\x06closed*@\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fSTATE_ONLINE\x10\x01\x12\x0e\n" +
 	"\n" +
-	"STATE_AWAY\x10\x022\xe2\x04\n" +
+	"STATE_AWAY\x10\x022\xaa\x05\n" +
 	"\aGateway\x12D\n" +
 	"\aPublish\x12\x1b.longline.v1.PublishRequest\x1a\x1c.longline.v1.PublishResponse\x12J\n" +
 	"\tBroadcast\x12\x1d.longline.v1.BroadcastRequest\x1a\x1e.longline.v1.BroadcastResponse\x12;\n" +
@@ -1551,7 +1668,8 @@ const file_longline_v1_gateway_proto_rawDesc = "" +
 	"\n" +
 	"Disconnect\x12\x1e.longline.v1.DisconnectRequest\x1a\x1f.longline.v1.DisconnectResponse\"\x03\x90\x02\x02\x12L\n" +
 	"\tSubscribe\x12\x1d.longline.v1.SubscribeRequest\x1a\x1e.longline.v1.SubscribeResponse0\x01\x12>\n" +
-	"\x05Drain\x12\x19.longline.v1.DrainRequest\x1a\x1a.longline.v1.DrainResponseB;Z9github.com/longline/longline/proto/longline/v1;longlinev1b\x06proto3"
+	"\x05Drain\x12\x19.longline.v1.DrainRequest\x1a\x1a.longline.v1.DrainResponse\x12F\n" +
+	"\x06Revoke\x12\x1a.longline.v1.RevokeRequest\x1a\x1b.longline.v1.RevokeResponse\"\x03\x90\x02\x02B;Z9github.com/longline/longline/proto/longline/v1;longlinev1b\x06proto3"
 
 var (
 	file_longline_v1_gateway_proto_rawDescOnce sync.Once
@@ -1566,7 +1684,7 @@ func file_longline_v1_gateway_proto_rawDescGZIP() []byte {
 }
 
 var file_longline_v1_gateway_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_longline_v1_gateway_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_longline_v1_gateway_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_longline_v1_gateway_proto_goTypes = []any{
 	(State)(0),                    // 0: longline.v1.State
 	(*Message)(nil),               // 1: longline.v1.Message
@@ -1590,50 +1708,55 @@ var file_longline_v1_gateway_proto_goTypes = []any{
 	(*SubscribeResponse)(nil),     // 19: longline.v1.SubscribeResponse
 	(*DrainRequest)(nil),          // 20: longline.v1.DrainRequest
 	(*DrainResponse)(nil),         // 21: longline.v1.DrainResponse
-	(*durationpb.Duration)(nil),   // 22: google.protobuf.Duration
-	(*Property)(nil),              // 23: longline.v1.Property
-	(*timestamppb.Timestamp)(nil), // 24: google.protobuf.Timestamp
-	(*Error)(nil),                 // 25: longline.v1.Error
+	(*RevokeRequest)(nil),         // 22: longline.v1.RevokeRequest
+	(*RevokeResponse)(nil),        // 23: longline.v1.RevokeResponse
+	(*durationpb.Duration)(nil),   // 24: google.protobuf.Duration
+	(*Property)(nil),              // 25: longline.v1.Property
+	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
+	(*Error)(nil),                 // 27: longline.v1.Error
 }
 var file_longline_v1_gateway_proto_depIdxs = []int32{
-	22, // 0: longline.v1.Message.expiry:type_name -> google.protobuf.Duration
-	23, // 1: longline.v1.Message.properties:type_name -> longline.v1.Property
-	24, // 2: longline.v1.Message.ts:type_name -> google.protobuf.Timestamp
+	24, // 0: longline.v1.Message.expiry:type_name -> google.protobuf.Duration
+	25, // 1: longline.v1.Message.properties:type_name -> longline.v1.Property
+	26, // 2: longline.v1.Message.ts:type_name -> google.protobuf.Timestamp
 	1,  // 3: longline.v1.PublishRequest.message:type_name -> longline.v1.Message
 	1,  // 4: longline.v1.BroadcastRequest.message:type_name -> longline.v1.Message
-	22, // 5: longline.v1.CallRequest.timeout:type_name -> google.protobuf.Duration
-	25, // 6: longline.v1.CallResponse.error:type_name -> longline.v1.Error
+	24, // 5: longline.v1.CallRequest.timeout:type_name -> google.protobuf.Duration
+	27, // 6: longline.v1.CallResponse.error:type_name -> longline.v1.Error
 	0,  // 7: longline.v1.ListDevicesRequest.state:type_name -> longline.v1.State
 	12, // 8: longline.v1.ListDevicesResponse.devices:type_name -> longline.v1.Device
 	12, // 9: longline.v1.GetDeviceResponse.device:type_name -> longline.v1.Device
-	24, // 10: longline.v1.Device.created:type_name -> google.protobuf.Timestamp
-	24, // 11: longline.v1.Device.changed:type_name -> google.protobuf.Timestamp
-	22, // 12: longline.v1.Device.expiry:type_name -> google.protobuf.Duration
+	26, // 10: longline.v1.Device.created:type_name -> google.protobuf.Timestamp
+	26, // 11: longline.v1.Device.changed:type_name -> google.protobuf.Timestamp
+	24, // 12: longline.v1.Device.expiry:type_name -> google.protobuf.Duration
 	13, // 13: longline.v1.Device.subscriptions:type_name -> longline.v1.Subscription
 	14, // 14: longline.v1.Device.queue:type_name -> longline.v1.Queue
 	15, // 15: longline.v1.Device.traffic:type_name -> longline.v1.Traffic
 	1,  // 16: longline.v1.SubscribeResponse.messages:type_name -> longline.v1.Message
-	2,  // 17: longline.v1.Gateway.Publish:input_type -> longline.v1.PublishRequest
-	4,  // 18: longline.v1.Gateway.Broadcast:input_type -> longline.v1.BroadcastRequest
-	6,  // 19: longline.v1.Gateway.Call:input_type -> longline.v1.CallRequest
-	8,  // 20: longline.v1.Gateway.ListDevices:input_type -> longline.v1.ListDevicesRequest
-	10, // 21: longline.v1.Gateway.GetDevice:input_type -> longline.v1.GetDeviceRequest
-	16, // 22: longline.v1.Gateway.Disconnect:input_type -> longline.v1.DisconnectRequest
-	18, // 23: longline.v1.Gateway.Subscribe:input_type -> longline.v1.SubscribeRequest
-	20, // 24: longline.v1.Gateway.Drain:input_type -> longline.v1.DrainRequest
-	3,  // 25: longline.v1.Gateway.Publish:output_type -> longline.v1.PublishResponse
-	5,  // 26: longline.v1.Gateway.Broadcast:output_type -> longline.v1.BroadcastResponse
-	7,  // 27: longline.v1.Gateway.Call:output_type -> longline.v1.CallResponse
-	9,  // 28: longline.v1.Gateway.ListDevices:output_type -> longline.v1.ListDevicesResponse
-	11, // 29: longline.v1.Gateway.GetDevice:output_type -> longline.v1.GetDeviceResponse
-	17, // 30: longline.v1.Gateway.Disconnect:output_type -> longline.v1.DisconnectResponse
-	19, // 31: longline.v1.Gateway.Subscribe:output_type -> longline.v1.SubscribeResponse
-	21, // 32: longline.v1.Gateway.Drain:output_type -> longline.v1.DrainResponse
-	25, // [25:33] is the sub-list for method output_type
-	17, // [17:25] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	26, // 17: longline.v1.RevokeRequest.until:type_name -> google.protobuf.Timestamp
+	2,  // 18: longline.v1.Gateway.Publish:input_type -> longline.v1.PublishRequest
+	4,  // 19: longline.v1.Gateway.Broadcast:input_type -> longline.v1.BroadcastRequest
+	6,  // 20: longline.v1.Gateway.Call:input_type -> longline.v1.CallRequest
+	8,  // 21: longline.v1.Gateway.ListDevices:input_type -> longline.v1.ListDevicesRequest
+	10, // 22: longline.v1.Gateway.GetDevice:input_type -> longline.v1.GetDeviceRequest
+	16, // 23: longline.v1.Gateway.Disconnect:input_type -> longline.v1.DisconnectRequest
+	18, // 24: longline.v1.Gateway.Subscribe:input_type -> longline.v1.SubscribeRequest
+	20, // 25: longline.v1.Gateway.Drain:input_type -> longline.v1.DrainRequest
+	22, // 26: longline.v1.Gateway.Revoke:input_type -> longline.v1.RevokeRequest
+	3,  // 27: longline.v1.Gateway.Publish:output_type -> longline.v1.PublishResponse
+	5,  // 28: longline.v1.Gateway.Broadcast:output_type -> longline.v1.BroadcastResponse
+	7,  // 29: longline.v1.Gateway.Call:output_type -> longline.v1.CallResponse
+	9,  // 30: longline.v1.Gateway.ListDevices:output_type -> longline.v1.ListDevicesResponse
+	11, // 31: longline.v1.Gateway.GetDevice:output_type -> longline.v1.GetDeviceResponse
+	17, // 32: longline.v1.Gateway.Disconnect:output_type -> longline.v1.DisconnectResponse
+	19, // 33: longline.v1.Gateway.Subscribe:output_type -> longline.v1.SubscribeResponse
+	21, // 34: longline.v1.Gateway.Drain:output_type -> longline.v1.DrainResponse
+	23, // 35: longline.v1.Gateway.Revoke:output_type -> longline.v1.RevokeResponse
+	27, // [27:36] is the sub-list for method output_type
+	18, // [18:27] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_longline_v1_gateway_proto_init() }
@@ -1651,7 +1774,7 @@ func file_longline_v1_gateway_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_longline_v1_gateway_proto_rawDesc), len(file_longline_v1_gateway_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   21,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -52,6 +52,8 @@ const (
 	GatewaySubscribeProcedure = "/longline.v1.Gateway/Subscribe"
 	// GatewayDrainProcedure is the fully-qualified name of the Gateway's Drain RPC.
 	GatewayDrainProcedure = "/longline.v1.Gateway/Drain"
+	// GatewayRevokeProcedure is the fully-qualified name of the Gateway's Revoke RPC.
+	GatewayRevokeProcedure = "/longline.v1.Gateway/Revoke"
 )
 
 // GatewayClient is a client for the longline.v1.Gateway service.
@@ -77,6 +79,9 @@ type GatewayClient interface {
 	// Drain moves the node's devices away: it takes no new ones, closes the connections and
 	// returns when none is left.
 	Drain(context.Context, *connect.Request[v1.DrainRequest]) (*connect.Response[v1.DrainResponse], error)
+	// Revoke closes the connections of a device, or those with a credential, with code 4004,
+	// and has it refused until a time. This node alone remembers it, until it ends.
+	Revoke(context.Context, *connect.Request[v1.RevokeRequest]) (*connect.Response[v1.RevokeResponse], error)
 }
 
 // NewGatewayClient constructs a client for the longline.v1.Gateway service. By default, it uses the
@@ -141,6 +146,13 @@ func NewGatewayClient(httpClient connect.HTTPClient, baseURL string, opts ...con
 			connect.WithSchema(gatewayMethods.ByName("Drain")),
 			connect.WithClientOptions(opts...),
 		),
+		revoke: connect.NewClient[v1.RevokeRequest, v1.RevokeResponse](
+			httpClient,
+			baseURL+GatewayRevokeProcedure,
+			connect.WithSchema(gatewayMethods.ByName("Revoke")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -154,6 +166,7 @@ type gatewayClient struct {
 	disconnect  *connect.Client[v1.DisconnectRequest, v1.DisconnectResponse]
 	subscribe   *connect.Client[v1.SubscribeRequest, v1.SubscribeResponse]
 	drain       *connect.Client[v1.DrainRequest, v1.DrainResponse]
+	revoke      *connect.Client[v1.RevokeRequest, v1.RevokeResponse]
 }
 
 // Publish calls longline.v1.Gateway.Publish.
@@ -196,6 +209,11 @@ func (c *gatewayClient) Drain(ctx context.Context, req *connect.Request[v1.Drain
 	return c.drain.CallUnary(ctx, req)
 }
 
+// Revoke calls longline.v1.Gateway.Revoke.
+func (c *gatewayClient) Revoke(ctx context.Context, req *connect.Request[v1.RevokeRequest]) (*connect.Response[v1.RevokeResponse], error) {
+	return c.revoke.CallUnary(ctx, req)
+}
+
 // GatewayHandler is an implementation of the longline.v1.Gateway service.
 type GatewayHandler interface {
 	// Publish gives a message to all whose subscriptions match its topic. With qos 1 it
@@ -219,6 +237,9 @@ type GatewayHandler interface {
 	// Drain moves the node's devices away: it takes no new ones, closes the connections and
 	// returns when none is left.
 	Drain(context.Context, *connect.Request[v1.DrainRequest]) (*connect.Response[v1.DrainResponse], error)
+	// Revoke closes the connections of a device, or those with a credential, with code 4004,
+	// and has it refused until a time. This node alone remembers it, until it ends.
+	Revoke(context.Context, *connect.Request[v1.RevokeRequest]) (*connect.Response[v1.RevokeResponse], error)
 }
 
 // NewGatewayHandler builds an HTTP handler from the service implementation. It returns the path on
@@ -279,6 +300,13 @@ func NewGatewayHandler(svc GatewayHandler, opts ...connect.HandlerOption) (strin
 		connect.WithSchema(gatewayMethods.ByName("Drain")),
 		connect.WithHandlerOptions(opts...),
 	)
+	gatewayRevokeHandler := connect.NewUnaryHandler(
+		GatewayRevokeProcedure,
+		svc.Revoke,
+		connect.WithSchema(gatewayMethods.ByName("Revoke")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/longline.v1.Gateway/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case GatewayPublishProcedure:
@@ -297,6 +325,8 @@ func NewGatewayHandler(svc GatewayHandler, opts ...connect.HandlerOption) (strin
 			gatewaySubscribeHandler.ServeHTTP(w, r)
 		case GatewayDrainProcedure:
 			gatewayDrainHandler.ServeHTTP(w, r)
+		case GatewayRevokeProcedure:
+			gatewayRevokeHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -336,4 +366,8 @@ func (UnimplementedGatewayHandler) Subscribe(context.Context, *connect.Request[v
 
 func (UnimplementedGatewayHandler) Drain(context.Context, *connect.Request[v1.DrainRequest]) (*connect.Response[v1.DrainResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("longline.v1.Gateway.Drain is not implemented"))
+}
+
+func (UnimplementedGatewayHandler) Revoke(context.Context, *connect.Request[v1.RevokeRequest]) (*connect.Response[v1.RevokeResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("longline.v1.Gateway.Revoke is not implemented"))
 }

@@ -1,0 +1,71 @@
+package api
+
+import (
+	"context"
+	"log/slog"
+
+	"connectrpc.com/connect"
+
+	"github.com/longline/longline/internal/auth"
+	longlinev1 "github.com/longline/longline/proto/longline/v1"
+)
+
+// auditor is the interceptor that tells Node.Audit of what is done.
+type auditor struct{ api *API }
+
+// audit notes what somebody did, or may not do. The request may be nil.
+func (a *API) audit(ctx context.Context, who, path string, request any, err error) {
+	fields := []slog.Attr{slog.String("who", who), slog.String("method", path)}
+	fields = append(fields, objects(request)...)
+	fields = append(fields, slog.String("result", label(err)))
+	if err != nil {
+		fields = append(fields, slog.String("error", err.Error()))
+	}
+	a.node.Audit.LogAttrs(ctx, slog.LevelInfo, "audit", fields...)
+}
+
+// objects are what a request is about. Payloads are not noted.
+func objects(request any) (fields []slog.Attr) {
+	add := func(key, value string) {
+		if value != "" {
+			fields = append(fields, slog.String(key, value))
+		}
+	}
+	if r, ok := request.(interface{ GetDevice() string }); ok {
+		add("device", r.GetDevice())
+	}
+	if r, ok := request.(interface{ GetCredential() string }); ok {
+		add("credential", r.GetCredential())
+	}
+	if r, ok := request.(interface{ GetMessage() *longlinev1.Message }); ok {
+		add("topic", r.GetMessage().GetTopic())
+	}
+	if r, ok := request.(interface{ GetFilter() string }); ok {
+		add("filter", r.GetFilter())
+	}
+	if r, ok := request.(interface{ GetMethod() string }); ok {
+		add("call", r.GetMethod())
+	}
+	return fields
+}
+
+// WrapUnary implements connect.Interceptor.
+func (o auditor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
+	return func(ctx context.Context, r connect.AnyRequest) (connect.AnyResponse, error) {
+		response, err := next(ctx, r)
+		if path := r.Spec().Procedure; roleFor(path) > auth.Read {
+			o.api.audit(ctx, callerOf(ctx), path, r.Any(), err)
+		}
+		return response, err
+	}
+}
+
+// WrapStreamingHandler implements connect.Interceptor: streams only read.
+func (auditor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return next
+}
+
+// WrapStreamingClient implements connect.Interceptor; there are no clients here.
+func (auditor) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
+	return next
+}

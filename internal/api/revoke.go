@@ -1,0 +1,36 @@
+package api
+
+import (
+	"context"
+
+	"connectrpc.com/connect"
+
+	longlinev1 "github.com/longline/longline/proto/longline/v1"
+)
+
+// maxCredential bounds the ID of a credential, in bytes.
+const maxCredential = 1024
+
+// Revoke implements GatewayHandler.
+func (a *API) Revoke(_ context.Context, r *connect.Request[longlinev1.RevokeRequest]) (*connect.Response[longlinev1.RevokeResponse], error) {
+	name := r.Msg.Credential
+	if (name == "") == (r.Msg.Device == "") {
+		return nil, invalid("device", "or credential is needed, one of both")
+	}
+	if name == "" {
+		name = r.Msg.Device
+		if err := validDevice("device", name); err != nil {
+			return nil, err
+		}
+	} else if err := validText("credential", name, maxCredential); err != nil {
+		return nil, err
+	}
+	if !r.Msg.Until.IsValid() {
+		return nil, invalid("until", "is missing or no time")
+	}
+	closed, err := a.node.Gateway.Revoke(name, r.Msg.Until.AsTime())
+	if err != nil {
+		return nil, coded(err)
+	}
+	return connect.NewResponse(&longlinev1.RevokeResponse{Closed: uint32(closed)}), nil
+}
