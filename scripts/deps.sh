@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside Go: Node.js with the ws package, and Debian's
-# python3-websockets. Does nothing when all is there.
+# Installs what the tests need beside Go: Node.js with the ws package, Debian's
+# python3-websockets, and Mosquitto. Does nothing when all is there. With the argument
+# mosquitto it looks after that alone, which is all that make bench-mqtt needs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+PATH=$PATH:/usr/sbin
 
-# install PACKAGE...: by apt-get, as root.
+# install PACKAGE...: by apt-get, as root. RUNLEVEL=1 keeps services from being started.
 install() {
 	command -v apt-get >/dev/null || {
 		echo "deps: this system has no apt-get; install by hand what provides: $*" >&2
@@ -13,8 +15,11 @@ install() {
 	local as_root=()
 	if ((EUID != 0)); then as_root=(sudo); fi
 	"${as_root[@]}" apt-get update -qq
-	DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "$@"
+	"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "$@"
 }
+
+command -v mosquitto >/dev/null || install mosquitto
+if [[ ${1-} == mosquitto ]]; then exit; fi
 
 command -v node >/dev/null && command -v npm >/dev/null || install nodejs npm
 /usr/bin/python3 -c 'import websockets' 2>/dev/null || install python3-websockets

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/longline/longline/internal/bench"
 )
 
 type options struct {
@@ -51,7 +53,7 @@ func (o *options) run() error {
 	if err != nil {
 		return err
 	}
-	if err := pin(o.ClientCPU); err != nil {
+	if err := bench.Pin(o.ClientCPU); err != nil {
 		return err
 	}
 	begin := time.Now()

@@ -34,7 +34,6 @@ type row struct {
 
 func (r *row) add(key string, v float64) { r.values[key] = append(r.values[key], v) }
 
-func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 // measure runs one repetition of one server.
@@ -88,7 +87,7 @@ func (o *options) idle(ctx context.Context, t bench.Target, r *row) error {
 	if err != nil {
 		return fmt.Errorf("broadcast: %w", err)
 	}
-	r.add("broadcast", micros(result.Cost()))
+	r.add("broadcast", bench.Micros(result.Cost()))
 	r.add("broadcast_last", millis(result.Percentile(50)))
 	return nil
 }
@@ -103,7 +102,7 @@ func (o *options) closedLoop(ctx context.Context, t bench.Target, r *row) error 
 	if err != nil {
 		return fmt.Errorf("echo on %d connections: %w", o.Few, err)
 	}
-	r.add("few", micros(result.Cost()))
+	r.add("few", bench.Micros(result.Cost()))
 	r.add("few_rate", result.Rate())
 	return nil
 }
@@ -118,11 +117,11 @@ func (o *options) loaded(ctx context.Context, t bench.Target, r *row) error {
 	if err != nil {
 		return fmt.Errorf("echo on %d connections: %w", o.Load, err)
 	}
-	r.add("load", micros(result.Cost()))
+	r.add("load", bench.Micros(result.Cost()))
 	if result, err = c.Paced(ctx, o.load()); err != nil {
 		return fmt.Errorf("paced echo: %w", err)
 	}
-	r.add("paced", micros(result.Cost()))
+	r.add("paced", bench.Micros(result.Cost()))
 	r.add("paced_p50", millis(result.Percentile(50)))
 	r.add("paced_p99", millis(result.Percentile(99)))
 	return nil
@@ -133,7 +132,7 @@ func (o *options) handshakes(ctx context.Context, t bench.Target, r *row) error 
 	if err != nil {
 		return fmt.Errorf("handshakes: %w", err)
 	}
-	r.add("handshake", micros(result.Cost()))
+	r.add("handshake", bench.Micros(result.Cost()))
 	return nil
 }
 

@@ -47,7 +47,7 @@ func (o *options) secured(ctx context.Context, s *server, r *row) error {
 	if err != nil {
 		return fmt.Errorf("TLS handshakes: %w", err)
 	}
-	r.add("tls_handshake", micros(result.Cost()))
+	r.add("tls_handshake", bench.Micros(result.Cost()))
 	return nil
 }
 

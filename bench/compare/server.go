@@ -1,19 +1,13 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"io"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
-	"syscall"
-	"time"
 
 	"github.com/longline/longline/internal/bench"
 )
@@ -60,15 +54,10 @@ type running struct {
 	command *exec.Cmd
 }
 
-const stopTime = 5 * time.Second // after which a server is killed
-
 // start runs the server on a processor of its own until ctx ends or stop is called.
 func (s *server) start(ctx context.Context, cpu int) (*running, error) {
-	c := exec.CommandContext(ctx, "taskset", append([]string{"-c", strconv.Itoa(cpu)}, s.args...)...)
-	c.Env = append(os.Environ(), "GOMAXPROCS=1")
+	c := bench.Command(ctx, cpu, s.args...)
 	c.Stderr = os.Stderr
-	c.Cancel = func() error { return c.Process.Signal(syscall.SIGTERM) }
-	c.WaitDelay = stopTime
 	out, err := c.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -77,28 +66,13 @@ func (s *server) start(ctx context.Context, cpu int) (*running, error) {
 		return nil, err
 	}
 	r := &running{command: c}
-	// taskset becomes the server, so its process id is the server's.
 	r.target = bench.Target{Raw: s.raw, Process: bench.Process(c.Process.Pid)}
-	if r.version, r.target.Addr, err = announced(out); err != nil {
+	if r.version, r.target.Addr, err = bench.Announced(out); err != nil {
 		r.stop()
 		return nil, err
 	}
 	return r, nil
 }
 
-// announced reads a server's first line, "NAME VERSION on ADDRESS:PORT".
-func announced(out io.Reader) (version string, addr netip.AddrPort, err error) {
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		return "", addr, fmt.Errorf("the server did not start: %w", err)
-	}
-	name, where, _ := strings.Cut(strings.TrimSpace(line), " on ")
-	if addr, err = netip.ParseAddrPort(where); err != nil {
-		return "", addr, fmt.Errorf("the server said %q: %w", line, err)
-	}
-	_, version, _ = strings.Cut(name, " ")
-	return version, addr, nil
-}
-
 // stop ends the process and waits for it.
-func (r *running) stop() { stopProcess(r.command) }
+func (r *running) stop() { bench.Stop(r.command) }

@@ -13,10 +13,10 @@ import (
 
 // table is the outcome of a run, as compare.json has it.
 type table struct {
-	Machine machine   `json:"machine"`
-	Options *options  `json:"options"`
-	Seconds float64   `json:"seconds"` // that the run took
-	Servers []summary `json:"servers"`
+	Machine bench.Machine `json:"machine"`
+	Options *options      `json:"options"`
+	Seconds float64       `json:"seconds"` // that the run took
+	Servers []summary     `json:"servers"`
 
 	rows []row
 }
@@ -29,7 +29,7 @@ type summary struct {
 }
 
 func newTable(o *options, servers []server) *table {
-	t := &table{Machine: thisMachine(), Options: o}
+	t := &table{Machine: bench.ThisMachine(), Options: o}
 	for _, s := range servers {
 		t.rows = append(t.rows, row{name: s.name, values: make(map[string][]float64)})
 	}
@@ -100,49 +100,20 @@ func (t *table) ratio(s *summary, key, base string) string {
 	return "-"
 }
 
-// grid writes one table with a line for each measure, padded so that it reads as plain text.
+// grid writes one table with a line for each measure.
 func (t *table) grid(b *strings.Builder, corner string, cell func(*summary, string) string) {
-	lines := [][]string{{corner}}
+	g := bench.Grid{{corner}}
 	for i := range t.Servers {
-		lines[0] = append(lines[0], strings.TrimSpace(t.Servers[i].Name+" "+t.Servers[i].Version))
+		g[0] = append(g[0], strings.TrimSpace(t.Servers[i].Name+" "+t.Servers[i].Version))
 	}
 	for _, m := range measures {
 		line := []string{m.title + ", " + m.unit}
 		for i := range t.Servers {
 			line = append(line, cell(&t.Servers[i], m.key))
 		}
-		lines = append(lines, line)
+		g = append(g, line)
 	}
-	writeGrid(b, lines)
-}
-
-func writeGrid(b *strings.Builder, lines [][]string) {
-	widths := make([]int, len(lines[0]))
-	for _, line := range lines {
-		for i, s := range line {
-			widths[i] = max(widths[i], len(s))
-		}
-	}
-	for n, line := range lines {
-		for i, s := range line {
-			if i == 0 {
-				fmt.Fprintf(b, "| %-*s |", widths[i], s)
-			} else {
-				fmt.Fprintf(b, " %*s |", widths[i], s)
-			}
-		}
-		b.WriteByte('\n')
-		if n == 0 {
-			for i, w := range widths {
-				if i == 0 {
-					b.WriteString("|" + strings.Repeat("-", w+2) + "|")
-				} else {
-					b.WriteString(strings.Repeat("-", w+1) + ":|")
-				}
-			}
-			b.WriteByte('\n')
-		}
-	}
+	_, _ = g.WriteTo(b) // a Builder takes everything
 }
 
 func (t *table) describe() string {

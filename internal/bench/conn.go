@@ -21,6 +21,7 @@ type conn struct {
 	sent, got uint32 // messages of the load
 	opening   *opening
 	upgraded  bool
+	partial   []byte // of an MQTT packet that is not whole yet
 }
 
 // opening is what a connection needs until it is open.
@@ -33,16 +34,22 @@ type opening struct {
 func (c *conn) begin() {
 	t := &c.lane.client.target
 	c.opening = &opening{t.request(), c.lane.client.clock()}
-	if t.Devices != "" {
-		c.opening.request.Target = "/connect?device=" + c.id()
-		c.opening.request.Protocols = []string{wire.Protobuf.Name()}
+	switch r := &c.opening.request; {
+	case t.MQTT != nil:
+		r.Target, r.Protocols = "/mqtt", mqttProtocols
+	case t.Devices != "":
+		r.Target, r.Protocols = "/connect?device="+c.id(), []string{wire.Protobuf.Name()}
 	}
 }
 
 // id is that of the device.
 func (c *conn) id() string {
-	client := c.lane.client
-	return client.target.Devices + strconv.Itoa(int(c.number)*len(client.group.Loops())+c.lane.loop.Index())
+	return c.lane.client.target.Devices + strconv.Itoa(c.global())
+}
+
+// global is the connection's number in the client.
+func (c *conn) global() int {
+	return int(c.number)*len(c.lane.client.group.Loops()) + c.lane.loop.Index()
 }
 
 // OnOpen implements reactor.Handler.
@@ -59,7 +66,10 @@ func (c *conn) OnOpen(tcp *reactor.Conn) {
 func (c *conn) upgrade() {
 	c.upgraded = true
 	c.reader.Init(&frames, false)
-	if c.lane.client.target.Devices == "" {
+	switch t := &c.lane.client.target; {
+	case t.MQTT != nil:
+		c.connectMQTT()
+	case t.Devices == "":
 		c.open()
 	}
 }
@@ -73,7 +83,10 @@ func (c *conn) open() {
 
 // message takes a message: the greeting, if there is to be one, then those of loads.
 func (c *conn) message(p []byte) error {
-	if c.opening == nil {
+	switch {
+	case c.lane.client.target.MQTT != nil:
+		return c.packets(p)
+	case c.opening == nil:
 		return c.lane.received(c, p)
 	}
 	if err := c.decode(p, wire.Hello); err != nil {

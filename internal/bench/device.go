@@ -46,10 +46,13 @@ func (c *Client) Uplink(ctx context.Context, load Load) (Result, error) {
 
 // uplink is the traffic of publications. The id of each is the time that its latency counts
 // from, so that nothing is kept of it.
-type uplink struct{ packet wire.Packet }
+type uplink struct {
+	everyone
+	packet wire.Packet
+}
 
-func newUplink(_ *lane, size int) traffic {
-	u := &uplink{wire.Packet{Op: wire.Pub}}
+func newUplink(l *lane, size int) traffic {
+	u := &uplink{everyone{l}, wire.Packet{Op: wire.Pub}}
 	u.packet.Message.Payload = make([]byte, size)
 	u.packet.Message.QoS = message.AtLeastOnce
 	return u
@@ -63,14 +66,14 @@ func (u *uplink) send(c *conn, since time.Duration) {
 	}
 }
 
-func (u *uplink) answer(c *conn, p []byte) (since time.Duration, err error) {
+func (u *uplink) answer(c *conn, p []byte) (of *conn, since time.Duration, err error) {
 	if err := c.decode(p, wire.Ack); err != nil {
-		return 0, err
+		return nil, 0, err
 	}
 	if e := c.lane.packet.Err; e.Code != "" {
-		return 0, fmt.Errorf("a publication was refused: %s %s", e.Code, e.Reason)
+		return nil, 0, fmt.Errorf("a publication was refused: %s %s", e.Code, e.Reason)
 	}
-	return time.Duration(c.lane.packet.ID - 1), nil
+	return c, time.Duration(c.lane.packet.ID - 1), nil
 }
 
 // Fanout has trigger send one message to every device, rounds times after one to warm up,

@@ -16,6 +16,7 @@ type Load struct {
 	Warmup   time.Duration // before what is measured
 	Duration time.Duration // of what is measured
 	Rate     float64       // messages a second over all connections; used by Paced
+	Lossy    bool          // answers that do not come are counted; otherwise they are an error
 }
 
 // MinSize has room for what a message carries: the connection's number, the message's, and
@@ -45,15 +46,23 @@ func (l *Load) check() error {
 // The latency is that of an answer, and says nothing about a server that is not asked: see
 // Paced.
 func (c *Client) Echo(ctx context.Context, load Load) (Result, error) {
+	return c.closed(ctx, load, newEcho)
+}
+
+// closed runs a closed loop of the traffic that newTraffic makes for a lane.
+func (c *Client) closed(ctx context.Context, load Load, newTraffic func(l *lane, size int) traffic) (Result, error) {
 	if err := load.check(); err != nil {
 		return Result{}, err
 	}
-	return c.exchange(ctx, load, newEcho, func(x *exchange) {
-		x.closedLoop = true
-		for i := range x.lane.conns {
-			x.send(&x.lane.conns[i], c.clock())
-		}
-	})
+	return c.exchange(ctx, load, newTraffic, closedLoop)
+}
+
+// closedLoop sends the first message of each sender.
+func closedLoop(x *exchange) {
+	x.closedLoop = true
+	for i := range x.senders {
+		x.send(&x.senders[i], x.lane.client.clock())
+	}
 }
 
 // Paced is an open loop: messages leave at a fixed rate, in turn over the connections,
@@ -79,13 +88,7 @@ func (c *Client) paced(ctx context.Context, load Load, newTraffic func(l *lane, 
 
 // exchange runs a load: warm up, measure, and wait for what is outstanding.
 func (c *Client) exchange(ctx context.Context, load Load, newTraffic func(*lane, int) traffic, start func(*exchange)) (Result, error) {
-	exchanges := make([]*exchange, len(c.lanes))
-	c.each(func(l *lane) {
-		x := &exchange{lane: l, traffic: newTraffic(l, load.Size), latency: newLatency(), idle: make(chan struct{})}
-		exchanges[l.loop.Index()] = x
-		l.begin(x)
-		start(x)
-	})
+	exchanges := c.begin(load, newTraffic, start)
 	err := c.pause(ctx, load.Warmup)
 	if err != nil {
 		return Result{}, err
@@ -110,24 +113,72 @@ func (c *Client) exchange(ctx context.Context, load Load, newTraffic func(*lane,
 	if err != nil {
 		return r, err
 	}
-	return r, c.finish(ctx, exchanges)
+	r.Lost, err = c.finish(ctx, exchanges, load.Lossy)
+	c.each(func(l *lane) { l.load = nil })
+	return r, err
 }
 
-// finish waits for the answers to what was sent.
-func (c *Client) finish(ctx context.Context, exchanges []*exchange) error {
+// begin puts a load on every lane, and starts it.
+func (c *Client) begin(load Load, newTraffic func(*lane, int) traffic, start func(*exchange)) []*exchange {
+	exchanges := make([]*exchange, len(c.lanes))
+	c.each(func(l *lane) {
+		t := newTraffic(l, load.Size)
+		x := &exchange{lane: l, traffic: t, senders: t.senders(), latency: newLatency(), idle: make(chan struct{})}
+		exchanges[l.loop.Index()] = x
+		l.begin(x)
+		start(x)
+	})
+	return exchanges
+}
+
+// finish waits for the answers to what was sent, and returns how many have not come.
+func (c *Client) finish(ctx context.Context, exchanges []*exchange, lossy bool) (lost uint64, err error) {
 	for _, x := range exchanges {
-		if err := c.await(ctx, x.idle, answerTimeout, "the last answers"); err != nil {
-			return err
+		if lossy {
+			err = c.silence(ctx, x.idle)
+		} else {
+			err = c.await(ctx, x.idle, answerTimeout, "the last answers")
+		}
+		if err != nil {
+			return 0, err
 		}
 	}
-	c.each(func(l *lane) { l.load = nil })
-	return nil
+	left := make([]int, len(exchanges))
+	c.each(func(l *lane) { left[l.loop.Index()] = exchanges[l.loop.Index()].outstanding })
+	for _, n := range left {
+		lost += uint64(n)
+	}
+	return lost, nil
+}
+
+const silenceTime = 2 * time.Second // after which what has not come is lost
+
+// silence waits for done, or until nothing has come for silenceTime.
+func (c *Client) silence(ctx context.Context, done <-chan struct{}) error {
+	_, before := c.Progress()
+	for {
+		select {
+		case <-done:
+			return nil
+		case err := <-c.failed:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(silenceTime):
+		}
+		_, now := c.Progress()
+		if now == before {
+			return nil
+		}
+		before = now
+	}
 }
 
 // exchange is a lane's share of a Load. Owned by the loop.
 type exchange struct {
 	lane        *lane
 	traffic     traffic
+	senders     []conn
 	closedLoop  bool
 	stopped     bool
 	outstanding int
@@ -139,11 +190,19 @@ type exchange struct {
 
 // traffic is what is sent, and how its answer is told.
 type traffic interface {
+	// senders are the connections that messages count as sent by.
+	senders() []conn
 	// send sends the next message of c. Its latency counts from since.
 	send(c *conn, since time.Duration)
-	// answer takes the answer to a message of c, and returns what the latency counts from.
-	answer(c *conn, p []byte) (since time.Duration, err error)
+	// answer takes what c has got. It returns whose message that answers, nil for nobody's,
+	// and what the latency counts from.
+	answer(c *conn, p []byte) (of *conn, since time.Duration, err error)
 }
+
+// everyone is the part of a traffic in which each connection sends.
+type everyone struct{ lane *lane }
+
+func (e everyone) senders() []conn { return e.lane.conns }
 
 func (x *exchange) measure() { x.measuring = true }
 
@@ -161,11 +220,11 @@ func (x *exchange) send(c *conn, since time.Duration) {
 }
 
 func (x *exchange) received(c *conn, p []byte) error {
-	since, err := x.traffic.answer(c, p)
-	if err != nil {
+	of, since, err := x.traffic.answer(c, p)
+	if err != nil || of == nil {
 		return err
 	}
-	c.got++
+	of.got++
 	x.outstanding--
 	now := x.lane.client.clock()
 	if x.measuring {
@@ -176,7 +235,7 @@ func (x *exchange) received(c *conn, p []byte) error {
 	case x.stopped && x.outstanding == 0:
 		close(x.idle)
 	case x.closedLoop && !x.stopped:
-		x.send(c, now)
+		x.send(of, now)
 	}
 	return nil
 }
@@ -198,7 +257,7 @@ func (p *pacer) Run(l *reactor.Loop) {
 	}
 	now := x.lane.client.clock()
 	for due := p.due(); due <= now; due = p.due() {
-		c := &x.lane.conns[p.sent%uint64(len(x.lane.conns))]
+		c := &x.senders[p.sent%uint64(len(x.senders))]
 		if x.outstanding >= maxOutstanding {
 			x.lane.client.fail(fmt.Errorf("the server is %d messages behind", x.outstanding))
 			return

@@ -8,6 +8,7 @@ import (
 
 	"github.com/longline/longline/internal/reactor"
 	"github.com/longline/longline/internal/wire"
+	"github.com/longline/longline/internal/wire/mqtt"
 )
 
 // lane is one loop's share of a client. Owned by the loop.
@@ -25,6 +26,7 @@ type lane struct {
 
 	messages uint64      // received
 	packet   wire.Packet // decoded into, again and again
+	mqtt     mqtt.Packet // the same of MQTT
 	scratch  []byte      // encoded into
 }
 

@@ -10,6 +10,7 @@ import (
 // so is what a broadcast delivers to one connection.
 type Result struct {
 	Messages uint64
+	Lost     uint64 // of a lossy load, those sent in all its time that never came
 	Elapsed  time.Duration
 	CPU      time.Duration           // of the server's process
 	Latency  *hdrhistogram.Histogram // nanoseconds
@@ -22,6 +23,9 @@ func (r *Result) Cost() time.Duration {
 	}
 	return r.CPU / time.Duration(r.Messages)
 }
+
+// Micros is d in microseconds.
+func Micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 
 // Rate returns messages a second.
 func (r *Result) Rate() float64 {

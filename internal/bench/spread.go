@@ -1,6 +1,9 @@
 package bench
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+)
 
 // Spread is what repetitions of one measurement came to.
 type Spread struct {
@@ -22,4 +25,12 @@ func SpreadOf(values ...float64) Spread {
 		median = (s[mid-1] + s[mid]) / 2
 	}
 	return Spread{median, s[0], s[len(s)-1], slices.Clone(values)}
+}
+
+// String is the median, with the range if there is one.
+func (s Spread) String() string {
+	if len(s.Values) < 2 {
+		return Short(s.Median)
+	}
+	return fmt.Sprintf("%s (%s-%s)", Short(s.Median), Short(s.Min), Short(s.Max))
 }

@@ -24,6 +24,9 @@ type Target struct {
 	// number: each upgrades at /connect?device=ID, speaks longline.v1.protobuf, and is open
 	// once it is greeted.
 	Devices string
+	// MQTT makes the connections MQTT clients of a broker: each upgrades at /mqtt and is open
+	// once it has subscribed. Devices is what their client identifiers begin with.
+	MQTT *MQTT
 	// Token is what devices are authenticated by; empty is nothing.
 	Token string
 	// Process is the server's, when it runs on this machine; 0 leaves its CPU time out of

@@ -1,4 +1,4 @@
-package main
+package bench
 
 import (
 	"fmt"
@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pin moves every thread of this process to one processor; those made later are made there.
-func pin(cpu int) error {
+// Pin moves every thread of this process to one processor; those made later are made there.
+func Pin(cpu int) error {
 	var set unix.CPUSet
 	set.Set(cpu)
 	for range 2 { // a thread may have made another meanwhile

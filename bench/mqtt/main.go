@@ -1,0 +1,74 @@
+// Command mqtt measures Longline as an MQTT broker beside Mosquitto and mochi-mqtt, over
+// WebSocket, on this machine, and prints the tables.
+//
+// Every server runs alone, pinned to the first processor; the client is pinned to the second.
+// Repetitions are interleaved: each server once, then each again.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/longline/longline/internal/bench"
+)
+
+type options struct {
+	Reps      int           `default:"3" help:"Repetitions."`
+	Duration  time.Duration `default:"5s" help:"Time that each load is measured."`
+	Warmup    time.Duration `default:"1s" help:"Time of each load before that."`
+	Lag       time.Duration `default:"3s" help:"Time that the subscriber does not read."`
+	Many      int           `default:"15000" help:"Clients that are idle, and get what is sent to all."`
+	Few       int           `default:"1000" help:"Devices that publish, and that answer."`
+	Pings     float64       `default:"500" help:"Pings a second of the idle clients."`
+	Rate      float64       `default:"20000" help:"Messages a second of the paced uplink."`
+	Rounds    int           `default:"20" help:"Messages to all."`
+	Size      int           `default:"128" help:"Bytes of a message."`
+	Only      []string      `placeholder:"NAME" help:"Only these servers."`
+	Bin       string        `default:"bin" help:"Folder with longline and peers."`
+	Out       string        `default:"out" help:"Folder for mqtt.json and mqtt.svg."`
+	ServerCPU int           `default:"0" help:"Processor of the servers."`
+	ClientCPU int           `default:"1" help:"Processor of the client."`
+}
+
+func main() {
+	var o options
+	kong.Parse(&o, kong.Name("mqtt"), kong.Description("Measure MQTT brokers side by side."))
+	if err := o.run(); err != nil {
+		fmt.Fprintln(os.Stderr, "mqtt:", err)
+		os.Exit(1)
+	}
+}
+
+// run measures until it is done, or interrupted.
+func (o *options) run() error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	servers, err := o.servers()
+	if err != nil {
+		return err
+	}
+	if err := bench.Pin(o.ClientCPU); err != nil {
+		return err
+	}
+	if err := raiseLimit(); err != nil {
+		return err
+	}
+	begin := time.Now()
+	t := newTable(o, servers)
+	for rep := range o.Reps {
+		for i := range servers {
+			fmt.Fprintf(os.Stderr, "[%4.0fs] repetition %d of %d: %s\n", time.Since(begin).Seconds(), rep+1, o.Reps, servers[i].name)
+			if err := o.measure(ctx, &servers[i], t.row(i)); err != nil {
+				return fmt.Errorf("%s: %w", servers[i].name, err)
+			}
+		}
+	}
+	t.Seconds = time.Since(begin).Seconds()
+	return t.write(o.Out, os.Stdout)
+}

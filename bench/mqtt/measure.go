@@ -1,0 +1,208 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/longline/longline/internal/bench"
+	"github.com/longline/longline/internal/message"
+)
+
+// row is what was measured of one server, by key, one value a repetition.
+type row struct {
+	name    string
+	version string
+	values  map[string][]float64
+	dropped uint64 // messages of this repetition that never came
+}
+
+func (r *row) add(key string, v float64) { r.values[key] = append(r.values[key], v) }
+
+// measure runs one repetition of one server. The idle clients are first: what a server without
+// a collector has once used, it does not give back.
+func (o *options) measure(ctx context.Context, s *server, r *row) error {
+	started, err := s.start(ctx, o.ServerCPU)
+	if err != nil {
+		return err
+	}
+	defer started.stop()
+	r.version, r.dropped = started.version, 0
+	for _, step := range []func(context.Context, *running, *row) error{
+		o.idle, o.connect, o.fanout, o.paced, o.inFlight, o.acknowledged, o.lag, o.command(message.AtMostOnce), o.command(message.AtLeastOnce),
+	} {
+		if err := step(ctx, started, r); err != nil {
+			return err
+		}
+		if err := started.process().Rest(ctx); err != nil {
+			return err
+		}
+	}
+	r.add("dropped", float64(r.dropped))
+	return nil
+}
+
+// clients connects n clients that do m, and returns the CPU time of each in microseconds.
+func (o *options) clients(ctx context.Context, s *running, n int, m bench.MQTT) (*bench.Client, float64, error) {
+	before, err := s.process().CPU()
+	if err != nil {
+		return nil, 0, err
+	}
+	c, err := bench.Connect(ctx, bench.Target{Addr: s.addr, Process: s.process(), Devices: "bench-", MQTT: &m}, n)
+	if err != nil {
+		return nil, 0, fmt.Errorf("connect %d clients: %w", n, err)
+	}
+	after, err := s.process().CPU()
+	if err != nil {
+		c.Close()
+		return nil, 0, err
+	}
+	return c, bench.Micros(after-before) / float64(n), nil
+}
+
+// idle measures what clients cost that have one subscription each and do nothing but ping.
+func (o *options) idle(ctx context.Context, s *running, r *row) error {
+	empty, err := s.memory(ctx)
+	if err != nil {
+		return err
+	}
+	c, cost, err := o.clients(ctx, s, o.Many, bench.MQTT{Filter: bench.FilterCommands})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	full, err := s.memory(ctx)
+	if err != nil {
+		return err
+	}
+	load := o.load()
+	load.Rate = o.Pings
+	result, err := c.MQTTPings(ctx, load)
+	if err != nil {
+		return fmt.Errorf("idle: %w", err)
+	}
+	r.add("idle", (float64(full)-float64(empty))/float64(o.Many))
+	r.add("subscribe", cost)
+	r.add("pings", 100*result.CPU.Seconds()/result.Elapsed.Seconds())
+	return nil
+}
+
+// connect measures clients without a subscription.
+func (o *options) connect(ctx context.Context, s *running, r *row) error {
+	c, cost, err := o.clients(ctx, s, o.Many, bench.MQTT{})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	r.add("connect", cost)
+	return nil
+}
+
+func (o *options) fanout(ctx context.Context, s *running, r *row) error {
+	c, _, err := o.clients(ctx, s, o.Many, bench.MQTT{Filter: bench.FilterAll})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	result, err := c.MQTTFanout(ctx, o.Rounds)
+	if err != nil {
+		return fmt.Errorf("fan-out: %w", err)
+	}
+	r.add("fanout", bench.Micros(result.Cost()))
+	return nil
+}
+
+// few connects the devices and their one counterpart for a load.
+func (o *options) few(ctx context.Context, s *running, filter func(int) string, qos message.QoS) (*bench.Client, error) {
+	c, _, err := o.clients(ctx, s, o.Few+1, bench.MQTT{Filter: filter, QoS: qos})
+	return c, err
+}
+
+func (o *options) paced(ctx context.Context, s *running, r *row) error {
+	c, err := o.few(ctx, s, bench.FilterTelemetry, message.AtMostOnce)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	load := o.lossy()
+	load.Rate = o.Rate
+	result, err := c.MQTTUplink(ctx, load)
+	if err != nil {
+		return fmt.Errorf("uplink at a fixed rate: %w", err)
+	}
+	r.add("paced", bench.Micros(result.Cost()))
+	r.dropped += result.Lost
+	return nil
+}
+
+func (o *options) inFlight(ctx context.Context, s *running, r *row) error {
+	c, err := o.few(ctx, s, bench.FilterTelemetry, message.AtMostOnce)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	result, err := c.MQTTUplink(ctx, o.lossy())
+	if err != nil {
+		return fmt.Errorf("uplink, QoS 0: %w", err)
+	}
+	r.add("qos0", result.Rate())
+	r.dropped += result.Lost
+	return nil
+}
+
+func (o *options) acknowledged(ctx context.Context, s *running, r *row) error {
+	c, err := o.few(ctx, s, bench.FilterTelemetry, message.AtLeastOnce)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	result, err := c.MQTTAcknowledged(ctx, o.load())
+	if err != nil {
+		return fmt.Errorf("uplink, QoS 1: %w", err)
+	}
+	r.add("qos1", result.Rate())
+	return nil
+}
+
+func (o *options) lag(ctx context.Context, s *running, r *row) error {
+	c, err := o.few(ctx, s, bench.FilterTelemetry, message.AtLeastOnce)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	load := o.load()
+	load.Duration = o.Lag
+	result, err := c.MQTTLag(ctx, load)
+	if err != nil {
+		return fmt.Errorf("a subscriber that lags: %w", err)
+	}
+	r.add("lag", 100*float64(result.Lost)/float64(result.Messages))
+	return nil
+}
+
+func (o *options) command(qos message.QoS) func(context.Context, *running, *row) error {
+	return func(ctx context.Context, s *running, r *row) error {
+		c, err := o.few(ctx, s, bench.FilterCommands, qos)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		result, err := c.MQTTCommand(ctx, o.lossy(), qos)
+		if err != nil {
+			return fmt.Errorf("commands, QoS %d: %w", qos, err)
+		}
+		r.add(fmt.Sprintf("command%d", qos), result.Rate())
+		r.dropped += result.Lost
+		return nil
+	}
+}
+
+func (o *options) load() bench.Load {
+	return bench.Load{Size: o.Size, Warmup: o.Warmup, Duration: o.Duration}
+}
+
+// lossy is a load in which brokers may drop messages: the figures are those of the others.
+func (o *options) lossy() bench.Load {
+	l := o.load()
+	l.Lossy = true
+	return l
+}

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/longline/longline/internal/bench"
+)
+
+// mosquittoConfig is Mosquitto's own defaults, over WebSocket, for anybody, without what it
+// writes to the disk. mosquitto.conf(5); set_tcp_nodelay is what it recommends for latency.
+// 2.0.11 does not start with WebSocket alone, hence the other listener, which nobody uses.
+const mosquittoConfig = `listener %d %s
+protocol websockets
+listener 0 %s
+allow_anonymous true
+set_tcp_nodelay true
+persistence false
+log_dest none
+user root
+`
+
+// startMosquitto runs the mosquitto of the system with a configuration of its own.
+func startMosquitto(ctx context.Context, cpu int) (*running, error) {
+	program, version, err := findMosquitto()
+	if err != nil {
+		return nil, err
+	}
+	addr, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	folder, err := os.MkdirTemp("", "mosquitto")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.RemoveAll(folder) }() // all of it has been read
+	config := filepath.Join(folder, "mosquitto.conf")
+	text := fmt.Appendf(nil, mosquittoConfig, addr.Port(), addr.Addr(), filepath.Join(folder, "socket"))
+	if err := os.WriteFile(config, text, 0o600); err != nil {
+		return nil, err
+	}
+	c := bench.Command(ctx, cpu, program, "-c", config)
+	if err := c.Start(); err != nil {
+		return nil, err
+	}
+	r := &running{addr: addr, version: version, command: c}
+	if err := reachable(ctx, addr); err != nil {
+		r.stop()
+		return nil, err
+	}
+	return r, nil
+}
+
+// findMosquitto returns the program, also where the search path has no sbin, and its version.
+func findMosquitto() (program, version string, err error) {
+	for _, name := range []string{"mosquitto", "/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto"} {
+		if program, err = exec.LookPath(name); err == nil {
+			help, _ := exec.Command(program, "-h").Output() // it exits with 3
+			return program, mosquittoVersion(string(help)), nil
+		}
+	}
+	return "", "", errors.New("mosquitto is not installed: make deps installs it")
+}
+
+// mosquittoVersion reads the first line of the help, "mosquitto version 2.0.11".
+func mosquittoVersion(help string) string {
+	line, _, _ := strings.Cut(help, "\n")
+	_, version, _ := strings.Cut(line, " version ")
+	return strings.TrimSpace(version)
+}

@@ -1,0 +1,54 @@
+package bench
+
+import (
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Grid is a table in Markdown, padded so that it reads as plain text. The first line is the
+// head; all have as many cells.
+type Grid [][]string
+
+// WriteTo implements io.WriterTo.
+func (g Grid) WriteTo(w io.Writer) (int64, error) {
+	var b strings.Builder
+	widths := g.widths()
+	for i, line := range g {
+		for column, s := range line {
+			if column == 0 {
+				fmt.Fprintf(&b, "| %-*s |", widths[0], s)
+			} else {
+				fmt.Fprintf(&b, " %*s |", widths[column], s)
+			}
+		}
+		b.WriteByte('\n')
+		if i == 0 {
+			rule(&b, widths)
+		}
+	}
+	n, err := io.WriteString(w, b.String())
+	return int64(n), err
+}
+
+func (g Grid) widths() []int {
+	widths := make([]int, len(g[0]))
+	for _, line := range g {
+		for i, s := range line {
+			widths[i] = max(widths[i], len(s))
+		}
+	}
+	return widths
+}
+
+// rule is the line below the head: the first column is aligned left, the others right.
+func rule(b *strings.Builder, widths []int) {
+	for i, w := range widths {
+		if i == 0 {
+			b.WriteString("|" + strings.Repeat("-", w+2) + "|")
+		} else {
+			b.WriteString(strings.Repeat("-", w+1) + ":|")
+		}
+	}
+	b.WriteByte('\n')
+}

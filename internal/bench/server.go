@@ -1,0 +1,92 @@
+package bench
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const stopTime = 5 * time.Second // after which a server is killed
+
+// Command is a program with its arguments on a processor of its own, until ctx ends. Programs
+// in Go run on one P. taskset becomes the program, so its process id is the program's.
+func Command(ctx context.Context, cpu int, program ...string) *exec.Cmd {
+	c := exec.CommandContext(ctx, "taskset", append([]string{"-c", strconv.Itoa(cpu)}, program...)...)
+	c.Env = append(os.Environ(), "GOMAXPROCS=1")
+	c.Cancel = func() error { return c.Process.Signal(syscall.SIGTERM) }
+	c.WaitDelay = stopTime
+	return c
+}
+
+// Stop ends a process and waits for it; a drain is cut short by a second signal.
+func Stop(c *exec.Cmd) {
+	_ = c.Process.Signal(syscall.SIGTERM)
+	again := time.AfterFunc(time.Second, func() { _ = c.Process.Signal(syscall.SIGTERM) })
+	kill := time.AfterFunc(stopTime, func() { _ = c.Process.Kill() })
+	defer again.Stop()
+	defer kill.Stop()
+	_ = c.Wait() // it ends by the signal
+}
+
+// Announced reads a server's first line, "NAME VERSION on ADDRESS:PORT".
+func Announced(out io.Reader) (version string, addr netip.AddrPort, err error) {
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		return "", addr, fmt.Errorf("the server did not start: %w", err)
+	}
+	name, where, _ := strings.Cut(strings.TrimSpace(line), " on ")
+	if addr, err = netip.ParseAddrPort(where); err != nil {
+		return "", addr, fmt.Errorf("the server said %q: %w", line, err)
+	}
+	_, version, _ = strings.Cut(name, " ")
+	return version, addr, nil
+}
+
+// listening finds the addresses in what a gateway logs when it is ready.
+var listening = regexp.MustCompile(`msg=listening devices=(\S+) admin=(\S+)`)
+
+// StartGateway starts longline as a gateway without credentials, on a processor of its own, and
+// returns where devices and backends connect.
+func StartGateway(ctx context.Context, cpu int, longline string) (c *exec.Cmd, devices, admin netip.AddrPort, err error) {
+	c = Command(ctx, cpu, longline, "serve", "--insecure", "--listen=127.0.0.1:0", "--admin=127.0.0.1:0")
+	log, err := c.StderrPipe()
+	if err != nil {
+		return nil, devices, admin, err
+	}
+	if err := c.Start(); err != nil {
+		return nil, devices, admin, err
+	}
+	devices, admin, err = addresses(log)
+	if err != nil {
+		Stop(c)
+		return nil, devices, admin, err
+	}
+	go func() { _, _ = io.Copy(io.Discard, log) }() // ends with the process
+	return c, devices, admin, nil
+}
+
+// addresses reads a gateway's log until it says where it listens.
+func addresses(log io.Reader) (devices, admin netip.AddrPort, err error) {
+	lines := bufio.NewScanner(log)
+	for lines.Scan() {
+		m := listening.FindStringSubmatch(lines.Text())
+		if m == nil {
+			continue
+		}
+		if devices, err = netip.ParseAddrPort(m[1]); err == nil {
+			admin, err = netip.ParseAddrPort(m[2])
+		}
+		return devices, admin, err
+	}
+	return devices, admin, errors.New("the gateway did not start")
+}
