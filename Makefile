@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint vuln bench bench-compare bench-100k bench-1m fuzz generate deps clean
+.PHONY: help build run test lint vuln bench bench-compare bench-mqtt bench-100k bench-1m fuzz generate deps clean
 
 # The programs of tools/go.mod, built once into tools/bin.
 TOOLBIN := $(CURDIR)/tools/bin
@@ -42,6 +42,13 @@ bench-compare: ## measure longline echo beside the floor and other libraries
 	go build -o bench/compare/bin/longline ./cmd/longline
 	cd bench/compare && go build -o bin/ . ./peers
 	cd bench/compare && bin/compare --reps=$(REPS) --duration=$(SECONDS)s
+
+bench-mqtt: ## measure longline as an MQTT broker beside mosquitto and mochi
+	@scripts/deps.sh mosquitto
+	mkdir -p bench/mqtt/bin
+	go build -o bench/mqtt/bin/longline ./cmd/longline
+	cd bench/mqtt && go build -o bin/ . ./peers
+	cd bench/mqtt && bin/mqtt --reps=$(REPS) --duration=$(SECONDS)s $(if $(QUICK),--lag=2s --rounds=5)
 
 # KEEP is the time with heartbeats alone; STORM=0 leaves the gateway alive.
 KEEP  ?= 3m
