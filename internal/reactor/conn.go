@@ -200,8 +200,11 @@ func (c *Conn) RemoteAddr() netip.AddrPort {
 }
 
 // Become has h get the connection's events from now on: the protocol has changed. OnOpen is
-// not called again. What the last OnData does not consume is offered to h.
-func (c *Conn) Become(h Handler) { c.handler = h }
+// not called again. What the last OnData does not consume is offered to h in this turn.
+func (c *Conn) Become(h Handler) {
+	c.handler = h
+	c.loop.resumed = append(c.loop.resumed, c)
+}
 
 // Probe has the kernel ask a peer that is silent for so long whether it is there, and fail
 // the connection when it does not answer three times, RFC 1122 §4.2.3.6. It is for peers
