@@ -64,6 +64,9 @@ func (d *device) open(req *websocket.Request) *websocket.HTTPError {
 	if g.draining.Load() {
 		return unavailable("The gateway is being drained.")
 	}
+	if subprotocol := g.protocols.mqttOffered(req); subprotocol != "" {
+		return d.speakMQTT(req, subprotocol)
+	}
 	a, refusal := g.arrive(req)
 	if refusal != nil {
 		return refusal

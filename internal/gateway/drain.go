@@ -37,17 +37,45 @@ func (g *Gateway) Drain(ctx context.Context) error {
 // closeSome closes up to n of a loop's devices, and whatever has not shaken hands.
 func (g *Gateway) closeSome(l *reactor.Loop, n int) {
 	l.Handlers(func(h reactor.Handler) bool {
-		d := h.(*device)
-		switch d.state {
-		case shaking:
-			d.refuse(d, unavailable("The gateway is being drained."))
-		case open:
-			d.close(d, g.restart())
+		if h.(connection).drain(g) {
 			n--
 		}
 		return n > 0
 	})
 }
+
+// connection is what a loop's handlers are: connections of devices, in any protocol.
+type connection interface {
+	// drain ends the connection because of g.restart, and tells whether it was a device's
+	// already. One that is shaking hands is refused.
+	drain(g *Gateway) (wasOpen bool)
+	// dismiss ends the connection.
+	dismiss(why *wire.Close)
+}
+
+func (d *device) drain(g *Gateway) (wasOpen bool) {
+	switch d.state {
+	case shaking:
+		d.refuse(d, unavailable("The gateway is being drained."))
+	case open:
+		d.close(d, g.restart())
+		return true
+	}
+	return false
+}
+
+func (d *device) dismiss(why *wire.Close) { d.close(d, why) }
+
+func (c *mqttDevice) drain(g *Gateway) (wasOpen bool) {
+	if wasOpen = c.phase == mqttOpen; wasOpen {
+		c.fail(g.restart())
+	} else {
+		c.fail(g.mqttDraining())
+	}
+	return wasOpen
+}
+
+func (c *mqttDevice) dismiss(why *wire.Close) { c.fail(why) }
 
 // restart asks a device to come back after a delay of its own.
 func (g *Gateway) restart() *wire.Close {

@@ -51,13 +51,14 @@ type Config struct {
 	DrainSpread      time.Duration `yaml:"drain_spread" help:"time over which drained devices are asked to come back"`
 	DrainTimeout     time.Duration `yaml:"drain_timeout" help:"how long draining may take when the process is told to end"`
 	TLS              TLS           `yaml:"tls" help:"TLS on the device port"`
+	MQTT             MQTT          `yaml:"mqtt" help:"MQTT besides that over WebSocket, which is always there"`
 	Auth             *auth.Chain   `yaml:"-"` // who devices are; nil knows none. It outlives the gateway.
 }
 
 // WithDefaults returns c with the defaults in place of zero fields.
 func (c Config) WithDefaults() Config {
 	c.Listen = cmp.Or(c.Listen, ":8080")
-	if c.Insecure && c.Listen == ":8080" {
+	if c.Insecure && !c.ForceInsecure && c.Listen == ":8080" {
 		c.Listen = "127.0.0.1:8080"
 	}
 	c.MaxConnections = cmp.Or(c.MaxConnections, 100_000)
@@ -72,6 +73,7 @@ func (c Config) WithDefaults() Config {
 	c.DrainRate = cmp.Or(c.DrainRate, 5000)
 	c.DrainSpread = cmp.Or(c.DrainSpread, 10*time.Second)
 	c.TLS = c.TLS.WithDefaults()
+	c.MQTT = c.MQTT.WithDefaults()
 	c.DrainTimeout = cmp.Or(c.DrainTimeout, 30*time.Second)
 	return c
 }
@@ -80,6 +82,9 @@ func (c Config) WithDefaults() Config {
 func (c Config) Validate() error {
 	if err := c.TLS.Validate(); err != nil {
 		return fmt.Errorf("tls.%w", err)
+	}
+	if err := c.MQTT.Validate(c.TLS.Cert != ""); err != nil {
+		return fmt.Errorf("mqtt.%w", err)
 	}
 	if _, err := newProtocols(c.RawProtocols, c.CompressAbove); err != nil {
 		return fmt.Errorf("raw_protocols: %w", err)
@@ -93,24 +98,31 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// OnLoopback tells whether only this machine reaches the device port.
+// OnLoopback tells whether only this machine reaches the device ports.
 func (c Config) OnLoopback() bool {
-	host, err := netip.ParseAddrPort(c.Listen)
+	return onLoopback(c.Listen) && (c.MQTT.Listen == "" || onLoopback(c.MQTT.Listen)) &&
+		(c.MQTT.TLSListen == "" || onLoopback(c.MQTT.TLSListen))
+}
+
+func onLoopback(listen string) bool {
+	host, err := netip.ParseAddrPort(listen)
 	return err == nil && host.Addr().IsLoopback()
 }
 
 // Gateway is the device side of a node. Its methods are safe from any goroutine.
 type Gateway struct {
 	// Static after construction.
-	config    Config
-	limits    websocket.Limits
-	frames    websocket.Config
-	protocols protocols
-	router    *router.Router
-	sessions  *session.Manager
-	group     *reactor.Group
-	keeper    *keeper // nil without TLS
-	admission *admission
+	config     Config
+	limits     websocket.Limits
+	frames     websocket.Config
+	mqttFrames websocket.Config
+	protocols  protocols
+	publishers [2][2]mqttEncoders // of 3.1.1 and 5; over TCP and WebSocket
+	router     *router.Router
+	sessions   *session.Manager
+	group      *reactor.Group
+	keeper     *keeper // nil without TLS
+	admission  *admission
 
 	// Safe from any goroutine.
 	draining atomic.Bool
@@ -121,6 +133,7 @@ type shard struct {
 	gateway *Gateway
 	packet  wire.Packet // decoded into, again and again
 	scratch []byte      // encoded into, again and again
+	mqtt    mqttShard
 	tally
 }
 
@@ -137,12 +150,14 @@ func Start(config Config, r *router.Router, sessions *session.Manager) (*Gateway
 		return nil, err
 	}
 	g := &Gateway{
-		config:    config,
-		limits:    websocket.Limits{Bytes: config.HeaderBytes, Fields: config.HeaderFields},
-		frames:    websocket.Config{MaxMessage: config.MaxPayload},
-		protocols: all,
-		router:    r,
-		sessions:  sessions,
+		config:     config,
+		limits:     websocket.Limits{Bytes: config.HeaderBytes, Fields: config.HeaderFields},
+		frames:     websocket.Config{MaxMessage: config.MaxPayload},
+		mqttFrames: websocket.Config{MaxMessage: 2 * config.MaxPayload}, // the largest packet, and others beside it
+		protocols:  all,
+		publishers: newMQTTEncoders(),
+		router:     r,
+		sessions:   sessions,
 	}
 	if g.keeper, err = openKeeper(config.TLS); err != nil {
 		return nil, err
@@ -159,6 +174,7 @@ func Start(config Config, r *router.Router, sessions *session.Manager) (*Gateway
 		NewHandler: func(l *reactor.Loop) reactor.Handler {
 			return &device{shard: l.Local.(*shard)}
 		},
+		Also: config.MQTT.listeners(),
 	})
 	if err != nil {
 		g.keeper.close()
@@ -171,6 +187,26 @@ func Start(config Config, r *router.Router, sessions *session.Manager) (*Gateway
 // Addr is the address of the device port.
 func (g *Gateway) Addr() netip.AddrPort { return g.group.Addr() }
 
+// MQTTAddr is the address for MQTT over TCP: the zero value when there is none.
+func (g *Gateway) MQTTAddr() (addr netip.AddrPort) {
+	if g.config.MQTT.Listen != "" {
+		addr = g.group.AddrOf(1)
+	}
+	return addr
+}
+
+// MQTTSecureAddr is the address for MQTT over TLS: the zero value when there is none.
+func (g *Gateway) MQTTSecureAddr() (addr netip.AddrPort) {
+	switch m := &g.config.MQTT; {
+	case m.TLSListen == "":
+	case m.Listen == "":
+		addr = g.group.AddrOf(1)
+	default:
+		addr = g.group.AddrOf(2)
+	}
+	return addr
+}
+
 // Ready tells whether new devices are taken.
 func (g *Gateway) Ready() bool { return !g.draining.Load() }
 
@@ -180,8 +216,7 @@ func (g *Gateway) Close() {
 	g.draining.Store(true)
 	g.group.Each(func(l *reactor.Loop) {
 		l.Handlers(func(h reactor.Handler) bool {
-			d := h.(*device)
-			d.close(d, wire.CloseGoingAway)
+			h.(connection).dismiss(wire.CloseGoingAway)
 			return true
 		})
 	})
@@ -193,20 +228,26 @@ func (g *Gateway) Close() {
 // Peer tells where a device's connection comes from and what it speaks; ok is false when
 // it has ended.
 func (g *Gateway) Peer(ctx context.Context, conn session.Conn) (addr netip.AddrPort, protocol string, ok bool) {
-	d, ok := conn.(*device)
+	d, ok := conn.(speaker)
 	if !ok {
 		return netip.AddrPort{}, "", false
 	}
 	answer := make(chan netip.AddrPort, 1)
-	if !d.Do(func() { answer <- d.conn.RemoteAddr() }) {
+	if !conn.Do(func() { answer <- d.remote() }) {
 		return netip.AddrPort{}, "", false
 	}
 	select {
 	case addr = <-answer:
-		return addr, d.protocol.codec.Name(), true
+		return addr, d.speaks(), true
 	case <-ctx.Done():
 		return netip.AddrPort{}, "", false
 	}
+}
+
+// speaker is a connection of a device that tells about itself.
+type speaker interface {
+	remote() netip.AddrPort // on the loop
+	speaks() string         // the protocol; safe from any goroutine
 }
 
 // endLabel names, for metrics and presence, how a connection ended without a close frame.

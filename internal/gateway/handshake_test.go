@@ -75,7 +75,7 @@ func TestHandshakes(t *testing.T) {
 		{"json", upgrade("/connect/a"), 101, "", "Sec-WebSocket-Accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="},
 		{"named", upgrade("/connect/a", "Sec-WebSocket-Protocol: longline.v1.protobuf"), 101, "", "Sec-WebSocket-Protocol", "longline.v1.protobuf"},
 		{"first known", upgrade("/connect/a", "Sec-WebSocket-Protocol: v9, ocpp1.6, longline.v1.json"), 101, "", "Sec-WebSocket-Protocol", "ocpp1.6"},
-		{"unknown", upgrade("/connect/a", "Sec-WebSocket-Protocol: mqtt"), 400, "longline.v1.json, longline.v1.protobuf, ocpp1.6", "", ""},
+		{"unknown", upgrade("/connect/a", "Sec-WebSocket-Protocol: soap"), 400, "longline.v1.json, longline.v1.protobuf, ocpp1.6", "", ""},
 		{"no upgrade", "GET /connect/a HTTP/1.1\r\nHost: gateway\r\n\r\n", 426, "connect with a WebSocket client", "Upgrade", "websocket"},
 		{"post", "POST /connect/a HTTP/1.1\r\nHost: gateway\r\nContent-Length: 0\r\n\r\n", 405, "start with GET", "Allow", "GET"},
 		{"not HTTP", "\x16\x03\x01\x02\x00\x01\x00", 400, "request line", "", ""},

@@ -3,19 +3,22 @@ package gateway
 import (
 	"maps"
 	"math"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/longline/longline/internal/reactor"
 	"github.com/longline/longline/internal/wire"
+	"github.com/longline/longline/internal/wire/mqtt"
 )
 
 // tally is what a loop counted; the loops' tallies are added up when somebody asks.
 type tally struct {
-	packets    [wire.Ops]uint64  // received, by op
-	closes     map[string]uint64 // by label
-	handshakes map[string]uint64 // by outcome
-	latency    histogram         // of deliveries, from publication to the socket
+	packets     [wire.Ops]uint64  // received, by op
+	mqttPackets [16]uint64        // of MQTT, by type
+	closes      map[string]uint64 // by label
+	handshakes  map[string]uint64 // by outcome
+	latency     histogram         // of deliveries, from publication to the socket
 }
 
 func newTally() tally {
@@ -25,6 +28,9 @@ func newTally() tally {
 func (t *tally) add(o *tally) {
 	for i, n := range o.packets {
 		t.packets[i] += n
+	}
+	for i, n := range o.mqttPackets {
+		t.mqttPackets[i] += n
 	}
 	addAll(t.closes, o.closes)
 	addAll(t.handshakes, o.handshakes)
@@ -76,11 +82,11 @@ var (
 	accepted      = describe("connections_accepted_total", "Connections accepted.")
 	noDescriptors = describe("accept_failures_total", "Times that accepting stopped for want of descriptors or memory.")
 	handshakes    = describe("handshakes_total", "Opening handshakes by outcome.", "outcome")
-	closes        = describe("closes_total", "WebSocket connections that ended, by reason.", "reason")
+	closes        = describe("closes_total", "Connections of devices that ended, by reason.", "reason")
 	received      = describe("received_bytes_total", "Bytes received from devices.")
 	sent          = describe("sent_bytes_total", "Bytes sent to devices.")
 	lent          = describe("buffers_lent", "Buffers that connections hold now; idle ones hold none.")
-	packets       = describe("packets_received_total", "Packets received from devices, by operation.", "op")
+	packets       = describe("packets_received_total", "Packets received from devices, by operation; of MQTT, by type.", "op")
 	sessionCount  = describe("sessions", "Sessions by state.", "state")
 	published     = describe("messages_published_total", "Messages given to the router.")
 	delivered     = describe("messages_delivered_total", "Deliveries: messages times receivers.")
@@ -119,6 +125,11 @@ func (g *Gateway) Collect(ch chan<- prometheus.Metric) {
 	}
 	for op := wire.Hello; op < wire.Ops; op++ {
 		count(packets, t.packets[op], op.String())
+	}
+	for p := mqtt.Connect; p <= mqtt.Auth; p++ {
+		if n := t.mqttPackets[p]; n > 0 {
+			count(packets, n, strings.ToLower(p.String()))
+		}
 	}
 	ch <- t.latency.metric(latency)
 

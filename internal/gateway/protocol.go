@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"net/netip"
 
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/websocket"
@@ -77,13 +78,33 @@ func (all protocols) choose(req *websocket.Request) (p *protocol, name string, e
 
 func (all protocols) names() string {
 	list := ""
-	for i, p := range all {
-		if i > 0 {
-			list += ", "
-		}
-		list += p.codec.Name()
+	for _, p := range all {
+		list += p.codec.Name() + ", "
 	}
-	return list
+	return list + mqttSubprotocol
+}
+
+// mqttSubprotocol is that of MQTT, MQTT 5 §6 [MQTT-6.0.0-3], and mqttOldSubprotocol one that
+// clients of 3.1 have.
+const (
+	mqttSubprotocol    = "mqtt"
+	mqttOldSubprotocol = "mqttv3.1"
+)
+
+// mqttOffered is the subprotocol by which the device asks for MQTT, or empty when it offers
+// none, or another one first that the gateway speaks.
+func (all protocols) mqttOffered(req *websocket.Request) string {
+	for name := range req.Protocols {
+		switch {
+		case string(name) == mqttSubprotocol:
+			return mqttSubprotocol
+		case string(name) == mqttOldSubprotocol:
+			return mqttOldSubprotocol
+		case all.find(name) != nil:
+			return ""
+		}
+	}
+	return ""
 }
 
 // encoder makes the frame with which a message goes down: the same bytes for every
@@ -124,3 +145,7 @@ func (e *encoder) Encode(m *message.Message) []byte {
 func (e *encoder) frame(dst, body []byte) []byte {
 	return websocket.AppendCompressed(dst, e.protocol.op, body, e.window, e.least)
 }
+
+func (d *device) remote() netip.AddrPort { return d.conn.RemoteAddr() }
+
+func (d *device) speaks() string { return d.protocol.codec.Name() }

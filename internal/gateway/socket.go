@@ -39,6 +39,7 @@ const (
 	open
 	closing // our close frame was sent, the peer's has not come
 	over    // nothing is read any more
+	handed  // the connection has another handler
 )
 
 const (

@@ -1,0 +1,252 @@
+package gateway
+
+import (
+	"errors"
+	"net/netip"
+
+	"github.com/longline/longline/internal/reactor"
+	"github.com/longline/longline/internal/session"
+	"github.com/longline/longline/internal/wire"
+	"github.com/longline/longline/internal/wire/mqtt"
+)
+
+// mqttDevice is one connection of a device that speaks MQTT 3.1, 3.1.1 or 5: a carrier of
+// packets below, a session's link above. It belongs to its loop; of its methods, Wake, Close,
+// Do, Acks, remote and speaks are safe from any goroutine.
+//
+// The flow: the carrier hands bytes to consume, which decodes packets and handles each. The
+// first is CONNECT (mqtt_connect.go): it is verified, attached to its session and answered.
+// From then on publications and acknowledgements go to the link (mqtt_uplink.go), and what the
+// session owes comes by Send and SendPacket (mqtt_downlink.go). Any end goes through finish
+// (mqtt_close.go).
+type mqttDevice struct {
+	// Static after construction.
+	shard   *shard
+	conn    *reactor.Conn
+	carrier carrier
+
+	// Static after CONNECT.
+	encoders  *mqttEncoders
+	maxPacket uint32 // bytes that the client takes, its Maximum Packet Size; 0 is no limit
+	aliasMax  uint16 // topic aliases that it takes
+	keepAlive uint16 // seconds; 0 is without
+	version   mqtt.Version
+	terse     bool // it wants no reason strings: Request Problem Information 0
+
+	// Owned by the loop.
+	phase   mqttPhase
+	link    session.Link
+	opening *mqttOpening // from the transport's or CONNECT's arrival until CONNACK, or nil
+	rare    *mqttRare    // nil while it has nothing
+
+	credential *credential
+}
+
+// mqttRare is what most connections do not need.
+type mqttRare struct {
+	inbound  []string // topics by alias from the device, the first is alias 1
+	outbound []string // topics by alias to the device
+	replied  []uint16 // identifiers of QoS 2 replies that are not released
+}
+
+// more returns the connection's rare part, made when it is first needed.
+func (c *mqttDevice) more() *mqttRare {
+	if c.rare == nil {
+		c.rare = new(mqttRare)
+	}
+	return c.rare
+}
+
+// mqttPhase is what an MQTT connection waits for.
+type mqttPhase uint8
+
+const (
+	mqttShaking   mqttPhase = iota // CONNECT
+	mqttVerifying                  // the verification of CONNECT
+	mqttOpen                       // packets
+	mqttOver                       // nothing: it has ended, or is about to
+)
+
+// carrier is what brings an MQTT connection's packets: a TCP stream, or WebSocket frames.
+type carrier interface {
+	// frame adds packets to dst as they are to be sent.
+	frame(dst, packets []byte) []byte
+	// again has consumed soon what was left when reading was paused.
+	again()
+	// pings tells whether ping asks a silent peer for a sign of life.
+	pings() bool
+	ping()
+	// end closes the connection once what is pending has left, and says why if it can.
+	end(why *wire.Close)
+}
+
+// mqttShard is what a loop keeps for its MQTT connections: to decode into, and encode from,
+// again and again.
+type mqttShard struct {
+	packet mqtt.Packet
+	uplink wire.Packet
+}
+
+// consume handles the packets that p begins with and returns how many bytes they had. It
+// stops when the device is not to be read any more, or for now.
+func (c *mqttDevice) consume(p []byte) (done int) {
+	packet := &c.shard.mqtt.packet
+	for done < len(p) && c.phase != mqttOver && !c.conn.Paused() {
+		decoder := mqtt.Decoder{Version: c.version, MaxPacket: c.shard.gateway.config.MaxPayload, Server: true}
+		n, err := decoder.Decode(packet, p[done:])
+		if err != nil && c.version == 0 {
+			c.version = answerable(packet.Connect.Version)
+		}
+		if err == nil && n > 0 {
+			err = c.handle(packet)
+		}
+		if err != nil {
+			c.fail(err)
+		}
+		if n == 0 {
+			break
+		}
+		done += n
+	}
+	if c.phase == mqttOver {
+		return len(p)
+	}
+	return done
+}
+
+// answerable is the version in whose form a refused client is answered: that of 3.1.1 where
+// its own is not known, as 3.1.1 §3.1.2.2 wants it, and none where it did not say one.
+func answerable(v mqtt.Version) mqtt.Version {
+	if v == 0 || v >= mqtt.V3 && v <= mqtt.V5 {
+		return v
+	}
+	return mqtt.V4
+}
+
+// handle does what a packet says. The packet is borrowed. An error ends the connection.
+func (c *mqttDevice) handle(p *mqtt.Packet) error {
+	c.shard.mqttPackets[p.Type]++
+	switch p.Type {
+	case mqtt.Connect:
+		return c.connect(p)
+	case mqtt.Publish:
+		return c.publish(p)
+	case mqtt.Puback:
+		c.link.Acked(p.ID)
+	case mqtt.Pubrec:
+		c.received(p)
+	case mqtt.Pubrel:
+		c.released(p)
+	case mqtt.Pubcomp:
+		c.link.Completed(p.ID)
+	case mqtt.Subscribe:
+		c.subscribe(p)
+	case mqtt.Unsubscribe:
+		c.unsubscribe(p)
+	case mqtt.Pingreq: // [MQTT-3.12.4-1] [3.1.1 MQTT-3.12.4-1]
+		c.write(&mqtt.Packet{Type: mqtt.Pingresp})
+	case mqtt.Disconnect:
+		return c.disconnect(p)
+	default:
+		return errNoAuth
+	}
+	return nil
+}
+
+// onClose is for a connection that is gone.
+func (c *mqttDevice) onClose(err error) {
+	if c.phase < mqttOpen {
+		c.shard.handshakes["incomplete"]++
+	}
+	c.left(endLabel(err))
+}
+
+var _ session.Exchanger = (*mqttDevice)(nil)
+
+// Run implements reactor.Task: the session has something to send.
+func (c *mqttDevice) Run(*reactor.Loop) {
+	if c.phase == mqttOpen {
+		c.link.Flush()
+	}
+}
+
+// Wake implements session.Conn.
+func (c *mqttDevice) Wake() { c.conn.Loop().Post(c) }
+
+// Do implements session.Conn.
+func (c *mqttDevice) Do(f func()) bool {
+	return c.conn.Loop().Post(reactor.TaskFunc(func(*reactor.Loop) {
+		if c.phase == mqttOpen {
+			f()
+		}
+	}))
+}
+
+// Close implements session.Conn.
+func (c *mqttDevice) Close(why *wire.Close) { c.Do(func() { c.fail(why) }) }
+
+// remote implements speaker.
+func (c *mqttDevice) remote() netip.AddrPort { return c.conn.RemoteAddr() }
+
+// speaks implements speaker.
+func (c *mqttDevice) speaks() string {
+	switch c.version {
+	case mqtt.V3:
+		return "mqtt 3.1"
+	case mqtt.V4:
+		return "mqtt 3.1.1"
+	}
+	return "mqtt 5"
+}
+
+// shown implements bearer.
+func (c *mqttDevice) shown() *credential { return c.credential }
+
+// Acks implements session.Conn.
+func (c *mqttDevice) Acks() bool { return true }
+
+// Room implements session.Conn.
+func (c *mqttDevice) Room() bool {
+	return c.phase == mqttOpen && !c.conn.Blocked() && c.conn.Pending() < c.shard.gateway.config.PendingBytes
+}
+
+// SetReading implements session.Conn.
+func (c *mqttDevice) SetReading(on bool) {
+	switch {
+	case !on:
+		c.conn.PauseReading()
+	case c.conn.Paused():
+		c.resume()
+	}
+}
+
+var errNotSent = errors.New("the packet is larger than the client takes")
+
+// write sends a packet that is no PUBLISH: without reason string and user properties if the
+// client does not take so much, and not at all if it does not even then [MQTT-3.1.2-24].
+func (c *mqttDevice) write(p *mqtt.Packet) error {
+	b, err := c.encode(p)
+	if errors.Is(err, errNotSent) {
+		p.Properties.ReasonString, p.Properties.User = "", nil
+		b, err = c.encode(p)
+	}
+	if err == nil {
+		c.conn.Commit(c.carrier.frame(c.conn.Reserve(len(b)+maxFraming), b))
+	}
+	return err
+}
+
+// encode puts a packet into the loop's scratch.
+func (c *mqttDevice) encode(p *mqtt.Packet) ([]byte, error) {
+	b, err := mqtt.Append(c.shard.scratch[:0], c.version, p)
+	if err != nil {
+		return nil, err
+	}
+	if cap(b) <= maxScratch {
+		c.shard.scratch = b
+	}
+	if c.maxPacket > 0 && len(b) > int(c.maxPacket) {
+		return nil, errNotSent
+	}
+	return b, nil
+}

@@ -1,0 +1,97 @@
+package gateway
+
+import (
+	"time"
+
+	"github.com/longline/longline/internal/wire"
+)
+
+// Who is alive. A device of MQTT promises a packet within its keep alive, and is closed after
+// one and a half times that, [MQTT-3.1.2-22] [3.1.1 MQTT-3.1.2-24]; any bytes count. MQTT 5
+// has no device without a keep alive here: CONNACK gives it one. One of 3.1.1 may be without:
+// then it is pinged as the gateway's other devices are where it comes by WebSocket, and
+// elsewhere the kernel asks whether its host is there.
+
+// patience is the silence after which the connection is closed, 0 when that is the kernel's
+// business.
+func (c *mqttDevice) patience() time.Duration {
+	switch {
+	case c.keepAlive > 0:
+		return time.Duration(c.keepAlive) * time.Second * 3 / 2
+	case c.carrier.pings():
+		return c.shard.gateway.config.HeartbeatTimeout
+	}
+	return 0
+}
+
+// watch begins to look for silence.
+func (c *mqttDevice) watch() {
+	switch limit := c.patience(); {
+	case limit == 0:
+		c.conn.Probe(c.shard.gateway.config.HeartbeatTimeout)
+		c.setAlarm(c.shard.gateway.config.HeartbeatTimeout) // in place of the handshake's
+	case c.keepAlive == 0:
+		c.setAlarm(c.shard.gateway.heartbeatAfter(c.conn))
+	default:
+		c.setAlarm(limit)
+	}
+}
+
+// onAlarm is for silence, for the end of a credential, and for that of the handshake's time.
+func (c *mqttDevice) onAlarm() {
+	switch {
+	case c.phase != mqttOpen:
+		c.fail(errSlowHandshake)
+	case c.graceLeft() <= 0:
+		c.fail(wire.CloseTokenExpired)
+	default:
+		c.listen(c.patience(), c.conn.Silence())
+	}
+}
+
+// listen closes a connection that is silent for too long, and pings one that may be gone.
+func (c *mqttDevice) listen(limit, silence time.Duration) {
+	ping := c.shard.gateway.heartbeatAfter(c.conn)
+	switch {
+	case limit == 0:
+		c.setAlarm(forEver)
+	case c.conn.Paused(): // it is we who do not listen
+		c.setAlarm(limit)
+	case silence >= limit:
+		c.fail(wire.CloseHeartbeat)
+	case c.keepAlive > 0:
+		c.setAlarm(limit - silence)
+	case silence < ping:
+		c.setAlarm(ping - silence)
+	default:
+		c.carrier.ping()
+		c.setAlarm(limit - silence)
+	}
+}
+
+// setAlarm sets the alarm of an open connection: after a time, or when its credential has
+// been expired for too long, if that is sooner.
+func (c *mqttDevice) setAlarm(after time.Duration) {
+	if after = min(after, c.graceLeft()); after < forEver {
+		c.conn.SetAlarm(max(0, after))
+	}
+}
+
+// graceLeft is how long the device may stay. It has no way to show another credential but to
+// connect again.
+func (c *mqttDevice) graceLeft() time.Duration {
+	if left := c.credential.left(); left < forEver {
+		return left + c.shard.gateway.admission.chain.Config().Grace
+	}
+	return forEver
+}
+
+// resume goes on reading, first what is there. A device that was not listened to has its
+// patience anew.
+func (c *mqttDevice) resume() {
+	c.conn.ResumeReading()
+	if c.phase == mqttOpen {
+		c.watch()
+	}
+	c.carrier.again()
+}

@@ -1,0 +1,178 @@
+package gateway
+
+import (
+	"github.com/longline/longline/internal/reactor"
+	"github.com/longline/longline/internal/websocket"
+	"github.com/longline/longline/internal/wire"
+)
+
+// maxFraming is the most that a carrier adds to packets, in bytes.
+const maxFraming = websocket.MaxHeader
+
+// mqttStream is an MQTT connection over TCP or TLS, MQTT 5 §4.2.
+type mqttStream struct{ mqtt mqttDevice }
+
+// newMQTTStream is the handler of a connection that was accepted.
+func newMQTTStream(s *shard) *mqttStream {
+	t := &mqttStream{mqttDevice{shard: s}}
+	t.mqtt.carrier = t
+	return t
+}
+
+// OnOpen implements reactor.Handler.
+func (t *mqttStream) OnOpen(conn *reactor.Conn) {
+	t.mqtt.conn = conn
+	conn.SetAlarm(t.mqtt.shard.gateway.config.HandshakeTimeout)
+}
+
+// OnData implements reactor.Handler.
+func (t *mqttStream) OnData(_ *reactor.Conn, p []byte) int { return t.mqtt.consume(p) }
+
+// OnAlarm implements reactor.Handler.
+func (t *mqttStream) OnAlarm(*reactor.Conn) { t.mqtt.onAlarm() }
+
+// OnDrained implements reactor.Handler.
+func (t *mqttStream) OnDrained(*reactor.Conn) { t.mqtt.Run(nil) }
+
+// OnClose implements reactor.Handler.
+func (t *mqttStream) OnClose(_ *reactor.Conn, err error) { t.mqtt.onClose(err) }
+
+func (t *mqttStream) shown() *credential      { return t.mqtt.shown() }
+func (t *mqttStream) Close(why *wire.Close)   { t.mqtt.Close(why) }
+func (t *mqttStream) drain(g *Gateway) bool   { return t.mqtt.drain(g) }
+func (t *mqttStream) dismiss(why *wire.Close) { t.mqtt.dismiss(why) }
+
+// frame implements carrier.
+func (t *mqttStream) frame(dst, packets []byte) []byte { return append(dst, packets...) }
+
+// again implements carrier: the reactor has kept what was left, and offers it.
+func (t *mqttStream) again() {}
+
+// pings implements carrier: MQTT's pings are the client's.
+func (t *mqttStream) pings() bool { return false }
+
+func (t *mqttStream) ping() {}
+
+// end implements carrier.
+func (t *mqttStream) end(*wire.Close) { t.mqtt.conn.Finish() }
+
+// mqttSocket is an MQTT connection over WebSocket, MQTT 5 §6: a stream in binary frames,
+// which packets straddle and share as they like [MQTT-6.0.0-2].
+type mqttSocket struct {
+	socket
+	mqtt mqttDevice
+	rest []byte // of the stream, not consumed: a part of a packet, mostly
+}
+
+// mqttPath is where MQTT clients expect it. It is another name of connectPath.
+const mqttPath = "/mqtt"
+
+// speakMQTT hands the connection, whose upgrade request asks for MQTT, to an mqttSocket. Who
+// the device is, CONNECT says, or already the URL; credentials of either count, and CONNECT's
+// first.
+func (d *device) speakMQTT(req *websocket.Request, subprotocol string) *websocket.HTTPError {
+	g := d.shard.gateway
+	if !g.mayComeFrom(req.Origin) {
+		return &websocket.HTTPError{Status: 403, Reason: "Pages of this origin may not connect."}
+	}
+	if string(req.Path) == mqttPath {
+		req.Path = []byte(connectPath)
+	}
+	t, refusal := parseTarget(req)
+	if refusal != nil {
+		return refusal
+	}
+	s := &mqttSocket{mqtt: mqttDevice{shard: d.shard, conn: d.conn}}
+	s.mqtt.carrier = s
+	s.mqtt.opening = &mqttOpening{credentials: g.credentials(d.conn, req, &t, subprotocol), named: t.device != ""}
+	s.conn = d.conn
+	s.upgrade(req, &g.mqttFrames, subprotocol, false)
+	d.state = handed
+	d.conn.Become(s)
+	d.shard.handshakes["accepted"]++
+	return nil
+}
+
+// OnOpen implements reactor.Handler.
+func (s *mqttSocket) OnOpen(*reactor.Conn) {}
+
+// OnData implements reactor.Handler.
+func (s *mqttSocket) OnData(_ *reactor.Conn, p []byte) int {
+	return s.onData(s, p, websocket.Limits{})
+}
+
+// OnAlarm implements reactor.Handler.
+func (s *mqttSocket) OnAlarm(conn *reactor.Conn) {
+	if s.state == open {
+		s.mqtt.onAlarm()
+	} else {
+		conn.Close()
+	}
+}
+
+// OnDrained implements reactor.Handler.
+func (s *mqttSocket) OnDrained(*reactor.Conn) { s.mqtt.Run(nil) }
+
+// OnClose implements reactor.Handler.
+func (s *mqttSocket) OnClose(_ *reactor.Conn, err error) {
+	s.rest = nil
+	s.ended(s, err)
+	s.mqtt.onClose(err)
+}
+
+func (s *mqttSocket) shown() *credential      { return s.mqtt.shown() }
+func (s *mqttSocket) Close(why *wire.Close)   { s.mqtt.Close(why) }
+func (s *mqttSocket) drain(g *Gateway) bool   { return s.mqtt.drain(g) }
+func (s *mqttSocket) dismiss(why *wire.Close) { s.mqtt.dismiss(why) }
+
+// open implements application: the handshake was a device's.
+func (s *mqttSocket) open(*websocket.Request) *websocket.HTTPError { return nil }
+
+// refused implements application.
+func (s *mqttSocket) refused(int) {}
+
+// leave implements application.
+func (s *mqttSocket) leave(why string) { s.mqtt.left(why) }
+
+// receive implements application: a piece of the stream. Once it is known that the rest is no
+// whole packet, that is known again after five bytes of it: Decode reads no packet twice.
+func (s *mqttSocket) receive(payload []byte, text bool) error {
+	if text { // [MQTT-6.0.0-1]
+		return errTextFrame
+	}
+	if s.rest == nil {
+		n := s.mqtt.consume(payload)
+		if n < len(payload) {
+			s.rest = append([]byte(nil), payload[n:]...)
+		}
+		return nil
+	}
+	s.rest = append(s.rest, payload...)
+	n := s.mqtt.consume(s.rest)
+	if n == len(s.rest) {
+		s.rest = nil
+	} else if n > 0 {
+		s.rest = s.rest[:copy(s.rest, s.rest[n:])]
+	}
+	return nil
+}
+
+// frame implements carrier.
+func (s *mqttSocket) frame(dst, packets []byte) []byte {
+	return websocket.AppendFrame(dst, websocket.Binary, packets)
+}
+
+// again implements carrier.
+func (s *mqttSocket) again() {
+	s.conn.Loop().Post(reactor.TaskFunc(func(*reactor.Loop) {
+		if s.state == open && s.rest != nil {
+			_ = s.receive(nil, false)
+		}
+	}))
+}
+
+// pings implements carrier.
+func (s *mqttSocket) pings() bool { return true }
+
+// end implements carrier.
+func (s *mqttSocket) end(why *wire.Close) { s.close(s, why) }

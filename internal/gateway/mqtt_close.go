@@ -1,0 +1,166 @@
+package gateway
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/longline/longline/internal/websocket"
+	"github.com/longline/longline/internal/wire"
+	"github.com/longline/longline/internal/wire/mqtt"
+)
+
+// mqttEnd is why an MQTT connection ends: the rule, for metrics and a WebSocket close frame,
+// and the reason code for the device.
+type mqttEnd struct {
+	*wire.Close
+	code mqtt.Code
+}
+
+func (e *mqttEnd) Unwrap() error { return e.Close }
+
+// What the connection's state shows to be wrong, and one packet alone does not.
+var (
+	errTextFrame     = wire.CloseKind.Because("MQTT packets come in binary frames")
+	errSlowHandshake = &mqttEnd{wire.CloseHeartbeat.Because("CONNECT took too long"), mqtt.ServerUnavailable}
+	errNoAuth        = &mqttEnd{wire.CloseContract.Because("no authentication was begun"), mqtt.ProtocolError} // MQTT 5 §4.12
+	errAliasRange    = &mqttEnd{wire.CloseContract.Because("the topic alias is above the maximum"), mqtt.TopicAliasInvalid}
+	errAliasUnknown  = &mqttEnd{wire.CloseContract.Because("the topic alias stands for no topic yet"), mqtt.ProtocolError}
+	errKeptExpiry    = &mqttEnd{wire.CloseContract.Because("a session that was to end with the connection is to outlive it"), mqtt.ProtocolError}
+	errUntold        = &mqttEnd{wire.CloseInternal.Because("a publication cannot be taken, and the protocol has no answer that says so"), mqtt.UnspecifiedError}
+)
+
+// reasonCodes are what DISCONNECT says for the rules, by label, MQTT 5 §3.14.2.1. What is not
+// here is a protocol error.
+var reasonCodes = map[string]mqtt.Code{
+	wire.CloseNormal.Label:       mqtt.Success,
+	wire.CloseGoingAway.Label:    mqtt.ServerShuttingDown,
+	wire.CloseRestart.Label:      mqtt.ServerShuttingDown,
+	wire.CloseInvalidUTF8.Label:  mqtt.MalformedPacket,
+	wire.CloseMalformed.Label:    mqtt.MalformedPacket,
+	wire.CloseReceiveMax.Label:   mqtt.ReceiveMaximumExceeded,
+	wire.CloseInternal.Label:     mqtt.UnspecifiedError,
+	wire.CloseTakenOver.Label:    mqtt.SessionTakenOver,
+	wire.CloseHeartbeat.Label:    mqtt.KeepAliveTimeout,
+	wire.CloseUnauthorized.Label: mqtt.NotAuthorized,
+	wire.CloseTokenExpired.Label: mqtt.NotAuthorized,
+	wire.CloseRevoked.Label:      mqtt.NotAuthorized,
+	wire.CloseKicked.Label:       mqtt.AdministrativeAction,
+}
+
+// mqttEndOf is the end that an error says.
+func mqttEndOf(err error) *mqttEnd {
+	var end *mqttEnd
+	var broken *mqtt.Error
+	switch {
+	case errors.As(err, &end):
+		return end
+	case errors.As(err, &broken):
+		return &mqttEnd{ruleOf(broken).Because(broken.Reason), broken.Code}
+	}
+	why := closeOf(err)
+	code, known := reasonCodes[why.Label]
+	if !known {
+		code = mqtt.ProtocolError
+	}
+	return &mqttEnd{why, code}
+}
+
+// ruleOf is the rule of the gateway's that a rule of MQTT falls under.
+func ruleOf(e *mqtt.Error) *wire.Close {
+	switch e.Code {
+	case mqtt.MalformedPacket:
+		return wire.CloseMalformed
+	case mqtt.PacketTooLarge:
+		return closeOf(websocket.ErrMessageTooBig)
+	}
+	return wire.CloseContract
+}
+
+// fail ends the connection: before CONNACK with one that refuses, later in MQTT 5 with a
+// DISCONNECT, in both cases with the reason. 3.1.1 has no word for it, [3.1.1 MQTT-4.8.0-1].
+func (c *mqttDevice) fail(err error) {
+	end := mqttEndOf(err)
+	switch {
+	case c.phase == mqttOver:
+		return
+	case c.phase != mqttOpen:
+		c.refuse(end)
+		return
+	case c.version == mqtt.V5: // [MQTT-4.13.1-1]
+		c.farewell(end)
+	}
+	c.finish(end.Close)
+}
+
+// farewell tells a device of MQTT 5 why the connection ends. One that has to come back to
+// another node is told which, if that is configured.
+func (c *mqttDevice) farewell(end *mqttEnd) {
+	p := mqtt.Packet{Type: mqtt.Disconnect, Reason: end.code}
+	p.Properties.ReasonString = end.Reason
+	if reference := c.shard.gateway.config.MQTT.ServerReference; reference != "" && errors.Is(end.Close, wire.CloseRestart) {
+		p.Reason, p.Properties.ServerReference = mqtt.UseAnotherServer, reference
+	}
+	_ = c.write(&p) // what does not fit is not sent
+}
+
+// finish ends the connection once what is pending has left.
+func (c *mqttDevice) finish(why *wire.Close) {
+	c.left(why.Label)
+	c.carrier.end(why)
+}
+
+// left is called when the connection is over, or about to be, and any number of times after:
+// why is the label of metrics and presence.
+func (c *mqttDevice) left(why string) {
+	was := c.phase
+	c.phase = mqttOver
+	if was == mqttOver {
+		return
+	}
+	c.opening, c.rare = nil, nil
+	if was == mqttOpen {
+		c.shard.closes[why]++
+		c.shard.gateway.sessions.Detach(&c.link, why)
+	}
+}
+
+// refuse answers a CONNECT that is not accepted, and ends the connection [MQTT-3.2.2-7].
+func (c *mqttDevice) refuse(end *mqttEnd) {
+	c.shard.handshakes["refused_"+strings.ReplaceAll(end.code.String(), " ", "_")]++
+	if c.answersRefused(end.code) {
+		p := mqtt.Packet{Type: mqtt.Connack, Reason: end.code}
+		p.Properties.ReasonString = end.Reason
+		if end.code == mqtt.UseAnotherServer {
+			p.Properties.ServerReference = c.shard.gateway.config.MQTT.ServerReference
+		}
+		_ = c.write(&p)
+	}
+	c.finish(end.Close)
+}
+
+// answersRefused tells whether a refusal is said in a CONNACK. Who has not begun a CONNECT is
+// told nothing, nor in 3.1.1 who sends a wrong one [3.1.1 MQTT-3.1.4-1].
+func (c *mqttDevice) answersRefused(code mqtt.Code) bool {
+	switch code {
+	case mqtt.MalformedPacket, mqtt.ProtocolError, mqtt.TopicNameInvalid, mqtt.PacketTooLarge:
+		return c.version == mqtt.V5
+	}
+	return c.version != 0
+}
+
+// disconnect is the device's own end, MQTT 5 §3.14, 3.1.1 §3.14. Only one without a failure
+// has its will forgotten [MQTT-3.1.2-10] [MQTT-3.14.4-3].
+func (c *mqttDevice) disconnect(p *mqtt.Packet) error {
+	if p.Properties.Has(mqtt.PropSessionExpiry) && !c.link.SetExpiry(seconds(p.Properties.SessionExpiry)) { // [MQTT-3.14.2-2]
+		return errKeptExpiry
+	}
+	if p.Reason == mqtt.Success {
+		c.link.ForgetWill()
+	}
+	c.left("peer_closed")
+	c.carrier.end(wire.CloseNormal)
+	return nil
+}
+
+func seconds(n uint32) time.Duration { return time.Duration(n) * time.Second }

@@ -1,0 +1,231 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/longline/longline/internal/auth"
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/reactor"
+	"github.com/longline/longline/internal/session"
+	"github.com/longline/longline/internal/store"
+	"github.com/longline/longline/internal/topic"
+	"github.com/longline/longline/internal/wire"
+	"github.com/longline/longline/internal/wire/mqtt"
+)
+
+// mqttOpening is what has to be known until CONNECT is answered. It is owned: the packet may
+// be gone when the credentials are verified.
+type mqttOpening struct {
+	credentials *auth.Credentials
+	named       bool // the credentials' device is that of the URL
+	options     session.Options
+	assign      bool // the client named no device
+	respond     bool // it asks for response information
+	keepAlive   uint16
+}
+
+// connect begins what CONNECT asks for, MQTT 5 §3.1, 3.1.1 §3.1.
+func (c *mqttDevice) connect(p *mqtt.Packet) error {
+	g := c.shard.gateway
+	c.version = p.Connect.Version
+	c.maxPacket, c.aliasMax = p.Properties.MaximumPacket, p.Properties.TopicAliasMaximum
+	c.terse = p.Properties.Has(mqtt.PropRequestProblem) && !p.Properties.RequestProblem
+	switch {
+	case p.Properties.Has(mqtt.PropAuthMethod): // [MQTT-4.12.0-1]
+		return &mqttEnd{wire.CloseUnauthorized.Because("no authentication method is supported"), mqtt.BadAuthenticationMethod}
+	case g.draining.Load():
+		return g.mqttDraining()
+	}
+	o := c.opening
+	if o == nil {
+		o = &mqttOpening{credentials: g.mqttCredentials(c.conn)}
+		c.opening = o
+	}
+	if err := o.name(&p.Connect, g.config.Insecure); err != nil {
+		return err
+	}
+	o.options = mqttOptions(p)
+	o.respond, o.keepAlive = p.Properties.RequestResponse, p.Connect.KeepAlive
+	c.phase = mqttVerifying
+	g.admission.verify(c.conn, o.credentials, c.verified)
+	if c.phase == mqttVerifying {
+		c.conn.PauseReading()
+	}
+	return nil
+}
+
+// mqttCredentials are what a connection over TCP or TLS shows before CONNECT.
+func (g *Gateway) mqttCredentials(conn *reactor.Conn) *auth.Credentials {
+	return &auth.Credentials{
+		Protocol:     mqttSubprotocol,
+		Remote:       conn.RemoteAddr().Addr().Unmap(),
+		Certificates: conn.PeerCertificates(),
+	}
+}
+
+// mqttDraining refuses a device while the gateway is drained.
+func (g *Gateway) mqttDraining() error {
+	code := mqtt.ServerUnavailable
+	if g.config.MQTT.ServerReference != "" {
+		code = mqtt.UseAnotherServer
+	}
+	return &mqttEnd{wire.CloseRestart, code}
+}
+
+// tokenUser is the user name that says that the password is a bearer token. In MQTT 5 a
+// password without a user name is one as well.
+const tokenUser = "token"
+
+// name takes the device id that the client claims, and its credentials.
+func (o *mqttOpening) name(client *mqtt.Client, insecure bool) error {
+	c := o.credentials
+	o.assign = client.ClientID == "" && !o.named
+	switch {
+	case o.named && client.ClientID != "" && client.ClientID != c.Device:
+		return &mqttEnd{wire.CloseContract.Because("the client identifier is not the device of the URL"), mqtt.ClientIDNotValid}
+	case o.assign && insecure: // [MQTT-3.1.3-6]
+		c.Device = fmt.Sprintf("auto-%016x", rand.Uint64())
+	case !o.named && !o.assign:
+		if err := topic.ValidateDevice(client.ClientID); err != nil { // [MQTT-3.1.3-5] [MQTT-3.1.3-8]
+			return &mqttEnd{wire.CloseContract.Because("client identifier: " + err.Error()), mqtt.ClientIDNotValid}
+		}
+		c.Device = strings.Clone(client.ClientID)
+	}
+	switch {
+	case client.HasPassword && (!client.HasUsername || client.Username == tokenUser):
+		c.Bearer, c.HasBasic = string(client.Password), false
+	case client.HasUsername:
+		c.Username, c.Password, c.HasBasic = strings.Clone(client.Username), string(client.Password), true
+		c.Bearer = ""
+	}
+	return nil
+}
+
+// mqttOptions are the session's, as CONNECT says them.
+func mqttOptions(p *mqtt.Packet) session.Options {
+	o := session.Options{
+		Clean:          p.Connect.Clean,
+		ReceiveMaximum: p.Properties.ReceiveMaximum,
+		Patient:        p.Connect.Version < mqtt.V5,
+		Will:           mqttWill(&p.Connect),
+	}
+	if !o.Patient || o.Clean { // 3.1.1 §3.1.2.4: a clean session lasts as long as the connection
+		expiry := seconds(p.Properties.SessionExpiry)
+		o.Expiry = &expiry
+	}
+	return o
+}
+
+// mqttWill is the will of a CONNECT, owned, or nil.
+func mqttWill(c *mqtt.Client) *store.Will {
+	if !c.HasWill {
+		return nil
+	}
+	w, props := &c.Will, &c.Will.Properties
+	m := message.Message{Topic: w.Topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain}
+	takeProperties(&m, props)
+	return &store.Will{Message: m.Clone(), Delay: seconds(props.WillDelay), Expiry: seconds(props.MessageExpiry)}
+}
+
+// verified goes on when it is known who the device is.
+func (c *mqttDevice) verified(i *auth.Identity, err error) {
+	if c.phase != mqttVerifying {
+		return
+	}
+	if err == nil {
+		err = c.attach(i)
+	} else {
+		err = c.notVerified(err)
+	}
+	if err != nil {
+		c.fail(err)
+	} else if c.conn.Paused() {
+		c.resume()
+	}
+}
+
+// notVerified is the answer to credentials that were not accepted.
+func (c *mqttDevice) notVerified(err error) error {
+	var refused *auth.Refusal
+	switch {
+	case !errors.As(err, &refused):
+		return &mqttEnd{wire.CloseUnauthorized.Because("who the device is cannot be verified at the moment"), mqtt.ServerUnavailable}
+	case c.opening.credentials.HasBasic:
+		return &mqttEnd{wire.CloseUnauthorized.Because(refused.Reason), mqtt.BadUsernameOrPassword}
+	}
+	return &mqttEnd{wire.CloseUnauthorized.Because(refused.Reason), mqtt.NotAuthorized}
+}
+
+// attach ties the connection to the device's session, and says so.
+func (c *mqttDevice) attach(i *auth.Identity) error {
+	g, o := c.shard.gateway, c.opening
+	c.opening = nil
+	device := strings.Clone(i.Device) // it may be a piece of a credential
+	c.credential = newCredential(device, i)
+	o.options.Permissions = c.credential.session()
+	resumed, missed, err := g.sessions.Attach(device, &c.link, c, o.options)
+	var bad *topic.Error
+	switch {
+	case errors.As(err, &bad):
+		return &mqttEnd{wire.CloseContract.Because(err.Error()), mqtt.TopicNameInvalid}
+	case err != nil:
+		return &mqttEnd{wire.CloseInternal.Because("no room for the device: " + err.Error()), mqtt.QuotaExceeded}
+	}
+	c.phase = mqttOpen
+	c.shard.handshakes["connected"]++
+	c.encoders = g.mqttEncoders(c.version, c.carrier)
+	c.keepAlive = g.mqttKeepAlive(c.version, o.keepAlive)
+	if err := c.greet(o, resumed, missed); err != nil {
+		return wire.CloseInternal.Because(err.Error())
+	}
+	c.watch()
+	c.link.Flush()
+	return nil
+}
+
+// mqttKeepAlive is the keep alive that counts, in seconds. A device of MQTT 5 has the
+// heartbeat's timeout at most: it can be told [MQTT-3.2.2-21]. One of 3.1.1 has what it says.
+func (g *Gateway) mqttKeepAlive(v mqtt.Version, asked uint16) uint16 {
+	if v < mqtt.V5 {
+		return asked
+	}
+	most := uint16(min(max(1, g.config.HeartbeatTimeout/time.Second), math.MaxUint16))
+	if asked == 0 {
+		return most
+	}
+	return min(asked, most)
+}
+
+// greet sends CONNACK, MQTT 5 §3.2, 3.1.1 §3.2. It has no property whose default is true.
+func (c *mqttDevice) greet(o *mqttOpening, resumed bool, missed uint64) error {
+	g := c.shard.gateway
+	p := mqtt.Packet{Type: mqtt.Connack, SessionPresent: resumed} // [MQTT-3.2.2-2] [MQTT-3.2.2-3]
+	props := &p.Properties
+	if granted := c.link.Expiry(); o.options.Expiry != nil && granted != *o.options.Expiry {
+		props.SessionExpiry = uint32(granted / time.Second)
+		props.Mark(mqtt.PropSessionExpiry)
+	}
+	props.ReceiveMaximum = uint16(min(g.sessions.Config().Unanswered, math.MaxUint16))
+	props.MaximumPacket = uint32(g.config.MaxPayload)
+	props.TopicAliasMaximum = uint16(g.config.MQTT.TopicAliases)
+	device := c.link.Session().Device()
+	if o.assign { // [MQTT-3.2.2-16]
+		props.AssignedClientID = device
+	}
+	if c.keepAlive != o.keepAlive {
+		props.ServerKeepAlive = c.keepAlive
+	}
+	if o.respond {
+		props.ResponseInfo = replyTopic(device)
+	}
+	if missed > 0 {
+		props.User = []message.Property{{Key: "missed", Value: strconv.FormatUint(missed, 10)}}
+	}
+	return c.write(&p)
+}

@@ -1,0 +1,182 @@
+package gateway
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/session"
+	"github.com/longline/longline/internal/topic"
+	"github.com/longline/longline/internal/wire"
+	"github.com/longline/longline/internal/wire/mqtt"
+)
+
+// publish gives a publication to the session, MQTT 5 §3.3, unless it answers a call.
+func (c *mqttDevice) publish(p *mqtt.Packet) error {
+	if p.Properties.TopicAlias != 0 {
+		if err := c.resolve(p); err != nil {
+			return err
+		}
+	}
+	if c.answersCall(p) {
+		return c.replied(p)
+	}
+	up := &c.shard.mqtt.uplink
+	up.Reset()
+	up.Op, up.ID, up.Expiry = wire.Pub, uint64(p.ID), seconds(p.Properties.MessageExpiry)
+	m := &up.Message
+	m.Topic, m.Payload, m.QoS, m.Retain = p.Topic, p.Payload, p.QoS, p.Retain
+	takeProperties(m, &p.Properties)
+	err := c.link.Handle(up)
+	if errors.Is(err, wire.CloseContract) { // it looks at nothing else
+		return &mqttEnd{closeOf(err), mqtt.TopicNameInvalid}
+	}
+	return err
+}
+
+// takeProperties sets what the properties of a PUBLISH or a will say about its message.
+func takeProperties(m *message.Message, p *mqtt.Properties) {
+	if p.TextPayload {
+		m.PayloadFormat = 1
+	}
+	m.ContentType = p.ContentType
+	m.ResponseTopic = p.ResponseTopic
+	m.CorrelationData = p.CorrelationData
+	m.Properties = p.User
+}
+
+// resolve puts the topic in the place of its alias, or learns it, MQTT 5 §3.3.2.3.4.
+func (c *mqttDevice) resolve(p *mqtt.Packet) error {
+	alias := int(p.Properties.TopicAlias)
+	if alias > c.shard.gateway.config.MQTT.TopicAliases { // [MQTT-3.3.2-9]
+		return errAliasRange
+	}
+	r := c.more()
+	for len(r.inbound) < alias {
+		r.inbound = append(r.inbound, "")
+	}
+	known := &r.inbound[alias-1]
+	switch {
+	case p.Topic == "" && *known == "":
+		return errAliasUnknown
+	case p.Topic == "":
+		p.Topic = *known
+	case p.Topic != *known:
+		*known = strings.Clone(p.Topic)
+	}
+	return nil
+}
+
+// received is for PUBREC, MQTT 5 §4.3.3.
+func (c *mqttDevice) received(p *mqtt.Packet) {
+	refused := p.Reason.Failed()
+	if found := c.link.Received(p.ID, refused); !refused {
+		c.confirm(mqtt.Pubrel, p.ID, found)
+	}
+}
+
+// released is for PUBREL.
+func (c *mqttDevice) released(p *mqtt.Packet) {
+	c.confirm(mqtt.Pubcomp, p.ID, c.link.Released(p.ID) || c.releasedReply(p.ID))
+}
+
+// confirm sends a PUBREL or PUBCOMP, which says whether the identifier was known.
+func (c *mqttDevice) confirm(t mqtt.Type, id uint16, found bool) {
+	p := mqtt.Packet{Type: t, ID: id}
+	if !found {
+		p.Reason = mqtt.PacketIDNotFound
+	}
+	_ = c.write(&p)
+}
+
+// subscribe answers a SUBSCRIBE, each filter by itself [MQTT-3.8.4-6]. What is retained for it
+// comes at the next flush, behind the answer.
+func (c *mqttDevice) subscribe(p *mqtt.Packet) {
+	subs := make([]topic.Subscription, len(p.Subscriptions))
+	results := make([]wire.Error, len(subs))
+	id := uint32(0)
+	if ids := p.Properties.SubscriptionIDs; len(ids) > 0 {
+		id = ids[0]
+	}
+	for i, s := range p.Subscriptions {
+		subs[i] = topic.Subscription{
+			Filter:            s.Filter,
+			ID:                id,
+			QoS:               s.QoS,
+			NoLocal:           s.NoLocal,
+			RetainAsPublished: s.RetainAsPublished,
+			RetainHandling:    s.RetainHandling,
+		}
+	}
+	c.link.SubscribeEach(subs, results)
+	answer := mqtt.Packet{Type: mqtt.Suback, ID: p.ID, Codes: make([]mqtt.Code, len(subs))}
+	for i, refused := range results {
+		answer.Codes[i] = mqtt.Code(subs[i].QoS)
+		if refused.Code != "" {
+			answer.Codes[i] = refusals[refused.Code]
+			c.explain(&answer, refused.Reason)
+		}
+	}
+	_ = c.write(&answer)
+}
+
+// unsubscribe answers an UNSUBSCRIBE.
+func (c *mqttDevice) unsubscribe(p *mqtt.Packet) {
+	existed := make([]bool, len(p.Filters))
+	c.link.UnsubscribeEach(p.Filters, existed)
+	answer := mqtt.Packet{Type: mqtt.Unsuback, ID: p.ID, Codes: make([]mqtt.Code, len(existed))}
+	for i := range existed {
+		if !existed[i] {
+			answer.Codes[i] = mqtt.NoSubscriptionExisted
+		}
+	}
+	_ = c.write(&answer)
+}
+
+// refusals are the session's, as reason codes.
+var refusals = map[string]mqtt.Code{
+	session.CodeNotAllowed:           mqtt.NotAuthorized,
+	session.CodeQueueFull:            mqtt.QuotaExceeded,
+	session.CodeTooLarge:             mqtt.QuotaExceeded,
+	session.CodeInternal:             mqtt.UnspecifiedError,
+	session.CodeBadFilter:            mqtt.TopicFilterInvalid,
+	session.CodeTooManyFilters:       mqtt.QuotaExceeded,
+	session.CodeTooManySubscriptions: mqtt.QuotaExceeded,
+}
+
+// explain adds a reason string, if the client wants those [MQTT-3.1.2-29].
+func (c *mqttDevice) explain(p *mqtt.Packet, reason string) {
+	if !c.terse {
+		p.Properties.ReasonString = reason
+	}
+}
+
+// Answer implements session.Conn: the answer to a publication, or a call.
+func (c *mqttDevice) Answer(p *wire.Packet) {
+	switch {
+	case c.phase != mqttOpen:
+	case p.Op == wire.Call:
+		c.call(p)
+	case p.Op == wire.Ack && p.Of == wire.Pub:
+		c.acknowledge(p)
+	}
+}
+
+// acknowledge answers a publication. In 3.1.1 there is no refusal: what may not be published
+// is acknowledged as if it had been, 3.1.1 §3.3.5; what cannot be taken ends the connection.
+func (c *mqttDevice) acknowledge(p *wire.Packet) {
+	answer := mqtt.Packet{Type: mqtt.Puback, ID: uint16(p.ID)}
+	if p.QoS == message.ExactlyOnce {
+		answer.Type = mqtt.Pubrec
+	}
+	switch {
+	case p.Err.Code == "":
+	case c.version == mqtt.V5:
+		answer.Reason = refusals[p.Err.Code]
+		c.explain(&answer, p.Err.Reason)
+	case p.Err.Code != session.CodeNotAllowed:
+		c.fail(errUntold)
+		return
+	}
+	_ = c.write(&answer)
+}
