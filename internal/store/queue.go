@@ -9,8 +9,10 @@ import (
 // queue is a slice that slides: the front is taken away, the back is appended, and when
 // the array is used up, what is left moves to its begin or to one of twice the size.
 //
-//	entries:  ... | sent, with gaps | unsent, without |
-//	              head              cursor            len(entries)
+//	entries:  ... | sent | unsent |
+//	              head   cursor   len(entries)
+//
+// Both parts may have gaps.
 type queue struct {
 	// Static after construction.
 	store  *Memory
@@ -24,14 +26,17 @@ type queue struct {
 	bytes        int   // of those, the sum of their sizes
 	expired      int   // discarded since TakeExpired
 	soonest      int64 // Unix milliseconds before which no unsent message expires
+	lossy        int   // no unsent entry before it has QoS 0
+
+	conflated map[string]int // the entries that Conflate has made, by topic; nil when there are none
 }
 
-// entry is one message, or a gap when m is nil: acknowledged or dropped before others that
-// are in flight.
+// entry is one message, or a gap when m is nil: acknowledged or dropped before others.
 type entry struct {
-	m   *message.Message
-	due int64 // Unix milliseconds at which its time is over
-	qos message.QoS
+	m         *message.Message
+	due       int64 // Unix milliseconds at which its time is over
+	qos       message.QoS
+	conflates bool // it is in queue.conflated
 }
 
 // fewEntries is the size of the first array, and of the one that an empty queue keeps.
@@ -55,15 +60,55 @@ func (q *queue) Push(m *message.Message, qos message.QoS, now time.Time) error {
 	if len(q.entries) == cap(q.entries) {
 		q.makeRoom()
 	}
-	e := entry{m, min(now.Add(limits.Age).UnixMilli(), expiry(m)), qos}
 	if q.live == 0 {
 		q.soonest = never
 	}
-	q.soonest = min(q.soonest, e.due)
-	q.entries = append(q.entries, e)
+	q.entries = append(q.entries, entry{m: m, due: q.due(m, now), qos: qos})
 	q.live++
 	q.bytes += size
 	return nil
+}
+
+func (q *queue) Conflate(m *message.Message, now time.Time) (*message.Message, error) {
+	at, ok := q.conflated[m.Topic]
+	if !ok {
+		return nil, q.pushConflated(m, now)
+	}
+	limits, size := &q.store.options.Queue, m.Size()
+	e := &q.entries[at]
+	old := e.m
+	switch after := q.bytes - old.Size() + size; {
+	case size > limits.Bytes:
+		return nil, ErrTooLarge
+	case after > limits.Bytes:
+		return nil, ErrFull
+	default:
+		q.bytes = after
+	}
+	e.m, e.due = m, q.due(m, now)
+	delete(q.conflated, old.Topic) // the key is a piece of the old message
+	q.conflated[m.Topic] = at
+	return old, nil
+}
+
+func (q *queue) pushConflated(m *message.Message, now time.Time) error {
+	if err := q.Push(m, message.AtMostOnce, now); err != nil {
+		return err
+	}
+	if q.conflated == nil {
+		q.conflated = make(map[string]int)
+	}
+	at := len(q.entries) - 1
+	q.entries[at].conflates = true
+	q.conflated[m.Topic] = at
+	return nil
+}
+
+// due is when the time of a message is over that is queued at now.
+func (q *queue) due(m *message.Message, now time.Time) int64 {
+	due := min(now.Add(q.store.options.Queue.Age).UnixMilli(), expiry(m))
+	q.soonest = min(q.soonest, due)
+	return due
 }
 
 func (q *queue) fits(size int, limits *Limits) bool {
@@ -73,14 +118,17 @@ func (q *queue) fits(size int, limits *Limits) bool {
 func (q *queue) Next(now time.Time) (*message.Message, message.QoS, bool) {
 	for q.cursor < len(q.entries) {
 		e := q.entries[q.cursor]
-		if now.UnixMilli() >= e.due {
+		switch {
+		case e.m == nil:
+			q.cursor++
+			continue
+		case now.UnixMilli() >= e.due:
 			q.expired++
 			q.takeUnsent()
 			continue
-		}
-		if e.qos == message.AtMostOnce {
+		case e.qos == message.AtMostOnce:
 			q.takeUnsent()
-		} else {
+		default:
 			q.cursor++
 			q.inFlight++
 		}
@@ -115,12 +163,24 @@ func (q *queue) Rewind() {
 }
 
 func (q *queue) DropOldest() (*message.Message, bool) {
-	if q.cursor == len(q.entries) {
-		return nil, false
+	for q.cursor < len(q.entries) {
+		if m := q.entries[q.cursor].m; m != nil {
+			q.takeUnsent()
+			return m, true
+		}
+		q.cursor++
 	}
-	m := q.entries[q.cursor].m
-	q.takeUnsent()
-	return m, true
+	return nil, false
+}
+
+func (q *queue) DropOldestQoS0() (*message.Message, bool) {
+	for q.lossy = max(q.lossy, q.cursor); q.lossy < len(q.entries); q.lossy++ {
+		if e := q.entries[q.lossy]; e.m != nil && e.qos == message.AtMostOnce {
+			q.forget(q.lossy)
+			return e.m, true
+		}
+	}
+	return nil, false
 }
 
 func (q *queue) ShedQoS0() int {
@@ -140,7 +200,7 @@ func (q *queue) takeUnsent() {
 	q.forget(q.cursor - 1)
 }
 
-// forget makes a gap at i, before the cursor, and drops the gaps at the front.
+// forget makes a gap at i and drops the gaps at the front.
 func (q *queue) forget(i int) {
 	q.uncount(&q.entries[i])
 	q.entries[i] = entry{}
@@ -153,6 +213,9 @@ func (q *queue) forget(i int) {
 func (q *queue) uncount(e *entry) {
 	q.live--
 	q.bytes -= e.m.Size()
+	if e.conflates {
+		delete(q.conflated, e.m.Topic)
+	}
 }
 
 // reset gives back the memory of an empty queue, except for the smallest array.
@@ -160,7 +223,8 @@ func (q *queue) reset() {
 	if q.live > 0 {
 		return
 	}
-	q.head, q.cursor, q.entries = 0, 0, q.entries[:0]
+	q.head, q.cursor, q.lossy, q.entries = 0, 0, 0, q.entries[:0]
+	q.conflated = nil
 	if cap(q.entries) > fewEntries {
 		q.entries = nil
 	}
@@ -178,16 +242,19 @@ func (q *queue) sweep(drop func(*entry) bool) (n int) {
 	kept := q.entries[:q.cursor]
 	q.soonest = never
 	for _, e := range q.entries[q.cursor:] {
-		if drop(&e) {
+		switch {
+		case e.m == nil:
+		case drop(&e):
 			q.uncount(&e)
 			n++
-			continue
+		default:
+			kept = append(kept, e)
+			q.soonest = min(q.soonest, e.due)
 		}
-		kept = append(kept, e)
-		q.soonest = min(q.soonest, e.due)
 	}
 	clear(q.entries[len(kept):])
 	q.entries = kept
+	q.moved()
 	q.reset()
 	return n
 }
@@ -212,4 +279,18 @@ func (q *queue) closeGaps(to []entry) {
 	}
 	clear(from[min(len(to), len(from)):])
 	q.head, q.cursor, q.entries = 0, q.inFlight, to
+	q.moved()
+}
+
+// moved finds the unsent entries where they are now.
+func (q *queue) moved() {
+	q.lossy = q.cursor
+	if len(q.conflated) == 0 {
+		return
+	}
+	for i := q.cursor; i < len(q.entries); i++ {
+		if e := &q.entries[i]; e.conflates {
+			q.conflated[e.m.Topic] = i
+		}
+	}
 }

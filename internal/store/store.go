@@ -62,6 +62,11 @@ type Queue interface {
 	// would be passed even without the unsent messages whose time is over, or ErrTooLarge.
 	Push(m *message.Message, q message.QoS, now time.Time) error
 
+	// Conflate puts m, to be delivered with QoS 0, in the place of the unsent message of its
+	// topic that Conflate has taken before, which it discards; old is that one. If there is
+	// none, it is a Push and old is nil. An error changes nothing.
+	Conflate(m *message.Message, now time.Time) (old *message.Message, err error)
+
 	// Next takes the oldest unsent message: one of QoS 0 leaves the queue, any other
 	// becomes in flight. Those on the way whose time is over are discarded.
 	Next(now time.Time) (m *message.Message, q message.QoS, ok bool)
@@ -81,6 +86,9 @@ type Queue interface {
 
 	// DropOldest removes the oldest unsent message.
 	DropOldest() (m *message.Message, ok bool)
+
+	// DropOldestQoS0 removes the oldest unsent message of QoS 0.
+	DropOldestQoS0() (m *message.Message, ok bool)
 
 	// ShedQoS0 removes all unsent messages of QoS 0 and returns how many there were.
 	ShedQoS0() int

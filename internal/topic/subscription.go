@@ -2,8 +2,8 @@ package topic
 
 import "github.com/longline/longline/internal/message"
 
-// Subscription is a filter with the options of MQTT 5 §3.8.3.1. Other protocols leave them
-// zero.
+// Subscription is a filter with the options of MQTT 5 §3.8.3.1, which other protocols leave
+// zero, and one of our own.
 type Subscription struct {
 	Filter            string
 	ID                uint32      // what each message says that answers it, §3.8.2.1.2; 0 is none
@@ -11,6 +11,7 @@ type Subscription struct {
 	NoLocal           bool        // not what the subscriber has published itself
 	RetainAsPublished bool        // show whether the publisher asked to keep the message
 	RetainHandling    uint8       // when to send what is retained: Retain...
+	Conflate          bool        // of unsent QoS 0 messages on one topic, keep the newest alone
 }
 
 // Values of Subscription.RetainHandling.
@@ -21,4 +22,6 @@ const (
 )
 
 // Special tells whether what a message is to the subscriber depends on more than QoS.
-func (s *Subscription) Special() bool { return s.ID != 0 || s.NoLocal || s.RetainAsPublished }
+func (s *Subscription) Special() bool {
+	return s.ID != 0 || s.NoLocal || s.RetainAsPublished || s.Conflate
+}

@@ -29,10 +29,14 @@ func (p *Packet) text(f field) *string {
 
 // flag returns where p keeps the flag f.
 func (p *Packet) flag(f field) *bool {
-	if f == fieldResumed {
+	switch f {
+	case fieldResumed:
 		return &p.Hello.Resumed
+	case fieldConflate:
+		return &p.Conflate
+	default: // fieldRetain
+		return &p.Message.Retain
 	}
-	return &p.Message.Retain
 }
 
 // payload returns where p keeps its payload.

@@ -74,6 +74,7 @@ var (
 	CloseTokenExpired = rule(4003, "token_expired", "the credential has expired and was not refreshed")
 	CloseRevoked      = rule(4004, "revoked", "the credential was revoked")
 	CloseKicked       = rule(4005, "kicked", "an operator disconnected the device")
+	CloseSlowConsumer = rule(4006, "slow_consumer", "the device did not take what was sent to it")
 )
 
 var rules []*Close

@@ -31,6 +31,7 @@ const (
 	fieldError
 	fieldToken
 	fieldExpires
+	fieldConflate
 
 	numFields
 )
@@ -78,6 +79,7 @@ var fields = [numFields]struct {
 	fieldError:      {name: "error", kind: kindError, want: "an object with code, not empty, and reason"},
 	fieldToken:      {name: "token", want: "a string"},
 	fieldExpires:    {"expires", kindNumber, math.MaxUint32, "seconds, 0 to 4294967295"},
+	fieldConflate:   {name: "conflate", kind: kindFlag, want: "true or false"},
 }
 
 // form says what packets of one op hold. The order of fields is the order in which JSON
@@ -101,7 +103,7 @@ var forms = [...]form{
 		setOf(fieldTopic), 0,
 	},
 	Ack:   {"ack", []field{fieldID, fieldError, fieldExpires}, setOf(fieldID), 0},
-	Sub:   {"sub", []field{fieldID, fieldFilters, fieldQoS}, setOf(fieldID, fieldFilters), 0},
+	Sub:   {"sub", []field{fieldID, fieldFilters, fieldQoS, fieldConflate}, setOf(fieldID, fieldFilters), 0},
 	Unsub: {"unsub", []field{fieldID, fieldFilters}, setOf(fieldID, fieldFilters), 0},
 	Msg: {
 		"msg",
@@ -194,6 +196,8 @@ func fieldNamed(name []byte) (field, bool) {
 		return fieldToken, true
 	case "expires":
 		return fieldExpires, true
+	case "conflate":
+		return fieldConflate, true
 	}
 	return 0, false
 }

@@ -53,9 +53,11 @@ type Packet struct {
 	// Expiry is how long the message of a pub may wait for its receivers; 0 is for ever.
 	Expiry time.Duration
 
-	// Filters and QoS are those of a sub; Filters also of an unsub. QoS 2 is MQTT's alone.
-	Filters []string
-	QoS     message.QoS
+	// Filters, QoS and Conflate are those of a sub; Filters also of an unsub. QoS 2 is MQTT's
+	// alone.
+	Filters  []string
+	QoS      message.QoS
+	Conflate bool
 
 	// Method and Timeout are those of a call; Payload and ContentType of a call or reply.
 	Method      string

@@ -18,10 +18,11 @@ type model struct {
 }
 
 type modelEntry struct {
-	m    *message.Message
-	qos  message.QoS
-	due  time.Time
-	sent bool
+	m         *message.Message
+	qos       message.QoS
+	due       time.Time
+	sent      bool
+	conflates bool
 }
 
 func (o *model) bytes() (n int) {
@@ -58,12 +59,47 @@ func (o *model) push(m *message.Message, q message.QoS, now time.Time) error {
 	if full() {
 		return store.ErrFull
 	}
+	o.entries = append(o.entries, modelEntry{m: m, qos: q, due: o.due(m, now)})
+	return nil
+}
+
+func (o *model) due(m *message.Message, now time.Time) time.Time {
 	due := now.Add(o.limits.Age)
 	if at := time.UnixMilli(m.Expiry); m.Expiry != 0 && at.Before(due) {
-		due = at
+		return at
 	}
-	o.entries = append(o.entries, modelEntry{m, q, due, false})
-	return nil
+	return due
+}
+
+func (o *model) conflate(m *message.Message, now time.Time) (*message.Message, error) {
+	i := slices.IndexFunc(o.entries, func(e modelEntry) bool { return e.conflates && e.m.Topic == m.Topic })
+	if i < 0 {
+		err := o.push(m, message.AtMostOnce, now)
+		if err == nil {
+			o.entries[len(o.entries)-1].conflates = true
+		}
+		return nil, err
+	}
+	e := &o.entries[i]
+	switch old := e.m; {
+	case m.Size() > o.limits.Bytes:
+		return nil, store.ErrTooLarge
+	case o.bytes()-old.Size()+m.Size() > o.limits.Bytes:
+		return nil, store.ErrFull
+	default:
+		e.m, e.due = m, o.due(m, now)
+		return old, nil
+	}
+}
+
+func (o *model) dropOldestQoS0() *message.Message {
+	i := slices.IndexFunc(o.entries, func(e modelEntry) bool { return !e.sent && e.qos == message.AtMostOnce })
+	if i < 0 {
+		return nil
+	}
+	m := o.entries[i].m
+	o.entries = slices.Delete(o.entries, i, i+1)
+	return m
 }
 
 func (o *model) unsent() int {
@@ -105,7 +141,7 @@ func Script(t *testing.T, q store.Queue, limits store.Limits, script []byte) {
 	var pushed []*message.Message
 	for ; len(script) >= 2; script = script[2:] {
 		arg := int(script[1])
-		switch op := script[0] % 12; op {
+		switch op := script[0] % 16; op {
 		case 0, 1, 2, 3: // of QoS 0 or 1, may expire
 			m := msg("t", string(make([]byte, arg&63)))
 			if arg&64 != 0 {
@@ -147,6 +183,18 @@ func Script(t *testing.T, q store.Queue, limits store.Limits, script []byte) {
 				return !e.sent && e.qos == message.AtMostOnce
 			}); got != want {
 				t.Fatalf("ShedQoS0: %d, want %d", got, want)
+			}
+		case 12:
+			m, _ := q.DropOldestQoS0()
+			if want := o.dropOldestQoS0(); m != want && (m == nil || want == nil || m.ID != want.ID) {
+				t.Fatalf("DropOldestQoS0: %v, want %v", m, want)
+			}
+		case 13, 14, 15: // of a few topics
+			m := msg(string('a'+rune(arg&3)), string(make([]byte, arg>>2)))
+			old, err := q.Conflate(m, now)
+			want, failed := o.conflate(m, now)
+			if !errors.Is(err, failed) || old != want && (old == nil || want == nil || old.ID != want.ID) {
+				t.Fatalf("Conflate: %v, %v; want %v, %v", old, err, want, failed)
 			}
 		}
 		compare(t, q, o)

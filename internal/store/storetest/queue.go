@@ -235,3 +235,58 @@ func testDrops(t *testing.T, open Open) {
 	q.Rewind()
 	wantNext(t, q, start, ms[0], ms[4])
 }
+
+// QoS 0 gives way oldest first, wherever it stands between others.
+func testDropOldestQoS0(t *testing.T, open Open) {
+	q := queueOf(t, open(t, store.Options{}), "d")
+	ms := numberedTo(7)
+	for i, m := range ms {
+		push(t, q, message.QoS(1-i%2), m) // odd ones have QoS 0
+	}
+	q.Next(start)
+	for _, want := range []*message.Message{ms[1], ms[3]} {
+		if m, ok := q.DropOldestQoS0(); !ok || m.ID != want.ID {
+			t.Fatalf("dropped %+v, want %+v", m, want)
+		}
+	}
+	if m, ok := q.DropOldest(); !ok || m.ID != ms[2].ID {
+		t.Fatalf("dropped %+v, want the oldest that is left", m)
+	}
+	wantSize(t, q, 4, 1)
+	wantNext(t, q, start, ms[4], ms[5], ms[6])
+	if m, ok := q.DropOldestQoS0(); ok {
+		t.Fatalf("dropped %+v, which has left", m)
+	}
+}
+
+// A conflated message takes the place of the one before of its topic until that has left, and
+// nobody else's.
+func testConflate(t *testing.T, open Open) {
+	q := queueOf(t, open(t, store.Options{Queue: store.Limits{Bytes: 20}}), "d")
+	conflate := func(m, want *message.Message) {
+		t.Helper()
+		if old, err := q.Conflate(m, start); err != nil || old != want && (old == nil || want == nil || old.ID != want.ID) {
+			t.Fatalf("in the place of %+v, %v; want %+v", old, err, want)
+		}
+	}
+	plain, b := msg("a", "plain"), msg("b", "1")
+	a1, a2, a3 := msg("a", "1"), msg("a", "22"), msg("a", "333")
+	push(t, q, message.AtMostOnce, plain)
+	conflate(a1, nil)
+	conflate(b, nil)
+	conflate(a2, a1)
+	wantSize(t, q, 3, 0)
+	if n := plain.Size() + a2.Size() + b.Size(); q.Bytes() != n {
+		t.Errorf("%d bytes, want %d", q.Bytes(), n)
+	}
+	if _, err := q.Conflate(msg("a", strings.Repeat("x", 12)), start); !errors.Is(err, store.ErrFull) {
+		t.Errorf("error %v of a message that does not fit", err)
+	}
+	if _, err := q.Conflate(msg("a", strings.Repeat("x", 20)), start); !errors.Is(err, store.ErrTooLarge) {
+		t.Errorf("error %v of a message that never fits", err)
+	}
+	wantNext(t, q, start, plain, a2, b)
+	conflate(a3, nil)
+	wantNext(t, q, start, a3)
+	wantSize(t, q, 0, 0)
+}

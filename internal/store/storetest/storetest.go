@@ -30,6 +30,8 @@ func Run(t *testing.T, open Open) {
 		"Age":               testAge,
 		"ExpiredMakeRoom":   testExpiredMakeRoom,
 		"Drops":             testDrops,
+		"DropOldestQoS0":    testDropOldestQoS0,
+		"Conflate":          testConflate,
 		"Records":           testRecords,
 		"Retained":          testRetained,
 		"RetainedExpiry":    testRetainedExpiry,
