@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -37,6 +36,7 @@ type Conn struct {
 	// Owned by the loop.
 	state      state
 	linked     bool   // in the wheel
+	Tag        uint8  // what handlers note about it; the reactor does not look
 	next, prev int32  // neighbours in the wheel's list, by descriptor
 	due, slot  uint32 // tick of the alarm; tick at which the wheel looks at it
 	heard      uint32 // tick at which bytes last came
@@ -50,7 +50,7 @@ type Conn struct {
 type inbound struct{ bytes []byte }
 
 // state is a set of facts about a connection.
-type state uint8
+type state uint16
 
 const (
 	dialing   state = 1 << iota
@@ -60,6 +60,8 @@ const (
 	finishing       // write what is pending, then end the stream
 	closed          // to be destroyed at the end of the turn
 	securing        // the TLS handshake is not complete
+	proxied         // the PROXY header is not complete
+	toSecure        // TLS comes after it
 )
 
 func (c *Conn) is(s state) bool { return c.state&s != 0 }
@@ -130,7 +132,8 @@ func (c *Conn) SetAlarm(d time.Duration) {
 	w.set(c, due)
 }
 
-// Silence returns how long nothing has come from the peer, in the wheel's ticks.
+// Silence returns how long nothing has come from the peer, which was read meanwhile, in the
+// wheel's ticks.
 func (c *Conn) Silence() time.Duration {
 	return time.Duration(c.loop.wheel.now-c.heard) * tick
 }
@@ -143,12 +146,14 @@ func (c *Conn) PauseReading() {
 	}
 }
 
-// ResumeReading ends PauseReading. Unconsumed bytes are offered again in this turn.
+// ResumeReading ends PauseReading. Unconsumed bytes are offered again in this turn, and
+// silence counts from now.
 func (c *Conn) ResumeReading() {
 	if c.is(closed) || !c.is(paused) {
 		return
 	}
 	c.state &^= paused
+	c.heard = c.loop.wheel.now
 	c.loop.watch(c)
 	if c.in != nil {
 		c.loop.resumed = append(c.loop.resumed, c)
@@ -188,15 +193,6 @@ func (c *Conn) fail(err error) {
 	}
 	c.state |= closed
 	c.loop.dying = append(c.loop.dying, ending{c, err})
-}
-
-// RemoteAddr asks the kernel for the peer's address, so that it needs no memory here.
-func (c *Conn) RemoteAddr() netip.AddrPort {
-	sa, err := unix.Getpeername(int(c.fd))
-	if err != nil {
-		return netip.AddrPort{}
-	}
-	return addrPort(sa)
 }
 
 // Become has h get the connection's events from now on: the protocol has changed. OnOpen is
@@ -246,14 +242,7 @@ func (c *Conn) receive() {
 		return
 	}
 	c.heard = l.wheel.now
-	switch p := l.readBuffer[:n]; {
-	case c.secure == nil:
-		c.deliver(p)
-	case c.is(securing):
-		c.greeted(p)
-	default:
-		c.decrypt(p)
-	}
+	c.received(l.readBuffer[:n])
 }
 
 // deliver hands p to the handler, behind what it left before, and keeps what it leaves.

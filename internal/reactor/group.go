@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/longline/longline/internal/proxyproto"
 )
 
 // Config is what a Group needs. Only NewHandler is needed to listen.
@@ -21,6 +23,8 @@ type Config struct {
 	TLS *TLSConfig
 	// Also are further addresses to listen on.
 	Also []Listener
+	// Proxied are the addresses whose connections must begin with a PROXY header.
+	Proxied proxyproto.Trusted
 	// OnStart, if not nil, is called on each loop before its first connection. It may set
 	// Loop.Local.
 	OnStart func(l *Loop)

@@ -1,7 +1,6 @@
 package reactor
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -159,12 +158,7 @@ func (l *Loop) acceptAll(at *listener) {
 			return
 		}
 		l.stats.Accepted++
-		c := l.adopt(fd, at.NewHandler(l), 0)
-		if at.TLS {
-			c.secureAs(tls.Server, l.config.TLS.Config)
-		} else {
-			c.handler.OnOpen(c)
-		}
+		l.adopt(fd, at.NewHandler(l), 0).accepted(at.TLS)
 	}
 }
 

@@ -71,7 +71,8 @@ type Loop struct {
 	dying      []ending // to destroy at the end of the turn
 	running    []Task   // the batch of posts being run
 	stats      Stats
-	listeners  []listener // none when the group does not listen
+	behind     map[*Conn]netip.AddrPort // who is behind proxies; nil while nobody is
+	listeners  []listener               // none when the group does not listen
 	stopping   bool
 	busy       bool          // the last turn had more than one event
 	clock      time.Duration // since start, when the turn began
@@ -100,11 +101,11 @@ func (l *Loop) Index() int { return l.index }
 // Open returns the number of connections. On the loop only.
 func (l *Loop) Open() int { return l.stats.Open }
 
-// Handlers calls yield with every connection's handler until it returns false. On the loop
-// only.
+// Handlers calls yield with the handler of every connection that was accepted and had OnOpen,
+// or was dialed, until it returns false. On the loop only.
 func (l *Loop) Handlers(yield func(Handler) bool) {
 	for _, c := range l.conns {
-		if c != nil && !c.is(closed) && !yield(c.handler) {
+		if c != nil && !c.is(closed|securing|proxied) && !yield(c.handler) {
 			return
 		}
 		l.relieve()
@@ -301,6 +302,8 @@ func (l *Loop) ring(c *Conn) {
 	case c.is(closed):
 	case c.is(finishing):
 		c.fail(ErrClosed)
+	case c.is(proxied):
+		c.fail(fmt.Errorf("%w: it took too long", ErrProxied))
 	case c.is(securing):
 		c.fail(fmt.Errorf("%w: it took too long", ErrHandshake))
 	default:
@@ -418,6 +421,7 @@ func (l *Loop) destroy(e ending) {
 	if c.secure != nil {
 		c.secure.release(l, e.err)
 	}
+	delete(l.behind, c)
 	l.stats.Open--
 	c.handler.OnClose(c, e.err)
 }
