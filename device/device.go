@@ -56,7 +56,7 @@ type Device struct {
 // made; nil opts are the zero ones.
 //
 // What waiting does not mend fails at once: a URL or an option that is wrong, HTTP 400,
-// 401, 403, 404, close code 4002, a bad certificate. Any other failure is tried again by
+// 401, 403, 404, close codes 4002 and 4004, a bad certificate. Any other failure is tried again by
 // Options.Reconnect until ctx ends. ctx bounds Dial alone, not the life of the device,
 // which ends with Close.
 func Dial(ctx context.Context, rawURL string, opts *Options) (*Device, error) {
@@ -149,6 +149,9 @@ func (d *Device) start(l *link) {
 	l.work.Go(func() { l.fail(d.read(l)) })
 	l.work.Go(func() { d.write(l) })
 	l.work.Go(l.watch)
+	if d.opts.TokenSource != nil {
+		l.work.Go(func() { d.renew(l) })
+	}
 	if d.bare.Load() {
 		l.work.Go(func() { d.resubscribe(l) })
 	}

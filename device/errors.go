@@ -72,7 +72,7 @@ func permanent(err error) bool {
 	}
 	switch s.Code {
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound,
-		int(wire.CloseUnauthorized.Code):
+		int(wire.CloseUnauthorized.Code), int(wire.CloseRevoked.Code):
 		return true
 	}
 	return false

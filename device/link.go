@@ -41,9 +41,13 @@ type link struct {
 	blocked atomic.Bool  // the reader waits for room in the handlers' queue
 	work    sync.WaitGroup
 
+	// Safe from any goroutine; see renew.
+	lifetime atomic.Int64  // nanoseconds that the token is good for, as last told; 0 is for ever
+	renewal  atomic.Uint64 // id of the last refresh
+
 	// Guarded by mu.
 	mu      sync.Mutex
-	answers map[uint64]chan error // of sub and unsub, by id
+	answers map[uint64]chan error // of sub, unsub and refresh, by id
 }
 
 func newLink(o *Options) *link {
@@ -69,6 +73,7 @@ func (l *link) greet(ctx context.Context) error {
 		return errors.New("device: the gateway did not start with hello")
 	}
 	l.hello = p.Hello
+	l.lifetime.Store(int64(p.Lifetime))
 	heartbeat := positive(l.hello.Heartbeat, defaultHeartbeat)
 	l.silence = positive(l.silence, 2*heartbeat)
 	l.pause = min(heartbeat, l.silence/2)

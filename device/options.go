@@ -38,7 +38,8 @@ type Options struct {
 	ID string
 	// Token is sent as `Authorization: Bearer`.
 	Token string
-	// TokenSource, if set, is asked for the token before each attempt, within its time.
+	// TokenSource, if set, is asked for the token before each attempt, within its time, and
+	// again before the token expires: the gateway says when, and gets the next one in band.
 	TokenSource func(ctx context.Context) (string, error)
 	// Header is sent with each attempt.
 	Header http.Header

@@ -34,6 +34,9 @@ func (d *Device) read(l *link) error {
 
 // acked ends the exchange that an ack answers.
 func (d *Device) acked(l *link, p *wire.Packet) {
+	if p.ID == l.renewal.Load() && p.Err.Code == "" {
+		l.lifetime.Store(int64(p.Lifetime))
+	}
 	if err := refusal(p.Err); !l.answered(p.ID, err) {
 		d.outbox.settle(p.ID, err)
 	}
@@ -59,6 +62,11 @@ func (d *Device) ask(ctx context.Context, op wire.Op, filter string, qos QoS) er
 
 func (d *Device) askOn(ctx context.Context, l *link, op wire.Op, filter string, qos QoS) error {
 	p := &wire.Packet{Op: op, ID: d.lastID.Add(1), Filters: []string{filter}, QoS: message.QoS(qos)}
+	return d.exchange(ctx, l, p, filter)
+}
+
+// exchange sends a packet and awaits its ack on the same link.
+func (d *Device) exchange(ctx context.Context, l *link, p *wire.Packet, what string) error {
 	frame, err := d.encode(p)
 	if err != nil {
 		return err
@@ -69,7 +77,7 @@ func (d *Device) askOn(ctx context.Context, l *link, op wire.Op, filter string, 
 	if err := l.send(frame); err != nil {
 		return err
 	}
-	return d.await(ctx, filter, answer, l.ctx.Done())
+	return d.await(ctx, what, answer, l.ctx.Done())
 }
 
 // await returns the outcome that comes over answer, or errLost when the link ends that
