@@ -113,7 +113,7 @@ func (c *mqttDevice) subscribe(p *mqtt.Packet) {
 	for i, refused := range results {
 		answer.Codes[i] = mqtt.Code(subs[i].QoS)
 		if refused.Code != "" {
-			answer.Codes[i] = refusals[refused.Code]
+			answer.Codes[i] = mqttRefusals[refused.Code]
 			c.explain(&answer, refused.Reason)
 		}
 	}
@@ -133,8 +133,8 @@ func (c *mqttDevice) unsubscribe(p *mqtt.Packet) {
 	_ = c.write(&answer)
 }
 
-// refusals are the session's, as reason codes.
-var refusals = map[string]mqtt.Code{
+// mqttRefusals are the session's, as reason codes.
+var mqttRefusals = map[string]mqtt.Code{
 	session.CodeNotAllowed:           mqtt.NotAuthorized,
 	session.CodeQueueFull:            mqtt.QuotaExceeded,
 	session.CodeTooLarge:             mqtt.QuotaExceeded,
@@ -172,7 +172,7 @@ func (c *mqttDevice) acknowledge(p *wire.Packet) {
 	switch {
 	case p.Err.Code == "":
 	case c.version == mqtt.V5:
-		answer.Reason = refusals[p.Err.Code]
+		answer.Reason = mqttRefusals[p.Err.Code]
 		c.explain(&answer, p.Err.Reason)
 	case p.Err.Code != session.CodeNotAllowed:
 		c.fail(errUntold)
