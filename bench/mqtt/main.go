@@ -27,7 +27,7 @@ type options struct {
 	Few       int           `default:"1000" help:"Devices that publish, and that answer."`
 	Pings     float64       `default:"500" help:"Pings a second of the idle clients."`
 	Rate      float64       `default:"20000" help:"Messages a second of the paced uplink."`
-	Rounds    int           `default:"20" help:"Messages to all."`
+	Rounds    int           `default:"10" help:"Messages to all."`
 	Size      int           `default:"128" help:"Bytes of a message."`
 	Only      []string      `placeholder:"NAME" help:"Only these servers."`
 	Bin       string        `default:"bin" help:"Folder with longline and peers."`
