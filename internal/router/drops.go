@@ -7,7 +7,7 @@ type Drop uint8
 
 // The reasons.
 const (
-	QueueFull      Drop = iota // a QoS 0 message met a full queue, a QoS 1 one a queue that stayed full or had no publisher to slow
+	QueueFull      Drop = iota // a QoS 0 message of a full queue gave way to newer ones, a QoS 1 one met a queue that stayed full or had no publisher to slow
 	Offline                    // a QoS 0 message for a device that is away
 	QueueOverflow              // the oldest message of a device that is away, pushed out by a newer one
 	Expired                    // it waited longer than its expiry or the queue's age
@@ -15,6 +15,8 @@ const (
 	NotAllowed                 // a message on a topic that its publisher may not use
 	Refused                    // a receiver can never take it: larger than its queue, or not to be stored
 	BackendTooSlow             // a QoS 0 message met a full backend subscription
+	Conflated                  // a newer QoS 0 message of the topic took its place, as the subscription wants
+	Shed                       // a QoS 0 message that had to wait while the node was short of memory
 	drops
 )
 
@@ -27,6 +29,8 @@ var dropLabels = [drops]string{
 	NotAllowed:     "not_allowed",
 	Refused:        "refused",
 	BackendTooSlow: "backend_too_slow",
+	Shed:           "shed",
+	Conflated:      "conflated",
 }
 
 func (d Drop) String() string { return dropLabels[d] }

@@ -13,26 +13,28 @@ import (
 func (s *Session) Deliver(m *message.Message, q message.QoS) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	conflate := false
 	if s.special {
-		if m, q = s.tailor(m, q); m == nil {
+		if m, q, conflate = s.tailor(m, q); m == nil {
 			return nil
 		}
 	}
-	return s.deliver(m, q)
+	return s.deliver(m, q, conflate)
 }
 
-// deliver is Deliver. Locked.
-func (s *Session) deliver(m *message.Message, q message.QoS) error {
+// deliver is Deliver. conflate lets a QoS 0 message take the place of an older one of its
+// topic. Locked.
+func (s *Session) deliver(m *message.Message, q message.QoS, conflate bool) error {
 	switch {
 	case s.ended:
 		return s.refuseEnded(m)
 	case q == message.AtMostOnce:
-		s.deliverOnce(m)
+		s.deliverOnce(m, conflate)
 		return nil
 	case s.waiting != nil:
 		return router.ErrFull
 	}
-	if err := s.push(m, q); err != nil {
+	if err := s.push(m, q, false); err != nil {
 		return err
 	}
 	s.wake()
@@ -40,14 +42,24 @@ func (s *Session) deliver(m *message.Message, q message.QoS) error {
 }
 
 // deliverOnce takes or drops a QoS 0 message.
-func (s *Session) deliverOnce(m *message.Message) {
+func (s *Session) deliverOnce(m *message.Message, conflate bool) {
 	switch {
 	case s.link == nil:
 		s.drop(router.Offline, 1)
 		return
-	case s.next == nil && s.unsent() == 0 && s.waiting == nil:
+	case s.waiting != nil: // it must not overtake
+		s.drop(router.QueueFull, 1)
+		return
+	case conflate && s.next != nil && s.next.Topic == m.Topic:
+		s.next = nil
+		s.drop(router.Conflated, 1)
+	}
+	if s.next == nil && s.unsent() == 0 {
 		s.next = m
-	case s.waiting != nil || s.push(m, message.AtMostOnce) != nil: // it must not overtake
+	} else if s.manager.shedding.Load() {
+		s.drop(router.Shed, 1)
+		return
+	} else if s.push(m, message.AtMostOnce, conflate) != nil {
 		s.drop(router.QueueFull, 1)
 		return
 	}
@@ -57,14 +69,15 @@ func (s *Session) deliverOnce(m *message.Message) {
 // Wait implements router.Subscriber.
 func (s *Session) Wait(m *message.Message, q message.QoS, t *router.Ticket) {
 	s.mu.Lock()
+	conflate := false
 	if s.special {
-		if m, q = s.tailor(m, q); m == nil {
+		if m, q, conflate = s.tailor(m, q); m == nil {
 			s.mu.Unlock()
 			t.Done(nil)
 			return
 		}
 	}
-	err := s.deliver(m, q) // again: there may be room by now
+	err := s.deliver(m, q, conflate) // again: there may be room by now
 	if errors.Is(err, router.ErrFull) {
 		if s.waiting == nil {
 			s.waiting = new(router.Waiting)
@@ -103,7 +116,7 @@ func (s *Session) admit() []*router.Ticket {
 	if s.waiting == nil {
 		return nil
 	}
-	tickets := s.waiting.Admit(func(m *message.Message, q message.QoS) bool { return s.push(m, q) == nil })
+	tickets := s.waiting.Admit(func(m *message.Message, q message.QoS) bool { return s.push(m, q, false) == nil })
 	s.forgetWaiting()
 	return tickets
 }
@@ -115,27 +128,51 @@ func (s *Session) forgetWaiting() {
 	}
 }
 
-// push queues m. A device that is away loses its oldest message for a newer one; for one
-// that is there, it is router.ErrFull when there is no room.
-func (s *Session) push(m *message.Message, q message.QoS) error {
+// push queues m. A full queue gives up its oldest QoS 0 messages for it; that of a device that
+// is away, its oldest of all. When that does not help, it is router.ErrFull.
+func (s *Session) push(m *message.Message, q message.QoS, conflate bool) error {
 	if err := s.openQueue(); err != nil {
 		return err
 	}
 	for {
-		err := s.queue.Push(m, q, time.Now())
+		err := s.put(m, q, conflate)
 		if !errors.Is(err, store.ErrFull) {
 			s.tidy()
 			return err
 		}
-		if s.link != nil {
+		if !s.giveWay() {
 			return router.ErrFull
 		}
-		if _, ok := s.queue.DropOldest(); !ok {
-			return router.ErrFull
-		}
-		s.missed++
-		s.drop(router.QueueOverflow, 1)
 	}
+}
+
+func (s *Session) put(m *message.Message, q message.QoS, conflate bool) error {
+	now := time.Now()
+	if !conflate {
+		return s.queue.Push(m, q, now)
+	}
+	old, err := s.queue.Conflate(m, now)
+	if old != nil {
+		s.drop(router.Conflated, 1)
+	}
+	return err
+}
+
+// giveWay drops one message of a full queue for a newer one, if there is one to drop.
+func (s *Session) giveWay() bool {
+	if _, ok := s.queue.DropOldestQoS0(); ok {
+		s.drop(router.QueueFull, 1)
+		return true
+	}
+	if s.link != nil {
+		return false
+	}
+	if _, ok := s.queue.DropOldest(); !ok {
+		return false
+	}
+	s.missed++
+	s.drop(router.QueueOverflow, 1)
+	return true
 }
 
 // unsent is the number of queued messages that have not been sent on this connection.

@@ -111,11 +111,33 @@ func TestSocketWithoutRoom(t *testing.T) {
 	expect(t, "full", w.drops()["queue_full"], 1)
 	expect(t, "queued", w.info("d").Queued, 3)
 	c.room = 2
-	c.link.Flush() // as when the socket has drained
-	c.saw("a=0 qos 0", "a=1 qos 0")
+	c.link.Flush()                  // as when the socket has drained
+	c.saw("a=0 qos 0", "a=2 qos 0") // 1 was the oldest in the queue
 	c.room = -1
 	c.link.Flush()
-	c.saw("a=2 qos 0")
+	c.saw("a=3 qos 0")
+}
+
+// QoS 1 is never dropped for QoS 0: it takes its place, and then its publisher waits.
+func TestQoS0GivesWay(t *testing.T) {
+	w := newWorld(t, Config{}, store.Limits{Count: 3})
+	c := w.connect("d", Options{})
+	c.sub(1, 1, "#")
+	c.saw("hello resumed=false missed=0", "ack 1")
+	c.room = 0
+	for i, q := range []message.QoS{0, 0, 1, 0, 1, 1} { // the first is in no queue
+		expect(t, "publisher", w.publish("a", fmt.Sprint(i), q).String(), "taken")
+	}
+	last := w.publish("a", "6", 1)
+	expect(t, "publisher", last.String(), "waits")
+	w.publish("a", "7", 0) // must not overtake
+	expect(t, "full", w.drops()["queue_full"], 3)
+	c.room = -1
+	c.link.Flush()
+	c.saw("a=0 qos 0", "a=2 qos 1", "a=4 qos 1", "a=5 qos 1")
+	c.ack(0)
+	c.saw("a=6 qos 1")
+	expect(t, "publisher", last.String(), "taken")
 }
 
 func TestOfflineQueueBounds(t *testing.T) {

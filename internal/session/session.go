@@ -53,7 +53,7 @@ type Session struct {
 	special       bool                 // a subscription is: see tailor
 	place         int32                // in the expirer's line, from 1; 0 when not there. Guarded by its lock
 	subscriptions []topic.Subscription // copied on change: the store and listings share it
-	next          *message.Message     // a lone QoS 0 message, older than all unsent in queue
+	next          *message.Message     // a lone QoS 0 message, older than all unsent in queue, and in no bound of it
 	queue         store.Queue          // nil when nothing was owed for a while
 	waiting       *router.Waiting      // QoS 1 and 2 messages that the queue has no room for; nil when there are none
 	calls         map[uint64]chan<- Reply

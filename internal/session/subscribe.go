@@ -17,7 +17,7 @@ func (l *Link) subscribe(p *wire.Packet) {
 	s := l.session
 	subs := make([]topic.Subscription, len(p.Filters))
 	for i, f := range p.Filters {
-		subs[i] = topic.Subscription{Filter: strings.Clone(f), QoS: p.QoS}
+		subs[i] = topic.Subscription{Filter: strings.Clone(f), QoS: p.QoS, Conflate: p.Conflate}
 	}
 	refused := l.checkAll(subs)
 	s.mu.Lock()
@@ -159,7 +159,7 @@ func (s *Session) takeRetained(sub *topic.Subscription, skip func(name string) b
 		case sub.ID != 0:
 			m = m.With(&message.Delivery{Subscriptions: []uint32{sub.ID}})
 		}
-		if s.deliver(m, min(sub.QoS, m.QoS)) != nil {
+		if s.deliver(m, min(sub.QoS, m.QoS), sub.Conflate) != nil {
 			s.drop(router.QueueFull, 1)
 		}
 		return true

@@ -63,6 +63,7 @@ func (q *queue) Push(m *message.Message, qos message.QoS, now time.Time) error {
 	if q.live == 0 {
 		q.soonest = never
 	}
+	q.settle(m.Topic)
 	q.entries = append(q.entries, entry{m: m, due: q.due(m, now), qos: qos})
 	q.live++
 	q.bytes += size
@@ -102,6 +103,14 @@ func (q *queue) pushConflated(m *message.Message, now time.Time) error {
 	q.entries[at].conflates = true
 	q.conflated[m.Topic] = at
 	return nil
+}
+
+// settle has nothing newer take the place of the topic's message: another comes behind it.
+func (q *queue) settle(topic string) {
+	if at, ok := q.conflated[topic]; ok {
+		q.entries[at].conflates = false
+		delete(q.conflated, topic)
+	}
 }
 
 // due is when the time of a message is over that is queued at now.

@@ -64,7 +64,8 @@ type Queue interface {
 
 	// Conflate puts m, to be delivered with QoS 0, in the place of the unsent message of its
 	// topic that Conflate has taken before, which it discards; old is that one. If there is
-	// none, it is a Push and old is nil. An error changes nothing.
+	// none, or Push has taken another of the topic since, it is a Push and old is nil. An error
+	// changes nothing.
 	Conflate(m *message.Message, now time.Time) (old *message.Message, err error)
 
 	// Next takes the oldest unsent message: one of QoS 0 leaves the queue, any other

@@ -59,6 +59,11 @@ func (o *model) push(m *message.Message, q message.QoS, now time.Time) error {
 	if full() {
 		return store.ErrFull
 	}
+	for i := range o.entries {
+		if o.entries[i].m.Topic == m.Topic {
+			o.entries[i].conflates = false
+		}
+	}
 	o.entries = append(o.entries, modelEntry{m: m, qos: q, due: o.due(m, now)})
 	return nil
 }
@@ -143,7 +148,7 @@ func Script(t *testing.T, q store.Queue, limits store.Limits, script []byte) {
 		arg := int(script[1])
 		switch op := script[0] % 16; op {
 		case 0, 1, 2, 3: // of QoS 0 or 1, may expire
-			m := msg("t", string(make([]byte, arg&63)))
+			m := msg("a", string(make([]byte, arg&63)))
 			if arg&64 != 0 {
 				m.Expiry = now.Add(time.Duration(arg&15) * time.Second).UnixMilli()
 			}
