@@ -108,6 +108,9 @@ func (c *mqttDevice) consume(p []byte) (done int) {
 		}
 		done += n
 	}
+	if c.phase == mqttOpen {
+		c.pace(done)
+	}
 	if c.phase == mqttOver {
 		return len(p)
 	}
@@ -126,6 +129,7 @@ func answerable(v mqtt.Version) mqtt.Version {
 // handle does what a packet says. The packet is borrowed. An error ends the connection.
 func (c *mqttDevice) handle(p *mqtt.Packet) error {
 	c.shard.mqttPackets[p.Type]++
+	c.shard.note(p.Type == mqtt.Publish)
 	switch p.Type {
 	case mqtt.Connect:
 		return c.connect(p)
@@ -214,8 +218,8 @@ func (c *mqttDevice) Room() bool {
 func (c *mqttDevice) SetReading(on bool) {
 	switch {
 	case !on:
-		c.conn.PauseReading()
-	case c.conn.Paused():
+		hold(c.conn, heldBySession)
+	case release(c.conn, heldBySession):
 		c.resume()
 	}
 }

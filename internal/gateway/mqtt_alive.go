@@ -41,7 +41,8 @@ func (c *mqttDevice) watch() {
 func (c *mqttDevice) onAlarm() {
 	switch {
 	case c.phase != mqttOpen:
-		c.fail(errSlowHandshake)
+		c.fail(c.slowHandshake())
+	case c.rests():
 	case c.graceLeft() <= 0:
 		c.fail(wire.CloseTokenExpired)
 	default:

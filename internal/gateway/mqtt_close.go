@@ -46,6 +46,8 @@ var reasonCodes = map[string]mqtt.Code{
 	wire.CloseTokenExpired.Label: mqtt.NotAuthorized,
 	wire.CloseRevoked.Label:      mqtt.NotAuthorized,
 	wire.CloseKicked.Label:       mqtt.AdministrativeAction,
+	wire.CloseRate.Label:         mqtt.MessageRateTooHigh,
+	wire.CloseSlowConsumer.Label: mqtt.QuotaExceeded,
 }
 
 // mqttEndOf is the end that an error says.

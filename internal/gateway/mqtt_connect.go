@@ -53,11 +53,30 @@ func (c *mqttDevice) connect(p *mqtt.Packet) error {
 	o.options = mqttOptions(p)
 	o.respond, o.keepAlive = p.Properties.RequestResponse, p.Connect.KeepAlive
 	c.phase = mqttVerifying
-	g.admission.verify(c.conn, o.credentials, c.verified)
+	c.shard.enter(c.conn, o.credentials.Device, c.entered)
 	if c.phase == mqttVerifying {
 		c.conn.PauseReading()
 	}
 	return nil
+}
+
+// entered has the device verified, if the node takes it.
+func (c *mqttDevice) entered(no *denied) {
+	switch {
+	case c.phase != mqttVerifying:
+	case no != nil:
+		c.fail(no.end())
+	default:
+		c.shard.gateway.admission.verify(c.conn, c.opening.credentials, c.verified)
+	}
+}
+
+// slowHandshake is why the handshake ends whose time is over.
+func (c *mqttDevice) slowHandshake() error {
+	if no := c.shard.late(c.conn); no != nil {
+		return no.end()
+	}
+	return errSlowHandshake
 }
 
 // mqttCredentials are what a connection over TCP or TLS shows before CONNECT.
@@ -171,6 +190,9 @@ func (c *mqttDevice) attach(i *auth.Identity) error {
 	o.options.Permissions = c.credential.session()
 	resumed, missed, err := g.sessions.Attach(device, &c.link, c, o.options)
 	var bad *topic.Error
+	if no := deny(err); no != nil {
+		return c.shard.count(no).end()
+	}
 	switch {
 	case errors.As(err, &bad):
 		return &mqttEnd{wire.CloseContract.Because(err.Error()), mqtt.TopicNameInvalid}

@@ -33,3 +33,95 @@ func TestMQTTExchange(t *testing.T) {
 		downs[0].quiet()
 	})
 }
+
+// A will is said when the connection breaks, and not after a DISCONNECT; what is retained is
+// sent to who comes later.
+func TestMQTTWillAndRetained(t *testing.T) {
+	eachWay(t, ways, settings{}, func(w *mqttWorld) {
+		for _, polite := range []bool{true, false} {
+			connect := opening("a")
+			connect.Connect.HasWill = true
+			connect.Connect.Will = mqtt.Will{Topic: "status/a", Payload: []byte("gone"), QoS: 1, Retain: true}
+			p, _ := w.connectAs(connect)
+			online := saying("status/a=here", 1, 3)
+			online.Retain = true
+			p.say(online)
+			p.confirmed(1, 3)
+			want := "status/a=gone qos 1 retain"
+			if polite {
+				p.say(&mqtt.Packet{Type: mqtt.Disconnect})
+				p.ended()
+				want = "status/a=here qos 1 retain"
+			} else {
+				_ = p.conn.Close()
+			}
+			w.awaitPresence("a", false)
+			later := w.client("later")
+			later.hear(1, "status/#")
+			later.receive(want)
+			later.say(&mqtt.Packet{Type: mqtt.Disconnect})
+			w.awaitPresence("later", false)
+		}
+	})
+}
+
+// What was not acknowledged comes again on the next connection, marked, under the same
+// identifier; a QoS 2 message that was received is only released.
+func TestMQTTResume(t *testing.T) {
+	eachWay(t, ways, settings{}, func(w *mqttWorld) {
+		first, _ := w.connectAs(keeping("down"))
+		first.hear(2, "t/#")
+		up := w.client("up")
+		up.publish("t/1=one", 1)
+		up.publish("t/2=two", 2)
+		up.publish("t/3=three", 2)
+		one, two, three := first.take(mqtt.Publish), first.take(mqtt.Publish), first.take(mqtt.Publish)
+		first.say(&mqtt.Packet{Type: mqtt.Pubrec, ID: three.ID})
+		first.take(mqtt.Pubrel)
+		_ = first.conn.Close()
+		w.awaitPresence("down", false)
+		up.publish("t/4=four", 1)
+
+		second, _ := w.connectAs(keeping("down"))
+		released := 0
+		for range 4 {
+			p := <-second.packets
+			switch {
+			case p.Type == mqtt.Pubrel && p.ID == three.ID:
+				released++
+			case p.ID == one.ID && show(p) == "t/1=one qos 1 dup", p.ID == two.ID && show(p) == "t/2=two qos 2 dup",
+				show(p) == "t/4=four qos 1":
+			default:
+				w.t.Errorf("%v %d %s", p.Type, p.ID, show(p))
+			}
+		}
+		if released != 1 {
+			w.t.Error("the third message was not released")
+		}
+	})
+}
+
+// Our QoS 2 publication that is repeated is routed once.
+func TestMQTTExactlyOnceUplink(t *testing.T) {
+	eachWay(t, ways, settings{}, func(w *mqttWorld) {
+		down := w.client("down")
+		down.hear(2, "t")
+		up, _ := w.connectAs(keeping("up"))
+		up.say(saying("t=once", 2, 4))
+		up.take(mqtt.Pubrec)
+		_ = up.conn.Close()
+		w.awaitPresence("up", false)
+		up, _ = w.connectAs(keeping("up"))
+		again := saying("t=once", 2, 4)
+		again.Dup = true
+		up.say(again)
+		up.confirmed(2, 4)
+		down.receive("t=once qos 2")
+		up.publish("t=next", 2)
+		down.receive("t=next qos 2")
+		up.say(&mqtt.Packet{Type: mqtt.Pubrel, ID: 99})
+		if got := up.take(mqtt.Pubcomp).Reason; w.way.version == mqtt.V5 && got != mqtt.PacketIDNotFound {
+			w.t.Error(got)
+		}
+	})
+}

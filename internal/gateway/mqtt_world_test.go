@@ -325,3 +325,16 @@ func (p *mqttPeer) receive(want string) {
 		p.say(&mqtt.Packet{Type: mqtt.Pubcomp, ID: got.ID})
 	}
 }
+
+// stream opens a TCP connection for bytes that no client would send.
+func (w *mqttWorld) stream() net.Conn {
+	w.t.Helper()
+	c, err := net.Dial("tcp", w.gateway.MQTTAddr().String())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+		w.t.Fatal(err)
+	}
+	return c
+}

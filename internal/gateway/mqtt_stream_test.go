@@ -1,0 +1,204 @@
+package gateway
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"os"
+	"testing"
+
+	coder "github.com/coder/websocket"
+
+	"github.com/longline/longline/internal/websocket"
+	"github.com/longline/longline/internal/wire/mqtt"
+)
+
+// Packets may straddle what carries them, and share it: any split of the stream means the same
+// [MQTT-6.0.0-2].
+func TestMQTTSplits(t *testing.T) {
+	const rounds = 20
+	eachWay(t, ways, settings{}, func(w *mqttWorld) {
+		var stream []byte
+		for _, packet := range []*mqtt.Packet{
+			opening("a"),
+			{Type: mqtt.Subscribe, ID: 1, Subscriptions: []mqtt.Subscription{{Filter: "t/#", QoS: 1}}},
+			saying("t/1="+string(make([]byte, 300)), 0, 0),
+			saying("t/2=two", 1, 2),
+			{Type: mqtt.Pingreq},
+		} {
+			stream, _ = mqtt.Append(stream, w.way.version, packet)
+		}
+		for round := range rounds {
+			p := w.dial()
+			for rest := stream; len(rest) > 0; {
+				n := 1
+				if round > 0 {
+					n = 1 + rand.IntN(len(rest))
+				}
+				p.write(rest[:n])
+				rest = rest[n:]
+			}
+			seen := map[mqtt.Type]int{}
+			for range 6 {
+				packet, ok := <-p.packets
+				if !ok {
+					w.t.Fatal(p.end)
+				}
+				seen[packet.Type]++
+			}
+			if seen[mqtt.Publish] != 2 || seen[mqtt.Connack]*seen[mqtt.Suback]*seen[mqtt.Puback]*seen[mqtt.Pingresp] != 1 {
+				w.t.Fatalf("round %d: %v", round, seen)
+			}
+			p.say(&mqtt.Packet{Type: mqtt.Disconnect})
+			p.ended()
+		}
+	})
+}
+
+// While its answers wait, a publisher is not read, in the middle of what it has sent too.
+func TestMQTTPausedInTheMiddle(t *testing.T) {
+	s := settings{}
+	s.sessions.Unanswered, s.sessions.InFlight, s.store.Queue.Count = 2, 1, 1
+	eachWay(t, ways[1:], s, func(w *mqttWorld) {
+		down := w.client("down")
+		down.hear(1, "t")
+		up := w.client("up")
+		const n = 10
+		var all []*mqtt.Packet
+		for id := range uint16(n) {
+			all = append(all, saying("t=x", 1, id+1))
+		}
+		up.say(all...)
+		for range n {
+			down.receive("t=x qos 1")
+		}
+		for id := range uint16(n) {
+			if got := up.take(mqtt.Puback); got.ID != id+1 || got.Reason != mqtt.Success {
+				w.t.Fatalf("PUBACK of %d, want %d: %s", got.ID, id+1, show(got))
+			}
+		}
+	})
+}
+
+// A text frame ends the connection [MQTT-6.0.0-1].
+func TestMQTTTextFrame(t *testing.T) {
+	w := newWorld(t, settings{})
+	p := w.connect("/connect", "soap", "mqttv3.1")
+	if got := p.ws.Subprotocol(); got != "mqttv3.1" {
+		t.Errorf("speaks %q", got)
+	}
+	p.send([]byte("hello"))
+	if e := p.closed(); e.Code != coder.StatusUnsupportedData {
+		t.Error(e)
+	}
+}
+
+// The URL may name the device; then CONNECT must not name another.
+func TestMQTTDeviceOfTheURL(t *testing.T) {
+	w := newWorld(t, settings{})
+	for id, want := range map[string]mqtt.Code{"": mqtt.Success, "a": mqtt.Success, "b": mqtt.ClientIDNotValid} {
+		p := w.connect("/connect/a", "mqtt")
+		p.text = false
+		b, _ := mqtt.Append(nil, mqtt.V5, opening(id))
+		p.send(b)
+		var answer mqtt.Packet
+		if _, err := (&mqtt.Decoder{Version: mqtt.V5}).Decode(&answer, p.next()); err != nil || answer.Reason != want {
+			t.Errorf("client id %q: %v, %v; want %v", id, answer.Reason, err, want)
+		}
+		if answer.Properties.AssignedClientID != "" {
+			t.Error("an id was assigned")
+		}
+	}
+}
+
+// A QoS 0 uplink without subscriber allocates nothing, nor does a ping. AllocsPerRun counts
+// what the whole process allocates, so bytes are made and read into before.
+func TestMQTTNoAllocations(t *testing.T) {
+	eachWay(t, ways[1:], settings{gateway: Config{Loops: 1}}, func(w *mqttWorld) {
+		frame := func(packets ...*mqtt.Packet) (b []byte) {
+			for _, packet := range packets {
+				b, _ = mqtt.Append(b, w.way.version, packet)
+			}
+			if w.way.carrier == "websocket" {
+				b = websocket.AppendMaskedFrame(nil, websocket.Binary, b, websocket.NewKey())
+			}
+			return b
+		}
+		c, pong := w.stream(), []byte{0xD0, 0}
+		if w.way.carrier == "websocket" {
+			c = w.world.dial()
+			if _, err := io.WriteString(c, upgrade("/mqtt", "Sec-WebSocket-Protocol: mqtt")); err != nil {
+				w.t.Fatal(err)
+			}
+			pong = []byte{0x82, 2, 0xD0, 0}
+		}
+		got := make([]byte, 4<<10)
+		exchange := func(b []byte) {
+			_, err := c.Write(b)
+			for n := 0; err == nil && !bytes.HasSuffix(got[:n], pong); {
+				var more int
+				more, err = c.Read(got[n:])
+				n += more
+			}
+			if err != nil {
+				w.t.Fatal(err)
+			}
+		}
+		exchange(frame(opening("a"), &mqtt.Packet{Type: mqtt.Pingreq}))
+		b := frame(saying("meter/42/power=230", 0, 0), &mqtt.Packet{Type: mqtt.Pingreq})
+		if n := testing.AllocsPerRun(200, func() { exchange(b) }); n != 0 {
+			w.t.Errorf("%v allocations", n)
+		}
+	})
+}
+
+// FuzzMQTTConnection sends arbitrary bytes, behind a CONNECT and without, by both carriers.
+// Whatever they say, the gateway lives on, and a neighbour on the same loop is served.
+func FuzzMQTTConnection(f *testing.F) {
+	for _, packets := range [][]*mqtt.Packet{
+		{{Type: mqtt.Pingreq}},
+		{opening("intruder"), opening("intruder")},
+		{saying("t=x", 0, 0), saying("t=x", 1, 1), saying("t=x", 2, 2), {Type: mqtt.Pubrel, ID: 2}, {Type: mqtt.Disconnect}},
+		{{Type: mqtt.Subscribe, ID: 1, Subscriptions: []mqtt.Subscription{{Filter: "#", QoS: 2}}}, saying("t=x", 2, 2), {Type: mqtt.Pubrec, ID: 1}},
+		{{Type: mqtt.Subscribe, ID: 1, Subscriptions: []mqtt.Subscription{{Filter: "$share/g/#"}}}, {Type: mqtt.Unsubscribe, ID: 2, Filters: []string{"#"}}},
+		{{Type: mqtt.Publish, Topic: "t", Properties: mqtt.Properties{TopicAlias: 16}}, {Type: mqtt.Publish, Properties: mqtt.Properties{TopicAlias: 16}}},
+		{{Type: mqtt.Publish, Topic: "device/intruder/reply", QoS: 2, ID: 3, Properties: mqtt.Properties{CorrelationData: []byte("1")}}},
+		{{Type: mqtt.Auth, Reason: mqtt.ReAuthenticate}},
+	} {
+		var b []byte
+		for _, packet := range packets {
+			b, _ = mqtt.Append(b, mqtt.V5, packet)
+		}
+		f.Add(b)
+	}
+	w := newWorld(f, settings{gateway: Config{Loops: 1, MaxPayload: 4 << 10, MQTT: MQTT{Listen: "127.0.0.1:0"}}})
+	neighbour := (&mqttWorld{w, ways[3]}).client("neighbour")
+	f.Fuzz(func(t *testing.T, data []byte) {
+		for _, version := range []mqtt.Version{0, mqtt.V4, mqtt.V5} {
+			stream := data
+			if version != 0 {
+				stream, _ = mqtt.Append(nil, version, opening("intruder"))
+				stream = append(stream, data...)
+			}
+			intrudeMQTT(t, w, stream)
+			intrude(t, w, "mqtt", websocket.AppendMaskedFrame(nil, websocket.Binary, stream, 0))
+		}
+		on := *neighbour
+		on.t = t
+		on.quiet()
+	})
+}
+
+// intrudeMQTT sends the bytes and the end of the stream, and waits for the gateway's.
+func intrudeMQTT(t *testing.T, w *world, data []byte) {
+	on := *w
+	on.t = t
+	p := (&mqttWorld{&on, ways[3]}).stream()
+	defer func() { _ = p.Close() }()
+	_, _ = p.Write(data) // the gateway may end before all is written
+	_ = p.(interface{ CloseWrite() error }).CloseWrite()
+	if _, err := io.Copy(io.Discard, p); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatal("the gateway does not let go of the connection:", err)
+	}
+}
