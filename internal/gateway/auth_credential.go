@@ -25,8 +25,8 @@ func newCredential(device string, i *auth.Identity) *credential {
 		return nil
 	}
 	c := &credential{device: device, permissions: i.Permissions, id: idOf(i.ID)}
-	if at := i.Expires.Unix(); !i.Expires.IsZero() && at < math.MaxUint32 {
-		c.expires = uint32(max(1, at+1)) // no sooner than it says
+	if at := i.Expires.Add(time.Second - 1).Unix(); !i.Expires.IsZero() && at < math.MaxUint32 {
+		c.expires = uint32(max(1, at)) // no sooner than it says
 	}
 	return c
 }

@@ -132,6 +132,12 @@ type peer struct {
 // status.
 func (w *world) connect(target string, subprotocols ...string) *peer {
 	w.t.Helper()
+	return w.connectWith(nil, target, subprotocols...)
+}
+
+// connectWith also sends a header.
+func (w *world) connectWith(header http.Header, target string, subprotocols ...string) *peer {
+	w.t.Helper()
 	p := &peer{t: w.t, frames: make(chan []byte, 1024), text: true, kinds: map[bool]int{}}
 	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
 	defer cancel()
@@ -144,6 +150,7 @@ func (w *world) connect(target string, subprotocols ...string) *peer {
 	p.ws, response, err = coder.Dial(ctx, "ws://"+w.gateway.Addr().String()+target, &coder.DialOptions{
 		HTTPClient:   &http.Client{Transport: transport},
 		Subprotocols: subprotocols,
+		HTTPHeader:   header,
 	})
 	switch {
 	case response == nil:
