@@ -56,7 +56,6 @@ type mqttPeer struct {
 // dial opens a connection that says nothing yet.
 func (w *mqttWorld) dial() *mqttPeer {
 	w.t.Helper()
-	p := &mqttPeer{t: w.t, version: w.way.version, packets: make(chan *mqtt.Packet, 1024)}
 	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
 	defer cancel()
 	if w.way.carrier == "tcp" {
@@ -64,15 +63,19 @@ func (w *mqttWorld) dial() *mqttPeer {
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		p.conn = c
-	} else {
-		ws, _, err := coder.Dial(ctx, "ws://"+w.gateway.Addr().String()+"/mqtt", &coder.DialOptions{Subprotocols: []string{"mqtt"}})
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		ws.SetReadLimit(-1)
-		p.conn = coder.NetConn(context.Background(), ws, coder.MessageBinary)
+		return w.over(c)
 	}
+	ws, _, err := coder.Dial(ctx, "ws://"+w.gateway.Addr().String()+"/mqtt", &coder.DialOptions{Subprotocols: []string{"mqtt"}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ws.SetReadLimit(-1)
+	return w.over(coder.NetConn(context.Background(), ws, coder.MessageBinary))
+}
+
+// over makes a peer of a connection, for the rest of the test.
+func (w *mqttWorld) over(c net.Conn) *mqttPeer {
+	p := &mqttPeer{t: w.t, version: w.way.version, conn: c, packets: make(chan *mqtt.Packet, 1024)}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
