@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"errors"
 	"net/netip"
 
@@ -95,7 +96,7 @@ func (c *mqttDevice) consume(p []byte) (done int) {
 		decoder := mqtt.Decoder{Version: c.version, MaxPacket: c.shard.gateway.config.MaxPayload, Server: true}
 		n, err := decoder.Decode(packet, p[done:])
 		if err != nil && c.version == 0 {
-			c.version = answerable(packet.Connect.Version)
+			c.version = answerable(packet.Connect.Version, err, p[done:])
 		}
 		if err == nil && n > 0 {
 			err = c.handle(packet)
@@ -117,13 +118,30 @@ func (c *mqttDevice) consume(p []byte) (done int) {
 	return done
 }
 
-// answerable is the version in whose form a refused client is answered: that of 3.1.1 where
-// its own is not known, as 3.1.1 §3.1.2.2 wants it, and none where it did not say one.
-func answerable(v mqtt.Version) mqtt.Version {
-	if v == 0 || v >= mqtt.V3 && v <= mqtt.V5 {
+// answerable is the version in whose form a refused client is answered: its own, or 0 where
+// it did not say one. A level that is not known is answered in the form of the CONNECT: that of
+// 5 if it is one of 5 but for its level, else that of 3.1.1, as 3.1.1 §3.1.2.2 wants it.
+func answerable(v mqtt.Version, err error, connect []byte) mqtt.Version {
+	switch {
+	case !errors.Is(err, mqtt.ErrProtocolLevel):
 		return v
+	case likeV5(connect):
+		return mqtt.V5
 	}
 	return mqtt.V4
+}
+
+// likeV5 tells whether a CONNECT of an unknown level has the fields of MQTT 5.
+func likeV5(connect []byte) bool {
+	name := []byte("\x00\x04MQTT")
+	before, after, found := bytes.Cut(connect, name)
+	if !found || len(after) == 0 {
+		return false
+	}
+	b := bytes.Clone(connect)
+	b[len(before)+len(name)] = byte(mqtt.V5)
+	n, err := (&mqtt.Decoder{Server: true}).Decode(new(mqtt.Packet), b)
+	return n > 0 && err == nil
 }
 
 // handle does what a packet says. The packet is borrowed. An error ends the connection.

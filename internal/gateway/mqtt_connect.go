@@ -111,10 +111,10 @@ func (o *mqttOpening) name(client *mqtt.Client, insecure bool) error {
 	case o.assign && insecure: // [MQTT-3.1.3-6]
 		c.Device = fmt.Sprintf("auto-%016x", rand.Uint64())
 	case !o.named && !o.assign:
-		if err := topic.ValidateDevice(client.ClientID); err != nil { // [MQTT-3.1.3-5] [MQTT-3.1.3-8]
+		var err error
+		if c.Device, err = mqttDeviceID(client.ClientID); err != nil { // [MQTT-3.1.3-8]
 			return &mqttEnd{wire.CloseContract.Because("client identifier: " + err.Error()), mqtt.ClientIDNotValid}
 		}
-		c.Device = strings.Clone(client.ClientID)
 	}
 	switch {
 	case client.HasPassword && (!client.HasUsername || client.Username == tokenUser):
