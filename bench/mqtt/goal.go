@@ -15,6 +15,10 @@ var measures = []measure{
 	{"fanout", "fan-out to all clients", "us/delivery", least{5.8, 6.6, 17.4}},
 	{"command0", "command and reply, QoS 0", "round trips/s", most{95_000, 59_628, 28_116}},
 	{"command1", "command and reply, QoS 1", "round trips/s", most{60_000, 34_693, 18_670}},
+	{"qos0_busy", "server's CPU: uplink, QoS 0, one in flight", "% of a processor", nil},
+	{"qos1_busy", "server's CPU: uplink, QoS 1, one in flight", "% of a processor", nil},
+	{"command0_busy", "server's CPU: command and reply, QoS 0", "% of a processor", nil},
+	{"command1_busy", "server's CPU: command and reply, QoS 1", "% of a processor", nil},
 	{"dropped", "messages of the QoS 0 uplinks and the commands that never came", "messages", nil},
 }
 

@@ -18,6 +18,16 @@ type row struct {
 
 func (r *row) add(key string, v float64) { r.values[key] = append(r.values[key], v) }
 
+// rate adds the rate of a closed loop, and how busy the server was: where that is not the whole
+// processor, the client was the slower one.
+func (r *row) rate(key string, result *bench.Result) {
+	r.add(key, result.Rate())
+	r.add(key+"_busy", busy(result))
+}
+
+// busy is the server's CPU time in percent of a processor.
+func busy(r *bench.Result) float64 { return 100 * r.CPU.Seconds() / r.Elapsed.Seconds() }
+
 // measure runs one repetition of one server. The idle clients are first: what a server without
 // a collector has once used, it does not give back.
 func (o *options) measure(ctx context.Context, s *server, r *row) error {
@@ -82,7 +92,7 @@ func (o *options) idle(ctx context.Context, s *running, r *row) error {
 	}
 	r.add("idle", (float64(full)-float64(empty))/float64(o.Many))
 	r.add("subscribe", cost)
-	r.add("pings", 100*result.CPU.Seconds()/result.Elapsed.Seconds())
+	r.add("pings", busy(&result))
 	return nil
 }
 
@@ -144,7 +154,7 @@ func (o *options) inFlight(ctx context.Context, s *running, r *row) error {
 	if err != nil {
 		return fmt.Errorf("uplink, QoS 0: %w", err)
 	}
-	r.add("qos0", result.Rate())
+	r.rate("qos0", &result)
 	r.dropped += result.Lost
 	return nil
 }
@@ -159,7 +169,7 @@ func (o *options) acknowledged(ctx context.Context, s *running, r *row) error {
 	if err != nil {
 		return fmt.Errorf("uplink, QoS 1: %w", err)
 	}
-	r.add("qos1", result.Rate())
+	r.rate("qos1", &result)
 	return nil
 }
 
@@ -190,7 +200,7 @@ func (o *options) command(qos message.QoS) func(context.Context, *running, *row)
 		if err != nil {
 			return fmt.Errorf("commands, QoS %d: %w", qos, err)
 		}
-		r.add(fmt.Sprintf("command%d", qos), result.Rate())
+		r.rate(fmt.Sprintf("command%d", qos), &result)
 		r.dropped += result.Lost
 		return nil
 	}
