@@ -13,6 +13,7 @@ import (
 	"github.com/longline/longline/internal/api"
 	"github.com/longline/longline/internal/auth"
 	"github.com/longline/longline/internal/gateway"
+	"github.com/longline/longline/internal/limit"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/session"
 	"github.com/longline/longline/internal/store"
@@ -26,6 +27,7 @@ type Config struct {
 	Sessions session.Config `yaml:"sessions" help:"what outlives a device's connection"`
 	Store    store.Options  `yaml:"store" help:"the messages that are kept"`
 	Router   router.Config  `yaml:"router" help:"messages on their way"`
+	Limits   limit.Config   `yaml:"limits" help:"what protects the node from too much"`
 	API      api.Config     `yaml:"api" help:"the admin port: backends, metrics, health"`
 	Log      Log            `yaml:"log" help:"the log, on standard error"`
 }
@@ -33,6 +35,8 @@ type Config struct {
 // WithDefaults returns c with the defaults in place of zero options.
 func (c Config) WithDefaults() Config {
 	c.Gateway.Insecure = c.Gateway.Insecure || slices.Equal(c.Auth.Order, []string{"insecure"})
+	c.Limits = c.Limits.WithDefaults()
+	c.Gateway.Limits = c.Limits
 	c.Gateway = c.Gateway.WithDefaults()
 	c.Auth = c.Auth.WithDefaults()
 	c.Sessions = c.Sessions.WithDefaults()
@@ -57,6 +61,7 @@ func (c *Config) Check() error {
 	section("gateway", d.Gateway.Validate())
 	section("auth", d.Auth.Validate())
 	section("api", d.API.Validate())
+	section("limits", d.Limits.Validate())
 	section("log", d.Log.Validate())
 	return errors.Join(append(errs, d.fit()...)...)
 }

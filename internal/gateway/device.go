@@ -31,7 +31,11 @@ func (d *device) OnOpen(conn *reactor.Conn) {
 
 // OnData implements reactor.Handler.
 func (d *device) OnData(_ *reactor.Conn, p []byte) int {
-	return d.onData(d, p, d.shard.gateway.limits)
+	n := d.onData(d, p, d.shard.gateway.limits)
+	if d.state == open {
+		d.pace(n)
+	}
+	return n
 }
 
 // OnDrained implements reactor.Handler.
@@ -42,7 +46,8 @@ func (d *device) OnDrained(*reactor.Conn) {
 }
 
 // OnClose implements reactor.Handler.
-func (d *device) OnClose(_ *reactor.Conn, err error) {
+func (d *device) OnClose(conn *reactor.Conn, err error) {
+	d.shard.exit(conn)
 	if d.state == shaking {
 		d.shard.handshakes["incomplete"]++
 	}
@@ -64,6 +69,7 @@ func (d *device) open(req *websocket.Request) *websocket.HTTPError {
 	if g.draining.Load() {
 		return unavailable("The gateway is being drained.")
 	}
+	g.heardOf(d.conn, req)
 	if subprotocol := g.protocols.mqttOffered(req); subprotocol != "" {
 		return d.speakMQTT(req, subprotocol)
 	}
@@ -72,11 +78,23 @@ func (d *device) open(req *websocket.Request) *websocket.HTTPError {
 		return refusal
 	}
 	credentials := g.credentials(d.conn, req, &a.target, a.subprotocol)
-	g.admission.verify(d.conn, credentials, func(i *auth.Identity, err error) { d.verified(a, i, err) })
+	d.shard.enter(d.conn, a.device, func(no *denied) { d.entered(a, credentials, no) })
 	if d.state == shaking {
 		d.conn.PauseReading()
 	}
 	return nil
+}
+
+// entered has the device verified, if the node takes it.
+func (d *device) entered(a *arrival, c *auth.Credentials, no *denied) {
+	switch {
+	case d.state != shaking:
+	case no != nil:
+		d.conn.ResumeReading()
+		d.refuse(d, no.http())
+	default:
+		d.shard.gateway.admission.verify(d.conn, c, func(i *auth.Identity, err error) { d.verified(a, i, err) })
+	}
 }
 
 // arrive reads the request, which is borrowed.
@@ -122,6 +140,9 @@ func (d *device) admit(a *arrival, i *auth.Identity) *websocket.HTTPError {
 		a.options.Permissions = d.credential.session()
 	}
 	resumed, missed, err := g.sessions.Attach(id, &d.link, d, a.options)
+	if no := deny(err); no != nil {
+		return d.shard.count(no).http()
+	}
 	if err != nil {
 		return unavailable("No room for the device: " + err.Error() + ".")
 	}
@@ -158,6 +179,7 @@ func (d *device) receive(payload []byte, text bool) error {
 		return err
 	}
 	d.shard.packets[p.Op]++
+	d.shard.note(p.Op == wire.Pub)
 	if p.Op == wire.Refresh {
 		d.refresh(p)
 		return nil
@@ -239,8 +261,8 @@ const maxScratch = 64 << 10
 func (d *device) SetReading(on bool) {
 	switch {
 	case !on:
-		d.conn.PauseReading()
-	case d.conn.Paused():
+		hold(d.conn, heldBySession)
+	case release(d.conn, heldBySession):
 		d.conn.ResumeReading()
 		d.ping()
 		d.setAlarm(d.shard.gateway.config.HeartbeatTimeout - d.shard.gateway.config.Heartbeat)
@@ -252,11 +274,17 @@ func (d *device) OnAlarm(conn *reactor.Conn) {
 	g := d.shard.gateway
 	switch d.state {
 	case shaking:
+		if no := d.shard.late(conn); no != nil {
+			d.refuse(d, no.http())
+			return
+		}
 		d.refuse(d, &websocket.HTTPError{Status: 408, Reason: "The handshake took too long."})
 	case closing:
 		conn.Close()
 	case open:
-		d.beat(g)
+		if !d.rests() {
+			d.beat(g)
+		}
 	}
 }
 

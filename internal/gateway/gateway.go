@@ -21,6 +21,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/longline/longline/internal/auth"
+	"github.com/longline/longline/internal/limit"
+	"github.com/longline/longline/internal/proxyproto"
 	"github.com/longline/longline/internal/reactor"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/session"
@@ -31,28 +33,32 @@ import (
 // Config is what a Gateway may be told. The zero value works, but refuses every device:
 // without Auth or Insecure there is no way to authenticate one. WithDefaults has the defaults.
 type Config struct {
-	Listen           string        `yaml:"listen" help:"address that devices connect to; with insecure, 127.0.0.1:8080 when left out"`
-	Insecure         bool          `yaml:"insecure" help:"believe the device id in the URL; loopback addresses only"`
-	ForceInsecure    bool          `yaml:"force_insecure" help:"listen on any address although devices are asked for no credentials: whoever reaches the port is any device"`
-	Origins          []string      `yaml:"origins" help:"origins of web pages that may connect, such as https://example.com; any when left out"`
-	MaxConnections   int           `yaml:"max_connections" help:"connections at the same time"`
-	Loops            int           `yaml:"loops" help:"event loops; 0 is one a processor"`
-	MaxPayload       int           `yaml:"max_payload" unit:"bytes" help:"largest packet of a device"`
-	HeaderBytes      int           `yaml:"header_bytes" unit:"bytes" help:"largest handshake"`
-	HeaderFields     int           `yaml:"header_fields" help:"header lines of a handshake"`
-	HandshakeTimeout time.Duration `yaml:"handshake_timeout" help:"how long a handshake may take"`
-	Heartbeat        time.Duration `yaml:"heartbeat" help:"silence after which a device is pinged"`
-	HeartbeatTimeout time.Duration `yaml:"heartbeat_timeout" help:"silence after which its connection is closed; twice heartbeat when left out"`
-	PendingBytes     int           `yaml:"pending_bytes" unit:"bytes" help:"unsent bytes of a connection above which messages wait in the session's queue"`
-	Compression      bool          `yaml:"compression" help:"permessage-deflate for devices that offer it"`
-	CompressAbove    int           `yaml:"compress_above" unit:"bytes" help:"smallest packet that is compressed"`
-	RawProtocols     []string      `yaml:"raw_protocols" help:"subprotocols whose frames are messages, such as ocpp1.6"`
-	DrainRate        int           `yaml:"drain_rate" help:"connections closed a second while draining"`
-	DrainSpread      time.Duration `yaml:"drain_spread" help:"time over which drained devices are asked to come back"`
-	DrainTimeout     time.Duration `yaml:"drain_timeout" help:"how long draining may take when the process is told to end"`
-	TLS              TLS           `yaml:"tls" help:"TLS on the device port"`
-	MQTT             MQTT          `yaml:"mqtt" help:"MQTT besides that over WebSocket, which is always there"`
-	Auth             *auth.Chain   `yaml:"-"` // who devices are; nil knows none. It outlives the gateway.
+	Listen           string                      `yaml:"listen" help:"address that devices connect to; with insecure, 127.0.0.1:8080 when left out"`
+	Insecure         bool                        `yaml:"insecure" help:"believe the device id in the URL; loopback addresses only"`
+	ForceInsecure    bool                        `yaml:"force_insecure" help:"listen on any address although devices are asked for no credentials: whoever reaches the port is any device"`
+	Origins          []string                    `yaml:"origins" help:"origins of web pages that may connect, such as https://example.com; any when left out"`
+	MaxConnections   int                         `yaml:"max_connections" help:"connections at the same time"`
+	Loops            int                         `yaml:"loops" help:"event loops; 0 is one a processor"`
+	MaxPayload       int                         `yaml:"max_payload" unit:"bytes" help:"largest packet of a device"`
+	HeaderBytes      int                         `yaml:"header_bytes" unit:"bytes" help:"largest handshake"`
+	HeaderFields     int                         `yaml:"header_fields" help:"header lines of a handshake"`
+	HandshakeTimeout time.Duration               `yaml:"handshake_timeout" help:"how long a handshake may take"`
+	Heartbeat        time.Duration               `yaml:"heartbeat" help:"silence after which a device is pinged"`
+	HeartbeatTimeout time.Duration               `yaml:"heartbeat_timeout" help:"silence after which its connection is closed; twice heartbeat when left out"`
+	PendingBytes     int                         `yaml:"pending_bytes" unit:"bytes" help:"unsent bytes of a connection above which messages wait in the session's queue"`
+	Compression      bool                        `yaml:"compression" help:"permessage-deflate for devices that offer it"`
+	CompressAbove    int                         `yaml:"compress_above" unit:"bytes" help:"smallest packet that is compressed"`
+	RawProtocols     []string                    `yaml:"raw_protocols" help:"subprotocols whose frames are messages, such as ocpp1.6"`
+	DrainRate        int                         `yaml:"drain_rate" help:"connections closed a second while draining"`
+	DrainSpread      time.Duration               `yaml:"drain_spread" help:"time over which drained devices are asked to come back"`
+	DrainTimeout     time.Duration               `yaml:"drain_timeout" help:"how long draining may take when the process is told to end"`
+	TLS              TLS                         `yaml:"tls" help:"TLS on the device port"`
+	MQTT             MQTT                        `yaml:"mqtt" help:"MQTT besides that over WebSocket, which is always there"`
+	Proxies          Proxies                     `yaml:"proxies" help:"proxies whose word is taken about who connects"`
+	Limits           limit.Config                `yaml:"-"` // what protects the node; the file's section limits
+	usage            func() (limit.Usage, error) `yaml:"-"` // of memory, in tests; nil is the process's
+
+	Auth *auth.Chain `yaml:"-"` // who devices are; nil knows none. It outlives the gateway.
 }
 
 // WithDefaults returns c with the defaults in place of zero fields.
@@ -73,6 +79,7 @@ func (c Config) WithDefaults() Config {
 	c.DrainRate = cmp.Or(c.DrainRate, 5000)
 	c.DrainSpread = cmp.Or(c.DrainSpread, 10*time.Second)
 	c.TLS = c.TLS.WithDefaults()
+	c.Limits = c.Limits.WithDefaults()
 	c.MQTT = c.MQTT.WithDefaults()
 	c.DrainTimeout = cmp.Or(c.DrainTimeout, 30*time.Second)
 	return c
@@ -88,6 +95,9 @@ func (c Config) Validate() error {
 	}
 	if _, err := newProtocols(c.RawProtocols, c.CompressAbove); err != nil {
 		return fmt.Errorf("raw_protocols: %w", err)
+	}
+	if err := c.Proxies.Validate(); err != nil {
+		return fmt.Errorf("proxies.%w", err)
 	}
 	if c.HeartbeatTimeout <= c.Heartbeat {
 		return fmt.Errorf("heartbeat_timeout %v must be longer than heartbeat %v", c.HeartbeatTimeout, c.Heartbeat)
@@ -123,6 +133,8 @@ type Gateway struct {
 	group      *reactor.Group
 	keeper     *keeper // nil without TLS
 	admission  *admission
+	guard      *guard
+	forwarded  proxyproto.Trusted
 
 	// Safe from any goroutine.
 	draining atomic.Bool
@@ -134,6 +146,8 @@ type shard struct {
 	packet  wire.Packet // decoded into, again and again
 	scratch []byte      // encoded into, again and again
 	mqtt    mqttShard
+	guests  map[*reactor.Conn]*guest // of connections that the limits have to remember
+	intake
 	tally
 }
 
@@ -159,6 +173,12 @@ func Start(config Config, r *router.Router, sessions *session.Manager) (*Gateway
 		router:     r,
 		sessions:   sessions,
 	}
+	if g.guard, err = newGuard(&config); err != nil {
+		return nil, fmt.Errorf("limits: %w", err)
+	}
+	sessions.Guard(g.guard.count)
+	proxied, _ := proxyproto.ParseTrusted(config.Proxies.Protocol) // valid
+	g.forwarded, _ = proxyproto.ParseTrusted(config.Proxies.Forwarded)
 	if g.keeper, err = openKeeper(config.TLS); err != nil {
 		return nil, err
 	}
@@ -169,18 +189,20 @@ func Start(config Config, r *router.Router, sessions *session.Manager) (*Gateway
 		Loops:          config.Loops,
 		MaxConnections: config.MaxConnections,
 		OnStart: func(l *reactor.Loop) {
-			l.Local = &shard{gateway: g, tally: newTally()}
+			l.Local = &shard{gateway: g, guests: make(map[*reactor.Conn]*guest), tally: newTally()}
 		},
 		NewHandler: func(l *reactor.Loop) reactor.Handler {
 			return &device{shard: l.Local.(*shard)}
 		},
-		Also: config.MQTT.listeners(),
+		Also:    config.MQTT.listeners(),
+		Proxied: proxied,
 	})
 	if err != nil {
 		g.keeper.close()
 		g.admission.close()
 		return nil, fmt.Errorf("device port: %w", err)
 	}
+	g.watchMemory()
 	return g, nil
 }
 
@@ -220,6 +242,7 @@ func (g *Gateway) Close() {
 			return true
 		})
 	})
+	g.guard.stop()
 	g.group.Close()
 	g.keeper.close()
 	g.admission.close()

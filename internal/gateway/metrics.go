@@ -18,11 +18,13 @@ type tally struct {
 	mqttPackets [16]uint64        // of MQTT, by type
 	closes      map[string]uint64 // by label
 	handshakes  map[string]uint64 // by outcome
+	refusals    map[string]uint64 // of connections by limits, by label
+	slowed      [slowings]uint64  // devices not read for a while
 	latency     histogram         // of deliveries, from publication to the socket
 }
 
 func newTally() tally {
-	return tally{closes: make(map[string]uint64), handshakes: make(map[string]uint64)}
+	return tally{closes: make(map[string]uint64), handshakes: make(map[string]uint64), refusals: make(map[string]uint64)}
 }
 
 func (t *tally) add(o *tally) {
@@ -34,6 +36,10 @@ func (t *tally) add(o *tally) {
 	}
 	addAll(t.closes, o.closes)
 	addAll(t.handshakes, o.handshakes)
+	addAll(t.refusals, o.refusals)
+	for why, n := range o.slowed {
+		t.slowed[why] += n
+	}
 	t.latency.add(&o.latency)
 }
 
@@ -116,6 +122,8 @@ func (g *Gateway) Collect(ch chan<- prometheus.Metric) {
 	count(sent, s.BytesOut)
 	gauge(lent, float64(s.Lent))
 
+	g.admission.collect(ch)
+
 	t := g.tally()
 	for label, n := range t.handshakes {
 		count(handshakes, n, label)
@@ -132,6 +140,7 @@ func (g *Gateway) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	ch <- t.latency.metric(latency)
+	g.collectLimits(&t, gauge, count)
 
 	all, online := g.sessions.Count()
 	gauge(sessionCount, float64(online), "online")
@@ -165,6 +174,7 @@ func (g *Gateway) tally() tally {
 	g.group.Each(func(l *reactor.Loop) {
 		part := l.Local.(*shard).tally
 		part.closes, part.handshakes = maps.Clone(part.closes), maps.Clone(part.handshakes)
+		part.refusals = maps.Clone(part.refusals)
 		parts[l.Index()] = part
 	})
 	sum := newTally()

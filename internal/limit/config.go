@@ -8,18 +8,16 @@ import (
 
 // Config is what protects a node. The zero value works; WithDefaults has the defaults.
 type Config struct {
-	Connections CountConfig   `yaml:"connections" help:"how many connections one source may have"`
-	Connect     RateConfig    `yaml:"connect" help:"how fast the node takes connections"`
-	Device      DeviceConfig  `yaml:"device" help:"what one device may send"`
-	Breaker     BreakerConfig `yaml:"breaker" help:"when remote parts that fail are left alone"`
-	Memory      MemoryConfig  `yaml:"memory" help:"what is shed when memory runs out, in this order"`
+	Connections CountConfig  `yaml:"connections" help:"how many connections one source may have"`
+	Connect     RateConfig   `yaml:"connect" help:"how fast the node takes connections"`
+	Device      DeviceConfig `yaml:"device" help:"what one device may send"`
+	Memory      MemoryConfig `yaml:"memory" help:"what is shed when memory runs out, in this order"`
 }
 
 // WithDefaults returns c with the defaults in place of zero fields.
 func (c Config) WithDefaults() Config {
 	c.Connect = c.Connect.WithDefaults()
 	c.Device = c.Device.WithDefaults()
-	c.Breaker = c.Breaker.WithDefaults()
 	c.Memory = c.Memory.WithDefaults()
 	return c
 }
@@ -40,7 +38,7 @@ func (c Config) Validate() error {
 
 // CountConfig bounds connections at the same time.
 type CountConfig struct {
-	Node       int      // of the node; 0 is unlimited. Not an option: the gateway's max_connections.
+	Node       int      `yaml:"-"` // of the node; 0 is unlimited. Not an option: the gateway's max_connections.
 	PerAddress int      `yaml:"per_address" help:"connections of one IPv4 address or one IPv6 /64; 0 is unlimited"`
 	PerPrefix  []string `yaml:"per_prefix" help:"connections of the devices whose id begins so, each as prefix=limit such as demo-=100; the longest prefix counts"`
 }

@@ -53,9 +53,9 @@ func NewMemory(c MemoryConfig, read func() (Usage, error)) (*Memory, error) {
 	return m, m.Sample()
 }
 
-// Run samples until ctx is done. A sample that fails leaves the stage as it is; onError
-// is told, for the log.
-func (m *Memory) Run(ctx context.Context, onError func(error)) {
+// Run samples until ctx is done, and tells onStage the stage after each sample. A sample that
+// fails leaves the stage as it is; onError is told.
+func (m *Memory) Run(ctx context.Context, onStage func(Stage), onError func(error)) {
 	tick := time.NewTicker(m.interval)
 	defer tick.Stop()
 	for {
@@ -65,7 +65,9 @@ func (m *Memory) Run(ctx context.Context, onError func(error)) {
 		case <-tick.C:
 			if err := m.Sample(); err != nil {
 				onError(err)
+				continue
 			}
+			onStage(m.Stage())
 		}
 	}
 }

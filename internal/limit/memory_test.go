@@ -63,16 +63,19 @@ func TestMemoryRun(t *testing.T) {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
-		failures := 0
+		failures, told := 0, Calm
 		done := make(chan struct{})
-		go func() { m.Run(ctx, func(error) { failures++ }); close(done) }()
+		go func() {
+			m.Run(ctx, func(s Stage) { told = s }, func(error) { failures++ })
+			close(done)
+		}()
 		pass := func() { time.Sleep(time.Second); synctest.Wait() }
 
 		synctest.Wait()
 		g.set(99, nil)
 		pass()
-		if m.Stage() != CloseSlow || m.Stage().String() != "close_slow" {
-			t.Errorf("%v", m.Stage())
+		if m.Stage() != CloseSlow || told != CloseSlow || told.String() != "close_slow" {
+			t.Errorf("%v, told %v", m.Stage(), told)
 		}
 		g.set(0, errors.New("no file"))
 		pass()

@@ -15,6 +15,7 @@ type Workers struct {
 	mu      sync.Mutex
 	running int
 	queue   []func()
+	refused uint64
 }
 
 // NewWorkers allows n workers, and a queue of as many jobs as queue says.
@@ -32,9 +33,23 @@ func (w *Workers) Do(job func()) bool {
 	case len(w.queue) < w.room:
 		w.queue = append(w.queue, job)
 	default:
+		w.refused++
 		return false
 	}
 	return true
+}
+
+// WorkersStats is how busy Workers are.
+type WorkersStats struct {
+	Running, Waiting int    // now
+	Refused          uint64 // jobs that found the queue full
+}
+
+// Stats tells how busy w is.
+func (w *Workers) Stats() WorkersStats {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return WorkersStats{w.running, len(w.queue), w.refused}
 }
 
 // work runs a job, and those that wait after it.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tidwall/btree"
@@ -23,6 +24,10 @@ type Manager struct {
 	config Config
 	router *router.Router
 	store  store.Store
+	gate   Gate
+
+	// Safe from any goroutine.
+	shedding atomic.Bool // see Shed
 
 	// Guarded by mu, which is taken before a session's locks, never after.
 	mu       sync.Mutex
@@ -39,7 +44,7 @@ type Manager struct {
 
 // NewManager makes a manager with the sessions that the store has a record of.
 func NewManager(config Config, r *router.Router, s store.Store) (*Manager, error) {
-	m := &Manager{config: config.WithDefaults(), router: r, store: s}
+	m := &Manager{config: config.WithDefaults(), router: r, store: s, gate: openGate{}}
 	byDevice := func(a, b *Session) bool { return a.device < b.device }
 	m.sessions = btree.NewBTreeGOptions(byDevice, btree.Options{NoLocks: true})
 	m.presence.publish = func(e *message.Message, done func(error)) {
@@ -82,7 +87,7 @@ type Options struct {
 // string device is kept.
 //
 // The will's topic must be valid; an error of another wraps *topic.Error. A will that the
-// device is not allowed to publish is dropped.
+// device is not allowed to publish is dropped. The Gate's errors are returned as they are.
 func (m *Manager) Attach(device string, l *Link, conn Conn, o Options) (resumed bool, missed uint64, err error) {
 	will, err := m.accept(&o)
 	if err != nil {
@@ -121,6 +126,9 @@ func (s *Session) attach(l *Link, conn Conn, o *Options, will *store.Will) (miss
 // claim finds the device's session, or makes it: always when a clean one is wanted, and
 // then the tickets are those of the old one's end. Locked.
 func (m *Manager) claim(device string, clean bool) (s *Session, resumed bool, left []*router.Ticket, err error) {
+	if err := m.pass(device); err != nil {
+		return nil, false, nil, err
+	}
 	s = m.find(device)
 	if s != nil && (clean || s.ephemeral()) {
 		left = m.discard(s)
@@ -129,7 +137,9 @@ func (m *Manager) claim(device string, clean bool) (s *Session, resumed bool, le
 	if s != nil {
 		return s, true, nil, nil
 	}
-	s, err = m.create(device)
+	if s, err = m.create(device); err != nil {
+		m.gate.ReleaseDevice(device)
+	}
 	return s, false, left, err
 }
 
@@ -182,6 +192,7 @@ func (m *Manager) detach(l *Link, why string, shares []string) []*router.Ticket 
 		return nil
 	}
 	s.part(why)
+	m.gate.ReleaseDevice(s.device)
 	if s.expiry == 0 {
 		return m.end(s)
 	}

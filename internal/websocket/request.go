@@ -14,7 +14,6 @@ type Request struct {
 	Host          []byte
 	Origin        []byte
 	Authorization []byte
-	ForwardedFor  []byte // the last X-Forwarded-For line, which the nearest proxy wrote
 	Key           []byte // Sec-WebSocket-Key: 24 bytes
 
 	// Window is not 0 when the client offers permessage-deflate in a way that AppendUpgrade
@@ -40,6 +39,14 @@ func (r *Request) Protocols(yield func(name []byte) bool) {
 			}
 		}
 	}
+}
+
+// ForwardedFor returns the values of X-Forwarded-For in their order, in memory of their own.
+func (r *Request) ForwardedFor() (list []string) {
+	for value := range r.block.values("X-Forwarded-For") {
+		list = append(list, string(value))
+	}
+	return list
 }
 
 // Keep returns what AppendUpgrade needs of r, in memory of its own.
@@ -151,8 +158,6 @@ func (c *requestFields) add(r *Request, name, value []byte) *HTTPError {
 		return once(&r.Origin, value, errRepeated)
 	case foldEqual(name, "Authorization"):
 		return once(&r.Authorization, value, errRepeated)
-	case foldEqual(name, "X-Forwarded-For"):
-		r.ForwardedFor = value
 	case foldEqual(name, "Content-Length"):
 		if string(value) != "0" {
 			return errBody

@@ -1,0 +1,137 @@
+package gateway
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/longline/longline/internal/limit"
+	"github.com/longline/longline/internal/proxyproto"
+	"github.com/longline/longline/internal/reactor"
+	"github.com/longline/longline/internal/websocket"
+)
+
+// enter has a connection that wants to be the device's counted, and paced. done runs on the
+// loop, with why it may not come in, or nil: before enter returns when there is nothing to
+// wait for, otherwise later, and never when the connection has ended by then.
+func (s *shard) enter(conn *reactor.Conn, device string, done func(*denied)) {
+	g := s.gateway.guard
+	if g.memory.Stage() >= limit.RefuseNew {
+		done(s.count(denyForMemory()))
+		return
+	}
+	if err := s.take(conn); err != nil {
+		done(s.count(deny(err)))
+		return
+	}
+	place, err := g.rate.Enter(s.classOf(device), func() {
+		conn.Loop().Post(reactor.TaskFunc(func(*reactor.Loop) {
+			if s.called(conn) {
+				done(nil)
+			}
+		}))
+	})
+	switch {
+	case err != nil:
+		done(s.count(deny(err)))
+	case place == nil:
+		done(nil)
+	default:
+		s.guest(conn).place = place
+	}
+}
+
+// take counts the connection: its node's and, where that has a limit, its source's.
+func (s *shard) take(conn *reactor.Conn) error {
+	var source limit.Source
+	g := s.gateway.guard
+	if g.sources {
+		source = limit.SourceOf(conn.RemoteAddr().Addr())
+	}
+	if err := g.count.Acquire(source); err != nil {
+		return err
+	}
+	conn.Tag |= counted
+	if g.sources {
+		s.guest(conn).source = source
+	}
+	return nil
+}
+
+// classOf is that of a device by the id it claims: to be resumed, or unknown here.
+func (s *shard) classOf(device string) limit.Class {
+	if device != "" && s.gateway.sessions.Has(device) {
+		return limit.Resumed
+	}
+	return limit.New
+}
+
+// called says that a connection's turn has come, and false when it does not wait any more.
+func (s *shard) called(conn *reactor.Conn) bool {
+	g := s.guests[conn]
+	if g == nil || g.place == nil || conn.Closed() {
+		return false
+	}
+	g.place = nil
+	return true
+}
+
+// late takes a connection out of the line whose time to shake hands is over, and returns why
+// it may not come in; nil when it did not wait there.
+func (s *shard) late(conn *reactor.Conn) *denied {
+	g := s.guests[conn]
+	if g == nil || g.place == nil {
+		return nil
+	}
+	g.place.Leave()
+	g.place = nil
+	return s.count(denyForTime())
+}
+
+// exit undoes enter for a connection that is gone.
+func (s *shard) exit(conn *reactor.Conn) {
+	var source limit.Source
+	if g := s.guests[conn]; g != nil {
+		source = g.source
+		if g.place != nil {
+			g.place.Leave()
+		}
+		delete(s.guests, conn)
+	}
+	if conn.Tag&counted != 0 {
+		conn.Tag &^= counted
+		s.gateway.guard.count.Release(source)
+	}
+}
+
+// Proxies are those whose word is taken about who connects through them.
+type Proxies struct {
+	Protocol  []string `yaml:"protocol" help:"addresses and prefixes, such as 10.0.0.0/8, from which every connection begins with a PROXY protocol header, version 1 or 2, before TLS; one without is closed"`
+	Forwarded []string `yaml:"forwarded" help:"addresses and prefixes of proxies whose X-Forwarded-For is believed"`
+}
+
+// Validate names what cannot be. The error begins with the key.
+func (p Proxies) Validate() error {
+	if _, err := proxyproto.ParseTrusted(p.Protocol); err != nil {
+		return fmt.Errorf("protocol: %w", err)
+	}
+	if _, err := proxyproto.ParseTrusted(p.Forwarded); err != nil {
+		return fmt.Errorf("forwarded: %w", err)
+	}
+	return nil
+}
+
+// heardOf takes a trusted proxy's word in X-Forwarded-For for who is behind it. Without a
+// port, which the proxy does not tell.
+func (g *Gateway) heardOf(conn *reactor.Conn, req *websocket.Request) {
+	if len(g.forwarded) == 0 {
+		return
+	}
+	header := req.ForwardedFor()
+	if len(header) == 0 {
+		return
+	}
+	remote := conn.RemoteAddr().Addr()
+	if source := proxyproto.ForwardedFor(header, remote, g.forwarded); source != remote {
+		conn.SetRemoteAddr(netip.AddrPortFrom(source, 0))
+	}
+}

@@ -1,0 +1,127 @@
+package gateway
+
+import (
+	"time"
+
+	"github.com/longline/longline/internal/limit"
+	"github.com/longline/longline/internal/reactor"
+	"github.com/longline/longline/internal/wire"
+)
+
+// slowRead is for how long a device that has published is not read while memory runs out. It
+// is read again then, whatever the memory: what it acknowledges frees some.
+const slowRead = time.Second
+
+// intake is what a device has sent since it was charged for it. Owned by the loop, for the
+// connection whose bytes are being read.
+type intake struct{ arrived, published int }
+
+// note counts a packet.
+func (i *intake) note(publication bool) {
+	i.arrived++
+	if publication {
+		i.published++
+	}
+}
+
+// charge charges a device for what was read of it, and returns for how long it is not to be
+// read, or the rule by which it is closed.
+func (s *shard) charge(conn *reactor.Conn, bytes int) (wait time.Duration, over *wire.Close) {
+	in, g := s.intake, s.gateway.guard
+	s.intake = intake{}
+	if !g.allowance.Unlimited() {
+		wait = s.guest(conn).bucket.Take(g.allowance, time.Since(g.start), in.arrived, bytes)
+	}
+	if wait > 0 {
+		if g.config.Device.Above == limit.Disconnect {
+			return 0, wire.CloseRate
+		}
+		s.slowed[slowedByRate]++
+	}
+	if in.published > 0 && g.memory.Stage() >= limit.SlowReaders {
+		s.slowed[slowedByMemory]++
+		wait = max(wait, slowRead)
+	}
+	return wait, nil
+}
+
+// Why devices are not read for a while.
+const (
+	slowedByRate = iota
+	slowedByMemory
+	slowings
+)
+
+var slowingLabels = [slowings]string{slowedByRate: "rate", slowedByMemory: "memory"}
+
+// owes is for how long a device that the guard holds is still not to be read.
+func (s *shard) owes(conn *reactor.Conn) time.Duration {
+	g := s.gateway.guard
+	if conn.Tag&heldByGuard == 0 || g.allowance.Unlimited() {
+		return 0
+	}
+	return s.guest(conn).bucket.Take(g.allowance, time.Since(g.start), 0, 0)
+}
+
+// hold stops the reading of a connection, for one of those who may.
+func hold(conn *reactor.Conn, by uint8) {
+	conn.Tag |= by
+	conn.PauseReading()
+}
+
+// release ends a hold, and tells whether the connection is to be read again: nobody else
+// holds it.
+func release(conn *reactor.Conn, by uint8) bool {
+	conn.Tag &^= by
+	return conn.Paused() && conn.Tag&(heldBySession|heldByGuard) == 0
+}
+
+// pace charges the device for the bytes that were read.
+func (d *device) pace(bytes int) {
+	switch wait, over := d.shard.charge(d.conn, bytes); {
+	case d.state != open:
+	case over != nil:
+		d.close(d, over)
+	case wait > 0:
+		hold(d.conn, heldByGuard)
+		d.setAlarm(wait)
+	}
+}
+
+// rests tells whether the guard still holds the device, and has it read again when it does
+// not.
+func (d *device) rests() bool {
+	if owes := d.shard.owes(d.conn); owes > 0 && d.graceLeft() > 0 {
+		d.setAlarm(owes)
+		return true
+	}
+	if d.conn.Tag&heldByGuard != 0 && release(d.conn, heldByGuard) {
+		d.conn.ResumeReading()
+	}
+	return false
+}
+
+// pace charges the device for the bytes that were read.
+func (c *mqttDevice) pace(bytes int) {
+	switch wait, over := c.shard.charge(c.conn, bytes); {
+	case c.phase != mqttOpen:
+	case over != nil:
+		c.fail(over)
+	case wait > 0:
+		hold(c.conn, heldByGuard)
+		c.setAlarm(wait)
+	}
+}
+
+// rests tells whether the guard still holds the device, and has it read again when it does
+// not.
+func (c *mqttDevice) rests() bool {
+	if owes := c.shard.owes(c.conn); owes > 0 && c.graceLeft() > 0 {
+		c.setAlarm(owes)
+		return true
+	}
+	if c.conn.Tag&heldByGuard != 0 && release(c.conn, heldByGuard) {
+		c.resume()
+	}
+	return false
+}
