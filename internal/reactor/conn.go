@@ -19,7 +19,7 @@ type Handler interface {
 	OnData(c *Conn, p []byte) int
 	// OnAlarm says that the time of SetAlarm has come.
 	OnAlarm(c *Conn)
-	// OnDrained says that everything pending has left after the socket was full.
+	// OnDrained says that everything pending has left, after Conn.Full or Conn.Blocked was true.
 	OnDrained(c *Conn)
 	// OnClose is last, also when a dial failed. err is ErrClosed when this side closed,
 	// io.EOF when the peer did, otherwise what went wrong.
@@ -62,6 +62,9 @@ const (
 	securing        // the TLS handshake is not complete
 	proxied         // the PROXY header is not complete
 	toSecure        // TLS comes after it
+	awaited         // somebody waits for OnDrained, although the socket was not full
+	suspected       // in the loop's list of those that may have stalled
+	deaf            // not reading, for what has piled up behind a full socket
 )
 
 func (c *Conn) is(s state) bool { return c.state&s != 0 }
@@ -115,6 +118,19 @@ func (c *Conn) Pending() int {
 // Blocked tells whether the socket took no more at the last flush. OnDrained says when
 // everything has left.
 func (c *Conn) Blocked() bool { return c.is(blocked) }
+
+// Full tells whether the socket took no more at the last flush, or limit bytes are pending
+// for the next. OnDrained says when everything has left.
+func (c *Conn) Full(limit int) bool {
+	if c.is(blocked) {
+		return true
+	}
+	if c.Pending() < limit {
+		return false
+	}
+	c.state |= awaited
+	return true
+}
 
 // SetAlarm has OnAlarm called once after d, never before, at most three ticks of the wheel
 // later. Long alarms wait for a tick that all loops of the group share, half a second at
@@ -223,6 +239,11 @@ func (c *Conn) markDirty() {
 // receive is called when the socket is readable.
 func (c *Conn) receive() {
 	l := c.loop
+	if c.late() > lateBytes {
+		c.state |= deaf
+		l.watch(c)
+		return
+	}
 	n, errno := rawRead(int(c.fd), l.readBuffer)
 	switch {
 	case errno == unix.EAGAIN || errno == unix.EINTR:
@@ -293,15 +314,13 @@ func (c *Conn) flush() {
 			c.fail(errno)
 			return
 		}
-		if errno == 0 {
-			l.stats.BytesOut += uint64(n)
-			o.advance(&l.pool, n)
+		if errno != 0 {
+			n = 0
 		}
+		l.stats.BytesOut += uint64(n)
+		o.advance(&l.pool, n)
 		if o.size > 0 {
-			if !c.is(blocked) {
-				c.state |= blocked
-				l.watch(c)
-			}
+			c.block(o, n)
 			return
 		}
 	}
@@ -309,16 +328,31 @@ func (c *Conn) flush() {
 		l.pool.giveBackOutbound(*pending)
 		*pending = nil
 	}
-	if c.is(blocked) {
-		c.state &^= blocked
+	switch {
+	case c.is(blocked):
+		c.state &^= blocked | deaf | awaited
 		l.watch(c)
 		c.handler.OnDrained(c)
+	case c.is(awaited): // in the next turn: a connection with much to send is not alone
+		l.Post((*drained)(c))
 	}
 	if c.is(finishing) && c.out == nil {
 		c.SetAlarm(lingerTime)
 		if err := unix.Shutdown(int(c.fd), unix.SHUT_WR); err != nil {
 			c.fail(err)
 		}
+	}
+}
+
+// drained is the task of OnDrained for a connection whose socket was not full.
+type drained Conn
+
+// Run implements Task.
+func (d *drained) Run(*Loop) {
+	c := (*Conn)(d)
+	if c.is(awaited) && !c.is(blocked|closed) {
+		c.state &^= awaited
+		c.handler.OnDrained(c)
 	}
 }
 

@@ -25,6 +25,10 @@ type Config struct {
 	Also []Listener
 	// Proxied are the addresses whose connections must begin with a PROXY header.
 	Proxied proxyproto.Trusted
+	// Stall is how long a peer may take nothing of what is pending for it; 0 is for ever. Then
+	// OnStall is called, on the loop, which ends the connection in its way.
+	Stall   time.Duration
+	OnStall func(h Handler)
 	// OnStart, if not nil, is called on each loop before its first connection. It may set
 	// Loop.Local.
 	OnStart func(l *Loop)

@@ -11,6 +11,10 @@ import (
 
 const backlog = 4096 // the kernel cuts it to net.core.somaxconn
 
+// notSent is how many bytes the kernel takes of a connection that it has not sent yet. Without a
+// bound it takes megabytes for a peer on a slow link, and what is urgent comes after them.
+const notSent = 16 << 10
+
 // door is an address that every loop listens on.
 type door struct {
 	Listener
@@ -83,13 +87,14 @@ func listen(addr netip.AddrPort) (int, error) {
 	if err != nil {
 		return -1, fmt.Errorf("socket for %v: %w", addr, err)
 	}
-	options := []struct{ level, option int }{
-		{unix.SOL_SOCKET, unix.SO_REUSEADDR},
-		{unix.SOL_SOCKET, unix.SO_REUSEPORT},
-		{unix.IPPROTO_TCP, unix.TCP_NODELAY}, // accepted sockets inherit it: a call saved each
+	options := []struct{ level, option, value int }{ // accepted sockets inherit them: calls saved each
+		{unix.SOL_SOCKET, unix.SO_REUSEADDR, 1},
+		{unix.SOL_SOCKET, unix.SO_REUSEPORT, 1},
+		{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
+		{unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSent},
 	}
 	for _, o := range options {
-		if err := unix.SetsockoptInt(fd, o.level, o.option, 1); err != nil {
+		if err := unix.SetsockoptInt(fd, o.level, o.option, o.value); err != nil {
 			_ = unix.Close(fd)
 			return -1, fmt.Errorf("socket option %d for %v: %w", o.option, addr, err)
 		}

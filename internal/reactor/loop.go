@@ -66,10 +66,12 @@ type Loop struct {
 	plain      []byte // one TLS record; nil without TLS
 	events     []unix.EpollEvent
 	iovecs     [maxIovecs]unix.Iovec
-	dirty      []*Conn  // to flush at the end of the turn
-	resumed    []*Conn  // with unconsumed bytes to offer again
-	dying      []ending // to destroy at the end of the turn
-	running    []Task   // the batch of posts being run
+	dirty      []*Conn   // to flush at the end of the turn
+	resumed    []*Conn   // with unconsumed bytes to offer again
+	dying      []ending  // to destroy at the end of the turn
+	running    []Task    // the batch of posts being run
+	suspects   []suspect // connections that may have stalled
+	looked     uint32    // tick at which they were looked at
 	stats      Stats
 	behind     map[*Conn]netip.AddrPort // who is behind proxies; nil while nobody is
 	listeners  []listener               // none when the group does not listen
@@ -180,7 +182,7 @@ func (l *Loop) adopt(fd int, h Handler, s state) *Conn {
 
 // interest is what epoll should report of c.
 func interest(c *Conn) (events uint32) {
-	if !c.is(paused | dialing) {
+	if !c.is(paused | dialing | deaf) {
 		events = unix.EPOLLIN
 	}
 	if c.is(blocked | dialing) {
@@ -278,7 +280,10 @@ func (l *Loop) patience() int {
 		return int(tick / time.Millisecond)
 	}
 	next := l.wheel.untilNext()
-	if next == wheelSlots {
+	switch {
+	case len(l.suspects) > 0:
+		next = min(next, l.config.lookEvery())
+	case next == wheelSlots:
 		return -1
 	}
 	return int(time.Duration(next) * tick / time.Millisecond)
@@ -289,6 +294,9 @@ func (l *Loop) readClock() {
 	l.clock = time.Since(l.start)
 	if now := uint32(l.clock / tick); now != l.wheel.now {
 		l.wheel.advance(now, l.ring)
+		if len(l.suspects) > 0 && now-l.looked >= l.config.lookEvery() {
+			l.look(now)
+		}
 		if l.accept != 0 && int32(now-l.accept) >= 0 {
 			l.accept = 0
 			l.watchListeners(unix.EPOLL_CTL_ADD)
@@ -345,7 +353,7 @@ func (l *Loop) dispatch(e *unix.EpollEvent) {
 	if e.Events&(unix.EPOLLIN|unix.EPOLLHUP|unix.EPOLLERR) == 0 || c.is(closed) {
 		return
 	}
-	if !c.is(paused) {
+	if !c.is(paused | deaf) {
 		c.receive()
 	} else if e.Events&(unix.EPOLLHUP|unix.EPOLLERR) != 0 {
 		c.fail(io.EOF)

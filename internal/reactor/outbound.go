@@ -15,6 +15,7 @@ type outbound struct {
 	segments []segment
 	written  int // bytes of segments[0] that have left
 	size     int // bytes pending in all
+	held     int // of those, the bytes that were there when the socket became full
 }
 
 type segment struct {
