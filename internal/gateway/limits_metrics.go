@@ -16,15 +16,10 @@ var (
 	memoryLimit    = describe("memory_limit_bytes", "Memory that the watermarks are percents of.")
 	memoryStage    = describe("overload_stage", "How far the node goes to save memory: 0 calm, 1 readers are slowed, 2 new connections refused, 3 QoS 0 shed, 4 slow consumers closed.")
 	memoryUnread   = describe("memory_failures_total", "Times that the use of memory could not be read.")
-	breakerState   = describe("breaker_state", "Circuit breakers in front of what is remote: 1 for the state that each is in.", "breaker", "state")
 	jobs           = describe("jobs", "Jobs of the bounded workers, by pool and state.", "pool", "state")
 	jobsRefused    = describe("jobs_refused_total", "Jobs that found a pool's line full.", "pool")
-	verifications  = describe("verifications_total", "Credentials verified, by method and outcome.", "method", "outcome")
 	connectOutcome = [...]string{"at_once", "late", "left", "refused"}
 )
-
-// breakerStates are all that a breaker may be in.
-var breakerStates = []string{"closed", "half-open", "open"}
 
 // collectLimits exports what the limits have done.
 func (g *Gateway) collectLimits(t *tally, gauge func(metric, float64, ...string), count func(metric, uint64, ...string)) {
@@ -45,7 +40,7 @@ func (g *Gateway) collectLimits(t *tally, gauge func(metric, float64, ...string)
 	gauge(memoryLimit, float64(u.Limit))
 	gauge(memoryStage, float64(g.guard.memory.Stage()))
 	count(memoryUnread, g.guard.unread.Load())
-	g.collectRemote(gauge, count)
+	g.collectJobs(gauge, count)
 }
 
 var refusalLabels = []string{
@@ -61,8 +56,8 @@ func (g *Gateway) collectLine(gauge func(metric, float64, ...string), count func
 	}
 }
 
-// collectRemote exports the state of what stands in front of what is slow or remote.
-func (g *Gateway) collectRemote(gauge func(metric, float64, ...string), count func(metric, uint64, ...string)) {
+// collectJobs exports how busy the workers are that do what is slow.
+func (g *Gateway) collectJobs(gauge func(metric, float64, ...string), count func(metric, uint64, ...string)) {
 	pool := func(name string, w *reactor.Workers) {
 		s := w.Stats()
 		gauge(jobs, float64(s.Running), name, "running")
@@ -72,25 +67,7 @@ func (g *Gateway) collectRemote(gauge func(metric, float64, ...string), count fu
 	if g.keeper != nil {
 		pool("tls", g.keeper.workers)
 	}
-	if g.admission.chain == nil {
-		return
+	if g.admission.chain != nil {
+		pool("verification", g.admission.workers)
 	}
-	pool("verification", g.admission.workers)
-	for name, is := range g.admission.chain.Breakers() {
-		for _, state := range breakerStates {
-			gauge(breakerState, truth(state == is), name, state)
-		}
-	}
-	for _, s := range g.admission.chain.Stats() {
-		count(verifications, s.Accepted, s.Method, "accepted")
-		count(verifications, s.Refused, s.Method, "refused")
-		count(verifications, s.Unavailable, s.Method, "unavailable")
-	}
-}
-
-func truth(b bool) float64 {
-	if b {
-		return 1
-	}
-	return 0
 }
