@@ -138,6 +138,9 @@ func (q *queue) Next(now time.Time) (*message.Message, message.QoS, bool) {
 		case e.qos == message.AtMostOnce:
 			q.takeUnsent()
 		default:
+			if e.qos == message.ExactlyOnce { // [MQTT-4.3.3-7]
+				e.due = now.Add(q.store.options.Queue.Age).UnixMilli()
+			}
 			q.cursor++
 			q.inFlight++
 		}

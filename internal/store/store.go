@@ -69,7 +69,8 @@ type Queue interface {
 	Conflate(m *message.Message, now time.Time) (old *message.Message, err error)
 
 	// Next takes the oldest unsent message: one of QoS 0 leaves the queue, any other
-	// becomes in flight. Those on the way whose time is over are discarded.
+	// becomes in flight. Those on the way whose time is over are discarded. One of QoS 2 is not
+	// subject to its own Expiry any more once it was given [MQTT-4.3.3-7].
 	Next(now time.Time) (m *message.Message, q message.QoS, ok bool)
 
 	// TakeExpired returns how many messages were discarded because their time was over,

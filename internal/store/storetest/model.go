@@ -119,8 +119,12 @@ func (o *model) next(now time.Time) *message.Message {
 		}
 		e := &o.entries[i]
 		m, over := e.m, !now.Before(e.due)
-		if e.sent = true; over || e.qos == message.AtMostOnce {
+		e.sent = true
+		switch {
+		case over || e.qos == message.AtMostOnce:
 			o.entries = slices.Delete(o.entries, i, i+1)
+		case e.qos == message.ExactlyOnce: // its own expiry is over
+			e.due = now.Add(o.limits.Age)
 		}
 		if !over {
 			return m
@@ -147,12 +151,12 @@ func Script(t *testing.T, q store.Queue, limits store.Limits, script []byte) {
 	for ; len(script) >= 2; script = script[2:] {
 		arg := int(script[1])
 		switch op := script[0] % 16; op {
-		case 0, 1, 2, 3: // of QoS 0 or 1, may expire
+		case 0, 1, 2, 3: // may expire
 			m := msg("a", string(make([]byte, arg&63)))
 			if arg&64 != 0 {
 				m.Expiry = now.Add(time.Duration(arg&15) * time.Second).UnixMilli()
 			}
-			got, want := q.Push(m, message.QoS(op&1), now), o.push(m, message.QoS(op&1), now)
+			got, want := q.Push(m, message.QoS(op%3), now), o.push(m, message.QoS(op%3), now)
 			if !errors.Is(got, want) {
 				t.Fatalf("Push: %v, want %v", got, want)
 			}
