@@ -14,6 +14,7 @@ import (
 type Serve struct {
 	Config   string `type:"existingfile" placeholder:"FILE" help:"Configuration file; longline config example shows one."`
 	Listen   string `placeholder:"ADDR" help:"Address for devices; default :8080."`
+	MQTT     string `name:"mqtt" placeholder:"ADDR" help:"Address for MQTT over TCP, such as :1883; none when left out."`
 	Admin    string `placeholder:"ADDR" help:"Address for backends, metrics and health; default 127.0.0.1:8081."`
 	Insecure bool   `xor:"insecure" help:"Ask devices for no credentials: the id is the one in the URL. Loopback only."`
 	Anywhere bool   `name:"insecure-anywhere" xor:"insecure" help:"The same on any address: whoever reaches the port is any device."`
@@ -33,7 +34,7 @@ func (s *Serve) Run(ctx context.Context, console *Console) error {
 	}
 	stop := freeMemoryOnSignal()
 	defer stop()
-	log.Info("listening", "devices", n.gateway.Addr().String(), "admin", n.server.Addr().String())
+	log.Info("listening", n.addresses()...)
 	select {
 	case <-ctx.Done():
 	case err := <-n.failed:
@@ -41,6 +42,18 @@ func (s *Serve) Run(ctx context.Context, console *Console) error {
 		return fmt.Errorf("admin port: %w", err)
 	}
 	return n.drain(console, log, c.Gateway.DrainTimeout)
+}
+
+// addresses are those that the node listens on, as attributes of the log.
+func (n *node) addresses() []any {
+	all := []any{"devices", n.gateway.Addr().String(), "admin", n.server.Addr().String()}
+	if a := n.gateway.MQTTAddr(); a.IsValid() {
+		all = append(all, "mqtt", a.String())
+	}
+	if a := n.gateway.MQTTSecureAddr(); a.IsValid() {
+		all = append(all, "mqtts", a.String())
+	}
+	return all
 }
 
 // config is the file's, changed by the flags that were given.
@@ -54,6 +67,9 @@ func (s *Serve) config() (config.Config, error) {
 	}
 	if s.Listen != "" {
 		c.Gateway.Listen = s.Listen
+	}
+	if s.MQTT != "" {
+		c.Gateway.MQTT.Listen = s.MQTT
 	}
 	if s.Admin != "" {
 		c.API.Address = s.Admin
