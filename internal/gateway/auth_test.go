@@ -215,6 +215,16 @@ func TestCredentialsExpire(t *testing.T) {
 	}
 }
 
+// Nobody is let in while a service that knows devices is down; what is wrong there is not told.
+func TestServiceThatIsDown(t *testing.T) {
+	config := auth.Config{Order: []string{"webhook"}, Webhook: auth.Webhook{URL: "http://127.0.0.1:1"}}
+	w := newGuarded(t, config, settings{})
+	p := w.connectWith(bearerHeader("x"), "/connect")
+	if !strings.HasPrefix(p.status, "503 ") || strings.Contains(p.status, "127.0.0.1") || p.header.Get("Retry-After") == "" {
+		t.Errorf("%q", p.status)
+	}
+}
+
 func TestRefreshWithoutCredentials(t *testing.T) {
 	w := newWorld(t, settings{})
 	p := w.connect("/connect/a")
