@@ -139,7 +139,7 @@ func (q *queue) Next(now time.Time) (*message.Message, message.QoS, bool) {
 			q.takeUnsent()
 		default:
 			if e.qos == message.ExactlyOnce { // [MQTT-4.3.3-7]
-				e.due = now.Add(q.store.options.Queue.Age).UnixMilli()
+				q.entries[q.cursor].due = now.Add(q.store.options.Queue.Age).UnixMilli()
 			}
 			q.cursor++
 			q.inFlight++
