@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -29,7 +30,7 @@ type gateway struct {
 }
 
 // configuration is the file of a gateway: everything else is as users have it.
-const configuration = `gateway: {listen: "%s", insecure: true, max_connections: %d, loops: %d, heartbeat: %v}
+const configuration = `gateway: {listen: "%s", insecure: %v, max_connections: %d, loops: %d, heartbeat: %v}
 api: {address: "%s"}
 log: {level: warn}
 `
@@ -39,7 +40,11 @@ const startTime = 10 * time.Second
 // startGateway returns when the process is ready.
 func startGateway(ctx context.Context, o *options) (*gateway, error) {
 	config := filepath.Join(o.Out, o.Name+".yaml")
-	text := fmt.Sprintf(configuration, o.Listen, o.Devices, o.Loops, o.Beat, o.Admin)
+	door, err := o.door()
+	if err != nil {
+		return nil, err
+	}
+	text := fmt.Sprintf(configuration, o.Listen, o.Token == "", o.Devices, o.Loops, o.Beat, o.Admin) + door
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		return nil, err
 	}
@@ -62,6 +67,17 @@ func startGateway(ctx context.Context, o *options) (*gateway, error) {
 		return nil, err
 	}
 	return g, nil
+}
+
+// door is the section of the configuration that asks every device for the token, if there is
+// one.
+func (o *options) door() (string, error) {
+	if o.Token == "" {
+		return "", nil
+	}
+	file := filepath.Join(o.Out, o.Name+".tokens")
+	line := fmt.Sprintf("* sha256:%x\n", sha256.Sum256([]byte(o.Token)))
+	return fmt.Sprintf("auth: {order: [tokens], tokens: {file: %q}}\n", file), os.WriteFile(file, []byte(line), 0o600)
 }
 
 // ready waits until the gateway takes devices.

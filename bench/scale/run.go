@@ -81,6 +81,7 @@ func (r *run) connect(ctx context.Context, p phase) (err error) {
 		Loops:       r.Loops,
 		ConnectRate: r.ConnectRate,
 		MaxDials:    r.MaxDials,
+		Token:       r.Token,
 		Reconnect:   fleet.Backoff{MaxTries: -1},
 		Synthetic:   fleet.Synthetic{Devices: r.Devices},
 	})
