@@ -67,15 +67,18 @@ func (d *device) drain(g *Gateway) (wasOpen bool) {
 func (d *device) dismiss(why *wire.Close) { d.close(d, why) }
 
 func (c *mqttDevice) drain(g *Gateway) (wasOpen bool) {
-	if wasOpen = c.phase == mqttOpen; wasOpen {
-		c.fail(g.restart())
-	} else {
-		c.fail(g.mqttDraining())
-	}
+	wasOpen = c.phase == mqttOpen
+	c.dismiss(g.restart())
 	return wasOpen
 }
 
-func (c *mqttDevice) dismiss(why *wire.Close) { c.fail(why) }
+func (c *mqttDevice) dismiss(why *wire.Close) {
+	if c.phase == mqttOpen {
+		c.fail(why)
+	} else {
+		c.fail(c.shard.gateway.mqttDraining())
+	}
+}
 
 // restart asks a device to come back after a delay of its own.
 func (g *Gateway) restart() *wire.Close {

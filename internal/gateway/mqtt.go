@@ -36,6 +36,7 @@ type mqttDevice struct {
 
 	// Owned by the loop.
 	phase   mqttPhase
+	choked  bool // it does not take its answers, so that it is not read
 	link    session.Link
 	opening *mqttOpening // from the transport's or CONNECT's arrival until CONNACK, or nil
 	rare    *mqttRare    // nil while it has nothing
@@ -92,7 +93,7 @@ type mqttShard struct {
 // stops when the device is not to be read any more, or for now.
 func (c *mqttDevice) consume(p []byte) (done int) {
 	packet := &c.shard.mqtt.packet
-	for done < len(p) && c.phase != mqttOver && !c.conn.Paused() {
+	for done < len(p) && c.phase != mqttOver && !c.conn.Paused() && !c.choke() {
 		decoder := mqtt.Decoder{Version: c.version, MaxPacket: c.shard.gateway.config.MaxPayload, Server: true}
 		n, err := decoder.Decode(packet, p[done:])
 		if err != nil && c.version == 0 {
@@ -185,6 +186,26 @@ func (c *mqttDevice) onClose(err error) {
 
 var _ session.Exchanger = (*mqttDevice)(nil)
 
+// choke stops reading a device that does not read: its answers would fill memory.
+func (c *mqttDevice) choke() bool {
+	if c.conn.Blocked() && c.conn.Pending() > c.shard.gateway.config.PendingBytes {
+		c.choked = true
+		c.conn.PauseReading()
+	}
+	return c.choked
+}
+
+// onDrained is for a socket that was full and has taken all.
+func (c *mqttDevice) onDrained() {
+	if c.choked {
+		c.choked = false
+		if release(c.conn, 0) {
+			c.resume()
+		}
+	}
+	c.Run(nil)
+}
+
 // Run implements reactor.Task: the session has something to send.
 func (c *mqttDevice) Run(*reactor.Loop) {
 	if c.phase == mqttOpen {
@@ -229,7 +250,7 @@ func (c *mqttDevice) Acks() bool { return true }
 
 // Room implements session.Conn.
 func (c *mqttDevice) Room() bool {
-	return c.phase == mqttOpen && !c.conn.Blocked() && c.conn.Pending() < c.shard.gateway.config.PendingBytes
+	return c.phase == mqttOpen && !c.conn.Full(c.shard.gateway.config.PendingBytes)
 }
 
 // SetReading implements session.Conn.

@@ -56,7 +56,7 @@ func (c *mqttDevice) listen(limit, silence time.Duration) {
 	switch {
 	case limit == 0:
 		c.setAlarm(forEver)
-	case c.conn.Paused(): // it is we who do not listen
+	case c.conn.Paused() && !c.choked: // it is we who do not listen
 		c.setAlarm(limit)
 	case silence >= limit:
 		c.fail(wire.CloseHeartbeat)
@@ -87,9 +87,12 @@ func (c *mqttDevice) graceLeft() time.Duration {
 	return forEver
 }
 
-// resume goes on reading, first what is there. A device that was not listened to has its
-// patience anew.
+// resume goes on reading, unless the device is choked, first what is there. A device that was
+// not listened to has its patience anew.
 func (c *mqttDevice) resume() {
+	if c.choked {
+		return
+	}
 	c.conn.ResumeReading()
 	if c.phase == mqttOpen {
 		c.watch()

@@ -32,7 +32,7 @@ func (t *mqttStream) OnData(_ *reactor.Conn, p []byte) int { return t.mqtt.consu
 func (t *mqttStream) OnAlarm(*reactor.Conn) { t.mqtt.onAlarm() }
 
 // OnDrained implements reactor.Handler.
-func (t *mqttStream) OnDrained(*reactor.Conn) { t.mqtt.Run(nil) }
+func (t *mqttStream) OnDrained(*reactor.Conn) { t.mqtt.onDrained() }
 
 // OnClose implements reactor.Handler.
 func (t *mqttStream) OnClose(_ *reactor.Conn, err error) { t.mqtt.onClose(err) }
@@ -111,7 +111,7 @@ func (s *mqttSocket) OnAlarm(conn *reactor.Conn) {
 }
 
 // OnDrained implements reactor.Handler.
-func (s *mqttSocket) OnDrained(*reactor.Conn) { s.mqtt.Run(nil) }
+func (s *mqttSocket) OnDrained(*reactor.Conn) { s.mqtt.onDrained() }
 
 // OnClose implements reactor.Handler.
 func (s *mqttSocket) OnClose(_ *reactor.Conn, err error) {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -16,7 +17,7 @@ func TestMQTTRefusals(t *testing.T) {
 		change   func(p *mqtt.Packet)
 		old, new mqtt.Code // 3.1.1's and 5's
 	}{
-		"bad client id": {func(p *mqtt.Packet) { p.Connect.ClientID = "a/b" }, mqtt.ClientIDNotValid, mqtt.ClientIDNotValid},
+		"bad client id": {func(p *mqtt.Packet) { p.Connect.ClientID = strings.Repeat("a", 200) }, mqtt.ClientIDNotValid, mqtt.ClientIDNotValid},
 		"bad will topic": {func(p *mqtt.Packet) {
 			p.Connect.HasWill, p.Connect.Will.Topic = true, "1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16/17"
 		}, silent, mqtt.TopicNameInvalid},

@@ -3,13 +3,19 @@ package gateway
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"os"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	coder "github.com/coder/websocket"
 
+	"github.com/longline/longline/internal/reactor"
 	"github.com/longline/longline/internal/websocket"
 	"github.com/longline/longline/internal/wire/mqtt"
 )
@@ -112,43 +118,150 @@ func TestMQTTDeviceOfTheURL(t *testing.T) {
 	}
 }
 
+// rawMQTT is a connection for bytes made before.
+type rawMQTT struct {
+	net.Conn
+	way way
+}
+
+// raw opens a connection, up to CONNACK.
+func (w *mqttWorld) raw() *rawMQTT {
+	w.t.Helper()
+	c := &rawMQTT{w.stream(), w.way}
+	if w.way.carrier == "websocket" {
+		c.Conn = w.world.dial()
+		if _, err := io.WriteString(c, upgrade("/mqtt", "Sec-WebSocket-Protocol: mqtt")); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	c.ping(w.t, c.bytes(opening("raw"), &mqtt.Packet{Type: mqtt.Pingreq}), make([]byte, 4<<10))
+	return c
+}
+
+// bytes are packets as they are sent.
+func (c *rawMQTT) bytes(packets ...*mqtt.Packet) (b []byte) {
+	for _, packet := range packets {
+		b, _ = mqtt.Append(b, c.way.version, packet)
+	}
+	if c.way.carrier == "websocket" {
+		b = websocket.AppendMaskedFrame(nil, websocket.Binary, b, websocket.NewKey())
+	}
+	return b
+}
+
+// ping sends b, whose last packet is PINGREQ, and reads up to the PINGRESP.
+func (c *rawMQTT) ping(t testing.TB, b, room []byte) {
+	_, err := c.Write(b)
+	for n := 0; err == nil && !bytes.HasSuffix(room[:n], pong); {
+		var more int
+		more, err = c.Read(room[n:])
+		n += more
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+var pong = []byte{0xD0, 0} // PINGRESP
+
 // A QoS 0 uplink without subscriber allocates nothing, nor does a ping. AllocsPerRun counts
 // what the whole process allocates, so bytes are made and read into before.
 func TestMQTTNoAllocations(t *testing.T) {
 	eachWay(t, ways[1:], settings{gateway: Config{Loops: 1}}, func(w *mqttWorld) {
-		frame := func(packets ...*mqtt.Packet) (b []byte) {
-			for _, packet := range packets {
-				b, _ = mqtt.Append(b, w.way.version, packet)
-			}
-			if w.way.carrier == "websocket" {
-				b = websocket.AppendMaskedFrame(nil, websocket.Binary, b, websocket.NewKey())
-			}
-			return b
-		}
-		c, pong := w.stream(), []byte{0xD0, 0}
-		if w.way.carrier == "websocket" {
-			c = w.world.dial()
-			if _, err := io.WriteString(c, upgrade("/mqtt", "Sec-WebSocket-Protocol: mqtt")); err != nil {
-				w.t.Fatal(err)
-			}
-			pong = []byte{0x82, 2, 0xD0, 0}
-		}
-		got := make([]byte, 4<<10)
-		exchange := func(b []byte) {
-			_, err := c.Write(b)
-			for n := 0; err == nil && !bytes.HasSuffix(got[:n], pong); {
-				var more int
-				more, err = c.Read(got[n:])
-				n += more
-			}
-			if err != nil {
-				w.t.Fatal(err)
-			}
-		}
-		exchange(frame(opening("a"), &mqtt.Packet{Type: mqtt.Pingreq}))
-		b := frame(saying("meter/42/power=230", 0, 0), &mqtt.Packet{Type: mqtt.Pingreq})
-		if n := testing.AllocsPerRun(200, func() { exchange(b) }); n != 0 {
+		c, room := w.raw(), make([]byte, 4<<10)
+		b := c.bytes(saying("meter/42/power=230", 0, 0), &mqtt.Packet{Type: mqtt.Pingreq})
+		if n := testing.AllocsPerRun(200, func() { c.ping(w.t, b, room) }); n != 0 {
 			w.t.Errorf("%v allocations", n)
+		}
+	})
+}
+
+// A client that does not take its answers is not read any more; when it takes them, all of
+// them come.
+func TestMQTTChoked(t *testing.T) {
+	const pings = 500
+	eachWay(t, ways[1:3], settings{gateway: Config{Loops: 1, PendingBytes: 4 << 10}}, func(w *mqttWorld) {
+		c := w.raw()
+		_ = c.Conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+		var packets []*mqtt.Packet
+		for range pings {
+			packets = append(packets, &mqtt.Packet{Type: mqtt.Pingreq})
+		}
+		b, bye := c.bytes(packets...), c.bytes(&mqtt.Packet{Type: mqtt.Disconnect})
+		wrote, stop := make(chan int64, 1), make(chan struct{})
+		go func() {
+			n := int64(0)
+			for {
+				select {
+				case <-stop:
+					_, _ = c.Write(bye)
+					wrote <- n
+					return
+				default:
+					_, _ = c.Write(b)
+					n += pings
+				}
+			}
+		}()
+		w.awaitChoked()
+		close(stop)
+		got, err := io.Copy(io.Discard, c)
+		if n := <-wrote * int64(len(pong)); err != nil || got < n {
+			w.t.Errorf("%d bytes of answers, want %d: %v", got, n, err)
+		}
+	})
+}
+
+// awaitChoked waits until a connection is.
+func (w *mqttWorld) awaitChoked() {
+	w.t.Helper()
+	var choked atomic.Bool
+	for start := time.Now(); !choked.Load(); {
+		if time.Since(start) > patience {
+			w.t.Fatal("the device is read on")
+		}
+		w.gateway.group.Each(func(l *reactor.Loop) {
+			l.Handlers(func(h reactor.Handler) bool {
+				switch h := h.(type) {
+				case *mqttStream:
+					choked.CompareAndSwap(false, h.mqtt.choked)
+				case *mqttSocket:
+					choked.CompareAndSwap(false, h.mqtt.choked)
+				}
+				return true
+			})
+		})
+	}
+}
+
+// Busy publishers do not keep one subscriber on the same loop from its messages.
+func TestMQTTFairness(t *testing.T) {
+	const publishers, messages = 10, 10
+	eachWay(t, ways[1:3], settings{gateway: Config{Loops: 1}}, func(w *mqttWorld) {
+		down, up := w.client("down"), w.client("up")
+		down.hear(1, "quiet")
+		flood, _ := mqtt.Append(nil, w.way.version, saying("busy="+string(make([]byte, 200)), 0, 0))
+		flood = bytes.Repeat(flood, 100)
+		stop := make(chan struct{})
+		var busy sync.WaitGroup
+		defer busy.Wait()
+		defer close(stop)
+		for i := range publishers {
+			p := w.client(fmt.Sprint("busy", i))
+			busy.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+						_, _ = p.conn.Write(flood)
+					}
+				}
+			})
+		}
+		for range messages {
+			up.publish("quiet=x", 1)
+			down.receive("quiet=x qos 1")
 		}
 	})
 }

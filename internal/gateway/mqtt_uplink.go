@@ -89,6 +89,10 @@ func (c *mqttDevice) confirm(t mqtt.Type, id uint16, found bool) {
 	_ = c.write(&p)
 }
 
+// conflateProperty is the user property of a SUBSCRIBE that conflates what it subscribes to,
+// when it is "true".
+const conflateProperty = "conflate"
+
 // subscribe answers a SUBSCRIBE, each filter by itself [MQTT-3.8.4-6]. What is retained for it
 // comes at the next flush, behind the answer.
 func (c *mqttDevice) subscribe(p *mqtt.Packet) {
@@ -98,6 +102,7 @@ func (c *mqttDevice) subscribe(p *mqtt.Packet) {
 	if ids := p.Properties.SubscriptionIDs; len(ids) > 0 {
 		id = ids[0]
 	}
+	conflate, _ := userProperty(p, conflateProperty)
 	for i, s := range p.Subscriptions {
 		subs[i] = topic.Subscription{
 			Filter:            s.Filter,
@@ -106,6 +111,7 @@ func (c *mqttDevice) subscribe(p *mqtt.Packet) {
 			NoLocal:           s.NoLocal,
 			RetainAsPublished: s.RetainAsPublished,
 			RetainHandling:    s.RetainHandling,
+			Conflate:          conflate == "true",
 		}
 	}
 	c.link.SubscribeEach(subs, results)
