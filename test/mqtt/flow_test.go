@@ -1,0 +1,217 @@
+package mqtt
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/longline/longline/internal/gateway"
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/session"
+	"github.com/longline/longline/internal/wire/mqtt"
+)
+
+// TestReceiveMaximum of the client: no more are on the way than it takes.
+func TestReceiveMaximum(t *testing.T) { // [MQTT-3.3.4-9] [MQTT-4.9.0-1] [MQTT-4.9.0-2]
+	only(t, mqtt.V5, func(w *world) {
+		c, _ := w.open("a", func(p *mqtt.Packet) { p.Properties.ReceiveMaximum = 2 })
+		c.subscribe("t", 2)
+		b := w.connect("b")
+		for i := range 6 {
+			b.publish("t", fmt.Sprint(i), message.QoS(1+i%2))
+		}
+		first, second := c.expect(mqtt.Publish), c.expect(mqtt.Publish)
+		c.quiet()
+		c.send(&mqtt.Packet{Type: mqtt.Pubrec, ID: second.ID}) // which is not the end of it
+		c.answer(mqtt.Pubrel, second.ID)
+		c.quiet()
+		c.send(&mqtt.Packet{Type: mqtt.Puback, ID: first.ID})
+		third := c.expect(mqtt.Publish)
+		c.quiet()
+		c.send(&mqtt.Packet{Type: mqtt.Pubcomp, ID: second.ID})
+		fourth := c.expect(mqtt.Publish)
+		c.quiet()
+		c.send(&mqtt.Packet{Type: mqtt.Pubrec, ID: fourth.ID, Reason: mqtt.QuotaExceeded})
+		c.send(&mqtt.Packet{Type: mqtt.Puback, ID: third.ID})
+		c.receives("4", "5")
+	})
+}
+
+// TestAtNoQuota: all but PUBLISH goes on.
+func TestAtNoQuota(t *testing.T) { // [MQTT-3.3.4-10] [MQTT-4.9.0-3]
+	only(t, mqtt.V5, func(w *world) {
+		c, _ := w.open("a", func(p *mqtt.Packet) { p.Properties.ReceiveMaximum = 1 })
+		c.subscribe("t", 1)
+		b := w.connect("b")
+		b.publish("t", "one", 1)
+		b.publish("t", "two", 1)
+		p := c.expect(mqtt.Publish)
+		c.quiet()
+		c.subscribe("u", 1)
+		c.unsubscribe("u")
+		c.publish("v", "x", 2)
+		c.send(&mqtt.Packet{Type: mqtt.Puback, ID: p.ID})
+		c.receives("two")
+	})
+}
+
+// TestReceiveMaximumOfTheGateway: more are not accepted than CONNACK says.
+func TestReceiveMaximumOfTheGateway(t *testing.T) { // MQTT 5 §3.3.4
+	s := settings{sessions: session.Config{Unanswered: 4}}
+	eachWith(t, s, func(w *world) {
+		c, ack := w.open("a", nil)
+		if ack.Properties.ReceiveMaximum != 4 {
+			t.Fatalf("CONNACK says %d, want 4", ack.Properties.ReceiveMaximum)
+		}
+		for i := range uint16(5) {
+			p := publication("t", "x", 2)
+			p.ID = i + 1
+			c.send(p)
+		}
+		for i := range uint16(4) {
+			c.answer(mqtt.Pubrec, i+1)
+		}
+		c.closed(mqtt.ReceiveMaximumExceeded)
+	}, mqtt.V5)
+}
+
+// TestMaximumPacketOfTheClient: what is larger counts as sent.
+func TestMaximumPacketOfTheClient(t *testing.T) { // [MQTT-3.1.2-24] [MQTT-3.1.2-25]
+	only(t, mqtt.V5, func(w *world) {
+		c, _ := w.open("a", func(p *mqtt.Packet) {
+			p.Properties.MaximumPacket, p.Properties.ReceiveMaximum = 40, 1
+		})
+		c.subscribe("t", 2)
+		b := w.connect("b")
+		for q := range message.QoS(3) {
+			b.publish("t", strings.Repeat("x", 100), q)
+			exact := 40 - len("\x30\x00\x00\x01t\x00")
+			if q > 0 {
+				exact -= 2
+			}
+			b.publish("t", strings.Repeat("y", exact), q)
+			b.publish("t", strings.Repeat("y", exact+1), q)
+			b.publish("t", "small", q)
+			c.receives(strings.Repeat("y", exact), "small")
+		}
+	})
+}
+
+func TestReasonsFit(t *testing.T) { // [MQTT-3.4.2-2] [MQTT-3.9.2-1] [MQTT-3.11.2-1] [MQTT-3.14.2-3]
+	only(t, mqtt.V5, func(w *world) {
+		for _, limit := range []uint32{8, 20, 30} {
+			c, _ := w.open("a", func(p *mqtt.Packet) { p.Properties.MaximumPacket = limit + 30 })
+			c.disconnect()
+			c, _ = w.open("a", func(p *mqtt.Packet) { p.Properties.MaximumPacket = 40 })
+			c.decoder.MaxPacket = 40
+			c.subscribe("bad/#/filter", 1)
+			c.publish("$SYS/x", "x", 1)
+			c.unsubscribe("t")
+			c.raw("00")
+			c.closed(mqtt.MalformedPacket)
+		}
+	})
+}
+
+func TestMaximumPacketOfTheGateway(t *testing.T) { // [MQTT-3.2.2-15]
+	eachWith(t, settings{gateway: gateway.Config{MaxPayload: 1000}}, func(w *world) {
+		c, ack := w.open("a", nil)
+		if got := ack.Properties.MaximumPacket; w.version == mqtt.V5 && got != 1000 {
+			t.Errorf("CONNACK says %d, want 1000", got)
+		}
+		c.publish("t", strings.Repeat("x", 900), 1)
+		c.send(publication("t", strings.Repeat("x", 1000), 0))
+		c.closed(mqtt.PacketTooLarge)
+	}, mqtt.V4, mqtt.V5)
+}
+
+func TestNoReasonsAsked(t *testing.T) { // [MQTT-3.1.2-29]
+	only(t, mqtt.V5, func(w *world) {
+		for _, wanted := range []bool{false, true} {
+			c, _ := w.open("a", func(p *mqtt.Packet) {
+				p.Properties.RequestProblem = wanted
+				p.Properties.Mark(mqtt.PropRequestProblem)
+			})
+			c.send(&mqtt.Packet{Type: mqtt.Subscribe, ID: 1, Subscriptions: []mqtt.Subscription{{Filter: "a/#/b"}}})
+			p := publication("$SYS/x", "x", 1)
+			p.ID = 2
+			c.send(p, &mqtt.Packet{Type: mqtt.Pubrel, ID: 3}, &mqtt.Packet{Type: mqtt.Unsubscribe, ID: 4, Filters: []string{"t"}})
+			for range 4 {
+				if p := c.take(); !wanted && (p.Properties.ReasonString != "" || len(p.Properties.User) > 0) {
+					t.Errorf("%v has %+v", p.Type, p.Properties)
+				}
+			}
+		}
+	})
+}
+
+// aliased is a PUBLISH with a topic alias.
+func aliased(topic, payload string, alias uint16) *mqtt.Packet {
+	p := publication(topic, payload, 0)
+	p.Properties.TopicAlias = alias
+	return p
+}
+
+func TestTopicAlias(t *testing.T) { // [MQTT-3.3.2-12] [MQTT-3.1.2-27]
+	only(t, mqtt.V5, func(w *world) {
+		c := w.connect("a")
+		c.subscribe("#", 0)
+		b, ack := w.open("b", nil)
+		most := ack.Properties.TopicAliasMaximum
+		if most == 0 {
+			t.Fatal("no topic alias is accepted")
+		}
+		b.send(aliased("t/1", "", 1), aliased("t/most", "", most), aliased("", "", 1), aliased("", "", most),
+			aliased("t/2", "", 1), aliased("", "", 1))
+		for _, want := range []string{"t/1", "t/most", "t/1", "t/most", "t/2", "t/2"} {
+			if p := c.receive(); p.Topic != want || p.Properties.Has(mqtt.PropTopicAlias) {
+				t.Errorf("%q came, alias %d; want %q", p.Topic, p.Properties.TopicAlias, want)
+			}
+		}
+	})
+}
+
+func TestBadTopicAlias(t *testing.T) { // [MQTT-3.3.2-7] [MQTT-3.3.2-8] [MQTT-3.3.2-9]
+	only(t, mqtt.V5, func(w *world) {
+		b, ack := w.open("b", nil)
+		b.send(aliased("t", "", 1))
+		b.disconnect()
+		b = w.connect("b") // the alias was the connection's
+		b.send(aliased("", "", 1))
+		b.closed(mqtt.ProtocolError, mqtt.TopicAliasInvalid)
+		b = w.connect("b")
+		b.send(aliased("t", "", ack.Properties.TopicAliasMaximum+1))
+		b.closed(mqtt.TopicAliasInvalid)
+		b = w.connect("b")
+		b.raw("30 07 0001 74 03 23 0000")
+		b.closed(mqtt.TopicAliasInvalid, mqtt.ProtocolError)
+	})
+}
+
+// TestTopicAliasOfTheGateway: whatever aliases it uses are within what the client takes, and
+// stand for the topics.
+func TestTopicAliasOfTheGateway(t *testing.T) { // [MQTT-3.1.2-26] [MQTT-3.3.2-10] [MQTT-3.3.2-11]
+	only(t, mqtt.V5, func(w *world) {
+		c, _ := w.open("a", func(p *mqtt.Packet) { p.Properties.TopicAliasMaximum = 2 })
+		c.subscribe("#", 1)
+		b := w.connect("b")
+		known := map[uint16]string{}
+		for i := range 12 {
+			topic := fmt.Sprintf("t/%d", i%4)
+			b.publish(topic, "x", message.QoS(i%2))
+			p := c.receive()
+			alias := p.Properties.TopicAlias
+			switch {
+			case alias > 2:
+				t.Fatalf("alias %d, the client takes 2", alias)
+			case alias > 0 && p.Topic != "":
+				known[alias] = p.Topic
+			case alias > 0:
+				p.Topic = known[alias]
+			}
+			if p.Topic != topic {
+				t.Errorf("%q came, alias %d; want %q", p.Topic, alias, topic)
+			}
+		}
+	})
+}
