@@ -9,7 +9,7 @@ import (
 )
 
 // gathered is the sum of each metric's values by name, and by name and label value.
-func gathered(t *testing.T, g *Gateway) map[string]float64 {
+func gathered(t testing.TB, g *Gateway) map[string]float64 {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(g)
