@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside Go: Node.js with the ws package, Debian's
-# python3-websockets, and Mosquitto. Does nothing when all is there. With the argument
+# Installs what the tests need beside Go: Node.js with the packages ws and mqtt, Debian's
+# python3-websockets, and Mosquitto with its clients. Does nothing when all is there. With the argument
 # mosquitto it looks after that alone, which is all that make bench-mqtt needs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -21,6 +21,7 @@ install() {
 command -v mosquitto >/dev/null || install mosquitto
 if [[ ${1-} == mosquitto ]]; then exit; fi
 
+command -v mosquitto_sub >/dev/null || install mosquitto-clients
 command -v node >/dev/null && command -v npm >/dev/null || install nodejs npm
 /usr/bin/python3 -c 'import websockets' 2>/dev/null || install python3-websockets
 

@@ -17,7 +17,7 @@ func startGo(ctx context.Context, t *testing.T, id string) *device {
 	commands := make(chan command, buffered)
 	left := make(chan error, 1)
 	var d *sdk.Device
-	d, err := sdk.Dial(ctx, target(p.listener.Addr().String(), id), &sdk.Options{
+	d, err := sdk.Dial(ctx, target(p.addr(), id), &sdk.Options{
 		Reconnect: sdk.Reconnect{Min: time.Millisecond, Max: 10 * time.Millisecond, MaxTries: -1},
 		OnState: func(s sdk.State) {
 			if s.Phase == sdk.Connected {

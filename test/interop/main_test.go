@@ -4,9 +4,11 @@ package interop
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -15,6 +17,14 @@ import (
 	"testing"
 	"time"
 )
+
+// broker is where the scenarios of MQTT play: the gateway, or whom the flags name.
+var broker struct{ tcp, ws string } // host:port
+
+func init() {
+	flag.StringVar(&broker.tcp, "broker", "", "play the scenarios of MQTT on another broker, at this `host:port`")
+	flag.StringVar(&broker.ws, "broker-ws", "", "its `host:port` of MQTT over WebSocket")
+}
 
 // gateway is the one that all tests talk to.
 var gateway struct {
@@ -47,7 +57,7 @@ func serve(run func() int) (int, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, program, "serve", "--config", file, "--insecure", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+	cmd := exec.CommandContext(ctx, program, "serve", "--config", file, "--insecure", "--listen", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--admin", "127.0.0.1:0")
 	log, err := cmd.StderrPipe()
 	if err != nil {
 		return 1, err
@@ -81,9 +91,10 @@ func serve(run func() int) (int, error) {
 // listening reads the gateway's log up to its addresses.
 func listening(log *bufio.Scanner) error {
 	for log.Scan() {
-		var entry struct{ Msg, Devices, Admin string }
+		var entry struct{ Msg, Devices, MQTT, Admin string }
 		if json.Unmarshal(log.Bytes(), &entry) == nil && entry.Msg == "listening" {
 			gateway.devices, gateway.admin = entry.Devices, entry.Admin
+			broker.tcp, broker.ws = cmp.Or(broker.tcp, entry.MQTT), cmp.Or(broker.ws, entry.Devices)
 			return nil
 		}
 		fmt.Println(log.Text())

@@ -1,7 +1,7 @@
 package interop
 
 import (
-	"io"
+	"math"
 	"net"
 	"sync"
 	"testing"
@@ -16,6 +16,7 @@ type proxy struct {
 	mu    sync.Mutex
 	down  bool
 	conns []net.Conn
+	cuts  []int64 // as breakAfter says
 }
 
 func newProxy(t *testing.T, target string) *proxy {
@@ -30,6 +31,8 @@ func newProxy(t *testing.T, target string) *proxy {
 	return p
 }
 
+func (p *proxy) addr() string { return p.listener.Addr().String() }
+
 func (p *proxy) accept() {
 	for {
 		near, err := p.listener.Accept()
@@ -41,8 +44,9 @@ func (p *proxy) accept() {
 			_ = near.Close()
 			continue
 		}
-		go pipe(near, far)
-		go pipe(far, near)
+		b := p.budget()
+		go pipe(near, far, b)
+		go pipe(far, near, b)
 	}
 }
 
@@ -58,9 +62,51 @@ func (p *proxy) add(near, far net.Conn) bool {
 	return true
 }
 
-func pipe(to, from net.Conn) {
-	_, _ = io.Copy(to, from)
-	_ = to.Close()
+// breakAfter has the next connections break after so many bytes of both directions.
+func (p *proxy) breakAfter(bytes ...int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cuts = bytes
+}
+
+// budget is what the next connection may carry.
+func (p *proxy) budget() *budget {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	b := &budget{left: math.MaxInt64}
+	if len(p.cuts) > 0 {
+		b.left, p.cuts = p.cuts[0], p.cuts[1:]
+	}
+	return b
+}
+
+// budget is the bytes that a connection carries before it breaks.
+type budget struct {
+	mu   sync.Mutex
+	left int64
+}
+
+// take returns how many of n bytes are within the budget.
+func (b *budget) take(n int) int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n64 := min(int64(n), b.left)
+	b.left -= n64
+	return n64
+}
+
+// pipe carries bytes until the connection ends or its budget does.
+func pipe(to, from net.Conn, b *budget) {
+	defer to.Close()
+	defer from.Close()
+	buf := make([]byte, 4096)
+	for {
+		n, err := from.Read(buf)
+		within := b.take(n)
+		if _, failed := to.Write(buf[:within]); err != nil || failed != nil || within < int64(n) {
+			return
+		}
+	}
 }
 
 // cut ends what there is and lets nothing more through.
