@@ -223,7 +223,7 @@ func (d *device) Acks() bool { return d.protocol.codec.Acks() }
 
 // Room implements session.Conn.
 func (d *device) Room() bool {
-	return d.state == open && !d.conn.Blocked() && d.conn.Pending() < d.shard.gateway.config.PendingBytes
+	return d.state == open && !d.conn.Full(d.shard.gateway.config.PendingBytes)
 }
 
 // Send implements session.Conn.

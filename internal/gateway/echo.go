@@ -11,8 +11,7 @@ import (
 
 const (
 	echoMaxMessage = 16 << 20
-	echoCompress   = 64      // bytes below which an echo is not compressed
-	echoPending    = 4 << 20 // bytes pending above which an echo's peer is not read
+	echoCompress   = 64 // bytes below which an echo is not compressed
 )
 
 // EchoConfig is what an Echo may be told. The zero value works, on any port.
@@ -108,7 +107,7 @@ func (c *echo) OnAlarm(conn *reactor.Conn) {
 	}
 }
 
-func (c *echo) OnDrained(conn *reactor.Conn) { conn.ResumeReading() }
+func (c *echo) OnDrained(*reactor.Conn) {}
 
 func (c *echo) OnClose(_ *reactor.Conn, err error) { c.ended(c, err) }
 
@@ -127,23 +126,7 @@ func (c *echo) receive(payload []byte, text bool) error {
 	}
 	room := c.conn.Reserve(len(payload) + websocket.MaxHeader)
 	c.conn.Commit(websocket.AppendCompressed(room, op, payload, c.window, echoCompress))
-	if c.conn.Pending() > echoPending {
-		c.conn.PauseReading()
-		c.conn.Loop().Post(c)
-	}
 	return nil
-}
-
-// Run implements reactor.Task: it goes on reading when the socket took all that was
-// pending at once, because then no OnDrained comes. The turn that paused has yet to write.
-func (c *echo) Run(l *reactor.Loop) {
-	switch {
-	case c.conn.Blocked() || c.conn.Closed():
-	case c.conn.Pending() > 0:
-		l.Post(c)
-	default:
-		c.conn.ResumeReading()
-	}
 }
 
 func (c *echo) refused(int) {}

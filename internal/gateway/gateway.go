@@ -45,7 +45,8 @@ type Config struct {
 	HandshakeTimeout time.Duration               `yaml:"handshake_timeout" help:"how long a handshake may take"`
 	Heartbeat        time.Duration               `yaml:"heartbeat" help:"silence after which a device is pinged"`
 	HeartbeatTimeout time.Duration               `yaml:"heartbeat_timeout" help:"silence after which its connection is closed; twice heartbeat when left out"`
-	PendingBytes     int                         `yaml:"pending_bytes" unit:"bytes" help:"unsent bytes of a connection above which messages wait in the session's queue"`
+	PendingBytes     int                         `yaml:"pending_bytes" unit:"bytes" help:"unsent bytes of a connection above which messages wait in the session's queue, and answers and calls go past them"`
+	StallTimeout     time.Duration               `yaml:"stall_timeout" help:"how long a device may take nothing of what is pending for it before it is closed as a slow consumer"`
 	Compression      bool                        `yaml:"compression" help:"permessage-deflate for devices that offer it"`
 	CompressAbove    int                         `yaml:"compress_above" unit:"bytes" help:"smallest packet that is compressed"`
 	RawProtocols     []string                    `yaml:"raw_protocols" help:"subprotocols whose frames are messages, such as ocpp1.6"`
@@ -74,7 +75,8 @@ func (c Config) WithDefaults() Config {
 	c.HandshakeTimeout = cmp.Or(c.HandshakeTimeout, 10*time.Second)
 	c.Heartbeat = cmp.Or(c.Heartbeat, 30*time.Second)
 	c.HeartbeatTimeout = cmp.Or(c.HeartbeatTimeout, 2*c.Heartbeat)
-	c.PendingBytes = cmp.Or(c.PendingBytes, 256<<10)
+	c.PendingBytes = cmp.Or(c.PendingBytes, 32<<10)
+	c.StallTimeout = cmp.Or(c.StallTimeout, 30*time.Second)
 	c.CompressAbove = cmp.Or(c.CompressAbove, 512)
 	c.DrainRate = cmp.Or(c.DrainRate, 5000)
 	c.DrainSpread = cmp.Or(c.DrainSpread, 10*time.Second)
@@ -188,6 +190,8 @@ func Start(config Config, r *router.Router, sessions *session.Manager) (*Gateway
 		TLS:            g.keeper.reactor(),
 		Loops:          config.Loops,
 		MaxConnections: config.MaxConnections,
+		Stall:          config.StallTimeout,
+		OnStall:        func(h reactor.Handler) { h.(connection).dismiss(wire.CloseSlowConsumer) },
 		OnStart: func(l *reactor.Loop) {
 			l.Local = &shard{gateway: g, guests: make(map[*reactor.Conn]*guest), tally: newTally()}
 		},

@@ -42,13 +42,8 @@ const (
 	handed  // the connection has another handler
 )
 
-const (
-	// closeWait is how long the peer may take to answer a close frame.
-	closeWait = 5 * time.Second
-	// pongRoom is how many bytes may be pending for a pong still to be added: RFC 6455
-	// §5.5.3 lets us leave out all but the last, and a flood must not fill memory.
-	pongRoom = 16 << 10
-)
+// closeWait is how long the peer may take to answer a close frame.
+const closeWait = 5 * time.Second
 
 // onData consumes what it can of p.
 func (s *socket) onData(app application, p []byte, limits websocket.Limits) int {
@@ -125,7 +120,7 @@ func (s *socket) handle(app application, ev websocket.Event) {
 			s.close(app, closeOf(err))
 		}
 	case websocket.Ping:
-		if s.state == open && s.conn.Pending() < pongRoom {
+		if s.state == open {
 			s.conn.Commit(websocket.AppendFrame(s.conn.Reserve(len(ev.Payload)+websocket.MaxHeader), websocket.Pong, ev.Payload))
 		}
 	case websocket.Close:

@@ -149,8 +149,11 @@ func (c *Conn) SetAlarm(d time.Duration) {
 }
 
 // Silence returns how long nothing has come from the peer, which was read meanwhile, in the
-// wheel's ticks.
+// wheel's ticks. It is 0 while the peer is not read because it does not take its answers.
 func (c *Conn) Silence() time.Duration {
+	if c.is(deaf) {
+		return 0
+	}
 	return time.Duration(c.loop.wheel.now-c.heard) * tick
 }
 
@@ -330,6 +333,9 @@ func (c *Conn) flush() {
 	}
 	switch {
 	case c.is(blocked):
+		if c.is(deaf) {
+			c.heard = l.wheel.now
+		}
 		c.state &^= blocked | deaf | awaited
 		l.watch(c)
 		c.handler.OnDrained(c)
