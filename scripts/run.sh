@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Runs a gateway and synthetic devices until Ctrl-C. PORT, ADMIN_PORT and DEVICES choose the
-# ports (8080, 8081) and the number of devices (100).
+# Runs a gateway and synthetic devices until Ctrl-C. PORT, MQTT_PORT, ADMIN_PORT and DEVICES
+# choose the ports (8080, 1883, 8081) and the number of devices (100).
 set -euo pipefail
 cd "$(dirname "$0")/.."
-port=${PORT:-8080} admin=${ADMIN_PORT:-8081} devices=${DEVICES:-100}
+port=${PORT:-8080} mqtt=${MQTT_PORT:-1883} admin=${ADMIN_PORT:-8081} devices=${DEVICES:-100}
 
 # free PORT VARIABLE: nobody listens there yet.
 free() {
@@ -13,6 +13,7 @@ free() {
 	fi
 }
 free "$port" PORT
+free "$mqtt" MQTT_PORT
 free "$admin" ADMIN_PORT
 
 # stop PID: ends a process that this script started.
@@ -27,7 +28,7 @@ trap 'stop "$fleet"; stop "$gateway"' EXIT
 trap 'echo; exit 0' INT TERM
 
 set -m # a process group each, so that Ctrl-C comes to this script alone
-bin/longline serve --insecure --listen "127.0.0.1:$port" --admin "127.0.0.1:$admin" &
+bin/longline serve --insecure --listen "127.0.0.1:$port" --mqtt "127.0.0.1:$mqtt" --admin "127.0.0.1:$admin" &
 gateway=$!
 deadline=$((SECONDS + 20))
 until curl -fso /dev/null "http://127.0.0.1:$admin/readyz"; do
@@ -40,6 +41,7 @@ done
 cat <<END
 
   devices   ws://127.0.0.1:$port/connect/{device}
+            mqtt://127.0.0.1:$mqtt, ws://127.0.0.1:$port/mqtt
   backends  http://127.0.0.1:$admin
   $devices synthetic devices publish once a second, together $devices messages. Try:
 
