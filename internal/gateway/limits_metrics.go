@@ -8,6 +8,7 @@ import (
 var (
 	refusals       = describe("connections_refused_total", "Connections refused by a limit of the node, by reason.", "reason")
 	prefixOnline   = describe("prefix_devices", "Connected devices of each prefix that has a limit.", "prefix")
+	crowded        = describe("connections_crowded_total", "Connections closed unheard because there were far more than max_connections.")
 	sourceCount    = describe("source_addresses", "Source addresses with connections; 0 when they have no limit.")
 	waiting        = describe("connect_line", "Connections that wait for their turn, by class.", "class")
 	turns          = describe("connect_turns_total", "Connections by what the connect rate made of them.", "outcome")

@@ -118,11 +118,10 @@ func (g *Gateway) Collect(ch chan<- prometheus.Metric) {
 	gauge(connections, float64(s.Open))
 	count(accepted, s.Accepted)
 	count(noDescriptors, s.Refused)
+	count(crowded, s.Crowded)
 	count(received, s.BytesIn)
 	count(sent, s.BytesOut)
 	gauge(lent, float64(s.Lent))
-
-	g.admission.collect(ch)
 
 	t := g.tally()
 	for label, n := range t.handshakes {

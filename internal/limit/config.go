@@ -116,9 +116,9 @@ func (c BreakerConfig) WithDefaults() BreakerConfig {
 // MemoryConfig says at how much memory which stage begins.
 type MemoryConfig struct {
 	Limit       int           `yaml:"limit" unit:"bytes" help:"memory of the process; the lowest of this, GOMEMLIMIT, the control group's and the machine's counts"`
-	SlowReaders int           `yaml:"slow_readers" help:"percent of the limit at which devices are not read any more"`
+	SlowReaders int           `yaml:"slow_readers" help:"percent of the limit at which a device that publishes is read once a second"`
 	RefuseNew   int           `yaml:"refuse_new" help:"percent at which new connections are refused"`
-	ShedQoS0    int           `yaml:"shed_qos0" help:"percent at which QoS 0 messages are dropped"`
+	ShedQoS0    int           `yaml:"shed_qos0" help:"percent at which QoS 0 messages that would have to wait are dropped"`
 	CloseSlow   int           `yaml:"close_slow" help:"percent at which slow consumers are closed"`
 	Slack       int           `yaml:"slack" help:"percent below its mark at which each of these ends"`
 	Interval    time.Duration `yaml:"interval" help:"how often memory is looked at"`

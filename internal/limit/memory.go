@@ -11,7 +11,7 @@ type Stage uint8
 
 const (
 	Calm        Stage = iota
-	SlowReaders       // sockets are not read
+	SlowReaders       // those who publish are read less
 	RefuseNew         // new connections are answered 503
 	ShedQoS0          // QoS 0 messages are dropped
 	CloseSlow         // slow consumers are closed

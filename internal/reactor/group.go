@@ -37,6 +37,7 @@ type Config struct {
 	Loops int
 	// MaxConnections is how many connections must fit; 0 is as many as the descriptor
 	// limit lets. When it is beyond the limit, each loop takes a private descriptor table.
+	// Connections that are far above it are closed unheard: see room.
 	MaxConnections int
 }
 
@@ -111,8 +112,21 @@ func Start(config Config) (*Group, error) {
 	return g, nil
 }
 
+// room is how many connections a loop takes: a quarter above its share, for the kernel shares
+// them out by chance, and some that have not shaken hands, for whoever counts to refuse those
+// politely. 0 is as many as come.
+func (g *Group) room() int {
+	if g.config.MaxConnections == 0 {
+		return 0
+	}
+	return g.config.MaxConnections/len(g.wakes)*5/4 + strangers
+}
+
+const strangers = 1024
+
 func (g *Group) startLoop(i int) error {
 	l := &Loop{
+		room:       g.room(),
 		config:     &g.config,
 		index:      i,
 		start:      g.start,
@@ -195,6 +209,7 @@ func (g *Group) Stats() (sum Stats) {
 		sum.Open += s.Open
 		sum.Accepted += s.Accepted
 		sum.Refused += s.Refused
+		sum.Crowded += s.Crowded
 		sum.BytesIn += s.BytesIn
 		sum.BytesOut += s.BytesOut
 		sum.Lent += s.Lent

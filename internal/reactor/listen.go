@@ -162,6 +162,11 @@ func (l *Loop) acceptAll(at *listener) {
 		default:
 			return
 		}
+		if l.room > 0 && l.stats.Open >= l.room {
+			rawClose(fd)
+			l.stats.Crowded++
+			continue
+		}
 		l.stats.Accepted++
 		l.adopt(fd, at.NewHandler(l), 0).accepted(at.TLS)
 	}

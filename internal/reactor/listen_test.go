@@ -64,3 +64,32 @@ func expect(t *testing.T, c net.Conn, want string) {
 		t.Fatalf("%q, %v; want %q", got, err, want)
 	}
 }
+
+// Above its room, a loop closes connections unheard, and takes some again when others have
+// left.
+func TestCrowd(t *testing.T) {
+	ended := make(chan error, 4*strangers)
+	g := serve(t, Config{Loops: 1, MaxConnections: 8}, func(*Loop) Handler {
+		return &echo{closed: func(_ *Conn, err error) { ended <- err }}
+	})
+	conns := make([]net.Conn, g.room())
+	for i := range conns {
+		conns[i] = connect(t, g)
+		write(t, conns[i], "x")
+		expect(t, conns[i], "x")
+	}
+	last := connect(t, g)
+	if n, err := last.Read(make([]byte, 1)); n > 0 || err == nil {
+		t.Error("one more was heard")
+	}
+	if s := g.Stats(); s.Crowded != 1 || s.Open != len(conns) {
+		t.Errorf("%+v", s)
+	}
+	_ = conns[0].Close()
+	<-ended
+	write(t, conns[1], "y")
+	expect(t, conns[1], "y")
+	next := connect(t, g)
+	write(t, next, "z")
+	expect(t, next, "z")
+}

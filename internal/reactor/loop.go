@@ -39,6 +39,7 @@ type Stats struct {
 	Open     int    // connections now
 	Accepted uint64 // connections accepted since the start
 	Refused  uint64 // connections closed at accept because the descriptor table was full
+	Crowded  uint64 // connections closed at accept because there were too many
 	BytesIn  uint64
 	BytesOut uint64
 	Lent     int // buffers lent to connections now
@@ -50,6 +51,7 @@ type Loop struct {
 	// Static after construction.
 	config  *Config
 	index   int
+	room    int       // connections above which none is accepted; 0 is none
 	start   time.Time // the same for all loops of a group
 	private bool      // has a descriptor table of its own
 	epoll   int
