@@ -167,7 +167,7 @@ func (c *mqttDevice) handle(p *mqtt.Packet) error {
 	case mqtt.Unsubscribe:
 		c.unsubscribe(p)
 	case mqtt.Pingreq: // [MQTT-3.12.4-1] [3.1.1 MQTT-3.12.4-1]
-		c.write(&mqtt.Packet{Type: mqtt.Pingresp})
+		_ = c.write(&mqtt.Packet{Type: mqtt.Pingresp})
 	case mqtt.Disconnect:
 		return c.disconnect(p)
 	default:

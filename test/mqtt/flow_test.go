@@ -8,6 +8,7 @@ import (
 	"github.com/longline/longline/internal/gateway"
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/session"
+	"github.com/longline/longline/internal/store"
 	"github.com/longline/longline/internal/wire/mqtt"
 )
 
@@ -111,6 +112,30 @@ func TestReasonsFit(t *testing.T) { // [MQTT-3.4.2-2] [MQTT-3.9.2-1] [MQTT-3.11.
 			c.closed(mqtt.MalformedPacket)
 		}
 	})
+}
+
+// TestMissedFits: a session tells what it lost while its device was away, if there is room.
+func TestMissedFits(t *testing.T) { // [MQTT-3.2.2-20]
+	eachWith(t, settings{store: store.Options{Queue: store.Limits{Count: 2}}}, func(w *world) {
+		for _, limit := range []uint32{0, 20} {
+			c, _ := w.resume("a")
+			c.subscribe("t", 1)
+			c.disconnect()
+			b := w.connect("b")
+			for range 5 {
+				b.publish("t", "x", 1)
+			}
+			c, ack := w.open("a", func(p *mqtt.Packet) {
+				kept(p)
+				p.Properties.MaximumPacket = limit
+			})
+			if got := fmt.Sprint(ack.Properties.User); got != map[uint32]string{0: "[{missed 3}]", 20: "[]"}[limit] {
+				t.Errorf("at most %d bytes: user properties %s", limit, got)
+			}
+			c.receives("x", "x")
+			c.disconnect()
+		}
+	}, mqtt.V5)
 }
 
 func TestMaximumPacketOfTheGateway(t *testing.T) { // [MQTT-3.2.2-15]

@@ -38,13 +38,14 @@ type world struct {
 type settings struct {
 	gateway  gateway.Config
 	sessions session.Config
+	store    store.Options
 }
 
 // newWorld starts a gateway that ends with the test.
 func newWorld(t *testing.T, v mqtt.Version, overWebSocket bool, s settings) *world {
 	t.Helper()
 	w := &world{T: t, version: v, websocket: overWebSocket}
-	memory := store.NewMemory(store.Options{})
+	memory := store.NewMemory(s.store)
 	r := router.New(router.Config{}, memory)
 	var err error
 	if w.sessions, err = session.NewManager(s.sessions, r, memory); err != nil {
