@@ -24,8 +24,8 @@ type programs struct {
 	givesUp    bool // a cut at a bad time ends the publisher: it has to do it all again
 }
 
-// program is a process that does not outlive this one, even if that is killed.
-func program(ctx context.Context, line []string) *exec.Cmd {
+// childProcess is one that does not outlive this one, even if that is killed.
+func childProcess(ctx context.Context, line []string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return cmd
@@ -33,7 +33,7 @@ func program(ctx context.Context, line []string) *exec.Cmd {
 
 func (p programs) subscribe(ctx context.Context, t *testing.T, s subscription) *subscriber {
 	t.Helper()
-	cmd := program(ctx, p.subscriber(s))
+	cmd := childProcess(ctx, p.subscriber(s))
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -84,7 +84,7 @@ func (p programs) resumes(qos int) bool { return !p.givesUp || qos == 1 }
 func (p programs) publish(ctx context.Context, t *testing.T, pub publication) {
 	t.Helper()
 	for {
-		cmd := program(ctx, p.publisher(pub))
+		cmd := childProcess(ctx, p.publisher(pub))
 		cmd.Stdin = strings.NewReader(strings.Join(pub.payloads, "\n"))
 		out, err := cmd.CombinedOutput()
 		if err == nil {
