@@ -19,6 +19,8 @@ var (
 	memoryUnread   = describe("memory_failures_total", "Times that the use of memory could not be read.")
 	jobs           = describe("jobs", "Jobs of the bounded workers, by pool and state.", "pool", "state")
 	jobsRefused    = describe("jobs_refused_total", "Jobs that found a pool's line full.", "pool")
+	verifications  = describe("verifications_total", "Credentials verified, by method and outcome.", "method", "outcome")
+	breakerState   = describe("breaker_state", "Circuit breakers in front of what is remote: 1 for the state that each is in.", "breaker", "state")
 	connectOutcome = [...]string{"at_once", "late", "left", "refused"}
 )
 
@@ -42,6 +44,9 @@ func (g *Gateway) collectLimits(t *tally, gauge func(metric, float64, ...string)
 	gauge(memoryStage, float64(g.guard.memory.Stage()))
 	count(memoryUnread, g.guard.unread.Load())
 	g.collectJobs(gauge, count)
+	if g.admission.chain != nil {
+		g.admission.collect(gauge, count)
+	}
 }
 
 var refusalLabels = []string{
@@ -71,4 +76,28 @@ func (g *Gateway) collectJobs(gauge func(metric, float64, ...string), count func
 	if g.admission.chain != nil {
 		pool("verification", g.admission.workers)
 	}
+}
+
+// breakerStates are all that a breaker may be in.
+var breakerStates = []string{"closed", "half-open", "open"}
+
+// collect exports what the verifiers answered, and whether those are asked that are remote.
+func (a *admission) collect(gauge func(metric, float64, ...string), count func(metric, uint64, ...string)) {
+	for _, s := range a.chain.Stats() {
+		count(verifications, s.Accepted, s.Method, "accepted")
+		count(verifications, s.Refused, s.Method, "refused")
+		count(verifications, s.Unavailable, s.Method, "unavailable")
+	}
+	for name, is := range a.chain.Breakers() {
+		for _, state := range breakerStates {
+			gauge(breakerState, truth(state == is), name, state)
+		}
+	}
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }
