@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"sync"
 	"testing"
 
 	"connectrpc.com/connect"
@@ -117,12 +118,14 @@ func TestCallMQTT(t *testing.T) {
 	s := newScene(t, gateway.mqtt, pahoClient{})
 	d := s.session("robot")
 	var c *autopaho.ConnectionManager
+	var answers sync.WaitGroup
+	defer answers.Wait()
 	ready := make(chan struct{})
 	c = dialPaho(s.ctx, t, &d, func(p paho.PublishReceived) (bool, error) {
-		go func() { // the client reads no acknowledgement before this returns
+		answers.Go(func() { // the client reads no acknowledgement before this returns
 			<-ready
 			answer(s, c, p.Packet)
-		}()
+		})
 		return true, nil
 	})
 	close(ready)
