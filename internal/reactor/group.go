@@ -32,7 +32,7 @@ type Config struct {
 	// OnStart, if not nil, is called on each loop before its first connection. It may set
 	// Loop.Local.
 	OnStart func(l *Loop)
-	// Loops is the number of event loops; 0 is GOMAXPROCS. More are made when
+	// Loops is the number of event loops; 0 is one a processor. More are made when
 	// MaxConnections needs them.
 	Loops int
 	// MaxConnections is how many connections must fit; 0 is as many as the descriptor
@@ -66,7 +66,10 @@ type Group struct {
 	private bool
 }
 
-// Start raises the descriptor limit and, when there are as many loops, GOMAXPROCS; it
+// processors is how many this process may use, before any group has asked for more Ps.
+var processors = runtime.GOMAXPROCS(0)
+
+// Start raises the descriptor limit and GOMAXPROCS, by the number of loops; it
 // opens the listeners and starts the loops. Start it early: with private tables, each loop
 // begins with a copy of what is open.
 func Start(config Config) (*Group, error) {
@@ -79,7 +82,7 @@ func Start(config Config) (*Group, error) {
 		return nil, err
 	}
 	if config.Loops <= 0 {
-		config.Loops = runtime.GOMAXPROCS(0)
+		config.Loops = processors
 	}
 	g := &Group{config: config, doors: doors, start: time.Now()}
 	var n int
@@ -87,12 +90,10 @@ func Start(config Config) (*Group, error) {
 	if err := startPoller(); err != nil {
 		return nil, err
 	}
-	// A loop that waits in the kernel keeps its P for a while, so that it goes on at once. With
-	// one P more than loops, the other goroutines do not have to wait for sysmon to take one
-	// away, nor does sysmon have a reason to wake every 20 us: a third of the CPU of a paced
-	// echo.
-	if n >= runtime.GOMAXPROCS(0) {
-		runtime.GOMAXPROCS(n + 1)
+	// A busy loop keeps its P while it waits in the kernel, and others do for a while: the other
+	// goroutines have as many more as there are processors.
+	if p := n + processors; p > runtime.GOMAXPROCS(0) {
+		runtime.GOMAXPROCS(p)
 	}
 	// Every wake-up must be in every table, so all are made before the first is split.
 	for range n {

@@ -31,6 +31,9 @@ const (
 	acceptsATurn  = 64 // so that a storm of new connections does not starve the old ones
 	readBufferLen = 64 << 10
 	yieldEvery    = 5 * time.Millisecond // sysmon's patience is 10 ms
+	busyGap       = 2 * time.Millisecond     // between turns, on a busy loop
+	busyStreak    = 8                   // such turns make one
+	maxRawWait    = 100                  // milliseconds
 	maxDirty      = 64                   // connections to flush, above which a turn does not wait for its end
 )
 
@@ -78,7 +81,7 @@ type Loop struct {
 	behind     map[*Conn]netip.AddrPort // who is behind proxies; nil while nobody is
 	listeners  []listener               // none when the group does not listen
 	stopping   bool
-	busy       bool          // the last turn had more than one event
+	streak     int           // turns with events that followed each other closely
 	clock      time.Duration // since start, when the turn began
 	yielded    time.Duration // clock of the last time that the scheduler was entered
 	accept     uint32        // tick at which to listen again after a failed accept; 0 is now
@@ -220,7 +223,13 @@ func (l *Loop) run(setUp func(*Loop) error, ready chan<- error) {
 // turn is one round: wait, read, handle, write.
 func (l *Loop) turn() {
 	n := l.wait()
+	before := l.clock
 	l.readClock()
+	if n > 0 && l.clock-before < busyGap {
+		l.streak++
+	} else {
+		l.streak = 0
+	}
 	for i := range n {
 		l.dispatch(&l.events[i])
 		l.relieve()
@@ -229,31 +238,32 @@ func (l *Loop) turn() {
 	l.settle()
 }
 
-// wait returns the number of events. Under load it polls before it sleeps: there is nearly
-// always something, and sleeping goes through the scheduler.
+// wait returns the number of events. A busy loop waits outside the scheduler and keeps its P:
+// something comes soon, and to leave and enter costs more than a message, most of all for a
+// loop that is locked to its thread. A signal ends that: from the collector, or after 10 ms
+// from sysmon.
 func (l *Loop) wait() int {
-	if l.busy || l.posted.Load() {
-		n, errno := epollPoll(l.epoll, l.events)
-		if errno != 0 {
-			n = 0
-		}
-		l.busy = n > 1
-		if n > 0 || l.posted.Load() {
-			return n
-		}
-	}
-	l.yield()
 	if !l.sleep() {
-		return 0
+		return events(rawEpollWait(l.epoll, l.events, 0))
 	}
-	n, errno := epollWait(l.epoll, l.events, l.patience())
+	n := 0
+	if l.streak >= busyStreak {
+		n = events(rawEpollWait(l.epoll, l.events, min(uint(l.patience()), maxRawWait)))
+	} else {
+		l.yield()
+		n = events(epollWait(l.epoll, l.events, uint(l.patience())))
+	}
 	l.mu.Lock()
 	l.asleep = false
 	l.mu.Unlock()
-	if errno != 0 {
+	return n
+}
+
+// events is the number of events that a wait has found.
+func events(n int, errno unix.Errno) int {
+	if errno != 0 { // EINTR
 		return 0
 	}
-	l.busy = n > 1
 	return n
 }
 

@@ -36,14 +36,14 @@ func rawClose(fd int) {
 	_, _, _ = unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0) // there is nothing to do about an error
 }
 
-// epollPoll returns the events at hand without waiting.
-func epollPoll(ep int, events []unix.EpollEvent) (int, unix.Errno) {
-	n, _, e := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(ep), uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), 0, 0, 0)
+// rawEpollWait waits for events, at most ms milliseconds.
+func rawEpollWait(ep int, events []unix.EpollEvent, ms uint) (int, unix.Errno) {
+	n, _, e := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(ep), uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), uintptr(ms), 0, 0)
 	return int(n), e
 }
 
-// epollWait waits for events, at most timeout milliseconds; -1 is without end.
-func epollWait(ep int, events []unix.EpollEvent, timeout int) (int, unix.Errno) {
-	n, _, e := unix.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(ep), uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), uintptr(timeout), 0, 0)
+// epollWait waits for events, at most ms milliseconds; that of -1 is without end.
+func epollWait(ep int, events []unix.EpollEvent, ms uint) (int, unix.Errno) {
+	n, _, e := unix.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(ep), uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), uintptr(ms), 0, 0)
 	return int(n), e
 }
