@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"sync"
 	"testing"
 
 	"connectrpc.com/connect"
@@ -118,14 +117,13 @@ func TestCallMQTT(t *testing.T) {
 	s := newScene(t, gateway.mqtt, pahoClient{})
 	d := s.session("robot")
 	var c *autopaho.ConnectionManager
-	var answers sync.WaitGroup
-	defer answers.Wait()
-	ready := make(chan struct{})
+	ready, answered := make(chan struct{}), make(chan struct{}, buffered)
 	c = dialPaho(s.ctx, t, &d, func(p paho.PublishReceived) (bool, error) {
-		answers.Go(func() { // the client reads no acknowledgement before this returns
+		go func() { // the client reads no acknowledgement before this returns
 			<-ready
 			answer(s, c, p.Packet)
-		})
+			answered <- struct{}{}
+		}()
 		return true, nil
 	})
 	close(ready)
@@ -140,6 +138,9 @@ func TestCallMQTT(t *testing.T) {
 	}
 	if got := b.call("dance", `null`); got.Error.GetCode() != "unknown_method" || got.Error.GetReason() != calls+"dance" {
 		t.Errorf("an unknown method answered %v", got)
+	}
+	for range 2 {
+		receive(s.ctx, t, "the acknowledgement of a reply", answered)
 	}
 }
 
