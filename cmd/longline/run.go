@@ -17,6 +17,7 @@ const (
 	exitFailed     = 1 // something went wrong; stderr says what
 	exitUsage      = 2 // the command line is wrong
 	exitIncomplete = 3 // a fleet's work was not acknowledged in full
+	exitCutShort   = 4 // a second signal ended a gateway's drain: devices were dropped at once
 )
 
 // commands is the command line: one field a command, one file each. A command has a method

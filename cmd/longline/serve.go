@@ -20,8 +20,9 @@ type Serve struct {
 	Anywhere bool   `name:"insecure-anywhere" xor:"insecure" help:"The same on any address: whoever reaches the port is any device."`
 }
 
-// Run serves until ctx ends, then drains; a second signal ends the drain. SIGUSR1 makes it
-// return free memory to the system.
+// Run serves until ctx ends, then drains; a second signal ends the drain, and the exit code is
+// exitCutShort. A drain that takes longer than gateway.drain_timeout ends as any other. SIGUSR1
+// makes it return free memory to the system.
 func (s *Serve) Run(ctx context.Context, console *Console) error {
 	c, err := s.config()
 	if err != nil {
@@ -94,6 +95,10 @@ func (n *node) drain(console *Console, log *slog.Logger, timeout time.Duration) 
 	}
 	if err := n.server.Shutdown(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		log.Warn("admin port: requests were cut off", "error", err)
+	}
+	if errors.Is(ctx.Err(), context.Canceled) {
+		log.Warn("stopped at once, by a second signal")
+		return &exitError{code: exitCutShort}
 	}
 	log.Info("stopped")
 	return nil

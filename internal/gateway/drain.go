@@ -13,16 +13,19 @@ import (
 const drainStep = 100 * time.Millisecond
 
 // Drain takes no new devices and closes those that are there at the configured rate, each
-// with a delay after which to come back, so that the fleet does not return as one wave. It
-// returns when none is left, or ctx ends. A second call joins in.
+// with a delay after which to come back, so that the fleet does not return as one wave. What is
+// pending for a device leaves before. Drain returns when none is left, or ctx ends. A second
+// call joins in.
 func (g *Gateway) Drain(ctx context.Context) error {
 	g.draining.Store(true)
 	tick := time.NewTicker(drainStep)
 	defer tick.Stop()
-	loops := len(g.group.Loops())
-	share := max(1, int(int64(g.config.DrainRate)*int64(drainStep)/int64(time.Second)/int64(loops)))
-	for {
-		g.group.Each(func(l *reactor.Loop) { g.closeSome(l, share) })
+	share := float64(g.config.DrainRate) * drainStep.Seconds() / float64(len(g.group.Loops()))
+	for due := max(1, share); ; due += share { // devices that each loop may close
+		if n := int(due); n > 0 {
+			due -= float64(n)
+			g.group.Each(func(l *reactor.Loop) { g.closeSome(l, n) })
+		}
 		if g.group.Stats().Open == 0 {
 			return nil
 		}

@@ -237,12 +237,15 @@ func (g *Gateway) MQTTSecureAddr() (addr netip.AddrPort) {
 func (g *Gateway) Ready() bool { return !g.draining.Load() }
 
 // Close drops the connections that are left, with a close frame that says so, and closes
-// the device port.
+// the device port. Those that a drain has left are asked for a delay too.
 func (g *Gateway) Close() {
-	g.draining.Store(true)
+	why := func() *wire.Close { return wire.CloseGoingAway }
+	if g.draining.Swap(true) {
+		why = g.restart
+	}
 	g.group.Each(func(l *reactor.Loop) {
 		l.Handlers(func(h reactor.Handler) bool {
-			h.(connection).dismiss(wire.CloseGoingAway)
+			h.(connection).dismiss(why())
 			return true
 		})
 	})

@@ -1,0 +1,205 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// asProgram in the environment makes this test binary the program.
+const asProgram = "LONGLINE_TEST_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+const patience = 30 * time.Second
+
+// program is a gateway process with devices.
+type program struct {
+	t              *testing.T
+	cmd            *exec.Cmd
+	devices, admin string // addresses
+	ends           chan websocket.CloseError
+}
+
+// serve starts a gateway and connects n devices.
+func serve(t *testing.T, config string, n int) *program {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "longline.yaml")
+	if err := os.WriteFile(file, []byte("log: {format: json}\n"+config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	t.Cleanup(cancel)
+	p := &program{t: t, ends: make(chan websocket.CloseError, n)}
+	p.cmd = exec.CommandContext(ctx, os.Args[0], "serve", "--config", file, "--insecure", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+	p.cmd.Env = append(os.Environ(), asProgram+"=1")
+	log, err := p.cmd.StderrPipe()
+	if err == nil {
+		err = p.cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(log)
+	for p.devices == "" && lines.Scan() {
+		var entry struct{ Msg, Devices, Admin string }
+		if json.Unmarshal(lines.Bytes(), &entry) == nil && entry.Msg == "listening" {
+			p.devices, p.admin = entry.Devices, entry.Admin
+		}
+	}
+	var online sync.WaitGroup
+	for i := range n {
+		online.Go(func() { p.connect(ctx, i) })
+	}
+	online.Wait()
+	return p
+}
+
+// connect connects a device, which reads until the gateway ends the connection.
+func (p *program) connect(ctx context.Context, i int) {
+	c, _, err := websocket.Dial(ctx, fmt.Sprintf("ws://%s/connect/d%d", p.devices, i), nil)
+	if err != nil {
+		p.t.Error(err)
+		return
+	}
+	go func() {
+		for err == nil {
+			_, _, err = c.Read(ctx)
+		}
+		var end websocket.CloseError
+		errors.As(err, &end)
+		p.ends <- end
+	}()
+}
+
+func (p *program) signal() {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// status asks the gateway.
+func (p *program) status(url string, header ...string) int {
+	p.t.Helper()
+	request, err := http.NewRequestWithContext(p.t.Context(), http.MethodGet, "http://"+url, nil)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		request.Header.Set(header[i], header[i+1])
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	return response.StatusCode
+}
+
+// delays takes n ends of connections, which must ask for one, and counts the different ones.
+func (p *program) delays(n int) (different int) {
+	p.t.Helper()
+	wanted := regexp.MustCompile(`retry after (\d+)s$`)
+	seen := map[string]bool{}
+	for i := range n {
+		select {
+		case end := <-p.ends:
+			delay := wanted.FindString(end.Reason)
+			if end.Code != websocket.StatusServiceRestart || delay == "" {
+				p.t.Fatalf("connection %d was closed with %d %q", i, end.Code, end.Reason)
+			}
+			seen[delay] = true
+		case <-time.After(patience):
+			p.t.Fatalf("%d of %d connections were closed", i, n)
+		}
+	}
+	return len(seen)
+}
+
+// exitCode waits for the end of the process.
+func (p *program) exitCode() int {
+	err := p.cmd.Wait()
+	var failed *exec.ExitError
+	if err != nil && !errors.As(err, &failed) {
+		p.t.Fatal(err)
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// SIGTERM sends the devices away at the rate, each with a delay of its own, and takes no new
+// ones meanwhile.
+func TestSIGTERMDrains(t *testing.T) {
+	const devices, rate = 200, 100
+	p := serve(t, fmt.Sprintf("gateway: {drain_rate: %d, drain_spread: 1000s}\n", rate), devices)
+	if got := p.status(p.admin + "/readyz"); got != http.StatusOK {
+		t.Errorf("readyz is %d before", got)
+	}
+	start := time.Now()
+	p.signal()
+	different := p.delays(1) // the others take two seconds
+	if got := p.status(p.admin + "/readyz"); got != http.StatusServiceUnavailable {
+		t.Errorf("readyz is %d meanwhile", got)
+	}
+	if got := p.status(p.devices+"/connect/late", "Connection", "Upgrade", "Upgrade", "websocket",
+		"Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="); got != http.StatusServiceUnavailable {
+		t.Errorf("a new device gets %d", got)
+	}
+	if different += p.delays(devices - 1); different < devices/2 {
+		t.Errorf("%d devices have %d delays", devices, different)
+	}
+	if took := time.Since(start); took < devices*time.Second/rate/2 {
+		t.Errorf("all were closed within %v", took)
+	}
+	if code := p.exitCode(); code != exitDone {
+		t.Errorf("exit code %d, want %d", code, exitDone)
+	}
+}
+
+// A second SIGTERM ends it at once, and the devices are still told to come back one by one.
+func TestSecondSIGTERM(t *testing.T) {
+	const devices = 50
+	p := serve(t, "gateway: {drain_rate: 1, drain_timeout: 10m, drain_spread: 1000s}\n", devices)
+	p.signal()
+	different := p.delays(1)
+	start := time.Now()
+	p.signal()
+	if different += p.delays(devices - 1); different < devices/2 {
+		t.Errorf("%d devices have %d delays", devices, different)
+	}
+	if code := p.exitCode(); code != exitCutShort {
+		t.Errorf("exit code %d, want %d", code, exitCutShort)
+	}
+	if took := time.Since(start); took > patience/2 {
+		t.Errorf("ended after %v", took)
+	}
+}
+
+// What does not end in time is cut off, and that is no failure.
+func TestDrainTimeout(t *testing.T) {
+	const devices = 20
+	p := serve(t, "gateway: {drain_rate: 1, drain_timeout: 500ms}\n", devices)
+	p.signal()
+	p.delays(devices)
+	if code := p.exitCode(); code != exitDone {
+		t.Errorf("exit code %d, want %d", code, exitDone)
+	}
+}
