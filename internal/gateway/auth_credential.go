@@ -10,21 +10,22 @@ import (
 )
 
 // credential is what a connection remembers of what let it in, and what it may therefore do.
-// Owned by the loop. A nil one is insecure's: it allows all and does not expire.
+// It is the link's session.Permissions. Owned by the loop. A nil one is insecure's: it allows
+// all and does not expire.
 type credential struct {
-	device      string
 	permissions *auth.Permissions // shared by all that have the same
 	id          uint64            // of the credential, hashed by idOf
 	expires     uint32            // Unix seconds; 0 is never
 	refreshing  bool              // a new one is being verified
+	raw         bool              // of a raw protocol: what it sends and gets has topics of its own
 }
 
-// newCredential makes that of an identity; device is the same string as the session's.
-func newCredential(device string, i *auth.Identity) *credential {
+// newCredential makes that of an identity.
+func newCredential(i *auth.Identity, raw bool) *credential {
 	if i.Permissions == nil {
 		return nil
 	}
-	c := &credential{device: device, permissions: i.Permissions, id: idOf(i.ID)}
+	c := &credential{permissions: i.Permissions, id: idOf(i.ID), raw: raw}
 	if at := i.Expires.Add(time.Second - 1).Unix(); !i.Expires.IsZero() && at < math.MaxUint32 {
 		c.expires = uint32(max(1, at)) // no sooner than it says
 	}
@@ -39,12 +40,20 @@ func (c *credential) session() session.Permissions {
 	return c
 }
 
+// credentialOf is what let a link's connection in.
+func credentialOf(l *session.Link) *credential {
+	c, _ := l.Permissions().(*credential)
+	return c
+}
+
 // MayPublish implements session.Permissions.
-func (c *credential) MayPublish(topic string) bool { return c.permissions.MayPublish(c.device, topic) }
+func (c *credential) MayPublish(device, topic string) bool {
+	return c.raw || c.permissions.MayPublish(device, topic)
+}
 
 // MaySubscribe implements session.Permissions.
-func (c *credential) MaySubscribe(filter string) bool {
-	return c.permissions.MaySubscribe(c.device, filter)
+func (c *credential) MaySubscribe(device, filter string) bool {
+	return c.raw || c.permissions.MaySubscribe(device, filter)
 }
 
 // forEver is longer than any alarm.
@@ -66,9 +75,11 @@ func (c *credential) lifetime() time.Duration {
 	return 0
 }
 
-// is tells whether the credential is of this device, or has the ID that idOf made id of.
-func (c *credential) is(device string, id uint64) bool {
-	return c != nil && (c.device == device || c.id == id)
+// bears tells whether a link's connection was let in as this device, or by the credential
+// whose ID idOf made id of.
+func bears(l *session.Link, device string, id uint64) bool {
+	c := credentialOf(l)
+	return c != nil && (l.Session().Device() == device || c.id == id)
 }
 
 // seed is this process's.

@@ -18,7 +18,7 @@ const (
 // refresh has the token of a refresh packet, which is borrowed, verified: one at a time.
 func (d *device) refresh(p *wire.Packet) {
 	answer := wire.Packet{Op: wire.Ack, Of: wire.Refresh, ID: p.ID}
-	switch c := d.credential; {
+	switch c := credentialOf(&d.link); {
 	case c == nil: // nothing expires
 		d.Answer(&answer)
 	case c.refreshing:
@@ -27,7 +27,7 @@ func (d *device) refresh(p *wire.Packet) {
 	default:
 		c.refreshing = true
 		shown := &auth.Credentials{
-			Device:   c.device,
+			Device:   d.link.Session().Device(),
 			Bearer:   strings.Clone(p.Token),
 			Remote:   d.conn.RemoteAddr().Addr().Unmap(),
 			Protocol: d.protocol.codec.Name(),
@@ -44,12 +44,12 @@ func (d *device) refreshed(answer *wire.Packet, i *auth.Identity, err error) {
 	if d.state != open {
 		return
 	}
-	c := d.credential
+	c := credentialOf(&d.link)
 	c.refreshing = false
 	if err != nil {
 		answer.Err = denial(err)
 	} else {
-		*c = *newCredential(c.device, i) // in place: the session's permissions
+		*c = *newCredential(i, c.raw) // in place: the session's permissions
 		answer.Lifetime = c.lifetime()
 	}
 	d.Answer(answer)

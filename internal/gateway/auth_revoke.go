@@ -11,7 +11,7 @@ import (
 
 // bearer is a connection that a credential let in.
 type bearer interface {
-	shown() *credential
+	bears(device string, credential uint64) bool
 	Close(why *wire.Close)
 }
 
@@ -30,7 +30,7 @@ func (g *Gateway) Revoke(deviceOrID string, until time.Time) (closed int, err er
 	id := idOf(deviceOrID)
 	g.group.Each(func(l *reactor.Loop) {
 		l.Handlers(func(h reactor.Handler) bool {
-			if b, ok := h.(bearer); ok && b.shown().is(deviceOrID, id) {
+			if b, ok := h.(bearer); ok && b.bears(deviceOrID, id) {
 				b.Close(wire.CloseRevoked)
 				n.Add(1)
 			}

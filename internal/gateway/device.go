@@ -17,10 +17,9 @@ import (
 // to its loop; of its methods, Wake, Close, Do and Acks are safe from any goroutine.
 type device struct {
 	socket
-	shard      *shard
-	protocol   *protocol // nil until the handshake is accepted
-	credential *credential
-	link       session.Link
+	shard    *shard
+	protocol *protocol // nil until the handshake is accepted
+	link     session.Link
 }
 
 // OnOpen implements reactor.Handler.
@@ -135,10 +134,8 @@ func (d *device) admit(a *arrival, i *auth.Identity) *websocket.HTTPError {
 		return unavailable("The gateway is being drained.")
 	}
 	id := strings.Clone(i.Device) // it may be a piece of a credential
-	d.protocol, d.credential = a.protocol, newCredential(id, i)
-	if d.Acks() { // what a raw device sends and gets has topics of its own
-		a.options.Permissions = d.credential.session()
-	}
+	d.protocol = a.protocol
+	a.options.Permissions = newCredential(i, !d.Acks()).session()
 	resumed, missed, err := g.sessions.Attach(id, &d.link, d, a.options)
 	if no := deny(err); no != nil {
 		return d.shard.count(no).http()
@@ -164,7 +161,7 @@ func (d *device) greet(resumed bool, missed uint64) {
 			Heartbeat:  g.config.Heartbeat,
 			MaxPayload: g.frames.MaxMessage,
 			Missed:     missed,
-		}, Lifetime: d.credential.lifetime()})
+		}, Lifetime: credentialOf(&d.link).lifetime()})
 	} else if err := d.link.Subscribe("device/"+s.Device()+"/down", message.AtLeastOnce); err != nil {
 		d.close(d, wire.CloseContract.Because(err.Error()))
 		return
@@ -289,7 +286,9 @@ func (d *device) OnAlarm(conn *reactor.Conn) {
 }
 
 // shown implements bearer.
-func (d *device) shown() *credential { return d.credential }
+func (d *device) bears(device string, credential uint64) bool {
+	return bears(&d.link, device, credential)
+}
 
 // setAlarm sets the alarm of an open connection: after a time, or when its credential has
 // been expired for too long, if that is sooner.
@@ -299,7 +298,7 @@ func (d *device) setAlarm(after time.Duration) {
 
 // graceLeft is how long the device may stay without another credential.
 func (d *device) graceLeft() time.Duration {
-	if left := d.credential.left(); left < forEver {
+	if left := credentialOf(&d.link).left(); left < forEver {
 		return left + d.shard.gateway.admission.chain.Config().Grace
 	}
 	return forEver

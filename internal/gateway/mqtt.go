@@ -41,7 +41,6 @@ type mqttDevice struct {
 	opening *mqttOpening // from the transport's or CONNECT's arrival until CONNACK, or nil
 	rare    *mqttRare    // nil while it has nothing
 
-	credential *credential
 }
 
 // mqttRare is what most connections do not need.
@@ -243,7 +242,9 @@ func (c *mqttDevice) speaks() string {
 }
 
 // shown implements bearer.
-func (c *mqttDevice) shown() *credential { return c.credential }
+func (c *mqttDevice) bears(device string, credential uint64) bool {
+	return bears(&c.link, device, credential)
+}
 
 // Acks implements session.Conn.
 func (c *mqttDevice) Acks() bool { return true }

@@ -81,7 +81,7 @@ func (c *mqttDevice) setAlarm(after time.Duration) {
 // graceLeft is how long the device may stay. It has no way to show another credential but to
 // connect again.
 func (c *mqttDevice) graceLeft() time.Duration {
-	if left := c.credential.left(); left < forEver {
+	if left := credentialOf(&c.link).left(); left < forEver {
 		return left + c.shard.gateway.admission.chain.Config().Grace
 	}
 	return forEver

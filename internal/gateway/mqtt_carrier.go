@@ -37,7 +37,9 @@ func (t *mqttStream) OnDrained(*reactor.Conn) { t.mqtt.onDrained() }
 // OnClose implements reactor.Handler.
 func (t *mqttStream) OnClose(_ *reactor.Conn, err error) { t.mqtt.onClose(err) }
 
-func (t *mqttStream) shown() *credential      { return t.mqtt.shown() }
+func (t *mqttStream) bears(device string, credential uint64) bool {
+	return t.mqtt.bears(device, credential)
+}
 func (t *mqttStream) Close(why *wire.Close)   { t.mqtt.Close(why) }
 func (t *mqttStream) drain(g *Gateway) bool   { return t.mqtt.drain(g) }
 func (t *mqttStream) dismiss(why *wire.Close) { t.mqtt.dismiss(why) }
@@ -120,7 +122,9 @@ func (s *mqttSocket) OnClose(_ *reactor.Conn, err error) {
 	s.mqtt.onClose(err)
 }
 
-func (s *mqttSocket) shown() *credential      { return s.mqtt.shown() }
+func (s *mqttSocket) bears(device string, credential uint64) bool {
+	return s.mqtt.bears(device, credential)
+}
 func (s *mqttSocket) Close(why *wire.Close)   { s.mqtt.Close(why) }
 func (s *mqttSocket) drain(g *Gateway) bool   { return s.mqtt.drain(g) }
 func (s *mqttSocket) dismiss(why *wire.Close) { s.mqtt.dismiss(why) }

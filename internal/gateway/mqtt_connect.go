@@ -186,8 +186,7 @@ func (c *mqttDevice) attach(i *auth.Identity) error {
 	g, o := c.shard.gateway, c.opening
 	c.opening = nil
 	device := strings.Clone(i.Device) // it may be a piece of a credential
-	c.credential = newCredential(device, i)
-	o.options.Permissions = c.credential.session()
+	o.options.Permissions = newCredential(i, false).session()
 	resumed, missed, err := g.sessions.Attach(device, &c.link, c, o.options)
 	var bad *topic.Error
 	if no := deny(err); no != nil {

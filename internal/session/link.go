@@ -49,6 +49,9 @@ type Link struct {
 // Session is the session that the link was attached to; nil before.
 func (l *Link) Session() *Session { return l.session }
 
+// Permissions are those of Options; nil allows all.
+func (l *Link) Permissions() Permissions { return l.permissions }
+
 // Handle does what a packet of the device says. The packet is borrowed. An error is a
 // *wire.Close: the device broke the contract.
 func (l *Link) Handle(p *wire.Packet) error {

@@ -89,7 +89,7 @@ type Options struct {
 // The will's topic must be valid; an error of another wraps *topic.Error. A will that the
 // device is not allowed to publish is dropped. The Gate's errors are returned as they are.
 func (m *Manager) Attach(device string, l *Link, conn Conn, o Options) (resumed bool, missed uint64, err error) {
-	will, err := m.accept(&o)
+	will, err := m.accept(device, &o)
 	if err != nil {
 		return false, 0, err
 	}

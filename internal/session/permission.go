@@ -5,8 +5,8 @@ import "errors"
 // Permissions decide what the device of one connection may do. Both methods are called on
 // the loop, with valid and borrowed names, and must not block.
 type Permissions interface {
-	MayPublish(topic string) bool
-	MaySubscribe(filter string) bool
+	MayPublish(device, topic string) bool
+	MaySubscribe(device, filter string) bool
 }
 
 var (
@@ -14,12 +14,12 @@ var (
 	errNotAllowed = errors.New("the device is not allowed to use this topic")
 )
 
-// mayPublish returns why nothing may be published to a valid topic, or nil.
-func mayPublish(p Permissions, topic string) error {
+// mayPublish returns why a device may not publish to a valid topic, or nil.
+func mayPublish(p Permissions, device, topic string) error {
 	switch {
 	case topic[0] == '$':
 		return errReserved
-	case p != nil && !p.MayPublish(topic):
+	case p != nil && !p.MayPublish(device, topic):
 		return errNotAllowed
 	}
 	return nil

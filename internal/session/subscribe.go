@@ -86,7 +86,7 @@ func (l *Link) check(i int, filter string) wire.Error {
 	if _, _, _, err := topic.Shared(filter); err != nil { // [MQTT-4.8.2-1] [MQTT-4.8.2-2]
 		return wire.Error{Code: CodeBadFilter, Reason: err.Error()}
 	}
-	if l.permissions != nil && !l.permissions.MaySubscribe(filter) {
+	if l.permissions != nil && !l.permissions.MaySubscribe(l.session.device, filter) {
 		return wire.Error{Code: CodeNotAllowed, Reason: errNotAllowed.Error()}
 	}
 	return wire.Error{}

@@ -65,7 +65,7 @@ func (l *Link) route(m *message.Message, id uint64, again bool) error {
 	}
 	s.traffic.UplinkMessages++
 	s.traffic.UplinkBytes += uint64(len(m.Payload))
-	if err := mayPublish(l.permissions, m.Topic); err != nil {
+	if err := mayPublish(l.permissions, s.device, m.Topic); err != nil {
 		s.drop(router.NotAllowed, 1)
 		return err
 	}

@@ -12,7 +12,7 @@ import (
 
 // accept checks a connection's will: nil when there is none, or the device is not allowed to
 // publish it.
-func (m *Manager) accept(o *Options) (*store.Will, error) {
+func (m *Manager) accept(device string, o *Options) (*store.Will, error) {
 	if o.Will == nil {
 		return nil, nil
 	}
@@ -20,7 +20,7 @@ func (m *Manager) accept(o *Options) (*store.Will, error) {
 	if err := topic.ValidateName(name, m.config.Topics); err != nil {
 		return nil, fmt.Errorf("will: %w", err)
 	}
-	if mayPublish(o.Permissions, name) != nil {
+	if mayPublish(o.Permissions, device, name) != nil {
 		m.router.Drops.Add(router.NotAllowed, 1)
 		return nil, nil
 	}
