@@ -103,8 +103,12 @@ var (
 	latency       = describe("delivery_latency_seconds", "Time from publication until a message was handed to the device's socket; what waited for an absent device included.")
 )
 
-// Describe implements prometheus.Collector.
-func (g *Gateway) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(g, ch) }
+// Describe implements prometheus.Collector. Some have no label before the first event.
+func (g *Gateway) Describe(ch chan<- *prometheus.Desc) {
+	ch <- handshakes
+	ch <- closes
+	prometheus.DescribeByCollect(g, ch)
+}
 
 // Collect implements prometheus.Collector. It asks every loop, and waits for them.
 func (g *Gateway) Collect(ch chan<- prometheus.Metric) {
