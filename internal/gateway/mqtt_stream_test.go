@@ -182,7 +182,7 @@ func TestMQTTChoked(t *testing.T) {
 	const pings = 500
 	eachWay(t, ways[1:3], settings{gateway: Config{Loops: 1, PendingBytes: 4 << 10}}, func(w *mqttWorld) {
 		c := w.raw()
-		_ = c.Conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+		_ = c.Conn.(*net.TCPConn).SetReadBuffer(64 << 10)
 		var packets []*mqtt.Packet
 		for range pings {
 			packets = append(packets, &mqtt.Packet{Type: mqtt.Pingreq})
