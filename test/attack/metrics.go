@@ -1,0 +1,73 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// metrics are the gateway's own, by name and labels as in Prometheus's text format.
+type metrics map[string]float64
+
+func parse(text []byte) metrics {
+	all := make(metrics)
+	for l := range bytes.Lines(text) {
+		l = bytes.TrimSpace(l)
+		i := bytes.LastIndexByte(l, ' ')
+		if i < 0 || !bytes.HasPrefix(l, []byte("longline_")) {
+			continue
+		}
+		if v, err := strconv.ParseFloat(string(l[i+1:]), 64); err == nil {
+			all[string(l[:i])] = v
+		}
+	}
+	return all
+}
+
+// above is by how much each has grown; those that have not are left out.
+func (m metrics) above(before metrics) metrics {
+	grown := make(metrics)
+	for name, v := range m {
+		if v > before[name] {
+			grown[name] = v - before[name]
+		}
+	}
+	return grown
+}
+
+// any tells whether one of those is there whose name begins with one of prefixes, after
+// longline_.
+func (m metrics) any(prefixes []string) bool {
+	for name := range m {
+		for _, p := range prefixes {
+			if strings.HasPrefix(name, "longline_"+p) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// endings are the metrics that say why connections ended, were refused or not listened to.
+var endings = regexp.MustCompile(`^longline_(?:closes_total\{reason|connections_refused_total\{reason|handshakes_total\{outcome|` +
+	`messages_dropped_total\{reason|readers_slowed_total\{reason|connect_turns_total\{outcome|jobs_refused_total\{pool)="(\w+)"\}$`)
+
+// welcome are the outcomes that are no refusals.
+var welcome = []string{"accepted", "connected", "at_once"}
+
+// reasons lists how many connections and messages ended, were refused or slowed, by reason.
+func (m metrics) reasons() string {
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		label := endings.FindStringSubmatch(name)
+		if label == nil || slices.Contains(welcome, label[1]) {
+			continue
+		}
+		all = append(all, fmt.Sprintf("%s %.0f", label[1], m[name]))
+	}
+	return strings.Join(all, ", ")
+}

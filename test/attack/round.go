@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/longline/longline/internal/bench"
+)
+
+// round is a gateway with its honest devices, for one attack after the other.
+type round struct {
+	options *options
+	gateway *gateway
+	client  *bench.Client // of the honest devices; nil when they have to connect again
+	calm    time.Duration // the 99th percentile that was measured last, 0 when none was
+}
+
+func newRound(ctx context.Context, o *options) (*round, error) {
+	g, err := startGateway(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return &round{options: o, gateway: g}, nil
+}
+
+func (r *round) close() {
+	r.disconnect()
+	r.gateway.stop()
+}
+
+func (r *round) disconnect() {
+	if r.client != nil {
+		r.client.Close()
+		r.client = nil
+	}
+}
+
+// outcome is what was measured of an attack.
+type outcome struct {
+	attack     *attack
+	calm, peak uint64        // resident bytes of the gateway
+	before, at time.Duration // 99th percentile of the honest devices' acknowledgements
+	rises      metrics
+	missed     []string // in which respect the gateway did not hold
+}
+
+// attack measures calm and attack.
+func (r *round) attack(ctx context.Context, a *attack) (o outcome, err error) {
+	o = outcome{attack: a}
+	if err := r.settle(ctx); err != nil {
+		return o, err
+	}
+	o.before = r.calm
+	if o.calm, err = r.gateway.resident(); err != nil {
+		return o, err
+	}
+	before, err := r.gateway.metrics(ctx)
+	if err != nil {
+		return o, err
+	}
+	during, err := r.under(ctx, a, &o)
+	if err != nil {
+		return o, err
+	}
+	o.rises = during.above(before)
+	o.judge(r.options)
+	return o, nil
+}
+
+// settle brings the honest devices on line, and measures them.
+func (r *round) settle(ctx context.Context) error {
+	if r.client == nil {
+		c, err := bench.Connect(ctx, r.gateway.target(), r.options.Devices)
+		if err != nil {
+			return fmt.Errorf("honest devices: %w", err)
+		}
+		r.client, r.calm = c, 0
+	}
+	if r.options.Quick && r.calm > 0 {
+		return nil
+	}
+	if _, err := r.gateway.process.FreeMemory(ctx); err != nil {
+		return err
+	}
+	result, err := r.measure(ctx, r.options.Calm)
+	if err != nil {
+		return fmt.Errorf("honest devices in calm: %w", err)
+	}
+	r.calm = result.Percentile(99)
+	return nil
+}
+
+func (r *round) measure(ctx context.Context, d time.Duration) (bench.Result, error) {
+	return r.client.Uplink(ctx, bench.Load{Duration: d, Rate: r.options.Rate})
+}
+
+// under measures while the attack is made, and returns what the gateway counted when its
+// time was over.
+func (r *round) under(ctx context.Context, a *attack, o *outcome) (metrics, error) {
+	if err := r.gateway.resetPeak(); err != nil {
+		return nil, err
+	}
+	stop, err := r.start(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
+	result, lost := r.measure(ctx, r.options.Duration)
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case lost != nil:
+		o.missed = append(o.missed, "an honest device: "+lost.Error())
+		r.disconnect()
+	default:
+		o.at = result.Percentile(99)
+	}
+	during, err := r.gateway.metrics(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("metrics during the attack: %w", err)
+	}
+	o.peak, err = r.gateway.peak()
+	return during, err
+}
+
+// start has another process make the attack. It gets what processor time others leave, as an
+// attacker on this machine would otherwise take it from those who are measured.
+func (r *round) start(ctx context.Context, a *attack) (stop func(), err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	t := r.gateway.targets
+	c := exec.CommandContext(ctx, "nice", "-n", "10", self, "make", a.name, "--devices="+t.Devices, "--mqtt="+t.MQTT,
+		"--token="+t.Token, "--limit="+(r.options.Duration+time.Minute).String())
+	c.Stderr = os.Stderr
+	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := c.Start(); err != nil {
+		return nil, err
+	}
+	return func() {
+		_ = c.Process.Kill()
+		_ = c.Wait() // it was killed
+	}, nil
+}
+
+// judge tells what is not as it should be.
+func (o *outcome) judge(opts *options) {
+	miss := func(format string, args ...any) { o.missed = append(o.missed, fmt.Sprintf(format, args...)) }
+	if bar := slower * max(o.before, opts.Floor); o.at > bar {
+		miss("latency above %v", bar.Round(time.Millisecond))
+	}
+	if grown := int64(o.peak) - int64(o.calm); grown > int64(o.attack.room)<<20 {
+		miss("memory grew by more than %d MiB", o.attack.room)
+	}
+	if !o.rises.any(o.attack.proof) {
+		miss("no metric shows it: %s", strings.Join(o.attack.proof, ", "))
+	}
+}

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/wire/mqtt"
+)
+
+// perPacket is how many filters a SUBSCRIBE may have here, sessions.max_filters.
+const perPacket = 64
+
+// subscriptionFlood subscribes to more filters than it may, and others in their place, for
+// ever.
+func subscriptionFlood(c *crew, member int) error {
+	var all []byte
+	for round := range 8 {
+		on := &mqtt.Packet{Type: mqtt.Subscribe, ID: 1}
+		off := &mqtt.Packet{Type: mqtt.Unsubscribe, ID: 2}
+		for i := range perPacket {
+			filter := topicOf(member, fmt.Sprintf("%d/%d/+/#", round, i))
+			on.Subscriptions = append(on.Subscriptions, mqtt.Subscription{Filter: filter})
+			if round%2 == 0 {
+				off.Filters = append(off.Filters, filter)
+			}
+		}
+		all = append(all, encode(on)...)
+		if len(off.Filters) > 0 {
+			all = append(all, encode(off)...)
+		}
+	}
+	return c.speak(member, func(conn net.Conn) error { return floodAndRead(conn, all) })
+}
+
+// deep is how many levels there may be below a device's own two, sessions.topics.depth.
+const deep = 14
+
+// topicTree subscribes to filters that branch at every level, as deep as may be, and
+// publishes to a topic that matches all of them.
+func topicTree(c *crew, member int) error {
+	sub := &mqtt.Packet{Type: mqtt.Subscribe, ID: 1}
+	for i := range perPacket {
+		sub.Subscriptions = append(sub.Subscriptions, mqtt.Subscription{Filter: topicOf(member, branching(i))})
+	}
+	pub := repeat(encode(publication(topicOf(member, levels("a", deep)), nil)), 20)
+	return c.speak(member, func(conn net.Conn) error {
+		if err := send(conn, sub); err != nil {
+			return err
+		}
+		return floodAndRead(conn, pub)
+	})
+}
+
+// branching is a filter whose last levels are + where n has a bit, and a where it has none.
+func branching(n int) string {
+	all := strings.Split(levels("a", deep), "/")
+	for i := range all {
+		if n>>(i%6)&1 != 0 {
+			all[i] = "+"
+		}
+	}
+	return strings.Join(all, "/")
+}
+
+// oversizeTopics publishes to a topic of thousands of levels.
+func oversizeTopics(c *crew, member int) error {
+	pub := encode(publication(topicOf(member, levels("a", 30_000)), nil))
+	return c.speak(member, func(conn net.Conn) error { return provoke(conn, pub) })
+}
+
+// distinctTopics publishes to a topic that nobody has used, every time.
+func distinctTopics(c *crew, member int) error {
+	return c.speak(member, func(conn net.Conn) error {
+		go func() { _ = await(conn) }()
+		return publishEver(conn, member, func(p *mqtt.Packet) { p.QoS = message.AtMostOnce })
+	})
+}
+
+// retained has a message retained at every topic there is.
+func retained(c *crew, member int) error {
+	body := make([]byte, 1000)
+	return c.speak(member, func(conn net.Conn) error {
+		go func() { _ = await(conn) }()
+		return publishEver(conn, member, func(p *mqtt.Packet) { p.Retain, p.Payload = true, body })
+	})
+}
+
+// publishEver publishes to topics of the time, in one write a hundred.
+func publishEver(conn net.Conn, member int, form func(*mqtt.Packet)) error {
+	for n := 0; ; {
+		var b []byte
+		for range 100 {
+			p := publication(topicOf(member, fmt.Sprintf("%x/%d", time.Now().UnixMilli(), n)), nil)
+			form(p)
+			b = append(b, encode(p)...)
+			n++
+		}
+		if _, err := conn.Write(b); err != nil {
+			return err
+		}
+	}
+}
+
+// fullQueues publishes to itself, and takes and acknowledges nothing.
+func fullQueues(c *crew, member int) error {
+	sub := subscription(member, "#")
+	sub.Subscriptions[0].QoS = message.AtLeastOnce
+	body := make([]byte, 1000)
+	return c.speak(member, func(conn net.Conn) error {
+		if err := send(conn, sub); err != nil {
+			return err
+		}
+		for id := uint16(1); id <= 32; id++ { // what may be in flight
+			p := publication(topicOf(member, "up"), body)
+			p.QoS, p.ID = message.AtLeastOnce, id
+			if err := send(conn, p); err != nil {
+				return err
+			}
+		}
+		return flood(conn, repeat(encode(publication(topicOf(member, "up"), body)), 50))
+	})
+}
+
+// wills leaves without a word, and has a large will published; every other one later.
+func wills(c *crew, member int) error {
+	p := c.client(member)
+	p.Connect.HasWill = true
+	p.Connect.Will = mqtt.Will{Topic: topicOf(member, "will"), Payload: make([]byte, 16<<10)}
+	if member%2 == 0 {
+		p.Connect.Will.Properties.WillDelay, p.Properties.SessionExpiry = 3, 3
+	}
+	conn, err := c.dial(c.MQTT, member)
+	if err != nil {
+		return err
+	}
+	if err = send(conn, p); err == nil {
+		err = granted(conn)
+	}
+	if err != nil {
+		_ = conn.Close()
+		return err
+	}
+	return reset(conn, conn, nil)
+}
