@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint vuln bench bench-compare bench-mqtt bench-100k bench-1m fuzz generate deps clean
+.PHONY: help build run test lint vuln bench bench-compare bench-mqtt bench-100k bench-1m soak fuzz generate deps clean
 
 # The programs of tools/go.mod, built once into tools/bin.
 TOOLBIN := $(CURDIR)/tools/bin
@@ -62,6 +62,9 @@ bench-100k: build ## hold 100,000 devices on this machine, reach all, kill the g
 bench-1m: build ## hold 1,000,000 devices on this machine; needs some 14 GB
 	go build -o bench/scale/out/scale ./bench/scale
 	bench/scale/out/scale --name=1m --devices=1000000 --keep=$(KEEP) --beat=60s --no-storm
+
+soak: build ## keep a gateway under load for SOAK (1h): losses, and memory that grows
+	@scripts/soak.sh
 
 fuzz: ## run every Fuzz function for FUZZTIME (10s)
 	@scripts/fuzz.sh
