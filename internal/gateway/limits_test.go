@@ -79,6 +79,19 @@ func TestConnectionLimits(t *testing.T) {
 	}
 }
 
+// A client of MQTT that leaves makes room too.
+func TestMQTTClientsMakeRoom(t *testing.T) {
+	eachWay(t, ways[2:4], settings{gateway: Config{MaxConnections: 1}}, func(w *mqttWorld) {
+		for _, device := range []string{"demo-1", "demo-2"} {
+			w.await("room", func() bool {
+				p, answer := w.connectAs(opening(device))
+				_ = p.conn.Close()
+				return answer.Reason == mqtt.Success
+			})
+		}
+	})
+}
+
 func limits(c limit.CountConfig) limit.Config { return limit.Config{Connections: c} }
 
 // A device is not shut out by its own connection: the new one takes the place of the old one

@@ -176,7 +176,8 @@ func (c *mqttDevice) handle(p *mqtt.Packet) error {
 }
 
 // onClose is for a connection that is gone.
-func (c *mqttDevice) onClose(err error) {
+func (c *mqttDevice) onClose(conn *reactor.Conn, err error) {
+	c.shard.exit(conn)
 	if c.phase < mqttOpen {
 		c.shard.handshakes["incomplete"]++
 	}

@@ -35,7 +35,7 @@ func (t *mqttStream) OnAlarm(*reactor.Conn) { t.mqtt.onAlarm() }
 func (t *mqttStream) OnDrained(*reactor.Conn) { t.mqtt.onDrained() }
 
 // OnClose implements reactor.Handler.
-func (t *mqttStream) OnClose(_ *reactor.Conn, err error) { t.mqtt.onClose(err) }
+func (t *mqttStream) OnClose(conn *reactor.Conn, err error) { t.mqtt.onClose(conn, err) }
 
 func (t *mqttStream) bears(device string, credential uint64) bool {
 	return t.mqtt.bears(device, credential)
@@ -116,10 +116,10 @@ func (s *mqttSocket) OnAlarm(conn *reactor.Conn) {
 func (s *mqttSocket) OnDrained(*reactor.Conn) { s.mqtt.onDrained() }
 
 // OnClose implements reactor.Handler.
-func (s *mqttSocket) OnClose(_ *reactor.Conn, err error) {
+func (s *mqttSocket) OnClose(conn *reactor.Conn, err error) {
 	s.rest = nil
 	s.ended(s, err)
-	s.mqtt.onClose(err)
+	s.mqtt.onClose(conn, err)
 }
 
 func (s *mqttSocket) bears(device string, credential uint64) bool {
