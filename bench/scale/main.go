@@ -30,7 +30,7 @@ type options struct {
 	Loops       int    `default:"0" help:"Event loops of each side; 0 is one a processor, and more where descriptors need them."`
 	ConnectRate int    `default:"100000" help:"Connections begun a second (${default})."`
 	MaxDials    int    `default:"8192" help:"Connections under way at a time (${default})."`
-	Token       string `help:"Have devices show it as their bearer token."`
+	Token       string `default:"secret" help:"What devices show as their bearer token; empty is no authentication (${default})."`
 	Longline    string `default:"bin/longline" type:"existingfile" help:"The gateway's program (${default})."`
 	Listen      string `default:"127.0.0.1:18080" help:"Its device port (${default})."`
 	Admin       string `default:"127.0.0.1:18081" help:"Its admin port (${default})."`
