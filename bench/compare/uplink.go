@@ -24,7 +24,7 @@ func (o *options) uplink(ctx context.Context, r *row) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	longline := filepath.Join(o.Bin, "longline")
-	gateway, devices, admin, err := bench.StartGateway(ctx, o.ServerCPU, longline)
+	gateway, devices, admin, err := bench.StartGateway(ctx, o.ServerCPU, longline, o.Few)
 	if err != nil {
 		return fmt.Errorf("uplink: %w", err)
 	}

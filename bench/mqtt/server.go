@@ -60,7 +60,7 @@ func (r *running) memory(ctx context.Context) (uint64, error) {
 func (r *running) stop() { bench.Stop(r.command) }
 
 func (o *options) startLongline(ctx context.Context, cpu int) (*running, error) {
-	c, devices, _, err := bench.StartGateway(ctx, cpu, filepath.Join(o.Bin, "longline"))
+	c, devices, _, err := bench.StartGateway(ctx, cpu, filepath.Join(o.Bin, "longline"), o.Many+o.Few)
 	if err != nil {
 		return nil, err
 	}

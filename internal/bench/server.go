@@ -55,10 +55,17 @@ func Announced(out io.Reader) (version string, addr netip.AddrPort, err error) {
 // listening finds the addresses in what a gateway logs when it is ready.
 var listening = regexp.MustCompile(`msg=listening devices=(\S+) admin=(\S+)`)
 
-// StartGateway starts longline as a gateway without credentials, on a processor of its own, and
-// returns where devices and backends connect.
-func StartGateway(ctx context.Context, cpu int, longline string) (c *exec.Cmd, devices, admin netip.AddrPort, err error) {
-	c = Command(ctx, cpu, longline, "serve", "--insecure", "--listen=127.0.0.1:0", "--admin=127.0.0.1:0")
+// StartGateway starts longline as a gateway without credentials on a processor of its own, and
+// returns where devices and backends connect. It is told how many devices there are at the most:
+// for more than a table of descriptors holds it would make several loops, each with a thread of
+// its own, which are for several processors.
+func StartGateway(ctx context.Context, cpu int, longline string, most int) (c *exec.Cmd, devices, admin netip.AddrPort, err error) {
+	config, err := configFile(fmt.Sprintf("gateway: {max_connections: %d}\n", most))
+	if err != nil {
+		return nil, devices, admin, err
+	}
+	defer func() { _ = os.Remove(config) }() // it is read before the gateway listens
+	c = Command(ctx, cpu, longline, "serve", "--config="+config, "--insecure", "--listen=127.0.0.1:0", "--admin=127.0.0.1:0")
 	log, err := c.StderrPipe()
 	if err != nil {
 		return nil, devices, admin, err
@@ -73,6 +80,16 @@ func StartGateway(ctx context.Context, cpu int, longline string) (c *exec.Cmd, d
 	}
 	go func() { _, _ = io.Copy(io.Discard, log) }() // ends with the process
 	return c, devices, admin, nil
+}
+
+// configFile writes a configuration to a new file and returns its name.
+func configFile(text string) (string, error) {
+	f, err := os.CreateTemp("", "longline-*.yaml")
+	if err != nil {
+		return "", err
+	}
+	_, err = f.WriteString(text)
+	return f.Name(), errors.Join(err, f.Close())
 }
 
 // addresses reads a gateway's log until it says where it listens.
