@@ -176,12 +176,16 @@ func (d *device) receive(payload []byte, text bool) error {
 		return err
 	}
 	d.shard.packets[p.Op]++
-	d.shard.note(p.Op == wire.Pub)
+	d.shard.note(p.Op == wire.Pub, len(p.Filters))
 	if p.Op == wire.Refresh {
 		d.refresh(p)
 		return nil
 	}
-	return d.link.Handle(p)
+	err := d.link.Handle(p)
+	if err == nil && d.shard.due() {
+		d.pace(0) // bytes are charged at the end
+	}
+	return err
 }
 
 // refused implements application.

@@ -16,13 +16,20 @@ const slowRead = time.Second
 // connection whose bytes are being read.
 type intake struct{ arrived, published int }
 
-// note counts a packet.
-func (i *intake) note(publication bool) {
-	i.arrived++
+// note counts a packet. Each filter of a subscription counts as one: it costs as much.
+func (i *intake) note(publication bool, filters int) {
+	i.arrived += max(1, filters)
 	if publication {
 		i.published++
 	}
 }
+
+// chargeAfter is how many packets are handled of what was read at once before their device is
+// charged: when it is above its rate, the others wait, and the loop goes on to other devices.
+const chargeAfter = 8
+
+// due tells whether the device is to be charged now, before all that was read is handled.
+func (i *intake) due() bool { return i.arrived >= chargeAfter }
 
 // charge charges a device for what was read of it, and returns for how long it is not to be
 // read, or the rule by which it is closed.
@@ -36,13 +43,20 @@ func (s *shard) charge(conn *reactor.Conn, bytes int) (wait time.Duration, over 
 		if g.config.Device.Above == limit.Disconnect {
 			return 0, wire.CloseRate
 		}
-		s.slowed[slowedByRate]++
+		s.slow(conn, slowedByRate)
 	}
 	if in.published > 0 && g.memory.Stage() >= limit.SlowReaders {
-		s.slowed[slowedByMemory]++
+		s.slow(conn, slowedByMemory)
 		wait = max(wait, slowRead)
 	}
 	return wait, nil
+}
+
+// slow notes that a device is not read for a while, once until it is read again.
+func (s *shard) slow(conn *reactor.Conn, why int) {
+	if conn.Tag&heldByGuard == 0 {
+		s.slowed[why]++
+	}
 }
 
 // Why devices are not read for a while.

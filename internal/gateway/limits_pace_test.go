@@ -76,9 +76,11 @@ func TestDeviceAboveItsRateIsClosed(t *testing.T) {
 	})
 	eachWay(t, ways[1:], settings{gateway: config}, func(w *mqttWorld) {
 		p := w.client("a")
+		var all []*mqtt.Packet
 		for range 10 {
-			p.say(saying("t=1", 0, 0))
+			all = append(all, saying("t=1", 0, 0))
 		}
+		p.say(all...) // at once: it may be closed while it sends
 		p.endedWith(mqtt.MessageRateTooHigh)
 	})
 }

@@ -108,6 +108,9 @@ func (c *mqttDevice) consume(p []byte) (done int) {
 			break
 		}
 		done += n
+		if c.phase == mqttOpen && c.shard.due() {
+			c.pace(0) // bytes are charged at the end
+		}
 	}
 	if c.phase == mqttOpen {
 		c.pace(done)
@@ -147,7 +150,7 @@ func likeV5(connect []byte) bool {
 // handle does what a packet says. The packet is borrowed. An error ends the connection.
 func (c *mqttDevice) handle(p *mqtt.Packet) error {
 	c.shard.mqttPackets[p.Type]++
-	c.shard.note(p.Type == mqtt.Publish)
+	c.shard.note(p.Type == mqtt.Publish, len(p.Subscriptions)+len(p.Filters))
 	switch p.Type {
 	case mqtt.Connect:
 		return c.connect(p)

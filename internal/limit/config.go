@@ -75,7 +75,7 @@ const (
 
 // DeviceConfig bounds what each device sends.
 type DeviceConfig struct {
-	Messages     int    `yaml:"messages" help:"packets a second of one device; 0 is unlimited"`
+	Messages     int    `yaml:"messages" help:"packets a second of one device, each filter of a subscription being one; 0 is unlimited"`
 	MessageBurst int    `yaml:"message_burst" help:"packets at once after a quiet time; as many as a second's when left out"`
 	Bytes        int    `yaml:"bytes" unit:"bytes" help:"bytes a second of one device; 0 is unlimited"`
 	ByteBurst    int    `yaml:"byte_burst" unit:"bytes" help:"bytes at once after a quiet time; as many as a second's when left out"`

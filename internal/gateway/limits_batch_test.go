@@ -1,0 +1,61 @@
+package gateway
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/longline/longline/internal/limit"
+	"github.com/longline/longline/internal/wire/mqtt"
+)
+
+// slowly is a gateway whose devices may send one packet a second.
+var slowly = settings{gateway: Config{Limits: limit.Config{Device: limit.DeviceConfig{Messages: 1}}}}
+
+// Of what a device has sent at once, the gateway handles a few packets before it looks at the
+// device's rate: a full buffer must not keep the loop from other devices.
+func TestDeviceRateHoldsWithinOneRead(t *testing.T) {
+	const sent = 100
+	check := func(w *world, op string) {
+		w.t.Helper()
+		w.await("the device to be slowed", func() bool { return w.metric("longline_readers_slowed_total/rate") == 1 })
+		if n := w.metric("longline_packets_received_total/" + op); n < 1 || n > chargeAfter {
+			w.t.Errorf("%v of %d packets were handled, want %d at most", n, sent, chargeAfter)
+		}
+	}
+	t.Run("json", func(t *testing.T) {
+		w := newWorld(t, slowly)
+		p := w.greeted("/connect/a")
+		var all []byte
+		for range sent {
+			all = append(all, masked(`{"op":"pub","topic":"t","payload":1}`)...)
+		}
+		if _, err := p.tcp.Write(all); err != nil {
+			t.Fatal(err)
+		}
+		check(w, "pub")
+	})
+	eachWay(t, ways[1:], slowly, func(w *mqttWorld) {
+		var all []*mqtt.Packet
+		for range sent {
+			all = append(all, saying("t=1", 0, 0))
+		}
+		w.client("a").say(all...)
+		check(w.world, "publish")
+	})
+}
+
+// A filter costs what a packet costs, and counts as one.
+func TestDeviceRateCountsFilters(t *testing.T) {
+	t.Run("json", func(t *testing.T) {
+		w := newWorld(t, slowly)
+		p := w.greeted("/connect/a")
+		p.say(fmt.Sprintf(`{"op":"sub","id":1,"filters":[%s"a/z"]}`, strings.Repeat(`"a/b",`, 4)))
+		w.await("the device to be slowed", func() bool { return w.metric("longline_readers_slowed_total/rate") == 1 })
+	})
+	eachWay(t, ways[1:], slowly, func(w *mqttWorld) {
+		subs := []mqtt.Subscription{{Filter: "a/b"}, {Filter: "a/c"}, {Filter: "a/d"}}
+		w.client("a").say(&mqtt.Packet{Type: mqtt.Subscribe, ID: 1, Subscriptions: subs})
+		w.await("the device to be slowed", func() bool { return w.metric("longline_readers_slowed_total/rate") == 1 })
+	})
+}
