@@ -52,12 +52,12 @@ auth:
   tokens: {file: %[4]q}
 sessions: {expiry: 5s}
 store:
-  queue: {bytes: 32KiB}
+  queue: {count: 50, bytes: 256KiB}
   retained: {count: 5000, bytes: 16MiB}
 limits:
   connections: {per_address: 1500}
-  connect: {per_second: 500, burst: 250, line: 500}
-  device: {messages: 100, bytes: 64KiB}
+  connect: {per_second: 500, burst: 250, line: 700}
+  device: {messages: 100, message_burst: 20, bytes: 64KiB}
   memory: {limit: 1GiB}
 api: {address: "127.0.0.1:0"}
 log: {level: info, format: json}
