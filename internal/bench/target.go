@@ -86,8 +86,8 @@ func (t *Target) dial(l *reactor.Loop, h reactor.Handler) (err error) {
 const handshakesAtOnce = 4 // of TLS, that the client computes
 
 // open starts a group of loops for conns connections, dials of them on their way at a time.
-// The caller calls close.
-func (t *Target) open(loops, conns, dials int) (group *reactor.Group, close func(), err error) {
+// The caller calls end.
+func (t *Target) open(loops, conns, dials int) (group *reactor.Group, end func(), err error) {
 	config := reactor.Config{Loops: loops, MaxConnections: conns}
 	var workers *reactor.Workers
 	if t.TLS != nil {

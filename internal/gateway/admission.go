@@ -63,7 +63,7 @@ func (a *admission) ask(conn *reactor.Conn, c *auth.Credentials, done func(*auth
 	ctx, cancel := context.WithTimeout(context.Background(), a.timeout)
 	taken := a.workers.Do(func() {
 		defer cancel()
-		identity, err := (*auth.Identity)(nil), error(errBusy)
+		identity, err := (*auth.Identity)(nil), errBusy
 		if ctx.Err() == nil {
 			identity, err = a.chain.Verify(ctx, c)
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -117,7 +118,7 @@ func TestCredentials(t *testing.T) {
 		{"as a subprotocol", "/connect/m-1", nil, []string{offered, "longline.v1.json"}, "hello"},
 		{"another's as a subprotocol", "/connect/m-2", nil, []string{"longline.v1.json", offered}, "403 The credential is of another device."},
 		{"basic", "/connect/m-1", basicHeader("m-1", "sixteen characters"), nil, "hello"},
-		{"wrong password", "/connect/m-1", basicHeader("m-1", "sixteen charakters"), nil, "401 User or password is wrong."},
+		{"wrong password", "/connect/m-1", basicHeader("m-1", "another 16 characters"), nil, "401 User or password is wrong."},
 		{"another device's password", "/connect/m-2", basicHeader("m-1", "sixteen characters"), nil, "403 The credential is of another device."},
 		{"not base64", "/connect/m-1", http.Header{"Authorization": {"Basic !"}}, nil, "401 No credential was shown."},
 		{"JWT", "/connect/m-1", bearerHeader(good), nil, "hello"},
@@ -233,7 +234,7 @@ func TestRefreshWithoutCredentials(t *testing.T) {
 	if got := string(p.next()); got != `{"op":"ack","id":1}` {
 		t.Error(got)
 	}
-	if _, err := w.gateway.Revoke("a", time.Now().Add(time.Hour)); err != auth.ErrNothingShown {
+	if _, err := w.gateway.Revoke("a", time.Now().Add(time.Hour)); !errors.Is(err, auth.ErrNothingShown) {
 		t.Error(err)
 	}
 }

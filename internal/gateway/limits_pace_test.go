@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"fmt"
-	"io"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -193,7 +192,7 @@ func TestShortOfMemoryShedsQoS0(t *testing.T) {
 func TestShortOfMemoryClosesSlowConsumers(t *testing.T) {
 	o := newShortOf(t, settings{})
 	c, r := o.rawDevice("slow")
-	if _, err := io.WriteString(c, string(masked(`{"op":"sub","id":1,"filters":["t"]}`))); err != nil {
+	if _, err := c.Write(masked(`{"op":"sub","id":1,"filters":["t"]}`)); err != nil {
 		t.Fatal(err)
 	}
 	skipFrame(t, r)

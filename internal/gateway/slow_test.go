@@ -297,5 +297,5 @@ func TestDrainFlushes(t *testing.T) {
 		t.Errorf("%d messages are owed, want %d", info.Queued, messages)
 	}
 	cancel() // the device does not answer the close frame
-	<-drained
+	_ = <-drained
 }

@@ -33,7 +33,7 @@ func TestListeners(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer func() { _ = c.Close() }()
+		t.Cleanup(func() { _ = c.Close() })
 		if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
 			t.Fatal(err)
 		}
@@ -86,7 +86,7 @@ func TestCrowd(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	_ = conns[0].Close()
-	<-ended
+	_ = <-ended
 	write(t, conns[1], "y")
 	expect(t, conns[1], "y")
 	next := connect(t, g)

@@ -31,8 +31,8 @@ const (
 	acceptsATurn  = 64 // so that a storm of new connections does not starve the old ones
 	readBufferLen = 64 << 10
 	yieldEvery    = 5 * time.Millisecond // sysmon's patience is 10 ms
-	busyGap       = 2 * time.Millisecond     // between turns, on a busy loop
-	busyStreak    = 8                   // such turns make one
+	busyGap       = 2 * time.Millisecond // between turns, on a busy loop
+	busyStreak    = 8                    // such turns make one
 	maxRawWait    = 100                  // milliseconds
 	maxDirty      = 64                   // connections to flush, above which a turn does not wait for its end
 )
