@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -297,5 +298,7 @@ func TestDrainFlushes(t *testing.T) {
 		t.Errorf("%d messages are owed, want %d", info.Queued, messages)
 	}
 	cancel() // the device does not answer the close frame
-	_ = <-drained
+	if err := <-drained; !errors.Is(err, context.Canceled) {
+		t.Errorf("the drain ended with %v", err)
+	}
 }

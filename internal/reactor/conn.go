@@ -184,7 +184,8 @@ func (c *Conn) Paused() bool { return c.is(paused) }
 
 // Finish writes what is pending, for ten seconds at most, ends the stream, and closes once
 // the peer has ended its own, or after a second: closing at once could destroy what the
-// peer has not read yet (RFC 9112 §9.6 tells why). What still arrives is discarded.
+// peer has not read yet (RFC 9112 §9.6 tells why). What still arrives is discarded; a peer
+// that sends a whole read buffer at once is not read any more.
 func (c *Conn) Finish() {
 	if !c.is(finishing | closed) {
 		c.state |= finishing
@@ -263,6 +264,9 @@ func (c *Conn) receive() {
 	}
 	l.stats.BytesIn += uint64(n)
 	if c.is(finishing) {
+		if n == len(l.readBuffer) {
+			c.PauseReading() // a flood: TCP holds it up until the connection is closed
+		}
 		return
 	}
 	c.heard = l.wheel.now

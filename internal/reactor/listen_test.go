@@ -2,6 +2,7 @@ package reactor
 
 import (
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"testing"
@@ -86,7 +87,9 @@ func TestCrowd(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	_ = conns[0].Close()
-	_ = <-ended
+	if err := <-ended; !errors.Is(err, io.EOF) {
+		t.Errorf("ended with %v", err)
+	}
 	write(t, conns[1], "y")
 	expect(t, conns[1], "y")
 	next := connect(t, g)

@@ -119,7 +119,9 @@ func TestProxiedConnectionsMustSaySo(t *testing.T) {
 	write(t, known, headerOf+"x")
 	expect(t, known, "203.0.113.9:4711 x\n")
 	_ = known.Close()
-	_ = <-ended
+	if err := <-ended; !errors.Is(err, io.EOF) {
+		t.Errorf("ended with %v", err)
+	}
 	g.Each(func(l *Loop) {
 		if len(l.behind) > 0 || l.pool.lent > 0 {
 			t.Errorf("%d addresses and %d buffers are left", len(l.behind), l.pool.lent)
