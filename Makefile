@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint vuln bench bench-compare bench-mqtt bench-100k bench-1m soak fuzz generate deps clean
+.PHONY: help build run test lint vuln bench bench-compare bench-mqtt bench-100k bench-1m attack soak fuzz generate deps clean
 
 # The programs of tools/go.mod, built once into tools/bin.
 TOOLBIN := $(CURDIR)/tools/bin
@@ -26,9 +26,10 @@ lint: $(TOOLS) ## check the code, for every platform
 	GOOS=linux GOARCH=arm64 go vet ./...
 	for os in darwin windows; do for arch in amd64 arm64; do \
 		GOOS=$$os GOARCH=$$arch go vet ./device || exit 1; done; done
+	@scripts/vuln.sh
 
-vuln: $(TOOLS) ## look the dependencies up among known vulnerabilities; needs the network
-	$(TOOLBIN)/govulncheck ./...
+vuln: $(TOOLS) ## look the dependencies up among known vulnerabilities
+	@scripts/vuln.sh
 
 bench: ## run the benchmarks
 	go test -run='^$$' -bench=. -benchmem ./...
@@ -62,6 +63,10 @@ bench-100k: build ## hold 100,000 devices on this machine, reach all, kill the g
 bench-1m: build ## hold 1,000,000 devices on this machine; needs some 14 GB
 	go build -o bench/scale/out/scale ./bench/scale
 	bench/scale/out/scale --name=1m --devices=1000000 --keep=$(KEEP) --beat=60s --no-storm
+
+attack: build ## attack a gateway while 1,000 honest devices use it; QUICK=1 is the short form
+	go build -o bin/attack ./test/attack
+	bin/attack $(if $(QUICK),--quick)
 
 soak: build ## keep a gateway under load for SOAK (1h): losses, and memory that grows
 	@scripts/soak.sh

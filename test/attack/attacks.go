@@ -21,7 +21,7 @@ var attacks = []attack{
 	{"oversize-header", "gateway.header_bytes", 200, 200, oversizeHeader, []string{`handshakes_total{outcome="refused_431"}`}, 64},
 	{"oversize-url", "gateway.header_bytes", 200, 200, oversizeURL, []string{`handshakes_total{outcome="refused_4`}, 64},
 	{"connect-flood", "limits.connect, limits.connections.per_address", 3000, 2500, connectFlood, []string{"connections_refused_total"}, 96},
-	{"bad-credentials", "limits.connect", 500, 500, badCredentials, []string{`verifications_total{method="tokens",outcome="refused"}`}, 64},
+	{"bad-credentials", "limits.connect", 500, 500, badCredentials, []string{`verifications_total{method="none",outcome="refused"}`}, 64},
 	{"half-closed", "gateway.handshake_timeout, end of stream", 500, 300, halfClosed, []string{`handshakes_total{outcome="incomplete"}`, "closes_total"}, 64},
 	{"resets", "the socket's end", 300, 300, resets, []string{"closes_total"}, 64},
 

@@ -75,11 +75,9 @@ func (r *round) attack(ctx context.Context, a *attack) (o outcome, err error) {
 // settle brings the honest devices on line, and measures them.
 func (r *round) settle(ctx context.Context) error {
 	if r.client == nil {
-		c, err := bench.Connect(ctx, r.gateway.target(), r.options.Devices)
-		if err != nil {
+		if err := r.connect(ctx); err != nil {
 			return fmt.Errorf("honest devices: %w", err)
 		}
-		r.client, r.calm = c, 0
 	}
 	if r.options.Quick && r.calm > 0 {
 		return nil
@@ -93,6 +91,18 @@ func (r *round) settle(ctx context.Context) error {
 	}
 	r.calm = result.Percentile(99)
 	return nil
+}
+
+const dials = 64 // of honest devices at a time: fewer than wait in vain at the connect rate
+
+func (r *round) connect(ctx context.Context) error {
+	c, err := bench.Start(r.gateway.target(), r.options.Devices, dials)
+	if err != nil {
+		return err
+	}
+	r.client, r.calm = c, 0
+	_, err = c.Opened(ctx)
+	return err
 }
 
 func (r *round) measure(ctx context.Context, d time.Duration) (bench.Result, error) {

@@ -15,9 +15,9 @@ type options struct {
 	Only     []string      `placeholder:"NAME" help:"Only these attacks."`
 	Devices  int           `default:"1000" help:"Honest devices (${default})."`
 	Rate     float64       `default:"1000" help:"Messages a second that they publish, all together (${default})."`
-	Calm     time.Duration `default:"3s" help:"Time that calm is measured before an attack (${default})."`
-	Duration time.Duration `default:"12s" help:"Time of an attack (${default})."`
-	Floor    time.Duration `default:"5ms" help:"A 99th percentile below this counts as this: what a busy machine's scheduler alone adds (${default})."`
+	Calm     time.Duration `default:"2s" help:"Time that calm is measured before an attack (${default})."`
+	Duration time.Duration `default:"8s" help:"Time of an attack (${default})."`
+	Floor    time.Duration `default:"3ms" help:"A 99th percentile below this counts as this: what a busy machine's scheduler alone adds (${default})."`
 	Limit    time.Duration `default:"12m" help:"Most that a run may take (${default})."`
 	Longline string        `default:"bin/longline" type:"existingfile" help:"The gateway's program (${default})."`
 }

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestMain lets the test be the process that makes an attack, as the program is.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "make" {
+		main()
+		return
+	}
+	flag.Parse()
+	os.Exit(m.Run())
+}
+
+// The short form holds. Other tests run on the same processors at the same time, so that a
+// latency counts from where no scheduler is the reason.
+func TestQuick(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "longline")
+	if out, err := exec.Command("go", "build", "-o", program, "../../cmd/longline").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	o := options{Quick: true, Devices: 1000, Rate: 1000, Floor: 60 * time.Millisecond, Limit: 3 * time.Minute, Longline: program}
+	if err := o.Run(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestJudge(t *testing.T) {
+	const MiB = 1 << 20
+	a := &attack{proof: []string{`closes_total{reason="contract"}`}, room: 10}
+	held := outcome{attack: a, calm: 50 * MiB, peak: 60 * MiB, before: time.Millisecond, at: 9 * time.Millisecond,
+		rises: metrics{`longline_closes_total{reason="contract"}`: 1}}
+	for name, c := range map[string]struct {
+		change func(*outcome)
+		missed string // empty is that it holds
+	}{
+		"held":             {func(*outcome) {}, ""},
+		"slower":           {func(o *outcome) { o.at++ }, "latency"},
+		"calm was slow":    {func(o *outcome) { o.before, o.at = 4*time.Millisecond, 12*time.Millisecond }, ""},
+		"memory":           {func(o *outcome) { o.peak++ }, "memory"},
+		"less memory":      {func(o *outcome) { o.peak = MiB }, ""},
+		"no metric":        {func(o *outcome) { o.rises = metrics{`longline_closes_total{reason="rate"}`: 1} }, "metric"},
+		"a device is lost": {func(o *outcome) { o.missed = []string{"an honest device"} }, "honest"},
+	} {
+		o := held
+		c.change(&o)
+		o.judge(&options{Floor: 3 * time.Millisecond})
+		got := strings.Join(o.missed, "; ")
+		if (got == "") != (c.missed == "") || !strings.Contains(got, c.missed) {
+			t.Errorf("%s: missed %q, want %q", name, got, c.missed)
+		}
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	const before = "# HELP longline_x text\nlongline_closes_total{reason=\"contract\"} 2\nlongline_connections 7\ngo_goroutines 9\n"
+	const after = "longline_closes_total{reason=\"contract\"} 5\nlongline_closes_total{reason=\"rate\"} 1\n" +
+		"longline_handshakes_total{outcome=\"accepted\"} 8\nlongline_connections 6\ngo_goroutines 10\n"
+	grown := parse([]byte(after)).above(parse([]byte(before)))
+	if got, want := grown.reasons(), "contract 3, rate 1"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if len(grown) != 3 || !grown.any([]string{"x", `closes_total{reason="rate"`}) || grown.any([]string{"connections"}) {
+		t.Errorf("grown: %v", grown)
+	}
+}
+
+// What an attack sends to provoke one rule must not break another before.
+func TestAttacks(t *testing.T) {
+	for i := range attacks {
+		a := &attacks[i]
+		if find(a.name) != a || a.one == nil || len(a.proof) == 0 || a.room == 0 || a.conns == 0 || a.starts == 0 {
+			t.Errorf("%s is not complete, or there twice", a.name)
+		}
+	}
+	if b := clientHello(); len(b) < 100 || b[0] != 22 { // RFC 8446 §5.1: a handshake record
+		t.Errorf("a ClientHello of %d bytes", len(b))
+	}
+	if got := branching(0b101); got != "+/a/+/a/a/a/+/a/+/a/a/a/+/a" {
+		t.Errorf("branching: %s", got)
+	}
+	if len(bomb()) > 256<<10 {
+		t.Errorf("the bomb is %d bytes: it does not get past the size of its frame", len(bomb()))
+	}
+}
+
+func TestMakerNeedsAnAttack(t *testing.T) {
+	if err := (&maker{Attack: "none"}).Run(t.Context()); err == nil {
+		t.Error("made")
+	}
+	o := options{Only: []string{"none"}}
+	if err := o.Run(t.Context()); err == nil {
+		t.Error("made")
+	}
+}
