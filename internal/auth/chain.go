@@ -19,6 +19,9 @@ type Chain struct {
 	breakers    []breaker
 	now         func() time.Time
 	stop        context.CancelFunc
+
+	// Safe from any goroutine.
+	strangers atomic.Uint64 // refused, as no verifier knew what they showed
 }
 
 // link is a verifier under its name.
@@ -54,6 +57,7 @@ func (c *Chain) Verify(ctx context.Context, credentials *Credentials) (*Identity
 		l.count(err)
 		return identity, err
 	}
+	c.strangers.Add(1)
 	if credentials.none() {
 		return nil, refuse("no credential was shown")
 	}
@@ -92,13 +96,17 @@ func (c *Chain) Revoked(i *Identity) bool {
 	return c.revoked.Has(i.Device) || i.ID != "" && c.revoked.Has(i.ID)
 }
 
-// Stats returns the counts of each verifier, in order.
+// unclaimed is the method of credentials that no verifier takes for its own.
+const unclaimed = "none"
+
+// Stats returns the counts of each verifier, in order, and last those of credentials that were
+// refused because none of them knew what to make of them: such are guessed tokens.
 func (c *Chain) Stats() []Stats {
-	all := make([]Stats, len(c.links))
-	for i, l := range c.links {
-		all[i] = Stats{l.method, l.accepted.Load(), l.refused.Load(), l.unavailable.Load()}
+	all := make([]Stats, 0, len(c.links)+1)
+	for _, l := range c.links {
+		all = append(all, Stats{l.method, l.accepted.Load(), l.refused.Load(), l.unavailable.Load()})
 	}
-	return all
+	return append(all, Stats{Method: unclaimed, Refused: c.strangers.Load()})
 }
 
 // Breakers returns the states of the circuit breakers in front of what is remote, by name:

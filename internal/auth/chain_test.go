@@ -109,7 +109,11 @@ func TestChainCounts(t *testing.T) {
 	chain.links[0].Verifier = fixed{identity: &Identity{Device: "m-7"}}
 	asked(t, chain, &Credentials{})
 	asked(t, chain, &Credentials{Device: "m-8"})
-	want := []Stats{{"0", 1, 1, 0}, {"1", 0, 1, 1}}
+	for _, l := range chain.links {
+		l.Verifier = fixed{err: ErrNotMine}
+	}
+	asked(t, chain, &Credentials{Bearer: "guessed"})
+	want := []Stats{{"0", 1, 1, 0}, {"1", 0, 1, 1}, {"none", 0, 1, 0}}
 	if got := chain.Stats(); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
