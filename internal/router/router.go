@@ -95,6 +95,9 @@ func (r *Router) Unsubscribe(filter string, s Subscriber) bool {
 	return r.index.Unsubscribe(filter, s)
 }
 
+// Wanted tells whether a message on topic would have a receiver now.
+func (r *Router) Wanted(topic string) bool { return r.index.Wanted(topic) }
+
 // Retained calls yield for every retained message whose topic matches filter. A subscriber
 // that calls it after Subscribe, and takes nothing else meanwhile, misses no message, and
 // none that is older than one it has: what is retained is stored before it is offered. A

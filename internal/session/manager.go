@@ -50,6 +50,7 @@ func NewManager(config Config, r *router.Router, s store.Store) (*Manager, error
 	m.presence.publish = func(e *message.Message, done func(error)) {
 		_, _ = r.Publish(e, done) // nobody to tell: what is not taken is counted
 	}
+	m.presence.wanted = r.Wanted
 	m.expirer.end, m.lingering.reclaim = m.expire, m.reclaim
 	if err := m.restoreAll(); err != nil {
 		m.Close()

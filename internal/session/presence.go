@@ -22,26 +22,35 @@ type Presence struct {
 
 // event is a change of presence, or a will.
 type event struct {
-	Presence
-	will *message.Message // nil when it is none
+	Presence                  // Session is empty until it is published
+	session  uint64           // its id
+	will     *message.Message // nil when it is none
 }
+
+// fewEvents is the size of a list of events that is kept for the next ones.
+const fewEvents = 64
 
 // announcer publishes presence events and wills in the order in which sessions changed. Events are
 // added under the session's lock and published outside it, because a session may be a
 // receiver; whoever finds nobody publishing does it for all.
 type announcer struct {
 	publish func(m *message.Message, done func(error)) // done may be nil
+	wanted  func(topic string) bool                    // somebody would get it
 
 	// Guarded by mu.
 	mu      sync.Mutex
 	events  []event
+	spare   []event // an empty list, or nil
 	running bool
 }
 
 // add is called with the session locked.
 func (a *announcer) add(s *Session, online bool, reason string) {
 	a.mu.Lock()
-	a.events = append(a.events, event{Presence: Presence{s.device, online, s.ID(), reason, time.Now().UnixMilli()}})
+	a.events = append(a.events, event{
+		Presence: Presence{Device: s.device, Online: online, Reason: reason, Time: time.Now().UnixMilli()},
+		session:  s.id,
+	})
 	a.mu.Unlock()
 }
 
@@ -62,30 +71,38 @@ func (a *announcer) run() {
 	a.running = true
 	for len(a.events) > 0 {
 		events := a.events
-		a.events = nil
+		a.events, a.spare = a.spare, nil
 		a.mu.Unlock()
 		for i := range events {
 			a.announce(&events[i])
 		}
 		a.mu.Lock()
+		if clear(events); cap(events) <= fewEvents {
+			a.spare = events[:0]
+		}
 	}
 	a.running = false
 	a.mu.Unlock()
 }
 
 // announce publishes an event. A will waits for receivers that are full; presence does not,
-// which has the session's own changes behind it.
+// which has the session's own changes behind it, and is not even written where nobody listens.
 func (a *announcer) announce(e *event) {
 	if e.will != nil {
 		a.publish(e.will, func(error) {})
 		return
 	}
+	topic := PresencePrefix + e.Device
+	if !a.wanted(topic) {
+		return
+	}
+	e.Session = sessionID(e.session)
 	payload, err := json.Marshal(&e.Presence)
 	if err != nil {
 		return // strings, a bool and a number always marshal
 	}
 	a.publish(&message.Message{
-		Topic:       PresencePrefix + e.Device,
+		Topic:       topic,
 		Payload:     payload,
 		ContentType: message.JSON,
 		QoS:         message.AtLeastOnce,

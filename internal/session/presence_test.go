@@ -46,6 +46,13 @@ func TestPresencePayload(t *testing.T) {
 	expect(t, "event", e, Presence{Device: "d", Online: true, Session: c.link.session.ID(), Time: e.Time})
 }
 
+// What nobody watches is not published.
+func TestPresenceUnwatched(t *testing.T) {
+	w := newWorld(t, Config{})
+	w.connect("d", Options{}).leave("peer_closed")
+	expect(t, "published", w.router.Stats().Published, 0)
+}
+
 // A session that watches presence gets the event of its own end of the line too, and of
 // others in order.
 func TestPresenceToASession(t *testing.T) {

@@ -70,7 +70,9 @@ type Traffic struct {
 func (s *Session) Device() string { return s.device }
 
 // ID names the session; a device whose session was dropped gets another.
-func (s *Session) ID() string { return strconv.FormatUint(s.id, 16) }
+func (s *Session) ID() string { return sessionID(s.id) }
+
+func sessionID(id uint64) string { return strconv.FormatUint(id, 16) }
 
 // lock is for a change of link, or a view of the whole.
 func (s *Session) lock() {

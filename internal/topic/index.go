@@ -81,6 +81,15 @@ func (x *Index[S]) Unsubscribe(filter string, s S) bool {
 	return true
 }
 
+// Wanted tells whether the topic has a subscriber.
+func (x *Index[S]) Wanted(name string) bool {
+	var found nodes[subscribers[S]]
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	x.tree.matches(name, &found)
+	return found.n > 0
+}
+
 // Match appends each subscriber of the topic once, with the highest QoS of its matching
 // filters, in no order. The topic must be one that ValidateName accepts; it is not retained.
 // Up to fewNodes matching filters cost no allocation when dst has room.

@@ -25,7 +25,8 @@ func TestIndexExamples(t *testing.T) {
 	}
 }
 
-// hits returns what Match finds and fails on a subscriber that comes twice.
+// hits returns what Match finds and fails on a subscriber that comes twice, and when Wanted
+// disagrees.
 func hits(t *testing.T, x *Index[int], topic string) map[int]message.QoS {
 	t.Helper()
 	found := map[int]message.QoS{}
@@ -34,6 +35,9 @@ func hits(t *testing.T, x *Index[int], topic string) map[int]message.QoS {
 			t.Errorf("topic %q: subscriber %d comes twice", topic, h.Subscriber)
 		}
 		found[h.Subscriber] = h.QoS
+	}
+	if wanted := x.Wanted(topic); wanted != (len(found) > 0) {
+		t.Errorf("topic %q: wanted is %v with %d subscribers", topic, wanted, len(found))
 	}
 	return found
 }
