@@ -188,15 +188,8 @@ func (c *mqttDevice) attach(i *auth.Identity) error {
 	device := strings.Clone(i.Device) // it may be a piece of a credential
 	o.options.Permissions = newCredential(i, false).session()
 	resumed, missed, err := g.sessions.Attach(device, &c.link, c, o.options)
-	var bad *topic.Error
-	if no := deny(err); no != nil {
-		return c.shard.count(no).end()
-	}
-	switch {
-	case errors.As(err, &bad):
-		return &mqttEnd{wire.CloseContract.Because(err.Error()), mqtt.TopicNameInvalid}
-	case err != nil:
-		return &mqttEnd{wire.CloseInternal.Because("no room for the device: " + err.Error()), mqtt.QuotaExceeded}
+	if err != nil {
+		return c.notAttached(err)
 	}
 	c.phase = mqttOpen
 	c.shard.handshakes["connected"]++
@@ -208,6 +201,18 @@ func (c *mqttDevice) attach(i *auth.Identity) error {
 	c.watch()
 	c.link.Flush()
 	return nil
+}
+
+// notAttached is the answer to a device that has no session.
+func (c *mqttDevice) notAttached(err error) error {
+	var bad *topic.Error
+	if no := deny(err); no != nil {
+		return c.shard.count(no).end()
+	}
+	if errors.As(err, &bad) {
+		return &mqttEnd{wire.CloseContract.Because(err.Error()), mqtt.TopicNameInvalid}
+	}
+	return &mqttEnd{wire.CloseInternal.Because("no room for the device: " + err.Error()), mqtt.QuotaExceeded}
 }
 
 // mqttKeepAlive is the keep alive that counts, in seconds. A device of MQTT 5 has the

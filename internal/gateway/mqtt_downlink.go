@@ -60,15 +60,27 @@ func (e *mqttEncoder) Class() int { return e.class }
 func (e *mqttEncoder) Encode(m *message.Message) []byte {
 	var p mqtt.Packet
 	publication(&p, m, e.qos, anyID)
-	b, err := mqtt.Append(make([]byte, 0, m.Size()+64), e.version, &p)
-	switch {
-	case err != nil:
-		return nil
-	case e.framed:
-		return websocket.AppendFrame(make([]byte, 0, len(b)+websocket.MaxHeader), websocket.Binary, b)
+	room := 0 // for the frame's header, which tells the packet's length
+	if e.framed {
+		room = websocket.MaxHeader
 	}
-	return b
+	b, err := mqtt.Append(make([]byte, room, room+m.Size()+maxOverhead), e.version, &p)
+	if err != nil {
+		return nil
+	}
+	if !e.framed {
+		return b
+	}
+	var header [websocket.MaxHeader]byte
+	head := websocket.AppendHeader(header[:0], websocket.Binary, len(b)-room)
+	start := room - len(head)
+	copy(b[start:], head)
+	return b[start:]
 }
+
+// maxOverhead is what a PUBLISH has beside the contents of its fields, mostly: 9 bytes, and
+// with properties a few for each.
+const maxOverhead = 32
 
 // publication makes p the PUBLISH of a message.
 func publication(p *mqtt.Packet, m *message.Message, q message.QoS, id uint16) {
