@@ -248,7 +248,7 @@ func (c *Conn) receive() {
 		l.watch(c)
 		return
 	}
-	n, errno := rawRead(int(c.fd), l.readBuffer)
+	n, errno := rawReceive(int(c.fd), l.readBuffer)
 	switch {
 	case errno == unix.EAGAIN || errno == unix.EINTR:
 		return

@@ -72,7 +72,7 @@ func (o *outbound) share(p *pool, b []byte) {
 func (o *outbound) write(fd int, iov *[maxIovecs]unix.Iovec) (int, unix.Errno) {
 	first := o.segments[0].bytes[o.written:]
 	if len(o.segments) == 1 {
-		return rawWrite(fd, first)
+		return rawSend(fd, first)
 	}
 	n := min(len(o.segments), maxIovecs)
 	for i := range n {
