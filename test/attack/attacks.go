@@ -26,7 +26,7 @@ var attacks = []attack{
 	{"resets", "the socket's end", 300, 300, resets, []string{"closes_total"}, 64},
 
 	{"oversize-frame", "gateway.max_payload", 200, 200, oversizeFrame, []string{`closes_total{reason="message_too_big"}`}, 64},
-	{"slow-frame", "gateway.max_payload, connections", 200, 200, slowFrame, []string{"buffers_lent"}, 128},
+	{"slow-frame", "gateway.max_payload, connections", 200, 200, slowFrame, []string{"messages_unfinished"}, 128},
 	{"compression-bomb", "gateway.max_payload", 100, 100, compressionBomb, []string{`closes_total{reason="message_too_big"}`}, 64},
 	{"fragment-flood", "limits.device.bytes", 50, 50, fragmentFlood, []string{`readers_slowed_total{reason="rate"}`}, 64},
 	{"ping-flood", "limits.device.bytes, answers that are taken", 50, 50, pingFlood, []string{`readers_slowed_total{reason="rate"}`, `closes_total{reason="slow_consumer"}`}, 64},

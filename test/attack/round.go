@@ -15,22 +15,17 @@ import (
 // round is a gateway with its honest devices, for one attack after the other.
 type round struct {
 	options *options
-	gateway *gateway
+	gateway *gateway      // nil before the first
 	client  *bench.Client // of the honest devices; nil when they have to connect again
 	calm    time.Duration // the 99th percentile that was measured last, 0 when none was
 }
 
-func newRound(ctx context.Context, o *options) (*round, error) {
-	g, err := startGateway(ctx, o)
-	if err != nil {
-		return nil, err
-	}
-	return &round{options: o, gateway: g}, nil
-}
-
 func (r *round) close() {
 	r.disconnect()
-	r.gateway.stop()
+	if r.gateway != nil {
+		r.gateway.stop()
+		r.gateway = nil
+	}
 }
 
 func (r *round) disconnect() {
@@ -72,8 +67,17 @@ func (r *round) attack(ctx context.Context, a *attack) (o outcome, err error) {
 	return o, nil
 }
 
-// settle brings the honest devices on line, and measures them.
-func (r *round) settle(ctx context.Context) error {
+// settle brings the honest devices on line, and measures them: at a gateway that has seen no
+// attack, or in the short form at that of the attack before.
+func (r *round) settle(ctx context.Context) (err error) {
+	if !r.options.Quick {
+		r.close()
+	}
+	if r.gateway == nil {
+		if r.gateway, err = startGateway(ctx, r.options); err != nil {
+			return err
+		}
+	}
 	if r.client == nil {
 		if err := r.connect(ctx); err != nil {
 			return fmt.Errorf("honest devices: %w", err)
@@ -81,9 +85,6 @@ func (r *round) settle(ctx context.Context) error {
 	}
 	if r.options.Quick && r.calm > 0 {
 		return nil
-	}
-	if _, err := r.gateway.process.FreeMemory(ctx); err != nil {
-		return err
 	}
 	result, err := r.measure(ctx, r.options.Calm)
 	if err != nil {

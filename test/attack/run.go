@@ -38,10 +38,7 @@ func (o *options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r, err := newRound(ctx, o)
-	if err != nil {
-		return err
-	}
+	r := &round{options: o}
 	defer r.close()
 	t := newTable(os.Stdout, o)
 	missed := 0

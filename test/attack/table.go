@@ -10,10 +10,13 @@ import (
 )
 
 // table prints a row as soon as it is known.
-type table struct{ out io.Writer }
+type table struct {
+	out   io.Writer
+	floor time.Duration
+}
 
 func newTable(out io.Writer, o *options) *table {
-	t := &table{out}
+	t := &table{out, o.Floor}
 	fmt.Fprintf(out, "%d honest devices, %.0f messages a second of QoS 1 over TLS. %s\n", o.Devices, o.Rate, bench.ThisMachine())
 	fmt.Fprintf(out, "Held: p99 within %d times calm (calm being %v at least), memory within the bound, a metric that shows the limit.\n\n", slower, o.Floor)
 	t.cells("attack", "limit", "memory: calm, peak, bound", "p99: calm, attacked", "", "closed, refused, slowed and dropped, by reason", "")
@@ -33,11 +36,13 @@ func (t *table) row(o *outcome) {
 	}
 	bound := o.calm>>20 + uint64(o.attack.room)
 	t.cells(o.attack.name, o.attack.limit, fmt.Sprintf("%d, %d, %d MiB", o.calm>>20, o.peak>>20, bound),
-		fmt.Sprintf("%s, %s ms", millis(o.before), millis(o.at)), fmt.Sprintf("%.1fx", o.ratio()),
+		fmt.Sprintf("%s, %s ms", millis(o.before), millis(o.at)), fmt.Sprintf("%.1fx", o.ratio(t.floor)),
 		o.rises.reasons(), verdict)
 }
 
-// ratio is how much slower the honest devices' acknowledgements were.
-func (o *outcome) ratio() float64 { return o.at.Seconds() / o.before.Seconds() }
+// ratio is how much slower the honest devices' acknowledgements were, as it is judged.
+func (o *outcome) ratio(floor time.Duration) float64 {
+	return o.at.Seconds() / max(o.before, floor).Seconds()
+}
 
 func millis(d time.Duration) string { return bench.Short(d.Seconds() * 1000) }
