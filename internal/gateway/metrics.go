@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/longline/longline/internal/reactor"
+	"github.com/longline/longline/internal/websocket"
 	"github.com/longline/longline/internal/wire"
 	"github.com/longline/longline/internal/wire/mqtt"
 )
@@ -92,6 +93,7 @@ var (
 	received      = describe("received_bytes_total", "Bytes received from devices.")
 	sent          = describe("sent_bytes_total", "Bytes sent to devices.")
 	lent          = describe("buffers_lent", "Buffers that connections hold now; idle ones hold none.")
+	unfinished    = describe("messages_unfinished", "WebSocket messages of which a part has come: each holds its buffer until the rest does.")
 	packets       = describe("packets_received_total", "Packets received from devices, by operation; of MQTT, by type.", "op")
 	sessionCount  = describe("sessions", "Sessions by state.", "state")
 	published     = describe("messages_published_total", "Messages given to the router.")
@@ -126,6 +128,7 @@ func (g *Gateway) Collect(ch chan<- prometheus.Metric) {
 	count(received, s.BytesIn)
 	count(sent, s.BytesOut)
 	gauge(lent, float64(s.Lent))
+	gauge(unfinished, float64(websocket.Unfinished()))
 
 	t := g.tally()
 	for label, n := range t.handshakes {

@@ -3,6 +3,7 @@ package websocket
 import (
 	"math/bits"
 	"sync"
+	"sync/atomic"
 )
 
 // assembly is a frame or message that came in pieces: the state that a Reader has only
@@ -37,8 +38,16 @@ var pools [classes]sync.Pool
 // class returns the index of the smallest buffer with room for n bytes.
 func class(n int) int { return bits.Len(uint(max(n, 1)-1) >> smallestClass) }
 
+// lent counts the assemblies that Readers have. Safe from any goroutine.
+var lent atomic.Int64
+
+// Unfinished returns how many messages and control frames came to the Readers of this process
+// in pieces, and have not been whole or given up: each holds what has come of it.
+func Unfinished() int64 { return lent.Load() }
+
 // borrow returns an empty assembly with room for n bytes.
 func borrow(n int) *assembly {
+	lent.Add(1)
 	c := class(n)
 	if c < classes {
 		if a, ok := pools[c].Get().(*assembly); ok {
@@ -50,6 +59,7 @@ func borrow(n int) *assembly {
 
 // giveBack ends the use of a and its buffer.
 func (a *assembly) giveBack() {
+	lent.Add(-1)
 	*a = assembly{buf: a.buf[:0]}
 	if c := class(cap(a.buf)); c < classes {
 		pools[c].Put(a)
