@@ -57,7 +57,7 @@ store:
 limits:
   connections: {per_address: 1500}
   connect: {per_second: 500, burst: 250, line: 700}
-  device: {messages: 100, message_burst: 20, bytes: 64KiB}
+  device: {messages: 50, message_burst: 20, bytes: 64KiB}
   memory: {limit: 1GiB}
 api: {address: "127.0.0.1:0"}
 log: {level: info, format: json}
