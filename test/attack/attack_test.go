@@ -20,14 +20,14 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// The short form holds. Other tests run on the same processors at the same time, so that a
-// latency counts from where no scheduler is the reason.
+// The short form holds. Other tests run on the same processors at the same time, and an attack of a
+// second is mostly its first burst: here only stalls count, and make attack measures the latency.
 func TestQuick(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "longline")
 	if out, err := exec.Command("go", "build", "-o", program, "../../cmd/longline").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	o := options{Quick: true, Devices: 1000, Rate: 1000, Floor: 60 * time.Millisecond, Limit: 3 * time.Minute, Longline: program}
+	o := options{Quick: true, Devices: 1000, Rate: 1000, Floor: 300 * time.Millisecond, Limit: 3 * time.Minute, Longline: program}
 	if err := o.Run(t.Context()); err != nil {
 		t.Error(err)
 	}

@@ -50,9 +50,9 @@ func slowly(conn net.Conn, b []byte) error {
 	return trickle(conn, make([]byte, 3600))
 }
 
-// bomb is a frame of 64 MiB in 64 KiB.
+// bomb is a frame of 16 MiB in some KiB.
 var bomb = sync.OnceValue(func() []byte {
-	return websocket.AppendMaskedCompressed(nil, websocket.Binary, make([]byte, 64<<20), 0, 0)
+	return websocket.AppendMaskedCompressed(nil, websocket.Binary, make([]byte, 16<<20), 0, 0)
 })
 
 // compressionBomb sends what unpacks to far more.

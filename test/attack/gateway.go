@@ -53,7 +53,7 @@ auth:
 sessions: {expiry: 5s}
 store:
   queue: {count: 50, bytes: 256KiB}
-  retained: {count: 5000, bytes: 16MiB}
+  retained: {count: 1000, bytes: 16MiB}
 limits:
   connections: {per_address: 1500}
   connect: {per_second: 500, burst: 250, line: 700}
@@ -106,7 +106,7 @@ func (g *gateway) files(o *options) (config string, err error) {
 	if err := os.WriteFile(name("tokens"), []byte(tokens), 0o600); err != nil {
 		return "", err
 	}
-	patience := o.Duration / 3 // seen to end within an attack
+	patience := max(o.Duration/3, 700*time.Millisecond) // its end is seen within an attack
 	text := fmt.Sprintf(configuration, patience, name("cert.pem"), name("key.pem"), name("tokens"))
 	return name("longline.yaml"), os.WriteFile(name("longline.yaml"), []byte(text), 0o600)
 }

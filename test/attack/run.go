@@ -11,7 +11,7 @@ import (
 
 // options are those of a run.
 type options struct {
-	Quick    bool          `help:"The short form: measure calm once, and each attack for a second."`
+	Quick    bool          `help:"The short form: measure calm once, and each attack for little more than a second."`
 	Only     []string      `placeholder:"NAME" help:"Only these attacks."`
 	Devices  int           `default:"1000" help:"Honest devices (${default})."`
 	Rate     float64       `default:"1000" help:"Messages a second that they publish, all together (${default})."`
@@ -32,7 +32,7 @@ func (o *options) Run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, o.Limit, fmt.Errorf("the run took longer than %v", o.Limit))
 	defer cancel()
 	if o.Quick {
-		o.Calm, o.Duration = 2*time.Second, time.Second
+		o.Calm, o.Duration = 2*time.Second, 1300*time.Millisecond
 	}
 	list, err := o.attacks()
 	if err != nil {
