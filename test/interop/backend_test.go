@@ -86,6 +86,21 @@ func (b *backend) awaitPresence(online bool) {
 	}
 }
 
+// awaitAcknowledged waits until the gateway has the acknowledgement of every command: one that
+// is on its way when the connection is cut is lost with it.
+func (b *backend) awaitAcknowledged() {
+	b.t.Helper()
+	for {
+		r, err := b.client.GetDevice(b.ctx, connect.NewRequest(&longlinev1.GetDeviceRequest{Device: b.device}))
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		if r.Msg.Device.Queue.Messages == 0 {
+			return
+		}
+	}
+}
+
 // command publishes a command for the device.
 func (b *backend) command(payload string) {
 	b.t.Helper()

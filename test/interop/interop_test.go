@@ -68,6 +68,7 @@ func begin(b *backend, d *device) {
 	receive(b.ctx, b.t, "the acks", d.ready)
 	b.command(`{"n": 1}`)
 	d.await(b, 1)
+	b.awaitAcknowledged()
 }
 
 // calls: one that the device answers, and one that it does not know.
@@ -93,6 +94,7 @@ func resume(b *backend, d *device) {
 		b.t.Errorf("command 2 had id %d and then %d", cut.ID, again.ID)
 	}
 	d.await(b, 3)
+	b.awaitAcknowledged()
 
 	b.command(`{"n": 4, "cut": true}`)
 	d.await(b, 4)
