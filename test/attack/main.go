@@ -23,13 +23,17 @@ type commands struct {
 }
 
 func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "attack:", err)
+		os.Exit(1)
+	}
+}
+
+// run runs what the command line says, until it is done or interrupted.
+func run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	c := kong.Parse(&commands{}, kong.Name("attack"), kong.Description("Attack a gateway while honest devices use it."),
 		kong.BindTo(ctx, (*context.Context)(nil)))
-	if err := c.Run(); err != nil {
-		stop()
-		fmt.Fprintln(os.Stderr, "attack:", err)
-		os.Exit(1)
-	}
+	return c.Run()
 }
