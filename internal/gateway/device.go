@@ -32,7 +32,7 @@ func (d *device) OnOpen(conn *reactor.Conn) {
 func (d *device) OnData(_ *reactor.Conn, p []byte) int {
 	n := d.onData(d, p, d.shard.gateway.limits)
 	if d.state == open {
-		d.pace(n)
+		d.shard.pace(d, d.conn, n)
 	}
 	return n
 }
@@ -183,7 +183,7 @@ func (d *device) receive(payload []byte, text bool) error {
 	}
 	err := d.link.Handle(p)
 	if err == nil && d.shard.due() {
-		d.pace(0) // bytes are charged at the end
+		d.shard.pace(d, d.conn, 0) // bytes are charged at the end
 	}
 	return err
 }
@@ -283,30 +283,31 @@ func (d *device) OnAlarm(conn *reactor.Conn) {
 	case closing:
 		conn.Close()
 	case open:
-		if !d.rests() {
+		if !d.shard.rests(d, conn) {
 			d.beat(g)
 		}
 	}
 }
 
-// shown implements bearer.
+// bears implements bearer.
 func (d *device) bears(device string, credential uint64) bool {
 	return bears(&d.link, device, credential)
 }
 
-// setAlarm sets the alarm of an open connection: after a time, or when its credential has
-// been expired for too long, if that is sooner.
-func (d *device) setAlarm(after time.Duration) {
-	d.conn.SetAlarm(max(0, min(after, d.graceLeft())))
-}
+// isOpen implements metered.
+func (d *device) isOpen() bool { return d.state == open }
 
-// graceLeft is how long the device may stay without another credential.
-func (d *device) graceLeft() time.Duration {
-	if left := credentialOf(&d.link).left(); left < forEver {
-		return left + d.shard.gateway.admission.chain.Config().Grace
-	}
-	return forEver
-}
+// fail implements metered.
+func (d *device) fail(err error) { d.close(d, closeOf(err)) }
+
+// setAlarm implements metered.
+func (d *device) setAlarm(after time.Duration) { d.shard.gateway.setAlarm(d.conn, &d.link, after) }
+
+// graceLeft implements metered.
+func (d *device) graceLeft() time.Duration { return d.shard.gateway.graceLeft(&d.link) }
+
+// resume implements metered.
+func (d *device) resume() { d.conn.ResumeReading() }
 
 // beat pings a device that has been silent, and closes one that stays so, or whose credential
 // has expired.

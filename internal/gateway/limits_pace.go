@@ -90,52 +90,37 @@ func release(conn *reactor.Conn, by uint8) bool {
 	return conn.Paused() && conn.Tag&(heldBySession|heldByGuard) == 0
 }
 
+// metered is an open connection whose device is charged for what it sends, of whatever
+// protocol. Owned by the loop.
+type metered interface {
+	isOpen() bool
+	fail(err error)
+	setAlarm(after time.Duration)
+	graceLeft() time.Duration
+	resume() // reads on
+}
+
 // pace charges the device for the bytes that were read.
-func (d *device) pace(bytes int) {
-	switch wait, over := d.shard.charge(d.conn, bytes); {
-	case d.state != open:
+func (s *shard) pace(m metered, conn *reactor.Conn, bytes int) {
+	switch wait, over := s.charge(conn, bytes); {
+	case !m.isOpen():
 	case over != nil:
-		d.close(d, over)
+		m.fail(over)
 	case wait > 0:
-		hold(d.conn, heldByGuard)
-		d.setAlarm(wait)
+		hold(conn, heldByGuard)
+		m.setAlarm(wait)
 	}
 }
 
 // rests tells whether the guard still holds the device, and has it read again when it does
 // not.
-func (d *device) rests() bool {
-	if owes := d.shard.owes(d.conn); owes > 0 && d.graceLeft() > 0 {
-		d.setAlarm(owes)
+func (s *shard) rests(m metered, conn *reactor.Conn) bool {
+	if owes := s.owes(conn); owes > 0 && m.graceLeft() > 0 {
+		m.setAlarm(owes)
 		return true
 	}
-	if d.conn.Tag&heldByGuard != 0 && release(d.conn, heldByGuard) {
-		d.conn.ResumeReading()
-	}
-	return false
-}
-
-// pace charges the device for the bytes that were read.
-func (c *mqttDevice) pace(bytes int) {
-	switch wait, over := c.shard.charge(c.conn, bytes); {
-	case c.phase != mqttOpen:
-	case over != nil:
-		c.fail(over)
-	case wait > 0:
-		hold(c.conn, heldByGuard)
-		c.setAlarm(wait)
-	}
-}
-
-// rests tells whether the guard still holds the device, and has it read again when it does
-// not.
-func (c *mqttDevice) rests() bool {
-	if owes := c.shard.owes(c.conn); owes > 0 && c.graceLeft() > 0 {
-		c.setAlarm(owes)
-		return true
-	}
-	if c.conn.Tag&heldByGuard != 0 && release(c.conn, heldByGuard) {
-		c.resume()
+	if conn.Tag&heldByGuard != 0 && release(conn, heldByGuard) {
+		m.resume()
 	}
 	return false
 }

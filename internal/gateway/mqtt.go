@@ -40,7 +40,6 @@ type mqttDevice struct {
 	link    session.Link
 	opening *mqttOpening // from the transport's or CONNECT's arrival until CONNACK, or nil
 	rare    *mqttRare    // nil while it has nothing
-
 }
 
 // mqttRare is what most connections do not need.
@@ -109,11 +108,11 @@ func (c *mqttDevice) consume(p []byte) (done int) {
 		}
 		done += n
 		if c.phase == mqttOpen && c.shard.due() {
-			c.pace(0) // bytes are charged at the end
+			c.shard.pace(c, c.conn, 0) // bytes are charged at the end
 		}
 	}
 	if c.phase == mqttOpen {
-		c.pace(done)
+		c.shard.pace(c, c.conn, done)
 	}
 	if c.phase == mqttOver {
 		return len(p)
@@ -245,7 +244,7 @@ func (c *mqttDevice) speaks() string {
 	return "mqtt 5"
 }
 
-// shown implements bearer.
+// bears implements bearer.
 func (c *mqttDevice) bears(device string, credential uint64) bool {
 	return bears(&c.link, device, credential)
 }

@@ -42,7 +42,7 @@ func (c *mqttDevice) onAlarm() {
 	switch {
 	case c.phase != mqttOpen:
 		c.fail(c.slowHandshake())
-	case c.rests():
+	case c.shard.rests(c, c.conn):
 	case c.graceLeft() <= 0:
 		c.fail(wire.CloseTokenExpired)
 	default:
@@ -70,22 +70,15 @@ func (c *mqttDevice) listen(limit, silence time.Duration) {
 	}
 }
 
-// setAlarm sets the alarm of an open connection: after a time, or when its credential has
-// been expired for too long, if that is sooner.
-func (c *mqttDevice) setAlarm(after time.Duration) {
-	if after = min(after, c.graceLeft()); after < forEver {
-		c.conn.SetAlarm(max(0, after))
-	}
-}
+// isOpen implements metered.
+func (c *mqttDevice) isOpen() bool { return c.phase == mqttOpen }
 
-// graceLeft is how long the device may stay. It has no way to show another credential but to
+// setAlarm implements metered.
+func (c *mqttDevice) setAlarm(after time.Duration) { c.shard.gateway.setAlarm(c.conn, &c.link, after) }
+
+// graceLeft implements metered. The device has no way to show another credential but to
 // connect again.
-func (c *mqttDevice) graceLeft() time.Duration {
-	if left := credentialOf(&c.link).left(); left < forEver {
-		return left + c.shard.gateway.admission.chain.Config().Grace
-	}
-	return forEver
-}
+func (c *mqttDevice) graceLeft() time.Duration { return c.shard.gateway.graceLeft(&c.link) }
 
 // resume goes on reading, unless the device is choked, first what is there. A device that was
 // not listened to has its patience anew.
