@@ -99,6 +99,7 @@ var (
 	published     = describe("messages_published_total", "Messages given to the router.")
 	delivered     = describe("messages_delivered_total", "Deliveries: messages times receivers.")
 	dropped       = describe("messages_dropped_total", "Messages not delivered, by reason.", "reason")
+	wills         = describe("wills_published_total", "Wills published: their devices left without a good-bye.")
 	storeFailures = describe("store_failures_total", "Times that the store could not do what a session asked of it.")
 	filters       = describe("filters", "Distinct filters subscribed to.")
 	subscriptions = describe("subscriptions", "Pairs of filter and subscriber.")
@@ -154,6 +155,7 @@ func (g *Gateway) Collect(ch chan<- prometheus.Metric) {
 
 	failures, _ := g.sessions.StoreFailures()
 	count(storeFailures, failures)
+	count(wills, g.sessions.Wills())
 
 	r := g.router.Stats()
 	count(published, r.Published)

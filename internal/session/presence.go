@@ -3,6 +3,7 @@ package session
 import (
 	"encoding/json"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/longline/longline/internal/message"
@@ -36,6 +37,9 @@ const fewEvents = 64
 type announcer struct {
 	publish func(m *message.Message, done func(error)) // done may be nil
 	wanted  func(topic string) bool                    // somebody would get it
+
+	// Safe from any goroutine.
+	wills atomic.Uint64 // published
 
 	// Guarded by mu.
 	mu      sync.Mutex
@@ -89,6 +93,7 @@ func (a *announcer) run() {
 // which has the session's own changes behind it, and is not even written where nobody listens.
 func (a *announcer) announce(e *event) {
 	if e.will != nil {
+		a.wills.Add(1)
 		a.publish(e.will, func(error) {})
 		return
 	}

@@ -61,6 +61,9 @@ func (s *Session) announceWill() {
 	s.manager.presence.addWill(m)
 }
 
+// Wills returns how many wills were published.
+func (m *Manager) Wills() uint64 { return m.presence.wills.Load() }
+
 // SetExpiry changes how long the session outlives the connection, as DISCONNECT may. It is
 // false when the session was to end with the connection: that cannot be changed
 // [MQTT-3.14.2-2].

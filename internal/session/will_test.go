@@ -88,6 +88,7 @@ func TestSessionOutlivesItsWill(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
 		up.saw(t, "will=gone qos 1")
+		expect(t, "wills", w.manager.Wills(), uint64(1))
 		if c.link.session.mqtt != nil {
 			t.Error("the session keeps what only its will needed")
 		}

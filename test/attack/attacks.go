@@ -43,7 +43,7 @@ var attacks = []attack{
 	{"oversize-topics", "sessions.topics", 200, 200, oversizeTopics, []string{`closes_total{reason="contract"}`}, 64},
 	{"distinct-topics", "limits.device.messages", 300, 300, distinctTopics, []string{`readers_slowed_total{reason="rate"}`}, 64},
 	{"full-queues", "store.queue, router.max_wait", 100, 100, fullQueues, []string{`messages_dropped_total{reason="queue_full"}`}, 128},
-	{"wills", "limits.connect, gateway.max_payload", 500, 1000, wills, []string{`connect_turns_total{outcome="late"}`, "connections_refused_total"}, 128},
+	{"wills", "limits.connect, gateway.max_payload", 500, 1000, wills, []string{"wills_published_total"}, 128},
 	{"retained", "store.retained", 200, 200, retained, []string{`messages_dropped_total{reason="refused"}`}, 96},
 }
 
