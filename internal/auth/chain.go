@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/longline/longline/internal/limit"
 	"github.com/longline/longline/internal/topic"
 )
 
@@ -16,7 +17,7 @@ type Chain struct {
 	links       []*link
 	permissions *Permissions
 	revoked     *Revocations
-	breakers    []breaker
+	breakers    []*limit.Breaker
 	now         func() time.Time
 	stop        context.CancelFunc
 
@@ -114,7 +115,7 @@ func (c *Chain) Stats() []Stats {
 func (c *Chain) Breakers() map[string]string {
 	states := make(map[string]string, len(c.breakers))
 	for _, b := range c.breakers {
-		states[b.Name()] = b.State().String()
+		states[b.Name()] = b.State()
 	}
 	return states
 }

@@ -6,7 +6,7 @@ import (
 	"io"
 	"net/http"
 
-	"github.com/sony/gobreaker/v2"
+	"github.com/longline/longline/internal/limit"
 )
 
 const (
@@ -19,24 +19,22 @@ const (
 // fetcher is the way to a JWK Set: through a breaker, and bounded. It follows no redirect.
 type fetcher struct {
 	transport *http.Transport
-	breaker   *gobreaker.TwoStepCircuitBreaker[struct{}]
+	breaker   *limit.Breaker
 }
 
 func newFetcher(ctx context.Context) *fetcher {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	context.AfterFunc(ctx, t.CloseIdleConnections)
-	settings := opening("jwks", fetchFailures, unknownEvery, func(err error) bool { return err != nil })
-	return &fetcher{t, gobreaker.NewTwoStepCircuitBreaker[struct{}](settings)}
+	failed := func(err error) bool { return err != nil }
+	return &fetcher{t, limit.NewBreaker("jwks", fetchFailures, unknownEvery, failed)}
 }
 
 // RoundTrip is what http.Client calls.
-func (f *fetcher) RoundTrip(r *http.Request) (*http.Response, error) {
-	done, err := f.breaker.Allow()
-	if err != nil {
-		return nil, err
-	}
-	response, err := f.fetch(r)
-	done(err)
+func (f *fetcher) RoundTrip(r *http.Request) (response *http.Response, err error) {
+	err = f.breaker.Do(func() (err error) {
+		response, err = f.fetch(r)
+		return err
+	})
 	return response, err
 }
 

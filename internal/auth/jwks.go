@@ -12,6 +12,8 @@ import (
 	"github.com/MicahParks/keyfunc/v3"
 	"github.com/golang-jwt/jwt/v5"
 	"golang.org/x/time/rate"
+
+	"github.com/longline/longline/internal/limit"
 )
 
 // unknownEvery is how often a token with an unknown key may have the set fetched.
@@ -67,7 +69,7 @@ func newKeySet(ctx context.Context, config JWT) (*keySet, error) {
 	return &keySet{find, s, f}, err
 }
 
-func (k *keySet) breakers() []breaker { return []breaker{k.fetcher.breaker} }
+func (k *keySet) breakers() []*limit.Breaker { return []*limit.Breaker{k.fetcher.breaker} }
 
 // keys refuses a key that is not in the set, unless the set could not be fetched of late: then
 // it may be in it.

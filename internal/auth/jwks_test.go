@@ -134,7 +134,7 @@ func TestFetcherOpens(t *testing.T) {
 			t.Error("no error")
 		}
 	}
-	if got := f.breaker.State().String(); got != "open" || s.fetched.Load() != fetchFailures {
+	if got := f.breaker.State(); got != "open" || s.fetched.Load() != fetchFailures {
 		t.Errorf("%s after %d fetches", got, s.fetched.Load())
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/longline/longline/internal/limit"
 	"github.com/longline/longline/internal/reload"
 )
 
@@ -68,7 +69,7 @@ func parserOptions(config JWT, now func() time.Time) []jwt.ParserOption {
 	return options
 }
 
-func (v *jwtVerifier) breakers() []breaker {
+func (v *jwtVerifier) breakers() []*limit.Breaker {
 	if g, ok := v.source.(guarded); ok {
 		return g.breakers()
 	}

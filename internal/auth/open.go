@@ -5,8 +5,12 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/longline/longline/internal/limit"
 	"github.com/longline/longline/internal/reload"
 )
+
+// guarded is a verifier with circuit breakers in front of what is remote.
+type guarded interface{ breakers() []*limit.Breaker }
 
 // Open makes the verifiers that config names. w watches their files, and outlives the chain.
 func Open(config Config, w *reload.Watcher) (*Chain, error) { return open(config, w, time.Now) }

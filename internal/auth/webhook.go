@@ -14,9 +14,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sony/gobreaker/v2"
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/sync/singleflight"
+
+	"github.com/longline/longline/internal/limit"
 )
 
 // webhook asks a service about credentials. It posts a question as JSON. Status 200 with an
@@ -28,7 +29,7 @@ type webhook struct {
 	client *http.Client
 
 	// Safe from any goroutine.
-	breaker  *gobreaker.CircuitBreaker[*Identity]
+	breaker  *limit.Breaker
 	turns    *semaphore.Weighted
 	flights  singleflight.Group
 	accepted *cache
@@ -75,7 +76,7 @@ func newWebhook(ctx context.Context, config Webhook, now func() time.Time) *webh
 	return &webhook{
 		config:   config,
 		client:   &http.Client{Transport: transport, CheckRedirect: stay},
-		breaker:  gobreaker.NewCircuitBreaker[*Identity](opening("webhook", config.OpenAfter, config.OpenFor, failed)),
+		breaker:  limit.NewBreaker("webhook", config.OpenAfter, config.OpenFor, failed),
 		turns:    semaphore.NewWeighted(int64(config.Concurrency)),
 		accepted: newCache(config.CacheSize, now),
 	}
@@ -90,7 +91,7 @@ func failed(err error) bool {
 	return err != nil && !errors.As(err, &refusal)
 }
 
-func (w *webhook) breakers() []breaker { return []breaker{w.breaker} }
+func (w *webhook) breakers() []*limit.Breaker { return []*limit.Breaker{w.breaker} }
 
 // Verify asks once for all that ask the same at one time. So it does not end with the context
 // of one of them, but within the timeout.
@@ -119,7 +120,11 @@ func (w *webhook) ask(key digest, body []byte, claimed string) (*Identity, error
 		return nil, fmt.Errorf("%w: webhook: too many requests", ErrUnavailable)
 	}
 	defer w.turns.Release(1)
-	i, err := w.breaker.Execute(func() (*Identity, error) { return w.post(ctx, body, claimed) })
+	var i *Identity
+	err := w.breaker.Do(func() (err error) {
+		i, err = w.post(ctx, body, claimed)
+		return err
+	})
 	if failed(err) {
 		return nil, fmt.Errorf("%w: webhook: %w", ErrUnavailable, err)
 	}

@@ -171,7 +171,7 @@ func TestWebhookRefusalsOpenNothing(t *testing.T) {
 	for range 5 {
 		asked(t, v, &Credentials{Bearer: "x"})
 	}
-	if asks.Load() != 5 || v.breaker.State().String() != "closed" {
+	if asks.Load() != 5 || v.breaker.State() != "closed" {
 		t.Errorf("%v after %d requests", v.breaker.State(), asks.Load())
 	}
 }

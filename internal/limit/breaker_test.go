@@ -1,64 +1,42 @@
 package limit
 
 import (
-	"context"
 	"errors"
-	"fmt"
-	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
-var errDown = errors.New("down")
-
 func TestBreaker(t *testing.T) {
+	errDown, errNo := errors.New("down"), errors.New("no")
 	synctest.Test(t, func(t *testing.T) {
-		b := NewBreaker("webhook", BreakerConfig{Failures: 2, Pause: time.Second})
-		calls := 0
-		step := func(what string, call, want error, state BreakerState) {
+		b := NewBreaker("webhook", 2, time.Second, func(err error) bool { return errors.Is(err, errDown) })
+		step := func(what string, answer error, state string) {
 			t.Helper()
-			err := b.Do(func() error { calls++; return call })
-			if !errors.Is(err, want) || b.State() != state {
-				t.Errorf("%s: %v and %v, want %v and %v", what, err, b.State(), want, state)
+			ran := false
+			err := b.Do(func() error { ran = true; return answer })
+			if !ran || err != answer || b.State() != state {
+				t.Errorf("%s: ran %v, %v, and is %s, want %s", what, ran, err, b.State(), state)
 			}
 		}
-		left := fmt.Errorf("post: %w", context.Canceled)
-		step("first failure", errDown, errDown, BreakerClosed)
-		step("success", nil, nil, BreakerClosed)
-		step("failure after success", errDown, errDown, BreakerClosed)
-		step("nobody waits", left, left, BreakerClosed)
-		step("second in a row", errDown, errDown, BreakerOpen)
-		step("refused", nil, Open, BreakerOpen)
+		refused := func(when string) {
+			t.Helper()
+			if err := b.Do(func() error { t.Errorf("%s: a call goes through", when); return nil }); err == nil {
+				t.Errorf("%s: no error", when)
+			}
+		}
+		step("first failure", errDown, "closed")
+		step("an answer", errNo, "closed")
+		step("failure after an answer", errDown, "closed")
+		step("second in a row", errDown, "open")
+		refused("open")
 		time.Sleep(time.Second + 1)
-		if b.State() != BreakerHalfOpen || b.State().String() != "half_open" {
-			t.Errorf("after the pause it is %v", b.State())
+		if b.State() != "half-open" || b.Name() != "webhook" {
+			t.Errorf("after the pause %s is %s", b.Name(), b.State())
 		}
-		step("failed probe", context.DeadlineExceeded, context.DeadlineExceeded, BreakerOpen)
+		step("failed try", errDown, "open")
 		time.Sleep(time.Second + 1)
-		step("probe", nil, nil, BreakerClosed)
-		if got, want := b.Stats(), (BreakerStats{Successes: 2, Failures: 4, Refused: 1, Opened: 2}); got != want {
-			t.Errorf("%+v, want %+v", got, want)
-		}
-		if calls != 7 {
-			t.Errorf("%d calls, want 7: one was refused", calls)
-		}
+		_ = b.Do(func() error { refused("while one tries"); return nil })
+		step("after a good try", nil, "closed")
 	})
-}
-
-func TestBreakers(t *testing.T) {
-	var all Breakers
-	store := all.Get("store", BreakerConfig{Failures: 1})
-	all.Get("auth", BreakerConfig{})
-	if all.Get("store", BreakerConfig{}) != store {
-		t.Error("a name has two breakers")
-	}
-	_ = store.Do(func() error { return errDown })
-	var names []string
-	for b := range all.Each {
-		names = append(names, b.Name()+" "+b.State().String())
-	}
-	if want := []string{"auth closed", "store open"}; !slices.Equal(names, want) {
-		t.Errorf("%q, want %q", names, want)
-	}
 }

@@ -98,21 +98,6 @@ func (c DeviceConfig) Validate() error {
 	return nil
 }
 
-// BreakerConfig is when a breaker opens and for how long.
-type BreakerConfig struct {
-	Failures int           `yaml:"failures" help:"failures in a row after which calls to a remote part stop"`
-	Pause    time.Duration `yaml:"pause" help:"how long they stop before a few are tried"`
-	Probes   int           `yaml:"probes" help:"calls that are tried then, and must all succeed"`
-}
-
-// WithDefaults returns c with the defaults in place of zero fields.
-func (c BreakerConfig) WithDefaults() BreakerConfig {
-	c.Failures = cmp.Or(c.Failures, 5)
-	c.Pause = cmp.Or(c.Pause, 10*time.Second)
-	c.Probes = cmp.Or(c.Probes, 1)
-	return c
-}
-
 // MemoryConfig says at how much memory which stage begins.
 type MemoryConfig struct {
 	Limit       int           `yaml:"limit" unit:"bytes" help:"memory of the process; the lowest of this, GOMEMLIMIT, the control group's and the machine's counts"`
