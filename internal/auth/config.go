@@ -172,7 +172,7 @@ func given(key, value string) error {
 }
 
 func remote(key, value string) error {
-	u, err := url.Parse(value)
+	u, err := url.ParseRequestURI(value)
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
 		return fmt.Errorf("%s: want a URL that begins with https:// or http://", key)
 	}

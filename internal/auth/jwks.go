@@ -19,13 +19,18 @@ import (
 // unknownEvery is how often a token with an unknown key may have the set fetched.
 const unknownEvery = 30 * time.Second
 
-// keySet is a JWK Set (RFC 7517) of a URL. It is fetched at the start, from time to time,
-// and when a token names a key that is not in it. It need not be there at the start: until
-// it is, there are no keys and nobody is let in.
+// keySet is a JWK Set (RFC 7517) of a URL. It is fetched in the background from the start on,
+// from time to time, and when a token names a key that is not in it. It need not be there at
+// the start: until it is, there are no keys and nobody is let in.
 type keySet struct {
-	find    keyfunc.Keyfunc
+	// Static after construction.
 	stored  *storedKeys
 	fetcher *fetcher
+	fetched chan struct{} // closed when the first fetch has ended, good or not
+
+	// Static after fetched is closed.
+	find keyfunc.Keyfunc
+	err  error // why there is no find
 }
 
 // storedKeys are those of the last fetch that was good.
@@ -40,19 +45,32 @@ func (s *storedKeys) KeyReplaceAll(ctx context.Context, keys []jwkset.JWK) error
 	return s.Storage.KeyReplaceAll(ctx, keys)
 }
 
-func newKeySet(ctx context.Context, config JWT) (*keySet, error) {
-	s, f := &storedKeys{Storage: jwkset.NewMemoryStorage()}, newFetcher(ctx)
+func newKeySet(ctx context.Context, config JWT) *keySet {
+	k := &keySet{
+		stored:  &storedKeys{Storage: jwkset.NewMemoryStorage()},
+		fetcher: newFetcher(ctx),
+		fetched: make(chan struct{}),
+	}
+	go func() {
+		defer close(k.fetched)
+		k.find, k.err = k.fetch(ctx, config)
+	}()
+	return k
+}
+
+// fetch waits for the first fetch, and has the set fetched again until ctx is done.
+func (k *keySet) fetch(ctx context.Context, config JWT) (keyfunc.Keyfunc, error) {
 	remote, err := jwkset.NewStorageFromHTTP(config.JWKS, jwkset.HTTPClientStorageOptions{
-		Client:                    &http.Client{Transport: f},
+		Client:                    &http.Client{Transport: k.fetcher},
 		Ctx:                       ctx,
 		HTTPTimeout:               config.Timeout,
 		NoErrorReturnFirstHTTPReq: true,
 		RefreshInterval:           config.Refresh,
 		RefreshErrorHandler: func(_ context.Context, err error) {
-			s.stale.Store(true)
+			k.stored.stale.Store(true)
 			slog.Error("the JWK Set cannot be fetched; the keys from before stay", "url", config.JWKS, "error", err)
 		},
-		Storage: s,
+		Storage: k.stored,
 	})
 	if err != nil {
 		return nil, err
@@ -65,15 +83,27 @@ func newKeySet(ctx context.Context, config JWT) (*keySet, error) {
 	if err != nil {
 		return nil, err
 	}
-	find, err := keyfunc.New(keyfunc.Options{Ctx: ctx, Storage: storage})
-	return &keySet{find, s, f}, err
+	return keyfunc.New(keyfunc.Options{Ctx: ctx, Storage: storage})
 }
 
 func (k *keySet) breakers() []*limit.Breaker { return []*limit.Breaker{k.fetcher.breaker} }
 
+// ready waits for the first fetch, as long as ctx lets it.
+func (k *keySet) ready(ctx context.Context) error {
+	select {
+	case <-k.fetched:
+		return k.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // keys refuses a key that is not in the set, unless the set could not be fetched of late: then
 // it may be in it.
 func (k *keySet) keys(ctx context.Context, t *jwt.Token) (any, error) {
+	if err := k.ready(ctx); err != nil {
+		return nil, fmt.Errorf("%w: the JWK Set is not there yet: %w", ErrUnavailable, err)
+	}
 	found, err := k.find.KeyfuncCtx(ctx)(t)
 	all, whole := found.(jwt.VerificationKeySet) // for a token that names none
 	missing := err != nil || whole && len(all.Keys) == 0

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"context"
 	"crypto"
 	"encoding/json"
 	"io"
@@ -115,12 +116,40 @@ func TestJWKSKeepsKeysWhileDown(t *testing.T) {
 	c := newClock()
 	s := newKeyServer(t, set(t, map[string]crypto.Signer{"k": keys()["Ed25519"]}))
 	v := keySetVerifier(t, s, c)
+	known := &Credentials{Bearer: signed(t, c, "EdDSA", keys()["Ed25519"], jwt.MapClaims{"kid": "k"})}
+	if got := asked(t, v, known); got != "m-7" {
+		t.Errorf("before: %s", got)
+	}
 	s.serve(down)
 	if got := asked(t, v, &Credentials{Bearer: signed(t, c, "EdDSA", keys()["Ed25519"], jwt.MapClaims{"kid": "new"})}); got != "unavailable" {
 		t.Errorf("a new key: %s", got)
 	}
-	if got := asked(t, v, &Credentials{Bearer: signed(t, c, "EdDSA", keys()["Ed25519"], jwt.MapClaims{"kid": "k"})}); got != "m-7" {
+	if got := asked(t, v, known); got != "m-7" {
 		t.Errorf("a key of before: %s", got)
+	}
+}
+
+// TestJWKSDoesNotHoldUpTheStart has a server that is silent until it is told to answer.
+func TestJWKSDoesNotHoldUpTheStart(t *testing.T) {
+	c := newClock()
+	answer, here := set(t, map[string]crypto.Signer{"k": keys()["Ed25519"]}), make(chan struct{})
+	s := newKeyServer(t, func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-here:
+			answer(w, r)
+		case <-r.Context().Done():
+		}
+	})
+	v := keySetVerifier(t, s, c)
+	token := &Credentials{Bearer: signed(t, c, "EdDSA", keys()["Ed25519"], nil)}
+	late, cancel := context.WithCancel(t.Context())
+	cancel()
+	if got := says(v.Verify(late, token)); got != "unavailable" || v.Stats()[0].Unavailable != 1 {
+		t.Errorf("before the keys are there: %s, %+v", got, v.Stats())
+	}
+	close(here)
+	if got := asked(t, v, token); got != "m-7" || s.fetched.Load() != 1 {
+		t.Errorf("once they are: %s, fetched %d times", got, s.fetched.Load())
 	}
 }
 
