@@ -36,7 +36,6 @@ type mqttDevice struct {
 
 	// Owned by the loop.
 	phase   mqttPhase
-	choked  bool // it does not take its answers, so that it is not read
 	link    session.Link
 	opening *mqttOpening // from the transport's or CONNECT's arrival until CONNACK, or nil
 	rare    *mqttRare    // nil while it has nothing
@@ -91,7 +90,7 @@ type mqttShard struct {
 // stops when the device is not to be read any more, or for now.
 func (c *mqttDevice) consume(p []byte) (done int) {
 	packet := &c.shard.mqtt.packet
-	for done < len(p) && c.phase != mqttOver && !c.conn.Paused() && !c.choke() {
+	for done < len(p) && c.phase != mqttOver && !c.conn.Paused() {
 		decoder := mqtt.Decoder{Version: c.version, MaxPacket: c.shard.gateway.config.MaxPayload, Server: true}
 		n, err := decoder.Decode(packet, p[done:])
 		if err != nil && c.version == 0 {
@@ -188,25 +187,8 @@ func (c *mqttDevice) onClose(conn *reactor.Conn, err error) {
 
 var _ session.Exchanger = (*mqttDevice)(nil)
 
-// choke stops reading a device that does not read: its answers would fill memory.
-func (c *mqttDevice) choke() bool {
-	if c.conn.Blocked() && c.conn.Pending() > c.shard.gateway.config.PendingBytes {
-		c.choked = true
-		c.conn.PauseReading()
-	}
-	return c.choked
-}
-
 // onDrained is for a socket that was full and has taken all.
-func (c *mqttDevice) onDrained() {
-	if c.choked {
-		c.choked = false
-		if release(c.conn, 0) {
-			c.resume()
-		}
-	}
-	c.Run(nil)
-}
+func (c *mqttDevice) onDrained() { c.Run(nil) }
 
 // Run implements reactor.Task: the session has something to send.
 func (c *mqttDevice) Run(*reactor.Loop) {

@@ -56,7 +56,7 @@ func (c *mqttDevice) listen(limit, silence time.Duration) {
 	switch {
 	case limit == 0:
 		c.setAlarm(forEver)
-	case c.conn.Paused() && !c.choked: // it is we who do not listen
+	case c.conn.Paused(): // it is we who do not listen
 		c.setAlarm(limit)
 	case silence >= limit:
 		c.fail(wire.CloseHeartbeat)
@@ -80,12 +80,9 @@ func (c *mqttDevice) setAlarm(after time.Duration) { c.shard.gateway.setAlarm(c.
 // connect again.
 func (c *mqttDevice) graceLeft() time.Duration { return c.shard.gateway.graceLeft(&c.link) }
 
-// resume goes on reading, unless the device is choked, first what is there. A device that was
-// not listened to has its patience anew.
+// resume goes on reading, first what is there. A device that was not listened to has its
+// patience anew.
 func (c *mqttDevice) resume() {
-	if c.choked {
-		return
-	}
 	c.conn.ResumeReading()
 	if c.phase == mqttOpen {
 		c.watch()

@@ -9,13 +9,10 @@ import (
 	"net"
 	"os"
 	"sync"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	coder "github.com/coder/websocket"
 
-	"github.com/longline/longline/internal/reactor"
 	"github.com/longline/longline/internal/websocket"
 	"github.com/longline/longline/internal/wire/mqtt"
 )
@@ -203,35 +200,18 @@ func TestMQTTChoked(t *testing.T) {
 				}
 			}
 		}()
-		w.awaitChoked()
+		w.await("answers that are not taken", func() bool { return w.pending() > 16<<10 })
+		for range 100 { // it would read 64 KiB a turn
+			if n := w.pending(); n > 512<<10 {
+				w.t.Fatalf("%d bytes of answers are pending: the device is read on", n)
+			}
+		}
 		close(stop)
 		got, err := io.Copy(io.Discard, c)
 		if n := <-wrote * int64(len(pong)); err != nil || got < n {
 			w.t.Errorf("%d bytes of answers, want %d: %v", got, n, err)
 		}
 	})
-}
-
-// awaitChoked waits until a connection is.
-func (w *mqttWorld) awaitChoked() {
-	w.t.Helper()
-	var choked atomic.Bool
-	for start := time.Now(); !choked.Load(); {
-		if time.Since(start) > patience {
-			w.t.Fatal("the device is read on")
-		}
-		w.gateway.group.Each(func(l *reactor.Loop) {
-			l.Handlers(func(h reactor.Handler) bool {
-				switch h := h.(type) {
-				case *mqttStream:
-					choked.CompareAndSwap(false, h.mqtt.choked)
-				case *mqttSocket:
-					choked.CompareAndSwap(false, h.mqtt.choked)
-				}
-				return true
-			})
-		})
-	}
 }
 
 // Busy publishers do not keep one subscriber on the same loop from its messages.

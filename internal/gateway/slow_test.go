@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -79,11 +80,12 @@ func (w *world) turns() {
 }
 
 // pending is what the only device has.
-func (w *world) pending() (n int) {
+func (w *world) pending() int {
+	var n atomic.Int64
 	w.gateway.group.Each(func(l *reactor.Loop) {
-		l.Handlers(func(h reactor.Handler) bool { n = h.(*device).conn.Pending(); return false })
+		l.Handlers(func(h reactor.Handler) bool { n.Add(int64(h.(consumer).transport().Pending())); return true })
 	})
-	return n
+	return int(n.Load())
 }
 
 // hold stops the loops until release is called.
