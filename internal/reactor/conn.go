@@ -13,9 +13,9 @@ import (
 type Handler interface {
 	// OnOpen is first: the connection was accepted, or the dial has succeeded.
 	OnOpen(c *Conn)
-	// OnData gets the bytes that have arrived and were not consumed before. It may change
-	// p, which is valid until it returns. It returns how many bytes it consumed; the rest
-	// is offered again with more behind it.
+	// OnData gets the bytes that have arrived and were not consumed before, which after
+	// ResumeReading and Yield may be none. It may change p, which is valid until it returns.
+	// It returns how many bytes it consumed; the rest is offered again with more behind it.
 	OnData(c *Conn, p []byte) int
 	// OnAlarm says that the time of SetAlarm has come.
 	OnAlarm(c *Conn)
@@ -40,6 +40,7 @@ type Conn struct {
 	next, prev int32  // neighbours in the wheel's list, by descriptor
 	due, slot  uint32 // tick of the alarm; tick at which the wheel looks at it
 	heard      uint32 // tick at which bytes last came
+	Since      uint32 // a time that handlers note; the reactor does not look
 	in         *inbound
 	out        *outbound
 	secure     *secure // nil without TLS
@@ -65,6 +66,7 @@ const (
 	awaited         // somebody waits for OnDrained, although the socket was not full
 	suspected       // in the loop's list of those that may have stalled
 	deaf            // not reading, for what has piled up behind a full socket
+	yielding        // OnData comes in the next turn, before more is read
 )
 
 func (c *Conn) is(s state) bool { return c.state&s != 0 }
@@ -174,8 +176,30 @@ func (c *Conn) ResumeReading() {
 	c.state &^= paused
 	c.heard = c.loop.wheel.now
 	c.loop.watch(c)
-	if c.in != nil {
-		c.loop.resumed = append(c.loop.resumed, c)
+	c.loop.resumed = append(c.loop.resumed, c)
+}
+
+// Yield is for a handler that has had the loop for long enough: OnData is called again in the
+// next turn, after what there is to do for other connections. Until then, nothing is read.
+func (c *Conn) Yield() {
+	if !c.is(yielding | closed) {
+		c.state |= yielding
+		c.loop.Post((*turn)(c))
+	}
+}
+
+// Yields tells whether the connection waits for the next turn.
+func (c *Conn) Yields() bool { return c.is(yielding) }
+
+// turn is the task that ends a Yield.
+type turn Conn
+
+// Run implements Task.
+func (t *turn) Run(*Loop) {
+	c := (*Conn)(t)
+	c.state &^= yielding
+	if !c.is(paused | closed) {
+		c.offer()
 	}
 }
 
@@ -278,13 +302,13 @@ func (c *Conn) deliver(p []byte) {
 	l := c.loop
 	if c.in != nil {
 		c.in.bytes = append(l.pool.grow(c.in.bytes, len(p)), p...)
-		if !c.is(paused) {
+		if !c.is(paused | yielding) {
 			c.offer()
 		}
 		return
 	}
 	used := 0
-	if !c.is(paused) {
+	if !c.is(paused | yielding) {
 		used = c.handler.OnData(c, p)
 	}
 	if used < len(p) && !c.is(closed) {
@@ -294,6 +318,10 @@ func (c *Conn) deliver(p []byte) {
 
 // offer hands the kept bytes to the handler, and keeps what it leaves.
 func (c *Conn) offer() {
+	if c.in == nil {
+		c.handler.OnData(c, nil)
+		return
+	}
 	b := c.in.bytes
 	used := c.handler.OnData(c, b)
 	c.in.bytes = b[:copy(b, b[used:])]

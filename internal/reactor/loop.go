@@ -72,7 +72,7 @@ type Loop struct {
 	events     []unix.EpollEvent
 	iovecs     [maxIovecs]unix.Iovec
 	dirty      []*Conn   // to flush at the end of the turn
-	resumed    []*Conn   // with unconsumed bytes to offer again
+	resumed    []*Conn   // to offer again what was not consumed
 	dying      []ending  // to destroy at the end of the turn
 	running    []Task    // the batch of posts being run
 	suspects   []suspect // connections that may have stalled
@@ -362,7 +362,7 @@ func (l *Loop) dispatch(e *unix.EpollEvent) {
 	if e.Events&unix.EPOLLOUT != 0 {
 		c.flush()
 	}
-	if e.Events&(unix.EPOLLIN|unix.EPOLLHUP|unix.EPOLLERR) == 0 || c.is(closed) {
+	if e.Events&(unix.EPOLLIN|unix.EPOLLHUP|unix.EPOLLERR) == 0 || c.is(closed|yielding) {
 		return
 	}
 	if !c.is(paused | deaf) {
@@ -392,7 +392,7 @@ func (l *Loop) runPosts() {
 // settle ends the turn: offers resumed bytes, flushes, destroys.
 func (l *Loop) settle() {
 	for i := 0; i < len(l.resumed); i++ {
-		if c := l.resumed[i]; !c.is(closed|paused) && c.in != nil {
+		if c := l.resumed[i]; !c.is(closed | paused | yielding) {
 			c.offer()
 		}
 		l.resumed[i] = nil

@@ -1,0 +1,83 @@
+package reactor
+
+import (
+	"io"
+	"testing"
+)
+
+// A connection that yields has the loop serve others, is offered what it left, and is not read
+// meanwhile.
+func TestYield(t *testing.T) {
+	heard, first := false, make(chan int, 1) // heard is the loop's
+	g := serve(t, Config{Loops: 1}, func(*Loop) Handler {
+		return &echo{onData: func(c *Conn, p []byte) int {
+			switch {
+			case string(p) == "other":
+				heard = true
+			case !heard:
+				select {
+				case first <- len(p):
+				default:
+				}
+				if string(p) != "early" {
+					t.Errorf("offered %q", p)
+				}
+				c.Yield()
+				return 0
+			}
+			c.Write(p)
+			return len(p)
+		}}
+	})
+	busy, other := connect(t, g), connect(t, g)
+	for _, s := range []string{"early", " late"} {
+		if _, err := io.WriteString(busy, s); err != nil {
+			t.Fatal(err)
+		}
+		if s == "early" {
+			await(t, first, "the first bytes")
+		}
+	}
+	if _, err := io.WriteString(other, "other"); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 10)
+	if _, err := io.ReadFull(other, got[:5]); err != nil || string(got[:5]) != "other" {
+		t.Fatalf("got %q, %v", got[:5], err)
+	}
+	if _, err := io.ReadFull(busy, got); err != nil || string(got) != "early late" {
+		t.Fatalf("got %q, %v", got, err)
+	}
+}
+
+// What a handler keeps itself is its own to go on with: it is asked, also when nothing was left.
+func TestResumeAndYieldAskWithNothingLeft(t *testing.T) {
+	asked := make(chan int, 3)
+	g := serve(t, Config{Loops: 1}, func(*Loop) Handler {
+		return &echo{onData: func(c *Conn, p []byte) int {
+			asked <- len(p)
+			switch len(asked) {
+			case 1:
+				c.PauseReading()
+				c.Loop().Post(TaskFunc(func(*Loop) { c.ResumeReading() }))
+			case 2:
+				c.Yield()
+			case 3:
+				c.Close()
+			}
+			return len(p)
+		}}
+	})
+	c := connect(t, g)
+	if _, err := io.WriteString(c, "four"); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := io.Copy(io.Discard, c); err != nil {
+		t.Fatalf("%d bytes, %v", n, err)
+	}
+	for _, want := range []int{4, 0, 0} {
+		if got := await(t, asked, "a call"); got != want {
+			t.Errorf("asked with %d bytes, want %d", got, want)
+		}
+	}
+}
