@@ -20,7 +20,7 @@ import (
 
 // secured measures what TLS adds to a server that can speak it: memory and handshakes. The
 // keys are ECDSA P-256, the version is 1.3; sessions are not resumed.
-func (o *options) secured(ctx context.Context, s *server, r *row) error {
+func (o *options) secured(ctx context.Context, s *server, r *bench.Summary) error {
 	folder, err := os.MkdirTemp("", "compare")
 	if err != nil {
 		return err
@@ -47,13 +47,13 @@ func (o *options) secured(ctx context.Context, s *server, r *row) error {
 	if err != nil {
 		return fmt.Errorf("TLS handshakes: %w", err)
 	}
-	r.add("tls_handshake", bench.Micros(result.Cost()))
+	r.Add("tls_handshake", bench.Micros(result.Cost()))
 	return nil
 }
 
 // secureIdle measures the memory of connections that have said something once, so that
 // nothing of the handshake is left to come.
-func (o *options) secureIdle(ctx context.Context, t bench.Target, r *row) error {
+func (o *options) secureIdle(ctx context.Context, t bench.Target, r *bench.Summary) error {
 	empty, err := t.Process.FreeMemory(ctx)
 	if err != nil {
 		return err
@@ -70,7 +70,7 @@ func (o *options) secureIdle(ctx context.Context, t bench.Target, r *row) error 
 	if err != nil {
 		return err
 	}
-	r.add("tls_idle", (float64(full)-float64(empty))/float64(o.Many))
+	r.Add("tls_idle", (float64(full)-float64(empty))/float64(o.Many))
 	return nil
 }
 

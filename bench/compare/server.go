@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 
 	"github.com/longline/longline/internal/bench"
@@ -21,6 +19,9 @@ type server struct {
 	// secure gives the arguments that have it speak TLS; nil where TLS is not compared.
 	secure func(cert, key string) []string
 }
+
+// Name implements bench.Named.
+func (s server) Name() string { return s.name }
 
 const anyPort = "127.0.0.1:0"
 
@@ -39,12 +40,7 @@ func (o *options) servers() ([]server, error) {
 		}
 		all = append(all, s)
 	}
-	for _, name := range o.Only {
-		if !slices.ContainsFunc(all, func(s server) bool { return s.name == name }) {
-			return nil, fmt.Errorf("there is no server %q", name)
-		}
-	}
-	return slices.DeleteFunc(all, func(s server) bool { return len(o.Only) > 0 && !slices.Contains(o.Only, s.name) }), nil
+	return bench.Chosen(all, o.Only)
 }
 
 // running is a server's process.

@@ -20,7 +20,7 @@ import (
 
 // uplink measures the whole gateway: a fleet publishes with QoS 0 at the paced rate, and one
 // subscriber of the backend API takes all of it.
-func (o *options) uplink(ctx context.Context, r *row) error {
+func (o *options) uplink(ctx context.Context, r *bench.Summary) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	longline := filepath.Join(o.Bin, "longline")
@@ -46,7 +46,7 @@ func (o *options) uplink(ctx context.Context, r *row) error {
 	time.Sleep(o.Warmup)
 	cost, err := o.watch(bench.Process(gateway.Process.Pid), &taken, lost)
 	if err == nil {
-		r.add("uplink", cost)
+		r.Add("uplink", cost)
 	}
 	return err
 }

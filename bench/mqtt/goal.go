@@ -4,28 +4,28 @@ import "github.com/longline/longline/internal/bench"
 
 // measures are the lines of the tables, in order.
 var measures = []measure{
-	{"idle", "user memory of an idle client with one subscription", "B", least{1000, 6155, 59164}},
-	{"connect", "connect", "us", least{20, 22, 96}},
-	{"subscribe", "connect and subscribe", "us", least{26, 32, 122}},
-	{"pings", "idle clients that ping", "% of a processor", least{1.2, 1.7, 5.0}},
-	{"paced", "uplink, QoS 0, at a fixed rate to one subscriber", "us/message", least{15, 16.3, 30.7}},
-	{"qos0", "uplink, QoS 0, one in flight of each device", "messages/s", most{150_000, 96_974, 46_596}},
-	{"qos1", "uplink, QoS 1, one in flight of each device", "acknowledged/s", most{95_000, 92_990, 57_885}},
-	{"lag", "of those: lost when the one subscriber lags", "%", least{0, 72, 77}},
-	{"fanout", "fan-out to all clients", "us/delivery", least{5.8, 6.6, 17.4}},
-	{"command0", "command and reply, QoS 0", "round trips/s", most{95_000, 59_628, 28_116}},
-	{"command1", "command and reply, QoS 1", "round trips/s", most{60_000, 34_693, 18_670}},
-	{"qos0_busy", "server's CPU: uplink, QoS 0, one in flight", "% of a processor", nil},
-	{"qos1_busy", "server's CPU: uplink, QoS 1, one in flight", "% of a processor", nil},
-	{"command0_busy", "server's CPU: command and reply, QoS 0", "% of a processor", nil},
-	{"command1_busy", "server's CPU: command and reply, QoS 1", "% of a processor", nil},
-	{"dropped", "messages of the QoS 0 uplinks and the commands that never came", "messages", nil},
+	{bench.Measure{Key: "idle", Title: "user memory of an idle client with one subscription", Unit: "B"}, least{1000, 6155, 59164}},
+	{bench.Measure{Key: "connect", Title: "connect", Unit: "us"}, least{20, 22, 96}},
+	{bench.Measure{Key: "subscribe", Title: "connect and subscribe", Unit: "us"}, least{26, 32, 122}},
+	{bench.Measure{Key: "pings", Title: "idle clients that ping", Unit: "% of a processor"}, least{1.2, 1.7, 5.0}},
+	{bench.Measure{Key: "paced", Title: "uplink, QoS 0, at a fixed rate to one subscriber", Unit: "us/message"}, least{15, 16.3, 30.7}},
+	{bench.Measure{Key: "qos0", Title: "uplink, QoS 0, one in flight of each device", Unit: "messages/s"}, most{150_000, 96_974, 46_596}},
+	{bench.Measure{Key: "qos1", Title: "uplink, QoS 1, one in flight of each device", Unit: "acknowledged/s"}, most{95_000, 92_990, 57_885}},
+	{bench.Measure{Key: "lag", Title: "of those: lost when the one subscriber lags", Unit: "%"}, least{0, 72, 77}},
+	{bench.Measure{Key: "fanout", Title: "fan-out to all clients", Unit: "us/delivery"}, least{5.8, 6.6, 17.4}},
+	{bench.Measure{Key: "command0", Title: "command and reply, QoS 0", Unit: "round trips/s"}, most{95_000, 59_628, 28_116}},
+	{bench.Measure{Key: "command1", Title: "command and reply, QoS 1", Unit: "round trips/s"}, most{60_000, 34_693, 18_670}},
+	{bench.Measure{Key: "qos0_busy", Title: "server's CPU: uplink, QoS 0, one in flight", Unit: "% of a processor"}, nil},
+	{bench.Measure{Key: "qos1_busy", Title: "server's CPU: uplink, QoS 1, one in flight", Unit: "% of a processor"}, nil},
+	{bench.Measure{Key: "command0_busy", Title: "server's CPU: command and reply, QoS 0", Unit: "% of a processor"}, nil},
+	{bench.Measure{Key: "command1_busy", Title: "server's CPU: command and reply, QoS 1", Unit: "% of a processor"}, nil},
+	{bench.Measure{Key: "dropped", Title: "messages of the QoS 0 uplinks and the commands that never came", Unit: "messages"}, nil},
 }
 
 // measure is one line of the tables.
 type measure struct {
-	key, title, unit string
-	goal             goal // nil is none
+	bench.Measure
+	goal goal // nil is none
 }
 
 // goal is what a measure of longline should come to.

@@ -59,16 +59,9 @@ func (o *options) run() error {
 	if err := raiseLimit(); err != nil {
 		return err
 	}
-	begin := time.Now()
 	t := newTable(o, servers)
-	for rep := range o.Reps {
-		for i := range servers {
-			fmt.Fprintf(os.Stderr, "[%4.0fs] repetition %d of %d: %s\n", time.Since(begin).Seconds(), rep+1, o.Reps, servers[i].name)
-			if err := o.measure(ctx, &servers[i], t.row(i)); err != nil {
-				return fmt.Errorf("%s: %w", servers[i].name, err)
-			}
-		}
+	if err := t.Repeat(o.Reps, os.Stderr, func(i int, s *bench.Summary) error { return o.measure(ctx, &servers[i], s) }); err != nil {
+		return err
 	}
-	t.Seconds = time.Since(begin).Seconds()
 	return t.write(o.Out, os.Stdout)
 }

@@ -8,21 +8,17 @@ import (
 	"github.com/longline/longline/internal/message"
 )
 
-// row is what was measured of one server, by key, one value a repetition.
+// row is a repetition of one server.
 type row struct {
-	name    string
-	version string
-	values  map[string][]float64
-	dropped uint64 // messages of this repetition that never came
+	*bench.Summary
+	dropped uint64 // messages that never came
 }
-
-func (r *row) add(key string, v float64) { r.values[key] = append(r.values[key], v) }
 
 // rate adds the rate of a closed loop, and how busy the server was: where that is not the whole
 // processor, the client was the slower one.
 func (r *row) rate(key string, result *bench.Result) {
-	r.add(key, result.Rate())
-	r.add(key+"_busy", busy(result))
+	r.Add(key, result.Rate())
+	r.Add(key+"_busy", busy(result))
 }
 
 // busy is the server's CPU time in percent of a processor.
@@ -30,13 +26,14 @@ func busy(r *bench.Result) float64 { return 100 * r.CPU.Seconds() / r.Elapsed.Se
 
 // measure runs one repetition of one server. The idle clients are first: what a server without
 // a collector has once used, it does not give back.
-func (o *options) measure(ctx context.Context, s *server, r *row) error {
+func (o *options) measure(ctx context.Context, s *server, all *bench.Summary) error {
 	started, err := s.start(ctx, o.ServerCPU)
 	if err != nil {
 		return err
 	}
 	defer started.stop()
-	r.version, r.dropped = started.version, 0
+	all.Version = started.version
+	r := &row{Summary: all}
 	for _, step := range []func(context.Context, *running, *row) error{
 		o.idle, o.connect, o.fanout, o.paced, o.inFlight, o.acknowledged, o.lag, o.command(message.AtMostOnce), o.command(message.AtLeastOnce),
 	} {
@@ -47,7 +44,7 @@ func (o *options) measure(ctx context.Context, s *server, r *row) error {
 			return err
 		}
 	}
-	r.add("dropped", float64(r.dropped))
+	r.Add("dropped", float64(r.dropped))
 	return nil
 }
 
@@ -90,9 +87,9 @@ func (o *options) idle(ctx context.Context, s *running, r *row) error {
 	if err != nil {
 		return fmt.Errorf("idle: %w", err)
 	}
-	r.add("idle", (float64(full)-float64(empty))/float64(o.Many))
-	r.add("subscribe", cost)
-	r.add("pings", busy(&result))
+	r.Add("idle", (float64(full)-float64(empty))/float64(o.Many))
+	r.Add("subscribe", cost)
+	r.Add("pings", busy(&result))
 	return nil
 }
 
@@ -103,7 +100,7 @@ func (o *options) connect(ctx context.Context, s *running, r *row) error {
 		return err
 	}
 	defer c.Close()
-	r.add("connect", cost)
+	r.Add("connect", cost)
 	return nil
 }
 
@@ -117,7 +114,7 @@ func (o *options) fanout(ctx context.Context, s *running, r *row) error {
 	if err != nil {
 		return fmt.Errorf("fan-out: %w", err)
 	}
-	r.add("fanout", bench.Micros(result.Cost()))
+	r.Add("fanout", bench.Micros(result.Cost()))
 	return nil
 }
 
@@ -139,7 +136,7 @@ func (o *options) paced(ctx context.Context, s *running, r *row) error {
 	if err != nil {
 		return fmt.Errorf("uplink at a fixed rate: %w", err)
 	}
-	r.add("paced", bench.Micros(result.Cost()))
+	r.Add("paced", bench.Micros(result.Cost()))
 	r.dropped += result.Lost
 	return nil
 }
@@ -185,7 +182,7 @@ func (o *options) lag(ctx context.Context, s *running, r *row) error {
 	if err != nil {
 		return fmt.Errorf("a subscriber that lags: %w", err)
 	}
-	r.add("lag", 100*float64(result.Lost)/float64(result.Messages))
+	r.Add("lag", 100*float64(result.Lost)/float64(result.Messages))
 	return nil
 }
 

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,15 +21,13 @@ type server struct {
 	start func(ctx context.Context, cpu int) (*running, error)
 }
 
+// Name implements bench.Named.
+func (s server) Name() string { return s.name }
+
 // servers are all, or those that were asked for.
 func (o *options) servers() ([]server, error) {
 	all := []server{{"mosquitto", startMosquitto}, {"mochi", o.startMochi}, {"longline", o.startLongline}}
-	for _, name := range o.Only {
-		if !slices.ContainsFunc(all, func(s server) bool { return s.name == name }) {
-			return nil, fmt.Errorf("there is no server %q", name)
-		}
-	}
-	return slices.DeleteFunc(all, func(s server) bool { return len(o.Only) > 0 && !slices.Contains(o.Only, s.name) }), nil
+	return bench.Chosen(all, o.Only)
 }
 
 // running is a server's process.
