@@ -2,18 +2,10 @@ package main
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
-	"math/big"
-	"net"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/longline/longline/internal/bench"
 )
@@ -27,7 +19,7 @@ func (o *options) secured(ctx context.Context, s *server, r *bench.Summary) erro
 	}
 	defer func() { _ = os.RemoveAll(folder) }()
 	cert, key := filepath.Join(folder, "cert.pem"), filepath.Join(folder, "key.pem")
-	roots, err := writeCertificate(cert, key)
+	roots, err := bench.WriteCertificate(cert, key)
 	if err != nil {
 		return err
 	}
@@ -39,7 +31,7 @@ func (o *options) secured(ctx context.Context, s *server, r *bench.Summary) erro
 	}
 	defer running.stop()
 	t := running.target
-	t.TLS = &tls.Config{RootCAs: roots, ServerName: loopback.String()}
+	t.TLS = &tls.Config{RootCAs: roots, ServerName: "127.0.0.1"}
 	if err := o.secureIdle(ctx, t, r); err != nil {
 		return fmt.Errorf("TLS: %w", err)
 	}
@@ -72,35 +64,4 @@ func (o *options) secureIdle(ctx context.Context, t bench.Target, r *bench.Summa
 	}
 	r.Add("tls_idle", (float64(full)-float64(empty))/float64(o.Many))
 	return nil
-}
-
-var loopback = net.IPv4(127, 0, 0, 1)
-
-// writeCertificate makes a self-signed certificate for loopback, and who trusts it.
-func writeCertificate(certFile, keyFile string) (*x509.CertPool, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(24 * time.Hour), IPAddresses: []net.IP{loopback}}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		return nil, err
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, err
-	}
-	for name, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: der}, keyFile: {Type: "PRIVATE KEY", Bytes: pkcs8}} {
-		if err := os.WriteFile(name, pem.EncodeToMemory(block), 0o600); err != nil {
-			return nil, err
-		}
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, err
-	}
-	roots := x509.NewCertPool()
-	roots.AddCert(leaf)
-	return roots, nil
 }

@@ -99,7 +99,7 @@ func startGateway(ctx context.Context, o *options) (*gateway, error) {
 // files writes what the gateway reads.
 func (g *gateway) files(o *options) (config string, err error) {
 	name := func(n string) string { return filepath.Join(g.folder, n) }
-	if err := writeCertificate(name("cert.pem"), name("key.pem")); err != nil {
+	if _, err := bench.WriteCertificate(name("cert.pem"), name("key.pem")); err != nil {
 		return "", err
 	}
 	tokens := fmt.Sprintf("bench-* sha256:%x honest\nbad-* sha256:%x stolen\n", sha256.Sum256([]byte(honestToken)), sha256.Sum256([]byte(stolenToken)))
