@@ -1,18 +1,14 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -23,10 +19,9 @@ import (
 // gateway is a process of longline serve.
 type gateway struct {
 	api     longlinev1connect.GatewayClient
+	admin   bench.Admin
 	process bench.Process
-	admin   string // URL
 	command *exec.Cmd
-	http    *http.Client
 }
 
 // configuration is the file of a gateway: everything else is as users have it.
@@ -50,9 +45,8 @@ func startGateway(ctx context.Context, o *options) (*gateway, error) {
 	}
 	transport := &http.Transport{MaxIdleConnsPerHost: callers}
 	g := &gateway{
-		admin:   "http://" + o.Admin,
+		admin:   bench.Admin{URL: "http://" + o.Admin, Client: &http.Client{Transport: transport}},
 		command: exec.Command(o.Longline, "serve", "--config", config),
-		http:    &http.Client{Transport: transport},
 	}
 	g.command.Stderr = os.Stderr
 	// Ctrl-C is for this process, which then ends the gateway; so does its own end.
@@ -61,7 +55,7 @@ func startGateway(ctx context.Context, o *options) (*gateway, error) {
 		return nil, err
 	}
 	g.process = bench.Process(g.command.Process.Pid)
-	g.api = longlinev1connect.NewGatewayClient(g.http, g.admin)
+	g.api = longlinev1connect.NewGatewayClient(g.admin.Client, g.admin.URL)
 	if err := g.ready(ctx); err != nil {
 		g.kill()
 		return nil, err
@@ -83,7 +77,7 @@ func (o *options) door() (string, error) {
 // ready waits until the gateway takes devices.
 func (g *gateway) ready(ctx context.Context) error {
 	for deadline := time.Now().Add(startTime); time.Now().Before(deadline); {
-		if _, err := g.get(ctx, "/readyz"); err == nil {
+		if _, err := g.admin.Get(ctx, "/readyz"); err == nil {
 			return nil
 		}
 		if err := pause(ctx, 10*time.Millisecond); err != nil {
@@ -97,57 +91,7 @@ func (g *gateway) ready(ctx context.Context) error {
 func (g *gateway) kill() {
 	_ = g.command.Process.Kill()
 	_ = g.command.Wait() // it was killed
-	g.http.CloseIdleConnections()
-}
-
-// get asks the admin port.
-func (g *gateway) get(ctx context.Context, path string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, g.admin+path, nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := g.http.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %s", path, resp.Status)
-	}
-	return body, err
-}
-
-// metrics are the gateway's own, by name and labels as in the text format of Prometheus.
-type metrics map[string]float64
-
-func (g *gateway) metrics(ctx context.Context) (metrics, error) {
-	body, err := g.get(ctx, "/metrics")
-	if err != nil {
-		return nil, err
-	}
-	all := make(metrics)
-	for l := range bytes.Lines(body) {
-		l = bytes.TrimSpace(l)
-		i := bytes.LastIndexByte(l, ' ')
-		if i < 0 || l[0] == '#' {
-			continue
-		}
-		if v, err := strconv.ParseFloat(string(l[i+1:]), 64); err == nil {
-			all[string(l[:i])] = v
-		}
-	}
-	return all, nil
-}
-
-// sum adds up the series whose name and labels begin so.
-func (m metrics) sum(prefix string) (sum float64) {
-	for name, v := range m {
-		if strings.HasPrefix(name, prefix) {
-			sum += v
-		}
-	}
-	return sum
+	g.admin.Client.CloseIdleConnections()
 }
 
 // profile writes one of the gateway's profiles; 0 is at once.
@@ -156,7 +100,7 @@ func (g *gateway) profile(ctx context.Context, o *options, kind, label string, d
 	if d > 0 {
 		path += fmt.Sprintf("?seconds=%.0f", d.Seconds())
 	}
-	body, err := g.get(ctx, path)
+	body, err := g.admin.Get(ctx, path)
 	if err != nil {
 		return err
 	}

@@ -85,7 +85,7 @@ func (r *run) everyone(p phase, title string, offered int, arrived uint64) error
 // with QoS 1, of which there is one.
 func (r *run) acknowledged(ctx context.Context) error {
 	for {
-		m, err := r.gateway.metrics(ctx)
+		m, err := r.gateway.admin.Metrics(ctx)
 		if err != nil {
 			return err
 		}

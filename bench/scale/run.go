@@ -113,7 +113,7 @@ func (r *run) connect(ctx context.Context, p phase) (err error) {
 // subscribed waits until every device is.
 func (r *run) subscribed(ctx context.Context) error {
 	for {
-		m, err := r.gateway.metrics(ctx)
+		m, err := r.gateway.admin.Metrics(ctx)
 		if err != nil {
 			return err
 		}

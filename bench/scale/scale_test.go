@@ -1,27 +1,10 @@
 package main
 
 import (
-	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 )
-
-func TestMetrics(t *testing.T) {
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = w.Write([]byte("# HELP a b\n\na 1\na_total{outcome=\"refused_503\"} 2\na_total{outcome=\"refused_400\"} 3.5\na_total{outcome=\"accepted\"} 9\nbad line\n"))
-	}))
-	defer s.Close()
-	g := &gateway{admin: s.URL, http: s.Client()}
-	m, err := g.metrics(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if m["a"] != 1 || m.sum(`a_total{outcome="refused`) != 5.5 || len(m) != 4 {
-		t.Errorf("%v", m)
-	}
-}
 
 // Every number that a run tells of the kernel is there on the kernel that runs this.
 func TestMachine(t *testing.T) {

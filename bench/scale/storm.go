@@ -82,7 +82,7 @@ func (r *run) back(ctx context.Context, before uint64) (marks []time.Time, err e
 
 // refusals tells what stood in the way.
 func (r *run) refusals(ctx context.Context, p phase, before *fleet.Snapshot, reasons map[string]uint64, dropped float64) error {
-	m, err := r.gateway.metrics(ctx)
+	m, err := r.gateway.admin.Metrics(ctx)
 	if err != nil {
 		return err
 	}
@@ -97,8 +97,8 @@ func (r *run) refusals(ctx context.Context, p phase, before *fleet.Snapshot, rea
 			p.add(strings.TrimPrefix(reason, "connect: "), float64(d), "")
 		}
 	}
-	p.add("refused by the gateway", m.sum(`longline_handshakes_total{outcome="refused`), "")
-	p.add("handshakes that did not complete", m.sum(`longline_handshakes_total{outcome="incomplete`), "")
+	p.add("refused by the gateway", m.Sum(`longline_handshakes_total{outcome="refused`), "")
+	p.add("handshakes that did not complete", m.Sum(`longline_handshakes_total{outcome="incomplete`), "")
 	p.add("connections dropped by the kernel, full backlog", now-dropped, "")
 	return nil
 }

@@ -24,7 +24,7 @@ const (
 func (r *run) uplink(ctx context.Context, p phase) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	b, err := subscribe(ctx, r.gateway.admin)
+	b, err := subscribe(ctx, r.gateway.admin.URL)
 	if err != nil {
 		return err
 	}

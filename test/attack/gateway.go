@@ -7,7 +7,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/netip"
 	"os"
@@ -154,15 +153,7 @@ func (g *gateway) status(name string) (uint64, error) {
 
 // metrics asks the gateway for its counters.
 func (g *gateway) metrics(ctx context.Context) (metrics, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+g.admin+"/metrics", nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := g.http.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	text, err := io.ReadAll(resp.Body)
+	admin := bench.Admin{URL: "http://" + g.admin, Client: &g.http}
+	text, err := admin.Get(ctx, "/metrics")
 	return parse(text), err
 }

@@ -1,31 +1,23 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"maps"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
+
+	"github.com/longline/longline/internal/bench"
 )
 
-// metrics are the gateway's own, by name and labels as in Prometheus's text format.
-type metrics map[string]float64
+// metrics are the gateway's own.
+type metrics bench.Metrics
 
+// parse leaves out those of the process and of Go.
 func parse(text []byte) metrics {
-	all := make(metrics)
-	for l := range bytes.Lines(text) {
-		l = bytes.TrimSpace(l)
-		i := bytes.LastIndexByte(l, ' ')
-		if i < 0 || !bytes.HasPrefix(l, []byte("longline_")) {
-			continue
-		}
-		if v, err := strconv.ParseFloat(string(l[i+1:]), 64); err == nil {
-			all[string(l[:i])] = v
-		}
-	}
-	return all
+	all := bench.ParseMetrics(text)
+	maps.DeleteFunc(all, func(name string, _ float64) bool { return !strings.HasPrefix(name, "longline_") })
+	return metrics(all)
 }
 
 // above is by how much each has grown; those that have not are left out.
