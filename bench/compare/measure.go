@@ -61,20 +61,12 @@ func (o *options) measure(ctx context.Context, s *server, r *bench.Summary) erro
 
 // idle measures memory, then broadcasts to the same connections.
 func (o *options) idle(ctx context.Context, t bench.Target, r *bench.Summary) error {
-	empty, err := t.Process.FreeMemory(ctx)
-	if err != nil {
-		return err
-	}
-	c, err := bench.Connect(ctx, t, o.Many)
+	c, memory, err := o.crowd(ctx, t)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	full, err := t.Process.FreeMemory(ctx)
-	if err != nil {
-		return err
-	}
-	r.Add("idle", (float64(full)-float64(empty))/float64(o.Many))
+	r.Add("idle", memory)
 	result, err := c.Broadcast(ctx, o.Rounds)
 	if err != nil {
 		return fmt.Errorf("broadcast: %w", err)
@@ -82,6 +74,31 @@ func (o *options) idle(ctx context.Context, t bench.Target, r *bench.Summary) er
 	r.Add("broadcast", bench.Micros(result.Cost()))
 	r.Add("broadcast_last", millis(result.Percentile(50)))
 	return nil
+}
+
+// crowd opens the many connections, and returns the bytes of user memory that the server has
+// for each. With TLS each is told something first, so that nothing of the handshake is left to
+// come.
+func (o *options) crowd(ctx context.Context, t bench.Target) (c *bench.Client, memory float64, err error) {
+	empty, err := t.Process.FreeMemory(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	if c, err = bench.Connect(ctx, t, o.Many); err != nil {
+		return nil, 0, err
+	}
+	if t.TLS != nil {
+		_, err = c.Broadcast(ctx, 1)
+	}
+	var full uint64
+	if err == nil {
+		full, err = t.Process.FreeMemory(ctx)
+	}
+	if err != nil {
+		c.Close()
+		return nil, 0, err
+	}
+	return c, (float64(full) - float64(empty)) / float64(o.Many), nil
 }
 
 func (o *options) closedLoop(ctx context.Context, t bench.Target, r *bench.Summary) error {

@@ -32,36 +32,16 @@ func (o *options) secured(ctx context.Context, s *server, r *bench.Summary) erro
 	defer running.stop()
 	t := running.target
 	t.TLS = &tls.Config{RootCAs: roots, ServerName: "127.0.0.1"}
-	if err := o.secureIdle(ctx, t, r); err != nil {
+	c, memory, err := o.crowd(ctx, t)
+	if err != nil {
 		return fmt.Errorf("TLS: %w", err)
 	}
+	c.Close()
+	r.Add("tls_idle", memory)
 	result, err := bench.Handshakes(ctx, t, o.Handshake/4)
 	if err != nil {
 		return fmt.Errorf("TLS handshakes: %w", err)
 	}
 	r.Add("tls_handshake", bench.Micros(result.Cost()))
-	return nil
-}
-
-// secureIdle measures the memory of connections that have said something once, so that
-// nothing of the handshake is left to come.
-func (o *options) secureIdle(ctx context.Context, t bench.Target, r *bench.Summary) error {
-	empty, err := t.Process.FreeMemory(ctx)
-	if err != nil {
-		return err
-	}
-	c, err := bench.Connect(ctx, t, o.Many)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	if _, err := c.Broadcast(ctx, 1); err != nil {
-		return err
-	}
-	full, err := t.Process.FreeMemory(ctx)
-	if err != nil {
-		return err
-	}
-	r.Add("tls_idle", (float64(full)-float64(empty))/float64(o.Many))
 	return nil
 }
