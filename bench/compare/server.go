@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -52,22 +51,15 @@ type running struct {
 
 // start runs the server on a processor of its own until ctx ends or stop is called.
 func (s *server) start(ctx context.Context, cpu int) (*running, error) {
-	c := bench.Command(ctx, cpu, s.args...)
-	c.Stderr = os.Stderr
-	out, err := c.StdoutPipe()
+	c, version, addr, err := bench.StartServer(ctx, cpu, s.args...)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.Start(); err != nil {
-		return nil, err
-	}
-	r := &running{command: c}
-	r.target = bench.Target{Raw: s.raw, Process: bench.Process(c.Process.Pid)}
-	if r.version, r.target.Addr, err = bench.Announced(out); err != nil {
-		r.stop()
-		return nil, err
-	}
-	return r, nil
+	return &running{
+		target:  bench.Target{Addr: addr, Raw: s.raw, Process: bench.Process(c.Process.Pid)},
+		version: version,
+		command: c,
+	}, nil
 }
 
 // stop ends the process and waits for it.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"time"
@@ -69,20 +68,12 @@ func (o *options) startMochi(ctx context.Context, cpu int) (*running, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := bench.Command(ctx, cpu, filepath.Join(o.Bin, "peers"), "mochi", addr.String())
-	c.Stderr = os.Stderr
-	out, err := c.StdoutPipe()
+	c, version, addr, err := bench.StartServer(ctx, cpu, filepath.Join(o.Bin, "peers"), "mochi", addr.String())
 	if err != nil {
 		return nil, err
 	}
-	if err := c.Start(); err != nil {
-		return nil, err
-	}
-	r := &running{command: c, collects: true}
-	if r.version, r.addr, err = bench.Announced(out); err == nil {
-		err = reachable(ctx, r.addr)
-	}
-	if err != nil {
+	r := &running{addr: addr, version: version, command: c, collects: true}
+	if err := reachable(ctx, addr); err != nil {
 		r.stop()
 		return nil, err
 	}

@@ -19,8 +19,11 @@ func TestCertificate(t *testing.T) {
 	}
 	for name, held := range map[string]bool{"127.0.0.1": true, "127.0.0.2": false} {
 		near, far := net.Pipe()
-		served := make(chan error, 1)
-		go func() { served <- tls.Server(far, &tls.Config{Certificates: []tls.Certificate{pair}}).Handshake() }()
+		served := make(chan struct{})
+		go func() {
+			_ = tls.Server(far, &tls.Config{Certificates: []tls.Certificate{pair}}).Handshake() // the client tells
+			close(served)
+		}()
 		err := tls.Client(near, &tls.Config{RootCAs: roots, ServerName: name}).Handshake()
 		_ = near.Close() // ends the server, too
 		<-served

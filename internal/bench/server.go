@@ -38,8 +38,28 @@ func Stop(c *exec.Cmd) {
 	_ = c.Wait() // it ends by the signal
 }
 
-// Announced reads a server's first line, "NAME VERSION on ADDRESS:PORT".
-func Announced(out io.Reader) (version string, addr netip.AddrPort, err error) {
+// StartServer starts a program on a processor of its own whose first line says where it listens:
+// "NAME VERSION on ADDRESS:PORT", without VERSION if it has none. What it writes to standard
+// error is shown.
+func StartServer(ctx context.Context, cpu int, program ...string) (c *exec.Cmd, version string, addr netip.AddrPort, err error) {
+	c = Command(ctx, cpu, program...)
+	c.Stderr = os.Stderr
+	out, err := c.StdoutPipe()
+	if err != nil {
+		return nil, "", addr, err
+	}
+	if err := c.Start(); err != nil {
+		return nil, "", addr, err
+	}
+	if version, addr, err = announced(out); err != nil {
+		Stop(c)
+		return nil, "", addr, err
+	}
+	return c, version, addr, nil
+}
+
+// announced reads a server's first line.
+func announced(out io.Reader) (version string, addr netip.AddrPort, err error) {
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
 		return "", addr, fmt.Errorf("the server did not start: %w", err)

@@ -6,15 +6,15 @@ import (
 )
 
 func TestAnnounced(t *testing.T) {
-	version, addr, err := Announced(strings.NewReader("gws v1.8.9 on 127.0.0.1:9001\nmore\n"))
+	version, addr, err := announced(strings.NewReader("gws v1.8.9 on 127.0.0.1:9001\nmore\n"))
 	if err != nil || version != "v1.8.9" || addr.String() != "127.0.0.1:9001" {
 		t.Errorf("%q at %v, %v", version, addr, err)
 	}
-	if version, _, err := Announced(strings.NewReader("floor on 127.0.0.1:9001\n")); err != nil || version != "" {
+	if version, _, err := announced(strings.NewReader("floor on 127.0.0.1:9001\n")); err != nil || version != "" {
 		t.Errorf("version %q, %v", version, err)
 	}
 	for _, line := range []string{"", "gws on 127.0.0.1:9001", "nonsense\n", "gws on nowhere\n"} {
-		if _, addr, err := Announced(strings.NewReader(line)); err == nil {
+		if _, addr, err := announced(strings.NewReader(line)); err == nil {
 			t.Errorf("%q gave %v", line, addr)
 		}
 	}
