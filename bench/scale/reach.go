@@ -11,6 +11,7 @@ import (
 	"connectrpc.com/connect"
 	"github.com/HdrHistogram/hdrhistogram-go"
 
+	"github.com/longline/longline/internal/bench"
 	"github.com/longline/longline/internal/fleet"
 	longlinev1 "github.com/longline/longline/proto/longline/v1"
 )
@@ -65,8 +66,8 @@ func (r *run) broadcast(ctx context.Context, p phase, qos uint32) error {
 	p.add(title+"until the API has answered", answered.Seconds(), "s")
 	p.add(title+"until the last device has it", took.Seconds(), "s")
 	p.add(title+"deliveries a second", float64(r.Devices)/took.Seconds(), "1/s")
-	p.add(title+"gateway CPU a delivery", micros(after.gateway-cpu.gateway)/float64(r.Devices), "us")
-	p.add(title+"fleet CPU a delivery", micros(after.fleet-cpu.fleet)/float64(r.Devices), "us")
+	p.add(title+"gateway CPU a delivery", bench.Micros(after.gateway-cpu.gateway)/float64(r.Devices), "us")
+	p.add(title+"fleet CPU a delivery", bench.Micros(after.fleet-cpu.fleet)/float64(r.Devices), "us")
 	return r.everyone(p, title, int(resp.Msg.Devices), now.Received-before.Received)
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/longline/longline/internal/bench"
 )
 
 // Bars: user memory of a device and of a million of them, and the share of a processor that
@@ -66,7 +68,7 @@ func (r *run) idle(ctx context.Context, p phase) error {
 	p.add("kept", elapsed.Seconds(), "s")
 	p.add("heartbeats answered", float64(pings), "")
 	p.bar("gateway CPU", share(after.gateway-cpu.gateway), "% of one", r.restBar())
-	p.add("gateway CPU a heartbeat", micros(after.gateway-cpu.gateway)/float64(max(1, pings)), "us")
+	p.add("gateway CPU a heartbeat", bench.Micros(after.gateway-cpu.gateway)/float64(max(1, pings)), "us")
 	p.add("fleet CPU", share(after.fleet-cpu.fleet), "% of one")
 	p.add("connections lost", float64(now.Dials-before.Dials)+float64(r.Devices-now.Connected), "")
 	if now.Dials != before.Dials || now.Connected != r.Devices {

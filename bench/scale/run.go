@@ -104,8 +104,8 @@ func (r *run) connect(ctx context.Context, p phase) (err error) {
 	p.add("connections a second", float64(r.Devices)/elapsed.Seconds(), "1/s")
 	p.add("dial to hello, p50", report.ConnectLatency.P50, "ms")
 	p.add("dial to hello, p99", report.ConnectLatency.P99, "ms")
-	p.add("gateway CPU a connection, subscribed", micros(after.gateway-cpu.gateway)/float64(r.Devices), "us")
-	p.add("fleet CPU a connection", micros(after.fleet-cpu.fleet)/float64(r.Devices), "us")
+	p.add("gateway CPU a connection, subscribed", bench.Micros(after.gateway-cpu.gateway)/float64(r.Devices), "us")
+	p.add("fleet CPU a connection", bench.Micros(after.fleet-cpu.fleet)/float64(r.Devices), "us")
 	p.add("dials that failed", float64(int(report.Dials)-r.Devices), "")
 	return nil
 }
@@ -175,5 +175,3 @@ func (r *run) cpu() (a accounts, err error) {
 	a.fleet, err = bench.Process(os.Getpid()).CPU()
 	return a, err
 }
-
-func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }

@@ -9,6 +9,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/longline/longline/internal/bench"
 	"github.com/longline/longline/internal/fleet"
 	longlinev1 "github.com/longline/longline/proto/longline/v1"
 	"github.com/longline/longline/proto/longline/v1/longlinev1connect"
@@ -51,7 +52,7 @@ func (r *run) uplink(ctx context.Context, p phase) error {
 	sent := now.Sent - before.Sent
 	b.await(ctx, now.Sent)
 	p.add("messages a second", float64(sent)/uplinkTime.Seconds(), "1/s")
-	p.add("gateway CPU a message", micros(after.gateway-cpu.gateway)/float64(sent), "us")
+	p.add("gateway CPU a message", bench.Micros(after.gateway-cpu.gateway)/float64(sent), "us")
 	p.add("gateway CPU", 100*(after.gateway-cpu.gateway).Seconds()/uplinkTime.Seconds(), "% of one")
 	p.add("not sent when due", float64(now.Skipped-before.Skipped), "")
 	p.add("lost", float64(now.Sent-b.received.Load()), "")
