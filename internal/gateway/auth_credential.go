@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/longline/longline/internal/auth"
-	"github.com/longline/longline/internal/reactor"
 	"github.com/longline/longline/internal/session"
 )
 
@@ -66,22 +65,6 @@ func (c *credential) left() time.Duration {
 		return forEver
 	}
 	return time.Until(time.Unix(int64(c.expires), 0))
-}
-
-// graceLeft is how long the device of a link may stay without another credential.
-func (g *Gateway) graceLeft(l *session.Link) time.Duration {
-	if left := credentialOf(l).left(); left < forEver {
-		return left + g.admission.chain.Config().Grace
-	}
-	return forEver
-}
-
-// setAlarm sets the alarm of an open connection: after a time, or when its credential has
-// been expired for too long, if that is sooner; forEver is not at all.
-func (g *Gateway) setAlarm(conn *reactor.Conn, l *session.Link, after time.Duration) {
-	if after = min(after, g.graceLeft(l)); after < forEver {
-		conn.SetAlarm(max(0, after))
-	}
 }
 
 // lifetime is what the device is told: how long the credential is good for, 0 for ever.

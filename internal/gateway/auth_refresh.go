@@ -54,7 +54,7 @@ func (d *device) refreshed(answer *wire.Packet, i *auth.Identity, err error) {
 	}
 	d.Answer(answer)
 	if d.state == open {
-		d.beat(d.shard.gateway)
+		d.beat()
 	}
 }
 

@@ -31,9 +31,8 @@ func (d *device) OnOpen(conn *reactor.Conn) {
 // OnData implements reactor.Handler.
 func (d *device) OnData(_ *reactor.Conn, p []byte) int {
 	n := d.onData(d, p, d.shard.gateway.limits)
-	if d.state == open {
-		d.shard.pace(d, d.conn, n)
-	}
+	d.endFlood(d.shard, n)
+	d.shard.read(d, d.conn, n, n < len(p) || d.reader.Unfinished())
 	return n
 }
 
@@ -175,6 +174,7 @@ func (d *device) receive(payload []byte, text bool) error {
 	if err := d.protocol.codec.Decode(p, payload, text); err != nil {
 		return err
 	}
+	d.conn.Since = 0
 	d.shard.packets[p.Op]++
 	d.shard.note(p.Op == wire.Pub, len(p.Filters))
 	if p.Op == wire.Refresh {
@@ -182,8 +182,8 @@ func (d *device) receive(payload []byte, text bool) error {
 		return nil
 	}
 	err := d.link.Handle(p)
-	if err == nil && d.shard.due() {
-		d.shard.pace(d, d.conn, 0) // bytes are charged at the end
+	if err == nil {
+		d.shard.handled(d, d.conn)
 	}
 	return err
 }
@@ -263,7 +263,7 @@ func (d *device) SetReading(on bool) {
 	switch {
 	case !on:
 		hold(d.conn, heldBySession)
-	case release(d.conn, heldBySession):
+	case d.shard.release(d.conn, heldBySession):
 		d.conn.ResumeReading()
 		d.ping()
 		d.setAlarm(d.shard.gateway.config.HeartbeatTimeout - d.shard.gateway.config.Heartbeat)
@@ -272,7 +272,6 @@ func (d *device) SetReading(on bool) {
 
 // OnAlarm implements reactor.Handler: the heartbeat, and what takes too long.
 func (d *device) OnAlarm(conn *reactor.Conn) {
-	g := d.shard.gateway
 	switch d.state {
 	case shaking:
 		if no := d.shard.late(conn); no != nil {
@@ -284,7 +283,7 @@ func (d *device) OnAlarm(conn *reactor.Conn) {
 		conn.Close()
 	case open:
 		if !d.shard.rests(d, conn) {
-			d.beat(g)
+			d.beat()
 		}
 	}
 }
@@ -303,20 +302,21 @@ func (d *device) fail(err error) { d.close(d, closeOf(err)) }
 // setAlarm implements metered.
 func (d *device) setAlarm(after time.Duration) { d.shard.gateway.setAlarm(d.conn, &d.link, after) }
 
-// graceLeft implements metered.
-func (d *device) graceLeft() time.Duration { return d.shard.gateway.graceLeft(&d.link) }
+// stays implements metered.
+func (d *device) stays() (time.Duration, *wire.Close) { return d.shard.gateway.stays(d.conn, &d.link) }
 
 // resume implements metered.
 func (d *device) resume() { d.conn.ResumeReading() }
 
-// beat pings a device that has been silent, and closes one that stays so, or whose credential
-// has expired.
-func (d *device) beat(g *Gateway) {
+// beat implements metered: it pings a device that has been silent, and closes one that stays
+// so.
+func (d *device) beat() {
+	g := d.shard.gateway
 	silence := d.conn.Silence()
 	ping := g.heartbeatAfter(d.conn)
-	switch {
-	case d.graceLeft() <= 0:
-		d.close(d, wire.CloseTokenExpired)
+	switch left, rule := d.stays(); {
+	case left <= 0:
+		d.close(d, rule)
 	case d.conn.Paused(): // it is we who do not listen
 		d.setAlarm(ping)
 	case silence >= g.config.HeartbeatTimeout:
@@ -333,6 +333,5 @@ func (d *device) beat(g *Gateway) {
 // heartbeatAfter is the silence after which a connection is pinged: the configured one, or
 // up to a tenth more, each connection its own, so that pings never come in waves.
 func (g *Gateway) heartbeatAfter(conn *reactor.Conn) time.Duration {
-	spread := min(g.config.Heartbeat/10, (g.config.HeartbeatTimeout-g.config.Heartbeat)/2)
-	return g.config.Heartbeat + time.Duration(conn.Hash()%uint64(max(1, spread)))
+	return g.config.Heartbeat + apart(conn, min(g.config.Heartbeat/10, (g.config.HeartbeatTimeout-g.config.Heartbeat)/2))
 }

@@ -45,6 +45,7 @@ type Config struct {
 	HandshakeTimeout time.Duration               `yaml:"handshake_timeout" help:"how long a handshake may take"`
 	Heartbeat        time.Duration               `yaml:"heartbeat" help:"silence after which a device is pinged"`
 	HeartbeatTimeout time.Duration               `yaml:"heartbeat_timeout" help:"silence after which its connection is closed; twice heartbeat when left out"`
+	MessageTimeout   time.Duration               `yaml:"message_timeout" help:"how long a message of a device may take from its first byte to its last, while it is read"`
 	PendingBytes     int                         `yaml:"pending_bytes" unit:"bytes" help:"unsent bytes of a connection above which messages wait in the session's queue, and answers and calls go past them"`
 	StallTimeout     time.Duration               `yaml:"stall_timeout" help:"how long a device may take nothing of what is pending for it before it is closed as a slow consumer"`
 	Compression      bool                        `yaml:"compression" help:"permessage-deflate for devices that offer it"`
@@ -58,6 +59,7 @@ type Config struct {
 	Proxies          Proxies                     `yaml:"proxies" help:"proxies whose word is taken about who connects"`
 	Limits           limit.Config                `yaml:"-"` // what protects the node; the file's section limits
 	usage            func() (limit.Usage, error) `yaml:"-"` // of memory, in tests; nil is the process's
+	slice            time.Duration               `yaml:"-"` // of a loop's time, in tests
 
 	Auth *auth.Chain `yaml:"-"` // who devices are; nil knows none. It outlives the gateway.
 }
@@ -75,6 +77,8 @@ func (c Config) WithDefaults() Config {
 	c.HandshakeTimeout = cmp.Or(c.HandshakeTimeout, 10*time.Second)
 	c.Heartbeat = cmp.Or(c.Heartbeat, 30*time.Second)
 	c.HeartbeatTimeout = cmp.Or(c.HeartbeatTimeout, 2*c.Heartbeat)
+	c.MessageTimeout = cmp.Or(c.MessageTimeout, time.Minute)
+	c.slice = cmp.Or(c.slice, slice)
 	c.PendingBytes = cmp.Or(c.PendingBytes, 32<<10)
 	c.StallTimeout = cmp.Or(c.StallTimeout, 30*time.Second)
 	c.CompressAbove = cmp.Or(c.CompressAbove, 512)
@@ -150,6 +154,7 @@ type shard struct {
 	mqtt    mqttShard
 	guests  map[*reactor.Conn]*guest // of connections that the limits have to remember
 	intake
+	turn // of the connection whose bytes are being handled
 	tally
 }
 

@@ -28,28 +28,53 @@ func (i *intake) note(publication bool, filters int) {
 // charged: when it is above its rate, the others wait, and the loop goes on to other devices.
 const chargeAfter = 8
 
-// due tells whether the device is to be charged now, before all that was read is handled.
-func (i *intake) due() bool { return i.arrived >= chargeAfter }
+// slice is how long the loop handles what was read at once of one device, unless a test says
+// otherwise: then it goes on to others first.
+const slice = 500 * time.Microsecond
+
+// turn is that of the connection whose bytes are being handled.
+type turn struct{ began time.Duration } // since guard.start; 0 before the first chargeAfter packets
+
+// handled is called after each packet of an open device.
+func (s *shard) handled(m metered, conn *reactor.Conn) {
+	if s.arrived < chargeAfter {
+		return
+	}
+	s.pace(m, conn, 0) // bytes are charged at the end
+	switch now := time.Since(s.gateway.guard.start); {
+	case s.turn.began == 0:
+		s.turn.began = now
+	case now-s.turn.began > s.gateway.config.slice:
+		conn.Yield()
+	}
+}
 
 // charge charges a device for what was read of it, and returns for how long it is not to be
 // read, or the rule by which it is closed.
 func (s *shard) charge(conn *reactor.Conn, bytes int) (wait time.Duration, over *wire.Close) {
-	in, g := s.intake, s.gateway.guard
-	s.intake = intake{}
-	if !g.allowance.Unlimited() {
-		wait = s.guest(conn).bucket.Take(g.allowance, time.Since(g.start), in.arrived, bytes)
-	}
-	if wait > 0 {
+	g, published := s.gateway.guard, s.published > 0
+	if wait = s.draw(conn, bytes); wait > 0 {
 		if g.config.Device.Above == limit.Disconnect {
 			return 0, wire.CloseRate
 		}
 		s.slow(conn, slowedByRate)
 	}
-	if in.published > 0 && g.memory.Stage() >= limit.SlowReaders {
+	if published && g.memory.Stage() >= limit.SlowReaders {
 		s.slow(conn, slowedByMemory)
 		wait = max(wait, slowRead)
 	}
 	return wait, nil
+}
+
+// draw draws what was read of a device from its allowance, and returns how long that is
+// exceeded.
+func (s *shard) draw(conn *reactor.Conn, bytes int) time.Duration {
+	g, packets := s.gateway.guard, s.arrived
+	s.intake = intake{}
+	if g.allowance.Unlimited() {
+		return 0
+	}
+	return s.guest(conn).bucket.Take(g.allowance, time.Since(g.start), packets, bytes)
 }
 
 // slow notes that a device is not read for a while, once until it is read again.
@@ -84,10 +109,16 @@ func hold(conn *reactor.Conn, by uint8) {
 }
 
 // release ends a hold, and tells whether the connection is to be read again: nobody else
-// holds it.
-func release(conn *reactor.Conn, by uint8) bool {
+// holds it. What it has begun has its time anew.
+func (s *shard) release(conn *reactor.Conn, by uint8) bool {
 	conn.Tag &^= by
-	return conn.Paused() && conn.Tag&(heldBySession|heldByGuard) == 0
+	if !conn.Paused() || conn.Tag&(heldBySession|heldByGuard) != 0 {
+		return false
+	}
+	if conn.Since != 0 {
+		conn.Since = s.gateway.clock()
+	}
+	return true
 }
 
 // metered is an open connection whose device is charged for what it sends, of whatever
@@ -96,8 +127,15 @@ type metered interface {
 	isOpen() bool
 	fail(err error)
 	setAlarm(after time.Duration)
-	graceLeft() time.Duration
+	stays() (time.Duration, *wire.Close)
+	beat()   // looks whether it is alive and may stay, and sets the alarm
 	resume() // reads on
+}
+
+// apart is a part of d, each connection's own: what they do after the same time would else
+// come in waves.
+func apart(conn *reactor.Conn, d time.Duration) time.Duration {
+	return time.Duration(conn.Hash() % uint64(max(1, d)))
 }
 
 // pace charges the device for the bytes that were read.
@@ -108,18 +146,20 @@ func (s *shard) pace(m metered, conn *reactor.Conn, bytes int) {
 		m.fail(over)
 	case wait > 0:
 		hold(conn, heldByGuard)
-		m.setAlarm(wait)
+		m.setAlarm(wait + apart(conn, wait/2))
 	}
 }
 
 // rests tells whether the guard still holds the device, and has it read again when it does
 // not.
 func (s *shard) rests(m metered, conn *reactor.Conn) bool {
-	if owes := s.owes(conn); owes > 0 && m.graceLeft() > 0 {
-		m.setAlarm(owes)
-		return true
+	if owes := s.owes(conn); owes > 0 {
+		if left, _ := m.stays(); left > 0 {
+			m.setAlarm(owes)
+			return true
+		}
 	}
-	if conn.Tag&heldByGuard != 0 && release(conn, heldByGuard) {
+	if conn.Tag&heldByGuard != 0 && s.release(conn, heldByGuard) {
 		m.resume()
 	}
 	return false

@@ -70,8 +70,6 @@ const (
 type carrier interface {
 	// frame adds packets to dst as they are to be sent.
 	frame(dst, packets []byte) []byte
-	// again has consumed soon what was left when reading was paused.
-	again()
 	// pings tells whether ping asks a silent peer for a sign of life.
 	pings() bool
 	ping()
@@ -90,7 +88,7 @@ type mqttShard struct {
 // stops when the device is not to be read any more, or for now.
 func (c *mqttDevice) consume(p []byte) (done int) {
 	packet := &c.shard.mqtt.packet
-	for done < len(p) && c.phase != mqttOver && !c.conn.Paused() {
+	for done < len(p) && c.phase != mqttOver && !c.conn.Paused() && !c.conn.Yields() {
 		decoder := mqtt.Decoder{Version: c.version, MaxPacket: c.shard.gateway.config.MaxPayload, Server: true}
 		n, err := decoder.Decode(packet, p[done:])
 		if err != nil && c.version == 0 {
@@ -106,12 +104,10 @@ func (c *mqttDevice) consume(p []byte) (done int) {
 			break
 		}
 		done += n
-		if c.phase == mqttOpen && c.shard.due() {
-			c.shard.pace(c, c.conn, 0) // bytes are charged at the end
+		c.conn.Since = 0
+		if c.phase == mqttOpen {
+			c.shard.handled(c, c.conn)
 		}
-	}
-	if c.phase == mqttOpen {
-		c.shard.pace(c, c.conn, done)
 	}
 	if c.phase == mqttOver {
 		return len(p)
@@ -244,7 +240,7 @@ func (c *mqttDevice) SetReading(on bool) {
 	switch {
 	case !on:
 		hold(c.conn, heldBySession)
-	case release(c.conn, heldBySession):
+	case c.shard.release(c.conn, heldBySession):
 		c.resume()
 	}
 }

@@ -42,12 +42,18 @@ func (c *mqttDevice) onAlarm() {
 	switch {
 	case c.phase != mqttOpen:
 		c.fail(c.slowHandshake())
-	case c.shard.rests(c, c.conn):
-	case c.graceLeft() <= 0:
-		c.fail(wire.CloseTokenExpired)
-	default:
-		c.listen(c.patience(), c.conn.Silence())
+	case !c.shard.rests(c, c.conn):
+		c.beat()
 	}
+}
+
+// beat implements metered.
+func (c *mqttDevice) beat() {
+	if left, rule := c.stays(); left <= 0 {
+		c.fail(rule)
+		return
+	}
+	c.listen(c.patience(), c.conn.Silence())
 }
 
 // listen closes a connection that is silent for too long, and pings one that may be gone.
@@ -76,16 +82,16 @@ func (c *mqttDevice) isOpen() bool { return c.phase == mqttOpen }
 // setAlarm implements metered.
 func (c *mqttDevice) setAlarm(after time.Duration) { c.shard.gateway.setAlarm(c.conn, &c.link, after) }
 
-// graceLeft implements metered. The device has no way to show another credential but to
-// connect again.
-func (c *mqttDevice) graceLeft() time.Duration { return c.shard.gateway.graceLeft(&c.link) }
+// stays implements metered. The device has no way to show another credential but to connect
+// again.
+func (c *mqttDevice) stays() (time.Duration, *wire.Close) {
+	return c.shard.gateway.stays(c.conn, &c.link)
+}
 
-// resume goes on reading, first what is there. A device that was not listened to has its
-// patience anew.
+// resume goes on reading. A device that was not listened to has its patience anew.
 func (c *mqttDevice) resume() {
 	c.conn.ResumeReading()
 	if c.phase == mqttOpen {
 		c.watch()
 	}
-	c.carrier.again()
 }

@@ -26,7 +26,11 @@ func (t *mqttStream) OnOpen(conn *reactor.Conn) {
 }
 
 // OnData implements reactor.Handler.
-func (t *mqttStream) OnData(_ *reactor.Conn, p []byte) int { return t.mqtt.consume(p) }
+func (t *mqttStream) OnData(conn *reactor.Conn, p []byte) int {
+	n := t.mqtt.consume(p)
+	t.mqtt.shard.read(&t.mqtt, conn, n, n < len(p))
+	return n
+}
 
 // OnAlarm implements reactor.Handler.
 func (t *mqttStream) OnAlarm(*reactor.Conn) { t.mqtt.onAlarm() }
@@ -46,9 +50,6 @@ func (t *mqttStream) dismiss(why *wire.Close) { t.mqtt.dismiss(why) }
 
 // frame implements carrier.
 func (t *mqttStream) frame(dst, packets []byte) []byte { return append(dst, packets...) }
-
-// again implements carrier: the reactor has kept what was left, and offers it.
-func (t *mqttStream) again() {}
 
 // pings implements carrier: MQTT's pings are the client's.
 func (t *mqttStream) pings() bool { return false }
@@ -99,8 +100,17 @@ func (d *device) speakMQTT(req *websocket.Request, subprotocol string) *websocke
 func (s *mqttSocket) OnOpen(*reactor.Conn) {}
 
 // OnData implements reactor.Handler.
-func (s *mqttSocket) OnData(_ *reactor.Conn, p []byte) int {
-	return s.onData(s, p, websocket.Limits{})
+func (s *mqttSocket) OnData(conn *reactor.Conn, p []byte) int {
+	n := 0
+	if s.rest != nil {
+		s.take(nil) // first what was left when the loop went on to others
+	}
+	if s.rest == nil || !conn.Paused() && !conn.Yields() {
+		n = s.onData(s, p, websocket.Limits{})
+		s.endFlood(s.mqtt.shard, n)
+	}
+	s.mqtt.shard.read(&s.mqtt, conn, n, n < len(p) || s.rest != nil || s.reader.Unfinished())
+	return n
 }
 
 // OnAlarm implements reactor.Handler.
@@ -144,35 +154,31 @@ func (s *mqttSocket) receive(payload []byte, text bool) error {
 	if text { // [MQTT-6.0.0-1]
 		return errTextFrame
 	}
+	s.take(payload)
+	return nil
+}
+
+// take consumes what is left of the stream and then p, and keeps the rest.
+func (s *mqttSocket) take(p []byte) {
 	if s.rest == nil {
-		n := s.mqtt.consume(payload)
-		if n < len(payload) {
-			s.rest = append([]byte(nil), payload[n:]...)
+		n := s.mqtt.consume(p)
+		if n < len(p) {
+			s.rest = append([]byte(nil), p[n:]...)
 		}
-		return nil
+		return
 	}
-	s.rest = append(s.rest, payload...)
+	s.rest = append(s.rest, p...)
 	n := s.mqtt.consume(s.rest)
 	if n == len(s.rest) {
 		s.rest = nil
 	} else if n > 0 {
 		s.rest = s.rest[:copy(s.rest, s.rest[n:])]
 	}
-	return nil
 }
 
 // frame implements carrier.
 func (s *mqttSocket) frame(dst, packets []byte) []byte {
 	return websocket.AppendFrame(dst, websocket.Binary, packets)
-}
-
-// again implements carrier.
-func (s *mqttSocket) again() {
-	s.conn.Loop().Post(reactor.TaskFunc(func(*reactor.Loop) {
-		if s.state == open && s.rest != nil {
-			_ = s.receive(nil, false)
-		}
-	}))
 }
 
 // pings implements carrier.

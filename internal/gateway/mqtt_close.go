@@ -48,6 +48,7 @@ var reasonCodes = map[string]mqtt.Code{
 	wire.CloseKicked.Label:       mqtt.AdministrativeAction,
 	wire.CloseRate.Label:         mqtt.MessageRateTooHigh,
 	wire.CloseSlowConsumer.Label: mqtt.QuotaExceeded,
+	wire.CloseSlowMessage.Label:  mqtt.KeepAliveTimeout,
 }
 
 // mqttEndOf is the end that an error says.

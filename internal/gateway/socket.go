@@ -53,7 +53,7 @@ func (s *socket) onData(app application, p []byte, limits websocket.Limits) int 
 			return 0
 		}
 	}
-	for done < len(p) && (s.state == open || s.state == closing) && !s.conn.Paused() {
+	for done < len(p) && (s.state == open || s.state == closing) && !s.conn.Paused() && !s.conn.Yields() {
 		n, ev, err := s.reader.Next(p[done:])
 		done += n
 		if err != nil {
@@ -159,6 +159,14 @@ func (s *socket) close(app application, why *wire.Close) {
 func (s *socket) finish() {
 	s.state = over
 	s.conn.Finish()
+}
+
+// endFlood ends the connection of a peer that was told that it is closed, and sends more than
+// it may: its close frame is not waited for.
+func (s *socket) endFlood(of *shard, bytes int) {
+	if s.state == closing && of.draw(s.conn, bytes) > 0 {
+		s.finish()
+	}
 }
 
 // ended is called when the connection is gone.

@@ -46,6 +46,11 @@ type Reader struct {
 // without context takeover by the peer, was negotiated.
 func (r *Reader) Init(cfg *Config, deflate bool) { *r = Reader{cfg: cfg, deflate: deflate} }
 
+// Unfinished tells whether r holds a message or control frame of which a part has come.
+func (r *Reader) Unfinished() bool {
+	return r.message != nil && !r.message.lent || r.control != nil && !r.control.lent
+}
+
 // Release gives back what r has borrowed; the last event's payload is invalid after.
 func (r *Reader) Release() {
 	if r.message != nil {

@@ -77,6 +77,7 @@ var (
 	CloseRevoked      = rule(4004, "revoked", "the credential was revoked")
 	CloseKicked       = rule(4005, "kicked", "an operator disconnected the device")
 	CloseSlowConsumer = rule(4006, "slow_consumer", "the device did not take what was sent to it")
+	CloseSlowMessage  = rule(4007, "message_timeout", "a message of the device's took too long to come")
 )
 
 var rules []*Close
