@@ -50,6 +50,7 @@ func (d *device) refreshed(answer *wire.Packet, i *auth.Identity, err error) {
 		answer.Err = denial(err)
 	} else {
 		*c = *newCredential(i, c.raw) // in place: the session's permissions
+		d.link.Permit()
 		answer.Lifetime = c.lifetime()
 	}
 	d.Answer(answer)

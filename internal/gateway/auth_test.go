@@ -216,6 +216,27 @@ func TestCredentialsExpire(t *testing.T) {
 	}
 }
 
+// A credential that allows less than the one before ends what it does not allow.
+func TestRefreshNarrowsPermissions(t *testing.T) {
+	w := newGuarded(t, jwtOnly(t), settings{})
+	token := func(subscribe ...string) string {
+		return sign(t, jwt.MapClaims{"sub": "m-1", "permissions": jwt.MapClaims{"subscribe": subscribe}})
+	}
+	p := w.connectWith(bearerHeader(token("a/#", "b/#")), "/connect/m-1")
+	p.next()
+	p.say(`{"op":"sub","id":1,"filters":["a/x","b/x"]}`)
+	p.next()
+	p.say(`{"op":"refresh","id":2,"token":"` + token("b/#") + `"}`)
+	p.next()
+	for _, topic := range []string{"a/x", "b/x"} {
+		w.publish(topic, 0, 0, "1")
+	}
+	if got := string(p.next()); !strings.Contains(got, `"topic":"b/x"`) {
+		t.Error(got)
+	}
+	p.quiet()
+}
+
 // Nobody is let in while a service that knows devices is down; what is wrong there is not told.
 func TestServiceThatIsDown(t *testing.T) {
 	config := auth.Config{Order: []string{"webhook"}, Webhook: auth.Webhook{URL: "http://127.0.0.1:1"}}

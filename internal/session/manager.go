@@ -118,6 +118,7 @@ func (s *Session) attach(l *Link, conn Conn, o *Options, will *store.Will) (miss
 	s.changed = time.Now().UnixMilli()
 	s.expiry = s.manager.expirySeconds(o.Expiry)
 	s.equip(conn, o, will)
+	s.permit(o.Permissions)
 	missed, s.missed = uint64(s.missed), 0
 	s.manager.online++
 	s.manager.presence.add(s, true, "")

@@ -191,6 +191,33 @@ func (l *Link) UnsubscribeEach(filters []string, existed []bool) {
 	}
 }
 
+// Permit ends the subscriptions that the link's permissions do not allow, after those have
+// changed. What is queued by them stays owed.
+func (l *Link) Permit() {
+	s := l.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.link == l {
+		s.permit(l.permissions)
+	}
+}
+
+// permit ends the subscriptions that p does not allow. Locked.
+func (s *Session) permit(p Permissions) {
+	if p == nil {
+		return
+	}
+	var refused []string
+	for _, sub := range s.subscriptions {
+		if !p.MaySubscribe(s.device, sub.Filter) {
+			refused = append(refused, sub.Filter)
+		}
+	}
+	if refused != nil {
+		s.unsubscribe(refused, nil)
+	}
+}
+
 // unsubscribe removes filters and tells, if existed is not nil, which there were.
 func (s *Session) unsubscribe(filters []string, existed []bool) {
 	kept := slices.Clone(s.subscriptions)

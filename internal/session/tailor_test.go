@@ -155,11 +155,20 @@ func TestPermissions(t *testing.T) {
 	expect(t, "drops", w.drops()["not_allowed"], 2)
 	expect(t, "subscriptions", len(w.info("d").Subscriptions), 0)
 
+	c = w.connect("d", Options{})
+	c.sub(4, 1, "a/+", "b/+")
+	c.saw(resumed, "ack 4")
+	c = w.connect("d", Options{Permissions: only("a/")}) // and no more
+	w.publish("b/x", "not", 1)
+	w.publish("a/x", "5", 1)
+	c.saw(resumed, "a/x=5 qos 1")
+	expect(t, "subscriptions", len(w.info("d").Subscriptions), 1)
+
 	m := w.client("m", Options{Permissions: only("a/")})
 	for range 2 {
 		m.pub(5, "b/x", "4", 2)
 		m.released(5, false)
 	}
 	m.saw(fresh, "rec 5not_allowed", "rec 5not_allowed")
-	up.saw(t)
+	up.saw(t, "b/x=not qos 1", "a/x=5 qos 1")
 }
