@@ -26,14 +26,14 @@ var attacks = []attack{
 	{"resets", "the socket's end", 300, 300, resets, []string{"closes_total"}, 64},
 
 	{"oversize-frame", "gateway.max_payload", 200, 200, oversizeFrame, []string{`closes_total{reason="message_too_big"}`}, 64},
-	{"slow-frame", "gateway.max_payload, connections", 200, 200, slowFrame, []string{"messages_unfinished"}, 128},
+	{"slow-frame", "gateway.message_timeout, max_payload", 200, 200, slowFrame, []string{`closes_total{reason="message_timeout"}`}, 128},
 	{"compression-bomb", "gateway.max_payload", 100, 100, compressionBomb, []string{`closes_total{reason="message_too_big"}`}, 64},
 	{"fragment-flood", "limits.device.bytes", 50, 50, fragmentFlood, []string{`readers_slowed_total{reason="rate"}`}, 64},
 	{"ping-flood", "limits.device.bytes, answers that are taken", 50, 50, pingFlood, []string{`readers_slowed_total{reason="rate"}`, `closes_total{reason="slow_consumer"}`}, 64},
 	{"invalid-utf8", "a connection's end", 200, 200, invalidUTF8, []string{`closes_total{reason="invalid_utf8"}`}, 64},
 
 	{"mqtt-slow-connect", "gateway.handshake_timeout", 2500, 1000, mqttSlowConnect, []string{`handshakes_total{outcome="refused_`}, 64},
-	{"mqtt-slow-packet", "gateway.max_payload, connections", 200, 200, mqttSlowPacket, []string{"buffers_lent"}, 128},
+	{"mqtt-slow-packet", "gateway.message_timeout, max_payload", 200, 200, mqttSlowPacket, []string{`closes_total{reason="message_timeout"}`}, 128},
 	{"mqtt-oversize", "gateway.max_payload", 200, 200, mqttOversize, []string{`closes_total{reason="message_too_big"}`}, 64},
 	{"mqtt-ping-flood", "limits.device", 50, 50, mqttPingFlood, []string{`readers_slowed_total{reason="rate"}`, `closes_total{reason="slow_consumer"}`}, 64},
 	{"mqtt-invalid-utf8", "a connection's end", 200, 200, mqttInvalidUTF8, []string{`closes_total{reason="malformed_packet"}`, `closes_total{reason="contract"}`}, 64},

@@ -44,6 +44,7 @@ gateway:
   compression: true
   handshake_timeout: %[1]v
   stall_timeout: %[1]v
+  message_timeout: %[1]v
   tls: {cert: %[2]q, key: %[3]q, timeout: %[1]v}
   mqtt: {listen: 127.0.0.1:0}
 auth:

@@ -138,10 +138,10 @@ func (r *round) under(ctx context.Context, a *attack, before metrics, o *outcome
 }
 
 // proof returns what the gateway has counted since before, once a metric shows the limit. The
-// attack goes on until then, for patience at most: where other programs have the processors,
+// attack goes on until then, for proofWait at most: where other programs have the processors,
 // its time was short.
 func (r *round) proof(ctx context.Context, a *attack, before metrics) (rises metrics, err error) {
-	for end := time.Now().Add(patience); ; time.Sleep(between) {
+	for end := time.Now().Add(proofWait); ; time.Sleep(between) {
 		now, err := r.gateway.metrics(ctx)
 		if err != nil {
 			return nil, err
@@ -153,8 +153,8 @@ func (r *round) proof(ctx context.Context, a *attack, before metrics) (rises met
 }
 
 const (
-	patience = 10 * time.Second
-	between  = 100 * time.Millisecond // looks at the metrics
+	proofWait = 10 * time.Second
+	between   = 100 * time.Millisecond // looks at the metrics
 )
 
 // start has another process make the attack. It gets what processor time others leave, as an
