@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/longline/longline/internal/reactor"
 	"github.com/longline/longline/internal/websocket"
 )
 
@@ -180,42 +181,36 @@ func TestAnyByteIsLife(t *testing.T) {
 	}
 }
 
-// Pings of devices that connected at the same moment are spread.
+// Pings of devices that connected at the same moment are spread over a tenth of the heartbeat.
 func TestPingsComeInNoWave(t *testing.T) {
-	const devices, beat = 200, 4 * time.Second
+	const devices, beat, parts = 200, 4 * time.Second, 8
 	w := newWorld(t, settings{gateway: Config{Heartbeat: beat}})
-	var mu sync.Mutex
-	var pings []time.Time
-	var wg sync.WaitGroup
 	for i := range devices {
-		_, r := w.rawDevice("d" + strconv.Itoa(i))
-		wg.Go(func() {
-			_ = frames(r, func(ev websocket.Event) bool {
-				if ev.Op != websocket.Ping {
-					return true
-				}
-				mu.Lock()
-				defer mu.Unlock()
-				pings = append(pings, time.Now())
+		w.rawDevice("d" + strconv.Itoa(i))
+	}
+	var mu sync.Mutex
+	var in [parts]int // devices that are pinged in each part of that time
+	w.gateway.group.Each(func(l *reactor.Loop) {
+		mu.Lock()
+		defer mu.Unlock()
+		l.Handlers(func(h reactor.Handler) bool {
+			later := w.gateway.heartbeatAfter(h.(consumer).transport()) - beat
+			if later < 0 || later >= beat/10 {
+				t.Errorf("a ping comes %v after the heartbeat", later)
 				return false
-			})
+			}
+			in[later*parts/(beat/10)]++
+			return true
 		})
-	}
-	wg.Wait()
-	if len(pings) != devices {
-		t.Fatalf("%d devices were pinged, want %d", len(pings), devices)
-	}
-	slices.SortFunc(pings, time.Time.Compare)
-	// A tenth of the heartbeat, 400 ms, is four ticks of 100 ms.
-	const window = 50 * time.Millisecond
-	most, from := 0, 0
-	for i, at := range pings {
-		for at.Sub(pings[from]) > window {
-			from++
+	})
+	sum := 0
+	for _, n := range in {
+		sum += n
+		if n > devices/parts*3 {
+			t.Errorf("%d of %d pings come in an eighth of the time: %v", n, devices, in)
 		}
-		most = max(most, i-from+1)
 	}
-	if most > devices/2 {
-		t.Errorf("%d of %d pings came within %v", most, devices, window)
+	if sum != devices {
+		t.Errorf("%d devices, want %d", sum, devices)
 	}
 }

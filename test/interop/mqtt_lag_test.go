@@ -57,14 +57,16 @@ func TestLag(t *testing.T) {
 		t.Errorf("the gateway grew by %d bytes", grown)
 	}
 
-	go func() {
+	var end sync.WaitGroup
+	end.Go(func() {
 		three.Wait()
 		s.say(message{Topic: topic, QoS: 1}, "end")
-	}()
+	})
 	came := make(map[string]bool)
 	for !came["end"] {
 		came[plain(receive(s.ctx, t, "the end", slow.messages).Payload)] = true
 	}
+	end.Wait()
 	if n := acknowledged.count("three"); n != lagPublishers*lagMessages {
 		t.Errorf("%d of the messages of 3.1.1 were acknowledged", n)
 	}
