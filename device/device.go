@@ -73,7 +73,7 @@ func Dial(ctx context.Context, rawURL string, opts *Options) (*Device, error) {
 	d.workers.Go(func() { d.run(l) })
 	d.workers.Go(d.dispatch)
 	for _, s := range d.opts.Subscriptions {
-		if err := d.Subscribe(ctx, s.Filter, s.QoS, s.Handle); err != nil {
+		if err := d.SubscribeTo(ctx, s); err != nil {
 			return nil, errors.Join(err, d.Close(ctx))
 		}
 	}

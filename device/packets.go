@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/wire"
 )
 
@@ -42,14 +41,14 @@ func (d *Device) acked(l *link, p *wire.Packet) {
 	}
 }
 
-// ask sends a sub or unsub on the present link, or the next, and awaits its ack.
-func (d *Device) ask(ctx context.Context, op wire.Op, filter string, qos QoS) error {
+// ask sends a sub or unsub of one filter on the present link, or the next, and awaits its ack.
+func (d *Device) ask(ctx context.Context, p *wire.Packet) error {
 	for {
 		l, err := d.link(ctx)
 		if err != nil {
 			return err
 		}
-		if err = d.askOn(ctx, l, op, filter, qos); !errors.Is(err, errLost) {
+		if err = d.askOn(ctx, l, p); !errors.Is(err, errLost) {
 			return err
 		}
 		select {
@@ -60,9 +59,9 @@ func (d *Device) ask(ctx context.Context, op wire.Op, filter string, qos QoS) er
 	}
 }
 
-func (d *Device) askOn(ctx context.Context, l *link, op wire.Op, filter string, qos QoS) error {
-	p := &wire.Packet{Op: op, ID: d.lastID.Add(1), Filters: []string{filter}, QoS: message.QoS(qos)}
-	return d.exchange(ctx, l, p, filter)
+func (d *Device) askOn(ctx context.Context, l *link, p *wire.Packet) error {
+	p.ID = d.lastID.Add(1)
+	return d.exchange(ctx, l, p, p.Filters[0])
 }
 
 // exchange sends a packet and awaits its ack on the same link.

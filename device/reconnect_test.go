@@ -266,7 +266,7 @@ func TestDialOptionsWrong(t *testing.T) {
 		"ws://host":      {ID: "a/b"},
 		"ws://host/path": {ID: strings.Repeat("a", 129)},
 		"ws://host/a":    {Subscriptions: []Subscription{{Filter: "a"}}},
-		"ws://host/b":    {Subscriptions: []Subscription{{"a/#/b", AtMostOnce, func(context.Context, Message) {}}}},
+		"ws://host/b":    {Subscriptions: []Subscription{{Filter: "a/#/b", Handle: func(context.Context, Message) {}}}},
 	} {
 		if d, err := Dial(t.Context(), url, o); err == nil || !strings.HasPrefix(err.Error(), "device: ") {
 			t.Errorf("%s: %v, %v", url, d, err)

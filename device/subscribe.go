@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/topic"
 	"github.com/longline/longline/internal/wire"
 )
@@ -24,6 +25,10 @@ type Subscription struct {
 	Filter string // MQTT's: levels by '/', with '+' and a last '#'
 	QoS    QoS    // at most which messages come
 	Handle Handler
+
+	// Conflate is for who wants the state and not its history: of the messages of QoS 0 on one
+	// topic that wait in the gateway because the device is slow, only the newest comes.
+	Conflate bool
 }
 
 func (s *Subscription) check() error {
@@ -43,17 +48,26 @@ func (s *Subscription) check() error {
 //
 // A message that several filters match comes once, and goes to the handlers of all.
 func (d *Device) Subscribe(ctx context.Context, filter string, qos QoS, h Handler) error {
-	s := Subscription{filter, qos, h}
+	return d.SubscribeTo(ctx, Subscription{Filter: filter, QoS: qos, Handle: h})
+}
+
+// SubscribeTo is Subscribe with all that a Subscription can say.
+func (d *Device) SubscribeTo(ctx context.Context, s Subscription) error {
 	if err := s.check(); err != nil {
 		return err
 	}
 	d.subs.put(s)
-	if err := d.ask(ctx, wire.Sub, filter, qos); err != nil {
-		d.subs.drop(filter)
+	if err := d.ask(ctx, s.packet()); err != nil {
+		d.subs.drop(s.Filter)
 		return err
 	}
-	d.subs.confirm(filter)
+	d.subs.confirm(s.Filter)
 	return nil
+}
+
+// packet is the sub packet, without its ID.
+func (s *Subscription) packet() *wire.Packet {
+	return &wire.Packet{Op: wire.Sub, Filters: []string{s.Filter}, QoS: message.QoS(s.QoS), Conflate: s.Conflate}
 }
 
 // Unsubscribe ends the subscription to filter when the gateway has acknowledged it.
@@ -61,7 +75,7 @@ func (d *Device) Unsubscribe(ctx context.Context, filter string) error {
 	if err := topic.ValidateFilter(filter, anyLength); err != nil {
 		return fmt.Errorf("device: %w", err)
 	}
-	if err := d.ask(ctx, wire.Unsub, filter, AtMostOnce); err != nil {
+	if err := d.ask(ctx, &wire.Packet{Op: wire.Unsub, Filters: []string{filter}}); err != nil {
 		return err
 	}
 	d.subs.drop(filter)
@@ -71,7 +85,7 @@ func (d *Device) Unsubscribe(ctx context.Context, filter string) error {
 // resubscribe makes the subscriptions again that a lost session had.
 func (d *Device) resubscribe(l *link) {
 	for _, s := range d.subs.confirmed() {
-		err := d.askOn(l.ctx, l, wire.Sub, s.Filter, s.QoS)
+		err := d.askOn(l.ctx, l, s.packet())
 		if errors.Is(err, errLost) || l.ctx.Err() != nil {
 			return // the next link starts over
 		}

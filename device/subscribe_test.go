@@ -188,7 +188,7 @@ func TestSubscriptionsOfOptions(t *testing.T) {
 		}
 		dialled := make(chan result, 1)
 		go func() {
-			d, err := Dial(t.Context(), "ws://fake", g.options(Options{Subscriptions: []Subscription{{"a", AtLeastOnce, h}}}))
+			d, err := Dial(t.Context(), "ws://fake", g.options(Options{Subscriptions: []Subscription{{Filter: "a", QoS: AtLeastOnce, Handle: h, Conflate: true}}}))
 			dialled <- result{d, err}
 		}()
 		p := g.accept(true)
@@ -197,6 +197,9 @@ func TestSubscriptionsOfOptions(t *testing.T) {
 			t.Errorf("message %s", s)
 		}
 		sub := p.next(wire.Sub)
+		if !sub.Conflate || sub.QoS != message.AtLeastOnce {
+			t.Errorf("the gateway is asked for %+v", sub)
+		}
 		if len(dialled) != 0 {
 			t.Error("Dial returned before its subscriptions were acknowledged")
 		}
