@@ -32,7 +32,7 @@ func newFetcher(ctx context.Context) *fetcher {
 // RoundTrip is what http.Client calls.
 func (f *fetcher) RoundTrip(r *http.Request) (response *http.Response, err error) {
 	err = f.breaker.Do(func() (err error) {
-		response, err = f.fetch(r)
+		response, err = f.fetch(r) //nolint:bodyclose // http.Client closes it
 		return err
 	})
 	return response, err

@@ -15,7 +15,7 @@ func TestBreaker(t *testing.T) {
 			t.Helper()
 			ran := false
 			err := b.Do(func() error { ran = true; return answer })
-			if !ran || err != answer || b.State() != state {
+			if !ran || !errors.Is(err, answer) || b.State() != state {
 				t.Errorf("%s: ran %v, %v, and is %s, want %s", what, ran, err, b.State(), state)
 			}
 		}
