@@ -10,6 +10,7 @@ import (
 	"os"
 	"sync"
 	"testing"
+	"time"
 
 	coder "github.com/coder/websocket"
 
@@ -176,40 +177,34 @@ func TestMQTTNoAllocations(t *testing.T) {
 // A client that does not take its answers is not read any more; when it takes them, all of
 // them come.
 func TestMQTTChoked(t *testing.T) {
-	const pings = 500
+	const pings, kernels = 500, 8 << 20 // more bytes than the kernels hold
 	eachWay(t, ways[1:3], settings{gateway: Config{Loops: 1, PendingBytes: 4 << 10}}, func(w *mqttWorld) {
 		c := w.raw()
-		_ = c.Conn.(*net.TCPConn).SetReadBuffer(64 << 10)
+		tcp := c.Conn.(*net.TCPConn)
+		_, _ = tcp.SetReadBuffer(64<<10), tcp.SetWriteBuffer(64<<10)
 		var packets []*mqtt.Packet
 		for range pings {
 			packets = append(packets, &mqtt.Packet{Type: mqtt.Pingreq})
 		}
-		b, bye := c.bytes(packets...), c.bytes(&mqtt.Packet{Type: mqtt.Disconnect})
-		wrote, stop := make(chan int64, 1), make(chan struct{})
-		go func() {
-			n := int64(0)
-			for {
-				select {
-				case <-stop:
-					_, _ = c.Write(bye)
-					wrote <- n
-					return
-				default:
-					_, _ = c.Write(b)
-					n += pings
-				}
+		b, wrote := c.bytes(packets...), 0
+		for err := error(nil); err == nil; {
+			if wrote > kernels {
+				w.t.Fatalf("%d bytes were taken, %d bytes of answers are pending: the device is read on", wrote, w.pending())
 			}
-		}()
-		w.await("answers that are not taken", func() bool { return w.pending() > 16<<10 })
-		for range 100 { // it would read 64 KiB a turn
-			if n := w.pending(); n > 512<<10 {
-				w.t.Fatalf("%d bytes of answers are pending: the device is read on", n)
-			}
+			_ = c.SetWriteDeadline(time.Now().Add(200 * time.Millisecond)) // nobody reads by then
+			var n int
+			n, err = c.Write(b[wrote%len(b):])
+			wrote += n
 		}
-		close(stop)
+		if n := w.pending(); n > 512<<10 {
+			w.t.Errorf("%d bytes of answers are pending", n)
+		}
+		_ = c.SetWriteDeadline(time.Time{})
+		rounds := int64(wrote/len(b) + 1)
+		go func() { _, _ = c.Write(append(b[wrote%len(b):], c.bytes(&mqtt.Packet{Type: mqtt.Disconnect})...)) }()
 		got, err := io.Copy(io.Discard, c)
-		if n := <-wrote * int64(len(pong)); err != nil || got < n {
-			w.t.Errorf("%d bytes of answers, want %d: %v", got, n, err)
+		if want := rounds * pings * int64(len(pong)); err != nil || got < want {
+			w.t.Errorf("%d bytes of answers, want %d: %v", got, want, err)
 		}
 	})
 }
