@@ -44,7 +44,7 @@ func (s *Subscription) check() error {
 // Subscribe brings the messages of filter to h, in place of the filter's former handler.
 // It returns when the gateway has acknowledged it, or with a *RefusedError; while away it
 // waits for the connection. The subscription holds until Unsubscribe, over reconnections
-// and lost sessions.
+// and lost sessions. After an error the former handler, if there was one, is in place again.
 //
 // A message that several filters match comes once, and goes to the handlers of all.
 func (d *Device) Subscribe(ctx context.Context, filter string, qos QoS, h Handler) error {
@@ -56,9 +56,9 @@ func (d *Device) SubscribeTo(ctx context.Context, s Subscription) error {
 	if err := s.check(); err != nil {
 		return err
 	}
-	d.subs.put(s)
+	undo := d.subs.put(s)
 	if err := d.ask(ctx, s.packet()); err != nil {
-		d.subs.drop(s.Filter)
+		undo()
 		return err
 	}
 	d.subs.confirm(s.Filter)

@@ -105,6 +105,41 @@ func TestSubscribeRefused(t *testing.T) {
 	})
 }
 
+// To subscribe to a filter anew and fail leaves its former handler where it was: the gateway
+// still sends the messages, and what no handler took would be acknowledged and lost.
+func TestSubscribeAnewFails(t *testing.T) {
+	world(t, func(t *testing.T, g *gateway) {
+		d, p := g.dial(Options{})
+		defer g.close(d)
+		former, got := collect()
+		subscribe(t, d, p, "a", former)
+		h, _ := collect()
+		made := make(chan error, 1)
+		ask := func(ctx context.Context) { made <- d.Subscribe(ctx, "a", AtLeastOnce, h) }
+
+		go ask(t.Context())
+		p.refuse(p.next(wire.Sub).ID, "not_allowed", "no")
+		var refused *RefusedError
+		if err := receive(t, made); !errors.As(err, &refused) {
+			t.Errorf("error %v, want a refusal", err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		go ask(ctx)
+		p.next(wire.Sub)
+		cancel()
+		if err := receive(t, made); !errors.Is(err, context.Canceled) {
+			t.Errorf("error %v, want that of the context", err)
+		}
+		p.publish(1, "a", "1")
+		if s := receive(t, got); s != "a=1" {
+			t.Errorf("%s, want a=1", s)
+		}
+		if ack := p.next(wire.Ack); ack.ID != 1 {
+			t.Errorf("ack of %d, want 1", ack.ID)
+		}
+	})
+}
+
 // A sub whose ack the cut swallowed is asked again on the next connection.
 func TestSubscribeOverCut(t *testing.T) {
 	world(t, func(t *testing.T, g *gateway) {

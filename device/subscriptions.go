@@ -19,17 +19,23 @@ type subscription struct {
 	confirmed bool // by the gateway, once
 }
 
-// put adds s or replaces the handler of its filter.
-func (t *subscriptions) put(s Subscription) {
+// put adds s or replaces that of its filter; undo has it as before.
+func (t *subscriptions) put(s Subscription) (undo func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, have := range t.list {
 		if have.Filter == s.Filter {
+			former := have.Subscription
 			have.Subscription = s
-			return
+			return func() {
+				t.mu.Lock()
+				defer t.mu.Unlock()
+				have.Subscription = former
+			}
 		}
 	}
 	t.list = append(t.list, &subscription{Subscription: s})
+	return func() { t.drop(s.Filter) }
 }
 
 func (t *subscriptions) drop(filter string) {
