@@ -82,7 +82,7 @@ func startNode(ctx context.Context, c config.Config, log *slog.Logger, stderr io
 		Log: log,
 	}))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("admin port: %w", err)
 	}
 	go func() {
 		if err := n.server.Serve(); err != nil {

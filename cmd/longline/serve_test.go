@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -201,5 +203,22 @@ func TestDrainTimeout(t *testing.T) {
 	p.delays(devices)
 	if code := p.exitCode(); code != exitDone {
 		t.Errorf("exit code %d, want %d", code, exitDone)
+	}
+}
+
+// Why a gateway does not start is told with the port or the option that is wrong.
+func TestServeErrors(t *testing.T) {
+	taken := httptest.NewServer(nil)
+	defer taken.Close()
+	busy := taken.Listener.Addr().String()
+	for _, tt := range []struct{ args, want string }{
+		{"--listen " + busy + " --admin 127.0.0.1:0", "longline: device port: listen on " + busy},
+		{"--listen 127.0.0.1:0 --admin " + busy, "longline: admin port: listen tcp " + busy},
+		{"--listen 127.0.0.1:1 --mqtt 127.0.0.1:1", `longline: gateway.mqtt.listen: "127.0.0.1:1" is gateway.listen too`},
+	} {
+		code, stdout, stderr := longline(t, append([]string{"serve", "--insecure"}, strings.Fields(tt.args)...)...)
+		if code != exitFailed || stdout != "" || !strings.HasPrefix(stderr, tt.want) {
+			t.Errorf("%s: exit %d, %q, %q; want %s", tt.args, code, stdout, stderr, tt.want)
+		}
 	}
 }

@@ -80,6 +80,12 @@ func (c *Config) fit() (errs []error) {
 		"with insecure the gateway listens on a loopback address only, such as 127.0.0.1:8080, not on %q, unless gateway.force_insecure", g.Listen)
 	want(!slices.Contains(order, "certificate") || g.TLS.ClientAuth != "none", "auth.order",
 		"certificate needs gateway.tls.client_ca")
+	distinct := func(key, address, otherKey, other string) { // the kernel would spread connections over both
+		want(address == "" || address != other || strings.HasSuffix(address, ":0"), key, "%q is %s too", address, otherKey)
+	}
+	distinct("gateway.mqtt.listen", g.MQTT.Listen, "gateway.listen", g.Listen)
+	distinct("gateway.mqtt.tls_listen", g.MQTT.TLSListen, "gateway.listen", g.Listen)
+	distinct("gateway.mqtt.tls_listen", g.MQTT.TLSListen, "gateway.mqtt.listen", g.MQTT.Listen)
 	s, q, a := c.Sessions, c.Store.Queue, c.API
 	want(s.Expiry <= s.MaxExpiry, "sessions.expiry",
 		"%s is longer than sessions.max_expiry, %s", formatDuration(s.Expiry), formatDuration(s.MaxExpiry))

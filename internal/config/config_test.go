@@ -147,6 +147,8 @@ func TestErrorsSayWhere(t *testing.T) {
 		{"alias", "log:\n  level: &a info\n", 2, 10, "log.level", "want one value"},
 		{"package's rule", "gateway:\n  heartbeat: 30s\n  heartbeat_timeout: 20s\n", 3, 22, "gateway.heartbeat_timeout", "must be longer"},
 		{"insecure in public", "gateway:\n  listen: 0.0.0.0:1\n  insecure: true\n", 3, 13, "gateway.insecure", "loopback"},
+		{"one address for two", "gateway:\n  listen: \":1883\"\n  mqtt: {listen: \":1883\"}\n", 3, 18, "gateway.mqtt.listen", "gateway.listen"},
+		{"one address for both of MQTT", "gateway:\n  tls: {cert: c, key: k}\n  mqtt: {listen: \":1\", tls_listen: \":1\"}\n", 3, 36, "gateway.mqtt.tls_listen", "gateway.mqtt.listen"},
 		{"log level", "log: {level: loud}\n", 1, 14, "log.level", "want debug"},
 		{"between sections", "store:\n  queue:\n    bytes: 1KiB\n", 3, 12, "store.queue.bytes", "gateway.max_payload, 256KiB"},
 		{"in flight", "sessions: {in_flight: 2000}\n", 1, 23, "sessions.in_flight", "store.queue.count, 1000"},
