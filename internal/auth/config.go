@@ -66,7 +66,7 @@ type Certificate struct {
 type Webhook struct {
 	URL         string        `yaml:"url" help:"where credentials are posted as JSON"`
 	Secret      string        `yaml:"secret" help:"bearer token that the gateway shows to the service"`
-	Timeout     time.Duration `yaml:"timeout" help:"how long an answer may take, waiting for a turn included"`
+	Timeout     time.Duration `yaml:"timeout" help:"how long an answer may take, and before it the wait for a turn"`
 	Concurrency int           `yaml:"concurrency" help:"requests at the same time"`
 	CacheTTL    time.Duration `yaml:"cache_ttl" help:"for how long an acceptance is remembered, unless the service says less"`
 	CacheSize   int           `yaml:"cache_size" help:"acceptances that are remembered"`

@@ -94,7 +94,7 @@ func failed(err error) bool {
 func (w *webhook) breakers() []*limit.Breaker { return []*limit.Breaker{w.breaker} }
 
 // Verify asks once for all that ask the same at one time. So it does not end with the context
-// of one of them, but within the timeout.
+// of one of them, but within twice the timeout.
 func (w *webhook) Verify(_ context.Context, c *Credentials) (*Identity, error) {
 	if c.none() {
 		return nil, ErrNotMine
@@ -108,18 +108,18 @@ func (w *webhook) Verify(_ context.Context, c *Credentials) (*Identity, error) {
 	return i.(*Identity), err
 }
 
-// ask gets an answer within the timeout, unless there is one from before, and remembers an
-// acceptance.
+// ask gets an answer, unless there is one from before, and remembers an acceptance. The time of
+// the answer begins with the turn: one that had to be waited for is no failure of the service.
 func (w *webhook) ask(key digest, body []byte, claimed string) (*Identity, error) {
 	if i, ok := w.accepted.get(key); ok {
 		return i, nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), w.config.Timeout)
-	defer cancel()
-	if err := w.turns.Acquire(ctx, 1); err != nil {
+	if !w.turn() {
 		return nil, fmt.Errorf("%w: webhook: too many requests", ErrUnavailable)
 	}
 	defer w.turns.Release(1)
+	ctx, cancel := context.WithTimeout(context.Background(), w.config.Timeout)
+	defer cancel()
 	var i *Identity
 	err := w.breaker.Do(func() (err error) {
 		i, err = w.post(ctx, body, claimed)
@@ -132,6 +132,13 @@ func (w *webhook) ask(key digest, body []byte, claimed string) (*Identity, error
 		w.accepted.put(key, i, w.config.CacheTTL)
 	}
 	return i, err
+}
+
+// turn waits for one, for the timeout at most.
+func (w *webhook) turn() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), w.config.Timeout)
+	defer cancel()
+	return w.turns.Acquire(ctx, 1) == nil
 }
 
 func (w *webhook) post(ctx context.Context, body []byte, claimed string) (*Identity, error) {

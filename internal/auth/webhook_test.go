@@ -221,6 +221,30 @@ func TestWebhookIsNotWaitedForForEver(t *testing.T) {
 	}
 }
 
+// TestWebhookTurnsOpenNothing has a service that is slow, but well: who waited for a turn for
+// most of the time is no reason to leave it alone.
+func TestWebhookTurnsOpenNothing(t *testing.T) {
+	leave := make(chan struct{})
+	url, asks := service(t, func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-leave:
+			reply(t, w, "{}")
+		case <-r.Context().Done():
+		}
+	})
+	v := hooked(t, newClock(), Webhook{URL: url, Concurrency: 1, Timeout: 400 * time.Millisecond, OpenAfter: 1})
+	if !v.turns.TryAcquire(1) {
+		t.Fatal("no turn")
+	}
+	late := make(chan string)
+	go func() { late <- asked(t, v, &Credentials{Device: "m-7", Bearer: "late"}) }()
+	time.AfterFunc(300*time.Millisecond, func() { v.turns.Release(1) })
+	time.AfterFunc(550*time.Millisecond, func() { close(leave) })
+	if got := <-late; got != "m-7" || asks.Load() != 1 || v.breaker.State() != "closed" {
+		t.Errorf("%s after %d requests, and the breaker is %s", got, asks.Load(), v.breaker.State())
+	}
+}
+
 func TestCacheIsBounded(t *testing.T) {
 	c := newClock()
 	k := newCache(10, c.now)
