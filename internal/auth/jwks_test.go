@@ -3,6 +3,8 @@ package auth
 import (
 	"context"
 	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -74,8 +76,7 @@ func TestJWKSFetchesWhenAKeyIsUnknown(t *testing.T) {
 	if got := asked(t, v, &Credentials{Bearer: young}); got != "m-7" || s.fetched.Load() != 2 {
 		t.Errorf("the new key: %s, fetched %d times", got, s.fetched.Load())
 	}
-	const unknown = "refused: the token's key is not known"
-	if got := asked(t, v, &Credentials{Bearer: old}); got != unknown {
+	if got := asked(t, v, &Credentials{Bearer: old}); got != "unavailable" {
 		t.Errorf("the old key, taken out: %s", got)
 	}
 	if s.fetched.Load() != 2 {
@@ -165,5 +166,56 @@ func TestFetcherOpens(t *testing.T) {
 	}
 	if got := f.breaker.State(); got != "open" || s.fetched.Load() != fetchFailures {
 		t.Errorf("%s after %d fetches", got, s.fetched.Load())
+	}
+}
+
+// TestJWKSRefusesNobodyUnasked has a key that the set has got after it was fetched, and may not
+// be fetched again for so soon: whoever shows it is told to come back.
+func TestJWKSRefusesNobodyUnasked(t *testing.T) {
+	c := newClock()
+	s := newKeyServer(t, set(t, map[string]crypto.Signer{"old": keys()["RSA"]}))
+	v := keySetVerifier(t, s, c)
+	wrong := signed(t, c, "RS256", keys()["RSA"], jwt.MapClaims{"kid": "wrong"})
+	if got := asked(t, v, &Credentials{Bearer: wrong}); got != "refused: the token's key is not known" || s.fetched.Load() != 2 {
+		t.Errorf("a key that the set does not have: %s, fetched %d times", got, s.fetched.Load())
+	}
+	s.serve(set(t, map[string]crypto.Signer{"new": keys()["P-256"]}))
+	young := signed(t, c, "ES256", keys()["P-256"], jwt.MapClaims{"kid": "new"})
+	if got := asked(t, v, &Credentials{Bearer: young}); got != "unavailable" || s.fetched.Load() != 2 {
+		t.Errorf("a key that it has by now: %s, fetched %d times", got, s.fetched.Load())
+	}
+}
+
+// TestJWKSComesBack has a server that is down at the start, and tokens that name no key.
+func TestJWKSComesBack(t *testing.T) {
+	c := newClock()
+	s := newKeyServer(t, down)
+	v := keySetVerifier(t, s, c)
+	<-v.links[0].Verifier.(*jwtVerifier).source.(*keySet).fetched
+	s.serve(set(t, map[string]crypto.Signer{"k": keys()["P-256"]}))
+	if got := asked(t, v, &Credentials{Bearer: signed(t, c, "ES256", keys()["P-256"], nil)}); got != "m-7" {
+		t.Errorf("once it is up: %s", got)
+	}
+}
+
+// TestJWKSWeakKeys has a key that is too short to be trusted.
+func TestJWKSWeakKeys(t *testing.T) {
+	t.Setenv("GODEBUG", "rsa1024min=0") // to make it
+	weak, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newClock()
+	v := keySetVerifier(t, newKeyServer(t, set(t, map[string]crypto.Signer{"weak": weak, "good": keys()["P-256"]})), c)
+	for kid, want := range map[any]string{
+		"weak": "refused: the token's key is not fit for use",
+		nil:    "refused: the token's signature or algorithm is not accepted",
+	} {
+		if got := asked(t, v, &Credentials{Bearer: signed(t, c, "RS256", weak, jwt.MapClaims{"kid": kid})}); got != want {
+			t.Errorf("a token that names %v: %s, want %s", kid, got, want)
+		}
+	}
+	if got := asked(t, v, &Credentials{Bearer: signed(t, c, "ES256", keys()["P-256"], nil)}); got != "m-7" {
+		t.Errorf("a good key beside it: %s", got)
 	}
 }

@@ -46,7 +46,7 @@ func newKeySource(ctx context.Context, config JWT, w *reload.Watcher) (keySource
 	case config.KeyFile != "":
 		return newPublicKeys(config.KeyFile, w)
 	default:
-		return newKeySet(ctx, config), nil
+		return newKeySet(ctx, config)
 	}
 }
 
