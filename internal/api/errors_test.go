@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -221,5 +222,22 @@ func TestErrorsHaveCodes(t *testing.T) {
 	}
 	if coded(nil) != nil {
 		t.Error("no error has become one")
+	}
+}
+
+// docs/backend.md has a row for each code that a caller may get.
+func TestCodesAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/backend.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := []connect.Code{connect.CodeInvalidArgument, connect.CodeUnauthenticated, connect.CodePermissionDenied, connect.CodeInternal}
+	for _, c := range codes {
+		all = append(all, c.code)
+	}
+	for _, code := range all {
+		if !strings.Contains(string(text), "\n| `"+code.String()+"` |") {
+			t.Errorf("%v is not there", code)
+		}
 	}
 }
