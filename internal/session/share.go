@@ -76,16 +76,14 @@ func (s *Session) takeQueued(give func(share string) bool) (held []router.Held) 
 	if s.queue == nil {
 		return nil
 	}
-	now := time.Now()
-	for m, q, ok := s.queue.Next(now); ok; m, q, ok = s.queue.Next(now) {
-		if share := router.ShareOf(m); share != "" && give(share) && !s.exchanges(m) {
-			held = append(held, router.Held{Message: m, QoS: q})
+	s.queue.Remove(func(m *message.Message, q message.QoS) bool {
+		share := router.ShareOf(m)
+		if share == "" || !give(share) || s.exchanges(m) {
+			return false
 		}
-	}
-	for i := range held {
-		s.queue.Ack(held[i].Message.ID)
-	}
-	s.queue.Rewind()
+		held = append(held, router.Held{Message: m, QoS: q})
+		return true
+	}, time.Now())
 	s.tidy()
 	return held
 }

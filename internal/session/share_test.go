@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/longline/longline/internal/store"
@@ -183,6 +184,39 @@ func TestShareHasIdentifiers(t *testing.T) {
 	third.subscribe(filter(shared, 1))
 	other.leave("gone")
 	third.saw(fresh, "a=x qos 1 id 1")
+}
+
+// Of two groups that gave a device the same message, each keeps its own when the other's goes
+// elsewhere.
+func TestLeavesOneShareOfTwo(t *testing.T) {
+	w := newWorld(t, Config{})
+	leaves, other := w.client("leaves", Options{}), w.client("other", Options{})
+	five, six := filter("$share/h/a", 1), filter(shared, 1)
+	five.ID, six.ID = 5, 6
+	leaves.subscribe(five, six)
+	w.publishAll("x")
+	leaves.saw(fresh, "a=x qos 1 id 1 for [5]", "a=x qos 1 id 2 for [6]")
+	other.subscribe(six)
+	leaves.leave("gone")
+	other.saw(fresh, "a=x qos 1 id 1 for [6]")
+	w.client("leaves", Options{}).saw(resumed, "a=x qos 1 id 1 again for [5]")
+}
+
+// What a device that leaves a group has of other subscriptions expires as if it had not.
+func TestLeavesShareWithExpiry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Config{})
+		leaves, other := w.client("leaves", Options{}), w.client("other", Options{})
+		leaves.subscribe(filter(shared, 1), filter("b", 2))
+		other.subscribe(filter(shared, 1))
+		leaves.room = 0
+		w.connect("p", Options{}).handle(pubExpiring("b", "x", 2, time.Second))
+		leaves.leave("gone")
+		time.Sleep(2 * time.Second)
+		w.client("leaves", Options{}).saw(resumed)
+		expect(t, "expired", w.drops()["expired"], 1)
+		w.manager.Close()
+	})
 }
 
 // Devices of a group come, go for a while or for good, get and acknowledge in any order: in

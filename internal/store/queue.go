@@ -199,6 +199,11 @@ func (q *queue) ShedQoS0() int {
 	return q.sweep(func(e *entry) bool { return e.qos == message.AtMostOnce })
 }
 
+func (q *queue) Remove(want func(*message.Message, message.QoS) bool, now time.Time) int {
+	q.expire(now.UnixMilli())
+	return q.sweep(func(e *entry) bool { return want(e.m, e.qos) })
+}
+
 func (q *queue) Close() error {
 	if q.live == 0 {
 		q.store.release(q)

@@ -95,6 +95,10 @@ type Queue interface {
 	// ShedQoS0 removes all unsent messages of QoS 0 and returns how many there were.
 	ShedQoS0() int
 
+	// Remove removes the unsent messages that want wants, asked in their order and without those
+	// whose time is over, which it may discard. It returns how many there were.
+	Remove(want func(m *message.Message, q message.QoS) bool, now time.Time) int
+
 	Len() int      // messages
 	Bytes() int    // sum of their message.Size
 	InFlight() int // messages in flight

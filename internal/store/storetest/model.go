@@ -178,6 +178,10 @@ func Script(t *testing.T, q store.Queue, limits store.Limits, script []byte) {
 		case 9:
 			now = now.Add(time.Duration(arg) * time.Second / 16)
 		case 10:
+			if arg&3 == 0 { // those with an even payload
+				removes(t, q, o, now)
+				break
+			}
 			m, ok := q.DropOldest()
 			if want := o.dropOldest(); m != want && (!ok || want == nil || m.ID != want.ID) {
 				t.Fatalf("DropOldest: %v, want %v", m, want)
@@ -207,6 +211,30 @@ func Script(t *testing.T, q store.Queue, limits store.Limits, script []byte) {
 			}
 		}
 		compare(t, q, o)
+	}
+}
+
+// removes compares Remove of the messages whose payload has an even length.
+func removes(t *testing.T, q store.Queue, o *model, now time.Time) {
+	t.Helper()
+	var got, want []uint64
+	o.expired += o.remove(func(e modelEntry) bool { return !e.sent && !now.Before(e.due) })
+	o.remove(func(e modelEntry) bool {
+		if e.sent || len(e.m.Payload)%2 != 0 {
+			return false
+		}
+		want = append(want, e.m.ID)
+		return true
+	})
+	n := q.Remove(func(m *message.Message, _ message.QoS) bool {
+		if len(m.Payload)%2 != 0 {
+			return false
+		}
+		got = append(got, m.ID)
+		return true
+	}, now)
+	if n != len(want) || !slices.Equal(got, want) {
+		t.Fatalf("Remove: %d, %v; want %v", n, got, want)
 	}
 }
 
