@@ -13,9 +13,10 @@ import (
 // The methods that take messages out return their tickets, which the caller tells once its
 // lock is released.
 type Waiting struct {
-	line  []waiter
-	timed int         // of those, how many have a deadline: the first of them has the soonest
-	timer *time.Timer // one, however often the line fills and empties
+	line    []waiter
+	timed   int         // of those, how many have a deadline
+	timer   *time.Timer // one, however often the line fills and empties
+	soonest time.Time   // when the timer fires if there are any: at the soonest deadline, or before
 }
 
 type waiter struct {
@@ -36,11 +37,13 @@ func (w *Waiting) Add(m *message.Message, q message.QoS, t *Ticket, late func())
 		return
 	}
 	w.timed++
-	switch {
-	case w.timed > 1:
-	case w.timer == nil:
+	if w.timed > 1 && !t.Deadline.Before(w.soonest) {
+		return
+	}
+	w.soonest = t.Deadline // one that waited elsewhere before may come before others
+	if w.timer == nil {
 		w.timer = time.AfterFunc(time.Until(t.Deadline), late)
-	default:
+	} else {
 		w.timer.Reset(time.Until(t.Deadline))
 	}
 }
@@ -65,7 +68,7 @@ func (w *Waiting) Overdue(now time.Time) (late []*Ticket) {
 			late = append(late, x.t)
 			continue
 		}
-		if soonest.IsZero() {
+		if soonest.IsZero() || !deadline.IsZero() && deadline.Before(soonest) {
 			soonest = deadline
 		}
 		kept = append(kept, x)
@@ -74,6 +77,7 @@ func (w *Waiting) Overdue(now time.Time) (late []*Ticket) {
 	w.line, w.timed = kept, w.timed-len(late)
 	w.rest()
 	if w.timed > 0 {
+		w.soonest = soonest
 		w.timer.Reset(soonest.Sub(now))
 	}
 	return late

@@ -86,3 +86,33 @@ func TestWaitingPatiently(t *testing.T) {
 		}
 	})
 }
+
+// One that joins with a deadline before that of others, because it waited elsewhere, keeps it.
+func TestWaitingOverdueOutOfOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var w Waiting
+		var mu sync.Mutex // the receiver's
+		begin := time.Now()
+		var late []time.Duration
+		tell := func() {
+			mu.Lock()
+			defer mu.Unlock()
+			for range w.Overdue(time.Now()) {
+				late = append(late, time.Since(begin))
+			}
+		}
+		mu.Lock()
+		for _, seconds := range []time.Duration{10, 2, 4, 1} {
+			w.Add(&message.Message{}, 1, newTicket(nil, begin.Add(seconds*time.Second)), tell)
+		}
+		mu.Unlock()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
+		want := []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 10 * time.Second}
+		if !slices.Equal(late, want) {
+			t.Errorf("overdue after %v, want %v", late, want)
+		}
+	})
+}
