@@ -37,11 +37,16 @@ func (l *Link) await(id uint64, q message.QoS) {
 	if l.answers == nil {
 		l.answers = new(answers)
 	}
-	if q == message.ExactlyOnce && l.answers.find(id, q) >= 0 {
-		return // repeated: it is answered once
-	}
 	l.answers.line = append(l.answers.line, answer{id: id, qos: q})
 	l.throttle()
+}
+
+// awaitOnce is await for a publication that is repeated, perhaps on the connection on which it
+// has its place already: it is answered once.
+func (l *Link) awaitOnce(id uint64, q message.QoS) {
+	if l.answers == nil || l.answers.find(id, q) < 0 {
+		l.await(id, q)
+	}
 }
 
 // find returns the place of the first publication that waits and has the id, or -1.

@@ -94,6 +94,20 @@ func TestRepeatedWhileItWaits(t *testing.T) {
 	s.saw("a=x qos 1")
 }
 
+// One that is repeated on the connection on which it waits is answered once there, and those
+// behind it too.
+func TestRepeatedOnTheSameConnection(t *testing.T) {
+	w, s := full(t, Config{})
+	c := w.client("d", Options{})
+	c.pub(7, "a", "x", 1)
+	c.handle(&wire.Packet{Op: wire.Pub, ID: 7, Again: true, Message: message.Message{Topic: "a", Payload: []byte("x"), QoS: 1}})
+	c.pub(8, "free", "y", 1)
+	c.saw(fresh)
+	s.ack(0)
+	s.saw("a=x qos 1")
+	c.saw("ack 7", "ack 8")
+}
+
 // What an older connection published with QoS 1 is not answered on a newer one that uses the
 // identifier for another message.
 func TestAnswersOfAnOlderConnection(t *testing.T) {

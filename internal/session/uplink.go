@@ -22,7 +22,10 @@ const (
 	CodeTooManySubscriptions = "too_many_subscriptions"
 )
 
-var errLate = errors.New("a newer connection of the device is there")
+var (
+	errLate     = errors.New("a newer connection of the device is there")
+	errRepeated = errors.New("the publication was routed before, and its answer waits")
+)
 
 // publish gives a message of the device to the router and answers it.
 func (l *Link) publish(p *wire.Packet) error {
@@ -45,6 +48,8 @@ func (l *Link) publish(p *wire.Packet) error {
 		return err
 	case errors.Is(err, router.ErrFull):
 		l.await(p.ID, m.QoS)
+	case errors.Is(err, errRepeated):
+		l.awaitOnce(p.ID, m.QoS)
 	default:
 		l.answer(p.ID, m.QoS, refusal(err))
 	}
@@ -77,7 +82,7 @@ func (l *Link) route(m *message.Message, id uint64, again bool) error {
 		return l.routeOnce(m, id)
 	}
 	if again && s.repeats(uint16(id)) {
-		return router.ErrFull
+		return errRepeated
 	}
 	return l.routeAnswered(m, id)
 }
@@ -88,7 +93,7 @@ func (l *Link) routeOnce(m *message.Message, id uint64) error {
 	case err != nil:
 		return err
 	case r == waits:
-		return router.ErrFull
+		return errRepeated
 	case r == answered:
 		return nil
 	}
