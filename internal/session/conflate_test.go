@@ -80,3 +80,28 @@ func TestConflationIsBounded(t *testing.T) {
 	expect(t, "conflated", w.drops()["conflated"], (rounds-1)*topics)
 	expect(t, "full", w.drops()["queue_full"], 0)
 }
+
+// A message that there is no room for does not take the older one of its topic with it.
+func TestConflationKeepsWhatItCannotReplace(t *testing.T) {
+	for name, prevent := range map[string]func(w *world){
+		"full": func(*world) {},
+		"shed": func(w *world) { w.manager.Shed(true) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, Config{}, store.Limits{Count: 1})
+			c := w.connect("d", Options{})
+			c.conflate(1, "s/#")
+			c.sub(2, 1, "t")
+			c.saw("hello resumed=false missed=0", "ack 1", "ack 2")
+			c.room = 0
+			w.publish("s/a", "0", 0)
+			w.publish("t", "1", 1)
+			prevent(w)
+			w.publish("s/a", "2", 0)
+			c.room = -1
+			c.saw("s/a=0 qos 0", "t=1 qos 1")
+			expect(t, "drops", len(w.drops()), 1)
+			expect(t, "conflated", w.drops()["conflated"], 0)
+		})
+	}
+}

@@ -50,18 +50,22 @@ func (s *Session) deliverOnce(m *message.Message, conflate bool) {
 	case s.waiting != nil: // it must not overtake
 		s.drop(router.QueueFull, 1)
 		return
-	case conflate && s.next != nil && s.next.Topic == m.Topic:
-		s.next = nil
-		s.drop(router.Conflated, 1)
 	}
-	if s.next == nil && s.unsent() == 0 {
+	replaces := conflate && s.next != nil && s.next.Topic == m.Topic
+	switch {
+	case s.unsent() == 0 && (s.next == nil || replaces):
 		s.next = m
-	} else if s.manager.shedding.Load() {
+	case s.manager.shedding.Load():
 		s.drop(router.Shed, 1)
 		return
-	} else if s.push(m, message.AtMostOnce, conflate) != nil {
+	case s.push(m, message.AtMostOnce, conflate) != nil:
 		s.drop(router.QueueFull, 1)
 		return
+	case replaces:
+		s.next = nil
+	}
+	if replaces {
+		s.drop(router.Conflated, 1)
 	}
 	s.wake()
 }
