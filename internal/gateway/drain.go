@@ -15,9 +15,15 @@ const drainStep = 100 * time.Millisecond
 // Drain takes no new devices and closes those that are there at the configured rate, each
 // with a delay after which to come back, so that the fleet does not return as one wave. What is
 // pending for a device leaves before. Drain returns when none is left, or ctx ends. A second
-// call joins in.
+// call waits for the first, and goes on where that has given up.
 func (g *Gateway) Drain(ctx context.Context) error {
 	g.draining.Store(true)
+	select {
+	case g.drainer <- struct{}{}:
+		defer func() { <-g.drainer }()
+	case <-ctx.Done():
+		return g.undrained(ctx)
+	}
 	tick := time.NewTicker(drainStep)
 	defer tick.Stop()
 	share := float64(g.config.DrainRate) * drainStep.Seconds() / float64(len(g.group.Loops()))
@@ -32,9 +38,14 @@ func (g *Gateway) Drain(ctx context.Context) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("%d connections were still open: %w", g.group.Stats().Open, ctx.Err())
+			return g.undrained(ctx)
 		}
 	}
+}
+
+// undrained is the error of a drain whose ctx has ended.
+func (g *Gateway) undrained(ctx context.Context) error {
+	return fmt.Errorf("%d connections were still open: %w", g.group.Stats().Open, ctx.Err())
 }
 
 // closeSome closes up to n of a loop's devices, and whatever has not shaken hands.

@@ -3,10 +3,18 @@ package gateway
 import (
 	"context"
 	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"strconv"
+	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/longline/longline/internal/auth"
+	"github.com/longline/longline/internal/wire/mqtt"
 )
 
 // Devices are sent away at the rate, each with a delay of its own, and nobody is let in.
@@ -83,4 +91,65 @@ func TestCloseSaysGoodbye(t *testing.T) {
 		t.Errorf("closed with %d %q", e.Code, e.Reason)
 	}
 	<-closed
+}
+
+// Many calls to drain are no faster than one.
+func TestDrainTogether(t *testing.T) {
+	const devices, rate = 20, 20
+	w := newWorld(t, settings{gateway: Config{DrainRate: rate, Loops: 1}})
+	for i := range devices {
+		w.greeted("/connect/d" + strconv.Itoa(i))
+	}
+	start := time.Now()
+	var draining sync.WaitGroup
+	for range 5 {
+		draining.Go(func() {
+			if err := w.gateway.Drain(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	draining.Wait()
+	if took := time.Since(start); took < devices*time.Second/rate/2 {
+		t.Errorf("drained within %v", took)
+	}
+}
+
+// A device that is being verified when the drain begins is not let in.
+func TestDrainRefusesWhoIsVerified(t *testing.T) {
+	asked, leave := make(chan struct{}), make(chan struct{})
+	hook := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		question, _ := io.ReadAll(r.Body)
+		if strings.Contains(string(question), "late") {
+			asked <- struct{}{}
+			<-leave
+		}
+		_, _ = io.WriteString(rw, "{}") // nobody waits for it at the end of the test
+	}))
+	t.Cleanup(hook.Close)
+	w := &mqttWorld{newGuarded(t, auth.Config{Order: []string{"webhook"}, Webhook: auth.Webhook{URL: hook.URL}},
+		settings{gateway: Config{Loops: 1, DrainRate: 1, MQTT: MQTT{Listen: "127.0.0.1:0"}}}), fives[0]}
+	connect := func(device string) *mqttPeer {
+		p, opening := w.dial(), opening(device)
+		opening.Connect.HasPassword, opening.Connect.Password = true, []byte("x")
+		p.say(opening)
+		return p
+	}
+	for i := range 5 { // the drain is busy with them
+		if got := connect("d" + strconv.Itoa(i)).take(mqtt.Connack); got.Reason != mqtt.Success {
+			t.Fatal(show(got))
+		}
+	}
+	late := connect("late")
+	<-asked
+	ctx, cancel := context.WithCancel(t.Context())
+	drained := make(chan struct{})
+	go func() { defer close(drained); _ = w.gateway.Drain(ctx) }()
+	w.await("the first to go", func() bool { return w.metric("longline_closes_total/restart") > 0 })
+	close(leave)
+	if got := late.take(mqtt.Connack); got.Reason != mqtt.ServerUnavailable {
+		t.Errorf("CONNACK %s", show(got))
+	}
+	cancel()
+	<-drained
 }

@@ -144,6 +144,7 @@ type Gateway struct {
 
 	// Safe from any goroutine.
 	draining atomic.Bool
+	drainer  chan struct{} // holds one while a Drain closes connections
 }
 
 // shard is what a loop keeps for its devices. Owned by the loop.
@@ -179,6 +180,7 @@ func Start(config Config, r *router.Router, sessions *session.Manager) (*Gateway
 		publishers: newMQTTEncoders(),
 		router:     r,
 		sessions:   sessions,
+		drainer:    make(chan struct{}, 1),
 	}
 	if g.guard, err = newGuard(&config); err != nil {
 		return nil, fmt.Errorf("limits: %w", err)
@@ -267,22 +269,30 @@ func (g *Gateway) Peer(ctx context.Context, conn session.Conn) (addr netip.AddrP
 	if !ok {
 		return netip.AddrPort{}, "", false
 	}
-	answer := make(chan netip.AddrPort, 1)
-	if !conn.Do(func() { answer <- d.remote() }) {
+	answer := make(chan netip.AddrPort, 1) // not valid when it has ended
+	at := d.transport()
+	tell := func(*reactor.Loop) {
+		if at.Closed() {
+			answer <- netip.AddrPort{}
+		} else {
+			answer <- at.RemoteAddr()
+		}
+	}
+	if !at.Loop().Post(reactor.TaskFunc(tell)) {
 		return netip.AddrPort{}, "", false
 	}
 	select {
 	case addr = <-answer:
-		return addr, d.speaks(), true
+		return addr, d.speaks(), addr.IsValid()
 	case <-ctx.Done():
 		return netip.AddrPort{}, "", false
 	}
 }
 
-// speaker is a connection of a device that tells about itself.
+// speaker is a connection of a device that tells about itself. Safe from any goroutine.
 type speaker interface {
-	remote() netip.AddrPort // on the loop
-	speaks() string         // the protocol; safe from any goroutine
+	transport() *reactor.Conn
+	speaks() string // the protocol
 }
 
 // endLabel names, for metrics and presence, how a connection ended without a close frame.

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/longline/longline/internal/wire"
 )
 
 // dial opens a TCP connection to the device port that ends with the test.
@@ -177,4 +180,19 @@ func TestHandshakeInPieces(t *testing.T) {
 		}
 	}
 	w.take(inbox, 2)
+}
+
+// A connection that has ended is nobody's, and is not waited for.
+func TestPeerOfWhoHasLeft(t *testing.T) {
+	w := newWorld(t, settings{})
+	w.greeted("/connect/a")
+	_, conn, _ := w.sessions.Get("a")
+	w.sessions.Disconnect("a", wire.CloseKicked)
+	w.awaitPresence("a", false)
+	w.await("the end", func() bool { return w.metric("longline_connections") == 0 })
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if at, protocol, ok := w.gateway.Peer(ctx, conn); ok || ctx.Err() != nil {
+		t.Errorf("%v speaks %q, %v", at, protocol, ctx.Err())
+	}
 }

@@ -3,7 +3,6 @@ package gateway
 import (
 	"bytes"
 	"errors"
-	"net/netip"
 
 	"github.com/longline/longline/internal/reactor"
 	"github.com/longline/longline/internal/session"
@@ -13,7 +12,7 @@ import (
 
 // mqttDevice is one connection of a device that speaks MQTT 3.1, 3.1.1 or 5: a carrier of
 // packets below, a session's link above. It belongs to its loop; of its methods, Wake, Close,
-// Do, Acks, remote and speaks are safe from any goroutine.
+// Do, Acks, transport and speaks are safe from any goroutine.
 //
 // The flow: the carrier hands bytes to consume, which decodes packets and handles each. The
 // first is CONNECT (mqtt_connect.go): it is verified, attached to its session and answered.
@@ -207,9 +206,6 @@ func (c *mqttDevice) Do(f func()) bool {
 
 // Close implements session.Conn.
 func (c *mqttDevice) Close(why *wire.Close) { c.Do(func() { c.fail(why) }) }
-
-// remote implements speaker.
-func (c *mqttDevice) remote() netip.AddrPort { return c.conn.RemoteAddr() }
 
 // speaks implements speaker.
 func (c *mqttDevice) speaks() string {

@@ -149,7 +149,7 @@ func mqttWill(c *mqtt.Client) *store.Will {
 	w, props := &c.Will, &c.Will.Properties
 	m := message.Message{Topic: w.Topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain}
 	takeProperties(&m, props)
-	return &store.Will{Message: m.Clone(), Delay: seconds(props.WillDelay), Expiry: seconds(props.MessageExpiry)}
+	return &store.Will{Message: m.Clone(), Delay: seconds(props.WillDelay), Expiry: messageExpiry(props)}
 }
 
 // verified goes on when it is known who the device is.
@@ -185,19 +185,24 @@ func (c *mqttDevice) notVerified(err error) error {
 func (c *mqttDevice) attach(i *auth.Identity) error {
 	g, o := c.shard.gateway, c.opening
 	c.opening = nil
+	if g.draining.Load() {
+		return g.mqttDraining()
+	}
 	device := strings.Clone(i.Device) // it may be a piece of a credential
 	o.options.Permissions = newCredential(i, false).session()
 	resumed, missed, err := g.sessions.Attach(device, &c.link, c, o.options)
 	if err != nil {
 		return c.notAttached(err)
 	}
-	c.phase = mqttOpen
-	c.shard.handshakes["connected"]++
 	c.encoders = g.mqttEncoders(c.version, c.carrier)
 	c.keepAlive = g.mqttKeepAlive(c.version, o.keepAlive)
-	if err := c.greet(o, resumed, missed); err != nil {
-		return wire.CloseInternal.Because(err.Error())
+	if err := c.greet(o, resumed, missed); err != nil { // nothing may be sent instead of it [MQTT-3.2.0-1]
+		c.link.ForgetWill()
+		g.sessions.Detach(&c.link, wire.CloseContract.Label)
+		return &mqttEnd{wire.CloseContract.Because("CONNACK: " + err.Error()), mqtt.PacketTooLarge}
 	}
+	c.phase = mqttOpen
+	c.shard.handshakes["connected"]++
 	c.watch()
 	c.link.Flush()
 	return nil

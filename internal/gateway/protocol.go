@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"fmt"
-	"net/netip"
 
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/websocket"
@@ -145,7 +144,5 @@ func (e *encoder) Encode(m *message.Message) []byte {
 func (e *encoder) frame(dst, body []byte) []byte {
 	return websocket.AppendCompressed(dst, e.protocol.op, body, e.window, e.least)
 }
-
-func (d *device) remote() netip.AddrPort { return d.conn.RemoteAddr() }
 
 func (d *device) speaks() string { return d.protocol.codec.Name() }
