@@ -72,6 +72,9 @@ func (s *shard) called(conn *reactor.Conn) bool {
 		return false
 	}
 	g.place = nil
+	if !s.gateway.guard.sources { // a bucket is made anew
+		delete(s.guests, conn)
+	}
 	return true
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/longline/longline/internal/limit"
+	"github.com/longline/longline/internal/reactor"
 	"github.com/longline/longline/internal/wire"
 	"github.com/longline/longline/internal/wire/mqtt"
 )
@@ -119,6 +120,22 @@ func TestLimitsRememberNothingUnasked(t *testing.T) {
 			t.Errorf("%d guests", n)
 		}
 	}
+}
+
+// Who waited in the line is not remembered when it is in.
+func TestLineRemembersNobody(t *testing.T) {
+	w := newWorld(t, settings{gateway: Config{Loops: 1, Limits: limit.Config{Connect: limit.RateConfig{PerSecond: 20, Burst: 1}}}})
+	for _, device := range []string{"a", "b", "c"} {
+		w.greeted("/connect/" + device).quiet()
+	}
+	if w.metric("longline_connect_turns_total/late") == 0 {
+		t.Fatal("nobody waited")
+	}
+	w.gateway.group.Each(func(l *reactor.Loop) {
+		if n := len(l.Local.(*shard).guests); n > 0 {
+			t.Errorf("%d guests", n)
+		}
+	})
 }
 
 // Connections above the rate wait for their turn, resumed sessions first. Beyond the line, and
