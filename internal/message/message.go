@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+	"unsafe"
 )
 
 // QoS is the delivery guarantee of a message, as MQTT names it.
@@ -95,9 +96,13 @@ func (m *Message) Clone() *Message {
 	return c
 }
 
+// propertySize is what a property occupies beside its text, which may be empty.
+const propertySize = int(unsafe.Sizeof(Property{}))
+
 // Size is the number of bytes that the message's content occupies, for queue bounds.
 func (m *Message) Size() int {
 	n := len(m.Topic) + len(m.Payload) + len(m.ContentType) + len(m.ResponseTopic) + len(m.CorrelationData)
+	n += len(m.Properties) * propertySize
 	for _, p := range m.Properties {
 		n += len(p.Key) + len(p.Value)
 	}
