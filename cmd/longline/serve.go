@@ -29,6 +29,7 @@ func (s *Serve) Run(ctx context.Context, console *Console) error {
 		return err
 	}
 	log := c.Log.Logger(console.Err)
+	slog.SetDefault(log) // for the watchers of files, which have no other
 	n, err := startNode(ctx, c, log, console.Err)
 	if err != nil {
 		return err

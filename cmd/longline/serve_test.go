@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -220,5 +222,47 @@ func TestServeErrors(t *testing.T) {
 		if code != exitFailed || stdout != "" || !strings.HasPrefix(stderr, tt.want) {
 			t.Errorf("%s: exit %d, %q, %q; want %s", tt.args, code, stdout, stderr, tt.want)
 		}
+	}
+}
+
+// Whatever layer has something to say, it says it as the configuration's section log has it.
+func TestLogIsOne(t *testing.T) {
+	former := slog.Default()
+	defer slog.SetDefault(former)
+	dir := t.TempDir()
+	tokens, file := filepath.Join(dir, "tokens"), filepath.Join(dir, "longline.yaml")
+	for name, text := range map[string]string{tokens: "", file: fmt.Sprintf("log: {format: json}\napi: {tokens: %q}\n", tokens)} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	log, stderr := io.Pipe()
+	ended := make(chan int, 1)
+	go func() {
+		args := []string{"serve", "--config", file, "--insecure", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"}
+		ended <- Run(ctx, args, nil, io.Discard, stderr)
+		stderr.Close()
+	}()
+	told := false
+	for lines := bufio.NewScanner(log); lines.Scan(); {
+		var entry struct{ Msg, Error string }
+		if err := json.Unmarshal(lines.Bytes(), &entry); err != nil {
+			t.Errorf("%s: %v", lines.Text(), err)
+		}
+		switch {
+		case entry.Msg == "listening":
+			if err := os.WriteFile(tokens, []byte("nonsense\n"), 0o600); err != nil {
+				t.Error(err)
+			}
+			time.AfterFunc(patience, stop)
+		case strings.Contains(entry.Error, tokens):
+			told = true
+			stop()
+		}
+	}
+	if code := <-ended; code != exitDone || !told {
+		t.Errorf("exit code %d, told %v", code, told)
 	}
 }
