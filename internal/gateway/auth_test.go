@@ -21,6 +21,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/longline/longline/internal/auth"
+	"github.com/longline/longline/internal/limit"
 	"github.com/longline/longline/internal/reload"
 )
 
@@ -235,6 +236,29 @@ func TestRefreshNarrowsPermissions(t *testing.T) {
 		t.Error(got)
 	}
 	p.quiet()
+}
+
+// A device above its rate that refreshes its credential is read again no later for it.
+func TestRefreshAboveTheRate(t *testing.T) {
+	const packets = 20
+	w := newGuarded(t, jwtOnly(t), settings{gateway: Config{Heartbeat: 2 * patience, Limits: limit.Config{Device: limit.DeviceConfig{Messages: 10}}}})
+	p := w.connectWith(bearerHeader(sign(t, jwt.MapClaims{"sub": "m-1"})), "/connect/m-1")
+	p.next()
+	all := masked(`{"op":"refresh","id":100,"token":"` + sign(t, jwt.MapClaims{"sub": "m-1"}) + `"}`)
+	for i := range packets {
+		all = append(all, masked(fmt.Sprintf(`{"op":"pub","id":%d,"topic":"device/m-1/t","payload":1,"qos":1}`, i+1))...)
+	}
+	if _, err := p.tcp.Write(all); err != nil {
+		t.Fatal(err)
+	}
+	for range packets + 1 {
+		if got := string(p.next()); !strings.Contains(got, `"ack"`) || strings.Contains(got, "error") {
+			t.Errorf("%s, want an answer", got)
+		}
+	}
+	if w.metric("longline_readers_slowed_total/rate") == 0 {
+		t.Error("the device was not slowed")
+	}
 }
 
 // Nobody is let in while a service that knows devices is down; what is wrong there is not told.
