@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"encoding/binary"
+	"errors"
 	"math"
 	"slices"
 	"time"
@@ -191,6 +192,10 @@ func (c *mqttDevice) sendOwn(m *message.Message, q message.QoS, id uint16, again
 		p.Topic = ""
 	}
 	b, err := c.encode(&p)
+	if errors.Is(err, errNotSent) && alias > 0 { // which may be what is too much
+		alias, p.Properties.TopicAlias, p.Topic = 0, 0, m.Topic
+		b, err = c.encode(&p)
+	}
 	if err != nil {
 		c.dropped()
 		return false

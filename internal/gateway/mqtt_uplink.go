@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/session"
@@ -23,7 +24,7 @@ func (c *mqttDevice) publish(p *mqtt.Packet) error {
 	}
 	up := &c.shard.mqtt.uplink
 	up.Reset()
-	up.Op, up.ID, up.Expiry = wire.Pub, uint64(p.ID), seconds(p.Properties.MessageExpiry)
+	up.Op, up.ID, up.Expiry = wire.Pub, uint64(p.ID), messageExpiry(&p.Properties)
 	m := &up.Message
 	m.Topic, m.Payload, m.QoS, m.Retain = p.Topic, p.Payload, p.QoS, p.Retain
 	takeProperties(m, &p.Properties)
@@ -43,6 +44,15 @@ func takeProperties(m *message.Message, p *mqtt.Properties) {
 	m.ResponseTopic = p.ResponseTopic
 	m.CorrelationData = p.CorrelationData
 	m.Properties = p.User
+}
+
+// messageExpiry is how long a message may wait for its receivers, 0 for ever. An interval of 0
+// is not without end: it has the second that has begun, MQTT 5 §3.3.2.3.3.
+func messageExpiry(p *mqtt.Properties) time.Duration {
+	if !p.Has(mqtt.PropMessageExpiry) {
+		return 0
+	}
+	return max(time.Second, seconds(p.MessageExpiry))
 }
 
 // resolve puts the topic in the place of its alias, or learns it, MQTT 5 §3.3.2.3.4.

@@ -80,10 +80,13 @@ func TestMessageExpiry(t *testing.T) { // [MQTT-3.3.2-5] [MQTT-3.3.2-6]
 		expiring := func(topic string, seconds uint32, retain bool) {
 			p := publication(topic, "x", 1)
 			p.Retain, p.Properties.MessageExpiry = retain, seconds
+			p.Properties.Mark(mqtt.PropMessageExpiry)
 			b.publishPacket(p)
 		}
+		expiring("t", 0, false)
 		expiring("t", 1, false)
 		expiring("t", 60, false)
+		expiring("r/none", 0, true)
 		expiring("r/short", 1, true)
 		expiring("r/long", 60, true)
 		w.present("clock", keptFor(true, 2))

@@ -76,25 +76,49 @@ func TestReceiveMaximumOfTheGateway(t *testing.T) { // MQTT 5 §3.3.4
 	}, mqtt.V5)
 }
 
-// TestMaximumPacketOfTheClient: what is larger counts as sent.
+// TestMaximumPacketOfTheClient: what is larger counts as sent. What fits comes, though it would
+// not fit with a topic alias.
 func TestMaximumPacketOfTheClient(t *testing.T) { // [MQTT-3.1.2-24] [MQTT-3.1.2-25]
 	only(t, mqtt.V5, func(w *world) {
-		c, _ := w.open("a", func(p *mqtt.Packet) {
-			p.Properties.MaximumPacket, p.Properties.ReceiveMaximum = 40, 1
-		})
-		c.subscribe("t", 2)
 		b := w.connect("b")
-		for q := range message.QoS(3) {
-			b.publish("t", strings.Repeat("x", 100), q)
-			exact := 40 - len("\x30\x00\x00\x01t\x00")
-			if q > 0 {
-				exact -= 2
+		for aliases := range uint16(2) {
+			c, _ := w.open("a", func(p *mqtt.Packet) {
+				p.Properties.MaximumPacket, p.Properties.ReceiveMaximum = 40, 1
+				p.Properties.TopicAliasMaximum = aliases
+			})
+			c.decoder.MaxPacket = 40
+			c.subscribe("t", 2)
+			for q := range message.QoS(3) {
+				b.publish("t", strings.Repeat("x", 100), q)
+				exact := 40 - len("\x30\x00\x00\x01t\x00")
+				if q > 0 {
+					exact -= 2
+				}
+				b.publish("t", strings.Repeat("y", exact), q)
+				b.publish("t", strings.Repeat("y", exact+1), q)
+				b.publish("t", "small", q)
+				c.receives(strings.Repeat("y", exact), "small")
 			}
-			b.publish("t", strings.Repeat("y", exact), q)
-			b.publish("t", strings.Repeat("y", exact+1), q)
-			b.publish("t", "small", q)
-			c.receives(strings.Repeat("y", exact), "small")
 		}
+	})
+}
+
+// TestNoRoomForConnack: a client that takes no CONNACK is refused in the few bytes that it takes,
+// or without a word, and leaves no will.
+func TestNoRoomForConnack(t *testing.T) { // [MQTT-3.2.0-1] [MQTT-3.1.2-24]
+	only(t, mqtt.V5, func(w *world) {
+		watcher := w.watcher()
+		for _, limit := range []uint32{4, 10} {
+			c := w.dial()
+			c.send(w.connecting("a", withWill(func(p *mqtt.Packet) { p.Properties.MaximumPacket = limit })))
+			if limit >= 5 {
+				c.refused(mqtt.PacketTooLarge)
+			} else if p := c.take(); p != nil {
+				t.Errorf("%+v came, want the end", p)
+			}
+		}
+		watcher.quiet()
+		w.connect("a").quiet()
 	})
 }
 
