@@ -73,6 +73,9 @@ func TestOldProtocolName(t *testing.T) {
 		c.subscribe("t", 2)
 		w.connect("b").publish("t", "x", 2)
 		c.receives("x")
+		c = w.dial()
+		c.raw("10 0f 0006 4d5149736470 03 03 003c 0001 61") // with the flag that is reserved later
+		c.expect(mqtt.Connack)
 	}, mqtt.V3)
 }
 

@@ -58,7 +58,7 @@ func (r *reader) connectFlags(c *Client, flags byte) {
 	c.Will.QoS = message.QoS(flags & flagWillQoS >> 3)
 	c.Will.Retain = flags&flagWillRetain != 0
 
-	r.require(flags&flagReserved == 0, ErrConnectFlag)                              // [MQTT-3.1.2-3] [3.1.1 MQTT-3.1.2-3]
+	r.require(flags&flagReserved == 0 || c.Version == V3, ErrConnectFlag)           // [MQTT-3.1.2-3] [3.1.1 MQTT-3.1.2-3]; 3.1 has no such rule
 	r.require(c.HasWill || c.Will.QoS == 0, ErrWillQoS)                             // [MQTT-3.1.2-11] [3.1.1 MQTT-3.1.2-13]
 	r.require(c.HasWill || !c.Will.Retain, ErrWillRetain)                           // [MQTT-3.1.2-13] [3.1.1 MQTT-3.1.2-15]
 	r.require(c.Will.QoS <= 2, ErrWillQoS3)                                         // [MQTT-3.1.2-12] [3.1.1 MQTT-3.1.2-14]
