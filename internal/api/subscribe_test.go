@@ -274,3 +274,29 @@ func processorTime(b *testing.B) time.Duration {
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
+
+// What was missed is told with the next message, also when those between have expired and
+// who waited for one, as a stream of events does, gave up meanwhile.
+func TestMissedOutlivesExpired(t *testing.T) {
+	w := newWorld(t, Config{}, router.Config{})
+	s, err := w.api.subscribe(t.Context(), selection{filters: []string{"t"}, buffer: router.InboxConfig{Messages: 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	for _, expiry := range []int64{1, 1, 0} {
+		if expiry == 0 {
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			if batch, _, err := s.next(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("got %d messages, %v; want none in time", len(batch), err)
+			}
+			cancel()
+		}
+		if _, err := w.router.Publish(&message.Message{Topic: "t", Expiry: expiry}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if batch, missed, err := s.next(t.Context()); err != nil || len(batch) != 1 || missed != 1 {
+		t.Errorf("got %d messages, %d missed, %v; want 1 and 1", len(batch), missed, err)
+	}
+}

@@ -61,6 +61,7 @@ type subscription struct {
 	room   []*message.Message // what the inbox gave last
 	batch  []*message.Message // of that, what next returned last
 	rest   []*message.Message // of that, what next has not returned yet
+	missed uint64             // what the inbox dropped and next has not told yet
 }
 
 // subscribe opens a subscription that lasts as long as ctx and the API at the most.
@@ -96,28 +97,28 @@ func (s *subscription) close() {
 func (s *subscription) next(ctx context.Context) (batch []*message.Message, missed uint64, err error) {
 	s.batch = nil
 	for len(s.rest) == 0 {
-		n, err := s.take(ctx)
-		if err != nil {
+		if err := s.take(ctx); err != nil {
 			return nil, 0, err
 		}
-		missed += n
 	}
 	n := s.api.config.cut(s.rest)
 	s.batch, s.rest = s.rest[:n], s.rest[n:]
+	missed, s.missed = s.missed, 0
 	return s.batch, missed, nil
 }
 
 // take has the inbox fill rest.
-func (s *subscription) take(ctx context.Context) (missed uint64, err error) {
+func (s *subscription) take(ctx context.Context) error {
 	taken, missed, err := s.inbox.Take(ctx, s.room)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	s.room = taken
+	s.missed += missed
 	now := time.Now()
 	s.rest = slices.DeleteFunc(taken, func(m *message.Message) bool { return m.Expired(now) })
 	s.api.node.Router.Drops.Add(router.Expired, len(taken)-len(s.rest))
-	return missed, nil
+	return nil
 }
 
 // ending says why the stream ends that met err.
