@@ -156,6 +156,14 @@ func (b *Inbox) push(m *message.Message) bool {
 	return true
 }
 
+// admit is push for one that waited.
+func (b *Inbox) admit(m *message.Message, _ message.QoS) error {
+	if !b.push(m) {
+		return ErrFull
+	}
+	return nil
+}
+
 func (b *Inbox) add(m *message.Message) {
 	b.queue = append(b.queue, m)
 	b.bytes += m.Size()
@@ -192,7 +200,7 @@ func (b *Inbox) take(room []*message.Message) (batch []*message.Message, missed 
 	if len(b.queue) > 0 {
 		batch, b.queue, b.bytes, err = b.queue, room, 0, nil
 		missed, b.dropped = b.dropped, 0
-		admitted = b.waiting.Admit(func(m *message.Message, _ message.QoS) bool { return b.push(m) })
+		admitted = b.waiting.Admit(b.admit)
 	}
 	b.mu.Unlock()
 	Tell(admitted, nil)

@@ -60,7 +60,12 @@ func (r *receiver) late() {
 func (r *receiver) grow(n int) {
 	r.mu.Lock()
 	r.room += n
-	admitted := r.waiting.Admit(r.take)
+	admitted := r.waiting.Admit(func(m *message.Message, q message.QoS) error {
+		if !r.take(m, q) {
+			return ErrFull
+		}
+		return nil
+	})
 	r.mu.Unlock()
 	Tell(admitted, nil)
 }

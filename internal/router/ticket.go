@@ -29,10 +29,7 @@ func (t *Ticket) hold() { t.pending.Add(1) }
 // Done gives one receiver's answer. Safe from any goroutine; no lock that done's owner
 // takes may be held.
 func (t *Ticket) Done(err error) {
-	if err != nil {
-		first := err // so that the common case does not move err to the heap
-		t.failure.CompareAndSwap(nil, &first)
-	}
+	t.fail(err)
 	if t.pending.Add(-1) > 0 {
 		return
 	}
@@ -41,6 +38,14 @@ func (t *Ticket) Done(err error) {
 		return
 	}
 	t.done(nil)
+}
+
+// fail notes a receiver's refusal, if err is one, for when all have answered.
+func (t *Ticket) fail(err error) {
+	if err != nil {
+		first := err // so that the common case does not move err to the heap
+		t.failure.CompareAndSwap(nil, &first)
+	}
 }
 
 // Tell gives each ticket its answer.

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"errors"
 	"time"
 
 	"github.com/longline/longline/internal/message"
@@ -48,12 +49,16 @@ func (w *Waiting) Add(m *message.Message, q message.QoS, t *Ticket, late func())
 	}
 }
 
-// Admit offers the messages in order to take until that returns false, and takes out those
-// that it took.
-func (w *Waiting) Admit(take func(*message.Message, message.QoS) bool) []*Ticket {
+// Admit offers the messages in order to take until that returns ErrFull, and takes out those
+// before. Another error refuses the one message.
+func (w *Waiting) Admit(take func(*message.Message, message.QoS) error) []*Ticket {
 	n := 0
-	for n < len(w.line) && take(w.line[n].m, w.line[n].q) {
-		n++
+	for ; n < len(w.line); n++ {
+		err := take(w.line[n].m, w.line[n].q)
+		if errors.Is(err, ErrFull) {
+			break
+		}
+		w.line[n].t.fail(err)
 	}
 	return w.leave(n)
 }

@@ -19,7 +19,7 @@ func TestWaitingHasOneTimer(t *testing.T) {
 		for range 100 {
 			ticket := newTicket(func(error) {}, time.Now().Add(time.Second))
 			w.Add(&message.Message{}, 1, ticket, late)
-			w.Admit(func(*message.Message, message.QoS) bool { return true })
+			w.Admit(func(*message.Message, message.QoS) error { return nil })
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
@@ -49,9 +49,12 @@ func TestWaitingOverdue(t *testing.T) {
 			w.Add(&message.Message{}, 1, ticket, tell)
 		}
 		first := true
-		w.Admit(func(*message.Message, message.QoS) (take bool) {
-			take, first = first, false
-			return take
+		w.Admit(func(*message.Message, message.QoS) error {
+			if first {
+				first = false
+				return nil
+			}
+			return ErrFull
 		})
 		mu.Unlock()
 		time.Sleep(time.Minute)

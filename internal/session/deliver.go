@@ -58,11 +58,14 @@ func (s *Session) deliverOnce(m *message.Message, conflate bool) {
 	case s.manager.shedding.Load():
 		s.drop(router.Shed, 1)
 		return
-	case s.push(m, message.AtMostOnce, conflate) != nil:
-		s.drop(router.QueueFull, 1)
-		return
-	case replaces:
-		s.next = nil
+	default:
+		if err := s.push(m, message.AtMostOnce, conflate); err != nil {
+			s.dropFor(err)
+			return
+		}
+		if replaces {
+			s.next = nil
+		}
 	}
 	if replaces {
 		s.drop(router.Conflated, 1)
@@ -120,7 +123,13 @@ func (s *Session) admit() []*router.Ticket {
 	if s.waiting == nil {
 		return nil
 	}
-	tickets := s.waiting.Admit(func(m *message.Message, q message.QoS) bool { return s.push(m, q, false) == nil })
+	tickets := s.waiting.Admit(func(m *message.Message, q message.QoS) error {
+		err := s.push(m, q, false)
+		if err != nil && !errors.Is(err, router.ErrFull) {
+			s.drop(router.Refused, 1)
+		}
+		return err
+	})
 	s.forgetWaiting()
 	return tickets
 }
@@ -177,6 +186,15 @@ func (s *Session) giveWay() bool {
 	s.missed++
 	s.drop(router.QueueOverflow, 1)
 	return true
+}
+
+// dropFor counts a message that push did not take.
+func (s *Session) dropFor(err error) {
+	if errors.Is(err, router.ErrFull) {
+		s.drop(router.QueueFull, 1)
+	} else {
+		s.drop(router.Refused, 1)
+	}
 }
 
 // unsent is the number of queued messages that have not been sent on this connection.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/store"
 	"github.com/longline/longline/internal/topic"
 	"github.com/longline/longline/internal/wire"
@@ -252,6 +253,42 @@ func TestStoreFails(t *testing.T) {
 	n, err := w.manager.StoreFailures()
 	expect(t, "failures", n, 1)
 	expect(t, "error", err, errBroken)
+}
+
+// A store that fails for a while does not stop a session for longer: who waits there for room
+// is refused, and who comes later is not.
+func TestStoreFailsThoseThatWait(t *testing.T) {
+	w, s := full(t, Config{})
+	waits := new(outcome)
+	_, err := w.router.PublishPatiently(&message.Message{Topic: "a", Payload: []byte("x"), QoS: 1}, waits.set)
+	expect(t, "full", err, router.ErrFull)
+	session := s.link.session
+	works := session.queue
+	session.queue = brokenQueue{works}
+	s.ack(0)
+	session.queue = works
+	expect(t, "who waited", waits.String(), errBroken.Error())
+	expect(t, "later", w.publish("a", "y", 1).String(), "taken")
+	s.saw("a=y qos 1")
+	expect(t, "refused", w.drops()["refused"], 1)
+}
+
+// brokenQueue takes no more.
+type brokenQueue struct{ store.Queue }
+
+func (brokenQueue) Push(*message.Message, message.QoS, time.Time) error { return errBroken }
+
+// What can never be taken is not counted as something that a full queue has no room for.
+func TestTooLargeIsRefused(t *testing.T) {
+	w := newWorld(t, Config{}, store.Limits{Bytes: 10})
+	w.retain("large", "more than ten bytes")
+	c := w.connect("d", Options{})
+	c.room = 0
+	c.sub(1, 1, "large", "a")
+	w.publish("a", "1", 0)
+	w.publish("a", "more than ten bytes", 0)
+	expect(t, "refused", w.drops()["refused"], 2)
+	expect(t, "full", w.drops()["queue_full"], 0)
 }
 
 func TestConfigDefaults(t *testing.T) {

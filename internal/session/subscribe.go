@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/longline/longline/internal/message"
-	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/topic"
 	"github.com/longline/longline/internal/wire"
 )
@@ -159,8 +158,8 @@ func (s *Session) takeRetained(sub *topic.Subscription, skip func(name string) b
 		case sub.ID != 0:
 			m = m.With(&message.Delivery{Subscriptions: []uint32{sub.ID}})
 		}
-		if s.deliver(m, min(sub.QoS, m.QoS), sub.Conflate) != nil {
-			s.drop(router.QueueFull, 1)
+		if err := s.deliver(m, min(sub.QoS, m.QoS), sub.Conflate); err != nil {
+			s.dropFor(err)
 		}
 		return true
 	}))
