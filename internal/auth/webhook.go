@@ -27,6 +27,7 @@ type webhook struct {
 	// Static after construction.
 	config Webhook
 	client *http.Client
+	life   context.Context // the chain's: it ends what is asked
 
 	// Safe from any goroutine.
 	breaker  *limit.Breaker
@@ -76,6 +77,7 @@ func newWebhook(ctx context.Context, config Webhook, now func() time.Time) *webh
 	return &webhook{
 		config:   config,
 		client:   &http.Client{Transport: transport, CheckRedirect: stay},
+		life:     ctx,
 		breaker:  limit.NewBreaker("webhook", config.OpenAfter, config.OpenFor, failed),
 		turns:    semaphore.NewWeighted(int64(config.Concurrency)),
 		accepted: newCache(config.CacheSize, now),
@@ -93,9 +95,9 @@ func failed(err error) bool {
 
 func (w *webhook) breakers() []*limit.Breaker { return []*limit.Breaker{w.breaker} }
 
-// Verify asks once for all that ask the same at one time. So it does not end with the context
-// of one of them, but within twice the timeout.
-func (w *webhook) Verify(_ context.Context, c *Credentials) (*Identity, error) {
+// Verify asks once for all that ask the same at one time. So what is asked does not end with
+// the context of one of them, but within twice the timeout.
+func (w *webhook) Verify(ctx context.Context, c *Credentials) (*Identity, error) {
 	if c.none() {
 		return nil, ErrNotMine
 	}
@@ -104,8 +106,13 @@ func (w *webhook) Verify(_ context.Context, c *Credentials) (*Identity, error) {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	key := digest(sha256.Sum256(body))
-	i, err, _ := w.flights.Do(string(key[:]), func() (any, error) { return w.ask(key, body, c.Device) })
-	return i.(*Identity), err
+	flight := w.flights.DoChan(string(key[:]), func() (any, error) { return w.ask(key, body, c.Device) })
+	select {
+	case r := <-flight:
+		return r.Val.(*Identity), r.Err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: webhook: %w", ErrUnavailable, ctx.Err())
+	}
 }
 
 // ask gets an answer, unless there is one from before, and remembers an acceptance. The time of
@@ -118,7 +125,7 @@ func (w *webhook) ask(key digest, body []byte, claimed string) (*Identity, error
 		return nil, fmt.Errorf("%w: webhook: too many requests", ErrUnavailable)
 	}
 	defer w.turns.Release(1)
-	ctx, cancel := context.WithTimeout(context.Background(), w.config.Timeout)
+	ctx, cancel := context.WithTimeout(w.life, w.config.Timeout)
 	defer cancel()
 	var i *Identity
 	err := w.breaker.Do(func() (err error) {
@@ -136,7 +143,7 @@ func (w *webhook) ask(key digest, body []byte, claimed string) (*Identity, error
 
 // turn waits for one, for the timeout at most.
 func (w *webhook) turn() bool {
-	ctx, cancel := context.WithTimeout(context.Background(), w.config.Timeout)
+	ctx, cancel := context.WithTimeout(w.life, w.config.Timeout)
 	defer cancel()
 	return w.turns.Acquire(ctx, 1) == nil
 }

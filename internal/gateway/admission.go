@@ -16,10 +16,13 @@ type admission struct {
 	insecure bool        // believe the device id, ask for nothing
 	timeout  time.Duration
 	workers  *reactor.Workers // nil without a chain
+	closing  context.Context  // ends when nobody wants to know any more
+	stop     func()           // ends closing
 }
 
 func newAdmission(c *Config) *admission {
 	a := &admission{chain: c.Auth, insecure: c.Insecure, timeout: c.HandshakeTimeout}
+	a.closing, a.stop = context.WithCancel(context.Background())
 	if a.chain != nil {
 		bounds := a.chain.Config()
 		a.workers = reactor.NewWorkers(bounds.Concurrency, bounds.Waiting)
@@ -27,8 +30,10 @@ func newAdmission(c *Config) *admission {
 	return a
 }
 
-// close waits for the verifications that are under way. The loops have ended before.
+// close ends the verifications that are under way, and waits for them. The loops have ended
+// before.
 func (a *admission) close() {
+	a.stop()
 	if a.workers != nil {
 		a.workers.Close()
 	}
@@ -60,7 +65,7 @@ func (a *admission) verify(conn *reactor.Conn, c *auth.Credentials, done func(*a
 
 // ask has a worker ask the chain. One that finds no time for it within the timeout does not.
 func (a *admission) ask(conn *reactor.Conn, c *auth.Credentials, done func(*auth.Identity, error)) {
-	ctx, cancel := context.WithTimeout(context.Background(), a.timeout)
+	ctx, cancel := context.WithTimeout(a.closing, a.timeout)
 	taken := a.workers.Do(func() {
 		defer cancel()
 		identity, err := (*auth.Identity)(nil), errBusy

@@ -271,6 +271,31 @@ func TestServiceThatIsDown(t *testing.T) {
 	}
 }
 
+// A gateway that ends waits for no service that is silent, nor for who stands in line for it.
+func TestServiceThatIsSilent(t *testing.T) {
+	asked, leave := make(chan struct{}, 1), make(chan struct{})
+	hook := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		asked <- struct{}{}
+		<-leave
+	}))
+	t.Cleanup(hook.Close)
+	t.Cleanup(func() { close(leave) })
+	config := auth.Config{Order: []string{"webhook"}, Concurrency: 1, Webhook: auth.Webhook{URL: hook.URL, Timeout: patience}}
+	w := newGuarded(t, config, settings{gateway: Config{HandshakeTimeout: patience}})
+	for i := range 3 {
+		if _, err := io.WriteString(w.dial(), upgrade(fmt.Sprintf("/connect/d%d?token=x", i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-asked
+	w.await("the others to wait", func() bool { return w.gateway.admission.workers.Stats().Waiting == 2 })
+	start := time.Now()
+	w.gateway.Close()
+	if took := time.Since(start); took > patience/4 {
+		t.Errorf("closing took %v", took)
+	}
+}
+
 func TestRefreshWithoutCredentials(t *testing.T) {
 	w := newWorld(t, settings{})
 	p := w.connect("/connect/a")
