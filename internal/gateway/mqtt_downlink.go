@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/longline/longline/internal/message"
@@ -201,7 +202,7 @@ func (c *mqttDevice) sendOwn(m *message.Message, q message.QoS, id uint16, again
 		return false
 	}
 	if alias > 0 && !known {
-		c.rare.outbound = append(c.rare.outbound, m.Topic)
+		c.rare.tell(m.Topic)
 	}
 	c.observe(m)
 	c.conn.Commit(c.carrier.frame(c.conn.Reserve(len(b)+maxFraming), b))
@@ -223,6 +224,10 @@ func (c *mqttDevice) aliasOf(topic string) (alias int, known bool) {
 	}
 	return 0, false
 }
+
+// tell gives a topic the next alias. It keeps a copy: a message's strings share the memory of
+// its payload.
+func (r *mqttRare) tell(topic string) { r.outbound = append(r.outbound, strings.Clone(topic)) }
 
 // forgo takes a message that was not sent off what is owed. The session is locked now.
 func (c *mqttDevice) forgo(q message.QoS, id uint16) {
