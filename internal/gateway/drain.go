@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/longline/longline/internal/reactor"
@@ -14,16 +15,43 @@ const drainStep = 100 * time.Millisecond
 
 // Drain takes no new devices and closes those that are there at the configured rate, each
 // with a delay after which to come back, so that the fleet does not return as one wave. What is
-// pending for a device leaves before. Drain returns when none is left, or ctx ends. A second
-// call waits for the first, and goes on where that has given up.
+// pending for a device leaves before. Drain returns when none is left, or ctx ends: draining
+// goes on then. A second call waits for the same.
 func (g *Gateway) Drain(ctx context.Context) error {
 	g.draining.Store(true)
+	g.drainer.begin.Do(func() { go g.drainAll() })
 	select {
-	case g.drainer <- struct{}{}:
-		defer func() { <-g.drainer }()
+	case <-g.drainer.ended:
+		return nil
 	case <-ctx.Done():
-		return g.undrained(ctx)
+		return fmt.Errorf("%d connections were still open: %w", g.group.Stats().Open, ctx.Err())
 	}
+}
+
+// drainer is the one drain of a gateway. Safe from any goroutine.
+type drainer struct {
+	begin sync.Once
+	ended chan struct{}   // closed when none is left, or at the end of the gateway
+	life  context.Context // the gateway's
+	stop  func()          // ends it
+}
+
+func newDrainer() *drainer {
+	d := &drainer{ended: make(chan struct{})}
+	d.life, d.stop = context.WithCancel(context.Background())
+	return d
+}
+
+// close ends the drain that there is, and lets none begin.
+func (d *drainer) close() {
+	d.stop()
+	d.begin.Do(func() { close(d.ended) })
+	<-d.ended
+}
+
+// drainAll closes devices until none is left, or the gateway ends.
+func (g *Gateway) drainAll() {
+	defer close(g.drainer.ended)
 	tick := time.NewTicker(drainStep)
 	defer tick.Stop()
 	share := float64(g.config.DrainRate) * drainStep.Seconds() / float64(len(g.group.Loops()))
@@ -33,19 +61,14 @@ func (g *Gateway) Drain(ctx context.Context) error {
 			g.group.Each(func(l *reactor.Loop) { g.closeSome(l, n) })
 		}
 		if g.group.Stats().Open == 0 {
-			return nil
+			return
 		}
 		select {
 		case <-tick.C:
-		case <-ctx.Done():
-			return g.undrained(ctx)
+		case <-g.drainer.life.Done():
+			return
 		}
 	}
-}
-
-// undrained is the error of a drain whose ctx has ended.
-func (g *Gateway) undrained(ctx context.Context) error {
-	return fmt.Errorf("%d connections were still open: %w", g.group.Stats().Open, ctx.Err())
 }
 
 // closeSome closes up to n of a loop's devices, and whatever has not shaken hands.

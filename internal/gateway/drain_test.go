@@ -115,6 +115,25 @@ func TestDrainTogether(t *testing.T) {
 	}
 }
 
+// Who gives up waiting for a drain does not end it.
+func TestDrainGoesOn(t *testing.T) {
+	w := newWorld(t, settings{gateway: Config{DrainRate: 20, Loops: 1}})
+	var peers []*peer
+	for i := range 10 {
+		peers = append(peers, w.greeted("/connect/d"+strconv.Itoa(i)))
+	}
+	hasty, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := w.gateway.Drain(hasty); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, want canceled", err)
+	}
+	for _, p := range peers {
+		if e := p.closed(); e.Code != 1012 {
+			t.Errorf("closed with %d %q", e.Code, e.Reason)
+		}
+	}
+}
+
 // A device that is being verified when the drain begins is not let in.
 func TestDrainRefusesWhoIsVerified(t *testing.T) {
 	asked, leave := make(chan struct{}), make(chan struct{})

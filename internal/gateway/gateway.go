@@ -144,7 +144,7 @@ type Gateway struct {
 
 	// Safe from any goroutine.
 	draining atomic.Bool
-	drainer  chan struct{} // holds one while a Drain closes connections
+	drainer  *drainer
 }
 
 // shard is what a loop keeps for its devices. Owned by the loop.
@@ -180,7 +180,7 @@ func Start(config Config, r *router.Router, sessions *session.Manager) (*Gateway
 		publishers: newMQTTEncoders(),
 		router:     r,
 		sessions:   sessions,
-		drainer:    make(chan struct{}, 1),
+		drainer:    newDrainer(),
 	}
 	if g.guard, err = newGuard(&config); err != nil {
 		return nil, fmt.Errorf("limits: %w", err)
@@ -250,6 +250,7 @@ func (g *Gateway) Close() {
 	if g.draining.Swap(true) {
 		why = g.restart
 	}
+	g.drainer.close()
 	g.group.Each(func(l *reactor.Loop) {
 		l.Handlers(func(h reactor.Handler) bool {
 			h.(connection).dismiss(why())
