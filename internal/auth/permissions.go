@@ -29,8 +29,8 @@ func (f Filters) WithDefaults() Filters {
 // maxFilters bounds each list of a credential.
 const maxFilters = 64
 
-// Permissions are Filters made ready. They are shared by all devices that have the same, and
-// never changed.
+// Permissions are Filters made ready, and never changed. All devices whose credentials do not
+// say what they may do share those of the configuration.
 type Permissions struct{ publish, subscribe []rule }
 
 // NewPermissions makes filters ready. An empty list permits nothing. The error begins with

@@ -13,7 +13,7 @@ import (
 // It is the link's session.Permissions. Owned by the loop. A nil one is insecure's: it allows
 // all and does not expire.
 type credential struct {
-	permissions *auth.Permissions // shared by all that have the same
+	permissions *auth.Permissions // shared by all whose credentials do not say
 	id          uint64            // of the credential, hashed by idOf
 	expires     uint32            // Unix seconds; 0 is never
 	refreshing  bool              // a new one is being verified
