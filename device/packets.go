@@ -128,8 +128,13 @@ func (d *Device) encode(p *wire.Packet) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("device: %w", err)
 	}
+	return frame, d.fits(frame)
+}
+
+// fits tells whether the gateway, as it said last, takes the frame.
+func (d *Device) fits(frame []byte) error {
 	if limit := d.limit.Load(); limit > 0 && int64(len(frame)) > limit {
-		return nil, fmt.Errorf("%w: %d bytes of %d", ErrTooLarge, len(frame), limit)
+		return fmt.Errorf("%w: %d bytes of %d", ErrTooLarge, len(frame), limit)
 	}
-	return frame, nil
+	return nil
 }

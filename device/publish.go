@@ -124,6 +124,10 @@ func (d *Device) write(l *link) {
 				return
 			}
 		}
+		if err := d.fits(o.frame); err != nil { // it was made for a gateway that took more
+			d.outbox.end(err, func(q *outgoing) bool { return q == o })
+			continue
+		}
 		err := l.send(o.frame)
 		d.outbox.written(o, err)
 		if err != nil {

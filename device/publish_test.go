@@ -143,6 +143,33 @@ func TestPublishAgainAfterCut(t *testing.T) {
 	})
 }
 
+// What was published for a gateway that took more is ended: sent, it would end this
+// connection and each one after.
+func TestPublishTooLargeForTheNextConnection(t *testing.T) {
+	world(t, func(t *testing.T, g *gateway) {
+		d, p := g.dial(Options{})
+		defer g.close(d)
+		p.cut()
+		synctest.Wait()
+		large, small := publish(t, d, "a", strings.Repeat("x", 300)), publish(t, d, "a", "1")
+		p = <-g.accepted
+		p.send(&wire.Packet{Op: wire.Hello, Hello: wire.Greeting{Session: "s1", Resumed: true, MaxPayload: 200}})
+		pub := p.next(wire.Pub)
+		if got := string(pub.Message.Payload); got != "1" {
+			t.Errorf("sent a message of %d bytes", len(got))
+			p.ack(pub.ID)
+			pub = p.next(wire.Pub)
+		}
+		p.ack(pub.ID)
+		if err := receive(t, large); !errors.Is(err, ErrTooLarge) {
+			t.Errorf("outcome of the large one: %v", err)
+		}
+		if err := receive(t, small); err != nil {
+			t.Errorf("outcome of the small one: %v", err)
+		}
+	})
+}
+
 func TestPublishBufferFull(t *testing.T) {
 	world(t, func(t *testing.T, g *gateway) {
 		d, p := g.dial(Options{BufferMessages: 2})
