@@ -402,11 +402,12 @@ func TestHandshakeEndsWhileVerified(t *testing.T) {
 	if err := gone.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if got := ask(t, w.dial(), upgrade("/connect/b", "Authorization: Bearer x")); got.status != 408 {
+	if got := ask(t, w.dial(), upgrade("/connect/b", "Authorization: Bearer x")); got.status != 408 && got.status != 503 {
 		t.Errorf("%d %s", got.status, got.body)
 	}
-	answer <- 200
-	answer <- 200
+	for range 3 { // b may be asked about with the last of its time
+		answer <- 200
+	}
 	if got := ask(t, w.dial(), upgrade("/connect/c", "Authorization: Bearer x")); got.status != 101 {
 		t.Errorf("%d %s", got.status, got.body)
 	}
