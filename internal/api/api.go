@@ -95,5 +95,5 @@ func New(c Config, n Node) *API {
 	return a
 }
 
-// Close ends the streams, and those that come later.
+// Close ends the streams when they have sent what is there, and those that come later.
 func (a *API) Close() { a.end() }

@@ -300,3 +300,25 @@ func TestMissedOutlivesExpired(t *testing.T) {
 		t.Errorf("got %d messages, %d missed, %v; want 1 and 1", len(batch), missed, err)
 	}
 }
+
+// What a subscriber has not read yet when the node shuts down, its publishers were told is
+// safe: the stream ends after it.
+func TestShutdownSendsWhatWasTaken(t *testing.T) {
+	eachProtocol(t, func(t *testing.T, w *world, c longlinev1connect.GatewayClient) {
+		s := open(t, w, c, &longlinev1.SubscribeRequest{Filters: []string{"t"}, Qos: 1, BufferMessages: 4})
+		payload, sent := make([]byte, 256<<10), 0
+		for ; w.api.publishing.Load() < 20; sent++ { // the sockets and the buffer are full, and publishers wait
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+			_, err := w.api.publishAcknowledged(ctx, numbered(sent, payload))
+			cancel()
+			if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+				t.Fatal(err)
+			}
+		}
+		w.api.Close()
+		receive(t, s, sent)
+		if s.Receive() || connect.CodeOf(s.Err()) != connect.CodeUnavailable {
+			t.Errorf("the stream ended with %v", s.Err())
+		}
+	})
+}

@@ -93,7 +93,8 @@ func (s *subscription) close() {
 
 // next waits for messages and returns as many as one batch holds, valid until the next
 // call, without those whose time is over. missed is how many the inbox dropped since it
-// was last told. Who calls again has sent the last batch.
+// was last told. Who calls again has sent the last batch. After the API's Close it returns what
+// is there before an error.
 func (s *subscription) next(ctx context.Context) (batch []*message.Message, missed uint64, err error) {
 	s.batch = nil
 	for len(s.rest) == 0 {
@@ -110,6 +111,9 @@ func (s *subscription) next(ctx context.Context) (batch []*message.Message, miss
 // take has the inbox fill rest.
 func (s *subscription) take(ctx context.Context) error {
 	taken, missed, err := s.inbox.Take(ctx, s.room)
+	if err != nil && s.flushes() {
+		taken, missed, err = s.inbox.Take(context.WithoutCancel(ctx), s.room)
+	}
 	if err != nil {
 		return err
 	}
@@ -119,6 +123,12 @@ func (s *subscription) take(ctx context.Context) error {
 	s.rest = slices.DeleteFunc(taken, func(m *message.Message) bool { return m.Expired(now) })
 	s.api.node.Router.Drops.Add(router.Expired, len(taken)-len(s.rest))
 	return nil
+}
+
+// flushes tells whether the stream ends because the node shuts down, and the inbox has what
+// publishers were told is safe: it is sent first.
+func (s *subscription) flushes() bool {
+	return errors.Is(context.Cause(s.ctx), errEnded) && s.inbox.State() == router.Busy
 }
 
 // ending says why the stream ends that met err.
