@@ -220,7 +220,7 @@ func (s *Session) flushAll(conn Conn) (admitted []*router.Ticket) {
 	for {
 		s.flush(conn, now)
 		more := s.admit()
-		if len(more) == 0 {
+		if len(more) == 0 && (!conn.Room() || !s.sendRetained()) {
 			return admitted
 		}
 		admitted = append(admitted, more...)

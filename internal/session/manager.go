@@ -40,6 +40,7 @@ type Manager struct {
 	lingering lingering
 	orphans   orphans
 	failures  failures
+	findings  findings
 }
 
 // NewManager makes a manager with the sessions that the store has a record of.
@@ -275,6 +276,7 @@ func (m *Manager) end(s *Session) (left []*router.Ticket) {
 	for _, sub := range s.subscriptions {
 		m.router.Unsubscribe(sub.Filter, s)
 	}
+	s.endRetained()
 	s.subscriptions = nil
 	s.bequeath()
 	if s.queue != nil {

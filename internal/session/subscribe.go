@@ -138,33 +138,6 @@ func (s *Session) subscription(filter string) int {
 	return slices.IndexFunc(s.subscriptions, named(filter))
 }
 
-// takeRetainedOnce queues the retained messages that match, each once.
-func (s *Session) takeRetainedOnce(subs []topic.Subscription) {
-	for i := range subs {
-		s.takeRetained(&subs[i], func(name string) (taken bool) {
-			return slices.ContainsFunc(subs[:i], func(sub topic.Subscription) bool { return topic.Match(sub.Filter, name) })
-		})
-	}
-}
-
-// takeRetained queues the retained messages that match, except those that skip, unless it is
-// nil, says were taken before. The session is locked from the subscription on, so that
-// nothing newer comes before them.
-func (s *Session) takeRetained(sub *topic.Subscription, skip func(name string) bool) {
-	s.manager.note(s.manager.router.Retained(sub.Filter, func(m *message.Message) bool {
-		switch {
-		case skip != nil && skip(m.Topic), sub.NoLocal && m.Source == s.device: // [MQTT-3.8.3-3]
-			return true
-		case sub.ID != 0:
-			m = m.With(&message.Delivery{Subscriptions: []uint32{sub.ID}})
-		}
-		if err := s.deliver(m, min(sub.QoS, m.QoS), sub.Conflate); err != nil {
-			s.dropFor(err)
-		}
-		return true
-	}))
-}
-
 // unsubscribe removes a packet's filters.
 func (l *Link) unsubscribe(p *wire.Packet) {
 	s := l.session
@@ -230,4 +203,5 @@ func (s *Session) unsubscribe(filters []string, existed []bool) {
 		}
 	}
 	s.subscriptions, s.special = kept, anySpecial(kept)
+	s.forgetRetained(filters)
 }
