@@ -150,13 +150,13 @@ func (c *mqttDevice) handle(p *mqtt.Packet) error {
 	case mqtt.Publish:
 		return c.publish(p)
 	case mqtt.Puback:
-		c.link.Acked(p.ID)
+		return c.link.Acked(p.ID)
 	case mqtt.Pubrec:
-		c.received(p)
+		return c.received(p)
 	case mqtt.Pubrel:
 		c.released(p)
 	case mqtt.Pubcomp:
-		c.link.Completed(p.ID)
+		return c.link.Completed(p.ID)
 	case mqtt.Subscribe:
 		c.subscribe(p)
 	case mqtt.Unsubscribe:

@@ -233,9 +233,9 @@ func (r *mqttRare) tell(topic string) { r.outbound = append(r.outbound, strings.
 func (c *mqttDevice) forgo(q message.QoS, id uint16) {
 	c.Do(func() {
 		if q == message.ExactlyOnce {
-			c.link.Received(id, true)
+			_, _ = c.link.Received(id, true)
 		} else {
-			c.link.Acked(id)
+			_ = c.link.Acked(id)
 		}
 	})
 }

@@ -78,11 +78,13 @@ func (c *mqttDevice) resolve(p *mqtt.Packet) error {
 }
 
 // received is for PUBREC, MQTT 5 §4.3.3.
-func (c *mqttDevice) received(p *mqtt.Packet) {
+func (c *mqttDevice) received(p *mqtt.Packet) error {
 	refused := p.Reason.Failed()
-	if found := c.link.Received(p.ID, refused); !refused {
+	found, err := c.link.Received(p.ID, refused)
+	if err == nil && !refused {
 		c.confirm(mqtt.Pubrel, p.ID, found)
 	}
+	return err
 }
 
 // released is for PUBREL.

@@ -4,37 +4,48 @@ import (
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/store"
+	"github.com/longline/longline/internal/wire"
 )
 
 // The methods of a Link by which an Exchanger tells what the device answered, MQTT 5 §4.3.
-// An identifier that is not known is late, or of a session that the device thinks it had.
+// An identifier that is not known is late, or of a session that the device thinks it had. What
+// answers a message of another QoS, or comes before it is due, is an error, a *wire.Close,
+// so that the message is not in flight for ever [MQTT-4.13.1-1] [3.1.1 MQTT-4.8.0-1].
+
+var errAnswer = wire.CloseContract.Because("the acknowledgement is not the one that is due")
 
 // Acked is for PUBACK: the device has the QoS 1 message. With an error code too, it is not
 // sent again, MQTT 5 §4.4.
-func (l *Link) Acked(id uint16) {
+func (l *Link) Acked(id uint16) (err error) {
 	l.exchange(func(s *Session, t *mqtt) (moved bool) {
-		m, ok := t.sent.acked(id)
-		return ok && s.take(m)
+		var m uint64
+		m, err = t.sent.acked(id)
+		return m != 0 && s.take(m)
 	})
+	return err
 }
 
 // Received is for PUBREC: the device has the QoS 2 message, or refused it. found tells
 // whether it was sent one with this identifier: the answer is PUBREL, with 0x92 when it was
 // not, and nothing to a refusal. MQTT 5 §4.3.3.
-func (l *Link) Received(id uint16, refused bool) (found bool) {
+func (l *Link) Received(id uint16, refused bool) (found bool, err error) {
 	l.exchange(func(s *Session, t *mqtt) (moved bool) {
 		var m uint64
-		if m, found = t.sent.received(id, refused); m == 0 {
+		if m, found, err = t.sent.received(id, refused); m == 0 {
 			return refused
 		}
 		return s.take(m)
 	})
-	return found
+	return found, err
 }
 
 // Completed is for PUBCOMP: the identifier is free.
-func (l *Link) Completed(id uint16) {
-	l.exchange(func(_ *Session, t *mqtt) (moved bool) { return t.sent.completed(id) })
+func (l *Link) Completed(id uint16) (err error) {
+	l.exchange(func(_ *Session, t *mqtt) (moved bool) {
+		moved, err = t.sent.completed(id)
+		return moved
+	})
+	return err
 }
 
 // Released is for PUBREL: the device will not send the QoS 2 publication again. found tells
@@ -63,42 +74,56 @@ func (l *Link) exchange(f func(*Session, *mqtt) (moved bool)) {
 // take removes a message that the device has from what it is owed.
 func (s *Session) take(id uint64) bool { return s.queue != nil && s.queue.Ack(id) }
 
-// acked frees the identifier of a QoS 1 message in flight and returns the message.
-func (p *packets) acked(id uint16) (m uint64, ok bool) {
-	i := p.find(id)
-	if i < 0 || p.list[i].state != inFlight || p.list[i].qos != message.AtLeastOnce {
-		return 0, false
+// acked frees the identifier of a QoS 1 message in flight and returns the message, or 0.
+func (p *packets) acked(id uint16) (m uint64, err error) {
+	switch i := p.find(id); {
+	case i < 0:
+		return 0, nil
+	case p.list[i].qos != message.AtLeastOnce:
+		return 0, errAnswer
+	case p.list[i].state != inFlight:
+		return 0, nil
+	default:
+		m = p.list[i].message
+		p.remove(i)
+		return m, nil
 	}
-	m = p.list[i].message
-	p.remove(i)
-	return m, true
 }
 
 // received moves a QoS 2 message in flight to released, or frees its identifier if it was
 // refused, and returns the message: 0 when the device had said so before.
-func (p *packets) received(id uint16, refused bool) (m uint64, found bool) {
+func (p *packets) received(id uint16, refused bool) (m uint64, found bool, err error) {
 	i := p.find(id)
-	if i < 0 || p.list[i].state == lapsed || p.list[i].qos != message.ExactlyOnce {
-		return 0, false
-	}
-	if e := &p.list[i]; e.state == inFlight {
-		m = e.message
+	switch {
+	case i < 0:
+		return 0, false, nil
+	case p.list[i].qos != message.ExactlyOnce:
+		return 0, false, errAnswer
+	case p.list[i].state == lapsed:
+		return 0, false, nil
+	case p.list[i].state == inFlight:
+		m = p.list[i].message
 	}
 	p.list[i].state = released
 	if refused {
 		p.remove(i)
 	}
-	return m, true
+	return m, true, nil
 }
 
 // completed frees the identifier of a message that was released.
-func (p *packets) completed(id uint16) bool {
-	i := p.find(id)
-	if i < 0 || p.list[i].state != released {
-		return false
+func (p *packets) completed(id uint16) (freed bool, err error) {
+	switch i := p.find(id); {
+	case i < 0:
+		return false, nil
+	case p.list[i].state == inFlight:
+		return false, errAnswer
+	case p.list[i].state != released:
+		return false, nil
+	default:
+		p.remove(i)
+		return true, nil
 	}
-	p.remove(i)
-	return true
 }
 
 // record is what a restart must not forget.

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -8,11 +9,24 @@ import (
 
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/store"
+	"github.com/longline/longline/internal/wire"
 )
 
 func (c *client) received(id uint16, refused, found bool) {
 	c.world.t.Helper()
-	expect(c.world.t, fmt.Sprint("found ", id), c.link.Received(id, refused), found)
+	got, err := c.link.Received(id, refused)
+	expect(c.world.t, fmt.Sprint("found ", id), got, found)
+	expect(c.world.t, fmt.Sprint("PUBREC of ", id), err, nil)
+}
+
+func (c *client) acked(id uint16) {
+	c.world.t.Helper()
+	expect(c.world.t, fmt.Sprint("PUBACK of ", id), c.link.Acked(id), nil)
+}
+
+func (c *client) completed(id uint16) {
+	c.world.t.Helper()
+	expect(c.world.t, fmt.Sprint("PUBCOMP of ", id), c.link.Completed(id), nil)
 }
 
 func TestPacketIdentifiers(t *testing.T) {
@@ -26,18 +40,21 @@ func TestPacketIdentifiers(t *testing.T) {
 
 	c.received(2, false, true)
 	c.saw() // its place is free when PUBCOMP comes, MQTT 5 §4.9
-	c.link.Acked(2)
-	c.link.Completed(3)
-	c.received(1, false, false)
+	_, received := c.link.Received(1, false)
+	for _, err := range []error{c.link.Acked(2), received, c.link.Completed(1), c.link.Completed(3)} {
+		expect(t, "an answer that is not due", errors.Is(err, wire.CloseContract), true)
+	}
 	c.received(9, false, false)
-	c.saw() // none of these is due
+	c.acked(9)
+	c.completed(9)
+	c.saw() // nothing has moved
 	c.received(2, false, true)
-	c.link.Completed(2)
+	c.completed(2)
 	c.saw("a=3 qos 0", "a=4 qos 1 id 4")
-	c.link.Completed(2)
+	c.completed(2)
 	c.saw()
-	c.link.Acked(1)
-	c.link.Acked(4)
+	c.acked(1)
+	c.acked(4)
 	c.received(3, true, true) // refused: over
 	c.received(3, false, false)
 	expect(t, "queued", w.info("d").Queued, 0)
@@ -53,23 +70,23 @@ func TestResumeSendsAgain(t *testing.T) {
 	}
 	c.saw(fresh, "a=0 qos 2 id 1", "a=1 qos 1 id 2", "a=2 qos 2 id 3", "a=3 qos 1 id 4")
 	c.received(1, false, true)
-	c.link.Acked(2)
+	c.acked(2)
 	c.leave("reset")
 	w.publish("a", "4", 1)
 
 	c = w.client("d", Options{ReceiveMaximum: 2})
 	c.saw(resumed, "pubrel 1", "a=2 qos 2 id 3 again")
 	c.received(1, false, true) // sent again by the client: PUBREL again
-	c.link.Completed(1)
+	c.completed(1)
 	c.saw("a=3 qos 1 id 4 again")
-	c.link.Acked(4)
+	c.acked(4)
 	c.saw("a=4 qos 1 id 5")
 	c.received(3, false, true)
 
 	c = w.client("d", Options{}) // a takeover
 	c.saw(resumed, "pubrel 3", "a=4 qos 1 id 5 again")
-	c.link.Acked(5)
-	c.link.Completed(3)
+	c.acked(5)
+	c.completed(3)
 	c.leave("reset")
 	if c.link.session.mqtt != nil {
 		t.Error("nothing is under way, and kept")
@@ -108,7 +125,7 @@ func TestLostOnTheWay(t *testing.T) {
 				default:
 					c.saw("hello resumed=true missed=2", "pubrel 1", "b=0 qos 1 id 3", "b=1 qos 1 id 4", "b=2 qos 1 id 5")
 				}
-				c.link.Completed(1)
+				c.completed(1)
 				expect(t, "lapsed", c.link.session.mqtt.sent.lapsed, 0)
 			})
 		})
@@ -135,7 +152,7 @@ func TestUnusedIdentifiers(t *testing.T) {
 	first, _ := p.next(1, 2)
 	for i := range uint64(65533) {
 		e, _ := p.next(2+i, 1)
-		if _, ok := p.acked(e.id); !ok || e.id == first.id || e.id == 0 {
+		if m, err := p.acked(e.id); m != 2+i || err != nil || e.id == first.id || e.id == 0 {
 			t.Fatalf("id %d", e.id)
 		}
 	}
@@ -182,9 +199,9 @@ func TestExchangeDoesNotAllocate(t *testing.T) {
 			}
 			c.link.Flush()
 			for _, id := range c.ids {
-				c.link.Acked(id)
-				c.link.Received(id, false)
-				c.link.Completed(id)
+				_ = c.link.Acked(id)
+				_, _ = c.link.Received(id, false)
+				_ = c.link.Completed(id)
 			}
 			c.ids = c.ids[:0]
 		})

@@ -87,14 +87,14 @@ func (f *flaky) onPublish(id uint16, q message.QoS, payload string) {
 		if !slices.Contains(f.got, payload) { // it may come twice
 			f.got = append(f.got, payload)
 		}
-		f.reply(func(l *Link) { l.Acked(id) })
+		f.reply(func(l *Link) { _ = l.Acked(id) })
 		return
 	case !f.known[id]:
 		f.got = append(f.got, payload)
 		f.known[id] = true
 	}
 	f.reply(func(l *Link) {
-		if l.Received(id, false) {
+		if found, _ := l.Received(id, false); found {
 			l.conn.(*pipe).Release(id)
 		}
 	})
@@ -102,7 +102,7 @@ func (f *flaky) onPublish(id uint16, q message.QoS, payload string) {
 
 func (f *flaky) onRelease(id uint16) {
 	delete(f.known, id)
-	f.reply(func(l *Link) { l.Completed(id) })
+	f.reply(func(l *Link) { _ = l.Completed(id) })
 }
 
 // onAnswer is for PUBACK and PUBREC.

@@ -47,7 +47,7 @@ func (c *exchanging) SendPacket(m *message.Message, _ message.QoS, id uint16, _ 
 	}
 	if rand.IntN(50) > 0 {
 		c.Do(func() {
-			if c.link.Received(id, false) {
+			if found, _ := c.link.Received(id, false); found {
 				c.Release(id)
 			}
 		})
@@ -64,7 +64,7 @@ func (c *exchanging) Release(id uint16) {
 	}
 	delete(b.known, id)
 	if rand.IntN(50) > 0 {
-		c.Do(func() { c.link.Completed(id) })
+		c.Do(func() { _ = c.link.Completed(id) })
 	}
 }
 

@@ -70,7 +70,7 @@ func TestTailoredWaitersAndBroadcasts(t *testing.T) {
 		t.Error(err)
 	}
 	for id := uint16(1); p.String() == "waits" || w.info("d").Queued > 1; id++ {
-		d.link.Acked(id)
+		_ = d.link.Acked(id)
 	}
 	if !slices.Contains(d.log, "a=x qos 1 id 1001 for [5]") {
 		t.Errorf("the device saw %q", d.log[len(d.log)-2:])

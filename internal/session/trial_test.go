@@ -176,7 +176,7 @@ func (c *trialClient) SendPacket(m *message.Message, q message.QoS, id uint16, _
 	g := c.trial
 	if q == message.AtLeastOnce {
 		g.came(m)
-		c.owes = append(c.owes, func() { c.link.Acked(id) })
+		c.owes = append(c.owes, func() { _ = c.link.Acked(id) })
 		return
 	}
 	n, _ := strconv.Atoi(string(m.Payload))
@@ -190,7 +190,7 @@ func (c *trialClient) SendPacket(m *message.Message, q message.QoS, id uint16, _
 		g.t.Errorf("%d is taken for %d", n, held)
 	}
 	c.owes = append(c.owes, func() {
-		if c.link.Received(id, false) {
+		if found, _ := c.link.Received(id, false); found {
 			c.Release(id)
 		}
 	})
@@ -198,7 +198,7 @@ func (c *trialClient) SendPacket(m *message.Message, q message.QoS, id uint16, _
 
 func (c *trialClient) Release(id uint16) {
 	delete(c.trial.holds, id)
-	c.owes = append(c.owes, func() { c.link.Completed(id) })
+	c.owes = append(c.owes, func() { _ = c.link.Completed(id) })
 }
 
 func (c *trialClient) Wake() { c.post(func() { c.link.Flush() }) }

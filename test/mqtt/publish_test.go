@@ -130,6 +130,24 @@ func TestUnknownIdentifiers(t *testing.T) { // [MQTT-4.3.3-11] [3.1.1 MQTT-4.3.3
 	})
 }
 
+// TestAnswerOfAnotherQoS ends the connection; the message comes again on the next.
+func TestAnswerOfAnotherQoS(t *testing.T) { // [MQTT-4.13.1-1] [3.1.1 MQTT-4.8.0-1]
+	each(t, func(w *world) {
+		c, _ := w.resume("a")
+		c.subscribe("t", 2)
+		b := w.connect("b")
+		for q, answers := range map[message.QoS][]mqtt.Type{1: {mqtt.Pubrec, mqtt.Pubcomp}, 2: {mqtt.Puback, mqtt.Pubcomp}} {
+			for _, answer := range answers {
+				b.publish("t", "x", q)
+				c.send(&mqtt.Packet{Type: answer, ID: c.expect(mqtt.Publish).ID})
+				c.closed(mqtt.ProtocolError)
+				c, _ = w.resume("a")
+				c.receives("x")
+			}
+		}
+	})
+}
+
 // TestRefusedByTheReceiver: what a receiver refuses is done with.
 func TestRefusedByTheReceiver(t *testing.T) { // [MQTT-4.4.0-2] [MQTT-4.3.3-4]
 	only(t, mqtt.V5, func(w *world) {
