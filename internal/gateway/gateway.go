@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"strconv"
 	"sync/atomic"
@@ -93,6 +94,9 @@ func (c Config) WithDefaults() Config {
 
 // Validate names what cannot be, after WithDefaults. The error begins with the key.
 func (c Config) Validate() error {
+	if !isAddress(c.Listen) {
+		return fmt.Errorf("listen: want host:port, such as :8080, not %q", c.Listen)
+	}
 	if err := c.TLS.Validate(); err != nil {
 		return fmt.Errorf("tls.%w", err)
 	}
@@ -118,6 +122,16 @@ func (c Config) Validate() error {
 func (c Config) OnLoopback() bool {
 	return onLoopback(c.Listen) && (c.MQTT.Listen == "" || onLoopback(c.MQTT.Listen)) &&
 		(c.MQTT.TLSListen == "" || onLoopback(c.MQTT.TLSListen))
+}
+
+// isAddress tells whether a port can be listened on, as far as its text shows.
+func isAddress(listen string) bool {
+	_, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return false
+	}
+	_, err = strconv.ParseUint(port, 10, 16)
+	return err == nil
 }
 
 func onLoopback(listen string) bool {
@@ -189,7 +203,7 @@ func Start(config Config, r *router.Router, sessions *session.Manager) (*Gateway
 	proxied, _ := proxyproto.ParseTrusted(config.Proxies.Protocol) // valid
 	g.forwarded, _ = proxyproto.ParseTrusted(config.Proxies.Forwarded)
 	if g.keeper, err = openKeeper(config.TLS); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("gateway.%w", err)
 	}
 	g.admission = newAdmission(&config)
 	g.group, err = reactor.Start(reactor.Config{

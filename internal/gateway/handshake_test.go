@@ -136,6 +136,10 @@ func TestConfigIsValidated(t *testing.T) {
 		{Config{Insecure: true, Listen: "[::1]:0"}, ""},
 		{Config{Insecure: true, Listen: "0.0.0.0:8080"}, "loopback"},
 		{Config{Insecure: true, Listen: "example.com:8080"}, "loopback"},
+		{Config{Insecure: true, Listen: "127.0.0.1:99999"}, `listen: want host:port, such as :8080, not "127.0.0.1:99999"`},
+		{Config{Listen: "8080"}, "listen: want host:port"},
+		{Config{MQTT: MQTT{Listen: "1883"}}, "mqtt.listen: want host:port"},
+		{Config{TLS: TLS{Cert: "cert.pem"}}, "tls.cert: cert and key go together"},
 		{Config{Heartbeat: time.Minute, HeartbeatTimeout: time.Minute}, "heartbeat_timeout"},
 	}
 	for _, test := range tests {

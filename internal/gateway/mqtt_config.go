@@ -29,6 +29,10 @@ const maxTopicAliases = 1024
 // Validate names what cannot be, after WithDefaults. The error begins with the key.
 func (m MQTT) Validate(secure bool) error {
 	switch {
+	case m.Listen != "" && !isAddress(m.Listen):
+		return fmt.Errorf("listen: want host:port, such as :1883, not %q", m.Listen)
+	case m.TLSListen != "" && !isAddress(m.TLSListen):
+		return fmt.Errorf("tls_listen: want host:port, such as :8883, not %q", m.TLSListen)
 	case m.TLSListen != "" && !secure:
 		return errors.New("tls_listen needs gateway.tls.cert and gateway.tls.key")
 	case m.TopicAliases < 1 || m.TopicAliases > maxTopicAliases:

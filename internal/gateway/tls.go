@@ -55,7 +55,7 @@ func (t TLS) Validate() error {
 	auth, known := clientAuths[t.ClientAuth]
 	switch {
 	case (t.Cert == "") != (t.Key == ""):
-		return errors.New("cert and key go together")
+		return errors.New("cert: cert and key go together")
 	case tlsVersions[t.MinVersion] == 0:
 		return fmt.Errorf("min_version: want 1.2 or 1.3, not %q", t.MinVersion)
 	case !known:
