@@ -55,6 +55,13 @@ func (s *Session) receives(q message.QoS, filter string) bool {
 		return true
 	}
 	return slices.ContainsFunc(s.subscriptions, func(sub topic.Subscription) bool {
-		return topic.Overlap(filter, sub.Filter)
+		return addresses(filter, sub.Filter)
 	})
+}
+
+// addresses tells whether a broadcast to filter is for who has the subscription: of a shared
+// one, what topics are matched with counts, or all of it when filter names the group.
+func addresses(filter, subscription string) bool {
+	_, rest, shared, _ := topic.Shared(subscription) // which is valid
+	return topic.Overlap(filter, rest) || shared && topic.Overlap(filter, subscription)
 }

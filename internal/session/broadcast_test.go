@@ -1,0 +1,28 @@
+package session
+
+import (
+	"testing"
+
+	"github.com/longline/longline/internal/message"
+)
+
+// A device with a shared subscription is reached by what it shares, and as a member of its
+// group.
+func TestBroadcastToShares(t *testing.T) {
+	w := newWorld(t, Config{})
+	w.connect("plain", Options{}).sub(1, 1, "work/#")
+	w.connect("member", Options{}).sub(1, 1, "$share/g/work/+")
+	w.connect("other", Options{}).sub(1, 1, "$share/h/rest/+")
+	for filter, want := range map[string]int{
+		"work/1":          2,
+		"#":               3,
+		"rest/1":          1,
+		"+":               1,
+		"g/work/1":        0,
+		"$share/g/work/1": 1,
+		"$share/h/work/1": 0,
+	} {
+		m := (&message.Message{Topic: "t", QoS: 1}).Clone()
+		expect(t, filter, w.manager.Broadcast(m, filter), want)
+	}
+}
