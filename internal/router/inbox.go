@@ -31,7 +31,7 @@ func (c InboxConfig) withDefaults() InboxConfig {
 }
 
 // Inbox is the bounded queue of one backend subscriber. When it is full, QoS 0 messages
-// are dropped and QoS 1 publishers wait.
+// are dropped and QoS 1 publishers wait, as many as Config.Waiting lets.
 type Inbox struct {
 	// Static after construction.
 	router  *Router
@@ -43,7 +43,7 @@ type Inbox struct {
 	mu      sync.Mutex
 	queue   []*message.Message
 	bytes   int
-	waiting Waiting
+	waiting *Waiting
 	dropped uint64
 	closed  bool
 }
@@ -53,6 +53,7 @@ type Inbox struct {
 // inbox's bounds: they have one of their own.
 func (r *Router) OpenInbox(config InboxConfig, filters []string, q message.QoS, retained bool) (*Inbox, error) {
 	b := &Inbox{router: r, config: config.withDefaults(), filters: filters, ready: make(chan struct{}, 1)}
+	b.waiting = r.NewWaiting(b.refuse)
 	b.mu.Lock() // what is published from now on comes after what is retained
 	for _, f := range filters {
 		r.Subscribe(f, b, q)
@@ -114,15 +115,20 @@ func (b *Inbox) Deliver(m *message.Message, q message.QoS) error {
 func (b *Inbox) Wait(m *message.Message, q message.QoS, t *Ticket) {
 	b.mu.Lock()
 	closed := b.closed
-	taken := !closed && b.waiting.Len() == 0 && b.push(m)
-	if !closed && !taken {
-		b.waiting.Add(m, q, t, b.refuse)
+	taken := closed || b.waiting.Len() == 0 && b.push(m)
+	waits := !taken && b.waiting.Add(m, q, t)
+	if !taken && !waits {
+		b.dropped++
 	}
 	b.mu.Unlock()
 	switch {
+	case waits:
+	case !taken:
+		b.router.Drops.Add(QueueFull, 1)
+		t.Done(ErrTooLate)
 	case closed && ShareOf(m) != "":
 		b.router.Redeliver([]Held{{m, q, t}}, nil)
-	case closed, taken:
+	default:
 		t.Done(nil)
 	}
 }

@@ -79,6 +79,23 @@ func TestInboxTakesOneOfAnySize(t *testing.T) {
 	b.takes(t, 0, "large")
 }
 
+// Behind a full inbox and a full line a publisher is refused at once, and the reader is told.
+func TestInboxRefusesAtOnce(t *testing.T) {
+	r := New(Config{Waiting: WaitingConfig{Messages: 1}}, store.NewMemory(store.Options{}))
+	var a answers
+	b := open(t, r, InboxConfig{Messages: 1}, 1, false, "a")
+	for i := range 4 {
+		_ = r.send("a", fmt.Sprint(i), 1, a.to(fmt.Sprint(i)))
+	}
+	a.are(t, "2 "+ErrTooLate.Error(), "3 "+ErrTooLate.Error())
+	b.takes(t, 2, "0")
+	a.are(t, "1 <nil>")
+	b.takes(t, 0, "1")
+	if got, want := r.dropped(), map[string]uint64{"queue_full": 2}; !maps.Equal(got, want) {
+		t.Errorf("drops %v", got)
+	}
+}
+
 func TestInboxRefuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRouter()

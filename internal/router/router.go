@@ -21,7 +21,8 @@ import (
 // ErrFull is a receiver's answer that it has no room for the message now.
 var ErrFull = errors.New("a receiver's queue is full")
 
-// ErrTooLate refuses a message that waited for room as long as Config.MaxWait.
+// ErrTooLate refuses a message that waited for room as long as Config.MaxWait, or for which
+// there was no room in the line of those that wait.
 var ErrTooLate = errors.New("a receiver's queue stayed full")
 
 // Subscriber receives messages. Its methods are safe from any goroutine and do not block;
@@ -33,7 +34,8 @@ type Subscriber interface {
 	// ErrGone, once it has left all shares, when m came by one.
 	Deliver(m *message.Message, q message.QoS) error
 	// Wait takes m as soon as there is room, behind those that wait already, and tells t; it
-	// refuses m with ErrTooLate at the ticket's deadline, and counts the drop.
+	// refuses m with ErrTooLate at the ticket's deadline, or at once when too many wait, and
+	// counts the drop.
 	Wait(m *message.Message, q message.QoS, t *Ticket)
 }
 
@@ -43,6 +45,7 @@ type Hit = topic.Hit[Subscriber]
 // Config is what a Router may be told. The zero value works.
 type Config struct {
 	MaxWait time.Duration `yaml:"max_wait" help:"how long a QoS 1 message waits for room at a receiver before its publisher is refused"`
+	Waiting WaitingConfig `yaml:"waiting" help:"what may wait for room at one receiver, a device or a backend; more is refused at once, as after max_wait"`
 }
 
 // WithDefaults returns c with the defaults in place of zero fields.
@@ -50,6 +53,7 @@ func (c Config) WithDefaults() Config {
 	if c.MaxWait <= 0 {
 		c.MaxWait = 10 * time.Second
 	}
+	c.Waiting = c.Waiting.withDefaults()
 	return c
 }
 
@@ -130,7 +134,8 @@ func (r *Router) Publish(m *message.Message, done func(error)) (int, error) {
 }
 
 // PublishPatiently is Publish for a publisher that can be told no refusal: m waits for room
-// as long as it takes, or until the receiver's session ends.
+// as long as it takes, or until the receiver's session ends. It is refused all the same when
+// a receiver has no room in its line.
 func (r *Router) PublishPatiently(m *message.Message, done func(error)) (int, error) {
 	return r.publish(m, done, 0)
 }

@@ -47,7 +47,8 @@ func (r *receiver) take(m *message.Message, q message.QoS) bool {
 func (r *receiver) Wait(m *message.Message, q message.QoS, t *Ticket) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.waiting.Add(m, q, t, r.late)
+	r.waiting.config, r.waiting.late = WaitingConfig{}.withDefaults(), r.late
+	r.waiting.Add(m, q, t)
 }
 
 func (r *receiver) late() {

@@ -36,8 +36,8 @@ func (r *Router) Elsewhere(share string, s Subscriber) bool {
 // which gets back what no member on line has room for, but for what waited there for room:
 // that waits at another. home is nil when it has ended: then MQTT 5 §4.8.2 has another member
 // get them, unless none is left. What ended sessions leave behind has a bound: a message that
-// meets only full queues waits as long as Config.MaxWait, and is then dropped and counted. No
-// lock may be held.
+// meets only full queues waits as long as Config.MaxWait, if the line has room, and is then
+// dropped and counted. No lock may be held.
 func (r *Router) Redeliver(held []Held, home Subscriber) {
 	for _, h := range held {
 		waits := h.Ticket != nil
@@ -111,9 +111,7 @@ func (w *Waiting) TakeShared(give func(share string) bool) (held []Held) {
 			return false
 		}
 		held = append(held, Held{x.m, x.q, x.t})
-		if !x.t.Deadline.IsZero() {
-			w.timed--
-		}
+		w.discount(x)
 		return true
 	})
 	w.rest()

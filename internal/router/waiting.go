@@ -7,14 +7,36 @@ import (
 	"github.com/longline/longline/internal/message"
 )
 
-// Waiting is a receiver's line of QoS 1 and 2 messages that wait for room, in order. The
-// receiver's lock guards it; the zero value is an empty line. It needs no bound of its own:
-// each publisher has a bounded number of unanswered messages.
+// WaitingConfig bounds a line of messages that wait for room. The zero value works.
+type WaitingConfig struct {
+	Messages int `yaml:"messages" help:"messages"`
+	Bytes    int `yaml:"bytes" unit:"bytes" help:"sum of topics, payloads and properties"`
+}
+
+func (c WaitingConfig) withDefaults() WaitingConfig {
+	if c.Messages <= 0 {
+		c.Messages = 1 << 16
+	}
+	if c.Bytes <= 0 {
+		c.Bytes = 16 << 20
+	}
+	return c
+}
+
+// Waiting is a receiver's line of QoS 1 and 2 messages that wait for room, in order. It has a
+// bound of its own: a connection has a bounded number of unanswered messages, but what it
+// published waits on when it ends, and a device may connect again and again.
 //
 // The methods that take messages out return their tickets, which the caller tells once its
 // lock is released.
 type Waiting struct {
+	// Static after construction.
+	config WaitingConfig
+	late   func()
+
+	// Guarded by the receiver's lock.
 	line    []waiter
+	bytes   int         // the sum of their sizes
 	timed   int         // of those, how many have a deadline
 	timer   *time.Timer // one, however often the line fills and empties
 	soonest time.Time   // when the timer fires if there are any: at the soonest deadline, or before
@@ -26,24 +48,43 @@ type waiter struct {
 	t *Ticket
 }
 
+// NewWaiting makes an empty line. late is called, on a goroutine of its own, when the soonest
+// deadline in the line may have passed; it must call Overdue.
+func (r *Router) NewWaiting(late func()) *Waiting {
+	return &Waiting{config: r.config.Waiting, late: late}
+}
+
 // Len is the number of messages that wait.
 func (w *Waiting) Len() int { return len(w.line) }
 
-// Add puts m at the end of the line. late is called, on a goroutine of its own, when the
-// soonest deadline in the line may have passed; it must call Overdue. It is the same
-// function at each call.
-func (w *Waiting) Add(m *message.Message, q message.QoS, t *Ticket, late func()) {
-	w.line = append(w.line, waiter{m, q, t})
-	if t.Deadline.IsZero() {
-		return
+// Add puts m at the end of the line. It is false when the line is too long: the caller refuses
+// m with ErrTooLate and counts the drop, as for one that is overdue.
+func (w *Waiting) Add(m *message.Message, q message.QoS, t *Ticket) bool {
+	if !w.hasRoom(m) {
+		return false
 	}
-	w.timed++
+	w.line = append(w.line, waiter{m, q, t})
+	w.bytes += m.Size()
+	if !t.Deadline.IsZero() {
+		w.timed++
+		w.schedule(t)
+	}
+	return true
+}
+
+// hasRoom tells whether m may wait. One message has room in an empty line, whatever its size.
+func (w *Waiting) hasRoom(m *message.Message) bool {
+	return len(w.line) == 0 || len(w.line) < w.config.Messages && w.bytes+m.Size() <= w.config.Bytes
+}
+
+// schedule has late called for t, which has joined.
+func (w *Waiting) schedule(t *Ticket) {
 	if w.timed > 1 && !t.Deadline.Before(w.soonest) {
 		return
 	}
 	w.soonest = t.Deadline // one that waited elsewhere before may come before others
 	if w.timer == nil {
-		w.timer = time.AfterFunc(time.Until(t.Deadline), late)
+		w.timer = time.AfterFunc(time.Until(t.Deadline), w.late)
 	} else {
 		w.timer.Reset(time.Until(t.Deadline))
 	}
@@ -71,6 +112,7 @@ func (w *Waiting) Overdue(now time.Time) (late []*Ticket) {
 		deadline := x.t.Deadline
 		if !deadline.IsZero() && !deadline.After(now) {
 			late = append(late, x.t)
+			w.discount(x)
 			continue
 		}
 		if soonest.IsZero() || !deadline.IsZero() && deadline.Before(soonest) {
@@ -79,7 +121,7 @@ func (w *Waiting) Overdue(now time.Time) (late []*Ticket) {
 		kept = append(kept, x)
 	}
 	clear(w.line[len(kept):])
-	w.line, w.timed = kept, w.timed-len(late)
+	w.line = kept
 	w.rest()
 	if w.timed > 0 {
 		w.soonest = soonest
@@ -99,14 +141,20 @@ func (w *Waiting) leave(n int) []*Ticket {
 	tickets := make([]*Ticket, n)
 	for i := range tickets {
 		tickets[i] = w.line[i].t
-		if !tickets[i].Deadline.IsZero() {
-			w.timed--
-		}
+		w.discount(w.line[i])
 	}
 	clear(w.line[:n])
 	w.line = w.line[n:]
 	w.rest()
 	return tickets
+}
+
+// discount counts x as one that leaves.
+func (w *Waiting) discount(x waiter) {
+	w.bytes -= x.m.Size()
+	if !x.t.Deadline.IsZero() {
+		w.timed--
+	}
 }
 
 // rest lets go of what the line does not need.

@@ -13,12 +13,11 @@ import (
 // A line that fills and empties has one timer, which is stopped while it is empty.
 func TestWaitingHasOneTimer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var w Waiting
 		calls := 0
-		late := func() { calls++ }
+		w := newRouter().NewWaiting(func() { calls++ })
 		for range 100 {
 			ticket := newTicket(func(error) {}, time.Now().Add(time.Second))
-			w.Add(&message.Message{}, 1, ticket, late)
+			w.Add(&message.Message{}, 1, ticket)
 			w.Admit(func(*message.Message, message.QoS) error { return nil })
 		}
 		time.Sleep(time.Minute)
@@ -32,21 +31,21 @@ func TestWaitingHasOneTimer(t *testing.T) {
 // Each is overdue at its own deadline, also when those before it left.
 func TestWaitingOverdue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var w Waiting
+		var w *Waiting
 		var mu sync.Mutex // the receiver's
 		begin := time.Now()
 		var late []time.Duration
-		tell := func() {
+		w = newRouter().NewWaiting(func() {
 			mu.Lock()
 			defer mu.Unlock()
 			for range w.Overdue(time.Now()) {
 				late = append(late, time.Since(begin))
 			}
-		}
+		})
 		mu.Lock()
 		for i := range 4 {
 			ticket := newTicket(func(error) {}, begin.Add(time.Duration(i+1)*time.Second))
-			w.Add(&message.Message{}, 1, ticket, tell)
+			w.Add(&message.Message{}, 1, ticket)
 		}
 		first := true
 		w.Admit(func(*message.Message, message.QoS) error {
@@ -73,12 +72,11 @@ func TestWaitingOverdue(t *testing.T) {
 // A patient one has no deadline, and those behind it keep theirs.
 func TestWaitingPatiently(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var w Waiting
 		late := make(chan bool, 1)
-		tell := func() { late <- true }
+		w := newRouter().NewWaiting(func() { late <- true })
 		patient, timed, last := newTicket(nil, time.Time{}), newTicket(nil, deadline(time.Second)), newTicket(nil, time.Time{})
 		for _, ticket := range []*Ticket{patient, timed, last} {
-			w.Add(&message.Message{}, 1, ticket, tell)
+			w.Add(&message.Message{}, 1, ticket)
 		}
 		<-late
 		if got := w.Overdue(time.Now()); len(got) != 1 || got[0] != timed {
@@ -93,20 +91,20 @@ func TestWaitingPatiently(t *testing.T) {
 // One that joins with a deadline before that of others, because it waited elsewhere, keeps it.
 func TestWaitingOverdueOutOfOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var w Waiting
+		var w *Waiting
 		var mu sync.Mutex // the receiver's
 		begin := time.Now()
 		var late []time.Duration
-		tell := func() {
+		w = newRouter().NewWaiting(func() {
 			mu.Lock()
 			defer mu.Unlock()
 			for range w.Overdue(time.Now()) {
 				late = append(late, time.Since(begin))
 			}
-		}
+		})
 		mu.Lock()
 		for _, seconds := range []time.Duration{10, 2, 4, 1} {
-			w.Add(&message.Message{}, 1, newTicket(nil, begin.Add(seconds*time.Second)), tell)
+			w.Add(&message.Message{}, 1, newTicket(nil, begin.Add(seconds*time.Second)))
 		}
 		mu.Unlock()
 		time.Sleep(time.Minute)
@@ -118,4 +116,42 @@ func TestWaitingOverdueOutOfOrder(t *testing.T) {
 			t.Errorf("overdue after %v, want %v", late, want)
 		}
 	})
+}
+
+// What comes when the line is too long does not join it, and what leaves makes room, by
+// whatever way.
+func TestWaitingBounds(t *testing.T) {
+	m := func(payload string) *message.Message {
+		return &message.Message{Payload: []byte(payload), Delivery: &message.Delivery{Share: "s"}}
+	}
+	for name, test := range map[string]struct {
+		config WaitingConfig
+		joins  []string
+		joined []bool
+	}{
+		"messages":    {WaitingConfig{Messages: 2}, []string{"", "", ""}, []bool{true, true, false}},
+		"bytes":       {WaitingConfig{Bytes: 4}, []string{"12", "123", "12", ""}, []bool{true, false, true, true}},
+		"one of any":  {WaitingConfig{Bytes: 4}, []string{"12345", ""}, []bool{true, false}},
+		"the default": {WaitingConfig{}, []string{"", string(make([]byte, 16<<20)), "1"}, []bool{true, true, false}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := New(Config{Waiting: test.config}, nil).NewWaiting(func() {})
+			for how, leave := range map[string]func(){
+				"admitted": func() { w.Admit(func(*message.Message, message.QoS) error { return nil }) },
+				"cleared":  func() { w.Clear() },
+				"overdue":  func() { w.Overdue(time.Now().Add(time.Hour)) },
+				"shared":   func() { w.TakeShared(func(string) bool { return true }) },
+			} {
+				for i, payload := range test.joins {
+					if got := w.Add(m(payload), 1, newTicket(nil, deadline(time.Minute))); got != test.joined[i] {
+						t.Errorf("before being %s, %d joined: %t", how, i, got)
+					}
+				}
+				leave()
+				if w.Len() != 0 || w.bytes != 0 {
+					t.Errorf("after being %s, %d messages and %d bytes are left", how, w.Len(), w.bytes)
+				}
+			}
+		})
+	}
 }

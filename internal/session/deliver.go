@@ -87,14 +87,18 @@ func (s *Session) Wait(m *message.Message, q message.QoS, t *router.Ticket) {
 	err := s.deliver(m, q, conflate) // again: there may be room by now
 	if errors.Is(err, router.ErrFull) {
 		if s.waiting == nil {
-			s.waiting = new(router.Waiting)
+			s.waiting = s.manager.router.NewWaiting(s.refuse)
 		}
-		s.waiting.Add(m, q, t, s.refuse)
+		if !s.waiting.Add(m, q, t) {
+			err = router.ErrTooLate
+		}
 	}
 	s.mu.Unlock()
 	switch {
 	case errors.Is(err, router.ErrFull):
 		return
+	case errors.Is(err, router.ErrTooLate):
+		s.drop(router.QueueFull, 1)
 	case errors.Is(err, router.ErrGone):
 		s.manager.router.Redeliver([]router.Held{{Message: m, QoS: q, Ticket: t}}, nil)
 		return

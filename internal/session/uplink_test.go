@@ -2,6 +2,7 @@ package session
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -180,6 +181,30 @@ func TestPublishersAreRefusedAfterMaxWait(t *testing.T) {
 		s.saw()
 		expect(t, "waiting", w.info("subscriber").Waiting, 0)
 	})
+}
+
+// A device cannot have more wait for a receiver by connecting again: the line has a bound,
+// beyond which it is refused at once, one too that would wait for ever.
+func TestPublishersAreRefusedAtOnce(t *testing.T) {
+	const unanswered, line = 10, 16 // MiB by default
+	payload := string(make([]byte, 1<<20-len("a")))
+	for _, patient := range []bool{false, true} {
+		t.Run(fmt.Sprint("patient=", patient), func(t *testing.T) {
+			w, s := full(t, Config{Unanswered: unanswered})
+			var c *client
+			for range 2 {
+				c = w.client("d", Options{Patient: patient})
+				for id := range uint64(unanswered - 1) {
+					c.pub(id, "a", payload, 1)
+				}
+			}
+			expect(t, "waiting", w.info("subscriber").Waiting, line)
+			expect(t, "drops", w.drops()["queue_full"], 2*(unanswered-1)-line)
+			w.connect("subscriber", Options{Clean: true}) // lets go of those that wait
+			c.saw(resumed, "ack 0", "ack 1", "ack 2", "ack 3", "ack 4", "ack 5", "ack 6", "ack 7 queue_full", "ack 8 queue_full")
+			s.saw("close taken_over")
+		})
+	}
 }
 
 // A line that fills and empties often keeps one timer: the deadline is that of the message
