@@ -311,7 +311,7 @@ func (x *PublishResponse) GetReceivers() uint32 {
 type BroadcastRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Without retain. With qos 0 it reaches devices that are connected, with qos 1 also
-	// those that are away; a device whose queue is full does not get it.
+	// those that are away; a device whose queue stays full does not get it.
 	Message *Message `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
 	// Selects the devices that have a subscription which shares a topic with this filter;
 	// empty: all devices.
