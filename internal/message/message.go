@@ -129,7 +129,8 @@ var lastID atomic.Uint64
 
 func init() { lastID.Store(uint64(time.Now().UnixMilli()) << 12) }
 
-// NextID returns the next message ID of this process. Safe from any goroutine.
+// NextID returns the next message ID of this process. Safe from any goroutine. IDs pass 2^53
+// in September 2039: 2^41 ms after 1970.
 func NextID() uint64 { return lastID.Add(1) }
 
 // arena cuts strings and slices out of one allocation.
