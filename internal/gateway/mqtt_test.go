@@ -125,3 +125,32 @@ func TestMQTTExactlyOnceUplink(t *testing.T) {
 		}
 	})
 }
+
+// A QoS 1 publication that waits for its receiver, and is repeated on the next connection, is
+// routed once, and answered there.
+func TestMQTTRepeatedWhileItWaits(t *testing.T) {
+	s := settings{}
+	s.sessions.InFlight, s.store.Queue.Count = 1, 1
+	eachWay(t, ways, s, func(w *mqttWorld) {
+		down := w.client("down")
+		down.hear(1, "t")
+		up, _ := w.connectAs(keeping("up"))
+		up.publish("t=first", 1)
+		again := saying("t=once", 1, 4)
+		for range 3 {
+			up.say(again)
+			up.quiet()
+			_ = up.conn.Close()
+			w.awaitPresence("up", false)
+			up, _ = w.connectAs(keeping("up"))
+			again.Dup = true
+		}
+		up.say(again)
+		up.quiet()
+		down.receive("t=first qos 1")
+		down.receive("t=once qos 1")
+		up.confirmed(1, 4)
+		up.publish("t=last", 1)
+		down.receive("t=last qos 1")
+	})
+}

@@ -24,7 +24,7 @@ func (c *mqttDevice) publish(p *mqtt.Packet) error {
 	}
 	up := &c.shard.mqtt.uplink
 	up.Reset()
-	up.Op, up.ID, up.Expiry = wire.Pub, uint64(p.ID), messageExpiry(&p.Properties)
+	up.Op, up.ID, up.Again, up.Expiry = wire.Pub, uint64(p.ID), p.Dup, messageExpiry(&p.Properties)
 	m := &up.Message
 	m.Topic, m.Payload, m.QoS, m.Retain = p.Topic, p.Payload, p.QoS, p.Retain
 	takeProperties(m, &p.Properties)
