@@ -39,7 +39,7 @@ type Waiting struct {
 	bytes   int         // the sum of their sizes
 	timed   int         // of those, how many have a deadline
 	timer   *time.Timer // one, however often the line fills and empties
-	soonest time.Time   // when the timer fires if there are any: at the soonest deadline, or before
+	soonest time.Time   // when the timer fires if there are any: at the soonest deadline, before, or up to pause after
 }
 
 type waiter struct {
@@ -104,6 +104,10 @@ func (w *Waiting) Admit(take func(*message.Message, message.QoS) error) []*Ticke
 	return w.leave(n)
 }
 
+// pause is how long the line is left alone after a look for those that are overdue: the
+// receiver is locked for it, and each of a long line's messages may have its own deadline.
+const pause = 10 * time.Millisecond
+
 // Overdue takes out those whose deadline has passed and has late called again for the rest.
 func (w *Waiting) Overdue(now time.Time) (late []*Ticket) {
 	var soonest time.Time
@@ -124,8 +128,9 @@ func (w *Waiting) Overdue(now time.Time) (late []*Ticket) {
 	w.line = kept
 	w.rest()
 	if w.timed > 0 {
-		w.soonest = soonest
-		w.timer.Reset(soonest.Sub(now))
+		in := max(soonest.Sub(now), pause)
+		w.soonest = now.Add(in)
+		w.timer.Reset(in)
 	}
 	return late
 }

@@ -69,6 +69,37 @@ func TestWaitingOverdue(t *testing.T) {
 	})
 }
 
+// A long line is not looked through for each deadline in it.
+func TestWaitingOverdueInGroups(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var w *Waiting
+		var mu sync.Mutex // the receiver's
+		looks := 0
+		w = newRouter().NewWaiting(func() {
+			mu.Lock()
+			defer mu.Unlock()
+			looks++
+			now := time.Now()
+			for _, ticket := range w.Overdue(now) {
+				if by := now.Sub(ticket.Deadline); by < 0 || by > pause {
+					t.Errorf("refused %v after the deadline", by)
+				}
+			}
+		})
+		mu.Lock()
+		begin := time.Now()
+		for i := range 10_000 {
+			w.Add(&message.Message{}, 1, newTicket(nil, begin.Add(time.Second+time.Duration(i)*100*time.Microsecond)))
+		}
+		mu.Unlock()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if w.Len() != 0 || looks > int(time.Second/pause)+1 {
+			t.Errorf("%d wait after %d looks", w.Len(), looks)
+		}
+	})
+}
+
 // A patient one has no deadline, and those behind it keep theirs.
 func TestWaitingPatiently(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
