@@ -168,8 +168,9 @@ func (d *Device) serve(l *link) error {
 	l.fail(errLost)
 	_ = l.ws.CloseNow()
 	l.work.Wait()
-	d.outbox.rewind()
-	return context.Cause(l.ctx)
+	err := context.Cause(l.ctx)
+	d.outbox.rewind(offence(err))
+	return err
 }
 
 // Done is closed when the device is closed, or has given up.

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
+
+	"github.com/coder/websocket"
 
 	"github.com/longline/longline/internal/wire"
 )
@@ -57,6 +60,17 @@ func refusal(e wire.Error) error {
 		return nil
 	}
 	return &RefusedError{e.Code, e.Reason}
+}
+
+// offence returns err if the gateway ended the connection over a publication: one that breaks
+// a rule, which the reason begins with, or is larger than a max_payload that has shrunk.
+func offence(err error) error {
+	var s *StatusError
+	if errors.As(err, &s) && (s.Code == int(websocket.StatusMessageTooBig) ||
+		s.Code == int(wire.CloseContract.Code) && strings.HasPrefix(s.Reason, wire.Pub.String()+":")) {
+		return err
+	}
+	return nil
 }
 
 // permanent tells whether a first attempt failed in a way that waiting does not mend: the

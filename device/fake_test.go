@@ -240,7 +240,9 @@ func (p *peer) drain() {
 // close closes d and asserts that all went in order.
 func (g *gateway) close(d *Device) {
 	g.t.Helper()
-	if err := d.Close(g.t.Context()); err != nil {
+	ctx, cancel := context.WithTimeout(g.t.Context(), time.Hour) // of the bubble's clock
+	defer cancel()
+	if err := d.Close(ctx); err != nil {
 		g.t.Errorf("Close: %v", err)
 	}
 }

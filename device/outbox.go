@@ -29,6 +29,7 @@ type outbox struct {
 	mu     sync.Mutex
 	queue  []*outgoing
 	taken  int // queue[:taken] were taken for this connection and await their acks
+	alone  int // publications left to send one by one, because of one of them a connection was closed
 	bytes  int
 	sealed error         // what refuses additions
 	empty  chan struct{} // of seal; closed when nothing is left
@@ -80,10 +81,22 @@ func (b *outbox) wake() {
 	}
 }
 
-// rewind ends a connection: what was not acknowledged is to be sent again, in order.
-func (b *outbox) rewind() {
+// rewind ends a connection: what was not acknowledged is to be sent again, in order. offence
+// is why the gateway closed it over a publication, nil if it did not. To find the one that
+// would bring down every further connection, each is then sent alone.
+func (b *outbox) rewind(offence error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	switch {
+	case offence == nil:
+	case b.alone > 0 && b.taken == 1:
+		o := b.queue[0]
+		b.remove(0)
+		b.alone--
+		o.done <- offence
+	default:
+		b.alone = b.taken
+	}
 	b.taken = 0
 }
 
@@ -91,7 +104,7 @@ func (b *outbox) rewind() {
 func (b *outbox) take(now time.Time) *outgoing {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for b.taken < len(b.queue) {
+	for b.taken < len(b.queue) && (b.alone == 0 || b.taken == 0) {
 		o := b.queue[b.taken]
 		if !o.expired(now) {
 			b.taken++
@@ -128,6 +141,10 @@ func (b *outbox) end(err error, is func(*outgoing) bool) {
 	b.remove(i)
 	b.taken--
 	o.done <- err
+	if o.id != 0 && b.alone > 0 {
+		b.alone--
+		b.wake()
+	}
 }
 
 // remove takes out element i. The caller holds mu.

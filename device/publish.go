@@ -46,6 +46,8 @@ type Message struct {
 
 // Publish publishes m. With QoS 1 it returns when the gateway has acknowledged m, or with
 // a *RefusedError; with QoS 0 when m is in the outbox. m's slices may be used again after.
+// A *StatusError says that the gateway closed connections over m, which breaks a rule of its
+// own, such as the depth of topics.
 //
 // ctx bounds the wait, not the message: when it ends first, or the error is ErrNotAwaited,
 // m stays in the outbox and is still sent.
