@@ -65,6 +65,28 @@ func TestFileFollowsChanges(t *testing.T) {
 	}
 }
 
+// What fails for a reason outside of the file is read when that is over, and counted once.
+func TestFailedLoadIsRepeated(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "words")
+	write(t, name, "one", time.Unix(1000, 0))
+	var w Watcher
+	var refuse error
+	loads := 0
+	if err := w.Add(func() error { loads++; return refuse }, name); err != nil {
+		t.Fatal(err)
+	}
+	write(t, name, "two", time.Unix(2000, 0))
+	refuse = os.ErrPermission
+	w.Look()
+	w.Look()
+	refuse = nil
+	w.Look()
+	w.Look()
+	if loads != 4 || w.Failed() != 1 {
+		t.Errorf("loaded %d times with %d failures, want 4 and 1", loads, w.Failed())
+	}
+}
+
 func TestOpenRefuses(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "words")
 	var w Watcher

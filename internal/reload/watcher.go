@@ -30,6 +30,7 @@ type item struct {
 	load  func() error
 	names []string
 	last  []os.FileInfo // as they were before the last load; nil for one that was not there
+	bad   bool          // the last load failed
 }
 
 // Start returns a watcher that looks every 2 s until Close.
@@ -71,17 +72,21 @@ func (w *Watcher) Add(load func() error, names ...string) error {
 	return nil
 }
 
-// Look reads what has changed since the last look.
+// Look reads what has changed since the last look, and again what could not be used then: who
+// may read a file, for one, changes without its size and time.
 func (w *Watcher) Look() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, it := range w.items {
 		now := stat(it.names)
-		if same(it.last, now) {
+		changed := !same(it.last, now)
+		if !changed && !it.bad {
 			continue
 		}
 		it.last = now // before the load: what changes while it reads is seen by the next look
-		if err := it.load(); err != nil {
+		err := it.load()
+		it.bad = err != nil
+		if changed && it.bad {
 			w.failed++
 			slog.Error("a file changed and cannot be used; what was read before stays", "error", err)
 		}
