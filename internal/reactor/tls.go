@@ -85,7 +85,10 @@ func (c *Conn) secureAs(side func(net.Conn, *tls.Config) *tls.Conn, config *tls.
 // greeted is called with each piece of the handshake that arrives.
 func (c *Conn) greeted(p []byte) {
 	s := c.secure
-	s.pipe.feed(p)
+	if s.pipe.feed(p) >= maxHello { // secured reads on
+		c.state |= deaf
+		c.loop.watch(c)
+	}
 	if !s.started && s.pipe.hasMessage() {
 		c.shakeHands()
 	}
@@ -118,6 +121,10 @@ func (c *Conn) secured(err error) {
 	}
 	c.state &^= securing
 	early := c.secure.pipe.settle()
+	if c.is(deaf) {
+		c.state &^= deaf
+		c.loop.watch(c)
+	}
 	c.handler.OnOpen(c)
 	c.decrypt(early) // also when it is empty: crypto/tls may have read ahead
 }
@@ -140,6 +147,9 @@ func (c *Conn) decrypt(p []byte) {
 		}
 	}
 	s.pipe.in = nil
+	if s.out != nil { // what crypto/tls says by itself, such as the answer to a KeyUpdate
+		c.markDirty()
+	}
 }
 
 // seal encrypts what is pending, in as few records as it takes, and after the last of a
@@ -216,19 +226,17 @@ func (wouldBlock) Error() string   { return "no bytes at hand" }
 func (wouldBlock) Timeout() bool   { return true }
 func (wouldBlock) Temporary() bool { return true }
 
-// maxHello bounds the bytes of a handshake that wait to be read.
+// maxHello is how many bytes may wait until the handshake is complete; then no more are read.
+// A handshake has fewer, but a client may send data as soon as it has had its say in it.
 const maxHello = 64 << 10
 
-// feed adds bytes that have arrived. On the loop.
-func (t *transport) feed(p []byte) {
+// feed adds bytes that have arrived, and returns how many wait. On the loop.
+func (t *transport) feed(p []byte) int {
 	t.shake.mu.Lock()
 	defer t.shake.mu.Unlock()
-	if len(t.in)+len(p) > maxHello {
-		t.shake.err = fmt.Errorf("%w: more than %d bytes", ErrHandshake, maxHello)
-	} else {
-		t.in = append(t.in, p...)
-	}
+	t.in = append(t.in, p...)
 	t.shake.arrived.Signal()
+	return len(t.in)
 }
 
 // hasMessage tells whether the first record is complete, or cannot become one: then
@@ -237,7 +245,7 @@ func (t *transport) hasMessage() bool {
 	t.shake.mu.Lock()
 	defer t.shake.mu.Unlock()
 	const header, recordHandshake = 5, 22
-	if len(t.in) > 0 && t.in[0] != recordHandshake || t.shake.err != nil {
+	if len(t.in) > 0 && t.in[0] != recordHandshake || len(t.in) >= maxHello {
 		return true
 	}
 	return len(t.in) >= header && len(t.in) >= header+int(t.in[3])<<8+int(t.in[4])
