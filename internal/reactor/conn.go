@@ -136,18 +136,18 @@ func (c *Conn) Full(limit int) bool {
 
 // SetAlarm has OnAlarm called once after d, never before, at most three ticks of the wheel
 // later. Long alarms wait for a tick that all loops of the group share, half a second at
-// most: a loop that sleeps wakes for many heartbeats at a time, and the processor too. A
-// connection has one alarm: setting it again moves it.
+// most: a loop that sleeps wakes for many heartbeats at a time, and the processor too. Those
+// beyond farAlarm ring then. A connection has one alarm: setting it again moves it.
 func (c *Conn) SetAlarm(d time.Duration) {
 	if c.is(closed) {
 		return
 	}
-	w := &c.loop.wheel
-	due := w.now + 1 + uint32((d+tick-1)/tick) // the tick that is now has begun before
+	d = min(d, farAlarm)
+	due := c.loop.now + 1 + uint32((d+tick-1)/tick) // the tick that is now has begun before
 	if d >= longAlarm {
 		due += (sharedTicks - due%sharedTicks) % sharedTicks
 	}
-	w.set(c, due)
+	c.loop.wheel.set(c, due)
 }
 
 // Silence returns how long nothing has come from the peer, which was read meanwhile, in the
@@ -156,7 +156,7 @@ func (c *Conn) Silence() time.Duration {
 	if c.is(deaf) {
 		return 0
 	}
-	return time.Duration(c.loop.wheel.now-c.heard) * tick
+	return time.Duration(c.loop.now-c.heard) * tick
 }
 
 // PauseReading leaves what the peer sends in the kernel, so that TCP slows it down.
@@ -174,7 +174,7 @@ func (c *Conn) ResumeReading() {
 		return
 	}
 	c.state &^= paused
-	c.heard = c.loop.wheel.now
+	c.heard = c.loop.now
 	c.loop.watch(c)
 	c.loop.resumed = append(c.loop.resumed, c)
 }
@@ -293,7 +293,7 @@ func (c *Conn) receive() {
 		}
 		return
 	}
-	c.heard = l.wheel.now
+	c.heard = l.now
 	c.received(l.readBuffer[:n])
 }
 
@@ -366,7 +366,7 @@ func (c *Conn) flush() {
 	switch {
 	case c.is(blocked):
 		if c.is(deaf) {
-			c.heard = l.wheel.now
+			c.heard = l.now
 		}
 		c.state &^= blocked | deaf | awaited
 		l.watch(c)
@@ -402,7 +402,7 @@ func (c *Conn) connected() {
 	}
 	c.state &^= dialing
 	c.loop.watch(c)
-	c.heard = c.loop.wheel.now
+	c.heard = c.loop.now
 	if c.secure != nil {
 		c.shakeHands()
 		return

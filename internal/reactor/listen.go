@@ -156,7 +156,7 @@ func (l *Loop) acceptAll(at *listener) {
 		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
 			// Level-triggered epoll would spin on the backlog: look again in a tick.
 			l.stats.Refused++
-			l.accept = max(1, l.wheel.now+1)
+			l.accept = max(1, l.now+1)
 			l.watchListeners(unix.EPOLL_CTL_DEL)
 			return
 		default:

@@ -83,6 +83,8 @@ type Loop struct {
 	stopping   bool
 	streak     int           // turns with events that followed each other closely
 	clock      time.Duration // since start, when the turn began
+	now        uint32        // tick of the clock; the wheel may be behind it
+	full       int           // turns without a look at the wheel, since the kernel had more events
 	yielded    time.Duration // clock of the last time that the scheduler was entered
 	accept     uint32        // tick at which to listen again after a failed accept; 0 is now
 
@@ -172,7 +174,7 @@ func (l *Loop) DialTLS(addr netip.AddrPort, from netip.Addr, config *tls.Config,
 
 // adopt puts a socket under the loop's care.
 func (l *Loop) adopt(fd int, h Handler, s state) *Conn {
-	c := &Conn{loop: l, handler: h, fd: int32(fd), state: s, heard: l.wheel.now}
+	c := &Conn{loop: l, handler: h, fd: int32(fd), state: s, heard: l.now}
 	for fd >= len(l.conns) {
 		l.conns = append(l.conns, make([]*Conn, max(64, len(l.conns)/4))...)
 	}
@@ -233,6 +235,9 @@ func (l *Loop) turn() {
 	for i := range n {
 		l.dispatch(&l.events[i])
 		l.relieve()
+	}
+	if l.hasRead(n) {
+		l.turnWheel()
 	}
 	l.runPosts()
 	l.settle()
@@ -298,21 +303,38 @@ func (l *Loop) patience() int {
 	case next == wheelSlots:
 		return -1
 	}
+	next -= min(next, l.now-l.wheel.now)
 	return int(time.Duration(next) * tick / time.Millisecond)
 }
 
-// readClock reads the time once a turn, and rings the alarms that are due.
+// readClock reads the time once a turn.
 func (l *Loop) readClock() {
 	l.clock = time.Since(l.start)
-	if now := uint32(l.clock / tick); now != l.wheel.now {
-		l.wheel.advance(now, l.ring)
-		if len(l.suspects) > 0 && now-l.looked >= l.config.lookEvery() {
-			l.look(now)
-		}
-		if l.accept != 0 && int32(now-l.accept) >= 0 {
-			l.accept = 0
-			l.watchListeners(unix.EPOLL_CTL_ADD)
-		}
+	l.now = uint32(l.clock / tick)
+}
+
+// hasRead tells whether the connections that had events when the loop last slept have been
+// read, now that n were in this turn. After a time in which the loop did not run, their peers
+// would else be taken for silent. Of many it takes some turns, and no more than that.
+func (l *Loop) hasRead(n int) bool {
+	if l.full++; n < maxEvents || l.full*maxEvents > l.stats.Open {
+		l.full = 0
+	}
+	return l.full == 0
+}
+
+// turnWheel rings the alarms that are due.
+func (l *Loop) turnWheel() {
+	if l.wheel.now == l.now {
+		return
+	}
+	l.wheel.advance(l.now, l.ring)
+	if len(l.suspects) > 0 && l.now-l.looked >= l.config.lookEvery() {
+		l.look(l.now)
+	}
+	if l.accept != 0 && int32(l.now-l.accept) >= 0 {
+		l.accept = 0
+		l.watchListeners(unix.EPOLL_CTL_ADD)
 	}
 }
 

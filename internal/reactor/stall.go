@@ -42,10 +42,10 @@ type suspect struct {
 // suspect has an eye on c until its socket is not full any more.
 func (l *Loop) suspect(c *Conn) {
 	if len(l.suspects) == 0 {
-		l.looked = l.wheel.now
+		l.looked = l.now
 	}
 	c.state |= suspected
-	l.suspects = append(l.suspects, suspect{c, c.acked(), l.wheel.now})
+	l.suspects = append(l.suspects, suspect{c, c.acked(), l.now})
 }
 
 // look finds the suspects that have stalled, and forgets those that were none.

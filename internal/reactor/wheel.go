@@ -10,7 +10,8 @@ const (
 	wheelSlots = 1024                   // 102 s; alarms beyond are linked at the end and moved on
 
 	longAlarm   = 5 * time.Second
-	sharedTicks = 5 // long alarms are due at multiples of it
+	sharedTicks = 5                        // long alarms are due at multiples of it
+	farAlarm    = 5 * 365 * 24 * time.Hour // ticks are compared within 2^31, which is 6.8 years
 )
 
 // wheel is the timing wheel of a loop: lists of connections by the tick at which to look
