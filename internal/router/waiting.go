@@ -18,7 +18,7 @@ func (c WaitingConfig) withDefaults() WaitingConfig {
 		c.Messages = 1 << 16
 	}
 	if c.Bytes <= 0 {
-		c.Bytes = 16 << 20
+		c.Bytes = 64 << 20
 	}
 	return c
 }

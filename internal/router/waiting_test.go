@@ -163,7 +163,7 @@ func TestWaitingBounds(t *testing.T) {
 		"messages":    {WaitingConfig{Messages: 2}, []string{"", "", ""}, []bool{true, true, false}},
 		"bytes":       {WaitingConfig{Bytes: 4}, []string{"12", "123", "12", ""}, []bool{true, false, true, true}},
 		"one of any":  {WaitingConfig{Bytes: 4}, []string{"12345", ""}, []bool{true, false}},
-		"the default": {WaitingConfig{}, []string{"", string(make([]byte, 16<<20)), "1"}, []bool{true, true, false}},
+		"the default": {WaitingConfig{}, []string{"", string(make([]byte, 64<<20)), "1"}, []bool{true, true, false}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := New(Config{Waiting: test.config}, nil).NewWaiting(func() {})
