@@ -236,6 +236,9 @@ func (c *mqttDevice) SetReading(on bool) {
 	switch {
 	case !on:
 		hold(c.conn, heldBySession)
+		if c.patience() == 0 { // it has no alarm
+			c.setAlarm(c.shard.gateway.config.HeartbeatTimeout)
+		}
 	case c.shard.release(c.conn, heldBySession):
 		c.resume()
 	}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/longline/longline/internal/wire"
@@ -60,10 +61,10 @@ func (c *mqttDevice) beat() {
 func (c *mqttDevice) listen(limit, silence time.Duration) {
 	ping := c.shard.gateway.heartbeatAfter(c.conn)
 	switch {
+	case c.conn.Paused():
+		c.outwait(cmp.Or(limit, c.shard.gateway.config.HeartbeatTimeout), silence)
 	case limit == 0:
 		c.setAlarm(forEver)
-	case c.conn.Paused(): // it is we who do not listen
-		c.setAlarm(limit)
 	case silence >= limit:
 		c.fail(wire.CloseHeartbeat)
 	case c.keepAlive > 0:
@@ -73,6 +74,19 @@ func (c *mqttDevice) listen(limit, silence time.Duration) {
 	default:
 		c.carrier.ping()
 		c.setAlarm(limit - silence)
+	}
+}
+
+// outwait is for a connection that is not read: it is we who do not listen. But where others
+// wait for what it acknowledges, and it for them or for itself, nobody would ever go on.
+func (c *mqttDevice) outwait(limit, silence time.Duration) {
+	switch {
+	case silence < limit:
+		c.setAlarm(limit - silence)
+	case c.link.Stuck():
+		c.fail(errStuck)
+	default:
+		c.setAlarm(limit)
 	}
 }
 

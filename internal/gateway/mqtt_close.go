@@ -27,6 +27,7 @@ var (
 	errAliasRange    = &mqttEnd{wire.CloseContract.Because("the topic alias is above the maximum"), mqtt.TopicAliasInvalid}
 	errAliasUnknown  = &mqttEnd{wire.CloseContract.Because("the topic alias stands for no topic yet"), mqtt.ProtocolError}
 	errKeptExpiry    = &mqttEnd{wire.CloseContract.Because("a session that was to end with the connection is to outlive it"), mqtt.ProtocolError}
+	errStuck         = wire.CloseSlowConsumer.Because("others wait for acknowledgements that come behind publications that have to wait")
 	errUntold        = &mqttEnd{wire.CloseInternal.Because("a publication cannot be taken, and the protocol has no answer that says so"), mqtt.UnspecifiedError}
 )
 

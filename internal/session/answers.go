@@ -83,6 +83,18 @@ func (l *Link) throttle() {
 	}
 }
 
+// Stuck tells whether a patient device is not read although messages wait for room in its
+// queue: for acknowledgements that come behind its own publications, which may wait for it.
+func (l *Link) Stuck() bool {
+	if l.answers == nil || !l.answers.paused {
+		return false
+	}
+	s := l.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.link == l && s.waiting != nil && s.mqtt != nil && s.mqtt.patient
+}
+
 // acks are packets to answer with: one is large, and needed for every publication.
 var acks = sync.Pool{New: func() any { return &wire.Packet{Op: wire.Ack} }}
 

@@ -124,6 +124,28 @@ func TestAnswersOfAnOlderConnection(t *testing.T) {
 	c.saw("ack 7")
 }
 
+// A patient device that is not read is stuck when messages wait for what it would acknowledge.
+func TestStuck(t *testing.T) {
+	for patient, want := range map[bool]bool{true: true, false: false} {
+		w, _ := full(t, Config{Unanswered: 2})
+		c := w.client("d", Options{Patient: patient})
+		c.subscribe(filter("d", 1))
+		w.publish("d", "owed", 1)
+		w.publish("d", "waits", 1)
+		c.pub(1, "a", "x", 1)
+		expect(t, "while it is read", c.link.Stuck(), false)
+		c.pub(2, "a", "x", 1)
+		expect(t, "not read", c.link.Stuck(), want)
+
+		other := w.client("other", Options{Patient: patient})
+		other.pub(1, "a", "x", 1)
+		other.pub(2, "a", "x", 1)
+		expect(t, "nobody waits for it", other.link.Stuck(), false)
+		w.client("d", Options{Patient: patient})
+		expect(t, "taken over", c.link.Stuck(), false)
+	}
+}
+
 func TestReceiveMaximum(t *testing.T) {
 	w := newWorld(t, Config{Unanswered: 2})
 	publish := func(c *client, id uint64) error {
