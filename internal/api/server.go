@@ -26,9 +26,12 @@ func Listen(ctx context.Context, a *API) (*Server, error) {
 	return &Server{a, l, newServer(a)}, nil
 }
 
+// bodyTimeout is how long the body of a request, at most maxBody, takes to come.
+const bodyTimeout = 30 * time.Second
+
 func newServer(a *API) *http.Server {
 	s := &http.Server{
-		Handler:           a.Handler(),
+		Handler:           timely(a.Handler(), bodyTimeout),
 		Protocols:         new(http.Protocols),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
