@@ -90,7 +90,9 @@ func (n *node) drain(console *Console, log *slog.Logger, timeout time.Duration) 
 	ctx, stop := console.NotifyContext(ctx)
 	defer stop()
 	log.Info("draining", "deadline", timeout)
-	err := n.gateway.Drain(ctx)
+	devices, done := context.WithTimeout(ctx, timeout*9/10) // and some for those who read at the admin port
+	err := n.gateway.Drain(devices)
+	done()
 	if err != nil && !errors.Is(err, context.Canceled) {
 		log.Warn("drain incomplete", "error", err)
 	}
