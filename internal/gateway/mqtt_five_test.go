@@ -173,3 +173,19 @@ func TestMQTTDrain(t *testing.T) {
 		}
 	})
 }
+
+// Correlation data that is there and empty is forwarded as it is [MQTT-3.3.2-16].
+func TestMQTTEmptyCorrelationData(t *testing.T) {
+	eachWay(t, fives, settings{}, func(w *mqttWorld) {
+		p := w.client("a")
+		p.hear(0, "t")
+		for _, data := range [][]byte{{}, nil} {
+			up := saying("t=x", 0, 0)
+			up.Properties.CorrelationData = data
+			p.say(up)
+			if got := p.take(mqtt.Publish).Properties.CorrelationData; len(got) > 0 || (got == nil) != (data == nil) {
+				w.t.Errorf("got %#v, want %#v", got, data)
+			}
+		}
+	})
+}

@@ -50,7 +50,7 @@ type Message struct {
 	// What only MQTT devices set; others see neither. MQTT 5 §3.3.2.3.
 	PayloadFormat   uint8 // 1 says that the payload is UTF-8
 	ResponseTopic   string
-	CorrelationData []byte
+	CorrelationData []byte // nil when there is none, which is not the same as empty
 
 	Delivery *Delivery // of a copy for one receiver; nil when there is nothing to say
 
@@ -79,7 +79,7 @@ func (m *Message) Clone() *Message {
 		PayloadFormat: m.PayloadFormat,
 		ResponseTopic: a.string(m.ResponseTopic),
 	}
-	if len(m.CorrelationData) > 0 {
+	if m.CorrelationData != nil {
 		c.CorrelationData = a.bytes(m.CorrelationData)
 	}
 	if m.ContentType == JSON {
