@@ -186,8 +186,8 @@ func TestPublishersAreRefusedAfterMaxWait(t *testing.T) {
 // A device cannot have more wait for a receiver by connecting again: the line has a bound,
 // beyond which it is refused at once, one too that would wait for ever.
 func TestPublishersAreRefusedAtOnce(t *testing.T) {
-	const unanswered, line = 10, 16 // MiB by default
-	payload := string(make([]byte, 1<<20-len("a")))
+	const unanswered, line = 10, 16 // of 4 MiB each, 64 by default
+	payload := string(make([]byte, 4<<20-len("a")))
 	for _, patient := range []bool{false, true} {
 		t.Run(fmt.Sprint("patient=", patient), func(t *testing.T) {
 			w, s := full(t, Config{Unanswered: unanswered})
