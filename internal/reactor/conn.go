@@ -370,7 +370,9 @@ func (c *Conn) flush() {
 		}
 		c.state &^= blocked | deaf | awaited
 		l.watch(c)
-		c.handler.OnDrained(c)
+		if !c.is(securing) { // then the handler has had no OnOpen, and written nothing
+			c.handler.OnDrained(c)
+		}
 	case c.is(awaited): // in the next turn: a connection with much to send is not alone
 		l.Post((*drained)(c))
 	}

@@ -10,6 +10,7 @@ import (
 	"crypto/tls"
 	"encoding/hex"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -68,6 +69,31 @@ func TestTLSAnswersKeyUpdate(t *testing.T) {
 	}
 	if s := g.Stats(); s.Lent != 0 {
 		t.Errorf("%d buffers are lent to an idle connection", s.Lent)
+	}
+}
+
+// A certificate that fills the socket is not the handler's to know of.
+func TestTLSNothingBeforeOnOpen(t *testing.T) {
+	opened := false
+	drained := make(chan bool, 1)
+	g, config := serveTLS(t, 1, 0, func(*Loop) Handler {
+		return &echo{
+			opened:  func(*Conn) { opened = true },
+			drained: func(*Conn) { drained <- opened },
+		}
+	})
+	setTLS(g, func(server *tls.Config) {
+		cert := &server.Certificates[0]
+		cert.Certificate = slices.Repeat(cert.Certificate, 400)
+	})
+	if err := tls.Client(narrow(t, g), config).Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	g.Each(func(*Loop) {})
+	select {
+	case open := <-drained:
+		t.Errorf("OnDrained of what the handler did not write, open %v", open)
+	default:
 	}
 }
 
