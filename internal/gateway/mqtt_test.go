@@ -54,6 +54,7 @@ func TestMQTTWillAndRetained(t *testing.T) {
 				want = "status/a=here qos 1 retain"
 			} else {
 				_ = p.conn.Close()
+				w.await("the will", func() bool { return w.metric("longline_wills_published_total") == 1 })
 			}
 			w.awaitPresence("a", false)
 			later := w.client("later")

@@ -10,17 +10,17 @@ import (
 // group.
 func TestBroadcastToShares(t *testing.T) {
 	w := newWorld(t, Config{})
-	w.connect("plain", Options{}).sub(1, 1, "work/#")
-	w.connect("member", Options{}).sub(1, 1, "$share/g/work/+")
+	w.connect("plain", Options{}).sub(1, 1, "jobs/#")
+	w.connect("member", Options{}).sub(1, 1, "$share/g/jobs/+")
 	w.connect("other", Options{}).sub(1, 1, "$share/h/rest/+")
 	for filter, want := range map[string]int{
-		"work/1":          2,
+		"jobs/1":          2,
 		"#":               3,
 		"rest/1":          1,
 		"+":               1,
-		"g/work/1":        0,
-		"$share/g/work/1": 1,
-		"$share/h/work/1": 0,
+		"g/jobs/1":        0,
+		"$share/g/jobs/1": 1,
+		"$share/h/jobs/1": 0,
 	} {
 		m := (&message.Message{Topic: "t", QoS: 1}).Clone()
 		expect(t, filter, w.manager.Broadcast(m, filter), want)

@@ -93,8 +93,8 @@ func (a *announcer) run() {
 // which has the session's own changes behind it, and is not even written where nobody listens.
 func (a *announcer) announce(e *event) {
 	if e.will != nil {
-		a.wills.Add(1)
 		a.publish(e.will, func(error) {})
+		a.wills.Add(1)
 		return
 	}
 	topic := PresencePrefix + e.Device
