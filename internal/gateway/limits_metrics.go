@@ -67,6 +67,7 @@ func (g *Gateway) collectJobs(gauge func(metric, float64, ...string), count func
 	pool := func(name string, w *reactor.Workers) {
 		s := w.Stats()
 		gauge(jobs, float64(s.Running), name, "running")
+		gauge(jobs, float64(s.Resting), name, "resting")
 		gauge(jobs, float64(s.Waiting), name, "waiting")
 		count(jobsRefused, s.Refused, name)
 	}

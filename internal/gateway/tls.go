@@ -25,7 +25,7 @@ type TLS struct {
 	ClientCA   string        `yaml:"client_ca" help:"authorities of client certificates, a PEM file; read again when it changes"`
 	ClientAuth string        `yaml:"client_auth" help:"none, request: a device may show a certificate, or require; request with client_ca when left out"`
 	TicketKeys string        `yaml:"ticket_keys" help:"file of session ticket keys that nodes share: 32 bytes in base64 a line, the first encrypts, all decrypt; read again when it changes; without it, the node makes and rotates its own"`
-	Handshakes int           `yaml:"handshakes" help:"TLS handshakes at the same time; as many again wait"`
+	Handshakes int           `yaml:"handshakes" help:"TLS handshakes that are worked on at the same time; as many more wait for that, and 16 times as many for their clients"`
 	Timeout    time.Duration `yaml:"timeout" help:"how long a TLS handshake may take"`
 }
 

@@ -472,3 +472,31 @@ func TestWorkersAreBounded(t *testing.T) {
 		t.Errorf("%d jobs ran, want 5", n)
 	}
 }
+
+// A job that rests makes room for another, up to a bound, and goes on at once.
+func TestWorkersRest(t *testing.T) {
+	w := NewWorkers(1, 1)
+	defer w.Close()
+	rested, release := make(chan struct{}), make(chan struct{})
+	rest := func() {
+		w.Rest()
+		rested <- struct{}{}
+		<-release
+		w.Resume()
+	}
+	for range restsEach {
+		if !w.Do(rest) {
+			t.Fatal("refused beside those that rest")
+		}
+		await(t, rested, "a job that rests")
+	}
+	ran := make(chan struct{})
+	if !w.Do(func() { close(ran) }) || w.Do(func() {}) {
+		t.Error("too many rest: one more waits, and others are refused")
+	}
+	if s := w.Stats(); s.Resting != restsEach || s.Running != 0 || s.Waiting != 1 || s.Refused != 1 {
+		t.Errorf("%+v", s)
+	}
+	close(release)
+	await(t, ran, "the job that waited")
+}

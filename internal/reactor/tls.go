@@ -17,7 +17,8 @@ import (
 // The handshake cannot be suspended, so it runs on one of a bounded number of workers,
 // over a transport that the loop feeds: descriptors never leave the loop. A worker starts
 // when the client's first message is complete, so that connections that say nothing hold
-// none, and a handshake that stalls is cut off by the connection's alarm.
+// none, one that waits for its client lets another run, and a handshake that stalls is cut off
+// by the connection's alarm.
 //
 // After it, the loop drives crypto/tls: its Read is given the bytes at hand, and then an
 // error that is Timeout and Temporary, across which crypto/tls keeps its state.
@@ -275,8 +276,8 @@ func (t *transport) Read(p []byte) (int, error) {
 	if h := t.shake; h != nil {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		for len(t.in) == 0 && h.err == nil {
-			h.arrived.Wait()
+		if len(t.in) == 0 && h.err == nil {
+			h.await(t)
 		}
 		if len(t.in) == 0 {
 			return 0, h.err
@@ -288,6 +289,16 @@ func (t *transport) Read(p []byte) (int, error) {
 	n := copy(p, t.in)
 	t.in = t.in[n:]
 	return n, nil
+}
+
+// await has the worker wait for bytes. The handshakes of others go on meanwhile. Locked.
+func (h *handshake) await(t *transport) {
+	workers := t.owner.loop.config.TLS.Handshakes
+	workers.Rest()
+	for len(t.in) == 0 && h.err == nil {
+		h.arrived.Wait()
+	}
+	workers.Resume()
 }
 
 // Write implements net.Conn.

@@ -169,6 +169,28 @@ func (w writeOnly) Read(p []byte) (int, error) {
 	return w.Read(p)
 }
 
+// Clients that say hello and no more do not keep others out.
+func TestTLSStalledKeepNobodyOut(t *testing.T) {
+	g, config := serveTLS(t, 1, 0, func(*Loop) Handler { return &echo{} })
+	for range restsEach - 1 {
+		c := tls.Client(writeOnly{connect(t, g)}, config)
+		go func() { _ = c.Handshake() }()
+	}
+	workers := g.config.TLS.Handshakes
+	for start := time.Now(); workers.Stats().Resting < restsEach-1; {
+		if time.Since(start) > 10*time.Second {
+			t.Fatalf("%+v", workers.Stats())
+		}
+	}
+	c := tls.Client(connect(t, g), config)
+	if err := c.Handshake(); err != nil {
+		t.Error(err)
+	}
+	if s := workers.Stats(); s.Refused != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
 func TestDialTLS(t *testing.T) {
 	server, config := serveTLS(t, 2, 0, func(*Loop) Handler { return &echo{} })
 	workers := NewWorkers(2, 16)
