@@ -16,20 +16,28 @@ func reserved(topic string) bool { return strings.HasPrefix(topic, "$") }
 
 // matchLevels is Match from some level on, where '$' means nothing.
 func matchLevels(filter, topic string) bool {
-	for {
-		if filter == "#" {
-			return true
-		}
-		want, filterRest, filterMore := strings.Cut(filter, "/")
-		level, topicRest, topicMore := strings.Cut(topic, "/")
+	for i, j := 0, 0; ; i, j = i+1, j+1 { // where a level of each begins
 		switch {
-		case want != "+" && want != level:
-			return false
-		case !topicMore: // §4.7.1.2: "sport/#" also matches "sport"
-			return !filterMore || filterRest == "#"
-		case !filterMore:
+		case i == len(filter) || filter[i] != '#' && filter[i] != '+':
+			for ; i < len(filter) && filter[i] != '/'; i, j = i+1, j+1 {
+				if j == len(topic) || topic[j] != filter[i] {
+					return false
+				}
+			}
+			if j < len(topic) && topic[j] != '/' {
+				return false
+			}
+		case filter[i] == '#':
+			return true
+		default:
+			for i++; j < len(topic) && topic[j] != '/'; j++ {
+			}
+		}
+		switch {
+		case j == len(topic): // §4.7.1.2: "sport/#" also matches "sport"
+			return i == len(filter) || filter[i:] == "/#"
+		case i == len(filter):
 			return false
 		}
-		filter, topic = filterRest, topicRest
 	}
 }
