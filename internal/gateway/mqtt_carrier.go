@@ -168,11 +168,13 @@ func (s *mqttSocket) take(p []byte) {
 		return
 	}
 	s.rest = append(s.rest, p...)
-	n := s.mqtt.consume(s.rest)
-	if n == len(s.rest) {
+	switch rest := s.rest[s.mqtt.consume(s.rest):]; {
+	case len(rest) == 0:
 		s.rest = nil
-	} else if n > 0 {
-		s.rest = s.rest[:copy(s.rest, s.rest[n:])]
+	case len(rest) <= cap(s.rest)/4: // no large buffer is kept for a little
+		s.rest = append([]byte(nil), rest...)
+	default:
+		s.rest = s.rest[:copy(s.rest, rest)]
 	}
 }
 

@@ -322,12 +322,16 @@ func (c *Conn) offer() {
 		c.handler.OnData(c, nil)
 		return
 	}
-	b := c.in.bytes
-	used := c.handler.OnData(c, b)
-	c.in.bytes = b[:copy(b, b[used:])]
-	if used == len(b) {
-		c.loop.pool.giveBack(b)
+	b, pool := c.in.bytes, &c.loop.pool
+	switch rest := b[c.handler.OnData(c, b):]; {
+	case len(rest) == 0:
 		c.in = nil
+		pool.giveBack(b)
+	case cap(b) > smallBuffer && len(rest) <= cap(b)/4: // no large buffer is kept for a little
+		c.in.bytes = append(pool.borrow(len(rest)), rest...)
+		pool.giveBack(b)
+	default:
+		c.in.bytes = b[:copy(b, rest)]
 	}
 }
 

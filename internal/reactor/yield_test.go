@@ -81,3 +81,30 @@ func TestResumeAndYieldAskWithNothingLeft(t *testing.T) {
 		}
 	}
 }
+
+// What is left of much is kept in a buffer of its own size.
+func TestLittleIsKeptInASmallBuffer(t *testing.T) {
+	const much = 200_000
+	kept := make(chan int, 1)
+	g := serve(t, Config{Loops: 1}, func(*Loop) Handler {
+		return &echo{onData: func(c *Conn, p []byte) int {
+			if len(p) < much {
+				return 0
+			}
+			c.Loop().Post(TaskFunc(func(*Loop) {
+				if string(c.in.bytes) != "!" {
+					t.Errorf("%q is kept", c.in.bytes)
+				}
+				kept <- cap(c.in.bytes)
+			}))
+			return len(p) - 1
+		}}
+	})
+	c := connect(t, g)
+	if _, err := c.Write(append(make([]byte, much-1), '!')); err != nil {
+		t.Fatal(err)
+	}
+	if n := await(t, kept, "the end"); n > smallBuffer {
+		t.Errorf("a byte is kept in %d", n)
+	}
+}
