@@ -25,6 +25,14 @@ type found struct {
 	list []note // never empty
 }
 
+// size is the bytes that f counts for.
+func (f *found) size() (n int) {
+	for i := range f.list {
+		n += f.list[i].size()
+	}
+	return n
+}
+
 // note is a retained message by its name and number: the message itself may go meanwhile.
 type note struct {
 	topic string
@@ -115,8 +123,8 @@ func (s *Session) forgetRetained(filters []string) {
 	}
 	all = slices.DeleteFunc(all, func(f found) bool {
 		gone := slices.Contains(filters, f.sub.Filter)
-		for i := 0; gone && i < len(f.list); i++ {
-			bytes += f.list[i].size()
+		if gone {
+			bytes += f.size()
 		}
 		return gone
 	})
@@ -128,9 +136,7 @@ func (s *Session) endRetained() {
 	n, bytes := 0, 0
 	for _, f := range s.manager.findings.of(s) {
 		n += len(f.list)
-		for i := range f.list {
-			bytes += f.list[i].size()
-		}
+		bytes += f.size()
 	}
 	if n > 0 {
 		s.manager.findings.set(s, nil, -bytes)
