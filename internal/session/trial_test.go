@@ -18,11 +18,18 @@ import (
 // An MQTT client comes, goes, is taken over, has room or not, and answers late or not at all,
 // while messages of every QoS come that expire or not. Its messages of a topic come in order,
 // none comes after its time, none of QoS 2 comes twice, and each that does not come was counted.
-func TestEveryMessageComesOrIsCounted(t *testing.T) {
-	for seed := range uint64(300) {
+func TestEveryMessageComesOrIsCounted(t *testing.T) { try(t, 300, newTrial) }
+
+// try has 300 things happen in a trial of each seed, and looks at what came of it.
+func try[T interface {
+	step()
+	finish()
+	close()
+}](t *testing.T, seeds uint64, begin func(*testing.T, uint64) T) {
+	for seed := range seeds {
 		synctest.Test(t, func(t *testing.T) {
-			g := newTrial(t, seed)
-			defer g.manager.Close()
+			g := begin(t, seed)
+			defer g.close()
 			for range 300 {
 				g.step()
 			}

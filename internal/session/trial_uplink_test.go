@@ -16,21 +16,7 @@ import (
 // An MQTT client publishes to one that often has no room, is cut off or connects again, and sends
 // again what was not answered, at times on the same connection. In the end all is answered; what
 // was answered well has come, and what has QoS 2 only once.
-func TestEveryPublicationIsAnswered(t *testing.T) {
-	for seed := range uint64(200) {
-		synctest.Test(t, func(t *testing.T) {
-			g := newUplinkTrial(t, seed)
-			defer g.manager.Close()
-			for range 300 {
-				g.step()
-			}
-			g.finish()
-		})
-		if t.Failed() {
-			t.Fatalf("with seed %d", seed)
-		}
-	}
-}
+func TestEveryPublicationIsAnswered(t *testing.T) { try(t, 200, newUplinkTrial) }
 
 // uplinkTrial is a client that publishes at random, one thing at a time.
 type uplinkTrial struct {

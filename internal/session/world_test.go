@@ -44,6 +44,9 @@ func newWorldOn(t testing.TB, c Config, s store.Store) *world {
 	return &world{t, c, s, r, m}
 }
 
+// close is for a world in a bubble, which ends before what the test cleans up.
+func (w *world) close() { w.manager.Close() }
+
 // publish is a backend's publication: what becomes of it is appended to the result.
 func (w *world) publish(name, payload string, q message.QoS) *outcome {
 	o := new(outcome)
