@@ -28,42 +28,53 @@ func TestWaitingHasOneTimer(t *testing.T) {
 	})
 }
 
+// late is a receiver that has no room, and notes how long after the beginning messages are overdue.
+type late struct {
+	*Waiting
+	begin time.Time
+	mu    sync.Mutex
+	after []time.Duration
+}
+
+// newLate begins now.
+func newLate() *late {
+	r := &late{begin: time.Now()}
+	r.Waiting = newRouter().NewWaiting(func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		for range r.Overdue(time.Now()) {
+			r.after = append(r.after, time.Since(r.begin))
+		}
+	})
+	return r
+}
+
 // Each is overdue at its own deadline, also when those before it left.
 func TestWaitingOverdue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var w *Waiting
-		var mu sync.Mutex // the receiver's
-		begin := time.Now()
-		var late []time.Duration
-		w = newRouter().NewWaiting(func() {
-			mu.Lock()
-			defer mu.Unlock()
-			for range w.Overdue(time.Now()) {
-				late = append(late, time.Since(begin))
-			}
-		})
-		mu.Lock()
+		r := newLate()
+		r.mu.Lock()
 		for i := range 4 {
-			ticket := newTicket(func(error) {}, begin.Add(time.Duration(i+1)*time.Second))
-			w.Add(&message.Message{}, 1, ticket)
+			ticket := newTicket(func(error) {}, r.begin.Add(time.Duration(i+1)*time.Second))
+			r.Add(&message.Message{}, 1, ticket)
 		}
 		first := true
-		w.Admit(func(*message.Message, message.QoS) error {
+		r.Admit(func(*message.Message, message.QoS) error {
 			if first {
 				first = false
 				return nil
 			}
 			return ErrFull
 		})
-		mu.Unlock()
+		r.mu.Unlock()
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		mu.Lock()
-		defer mu.Unlock()
-		if len(late) != 3 || late[0] != 2*time.Second || late[2] != 4*time.Second {
-			t.Errorf("overdue after %v", late)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if len(r.after) != 3 || r.after[0] != 2*time.Second || r.after[2] != 4*time.Second {
+			t.Errorf("overdue after %v", r.after)
 		}
-		if n := len(w.Clear()); n != 0 {
+		if n := len(r.Clear()); n != 0 {
 			t.Errorf("%d are left", n)
 		}
 	})
@@ -122,29 +133,19 @@ func TestWaitingPatiently(t *testing.T) {
 // One that joins with a deadline before that of others, because it waited elsewhere, keeps it.
 func TestWaitingOverdueOutOfOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var w *Waiting
-		var mu sync.Mutex // the receiver's
-		begin := time.Now()
-		var late []time.Duration
-		w = newRouter().NewWaiting(func() {
-			mu.Lock()
-			defer mu.Unlock()
-			for range w.Overdue(time.Now()) {
-				late = append(late, time.Since(begin))
-			}
-		})
-		mu.Lock()
+		r := newLate()
+		r.mu.Lock()
 		for _, seconds := range []time.Duration{10, 2, 4, 1} {
-			w.Add(&message.Message{}, 1, newTicket(nil, begin.Add(seconds*time.Second)))
+			r.Add(&message.Message{}, 1, newTicket(nil, r.begin.Add(seconds*time.Second)))
 		}
-		mu.Unlock()
+		r.mu.Unlock()
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		mu.Lock()
-		defer mu.Unlock()
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		want := []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 10 * time.Second}
-		if !slices.Equal(late, want) {
-			t.Errorf("overdue after %v, want %v", late, want)
+		if !slices.Equal(r.after, want) {
+			t.Errorf("overdue after %v, want %v", r.after, want)
 		}
 	})
 }
