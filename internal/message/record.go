@@ -1,0 +1,294 @@
+package message
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// A record is a message as bytes: what stores, streams and the bus between nodes keep of it. It is
+// one byte that names the version, then fields in protobuf's wire format. Fields of zero value are left
+// out, and a reader passes over fields that it does not know, so that nodes of two versions can
+// share records while a cluster is upgraded. The version changes only when an old reader would
+// misunderstand what it knows.
+
+// recordVersion is the first byte of a record.
+const recordVersion = 1
+
+// The fields of a record. A number is never used again for something else.
+const (
+	fieldID            protowire.Number = 1
+	fieldTopic         protowire.Number = 2
+	fieldPayload       protowire.Number = 3
+	fieldContentType   protowire.Number = 4
+	fieldProperty      protowire.Number = 5 // a pair, once for each property
+	fieldSource        protowire.Number = 6
+	fieldTime          protowire.Number = 7
+	fieldExpiry        protowire.Number = 8
+	fieldQoS           protowire.Number = 9
+	fieldRetain        protowire.Number = 10
+	fieldKept          protowire.Number = 11
+	fieldPayloadFormat protowire.Number = 12
+	fieldResponseTopic protowire.Number = 13
+	fieldCorrelation   protowire.Number = 14 // also when it is empty, which is not the same as none
+	fieldSubscription  protowire.Number = 15 // once for each identifier
+	fieldShare         protowire.Number = 16
+
+	fieldKey   protowire.Number = 1 // of a property
+	fieldValue protowire.Number = 2
+)
+
+// ErrRecord is what every error of ParseRecord wraps.
+var ErrRecord = errors.New("message: bad record")
+
+// AppendRecord appends the record of m to dst.
+func AppendRecord(dst []byte, m *Message) []byte {
+	dst = append(dst, recordVersion)
+	dst = appendNumber(dst, fieldID, m.ID)
+	dst = appendText(dst, fieldTopic, m.Topic)
+	dst = appendText(dst, fieldPayload, unsafeString(m.Payload))
+	dst = appendText(dst, fieldContentType, m.ContentType)
+	for _, p := range m.Properties {
+		dst = appendProperty(dst, p)
+	}
+	dst = appendText(dst, fieldSource, m.Source)
+	dst = appendNumber(dst, fieldTime, uint64(m.Time))
+	dst = appendNumber(dst, fieldExpiry, uint64(m.Expiry))
+	dst = appendNumber(dst, fieldQoS, uint64(m.QoS))
+	dst = appendNumber(dst, fieldRetain, protowire.EncodeBool(m.Retain))
+	dst = appendNumber(dst, fieldKept, protowire.EncodeBool(m.Kept))
+	dst = appendNumber(dst, fieldPayloadFormat, uint64(m.PayloadFormat))
+	dst = appendText(dst, fieldResponseTopic, m.ResponseTopic)
+	if m.CorrelationData != nil {
+		dst = protowire.AppendTag(dst, fieldCorrelation, protowire.BytesType)
+		dst = protowire.AppendBytes(dst, m.CorrelationData)
+	}
+	if m.Delivery != nil {
+		for _, id := range m.Delivery.Subscriptions {
+			dst = appendNumber(dst, fieldSubscription, uint64(id))
+		}
+		dst = appendText(dst, fieldShare, m.Delivery.Share)
+	}
+	return dst
+}
+
+func appendNumber(dst []byte, num protowire.Number, v uint64) []byte {
+	if v == 0 {
+		return dst
+	}
+	return protowire.AppendVarint(protowire.AppendTag(dst, num, protowire.VarintType), v)
+}
+
+func appendText(dst []byte, num protowire.Number, s string) []byte {
+	if s == "" {
+		return dst
+	}
+	return protowire.AppendString(protowire.AppendTag(dst, num, protowire.BytesType), s)
+}
+
+func appendProperty(dst []byte, p Property) []byte {
+	size := func(s string) int {
+		if s == "" {
+			return 0
+		}
+		return protowire.SizeTag(fieldKey) + protowire.SizeBytes(len(s))
+	}
+	dst = protowire.AppendTag(dst, fieldProperty, protowire.BytesType)
+	dst = protowire.AppendVarint(dst, uint64(size(p.Key)+size(p.Value)))
+	return appendText(appendText(dst, fieldKey, p.Key), fieldValue, p.Value)
+}
+
+// ParseRecord returns the message of a record, which it owns: its strings and slices are views of p,
+// which nobody may change any more. An error wraps ErrRecord and says at which byte what is wrong.
+func ParseRecord(p []byte) (*Message, error) {
+	if len(p) == 0 {
+		return nil, fmt.Errorf("%w: it is empty", ErrRecord)
+	}
+	if p[0] != recordVersion {
+		return nil, fmt.Errorf("%w: it has version %d, this program knows version %d", ErrRecord, p[0], recordVersion)
+	}
+	m := new(Message)
+	r := fieldReader{rest: p[1:], at: 1}
+	for len(r.rest) > 0 {
+		if err := r.next(); err != nil {
+			return nil, err
+		}
+		if err := m.setField(&r); err != nil {
+			return nil, err
+		}
+	}
+	switch {
+	case m.ID == 0:
+		return nil, fmt.Errorf("%w: it has no ID", ErrRecord)
+	case m.Topic == "":
+		return nil, fmt.Errorf("%w: it has no topic", ErrRecord)
+	}
+	return m, nil
+}
+
+// fieldReader walks over the fields of a record, or of a message within it.
+type fieldReader struct {
+	rest []byte
+	at   int // the byte of the record at which rest begins
+
+	// The field that next read; number or bytes is set, as its type says.
+	num    protowire.Number
+	typ    protowire.Type
+	number uint64
+	bytes  []byte
+	start  int // the byte at which it begins
+}
+
+// next reads one field of those that are left.
+func (r *fieldReader) next() error {
+	r.start = r.at
+	n, body := 0, 0
+	if r.num, r.typ, n = protowire.ConsumeTag(r.rest); n < 0 {
+		return fmt.Errorf("%w: byte %d: want a field", ErrRecord, r.start)
+	}
+	switch rest := r.rest[n:]; r.typ {
+	case protowire.VarintType:
+		r.number, body = protowire.ConsumeVarint(rest)
+	case protowire.BytesType:
+		r.bytes, body = protowire.ConsumeBytes(rest)
+	default:
+		body = protowire.ConsumeFieldValue(r.num, r.typ, rest)
+	}
+	if body < 0 {
+		return r.fail(errCutOff)
+	}
+	r.rest, r.at = r.rest[n+body:], r.at+n+body
+	return nil
+}
+
+// fail says what is wrong with the field that next read.
+func (r *fieldReader) fail(what error) error {
+	return fmt.Errorf("%w: byte %d: field %d %w", ErrRecord, r.start, r.num, what)
+}
+
+var (
+	errCutOff    = errors.New("is cut off")
+	errFieldType = errors.New("has another type")
+	errUTF8      = errors.New("is not UTF-8")
+	errQoS       = errors.New("is no QoS")
+)
+
+// setField takes the field that r has read. One that is not known is of a later version.
+func (m *Message) setField(r *fieldReader) error {
+	var err error
+	switch r.num {
+	case fieldID, fieldTime, fieldExpiry, fieldQoS, fieldRetain, fieldKept, fieldPayloadFormat, fieldSubscription:
+		if err = r.want(protowire.VarintType); err == nil {
+			err = m.setNumber(r.num, r.number)
+		}
+	case fieldProperty:
+		return m.addProperty(r)
+	case fieldTopic, fieldPayload, fieldContentType, fieldSource, fieldResponseTopic, fieldCorrelation, fieldShare:
+		if err = r.want(protowire.BytesType); err == nil {
+			err = m.setBytes(r.num, slices.Clip(r.bytes))
+		}
+	}
+	if err != nil {
+		return r.fail(err)
+	}
+	return nil
+}
+
+// want reports a field of another type.
+func (r *fieldReader) want(t protowire.Type) error {
+	if r.typ != t {
+		return errFieldType
+	}
+	return nil
+}
+
+func (m *Message) setNumber(num protowire.Number, v uint64) error {
+	switch num {
+	case fieldID:
+		m.ID = v
+	case fieldTime:
+		m.Time = int64(v)
+	case fieldExpiry:
+		m.Expiry = int64(v)
+	case fieldQoS:
+		if v > uint64(ExactlyOnce) {
+			return errQoS
+		}
+		m.QoS = QoS(v)
+	case fieldRetain:
+		m.Retain = protowire.DecodeBool(v)
+	case fieldKept:
+		m.Kept = protowire.DecodeBool(v)
+	case fieldPayloadFormat:
+		m.PayloadFormat = uint8(v)
+	case fieldSubscription:
+		d := m.delivery()
+		d.Subscriptions = append(d.Subscriptions, uint32(v))
+	}
+	return nil
+}
+
+func (m *Message) setBytes(num protowire.Number, p []byte) (err error) {
+	switch num {
+	case fieldTopic:
+		m.Topic, err = text(p)
+	case fieldPayload:
+		m.Payload = p
+	case fieldContentType:
+		m.ContentType, err = text(p)
+	case fieldSource:
+		m.Source, err = text(p)
+	case fieldResponseTopic:
+		m.ResponseTopic, err = text(p)
+	case fieldCorrelation:
+		m.CorrelationData = p
+	case fieldShare:
+		m.delivery().Share, err = text(p)
+	}
+	return err
+}
+
+// delivery is that of m, made if there is none.
+func (m *Message) delivery() *Delivery {
+	if m.Delivery == nil {
+		m.Delivery = new(Delivery)
+	}
+	return m.Delivery
+}
+
+// addProperty adds the property that r has read.
+func (m *Message) addProperty(r *fieldReader) error {
+	if err := r.want(protowire.BytesType); err != nil {
+		return r.fail(err)
+	}
+	var p Property
+	in := fieldReader{rest: r.bytes, at: r.at - len(r.bytes)}
+	for len(in.rest) > 0 {
+		err := in.next()
+		if err != nil {
+			return err
+		}
+		switch in.num {
+		case fieldKey:
+			p.Key, err = text(in.bytes)
+		case fieldValue:
+			p.Value, err = text(in.bytes)
+		}
+		if err != nil {
+			return in.fail(err)
+		}
+	}
+	m.Properties = append(m.Properties, p)
+	return nil
+}
+
+// text is p as a string: a view of it.
+func text(p []byte) (string, error) {
+	if !utf8.Valid(p) {
+		return "", errUTF8
+	}
+	return unsafeString(p), nil
+}
