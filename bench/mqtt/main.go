@@ -7,48 +7,30 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
-
-	"github.com/alecthomas/kong"
 
 	"github.com/longline/longline/internal/bench"
 )
 
 type options struct {
-	Reps      int           `default:"3" help:"Repetitions."`
-	Duration  time.Duration `default:"5s" help:"Time that each load is measured."`
-	Warmup    time.Duration `default:"1s" help:"Time of each load before that."`
-	Lag       time.Duration `default:"3s" help:"Time that the subscriber does not read."`
-	Many      int           `default:"15000" help:"Clients that are idle, and get what is sent to all."`
-	Few       int           `default:"1000" help:"Devices that publish, and that answer."`
-	Pings     float64       `default:"500" help:"Pings a second of the idle clients."`
-	Rate      float64       `default:"20000" help:"Messages a second of the paced uplink."`
-	Rounds    int           `default:"10" help:"Messages to all."`
-	Size      int           `default:"128" help:"Bytes of a message."`
-	Only      []string      `placeholder:"NAME" help:"Only these servers."`
-	Bin       string        `default:"bin" help:"Folder with longline and peers."`
-	Out       string        `default:"out" help:"Folder for mqtt.json and mqtt.svg."`
-	ServerCPU int           `default:"0" help:"Processor of the servers."`
-	ClientCPU int           `default:"1" help:"Processor of the client."`
+	bench.Versus
+	Lag    time.Duration `default:"3s" help:"Time that the subscriber does not read."`
+	Many   int           `default:"15000" help:"Clients that are idle, and get what is sent to all."`
+	Few    int           `default:"1000" help:"Devices that publish, and that answer."`
+	Pings  float64       `default:"500" help:"Pings a second of the idle clients."`
+	Rate   float64       `default:"20000" help:"Messages a second of the paced uplink."`
+	Rounds int           `default:"10" help:"Messages to all."`
+	Size   int           `default:"128" help:"Bytes of a message."`
 }
 
 func main() {
 	var o options
-	kong.Parse(&o, kong.Name("mqtt"), kong.Description("Measure MQTT brokers side by side."))
-	if err := o.run(); err != nil {
-		fmt.Fprintln(os.Stderr, "mqtt:", err)
-		os.Exit(1)
-	}
+	bench.Program("mqtt", "Measure MQTT brokers side by side.", &o, o.run)
 }
 
-// run measures until it is done, or interrupted.
-func (o *options) run() error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+// run measures until it is done, or ctx ends.
+func (o *options) run(ctx context.Context) error {
 	servers, err := o.servers()
 	if err != nil {
 		return err

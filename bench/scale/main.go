@@ -10,11 +10,9 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
-	"github.com/alecthomas/kong"
+	"github.com/longline/longline/internal/bench"
 )
 
 type options struct {
@@ -40,17 +38,11 @@ type options struct {
 
 func main() {
 	var o options
-	kong.Parse(&o, kong.Name("scale"), kong.Description("Hold many devices on one machine."))
-	if err := o.main(); err != nil {
-		fmt.Fprintln(os.Stderr, "scale:", err)
-		os.Exit(1)
-	}
+	bench.Program("scale", "Hold many devices on one machine.", &o, o.main)
 }
 
-// main runs until it is done, interrupted, out of time, or the machine is short of memory.
-func (o *options) main() error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+// main runs until it is done, ctx has ended, it is out of time, or the machine is short of memory.
+func (o *options) main(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, o.Limit, fmt.Errorf("the run took longer than %v", o.Limit))
 	defer cancel()
 	ctx, guard := guardMemory(ctx)
