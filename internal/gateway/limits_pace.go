@@ -116,7 +116,7 @@ func (s *shard) release(conn *reactor.Conn, by uint8) bool {
 		return false
 	}
 	if conn.Since != 0 {
-		conn.Since = s.gateway.clock()
+		conn.Since = clock(conn)
 	}
 	return true
 }

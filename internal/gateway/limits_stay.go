@@ -19,7 +19,7 @@ func (g *Gateway) stays(conn *reactor.Conn, l *session.Link) (left time.Duration
 		left, rule = good+g.admission.chain.Config().Grace, wire.CloseTokenExpired
 	}
 	if conn.Since != 0 && !conn.Paused() {
-		age := time.Duration(g.clock()-conn.Since) * time.Millisecond
+		age := time.Duration(clock(conn)-conn.Since) * time.Millisecond
 		if rest := g.config.MessageTimeout - age; rest < left {
 			left, rule = rest, wire.CloseSlowMessage
 		}
@@ -36,8 +36,8 @@ func (g *Gateway) setAlarm(conn *reactor.Conn, l *session.Link, after time.Durat
 	}
 }
 
-// clock is in milliseconds, never 0; only differences count, of 49 days at most.
-func (g *Gateway) clock() uint32 { return uint32(time.Since(g.guard.start).Milliseconds()) | 1 }
+// clock is the loop's in milliseconds, never 0; only differences count, of 49 days at most.
+func clock(conn *reactor.Conn) uint32 { return uint32(conn.Loop().Clock().Milliseconds()) | 1 }
 
 // read is called when all that was read of a device is handled that can be: n bytes of it. It
 // notes whether a message has begun, and charges the device. Conn.Since is when the message
@@ -53,7 +53,7 @@ func (s *shard) read(m metered, conn *reactor.Conn, n int, begun bool) {
 		case !begun:
 			conn.Since = 0
 		case conn.Since == 0:
-			conn.Since = s.gateway.clock()
+			conn.Since = clock(conn)
 			m.beat() // the alarm may be too late
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/netip"
 	"runtime"
 	"sync"
@@ -35,6 +36,7 @@ const (
 	busyStreak    = 8                    // such turns make one
 	maxRawWait    = 100                  // milliseconds
 	maxDirty      = 64                   // connections to flush, above which a turn does not wait for its end
+	pauseAfter    = time.Second          // in which a loop does not come to read the clock: its process was stopped
 )
 
 // Stats counts what a loop did. Owned by the loop; Loop.Stats copies it.
@@ -54,9 +56,8 @@ type Loop struct {
 	// Static after construction.
 	config  *Config
 	index   int
-	room    int       // connections above which none is accepted; 0 is none
-	start   time.Time // the same for all loops of a group
-	private bool      // has a descriptor table of its own
+	room    int  // connections above which none is accepted; 0 is none
+	private bool // has a descriptor table of its own
 	epoll   int
 	wake    int // eventfd; exists in every descriptor table, made before any was split
 
@@ -82,8 +83,10 @@ type Loop struct {
 	listeners  []listener               // none when the group does not listen
 	stopping   bool
 	streak     int           // turns with events that followed each other closely
+	start      time.Time     // that of the group, and the pauses since then
 	clock      time.Duration // since start, when the turn began
 	now        uint32        // tick of the clock; the wheel may be behind it
+	asked      uint32        // tick before the kernel was asked for the events that are being read
 	full       int           // turns without a look at the wheel, since the kernel had more events
 	yielded    time.Duration // clock of the last time that the scheduler was entered
 	accept     uint32        // tick at which to listen again after a failed accept; 0 is now
@@ -106,6 +109,10 @@ type ending struct {
 
 // Index is the loop's number in its group.
 func (l *Loop) Index() int { return l.index }
+
+// Clock is the time that the loop has run when the turn began. A pause of its process does not
+// count: nobody was late in it. On the loop only.
+func (l *Loop) Clock() time.Duration { return l.clock }
 
 // Open returns the number of connections. On the loop only.
 func (l *Loop) Open() int { return l.stats.Open }
@@ -224,9 +231,12 @@ func (l *Loop) run(setUp func(*Loop) error, ready chan<- error) {
 
 // turn is one round: wait, read, handle, write.
 func (l *Loop) turn() {
-	n := l.wait()
+	if l.full == 0 {
+		l.asked = l.now
+	}
+	n, waited := l.wait()
 	before := l.clock
-	l.readClock()
+	l.readClock(waited)
 	if n > 0 && l.clock-before < busyGap {
 		l.streak++
 	} else {
@@ -237,36 +247,42 @@ func (l *Loop) turn() {
 		l.relieve()
 	}
 	if l.hasRead(n) {
-		l.turnWheel()
+		l.wheel.advance(l.asked, l.ring)
 	}
+	l.lookAround()
 	l.runPosts()
 	l.settle()
 }
 
-// wait returns the number of events. A busy loop waits outside the scheduler and keeps its P:
-// something comes soon, and to leave and enter costs more than a message, most of all for a
-// loop that is locked to its thread. A signal ends that: from the collector, or after 10 ms
-// from sysmon.
-func (l *Loop) wait() int {
-	if !l.sleep() {
-		return events(rawEpollWait(l.epoll, l.events, 0))
+// wait returns the number of events, and for how long it was ready to wait. A busy loop waits
+// outside the scheduler and keeps its P: something comes soon, and to leave and enter costs more
+// than a message, most of all for a loop that is locked to its thread. A signal ends that: from
+// the collector, or after 10 ms from sysmon.
+func (l *Loop) wait() (n int, atMost time.Duration) {
+	ms := 0
+	if l.sleep() {
+		ms = l.patience()
 	}
-	n := 0
-	if l.streak >= busyStreak {
-		n = events(rawEpollWait(l.epoll, l.events, min(uint(l.patience()), maxRawWait)))
-	} else {
+	switch {
+	case ms == 0:
+		n = events(rawEpollWait(l.epoll, l.events, 0))
+	case l.streak >= busyStreak:
+		ms = int(min(uint(ms), maxRawWait))
+		n = events(rawEpollWait(l.epoll, l.events, uint(ms)))
+	default:
 		l.yield()
-		n = events(epollWait(l.epoll, l.events, uint(l.patience())))
+		n = events(epollWait(l.epoll, l.events, uint(ms)))
 	}
-	l.mu.Lock()
-	l.asleep = false
-	l.mu.Unlock()
-	return n
+	l.awake()
+	if ms < 0 {
+		return n, math.MaxInt64
+	}
+	return n, time.Duration(ms) * time.Millisecond
 }
 
 // events is the number of events that a wait has found.
 func events(n int, errno unix.Errno) int {
-	if errno != 0 { // EINTR
+	if errno != 0 { // EINTR: there was none when it began
 		return 0
 	}
 	return n
@@ -291,6 +307,13 @@ func (l *Loop) sleep() bool {
 	return l.asleep
 }
 
+// awake ends sleep.
+func (l *Loop) awake() {
+	l.mu.Lock()
+	l.asleep = false
+	l.mu.Unlock()
+}
+
 // patience returns the milliseconds until the wheel needs the loop.
 func (l *Loop) patience() int {
 	if l.accept != 0 {
@@ -307,15 +330,23 @@ func (l *Loop) patience() int {
 	return int(time.Duration(next) * tick / time.Millisecond)
 }
 
-// readClock reads the time once a turn.
-func (l *Loop) readClock() {
-	l.clock = time.Since(l.start)
-	l.now = uint32(l.clock / tick)
+// readClock reads the time once per turn, after a wait of at most waited. A turn in which the
+// process was stopped, or its machine did not run, takes next to no time. All loops of a group
+// stay in step for shared ticks.
+func (l *Loop) readClock(waited time.Duration) {
+	clock := time.Since(l.start)
+	if gone := clock - l.clock; gone-waited > pauseAfter {
+		pause := gone - gone%(sharedTicks*tick)
+		l.start = l.start.Add(pause)
+		clock -= pause
+	}
+	l.clock, l.now = clock, uint32(clock/tick)
 }
 
-// hasRead tells whether the connections that had events when the loop last slept have been
-// read, now that n were in this turn. After a time in which the loop did not run, their peers
-// would else be taken for silent. Of many it takes some turns, and no more than that.
+// hasRead reports whether all that had arrived at the tick asked has been read, now that n
+// connections were in this turn: alarms that were due then may ring. What arrives while the loop
+// does not run would else be taken for silence, as the answer of a wait can be older than the
+// clock, or be that the wait was interrupted. Many events take some turns, and no more than that.
 func (l *Loop) hasRead(n int) bool {
 	if l.full++; n < maxEvents || l.full*maxEvents > l.stats.Open {
 		l.full = 0
@@ -323,12 +354,8 @@ func (l *Loop) hasRead(n int) bool {
 	return l.full == 0
 }
 
-// turnWheel rings the alarms that are due.
-func (l *Loop) turnWheel() {
-	if l.wheel.now == l.now {
-		return
-	}
-	l.wheel.advance(l.now, l.ring)
+// lookAround does what waits for a time and not for events.
+func (l *Loop) lookAround() {
 	if len(l.suspects) > 0 && l.now-l.looked >= l.config.lookEvery() {
 		l.look(l.now)
 	}
