@@ -50,18 +50,25 @@ func serve(t *testing.T, config string, n int) *program {
 	if err := os.WriteFile(file, []byte("log: {format: json}\n"+config), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	cmd := exec.Command(os.Args[0], "serve", "--config", file, "--insecure", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+	cmd.Env = append(os.Environ(), asProgram+"=1")
+	return start(t, cmd, n)
+}
+
+// start runs a gateway by a command, which logs JSON, and connects n devices.
+func start(t *testing.T, cmd *exec.Cmd, n int) *program {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	t.Cleanup(cancel)
-	p := &program{t: t, ends: make(chan websocket.CloseError, n)}
-	p.cmd = exec.CommandContext(ctx, os.Args[0], "serve", "--config", file, "--insecure", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
-	p.cmd.Env = append(os.Environ(), asProgram+"=1")
-	log, err := p.cmd.StderrPipe()
+	p := &program{t: t, cmd: cmd, ends: make(chan websocket.CloseError, n)}
+	log, err := cmd.StderrPipe()
 	if err == nil {
-		err = p.cmd.Start()
+		err = cmd.Start()
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
+	context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
 	lines := bufio.NewScanner(log)
 	for p.devices == "" && lines.Scan() {
 		var entry struct{ Msg, Devices, Admin string }

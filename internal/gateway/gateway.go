@@ -39,7 +39,7 @@ type Config struct {
 	ForceInsecure    bool                        `yaml:"force_insecure" help:"listen on any address although devices are asked for no credentials: whoever reaches the port is any device"`
 	Origins          []string                    `yaml:"origins" help:"origins of web pages that may connect, such as https://example.com; any when left out"`
 	MaxConnections   int                         `yaml:"max_connections" help:"connections at the same time"`
-	Loops            int                         `yaml:"loops" help:"event loops; 0 is one a processor"`
+	Loops            int                         `yaml:"loops" help:"event loops, at most 256; 0 is one a processor"`
 	MaxPayload       int                         `yaml:"max_payload" unit:"bytes" help:"largest packet of a device"`
 	HeaderBytes      int                         `yaml:"header_bytes" unit:"bytes" help:"largest handshake"`
 	HeaderFields     int                         `yaml:"header_fields" help:"header lines of a handshake"`
@@ -108,6 +108,9 @@ func (c Config) Validate() error {
 	}
 	if err := c.Proxies.Validate(); err != nil {
 		return fmt.Errorf("proxies.%w", err)
+	}
+	if c.Loops > reactor.MaxLoops {
+		return fmt.Errorf("loops %d are too many: at most %d", c.Loops, reactor.MaxLoops)
 	}
 	if c.HeartbeatTimeout <= c.Heartbeat {
 		return fmt.Errorf("heartbeat_timeout %v must be longer than heartbeat %v", c.HeartbeatTimeout, c.Heartbeat)
@@ -225,6 +228,9 @@ func Start(config Config, r *router.Router, sessions *session.Manager) (*Gateway
 	if err != nil {
 		g.keeper.close()
 		g.admission.close()
+		if errors.Is(err, reactor.ErrConnections) {
+			return nil, fmt.Errorf("gateway.max_connections: %w", err)
+		}
 		return nil, fmt.Errorf("device port: %w", err)
 	}
 	g.watchMemory()

@@ -1,17 +1,26 @@
 package reactor
 
 import (
+	"errors"
 	"fmt"
 	"net"
+	"sort"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
+// MaxLoops is the most event loops of a group. Each has a thread, a descriptor in every table and
+// some 100 KB.
+const MaxLoops = 256
+
+// ErrConnections says that the limit of descriptors is too low for the connections.
+var ErrConnections = errors.New("the limit of open files is too low")
+
 // reserved is how many descriptors of a table are not for connections: standard streams,
-// the runtime's poller, epoll, wake-ups, listeners, log files.
-const reserved = 256
+// the runtime's poller, epoll, listeners, log files, connections at other ports.
+func reserved(limit int) int { return min(256, limit/2) }
 
 // raiseLimit sets the soft limit of descriptors to the hard one and returns it.
 func raiseLimit() (int, error) {
@@ -25,19 +34,49 @@ func raiseLimit() (int, error) {
 			return 0, fmt.Errorf("raise the descriptor limit to %d: %w", lim.Max, err)
 		}
 	}
-	return int(min(lim.Cur, 1<<30)), nil
+	return int(min(lim.Cur, maxLimit)), nil
 }
 
 // plan decides how many loops there are and whether each takes a descriptor table of its
 // own, so that conns connections fit under limit descriptors a table.
-func plan(loops, conns, limit int) (n int, private bool) {
-	room := max(1, limit-reserved-loops)
-	if conns <= room {
-		return loops, false
+func plan(loops, conns, limit int) (n int, private bool, err error) {
+	if loops > MaxLoops {
+		return 0, false, fmt.Errorf("%d event loops: at most %d are possible", loops, MaxLoops)
 	}
-	// Connections spread over the loops by the kernel's hash, not evenly: leave 3%.
-	room = max(1, (limit-reserved)*97/100)
-	return max(loops, (conns+room-1)/room), true
+	if conns <= max(1, limit-reserved(limit)-loops) {
+		return loops, false, nil
+	}
+	for n := loops; n <= MaxLoops; n++ {
+		if capacity(n, limit) >= conns {
+			return n, true, nil
+		}
+	}
+	return 0, false, tooMany(loops, conns, limit)
+}
+
+// capacity is how many connections n loops with private tables hold. Each table has the wake-ups
+// of all loops. Connections spread over the loops by the kernel's hash, not evenly: leave 3%.
+func capacity(n, limit int) int { return n * max(0, (limit-reserved(limit)-n)*97/100) }
+
+// most is how many connections the loops that are allowed hold.
+func most(loops, limit int) (conns int) {
+	for n := loops; n <= MaxLoops; n++ {
+		conns = max(conns, capacity(n, limit))
+	}
+	return conns
+}
+
+// maxLimit is the highest limit of descriptors that is taken into account.
+const maxLimit = 1 << 30
+
+// tooMany tells what to do about it.
+func tooMany(loops, conns, limit int) error {
+	least := sort.Search(maxLimit, func(limit int) bool { return most(loops, limit) >= conns })
+	if least == maxLimit {
+		return fmt.Errorf("%w: %d connections are more than any limit allows", ErrConnections, conns)
+	}
+	return fmt.Errorf("%w: %d connections need %d, and it is %d, for at most %d connections; raise it (ulimit -Hn, LimitNOFILE= of systemd, --ulimit nofile= of a container), or allow fewer connections",
+		ErrConnections, conns, least, limit, most(loops, limit))
 }
 
 // startPoller makes the runtime's network poller exist. Any thread may run it, also one

@@ -32,8 +32,8 @@ type Config struct {
 	// OnStart, if not nil, is called on each loop before its first connection. It may set
 	// Loop.Local.
 	OnStart func(l *Loop)
-	// Loops is the number of event loops; 0 is one a processor. More are made when
-	// MaxConnections needs them.
+	// Loops is the number of event loops, at most MaxLoops; 0 is one a processor. More are made
+	// when MaxConnections needs them.
 	Loops int
 	// MaxConnections is how many connections must fit; 0 is as many as the descriptor
 	// limit lets. When it is beyond the limit, each loop takes a private descriptor table.
@@ -82,11 +82,13 @@ func Start(config Config) (*Group, error) {
 		return nil, err
 	}
 	if config.Loops <= 0 {
-		config.Loops = processors
+		config.Loops = min(processors, MaxLoops)
 	}
-	g := &Group{config: config, doors: doors, start: time.Now()}
-	var n int
-	n, g.private = plan(config.Loops, config.MaxConnections, limit)
+	n, private, err := plan(config.Loops, config.MaxConnections, limit)
+	if err != nil {
+		return nil, err
+	}
+	g := &Group{config: config, doors: doors, start: time.Now(), private: private}
 	if err := startPoller(); err != nil {
 		return nil, err
 	}

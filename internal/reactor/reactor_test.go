@@ -5,8 +5,10 @@ import (
 	"crypto/sha256"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -416,16 +418,32 @@ func TestPlan(t *testing.T) {
 		loops, conns, limit int
 		wantLoops           int
 		wantPrivate         bool
+		wantErr             string // empty is that it fits
 	}{
-		{2, 0, 20_000, 2, false},
-		{2, 19_000, 20_000, 2, false},
-		{2, 20_000, 20_000, 2, true},
-		{2, 100_000, 20_000, 6, true},
-		{2, 1_000_000, 20_000, 53, true},
-		{4, 1_000_000, 1 << 20, 4, false},
+		{2, 0, 20_000, 2, false, ""},
+		{2, 19_000, 20_000, 2, false, ""},
+		{2, 20_000, 20_000, 2, true, ""},
+		{2, 100_000, 20_000, 6, true, ""},
+		{2, 1_000_000, 20_000, 53, true, ""},
+		{4, 1_000_000, 1 << 20, 4, false, ""},
+		{2, 100, 256, 2, false, ""},
+		{2, 200, 64, 10, true, ""},
+		{2, 0, 1, 2, false, ""},
+		{2, 100_000, 1024, 174, true, ""},
+		{2, 100_000, 512, 0, false, "100000 connections need 916, and it is 512, for at most 15876 connections"},
+		{2, 100_000, 64, 0, false, "100000 connections need 916, and it is 64, for at most 240 connections"},
+		{2, math.MaxInt, 1 << 20, 0, false, "more than any limit allows"},
+		{1000, 10, 1 << 20, 0, false, "at most 256"},
 	} {
-		if n, private := plan(c.loops, c.conns, c.limit); n != c.wantLoops || private != c.wantPrivate {
+		n, private, err := plan(c.loops, c.conns, c.limit)
+		if n != c.wantLoops || private != c.wantPrivate {
 			t.Errorf("plan(%d, %d, %d) = %d, %v, want %d, %v", c.loops, c.conns, c.limit, n, private, c.wantLoops, c.wantPrivate)
+		}
+		if (err == nil) != (c.wantErr == "") || err != nil && !strings.Contains(err.Error(), c.wantErr) {
+			t.Errorf("plan(%d, %d, %d): %v, want %q", c.loops, c.conns, c.limit, err, c.wantErr)
+		}
+		if n > MaxLoops {
+			t.Errorf("plan(%d, %d, %d): %d loops", c.loops, c.conns, c.limit, n)
 		}
 	}
 }
