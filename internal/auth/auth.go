@@ -5,7 +5,7 @@
 // Chain.Verify asks one after the other. A verifier that knows nothing of such a credential
 // returns ErrNotMine, and the next is asked; any other answer is final. What a verifier
 // accepts is then held against the device id that was claimed and against what was revoked.
-// Verifying may block: it belongs on bounded workers, not on loops.
+// Verifying may block: it belongs on bounded workers, not on loops, but for Chain.VerifyNow.
 package auth
 
 import (

@@ -28,6 +28,7 @@ type Chain struct {
 // link is a verifier under its name.
 type link struct {
 	method string
+	slow   bool // it computes for long, or waits
 	Verifier
 
 	// Safe from any goroutine.
@@ -46,7 +47,23 @@ func (c *Chain) Config() Config { return c.config }
 // Verify returns who the device is: an identity with Method and Permissions set. An error is
 // a *Refusal or an ErrUnavailable.
 func (c *Chain) Verify(ctx context.Context, credentials *Credentials) (*Identity, error) {
+	return c.verify(ctx, credentials, true)
+}
+
+// VerifyNow is Verify for a caller that cannot wait: it takes microseconds. ErrSlow says that
+// Verify has to be asked.
+func (c *Chain) VerifyNow(credentials *Credentials) (*Identity, error) {
+	return c.verify(context.Background(), credentials, false)
+}
+
+// ErrSlow says that the credentials are not verified within microseconds.
+var ErrSlow = errors.New("verifying takes time")
+
+func (c *Chain) verify(ctx context.Context, credentials *Credentials, wait bool) (*Identity, error) {
 	for _, l := range c.links {
+		if l.slow && !wait {
+			return nil, ErrSlow
+		}
 		known, err := l.Verify(ctx, credentials)
 		if errors.Is(err, ErrNotMine) {
 			continue

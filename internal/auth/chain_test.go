@@ -143,3 +143,42 @@ func TestRevocationsForgetNoneInForce(t *testing.T) {
 		t.Errorf("lifting: %v, %d remain", err, len(r.until))
 	}
 }
+
+// Who cannot wait is answered by the methods that take no time, until one comes that does.
+func TestVerifyNow(t *testing.T) {
+	file := written(t, "m-7 "+hashed("known")+"\n")
+	users := written(t, "")
+	for _, tt := range []struct {
+		order []string
+		shown Credentials
+		want  string
+	}{
+		{[]string{"tokens"}, Credentials{Bearer: "known"}, "m-7"},
+		{[]string{"tokens"}, Credentials{Bearer: "other"}, "refused: the credential is not known"},
+		{[]string{"tokens", "basic"}, Credentials{Bearer: "known"}, "m-7"},
+		{[]string{"tokens", "basic"}, Credentials{Bearer: "other"}, "slow"},
+		{[]string{"basic", "tokens"}, Credentials{Bearer: "known"}, "slow"},
+	} {
+		config := Config{Order: tt.order, Tokens: Tokens{File: file}, Basic: Basic{File: users}}
+		i, err := opened(t, config, new(reload.Watcher), newClock()).VerifyNow(&tt.shown)
+		got := "slow"
+		if !errors.Is(err, ErrSlow) {
+			got = says(i, err)
+		}
+		if got != tt.want {
+			t.Errorf("%v: %s, want %s", tt.order, got, tt.want)
+		}
+	}
+}
+
+func TestSlowMethods(t *testing.T) {
+	crl := Config{Certificate: Certificate{CRL: "list.pem"}}
+	for method, want := range map[string]bool{"tokens": false, "certificate": false, "insecure": false, "basic": true, "jwt": true, "webhook": true} {
+		if got := new(Config).slow(method); got != want {
+			t.Errorf("%s: %v", method, got)
+		}
+	}
+	if !crl.slow("certificate") {
+		t.Error("the signature of a revocation list is verified")
+	}
+}

@@ -38,12 +38,24 @@ func open(config Config, w *reload.Watcher, now func() time.Time) (*Chain, error
 			stop()
 			return nil, fmt.Errorf("%s: %w", method, err)
 		}
-		c.links = append(c.links, &link{method: method, Verifier: v})
+		c.links = append(c.links, &link{method: method, slow: config.slow(method), Verifier: v})
 		if b, ok := v.(guarded); ok {
 			c.breakers = append(c.breakers, b.breakers()...)
 		}
 	}
 	return c, nil
+}
+
+// slow reports whether a method takes more than microseconds: hashes that are made to, signatures,
+// requests.
+func (c *Config) slow(method string) bool {
+	switch method {
+	case "basic", "jwt", "webhook":
+		return true
+	case "certificate":
+		return c.Certificate.CRL != "" // whose signature is verified
+	}
+	return false
 }
 
 // verifier makes one of Methods; ctx ends what it does in the background.

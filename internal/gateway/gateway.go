@@ -214,6 +214,7 @@ func Start(config Config, r *router.Router, sessions *session.Manager) (*Gateway
 		TLS:            g.keeper.reactor(),
 		Loops:          config.Loops,
 		MaxConnections: config.MaxConnections,
+		ClientsBegin:   true,
 		Stall:          config.StallTimeout,
 		OnStall:        func(h reactor.Handler) { h.(connection).dismiss(wire.CloseSlowConsumer) },
 		OnStart: func(l *reactor.Loop) {

@@ -67,6 +67,7 @@ const (
 	suspected       // in the loop's list of those that may have stalled
 	deaf            // not reading, for what has piled up behind a full socket
 	yielding        // OnData comes in the next turn, before more is read
+	unheard         // epoll is not asked for input
 )
 
 func (c *Conn) is(s state) bool { return c.state&s != 0 }
@@ -159,11 +160,11 @@ func (c *Conn) Silence() time.Duration {
 	return time.Duration(c.loop.now-c.heard) * tick
 }
 
-// PauseReading leaves what the peer sends in the kernel, so that TCP slows it down.
+// PauseReading leaves what the peer sends in the kernel, so that TCP slows it down. The kernel is
+// told when something comes: most pauses are over before.
 func (c *Conn) PauseReading() {
-	if !c.is(paused | closed) {
+	if !c.is(closed) {
 		c.state |= paused
-		c.loop.watch(c)
 	}
 }
 
@@ -175,7 +176,9 @@ func (c *Conn) ResumeReading() {
 	}
 	c.state &^= paused
 	c.heard = c.loop.now
-	c.loop.watch(c)
+	if c.is(unheard) {
+		c.loop.watch(c)
+	}
 	c.loop.resumed = append(c.loop.resumed, c)
 }
 

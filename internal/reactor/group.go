@@ -25,6 +25,9 @@ type Config struct {
 	Also []Listener
 	// Proxied are the addresses whose connections must begin with a PROXY header.
 	Proxied proxyproto.Trusted
+	// ClientsBegin says that those who connect are the first to say something: a connection is
+	// accepted with its first bytes, or when its client has said nothing for a second.
+	ClientsBegin bool
 	// Stall is how long a peer may take nothing of what is pending for it; 0 is for ever. Then
 	// OnStall is called, on the loop, which ends the connection in its way.
 	Stall   time.Duration

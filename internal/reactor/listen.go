@@ -15,6 +15,9 @@ const backlog = 4096 // the kernel cuts it to net.core.somaxconn
 // bound it takes megabytes for a peer on a slow link, and what is urgent comes after them.
 const notSent = 16 << 10
 
+// deferSeconds is how long the kernel keeps a connection whose client says nothing.
+const deferSeconds = 1
+
 // door is an address that every loop listens on.
 type door struct {
 	Listener
@@ -51,6 +54,9 @@ func (l *Loop) open(d *door) error {
 	fd, err := listen(d.addr)
 	if err != nil {
 		return err
+	}
+	if l.config.ClientsBegin {
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, deferSeconds) // or it costs more
 	}
 	l.listeners = append(l.listeners, listener{door: d, fd: fd})
 	if d.addr.Port() != 0 {
@@ -168,7 +174,12 @@ func (l *Loop) acceptAll(at *listener) {
 			continue
 		}
 		l.stats.Accepted++
-		l.adopt(fd, at.NewHandler(l), 0).accepted(at.TLS)
+		c := l.adopt(fd, at.NewHandler(l), 0)
+		c.accepted(at.TLS)
+		if l.config.ClientsBegin && !c.is(paused|closed) {
+			c.receive()
+		}
+		l.relieve()
 	}
 }
 

@@ -187,10 +187,7 @@ func (l *Loop) adopt(fd int, h Handler, s state) *Conn {
 	}
 	l.conns[fd] = c
 	l.stats.Open++
-	event := unix.EpollEvent{Events: interest(c), Fd: c.fd}
-	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
-		c.fail(err)
-	}
+	l.tell(c, unix.EPOLL_CTL_ADD)
 	return c
 }
 
@@ -206,9 +203,15 @@ func interest(c *Conn) (events uint32) {
 }
 
 // watch tells epoll that the interest in c has changed.
-func (l *Loop) watch(c *Conn) {
+func (l *Loop) watch(c *Conn) { l.tell(c, unix.EPOLL_CTL_MOD) }
+
+// tell tells epoll what to report of c.
+func (l *Loop) tell(c *Conn, op int) {
 	event := unix.EpollEvent{Events: interest(c), Fd: c.fd}
-	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_MOD, int(c.fd), &event); err != nil {
+	if c.state &^= unheard; event.Events&unix.EPOLLIN == 0 {
+		c.state |= unheard
+	}
+	if err := unix.EpollCtl(l.epoll, op, int(c.fd), &event); err != nil {
 		c.fail(err)
 	}
 }
@@ -414,10 +417,13 @@ func (l *Loop) dispatch(e *unix.EpollEvent) {
 	if e.Events&(unix.EPOLLIN|unix.EPOLLHUP|unix.EPOLLERR) == 0 || c.is(closed|yielding) {
 		return
 	}
-	if !c.is(paused | deaf) {
+	switch {
+	case !c.is(paused | deaf):
 		c.receive()
-	} else if e.Events&(unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+	case e.Events&(unix.EPOLLHUP|unix.EPOLLERR) != 0:
 		c.fail(io.EOF)
+	case !c.is(unheard):
+		l.watch(c)
 	}
 }
 

@@ -7,8 +7,6 @@ import (
 	"net/netip"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/longline/longline/internal/proxyproto"
 )
 
@@ -108,9 +106,5 @@ func (c *Conn) RemoteAddr() netip.AddrPort {
 	if a, ok := c.loop.behind[c]; ok {
 		return a
 	}
-	sa, err := unix.Getpeername(int(c.fd))
-	if err != nil {
-		return netip.AddrPort{}
-	}
-	return addrPort(sa)
+	return rawPeer(int(c.fd))
 }
