@@ -72,11 +72,7 @@ func (a *API) subscribe(ctx context.Context, s selection) (*subscription, error)
 	}
 	s.buffer.Messages = cmp.Or(s.buffer.Messages, a.config.Inbox.Messages)
 	s.buffer.Bytes = cmp.Or(s.buffer.Bytes, a.config.Inbox.Bytes)
-	inbox, err := a.node.Router.OpenInbox(s.buffer, s.filters, s.qos, s.retained)
-	if err != nil {
-		a.subscribers.Add(-1)
-		return nil, coded(err)
-	}
+	inbox := a.node.Router.OpenInbox(s.buffer, s.filters, s.qos, s.retained)
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(a.ended, func() { cancel(errEnded) })
 	context.AfterFunc(ctx, func() { stop() })

@@ -215,7 +215,7 @@ func (w *world) leave(d *fakeDevice) {
 	})
 }
 
-func (d *fakeDevice) Wake()                 { d.loop <- d.link.Flush }
+func (d *fakeDevice) Wake()                 { d.loop <- func() { d.link.Flush(true) } }
 func (d *fakeDevice) Close(why *wire.Close) { d.closed <- why }
 func (d *fakeDevice) Do(f func()) bool      { d.loop <- f; return true }
 func (d *fakeDevice) Room() bool            { return true }

@@ -39,7 +39,7 @@ func (d *device) OnData(_ *reactor.Conn, p []byte) int {
 // OnDrained implements reactor.Handler.
 func (d *device) OnDrained(*reactor.Conn) {
 	if d.state == open {
-		d.link.Flush()
+		d.flush()
 	}
 }
 
@@ -165,7 +165,7 @@ func (d *device) greet(resumed bool, missed uint64) {
 		d.close(d, wire.CloseContract.Because(err.Error()))
 		return
 	}
-	d.link.Flush()
+	d.flush()
 }
 
 // receive implements application: one packet of the device.
@@ -197,10 +197,13 @@ func (d *device) leave(why string) {
 	d.shard.gateway.sessions.Detach(&d.link, why)
 }
 
+// flush sends what the session owes.
+func (d *device) flush() { d.shard.flush(d, d.conn, &d.link) }
+
 // Run implements reactor.Task: the session has something to send.
 func (d *device) Run(*reactor.Loop) {
 	if d.state == open {
-		d.link.Flush()
+		d.flush()
 	}
 }
 
@@ -306,7 +309,12 @@ func (d *device) setAlarm(after time.Duration) { d.shard.gateway.setAlarm(d.conn
 func (d *device) stays() (time.Duration, *wire.Close) { return d.shard.gateway.stays(d.conn, &d.link) }
 
 // resume implements metered.
-func (d *device) resume() { d.conn.ResumeReading() }
+func (d *device) resume() {
+	d.conn.ResumeReading()
+	if d.state == open && d.link.Searches() {
+		d.Wake()
+	}
+}
 
 // beat implements metered: it pings a device that has been silent, and closes one that stays
 // so.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/longline/longline/internal/limit"
 	"github.com/longline/longline/internal/reactor"
+	"github.com/longline/longline/internal/session"
 	"github.com/longline/longline/internal/wire"
 )
 
@@ -145,6 +146,25 @@ func (s *shard) pace(m metered, conn *reactor.Conn, bytes int) {
 	case over != nil:
 		m.fail(over)
 	case wait > 0:
+		hold(conn, heldByGuard)
+		m.setAlarm(wait + apart(conn, wait/2))
+	}
+}
+
+// looksPerPacket is how many retained messages that a device is not sent count as one of its
+// packets: to look at one costs a small part of handling a packet.
+const looksPerPacket = 64
+
+// flush sends what a device is owed, and charges it for what its session looks at in the search for
+// what is retained. The search rests while the device is above its rates.
+func (s *shard) flush(m metered, conn *reactor.Conn, link *session.Link) {
+	passed := link.Flush(conn.Tag&heldByGuard == 0)
+	if passed == 0 || !m.isOpen() || s.gateway.guard.allowance.Unlimited() {
+		return
+	}
+	wait := s.guest(conn).bucket.Take(s.gateway.guard.allowance, time.Since(s.gateway.guard.start), max(1, passed/looksPerPacket), 0)
+	if wait > 0 {
+		s.slow(conn, slowedByRate)
 		hold(conn, heldByGuard)
 		m.setAlarm(wait + apart(conn, wait/2))
 	}

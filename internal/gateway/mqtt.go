@@ -185,10 +185,13 @@ var _ session.Exchanger = (*mqttDevice)(nil)
 // onDrained is for a socket that was full and has taken all.
 func (c *mqttDevice) onDrained() { c.Run(nil) }
 
+// flush sends what the session owes.
+func (c *mqttDevice) flush() { c.shard.flush(c, c.conn, &c.link) }
+
 // Run implements reactor.Task: the session has something to send.
 func (c *mqttDevice) Run(*reactor.Loop) {
 	if c.phase == mqttOpen {
-		c.link.Flush()
+		c.flush()
 	}
 }
 

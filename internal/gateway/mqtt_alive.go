@@ -107,5 +107,8 @@ func (c *mqttDevice) resume() {
 	c.conn.ResumeReading()
 	if c.phase == mqttOpen {
 		c.watch()
+		if c.link.Searches() {
+			c.Wake()
+		}
 	}
 }

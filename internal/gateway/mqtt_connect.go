@@ -204,7 +204,7 @@ func (c *mqttDevice) attach(i *auth.Identity) error {
 	c.phase = mqttOpen
 	c.shard.handshakes["connected"]++
 	c.watch()
-	c.link.Flush()
+	c.flush()
 	return nil
 }
 

@@ -133,6 +133,9 @@ func init() { lastID.Store(uint64(time.Now().UnixMilli()) << 12) }
 // in September 2039: 2^41 ms after 1970.
 func NextID() uint64 { return lastID.Add(1) }
 
+// LastID returns the ID that was given last. Safe from any goroutine.
+func LastID() uint64 { return lastID.Load() }
+
 // arena cuts strings and slices out of one allocation.
 type arena struct{ buf []byte }
 

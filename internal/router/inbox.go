@@ -39,6 +39,8 @@ type Inbox struct {
 	filters []string
 	ready   chan struct{} // holds a token while there is something to take, and at times when there is not
 
+	search *Search // for what is retained; nil when all was found. Owned by who calls Take
+
 	// Guarded by mu.
 	mu      sync.Mutex
 	queue   []*message.Message
@@ -49,49 +51,28 @@ type Inbox struct {
 }
 
 // OpenInbox subscribes a backend to filters, which must be valid, with QoS q at the most.
-// With retained, the retained messages that match come first, each once and beyond the
-// inbox's bounds: they have one of their own.
-func (r *Router) OpenInbox(config InboxConfig, filters []string, q message.QoS, retained bool) (*Inbox, error) {
+// With retained, the retained messages that match come first, each once: Take looks for them as
+// the backend takes them.
+func (r *Router) OpenInbox(config InboxConfig, filters []string, q message.QoS, retained bool) *Inbox {
 	b := &Inbox{router: r, config: config.withDefaults(), filters: filters, ready: make(chan struct{}, 1)}
 	b.waiting = r.NewWaiting(b.refuse)
-	b.mu.Lock() // what is published from now on comes after what is retained
+	b.mu.Lock() // until the search begins nothing is delivered, so that it finds nothing newer than what is
 	for _, f := range filters {
 		r.Subscribe(f, b, q)
 	}
-	var err error
 	if retained {
-		err = b.takeRetained()
+		b.search = r.Search(asSubscriptions(filters), true)
 	}
 	b.mu.Unlock()
-	if err != nil {
-		b.Close(nil)
-		return nil, err
-	}
-	return b, nil
+	return b
 }
 
-func (b *Inbox) takeRetained() error {
-	for i, f := range b.filters {
-		err := b.router.Retained(f, func(m *message.Message) bool {
-			if !anyMatches(b.filters[:i], m.Topic) {
-				b.add(m)
-			}
-			return true
-		})
-		if err != nil {
-			return err
-		}
+func asSubscriptions(filters []string) []topic.Subscription {
+	subs := make([]topic.Subscription, len(filters))
+	for i, f := range filters {
+		subs[i].Filter = f
 	}
-	return nil
-}
-
-func anyMatches(filters []string, name string) bool {
-	for _, f := range filters {
-		if topic.Match(f, name) {
-			return true
-		}
-	}
-	return false
+	return subs
 }
 
 // Deliver implements Subscriber.
@@ -181,6 +162,11 @@ func (b *Inbox) add(m *message.Message) {
 // use: the last batch, done with. What is there when the inbox is closed can be taken still.
 func (b *Inbox) Take(ctx context.Context, room []*message.Message) (batch []*message.Message, missed uint64, err error) {
 	clear(room)
+	for b.search != nil && ctx.Err() == nil {
+		if batch, err = b.takeRetained(room); len(batch) > 0 || err != nil {
+			return batch, 0, err
+		}
+	}
 	for {
 		select {
 		case <-b.ready:
@@ -192,6 +178,23 @@ func (b *Inbox) Take(ctx context.Context, room []*message.Message) (batch []*mes
 			return batch, missed, err
 		}
 	}
+}
+
+// What Take takes at once of what is retained, and how many messages it looks at for it while the
+// store is locked.
+const (
+	retainedBatch = 256
+	retainedLooks = 1024
+)
+
+// takeRetained takes what the search finds next, which may be nothing.
+func (b *Inbox) takeRetained(room []*message.Message) ([]*message.Message, error) {
+	found := slices.Grow(room[:0], retainedBatch)[:0:retainedBatch]
+	found, _, _, err := b.search.Next(found, retainedLooks, time.Now())
+	if b.search.Done() {
+		b.search = nil
+	}
+	return found, err
 }
 
 // take swaps the queue for an empty one and lets those in that wait. An empty queue stays:

@@ -102,14 +102,6 @@ func (r *Router) Unsubscribe(filter string, s Subscriber) bool {
 // Wanted tells whether a message on topic would have a receiver now.
 func (r *Router) Wanted(topic string) bool { return r.index.Wanted(topic) }
 
-// Retained calls yield for every retained message whose topic matches filter. A subscriber
-// that calls it after Subscribe, and takes nothing else meanwhile, misses no message, and
-// none that is older than one it has: what is retained is stored before it is offered. A
-// shared filter finds nothing, MQTT 5 §4.8.2: no name that is retained begins with $share.
-func (r *Router) Retained(filter string, yield func(*message.Message) bool) error {
-	return r.store.Retained(filter, time.Now(), yield)
-}
-
 // Stats counts what the router did.
 type Stats struct {
 	Published, Delivered   uint64 // messages; receivers that they were offered to, drops included

@@ -12,6 +12,7 @@ import (
 
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/store"
+	"github.com/longline/longline/internal/topic"
 )
 
 // receiver has a queue of a given length, and a line behind it.
@@ -137,12 +138,12 @@ func TestPublish(t *testing.T) {
 func TestPublishRetained(t *testing.T) {
 	r := New(Config{}, store.NewMemory(store.Options{Retained: store.RetainedLimits{Count: 1}}))
 	retained := func() (found []string) {
-		err := r.Retained("#", func(m *message.Message) bool {
-			found = append(found, fmt.Sprintf("%s=%s %t", m.Topic, m.Payload, m.Retain))
-			return true
-		})
+		all, _, _, err := r.Search([]topic.Subscription{{Filter: "#"}}, false).Next(make([]*message.Message, 0, 9), 9, time.Now())
 		if err != nil {
 			t.Fatal(err)
+		}
+		for _, m := range all {
+			found = append(found, fmt.Sprintf("%s=%s %t", m.Topic, m.Payload, m.Retain))
 		}
 		return found
 	}

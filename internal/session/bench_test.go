@@ -125,7 +125,7 @@ func BenchmarkDownlink(b *testing.B) {
 				ack := &wire.Packet{Op: wire.Ack, ID: m.ID}
 				for pb.Next() {
 					_ = c.link.session.Deliver(m, q)
-					c.link.Flush()
+					c.link.Flush(true)
 					if q > 0 {
 						_ = c.link.Handle(ack)
 					}

@@ -56,7 +56,7 @@ func TestConflation(t *testing.T) {
 			}
 			d.saw()
 			d.room = -1
-			d.link.Flush()
+			d.link.Flush(true)
 			d.saw(c.sees...)
 			expect(t, "conflated", w.drops()["conflated"], c.conflated)
 		})

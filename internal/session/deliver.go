@@ -224,7 +224,7 @@ func (s *Session) flushAll(conn Conn) (admitted []*router.Ticket) {
 	for {
 		s.flush(conn, now)
 		more := s.admit()
-		if len(more) == 0 && (!conn.Room() || !s.sendRetained()) {
+		if len(more) == 0 {
 			return admitted
 		}
 		admitted = append(admitted, more...)

@@ -111,10 +111,10 @@ func TestSocketWithoutRoom(t *testing.T) {
 	expect(t, "full", w.drops()["queue_full"], 1)
 	expect(t, "queued", w.info("d").Queued, 3)
 	c.room = 2
-	c.link.Flush()                  // as when the socket has drained
+	c.link.Flush(true)              // as when the socket has drained
 	c.saw("a=0 qos 0", "a=2 qos 0") // 1 was the oldest in the queue
 	c.room = -1
-	c.link.Flush()
+	c.link.Flush(true)
 	c.saw("a=3 qos 0")
 }
 
@@ -133,7 +133,7 @@ func TestQoS0GivesWay(t *testing.T) {
 	w.publish("a", "7", 0) // must not overtake
 	expect(t, "full", w.drops()["queue_full"], 3)
 	c.room = -1
-	c.link.Flush()
+	c.link.Flush(true)
 	c.saw("a=0 qos 0", "a=2 qos 1", "a=4 qos 1", "a=5 qos 1")
 	c.ack(0)
 	c.saw("a=6 qos 1")

@@ -66,6 +66,7 @@ func (l *Link) exchange(f func(*Session, *mqtt) (moved bool)) {
 	s.mu.Lock()
 	if t := s.exchange(); s.link == l && t != nil && f(s, t) {
 		admitted = s.flushAll(l.conn)
+		s.wakeToSearch()
 	}
 	s.mu.Unlock()
 	router.Tell(admitted, nil)

@@ -197,7 +197,7 @@ func TestExchangeDoesNotAllocate(t *testing.T) {
 			for range 4 { // which the smallest queue holds
 				_ = c.link.session.Deliver(m, q)
 			}
-			c.link.Flush()
+			c.link.Flush(true)
 			for _, id := range c.ids {
 				_ = c.link.Acked(id)
 				_, _ = c.link.Received(id, false)

@@ -72,18 +72,36 @@ func (l *Link) Handle(p *wire.Packet) error {
 	return nil
 }
 
-// Flush sends what is owed and fits. The gateway calls it after Conn.Wake, and when a
-// socket that was full has drained.
-func (l *Link) Flush() {
+// Flush sends what is owed and fits, and with search goes on to look for what is retained, for a
+// bounded time: it returns at how many messages it looked that it did not send. The gateway calls
+// it after Conn.Wake, and when a socket that was full has drained.
+func (l *Link) Flush(search bool) (passed int) {
 	s := l.session
 	var admitted []*router.Ticket
 	s.mu.Lock()
 	if s.link == l {
 		s.woken = false
 		admitted = s.flushAll(l.conn)
+		if search {
+			var more []*router.Ticket
+			more, passed = s.goOn(l.conn)
+			admitted = append(admitted, more...)
+		}
 	}
 	s.mu.Unlock()
 	router.Tell(admitted, nil)
+	return passed
+}
+
+// Searches reports whether the session still looks for what is retained for its subscriptions.
+func (l *Link) Searches() bool {
+	s := l.session
+	if s.manager.searches.sessions.Load() == 0 {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.link == l && s.manager.searches.of(s) != nil
 }
 
 // ack takes a message off what is owed. An id that is not in flight is late and harmless.
@@ -93,6 +111,7 @@ func (l *Link) ack(id uint64) {
 	s.mu.Lock()
 	if s.link == l && s.queue != nil && s.queue.Ack(id) {
 		admitted = s.flushAll(l.conn)
+		s.wakeToSearch()
 	}
 	s.mu.Unlock()
 	router.Tell(admitted, nil)

@@ -2,6 +2,7 @@ package session
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -21,10 +22,11 @@ var ErrTooManySessions = errors.New("the node holds as many sessions as it may")
 // Manager holds the sessions of a node. Its methods are safe from any goroutine.
 type Manager struct {
 	// Static after construction.
-	config Config
-	router *router.Router
-	store  store.Store
-	gate   Gate
+	config                               Config
+	router                               *router.Router
+	store                                store.Store
+	gate                                 Gate
+	tooManyFilters, tooManySubscriptions wire.Error
 
 	// Safe from any goroutine.
 	shedding atomic.Bool // see Shed
@@ -40,12 +42,14 @@ type Manager struct {
 	lingering lingering
 	orphans   orphans
 	failures  failures
-	findings  findings
+	searches  searches
 }
 
 // NewManager makes a manager with the sessions that the store has a record of.
 func NewManager(config Config, r *router.Router, s store.Store) (*Manager, error) {
 	m := &Manager{config: config.WithDefaults(), router: r, store: s, gate: openGate{}}
+	m.tooManyFilters = wire.Error{Code: CodeTooManyFilters, Reason: fmt.Sprintf("a packet may have %d filters", m.config.MaxFilters)}
+	m.tooManySubscriptions = wire.Error{Code: CodeTooManySubscriptions, Reason: fmt.Sprintf("a device may have %d subscriptions", m.config.MaxSubscriptions)}
 	byDevice := func(a, b *Session) bool { return a.device < b.device }
 	m.sessions = btree.NewBTreeGOptions(byDevice, btree.Options{NoLocks: true})
 	m.presence.publish = func(e *message.Message, done func(error)) {
@@ -276,7 +280,7 @@ func (m *Manager) end(s *Session) (left []*router.Ticket) {
 	for _, sub := range s.subscriptions {
 		m.router.Unsubscribe(sub.Filter, s)
 	}
-	s.endRetained()
+	s.manager.searches.end(s)
 	s.subscriptions = nil
 	s.bequeath()
 	if s.queue != nil {

@@ -22,7 +22,7 @@ type pipe struct {
 	up     []func() // packets on the way to the gateway
 }
 
-func (p *pipe) Wake()             { p.posts = append(p.posts, p.link.Flush) }
+func (p *pipe) Wake()             { p.posts = append(p.posts, func() { p.link.Flush(true) }) }
 func (p *pipe) Do(g func()) bool  { p.posts = append(p.posts, g); return true }
 func (p *pipe) Close(*wire.Close) {}
 func (p *pipe) Room() bool        { return len(p.down) < 3 }
@@ -52,7 +52,7 @@ func (p *pipe) step(kind int) bool {
 	*line = (*line)[1:]
 	next()
 	if kind == 1 {
-		p.link.Flush() // the socket has room again
+		p.link.Flush(true) // the socket has room again
 	}
 	return true
 }
@@ -169,7 +169,7 @@ func (f *flaky) connect() {
 	if _, _, err := f.manager.Attach("d", &f.pipe.link, f.pipe, Options{ReceiveMaximum: 3}); err != nil {
 		f.t.Fatal(err)
 	}
-	f.pipe.link.Flush()
+	f.pipe.link.Flush(true)
 	for _, o := range f.unacked {
 		if o.again = true; o.received {
 			f.reply(f.release(o))

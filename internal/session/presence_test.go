@@ -24,10 +24,7 @@ func TestPresence(t *testing.T) {
 
 func TestPresencePayload(t *testing.T) {
 	w := newWorld(t, Config{})
-	inbox, err := w.router.OpenInbox(router.InboxConfig{}, []string{"$presence/d"}, 1, false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	inbox := w.router.OpenInbox(router.InboxConfig{}, []string{"$presence/d"}, 1, false)
 	defer inbox.Close(nil)
 	from := time.Now().UnixMilli()
 	c := w.connect("d", Options{})

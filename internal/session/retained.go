@@ -2,11 +2,9 @@ package session
 
 import (
 	"errors"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
-	"unsafe"
+	"time"
 
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
@@ -14,156 +12,176 @@ import (
 	"github.com/longline/longline/internal/topic"
 )
 
-// What is retained may be more than a queue holds. So a subscription queues what there is room
-// for and notes the others, which are sent one after the other when nothing else is to be sent.
-// What was replaced or removed meanwhile is passed over: the subscription has brought what came
-// in its place.
+// What is retained may be more than a queue holds, and much more to look at than to send. So a
+// subscription looks for it in parts: the first with its packet, before anything newer is
+// delivered, each further one in a turn of the loop, when all that was found before is sent. What
+// is retained meanwhile is delivered as news, and the search passes it over.
 
-// found is what a subscription has found, as it has to be sent.
-type found struct {
-	sub  topic.Subscription
-	list []note // never empty
-}
+// lookAtOnce is how many retained messages a session looks at with a packet, or in a turn.
+const lookAtOnce = 256
 
-// size is the bytes that f counts for.
-func (f *found) size() (n int) {
-	for i := range f.list {
-		n += f.list[i].size()
-	}
-	return n
-}
+// queueAtOnce is how many of them it takes from the store at a time.
+const queueAtOnce = 32
 
-// note is a retained message by its name and number: the message itself may go meanwhile.
-type note struct {
-	topic string
-	id    uint64
-}
-
-func (n *note) size() int { return int(unsafe.Sizeof(*n)) + len(n.topic) }
-
-// maxFound bounds what all sessions have found, in bytes.
-const maxFound = 64 << 20
-
-// findings are what sessions have to send of what is retained. Few have anything, so it is kept
-// apart from them. Its lock is taken after a session's.
-type findings struct {
+// searches are those of the sessions. Few have any, so they are kept apart from them. The lock is
+// taken after a session's.
+type searches struct {
 	// Safe from any goroutine.
-	bytes atomic.Int64 // of all notes
+	sessions atomic.Int64 // that have any
 
 	// Guarded by mu; the lists by their session's.
 	mu        sync.Mutex
-	bySession map[*Session][]found
+	bySession map[*Session][]*router.Search // oldest first, none done
 }
 
 // of returns the session's. It is locked.
-func (f *findings) of(s *Session) []found {
-	if f.bytes.Load() == 0 {
+func (a *searches) of(s *Session) []*router.Search {
+	if a.sessions.Load() == 0 {
 		return nil
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.bySession[s]
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.bySession[s]
 }
 
-// set puts all in the place of the session's, whose bytes it changes by change.
-func (f *findings) set(s *Session, all []found, change int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.bytes.Add(int64(change))
+// set puts list in the place of the session's. It is locked.
+func (a *searches) set(s *Session, list []*router.Search) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	switch {
-	case len(all) == 0:
-		delete(f.bySession, s)
-	case f.bySession == nil:
-		f.bySession = map[*Session][]found{s: all}
+	case len(list) == 0:
+		delete(a.bySession, s)
+	case a.bySession == nil:
+		a.bySession = map[*Session][]*router.Search{s: list}
 	default:
-		f.bySession[s] = all
+		a.bySession[s] = list
+	}
+	a.sessions.Store(int64(len(a.bySession)))
+}
+
+// end forgets what a session searches that ends. It is locked.
+func (a *searches) end(s *Session) {
+	if a.of(s) != nil {
+		a.set(s, nil)
 	}
 }
 
-// takeRetainedOnce takes the retained messages that match, each once.
-func (s *Session) takeRetainedOnce(subs []topic.Subscription) {
-	for i := range subs {
-		s.takeRetained(&subs[i], func(name string) (taken bool) {
-			return slices.ContainsFunc(subs[:i], func(sub topic.Subscription) bool { return topic.Match(sub.Filter, name) })
-		})
+// takeRetained takes what is retained for a packet's subscriptions, one after the other; with
+// once, what several match for the first of them. The session is locked from the subscription
+// on, so that nothing newer comes before what the first look finds.
+func (s *Session) takeRetained(subs []topic.Subscription, once bool) {
+	if len(subs) == 0 {
+		return
 	}
-}
-
-// takeRetained takes the retained messages that match, except those that skip, unless it is
-// nil, says were taken before. The session is locked from the subscription on, so that
-// nothing newer comes before those for which there is room.
-func (s *Session) takeRetained(sub *topic.Subscription, skip func(name string) bool) {
-	s.forgetRetained([]string{sub.Filter})
-	all := &s.manager.findings
-	var list []note
-	bytes, room := 0, maxFound-int(all.bytes.Load())
-	s.manager.note(s.manager.router.Retained(sub.Filter, func(m *message.Message) bool {
-		switch {
-		case skip != nil && skip(m.Topic), sub.NoLocal && m.Source == s.device: // [MQTT-3.8.3-3]
-		case list == nil && !errors.Is(s.queueRetained(sub, m), router.ErrFull):
-		case bytes >= room:
-			s.drop(router.QueueFull, 1)
-		default:
-			list = append(list, note{strings.Clone(m.Topic), m.ID})
-			bytes += list[len(list)-1].size()
-		}
-		return true
-	}))
-	if list != nil {
-		all.set(s, append(all.of(s), found{*sub, list}), bytes)
+	subs = unique(subs)
+	s.forgetRetained(filterSet(subs))
+	search := s.manager.router.Search(subs, once)
+	s.look(search, lookAtOnce)
+	if !search.Done() {
+		all := &s.manager.searches
+		all.set(s, append(all.of(s), search))
 	}
 	s.wake()
 }
 
-// forgetRetained forgets what subscriptions to these filters have found.
-func (s *Session) forgetRetained(filters []string) {
-	all, bytes := s.manager.findings.of(s), 0
+// unique returns subs with the last alone of those that have the same filter.
+func unique(subs []topic.Subscription) []topic.Subscription {
+	at := make(map[string]int, len(subs))
+	var all []topic.Subscription
+	for _, sub := range subs {
+		if i, ok := at[sub.Filter]; ok {
+			all[i] = sub
+			continue
+		}
+		at[sub.Filter] = len(all)
+		all = append(all, sub)
+	}
+	return all
+}
+
+func filterSet(subs []topic.Subscription) map[string]bool {
+	set := make(map[string]bool, len(subs))
+	for i := range subs {
+		set[subs[i].Filter] = true
+	}
+	return set
+}
+
+// forgetRetained ends what is searched for these filters.
+func (s *Session) forgetRetained(filters map[string]bool) {
+	all := s.manager.searches.of(s)
 	if all == nil {
 		return
 	}
-	all = slices.DeleteFunc(all, func(f found) bool {
-		gone := slices.Contains(filters, f.sub.Filter)
-		if gone {
-			bytes += f.size()
+	var left []*router.Search
+	for _, search := range all {
+		search.Forget(filters)
+		if !search.Done() {
+			left = append(left, search)
 		}
-		return gone
-	})
-	s.manager.findings.set(s, all, -bytes)
+	}
+	s.manager.searches.set(s, left)
 }
 
-// endRetained is forgetRetained for a session that ends: what it was not sent is counted.
-func (s *Session) endRetained() {
-	n, bytes := 0, 0
-	for _, f := range s.manager.findings.of(s) {
-		n += len(f.list)
-		bytes += f.size()
+// look goes on with a search until it is done, has looked at so many, or finds what the queue has
+// no room for. It returns how many it took, and how many it passed over. Locked.
+func (s *Session) look(search *router.Search, looks int) (taken, passed int, full bool) {
+	found, now := make([]*message.Message, 0, queueAtOnce), time.Now()
+	for !search.Done() && looks > 0 {
+		batch, sub, looked, err := search.Next(found, looks, now)
+		s.manager.note(err)
+		looks -= looked
+		passed += looked
+		for _, m := range batch {
+			switch {
+			case sub.NoLocal && m.Source == s.device: // [MQTT-3.8.3-3]
+			case errors.Is(s.queueRetained(sub, m), router.ErrFull):
+				search.Back(m)
+				return taken, passed, true
+			default:
+				taken++
+				passed--
+			}
+		}
 	}
-	if n > 0 {
-		s.manager.findings.set(s, nil, -bytes)
-		s.drop(router.SessionEnded, n)
-	}
+	return taken, passed, false
 }
 
-// sendRetained has flush send one more retained message, if nothing else is there to be sent and
-// there is one. Locked.
-func (s *Session) sendRetained() bool {
-	if s.next != nil || s.waiting != nil || s.unsent() > 0 {
-		return false
+// goOn goes on with what the session searches for a turn of the loop, when all that it was owed
+// is sent. Locked, on the loop.
+func (s *Session) goOn(conn Conn) (admitted []*router.Ticket, passed int) {
+	list := s.manager.searches.of(s)
+	before := len(list)
+	for looks := lookAtOnce; len(list) > 0 && s.idle() && conn.Room(); {
+		if looks <= 0 {
+			s.wake()
+			break
+		}
+		taken, n, full := s.look(list[0], queueAtOnce)
+		passed += n
+		looks -= queueAtOnce
+		if list[0].Done() {
+			list = list[1:]
+		}
+		admitted = append(admitted, s.flushAll(conn)...)
+		if full && taken == 0 {
+			break // of what is in flight: the next acknowledgement makes room
+		}
 	}
-	all := s.manager.findings.of(s)
-	if all == nil {
-		return false
+	if len(list) < before {
+		s.manager.searches.set(s, list)
 	}
-	f := &all[0]
-	if m := s.retained(f.list[0]); m != nil && errors.Is(s.queueRetained(&f.sub, m), router.ErrFull) {
-		return false // of what is in flight: the next acknowledgement makes room
+	return admitted, passed
+}
+
+// idle reports whether all is sent that the session owes its device. Locked.
+func (s *Session) idle() bool { return s.next == nil && s.waiting == nil && s.unsent() == 0 }
+
+// wakeToSearch has the loop go on with a search, if there is one and it can. Locked.
+func (s *Session) wakeToSearch() {
+	if s.manager.searches.of(s) != nil && s.idle() {
+		s.wake()
 	}
-	bytes := f.list[0].size()
-	if f.list = f.list[1:]; len(f.list) == 0 {
-		all = all[1:]
-	}
-	s.manager.findings.set(s, all, -bytes)
-	return true
 }
 
 // queueRetained queues a retained message, if there is room: nothing gives way to it. A message
@@ -195,15 +213,4 @@ func (s *Session) queueRetained(sub *topic.Subscription, m *message.Message) err
 		s.drop(router.Refused, 1)
 	}
 	return nil
-}
-
-// retained is the message of a note, nil when it is not retained any more.
-func (s *Session) retained(n note) (m *message.Message) {
-	s.manager.note(s.manager.router.Retained(n.topic, func(now *message.Message) bool {
-		if now.ID == n.id {
-			m = now
-		}
-		return false
-	}))
-	return m
 }

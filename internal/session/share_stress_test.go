@@ -50,7 +50,7 @@ func (g *crowd) come(device string) (leave func()) {
 	if err := c.link.Subscribe(shared, 1); err != nil {
 		g.t.Error(err)
 	}
-	c.Do(c.link.Flush)
+	c.Do(func() { c.link.Flush(true) })
 	return func() {
 		c.posts <- func() { g.manager.Detach(&c.link, "gone") }
 		c.posts <- nil

@@ -76,7 +76,7 @@ func (b *inbox) connect(w *world, loops *sync.WaitGroup) *exchanging {
 	if _, _, err := w.manager.Attach("d", &c.link, c, Options{ReceiveMaximum: 8}); err != nil {
 		b.t.Error(err)
 	}
-	c.Do(c.link.Flush)
+	c.Do(func() { c.link.Flush(true) })
 	return c
 }
 

@@ -45,7 +45,7 @@ func (c *looped) Do(f func()) bool {
 	return true
 }
 
-func (c *looped) Wake()                                  { c.Do(c.link.Flush) }
+func (c *looped) Wake()                                  { c.Do(func() { c.link.Flush(true) }) }
 func (c *looped) Close(*wire.Close)                      { c.closed.Store(true) }
 func (c *looped) Room() bool                             { return true }
 func (c *looped) Send(m *message.Message, q message.QoS) { c.receive(m, q) }
@@ -92,7 +92,7 @@ func TestStressDownlink(t *testing.T) {
 		if _, _, err := w.manager.Attach("d", &c.link, c, Options{}); err != nil {
 			t.Error(err)
 		}
-		c.Do(c.link.Flush)
+		c.Do(func() { c.link.Flush(true) })
 		return c
 	}
 

@@ -1,7 +1,6 @@
 package session
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -23,7 +22,7 @@ func (l *Link) subscribe(p *wire.Packet) {
 	live := s.link == l
 	if live && refused.Code == "" {
 		if refused = s.subscribe(subs); refused.Code == "" {
-			s.takeRetainedOnce(subs)
+			s.takeRetained(subs, true)
 		}
 	}
 	s.mu.Unlock()
@@ -46,16 +45,24 @@ func (l *Link) SubscribeEach(subs []topic.Subscription, results []wire.Error) {
 	if s.link != l {
 		return
 	}
+	c := s.change(len(subs))
+	var granted, sending []topic.Subscription
 	for i, sub := range subs {
 		if results[i].Code != "" {
 			continue
 		}
 		sub.Filter = strings.Clone(sub.Filter)
-		isNew := s.subscription(sub.Filter) < 0
-		if results[i] = s.subscribe([]topic.Subscription{sub}); results[i].Code == "" && sends(&sub, isNew) {
-			s.takeRetained(&sub, nil)
+		isNew := c.find(sub.Filter) < 0
+		if results[i] = c.put(sub); results[i].Code != "" {
+			continue
+		}
+		granted = append(granted, sub)
+		if sends(&sub, isNew) {
+			sending = append(sending, sub)
 		}
 	}
+	c.commit(granted)
+	s.takeRetained(sending, false)
 }
 
 // sends tells whether a subscription wants what is retained [MQTT-3.3.1-9] to [MQTT-3.3.1-11].
@@ -77,7 +84,7 @@ func (l *Link) checkAll(subs []topic.Subscription) wire.Error {
 func (l *Link) check(i int, filter string) wire.Error {
 	c := &l.session.manager.config
 	if i >= c.MaxFilters {
-		return wire.Error{Code: CodeTooManyFilters, Reason: fmt.Sprintf("a packet may have %d filters", c.MaxFilters)}
+		return l.session.manager.tooManyFilters
 	}
 	if err := topic.ValidateFilter(filter, c.Topics); err != nil {
 		return wire.Error{Code: CodeBadFilter, Reason: err.Error()}
@@ -106,36 +113,75 @@ func (l *Link) Subscribe(filter string, q message.QoS) error {
 	return nil
 }
 
-// subscribe records subscriptions, all or none, and tells the router, which never calls back
-// from there. Locked, so that a takeover cannot come in between.
+// subscribe records subscriptions, all or none. Locked, so that a takeover cannot come in between.
 func (s *Session) subscribe(subs []topic.Subscription) (refused wire.Error) {
-	most := s.manager.config.MaxSubscriptions
-	all := slices.Clone(s.subscriptions)
+	c := s.change(len(subs))
 	for _, sub := range subs {
-		at := slices.IndexFunc(all, named(sub.Filter))
-		switch {
-		case at >= 0:
-			all[at] = sub // [MQTT-3.8.4-3]
-		case len(all) >= most:
-			return wire.Error{Code: CodeTooManySubscriptions, Reason: fmt.Sprintf("a device may have %d subscriptions", most)}
-		default:
-			all = append(all, sub)
+		if refused = c.put(sub); refused.Code != "" {
+			return refused
 		}
 	}
-	s.subscriptions, s.special = all, anySpecial(all)
-	for _, sub := range subs {
-		s.manager.router.Subscribe(sub.Filter, s, sub.QoS)
-	}
+	c.commit(subs)
 	return wire.Error{}
 }
 
-func named(filter string) func(topic.Subscription) bool {
-	return func(sub topic.Subscription) bool { return sub.Filter == filter }
+// change is what a packet makes of a session's subscriptions, which are copied on change.
+type change struct {
+	session *Session
+	subs    []topic.Subscription
+	at      map[string]int // where each is, when many are looked for; else nil
 }
 
-// subscription returns the place of a filter among the session's, or -1.
-func (s *Session) subscription(filter string) int {
-	return slices.IndexFunc(s.subscriptions, named(filter))
+// fewFilters is how many filters of one packet are looked for one by one.
+const fewFilters = 4
+
+// change begins a change by so many filters. The session is locked until its commit.
+func (s *Session) change(filters int) *change {
+	c := &change{session: s, subs: slices.Clone(s.subscriptions)}
+	if filters > fewFilters {
+		c.at = make(map[string]int, len(c.subs)+min(filters, s.manager.config.MaxSubscriptions))
+		for i := range c.subs {
+			c.at[c.subs[i].Filter] = i
+		}
+	}
+	return c
+}
+
+// find returns the place of a filter, or -1.
+func (c *change) find(filter string) int {
+	if c.at == nil {
+		return slices.IndexFunc(c.subs, func(sub topic.Subscription) bool { return sub.Filter == filter })
+	}
+	if i, ok := c.at[filter]; ok {
+		return i
+	}
+	return -1
+}
+
+// put adds a subscription, or puts it in the place of the one that has its filter [MQTT-3.8.4-3].
+func (c *change) put(sub topic.Subscription) wire.Error {
+	if i := c.find(sub.Filter); i >= 0 {
+		c.subs[i] = sub
+		return wire.Error{}
+	}
+	if m := c.session.manager; len(c.subs) >= m.config.MaxSubscriptions {
+		return m.tooManySubscriptions
+	}
+	if c.at != nil {
+		c.at[sub.Filter] = len(c.subs)
+	}
+	c.subs = append(c.subs, sub)
+	return wire.Error{}
+}
+
+// commit makes the change, and tells the router, which never calls back from there, of those that
+// were put.
+func (c *change) commit(granted []topic.Subscription) {
+	s := c.session
+	s.subscriptions, s.special = c.subs, anySpecial(c.subs)
+	for _, sub := range granted {
+		s.manager.router.Subscribe(sub.Filter, s, sub.QoS)
+	}
 }
 
 // unsubscribe removes a packet's filters.
@@ -190,18 +236,20 @@ func (s *Session) permit(p Permissions) {
 	}
 }
 
-// unsubscribe removes filters and tells, if existed is not nil, which there were.
+// unsubscribe removes filters and reports, if existed is not nil, which there were. What it costs
+// for each that there is not is little: a packet may name many.
 func (s *Session) unsubscribe(filters []string, existed []bool) {
-	kept := slices.Clone(s.subscriptions)
+	c, gone := s.change(len(filters)), make(map[string]bool)
 	for i, f := range filters {
-		there := s.manager.router.Unsubscribe(f, s)
+		there := c.find(f) >= 0 && !gone[f]
 		if there {
-			kept = slices.DeleteFunc(kept, named(f))
+			gone[f] = s.manager.router.Unsubscribe(f, s)
 		}
 		if existed != nil {
 			existed[i] = there
 		}
 	}
-	s.subscriptions, s.special = kept, anySpecial(kept)
-	s.forgetRetained(filters)
+	s.subscriptions = slices.DeleteFunc(c.subs, func(sub topic.Subscription) bool { return gone[sub.Filter] })
+	s.special = anySpecial(s.subscriptions)
+	s.forgetRetained(gone)
 }

@@ -93,7 +93,7 @@ func (g *trial) step() {
 	case 3:
 		if g.client != nil {
 			g.client.room = g.random.IntN(4) - 1
-			g.client.link.Flush()
+			g.client.link.Flush(true)
 		}
 	case 4, 5, 6, 7:
 		g.publishOne()
@@ -208,14 +208,14 @@ func (c *trialClient) Release(id uint16) {
 	c.owes = append(c.owes, func() { _ = c.link.Completed(id) })
 }
 
-func (c *trialClient) Wake() { c.post(func() { c.link.Flush() }) }
+func (c *trialClient) Wake() { c.post(func() { c.link.Flush(true) }) }
 
 // finish lets all come, and counts.
 func (g *trial) finish() {
 	g.connect()
 	for busy := true; busy; {
 		g.client.room = -1
-		g.client.link.Flush()
+		g.client.link.Flush(true)
 		for g.client.step() {
 		}
 		busy = len(g.client.owes) > 0

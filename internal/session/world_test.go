@@ -147,7 +147,7 @@ func (c *conn) attachAs(device string, as Conn, o Options) {
 		c.world.t.Fatal(err)
 	}
 	c.log = append(c.log, fmt.Sprintf("hello resumed=%t missed=%d", resumed, missed))
-	c.link.Flush()
+	c.link.Flush(true)
 }
 
 func (c *conn) post(f func()) bool {
@@ -159,7 +159,7 @@ func (c *conn) post(f func()) bool {
 	return !c.ended
 }
 
-func (c *conn) Wake()               { c.post(func() { c.link.Flush() }) }
+func (c *conn) Wake()               { c.post(func() { c.link.Flush(true) }) }
 func (c *conn) Do(f func()) bool    { return c.post(f) }
 func (c *conn) Close(w *wire.Close) { c.post(func() { c.see("close %s", w.Label) }) }
 func (c *conn) Acks() bool          { return !c.raw }

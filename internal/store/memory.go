@@ -94,13 +94,9 @@ func (s *Memory) Drop(device string) error {
 
 func (s *Memory) Retain(m *message.Message, now time.Time) error { return s.retained.put(m, now) }
 
-func (s *Memory) Retained(filter string, now time.Time, yield func(*message.Message) bool) error {
-	for _, m := range s.retained.match(filter, now) {
-		if !yield(m) {
-			break
-		}
-	}
-	return nil
+func (s *Memory) Retained(w *Walk, found []*message.Message, looks int, now time.Time) ([]*message.Message, int, error) {
+	found, looked := s.retained.find(w, found, looks, now)
+	return found, looked, nil
 }
 
 func (s *Memory) Close() error { return nil }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -89,8 +90,20 @@ func TestRetainedBytes(t *testing.T) {
 	if r.bytes != m.Size() {
 		t.Errorf("%d bytes, want %d", r.bytes, m.Size())
 	}
-	if found := r.match("#", now.Add(time.Second)); len(found) != 0 || r.bytes != 0 || r.byTopic.Len() != 0 {
-		t.Errorf("left after expiry: %d found, %d bytes, %d topics", len(found), r.bytes, r.byTopic.Len())
+	for i := range 2 * expireAtOnce {
+		another := message.Message{Topic: fmt.Sprint(i), Payload: m.Payload, Expiry: m.Expiry}
+		if err := r.put(another.Clone(), now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	last := message.Message{Topic: "last"}
+	for range 3 {
+		if err := r.put(&last, now.Add(time.Second)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r.bytes != 0 || r.byTopic.Len() != 0 || r.byExpiry.Len() != 0 {
+		t.Errorf("left after expiry: %d bytes, %d topics, %d that expire", r.bytes, r.byTopic.Len(), r.byExpiry.Len())
 	}
 }
 

@@ -3,8 +3,11 @@ package store
 import (
 	"fmt"
 	"math"
+	"strings"
 	"sync"
 	"time"
+
+	"github.com/tidwall/btree"
 
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/topic"
@@ -13,49 +16,61 @@ import (
 // never is later than any Unix time in milliseconds.
 const never = math.MaxInt64
 
+// expireAtOnce bounds the expired messages that one change of the retained messages removes.
+const expireAtOnce = 64
+
 // retained holds the last message of each topic that has one.
 type retained struct {
 	limits RetainedLimits // static
 
-	// Guarded by mu.
-	mu      sync.RWMutex
-	byTopic *topic.Map[*message.Message]
-	bytes   int
-	soonest int64 // Unix milliseconds before which none expires
+	// Guarded by mu, which is held for a bounded number of messages.
+	mu       sync.RWMutex
+	byTopic  *btree.BTreeG[*message.Message] // in the order of topic.Compare
+	byExpiry *btree.BTreeG[*message.Message] // those that expire
+	bytes    int
 }
 
 func newRetained(l RetainedLimits) retained {
-	return retained{limits: l, byTopic: topic.NewMap[*message.Message](), soonest: never}
+	return retained{
+		limits: l,
+		byTopic: newOrder(func(a, b *message.Message) bool {
+			return topic.Compare(a.Topic, b.Topic) < 0
+		}),
+		byExpiry: newOrder(func(a, b *message.Message) bool {
+			return a.Expiry < b.Expiry || a.Expiry == b.Expiry && a.Topic < b.Topic
+		}),
+	}
+}
+
+func newOrder(less func(a, b *message.Message) bool) *btree.BTreeG[*message.Message] {
+	return btree.NewBTreeGOptions(less, btree.Options{NoLocks: true})
 }
 
 func (r *retained) put(m *message.Message, now time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.expire(now)
+	old, _ := r.byTopic.Get(m)
 	if len(m.Payload) == 0 || m.Expired(now) {
-		r.remove(m.Topic)
+		r.remove(old)
 		return nil
 	}
-	err := r.room(m)
-	if err != nil && now.UnixMilli() >= r.soonest {
-		r.expire(now)
-		err = r.room(m)
-	}
-	if err != nil {
+	if err := r.room(m, old); err != nil {
 		return err
 	}
-	if old, ok := r.byTopic.Get(m.Topic); ok {
-		r.bytes -= old.Size()
+	r.byTopic.Set(m)
+	r.uncount(old)
+	if m.Expiry != 0 {
+		r.byExpiry.Set(m)
 	}
-	r.byTopic.Set(m.Topic, m)
 	r.bytes += m.Size()
-	r.soonest = min(r.soonest, expiry(m))
 	return nil
 }
 
-// room tells which limit m would pass.
-func (r *retained) room(m *message.Message) error {
+// room returns the limit that m would pass in the place of old, which may be nil.
+func (r *retained) room(m, old *message.Message) error {
 	count, bytes := r.byTopic.Len()+1, r.bytes+m.Size()
-	if old, ok := r.byTopic.Get(m.Topic); ok {
+	if old != nil {
 		count, bytes = count-1, bytes-old.Size()
 	}
 	if count > r.limits.Count {
@@ -67,58 +82,68 @@ func (r *retained) room(m *message.Message) error {
 	return nil
 }
 
-func (r *retained) remove(name string) {
-	if old, ok := r.byTopic.Get(name); ok {
-		r.bytes -= old.Size()
-		r.byTopic.Delete(name)
+// remove forgets a message that is there, or nil.
+func (r *retained) remove(m *message.Message) {
+	if m != nil {
+		r.byTopic.Delete(m)
+		r.uncount(m)
 	}
 }
 
-// expire removes all messages whose time is over.
+// uncount is for a message that has left byTopic, or nil.
+func (r *retained) uncount(m *message.Message) {
+	if m == nil {
+		return
+	}
+	r.bytes -= m.Size()
+	if m.Expiry != 0 {
+		r.byExpiry.Delete(m)
+	}
+}
+
+// expire removes messages whose time is over.
 func (r *retained) expire(now time.Time) {
-	var over []string
-	r.soonest = never
-	r.byTopic.All(func(m *message.Message) bool {
-		if m.Expired(now) {
-			over = append(over, m.Topic)
-		} else {
-			r.soonest = min(r.soonest, expiry(m))
+	for range expireAtOnce {
+		m, ok := r.byExpiry.Min()
+		if !ok || !m.Expired(now) {
+			return
 		}
-		return true
-	})
-	for _, name := range over {
-		r.remove(name)
+		r.remove(m)
 	}
 }
 
-// match lists what a filter finds, and removes what it finds too late.
-func (r *retained) match(filter string, now time.Time) []*message.Message {
-	found, over := r.find(filter, now)
-	if len(over) == 0 {
-		return found
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, m := range over {
-		if at, _ := r.byTopic.Get(m.Topic); at == m {
-			r.remove(m.Topic)
-		}
-	}
-	return found
-}
-
-func (r *retained) find(filter string, now time.Time) (found, over []*message.Message) {
+// find is Store.Retained.
+func (r *retained) find(w *Walk, found []*message.Message, looks int, now time.Time) (_ []*message.Message, looked int) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	r.byTopic.Walk(filter, func(m *message.Message) bool {
-		if m.Expired(now) {
-			over = append(over, m)
-		} else {
+	filter, at := w.Filter, &message.Message{Topic: w.from}
+	if at.Topic == "" {
+		at.Topic = topic.First(filter)
+	}
+	i := r.byTopic.Iter()
+	there := i.Seek(at)
+	for there && looked < looks && len(found) < cap(found) {
+		looked++
+		m := i.Item()
+		match, next, more := topic.Seek(filter, m.Topic)
+		if match && !m.Expired(now) {
 			found = append(found, m)
 		}
-		return true
-	})
-	return found, over
+		if !more {
+			there = false
+			break
+		}
+		if at.Topic = next; next != "" {
+			there = i.Seek(at)
+			continue
+		}
+		at.Topic = m.Topic
+		there = i.Next()
+	}
+	if w.Done = !there; !w.Done {
+		w.from = strings.Clone(i.Item().Topic) // a clone, so that the message can go
+	}
+	return found, looked
 }
 
 // expiry is the Unix milliseconds at which m expires by itself, or never.

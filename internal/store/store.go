@@ -4,6 +4,7 @@ package store
 
 import (
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/longline/longline/internal/message"
@@ -144,6 +145,16 @@ type Packet struct {
 	Released bool // received by the device: what is left is PUBREL and PUBCOMP
 }
 
+// Walk is a place on the way through the retained messages that match a filter.
+type Walk struct {
+	Filter string // valid; not changed
+	Done   bool   // nothing is ahead
+	from   string // all before it was looked at; empty at the start
+}
+
+// Back moves w back to a message that it has found.
+func (w *Walk) Back(m *message.Message) { w.Done, w.from = false, strings.Clone(m.Topic) }
+
 // Store is safe from any goroutine; the queues that it gives are not. Its errors are those
 // of the medium, unless a method says otherwise.
 type Store interface {
@@ -169,9 +180,11 @@ type Store interface {
 	// limit that would be passed.
 	Retain(m *message.Message, now time.Time) error
 
-	// Retained yields the retained messages that match a valid filter and whose time is not
-	// over, in no order, until yield returns false. yield may call the store.
-	Retained(filter string, now time.Time, yield func(*message.Message) bool) error
+	// Retained goes on with w: it appends to found, up to its capacity, the retained messages
+	// that match and whose time is not over, in the order of topic.Compare, looks at no more than
+	// looks messages and returns how many they were. It moves w behind them. What is retained
+	// meanwhile is found if its topic is still ahead.
+	Retained(w *Walk, found []*message.Message, looks int, now time.Time) (_ []*message.Message, looked int, err error)
 
 	Close() error
 }

@@ -51,21 +51,6 @@ func (t *table[V]) find(hash uint32, level string) *node[V] {
 	return nil
 }
 
-// each calls yield for every child, in no order, and tells whether it always said true.
-func (t *table[V]) each(yield func(*node[V]) bool) bool {
-	if t == nil {
-		return true
-	}
-	for _, n := range t.heads {
-		for ; n != nil; n = n.next {
-			if !yield(n) {
-				return false
-			}
-		}
-	}
-	return true
-}
-
 func (t *table[V]) add(n *node[V]) {
 	last := len(t.heads)
 	t.heads = append(t.heads, nil)

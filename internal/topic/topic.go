@@ -1,5 +1,5 @@
 // Package topic holds the rules of topic names, topic filters and device ids, and the
-// trees that find subscribers by name and values by filter.
+// tree that finds subscribers by name, in an order that keeps a subtree together.
 //
 // Names and filters are those of MQTT 5 §4.7: levels joined by '/', any of which may be
 // empty; in a filter, '+' stands for one level and a last '#' for the levels that follow,

@@ -50,7 +50,7 @@ gateway:
 auth:
   order: [tokens]
   tokens: {file: %[4]q}
-sessions: {expiry: 5s}
+sessions: {expiry: 5s, max_subscriptions: 100, max_filters: 64}
 store:
   queue: {count: 50, bytes: 256KiB}
   retained: {count: 1000, bytes: 16MiB}

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -20,14 +21,26 @@ func retain(t *testing.T, s store.Store, ms ...*message.Message) {
 	}
 }
 
+// walkAll visits what a filter finds, by small steps.
+func walkAll(s store.Store, filter string, now time.Time, visit func(*message.Message)) error {
+	w := store.Walk{Filter: filter}
+	for !w.Done {
+		found, looked, err := s.Retained(&w, make([]*message.Message, 0, 2), 3, now)
+		if err != nil || looked > 3 || looked == 0 && !w.Done {
+			return fmt.Errorf("looked at %d: %w", looked, err)
+		}
+		for _, m := range found {
+			visit(m)
+		}
+	}
+	return nil
+}
+
 // wantRetained compares the payloads that a filter finds.
 func wantRetained(t *testing.T, s store.Store, now time.Time, filter string, want ...string) {
 	t.Helper()
 	var got []string
-	err := s.Retained(filter, now, func(m *message.Message) bool {
-		got = append(got, string(m.Payload))
-		return true
-	})
+	err := walkAll(s, filter, now, func(m *message.Message) { got = append(got, string(m.Payload)) })
 	slices.Sort(got)
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("filter %q: got %q, %v; want %q", filter, got, err, want)
@@ -53,7 +66,9 @@ func testRetainedExpiry(t *testing.T, open Open) {
 	wantRetained(t, s, start, "#", "1", "2")
 	now := start.Add(time.Second)
 	wantRetained(t, s, now, "#", "2")
-	retain(t, s, expiring("c", "3", start.Add(time.Minute))) // in the place of the first
+	if err := s.Retain(expiring("c", "3", start.Add(time.Minute)), now); err != nil { // in the place of the first
+		t.Fatal(err)
+	}
 	wantRetained(t, s, now, "#", "2", "3")
 
 	now = start.Add(time.Minute) // now without a look that finds the third
@@ -86,15 +101,44 @@ func testRetainedLimits(t *testing.T, open Open) {
 	wantRetained(t, s, start, "#", "11", "2")
 }
 
-func testRetainedReentrant(t *testing.T, open Open) {
+// What changes during a walk is found if it is ahead, and nothing twice.
+func testRetainedWalk(t *testing.T, open Open) {
 	s := open(t, store.Options{})
-	retain(t, s, msg("a", "1"), msg("b", "2"))
-	n := 0
-	err := s.Retained("+", start, func(m *message.Message) bool {
-		n++
-		return s.Retain(msg(m.Topic, ""), start) == nil && n < 1
-	})
-	if err != nil || n != 1 {
-		t.Errorf("%d yielded after a stop at one, %v", n, err)
+	for _, name := range []string{"a", "b", "c", "d", "e/f", "e/g"} {
+		retain(t, s, msg(name, "old "+name))
+	}
+	w, seen := store.Walk{Filter: "#"}, []string{}
+	next := func(n int) (last *message.Message) {
+		t.Helper()
+		found, _, err := s.Retained(&w, make([]*message.Message, 0, n), 100, start)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range found {
+			seen, last = append(seen, string(m.Payload)), m
+		}
+		return last
+	}
+	next(2)
+	retain(t, s, msg("a", "new"), msg("b", ""), msg("c", ""), msg("c/a", "new c/a"), msg("e/f", "new e/f"))
+	last := next(2)
+	w.Back(last)
+	next(3)
+	if want := []string{"old a", "old b", "new c/a", "old d", "old d", "new e/f", "old e/g"}; !slices.Equal(seen, want) || !w.Done {
+		t.Errorf("found %q, want %q; done %t", seen, want, w.Done)
+	}
+}
+
+// A walk looks at little of what cannot match.
+func testRetainedLooks(t *testing.T, open Open) {
+	s := open(t, store.Options{})
+	for i := range 500 {
+		retain(t, s, msg(fmt.Sprintf("a/%03d/x", i), "1"), msg(fmt.Sprintf("b/%03d", i), "1"))
+	}
+	for filter, most := range map[string]int{"a/250/#": 2, "+/250/x": 6, "b/001": 1, "c/#": 0, "+": 4, "b/+/x/y": 501} {
+		w := store.Walk{Filter: filter}
+		if _, looked, err := s.Retained(&w, make([]*message.Message, 0, 9), 1000, start); err != nil || looked > most || !w.Done {
+			t.Errorf("%q: looked at %d, want at most %d; done %t; %v", filter, looked, most, w.Done, err)
+		}
 	}
 }
