@@ -67,8 +67,9 @@ func NewManager(config Config, r *router.Router, s store.Store) (*Manager, error
 // Config is what the manager was told, with the defaults.
 func (m *Manager) Config() Config { return m.config }
 
-// Close stops the expiry of sessions.
+// Close stops the expiry of sessions, and waits for what is being published.
 func (m *Manager) Close() {
+	defer m.presence.wait()
 	m.expirer.stop()
 	m.lingering.stop()
 }

@@ -2,6 +2,7 @@ package session
 
 import (
 	"encoding/json"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,24 +29,25 @@ type event struct {
 	will     *message.Message // nil when it is none
 }
 
-// fewEvents is the size of a list of events that is kept for the next ones.
+// fewEvents are as many as whoever changes a session publishes itself.
 const fewEvents = 64
 
 // announcer publishes presence events and wills in the order in which sessions changed. Events are
 // added under the session's lock and published outside it, because a session may be a
-// receiver; whoever finds nobody publishing does it for all.
+// receiver. Whoever finds nobody publishing publishes a few, which is all there mostly is. The rest,
+// when a network fails, is left to a goroutine that ends when nothing is left: no loop works for all.
 type announcer struct {
 	publish func(m *message.Message, done func(error)) // done may be nil
 	wanted  func(topic string) bool                    // somebody would get it
 
 	// Safe from any goroutine.
 	wills atomic.Uint64 // published
+	rest  sync.WaitGroup
 
 	// Guarded by mu.
 	mu      sync.Mutex
 	events  []event
-	spare   []event // an empty list, or nil
-	running bool
+	running bool // somebody publishes
 }
 
 // add is called with the session locked.
@@ -65,29 +67,51 @@ func (a *announcer) addWill(m *message.Message) {
 	a.mu.Unlock()
 }
 
-// run publishes what was added. No lock may be held.
+// run publishes what was added, unless somebody does. No lock may be held.
 func (a *announcer) run() {
+	if a.begin() && !a.announceSome() {
+		a.rest.Go(func() {
+			for !a.announceSome() {
+				runtime.Gosched()
+			}
+		})
+	}
+}
+
+// begin makes the caller the one who publishes, if there is something to publish and nobody does.
+func (a *announcer) begin() bool {
 	a.mu.Lock()
-	if a.running {
-		a.mu.Unlock()
-		return
+	defer a.mu.Unlock()
+	if a.running || len(a.events) == 0 {
+		return false
 	}
 	a.running = true
-	for len(a.events) > 0 {
-		events := a.events
-		a.events, a.spare = a.spare, nil
-		a.mu.Unlock()
-		for i := range events {
-			a.announce(&events[i])
-		}
-		a.mu.Lock()
-		if clear(events); cap(events) <= fewEvents {
-			a.spare = events[:0]
-		}
-	}
-	a.running = false
-	a.mu.Unlock()
+	return true
 }
+
+// announceSome publishes a few events and reports whether none is left. Then somebody else may publish.
+func (a *announcer) announceSome() (done bool) {
+	a.mu.Lock()
+	some := a.events[:min(len(a.events), fewEvents)]
+	a.events = a.events[len(some):]
+	a.mu.Unlock()
+	for i := range some {
+		a.announce(&some[i])
+	}
+	clear(some)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.events) > 0 {
+		return false
+	}
+	if a.events, a.running = nil, false; cap(some) <= fewEvents {
+		a.events = some[:0] // for the next ones
+	}
+	return true
+}
+
+// wait returns when nobody publishes any more what was added before.
+func (a *announcer) wait() { a.rest.Wait() }
 
 // announce publishes an event. A will waits for receivers that are full; presence does not,
 // which has the session's own changes behind it, and is not even written where nobody listens.

@@ -3,6 +3,8 @@ package session
 import (
 	"encoding/json"
 	"fmt"
+	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -68,6 +70,52 @@ func TestPresenceToASession(t *testing.T) {
 	expect(t, "events and hello", len(c.log), 1+2+2)
 }
 
+// A network fails: whoever is told of one device's end publishes a few events, not those of all.
+func TestNobodyPublishesForAll(t *testing.T) {
+	const devices = 10 * fewEvents
+	w := newWorld(t, Config{})
+	o := w.observe("$presence/+")
+	a := &w.manager.presence
+	for i := range devices {
+		c := &conn{world: w, room: -1}
+		if _, _, err := w.manager.Attach(fmt.Sprint("d", i), &c.link, c, Options{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.wait()
+	a.running = true // somebody publishes, and has not come so far
+	var want []string
+	for i := range devices {
+		device := fmt.Sprint("d", i)
+		s := w.manager.session(device)
+		w.manager.Detach(s.link, "peer_reset")
+		want = append(want, device+" false peer_reset")
+	}
+	a.running = false
+	o.log = nil
+	publishing := goroutine()
+	publish := a.publish
+	here := 0
+	a.publish = func(m *message.Message, done func(error)) {
+		if goroutine() == publishing {
+			here++
+		}
+		publish(m, done)
+	}
+	a.run()
+	a.wait()
+	if here > fewEvents {
+		t.Errorf("one published %d events", here)
+	}
+	o.saw(t, want...)
+}
+
+// goroutine is the number of the one that calls.
+func goroutine() string {
+	var stack [64]byte
+	return strings.Fields(string(stack[:runtime.Stack(stack[:], false)]))[1]
+}
+
 // Many goroutines come and go: each device's events alternate, and end as it is.
 func TestPresenceAlternates(t *testing.T) {
 	const devices, loops, rounds = 4, 4, 200
@@ -88,6 +136,7 @@ func TestPresenceAlternates(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	w.manager.presence.wait()
 	online := map[string]string{}
 	for _, line := range o.log {
 		var device, state string
