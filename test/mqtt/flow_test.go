@@ -126,7 +126,7 @@ func TestReasonsFit(t *testing.T) { // [MQTT-3.4.2-2] [MQTT-3.9.2-1] [MQTT-3.11.
 	only(t, mqtt.V5, func(w *world) {
 		c, _ := w.open("a", func(p *mqtt.Packet) { p.Properties.MaximumPacket = 20 })
 		c.decoder.MaxPacket = 20
-		c.subscribe("bad/#/filter", 1)
+		c.subscribe(tooDeep, 1)
 		c.publish("$SYS/x", "x", 1)
 		c.publish("$SYS/x", "x", 2)
 		c.unsubscribe("t")
@@ -184,7 +184,7 @@ func TestNoReasonsAsked(t *testing.T) { // [MQTT-3.1.2-29]
 				p.Properties.RequestProblem = wanted
 				p.Properties.Mark(mqtt.PropRequestProblem)
 			})
-			c.send(&mqtt.Packet{Type: mqtt.Subscribe, ID: 1, Subscriptions: []mqtt.Subscription{{Filter: "a/#/b"}}})
+			c.send(&mqtt.Packet{Type: mqtt.Subscribe, ID: 1, Subscriptions: []mqtt.Subscription{{Filter: tooDeep}}})
 			p := publication("$SYS/x", "x", 1)
 			p.ID = 2
 			c.send(p, &mqtt.Packet{Type: mqtt.Pubrel, ID: 3}, &mqtt.Packet{Type: mqtt.Unsubscribe, ID: 4, Filters: []string{"t"}})

@@ -384,3 +384,21 @@ func TestLargePayloads(t *testing.T) {
 		}
 	})
 }
+
+// TestClientWithoutSubscribers says 0x10, as Mosquitto's bridge does: the message has arrived.
+func TestClientWithoutSubscribers(t *testing.T) {
+	only(t, mqtt.V5, func(w *world) {
+		c := w.connect("a")
+		c.subscribe("t", 2)
+		for q, answer := range map[message.QoS]mqtt.Type{1: mqtt.Puback, 2: mqtt.Pubrec} {
+			w.connect("b").publish("t", "x", q)
+			p := c.expect(mqtt.Publish)
+			c.send(&mqtt.Packet{Type: answer, ID: p.ID, Reason: mqtt.NoMatchingSubscribers})
+			if q == 2 {
+				c.answer(mqtt.Pubrel, p.ID)
+				c.send(&mqtt.Packet{Type: mqtt.Pubcomp, ID: p.ID})
+			}
+		}
+		c.quiet()
+	})
+}

@@ -1,9 +1,11 @@
 package mqtt
 
 import (
+	"math"
 	"strings"
 
 	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/topic"
 )
 
 // properties reads the properties of a packet of p's type, if the version has any.
@@ -80,10 +82,17 @@ func (d *Decoder) subscribe(p *Packet, r *reader) {
 	r.require(len(p.Subscriptions) > 0, ErrNoSubscription) // [MQTT-3.8.3-2] [3.1.1 MQTT-3.8.3-3]
 }
 
-// filter reads a topic filter. Its syntax is the session's business.
+// anyFilter bounds filters by what the protocol can say: other bounds are the session's.
+var anyFilter = topic.Limits{Depth: math.MaxUint16 + 1, Length: math.MaxUint16}
+
+// filter reads a topic filter. One that is ill-formed ends the connection [MQTT-4.13.1-1]: an answer with 0x8F is
+// for one that is correctly formed, §3.9.3.
 func (r *reader) filter() string {
 	filter := r.text()
 	r.require(filter != "", ErrEmptyFilter) // [MQTT-4.7.3-1]
+	if topic.ValidateFilter(filter, anyFilter) != nil {
+		r.fail(ErrFilter) // [MQTT-4.7.1-1] [MQTT-4.7.1-2] [MQTT-4.8.2-1] [MQTT-4.8.2-2]
+	}
 	return filter
 }
 

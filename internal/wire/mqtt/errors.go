@@ -72,6 +72,7 @@ var (
 	ErrNoTopic       = rule(ProtocolError, "MQTT5 §3.3.2.1", "neither a topic name nor a topic alias")
 	ErrEmptyTopic    = rule(TopicNameInvalid, "MQTT-4.7.3-1", "an empty topic name")
 	ErrEmptyFilter   = rule(ProtocolError, "MQTT-4.7.3-1", "an empty topic filter")
+	ErrFilter        = rule(ProtocolError, "MQTT-4.7.1-1", "a topic filter with a misplaced wildcard, or a shared one without a group or a filter")
 	ErrTopicWildcard = rule(TopicNameInvalid, "MQTT-3.3.2-2", "a topic name with wildcard characters")
 	ErrTopicAlias    = rule(TopicAliasInvalid, "MQTT-3.3.2-8", "a topic alias of 0")
 	ErrResponseTopic = rule(ProtocolError, "MQTT-3.3.2-14", "a response topic with wildcard characters")

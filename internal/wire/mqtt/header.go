@@ -53,7 +53,8 @@ func (d *Decoder) measure(b []byte) (size, header int, err *Error) {
 	return size, header, nil
 }
 
-// Flags of PUBLISH, §3.3.1. In MQTT 3.1 PUBREL, SUBSCRIBE and UNSUBSCRIBE have DUP as well.
+// Flags of PUBLISH, §3.3.1. In MQTT 3.1 PUBREL, SUBSCRIBE and UNSUBSCRIBE have DUP as well, and
+// those of CONNECT are not used, 3.1 §3.1.
 const (
 	flagRetain = 1 << 0
 	flagDup    = 1 << 3
@@ -73,6 +74,8 @@ func (d *Decoder) checkFirst(first byte) *Error {
 		return ErrSender
 	case t == Publish:
 		return checkPublishFlags(flags)
+	case t == Connect && d.Server:
+		return nil // only its version tells whether the flags are reserved: see Decode
 	case d.Version == V3 && forms[t].flags != 0 && flags == forms[t].flags|flagDup:
 		return nil
 	case flags != forms[t].flags: // [MQTT-2.1.3-1] [3.1.1 MQTT-2.2.2-1] [3.1.1 MQTT-2.2.2-2]
@@ -114,6 +117,8 @@ func (d *Decoder) Decode(p *Packet, b []byte) (n int, err error) {
 	r.require(len(r.b) == 0, ErrTrailing)
 	// [MQTT-1.5.5-1]: of a CONNECT we know only now whether the rule is there
 	r.require(p.Connect.Version != V5 || shortest(b[1:header]), ErrVarint)
+	// [MQTT-2.1.3-1] [3.1.1 MQTT-2.2.2-2]: and whether its flags are reserved
+	r.require(p.Type != Connect || first&0x0F == 0 || p.Connect.Version == V3, ErrFlags)
 	if r.err != nil {
 		return 0, r.err
 	}

@@ -17,7 +17,7 @@ var reasons = [256]reason{
 	GrantedQoS1:                       {"granted QoS 1", inSuback, nowhere},
 	GrantedQoS2:                       {"granted QoS 2", inSuback, nowhere},
 	DisconnectWithWill:                {"disconnect with will message", nowhere, inDisconnect},
-	NoMatchingSubscribers:             {"no matching subscribers", inAcks, nowhere},
+	NoMatchingSubscribers:             {"no matching subscribers", inAcks, inAcks}, // of a client against §3.4.2.1; Mosquitto's bridge sends it, and it is a success
 	NoSubscriptionExisted:             {"no subscription existed", in(Unsuback), nowhere},
 	ContinueAuthentication:            {"continue authentication", inAuth, inAuth},
 	ReAuthenticate:                    {"re-authenticate", nowhere, inAuth},

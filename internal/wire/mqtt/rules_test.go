@@ -31,7 +31,6 @@ var early = []breach{
 	{ErrSender, V4, toClient, "e0"},
 	{ErrNotConnect, 0, toServer, "c0"},
 	{ErrSecondConnect, V4, toServer, "10"},
-	{ErrFlags, 0, toServer, "11"},
 	{ErrFlags, V4, toServer, "42"},
 	{ErrFlags, V3, toServer, "c8"},
 	{ErrPubrelFlags, V4, toServer, "60"},
@@ -78,6 +77,9 @@ var late = []breach{
 	{ErrPacketID, V5, toServer, "82 07 0000 00 0001 61 00"},
 	{ErrPacketID, V5, toServer, "a2 06 0000 00 0001 61"},
 
+	{ErrFlags, 0, toServer, "11 0d 0004 4d515454 04 02 0000 0001 61"},
+	{ErrFlags, 0, toServer, "18 0e 0004 4d515454 05 02 0000 00 0001 61"},
+
 	{ErrProtocolName, 0, toServer, "10 0d 0004 6d717474 04 02 0000 0001 61"},
 	{ErrProtocolLevel, 0, toServer, "10 0d 0004 4d515454 06 02 0000 0001 61"},
 	{ErrProtocolLevel, 0, toServer, "10 0d 0004 4d515454 03 02 0000 0001 61"},
@@ -107,6 +109,9 @@ var late = []breach{
 	{ErrNoSubscription, V5, toServer, "82 03 0001 00"},
 	{ErrEmptyFilter, V4, toServer, "82 05 0001 0000 00"},
 	{ErrEmptyFilter, V4, toServer, "a2 04 0001 0000"},
+	{ErrFilter, V5, toServer, "82 08 0001 00 0002 6123 00"},
+	{ErrFilter, V4, toServer, "a2 07 0001 0003 232f61"},
+	{ErrFilter, V4, toServer, "82 0d 0001 0008 2473686172652f2f 00"},
 	{ErrSubscriptionQoS, V5, toServer, "82 07 0001 00 0001 61 03"},
 	{ErrSubscriptionQoSV3, V4, toServer, "82 06 0001 0001 61 03"},
 	{ErrSubscriptionQoSV3, V4, toServer, "82 06 0001 0001 61 04"},
@@ -139,7 +144,7 @@ var late = []breach{
 
 	{ErrConnackCode, V5, toClient, "20 03 00 10 00"},
 	{ErrConnackCode, V4, toClient, "20 02 00 06"},
-	{ErrPubackCode, V5, toServer, "40 03 0001 10"}, // only servers say "no matching subscribers"
+	{ErrPubackCode, V5, toServer, "40 03 0001 11"},
 	{ErrPubackCode, V5, toClient, "40 03 0001 92"},
 	{ErrPubrecCode, V5, toClient, "50 03 0001 81"},
 	{ErrPubrelCode, V5, toServer, "62 03 0001 80"},
@@ -223,7 +228,7 @@ func TestVersionOfRefused(t *testing.T) {
 		{"10 0d 0004 4d515454 05 03 0000 00 0000", V5},
 		{"10 0d 0004 4d515454 06 02 0000 0001 61", 6},
 		{"10 0d 0004 6d717474 04 02 0000 0001 61", 0},
-		{"11", 0},
+		{"31", 0},
 	} {
 		p := Packet{Connect: Client{Version: V5}}
 		if _, err := (&Decoder{Server: true}).Decode(&p, unhex(t, tt.hex)); err == nil || p.Connect.Version != tt.want {
@@ -242,7 +247,9 @@ func TestLenient(t *testing.T) {
 		"3.1: the first byte of CONNACK":          {nil, V3, toClient, "20 02 ff 00"},
 		"5: an empty password":                    {nil, 0, toServer, "10 0f 0004 4d515454 05 42 0000 00 0000 0000"},
 		"5: properties of length 0 after Success": {nil, V5, toServer, "40 04 0001 00 00"},
-		"a filter that the session refuses":       {nil, V5, toServer, "82 0a 0001 00 0004 61232f62 00"},
+		"a filter of many levels":                 {nil, V5, toServer, "82 1a 0001 00 0014 2f2f2f2f2f2f2f2f2f2f2f2f2f2f2f2f2f2f2f2f 00"},
+		"3.1: flags that CONNECT does not use":    {nil, 0, toServer, "1f 0f 0006 4d5149736470 03 02 0000 0001 61"},
+		"5: a client's 0x10 in PUBACK":            {nil, V5, toServer, "40 03 0001 10"},
 	} {
 		b := unhex(t, tt.hex)
 		d := Decoder{Version: tt.v, Server: !tt.fromServer}
