@@ -9,6 +9,9 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,6 +30,8 @@ type TLS struct {
 	TicketKeys string        `yaml:"ticket_keys" help:"file of session ticket keys that nodes share: 32 bytes in base64 a line, the first encrypts, all decrypt; read again when it changes; without it, the node makes and rotates its own"`
 	Handshakes int           `yaml:"handshakes" help:"TLS handshakes that are worked on at the same time; as many more wait for that, and 16 times as many for their clients"`
 	Timeout    time.Duration `yaml:"timeout" help:"how long a TLS handshake may take"`
+
+	CipherSuites []string `yaml:"cipher_suites" help:"the only cipher suites of TLS 1.2, such as TLS_RSA_WITH_AES_128_CBC_SHA for old chargers; Go's secure ones when left out. Those without forward secrecy, and with CBC, are weak: whoever gets the key later reads what was recorded"`
 }
 
 // WithDefaults returns t with the defaults in place of zero fields.
@@ -63,7 +68,36 @@ func (t TLS) Validate() error {
 	case auth != tls.NoClientCert && (t.ClientCA == "" || t.Cert == ""):
 		return fmt.Errorf("client_auth: %s goes with cert and client_ca", t.ClientAuth)
 	}
+	if _, _, err := cipherSuites(t.CipherSuites); err != nil {
+		return fmt.Errorf("cipher_suites: %w", err)
+	}
 	return nil
+}
+
+// cipherSuites are the numbers of the suites named, and the names of those that are weak; no names are nil, Go's own choice.
+func cipherSuites(names []string) (ids []uint16, weak []string, err error) {
+	strong, insecure := tls.CipherSuites(), tls.InsecureCipherSuites()
+	for _, name := range names {
+		named := func(s *tls.CipherSuite) bool { return s.Name == name && slices.Contains(s.SupportedVersions, tls.VersionTLS12) }
+		if i := slices.IndexFunc(strong, named); i >= 0 {
+			ids = append(ids, strong[i].ID)
+		} else if i := slices.IndexFunc(insecure, named); i >= 0 {
+			ids, weak = append(ids, insecure[i].ID), append(weak, name)
+		} else {
+			return nil, nil, fmt.Errorf("%q is no cipher suite of TLS 1.2; known are %s", name, strings.Join(suiteNames(strong, insecure), ", "))
+		}
+	}
+	return ids, weak, nil
+}
+
+// suiteNames are those of the suites of TLS 1.2.
+func suiteNames(lists ...[]*tls.CipherSuite) (names []string) {
+	for _, s := range slices.Concat(lists...) {
+		if slices.Contains(s.SupportedVersions, tls.VersionTLS12) {
+			names = append(names, s.Name)
+		}
+	}
+	return names
 }
 
 // keeper holds the certificate, the clients' authorities and the ticket keys of the day.
@@ -107,6 +141,9 @@ func (k *keeper) close() {
 
 // newKeeper reads the files and has w read them again.
 func newKeeper(config TLS, w *reload.Watcher) (k *keeper, err error) {
+	if _, weak, _ := cipherSuites(config.CipherSuites); len(weak) > 0 {
+		slog.Warn("weak TLS cipher suites are on: who gets the server's key can read what was recorded, or attack CBC", "suites", weak)
+	}
 	k = &keeper{config: config}
 	if k.pair, err = reload.OpenKeyPair(w, config.Cert, config.Key); err != nil {
 		return nil, fmt.Errorf("tls.cert %w", err)
@@ -116,8 +153,8 @@ func newKeeper(config TLS, w *reload.Watcher) (k *keeper, err error) {
 		if err := w.Add(k.loadAuthorities, config.ClientCA); err != nil {
 			return nil, fmt.Errorf("tls.client_ca %w", err)
 		}
-		k.tls.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return k.verifying.Load(), nil }
 	}
+	k.tls.GetConfigForClient = k.forClient
 	if config.TicketKeys != "" {
 		if err := w.Add(k.loadTicketKeys, config.TicketKeys); err != nil {
 			return nil, fmt.Errorf("tls.ticket_keys %w", err)
@@ -128,11 +165,46 @@ func newKeeper(config TLS, w *reload.Watcher) (k *keeper, err error) {
 }
 
 func (k *keeper) base() *tls.Config {
+	suites, _, _ := cipherSuites(k.config.CipherSuites) // valid
 	return &tls.Config{
 		MinVersion:     tlsVersions[k.config.MinVersion],
-		NextProtos:     []string{"http/1.1"}, // RFC 6455 has no upgrade from HTTP/2
+		CipherSuites:   suites,
+		NextProtos:     []string{httpProtocol},
 		GetCertificate: k.pair.Get,
 	}
+}
+
+// forClient is the configuration for one client; nil is k.tls.
+func (k *keeper) forClient(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+	c, protocols := k.verifying.Load(), protocolsFor(hello.SupportedProtos)
+	if len(protocols) == 1 && protocols[0] == httpProtocol {
+		return c, nil
+	}
+	if c == nil {
+		c = k.tls
+	}
+	c = c.Clone()
+	c.NextProtos = protocols
+	return c, nil
+}
+
+// httpProtocol is the name of HTTP/1.1 in ALPN: RFC 6455 has no upgrade from HTTP/2.
+const httpProtocol = "http/1.1"
+
+// mqttProtocols are MQTT's names in ALPN, RFC 7301 §6: the registered one, and that of clients made
+// for AWS IoT.
+var mqttProtocols = []string{"mqtt", "x-amzn-mqtt-ca"}
+
+// protocolsFor is what is chosen from for a client that offers some by ALPN. One that offers HTTP/2 alone
+// is refused; names that nobody knows are passed over.
+func protocolsFor(offered []string) []string {
+	switch {
+	case len(offered) == 0, slices.Contains(offered, httpProtocol), slices.Contains(offered, "h2"):
+		return []string{httpProtocol}
+	case slices.ContainsFunc(offered, func(p string) bool { return slices.Contains(mqttProtocols, p) }):
+		return mqttProtocols
+	}
+	return nil
 }
 
 // reactor is what the loops need, nil without a keeper.

@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
+	"io"
 	"math/big"
 	"net"
 	"net/http"
@@ -191,4 +192,76 @@ func TestTLSFilesThatCannotBe(t *testing.T) {
 			t.Errorf("error %v does not say %s", err, want)
 		}
 	}
+}
+
+// Clients of MQTT offer its name, those made for AWS IoT one of their own; nobody who can speak MQTT is
+// turned away for a name.
+func TestALPN(t *testing.T) {
+	config, pool := tlsFiles(t)
+	s := store.NewMemory(store.Options{})
+	r := router.New(router.Config{}, s)
+	sessions, err := session.NewManager(session.Config{}, r, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(sessions.Close)
+	g, err := Start(Config{Listen: "127.0.0.1:0", Insecure: true, TLS: config, MQTT: MQTT{TLSListen: "127.0.0.1:0"}}, r, sessions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(g.Close)
+	for _, tt := range []struct {
+		offered []string
+		want    string
+	}{
+		{nil, ""},
+		{[]string{"mqtt"}, "mqtt"},
+		{[]string{"x-amzn-mqtt-ca"}, "x-amzn-mqtt-ca"},
+		{[]string{"something", "mqtt"}, "mqtt"},
+		{[]string{"something"}, ""},
+		{[]string{"h2", "http/1.1"}, "http/1.1"},
+		{[]string{"h2"}, "refused"},
+	} {
+		c, err := tls.Dial("tcp", g.MQTTSecureAddr().String(), &tls.Config{RootCAs: pool, NextProtos: tt.offered})
+		got := "refused"
+		if err == nil {
+			got = c.ConnectionState().NegotiatedProtocol
+			if _, err := c.Write([]byte("\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01a")); err != nil {
+				t.Error(err)
+			}
+			connack := make([]byte, 4)
+			if _, err := io.ReadFull(c, connack); err != nil || connack[3] != 0 {
+				t.Errorf("%q: CONNACK %x, %v", tt.offered, connack, err)
+			}
+			_ = c.Close()
+		}
+		if got != tt.want {
+			t.Errorf("offered %q: %q, %v; want %q", tt.offered, got, err, tt.want)
+		}
+	}
+}
+
+// A charger that knows nothing better than RSA and CBC comes in where that is asked for, and only there.
+func TestCipherSuites(t *testing.T) {
+	const weak = "TLS_RSA_WITH_AES_128_CBC_SHA"
+	_, names, err := cipherSuites([]string{weak, "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"})
+	if err != nil || len(names) != 1 || names[0] != weak {
+		t.Errorf("weak are %q, %v", names, err)
+	}
+	_, _, err = cipherSuites([]string{"TLS_RSA"})
+	if err == nil || !strings.Contains(err.Error(), `"TLS_RSA" is no cipher suite of TLS 1.2; known are`) || strings.Contains(err.Error(), "TLS_AES_128_GCM_SHA256") {
+		t.Errorf("%v", err)
+	}
+	config, pool := tlsFiles(t)
+	old := &tls.Config{RootCAs: pool, MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256}}
+	if c, err := tls.Dial("tcp", startTLS(t, config).Addr().String(), old); err == nil {
+		_ = c.Close()
+		t.Error("a weak suite is on by default")
+	}
+	config.CipherSuites = []string{"TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256"}
+	c, err := tls.Dial("tcp", startTLS(t, config).Addr().String(), old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Close()
 }
