@@ -99,6 +99,7 @@ var (
 	published     = describe("messages_published_total", "Messages given to the router.")
 	delivered     = describe("messages_delivered_total", "Deliveries: messages times receivers.")
 	dropped       = describe("messages_dropped_total", "Messages not delivered, by reason.", "reason")
+	notRetained   = describe("messages_not_retained_total", "Messages that were to be retained and are not, by whose bound they would pass. They were delivered.", "reason")
 	wills         = describe("wills_published_total", "Wills published: their devices left without a good-bye.")
 	storeFailures = describe("store_failures_total", "Times that the store could not do what a session asked of it.")
 	filters       = describe("filters", "Distinct filters subscribed to.")
@@ -163,6 +164,7 @@ func (g *Gateway) Collect(ch chan<- prometheus.Metric) {
 	gauge(filters, float64(r.Filters))
 	gauge(subscriptions, float64(r.Subscriptions))
 	g.router.Drops.Each(func(label string, n uint64) { count(dropped, n, label) })
+	g.router.NotRetained.Each(func(label string, n uint64) { count(notRetained, n, label) })
 }
 
 func (h *histogram) metric(d metric) prometheus.Metric {

@@ -156,6 +156,7 @@ var mqttRefusals = map[string]mqtt.Code{
 	session.CodeNotAllowed:           mqtt.NotAuthorized,
 	session.CodeQueueFull:            mqtt.QuotaExceeded,
 	session.CodeTooLarge:             mqtt.QuotaExceeded,
+	session.CodeNotRetained:          mqtt.QuotaExceeded,
 	session.CodeInternal:             mqtt.UnspecifiedError,
 	session.CodeBadFilter:            mqtt.TopicFilterInvalid,
 	session.CodeTooManyFilters:       mqtt.QuotaExceeded,
@@ -181,7 +182,8 @@ func (c *mqttDevice) Answer(p *wire.Packet) {
 }
 
 // acknowledge answers a publication. In 3.1.1 there is no refusal: what may not be published
-// is acknowledged as if it had been, 3.1.1 §3.3.5; what cannot be taken ends the connection.
+// is acknowledged as if it had been, 3.1.1 §3.3.5, and so is what cannot be retained, which would
+// else come again for ever; what cannot be taken ends the connection.
 func (c *mqttDevice) acknowledge(p *wire.Packet) {
 	answer := mqtt.Packet{Type: mqtt.Puback, ID: uint16(p.ID)}
 	if p.QoS == message.ExactlyOnce {
@@ -192,7 +194,7 @@ func (c *mqttDevice) acknowledge(p *wire.Packet) {
 	case c.version == mqtt.V5:
 		answer.Reason = mqttRefusals[p.Err.Code]
 		c.explain(&answer, p.Err.Reason)
-	case p.Err.Code != session.CodeNotAllowed:
+	case p.Err.Code != session.CodeNotAllowed && p.Err.Code != session.CodeNotRetained:
 		c.fail(errUntold)
 		return
 	}

@@ -1,6 +1,11 @@
 package router
 
-import "sync/atomic"
+import (
+	"errors"
+	"sync/atomic"
+
+	"github.com/longline/longline/internal/store"
+)
 
 // Drop is a reason for which a message was not delivered: a metric's label.
 type Drop uint8
@@ -49,5 +54,31 @@ func (d *Drops) Add(why Drop, n int) {
 func (d *Drops) Each(yield func(label string, n uint64)) {
 	for i := range d {
 		yield(Drop(i).String(), d[i].Load())
+	}
+}
+
+// notRetained are the labels of NotRetained: whose bound it was, or the store that failed.
+var notRetained = [...]string{store.OfNode, store.OfDevice, store.OfPrefix, "store"}
+
+// NotRetained counts messages that were not retained, by reason. Safe from any goroutine.
+type NotRetained [len(notRetained)]atomic.Uint64
+
+func (n *NotRetained) add(err error) {
+	why := len(notRetained) - 1
+	var full *store.RetainedFull
+	if errors.As(err, &full) {
+		for i, label := range notRetained {
+			if label == full.Of {
+				why = i
+			}
+		}
+	}
+	n[why].Add(1)
+}
+
+// Each calls yield with every reason's label and count.
+func (n *NotRetained) Each(yield func(label string, count uint64)) {
+	for i, label := range notRetained {
+		yield(label, n[i].Load())
 	}
 }

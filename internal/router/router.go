@@ -68,6 +68,8 @@ type Router struct {
 
 	// Drops counts the messages that were not delivered, by reason. Whoever drops counts.
 	Drops Drops
+	// NotRetained counts the messages that were to be retained and are not.
+	NotRetained NotRetained
 
 	published atomic.Uint64
 	offered   atomic.Uint64
@@ -117,6 +119,9 @@ func (r *Router) Stats() Stats {
 // Publish offers m, which may be borrowed, to its receivers and returns how many there
 // are. The topic must be valid.
 //
+// A message that cannot be retained is delivered all the same, and counted. If nobody receives it,
+// the store's error is returned.
+//
 // With QoS 1, a nil error says that every receiver has m; on ErrFull some receiver has no
 // room, and if done is not nil it is told once m was taken by all, or refused: from any
 // goroutine, within Config.MaxWait, perhaps before Publish returns. Another error is final:
@@ -133,11 +138,10 @@ func (r *Router) PublishPatiently(m *message.Message, done func(error)) (int, er
 }
 
 func (r *Router) publish(m *message.Message, done func(error), wait time.Duration) (int, error) {
+	var unkept error
 	if m.Retain {
-		if err := r.store.Retain(m.Clone(), time.Now()); err != nil {
-			r.published.Add(1)
-			r.Drops.Add(Refused, 1)
-			return 0, err
+		if unkept = r.store.Retain(m.Clone(), time.Now()); unkept != nil {
+			r.NotRetained.add(unkept)
 		}
 	}
 	scratch := r.hits.Get().(*[]Hit)
@@ -147,6 +151,10 @@ func (r *Router) publish(m *message.Message, done func(error), wait time.Duratio
 		m.Kept, m.Retain = m.Retain, false // MQTT 5 §3.3.1.3: it was published now, not found retained
 	}
 	n, err := len(hits), r.offer(m, hits, done, wait)
+	if n == 0 && unkept != nil { // nothing was done with it
+		r.Drops.Add(Refused, 1)
+		err = unkept
+	}
 	clear(hits)
 	*scratch = hits[:0]
 	r.hits.Put(scratch)

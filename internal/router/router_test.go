@@ -158,18 +158,28 @@ func TestPublishRetained(t *testing.T) {
 	}
 	one := &receiver{room: 9}
 	r.Subscribe("#", one, 1)
-	if err := keep("b", "x"); !errors.Is(err, store.ErrFull) || len(one.got) != 0 {
+	if err := keep("b", "x"); err != nil || len(one.got) != 1 {
 		t.Errorf("%v, %d delivered", err, len(one.got))
 	}
+	r.Unsubscribe("#", one)
+	if err := keep("b", "x"); !errors.Is(err, store.ErrFull) {
+		t.Error(err)
+	}
+	r.Subscribe("#", one, 1)
 	if got := retained(); !slices.Equal(got, []string{"a=2 true"}) {
 		t.Errorf("%q", got)
 	}
-	if err := keep("a", ""); err != nil || len(retained()) != 0 || len(one.got) != 1 {
+	if err := keep("a", ""); err != nil || len(retained()) != 0 || len(one.got) != 2 {
 		t.Errorf("%v, %q, %d delivered", err, retained(), len(one.got))
 	}
 	if got, want := r.dropped(), map[string]uint64{"refused": 1}; !maps.Equal(got, want) {
 		t.Errorf("drops %v", got)
 	}
+	r.NotRetained.Each(func(label string, n uint64) {
+		if label == store.OfNode && n != 2 || label != store.OfNode && n != 0 {
+			t.Errorf("%d not retained because of %s", n, label)
+		}
+	})
 }
 
 func TestPublishWaits(t *testing.T) {

@@ -16,6 +16,7 @@ const (
 	CodeNotAllowed           = "not_allowed"
 	CodeQueueFull            = "queue_full"
 	CodeTooLarge             = "too_large"
+	CodeNotRetained          = "not_retained"
 	CodeInternal             = "internal"
 	CodeBadFilter            = "invalid_filter"
 	CodeTooManyFilters       = "too_many_filters"
@@ -133,7 +134,9 @@ func refusal(err error) wire.Error {
 		return wire.Error{}
 	case errors.Is(err, errReserved), errors.Is(err, errNotAllowed):
 		return wire.Error{Code: CodeNotAllowed, Reason: err.Error()}
-	case errors.Is(err, router.ErrTooLate), errors.Is(err, store.ErrFull):
+	case errors.Is(err, store.ErrFull): // and nobody received it
+		return wire.Error{Code: CodeNotRetained, Reason: err.Error()}
+	case errors.Is(err, router.ErrTooLate):
 		return wire.Error{Code: CodeQueueFull, Reason: err.Error()}
 	case errors.Is(err, store.ErrTooLarge):
 		return wire.Error{Code: CodeTooLarge, Reason: err.Error()}

@@ -67,7 +67,7 @@ func TestRetainedBeyondTheStore(t *testing.T) {
 	c := w.connect("d", Options{})
 	c.handle(&wire.Packet{Op: wire.Pub, ID: 1, Message: message.Message{Topic: "b", Payload: []byte("x"), QoS: 1, Retain: true}})
 	c.handle(&wire.Packet{Op: wire.Pub, Message: message.Message{Topic: "b", Payload: []byte("x"), Retain: true}})
-	c.saw("hello resumed=false missed=0", "ack 1 queue_full")
+	c.saw("hello resumed=false missed=0", "ack 1 not_retained")
 	expect(t, "drops", w.drops()["refused"], 2)
 }
 

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"fmt"
 	"math"
 	"strings"
 	"sync"
@@ -21,18 +20,20 @@ const expireAtOnce = 64
 
 // retained holds the last message of each topic that has one.
 type retained struct {
-	limits RetainedLimits // static
+	most usage // static
 
 	// Guarded by mu, which is held for a bounded number of messages.
 	mu       sync.RWMutex
 	byTopic  *btree.BTreeG[*message.Message] // in the order of topic.Compare
 	byExpiry *btree.BTreeG[*message.Message] // those that expire
 	bytes    int
+	shares   shares
 }
 
 func newRetained(l RetainedLimits) retained {
 	return retained{
-		limits: l,
+		most:   usage{l.Count, l.Bytes},
+		shares: newShares(l),
 		byTopic: newOrder(func(a, b *message.Message) bool {
 			return topic.Compare(a.Topic, b.Topic) < 0
 		}),
@@ -64,22 +65,21 @@ func (r *retained) put(m *message.Message, now time.Time) error {
 		r.byExpiry.Set(m)
 	}
 	r.bytes += m.Size()
+	r.shares.count(m, 1)
 	return nil
 }
 
-// room returns the limit that m would pass in the place of old, which may be nil.
+// room returns the bound that m would pass in the place of old, which may be nil.
 func (r *retained) room(m, old *message.Message) error {
-	count, bytes := r.byTopic.Len()+1, r.bytes+m.Size()
+	after := usage{r.byTopic.Len(), r.bytes}
+	after.add(m, 1)
 	if old != nil {
-		count, bytes = count-1, bytes-old.Size()
+		after.add(old, -1)
 	}
-	if count > r.limits.Count {
-		return fmt.Errorf("%w: the limit is %d retained messages", ErrFull, r.limits.Count)
+	if over := after.exceeds(r.most); over != "" {
+		return &RetainedFull{OfNode, "the limit is " + over}
 	}
-	if bytes > r.limits.Bytes {
-		return fmt.Errorf("%w: the limit is %d bytes of retained messages", ErrFull, r.limits.Bytes)
-	}
-	return nil
+	return r.shares.room(m, old)
 }
 
 // remove forgets a message that is there, or nil.
@@ -96,6 +96,7 @@ func (r *retained) uncount(m *message.Message) {
 		return
 	}
 	r.bytes -= m.Size()
+	r.shares.count(m, -1)
 	if m.Expiry != 0 {
 		r.byExpiry.Delete(m)
 	}

@@ -35,6 +35,9 @@ type Limits struct {
 type RetainedLimits struct {
 	Count int `yaml:"count" help:"messages"`
 	Bytes int `yaml:"bytes" unit:"bytes" help:"sum of topics, payloads and properties"`
+
+	PerDevice int      `yaml:"per_device" help:"percent of count and of bytes that what one device has published may take"`
+	PerPrefix []string `yaml:"per_prefix" help:"percent of both for all devices whose id begins so, each as prefix=percent such as demo-=5; the longest prefix counts"`
 }
 
 // WithDefaults returns the options with defaults for zero fields.
@@ -43,6 +46,7 @@ func (o Options) WithDefaults() Options {
 	q.Count, q.Bytes = orDefault(q.Count, 1000), orDefault(q.Bytes, 1<<20)
 	q.Age = orDefault(q.Age, 24*time.Hour)
 	r.Count, r.Bytes = orDefault(r.Count, 1_000_000), orDefault(r.Bytes, 256<<20)
+	r.PerDevice = orDefault(r.PerDevice, 10)
 	return o
 }
 
@@ -176,8 +180,8 @@ type Store interface {
 	Drop(device string) error
 
 	// Retain keeps an owned message in place of its topic's. One without payload, or whose
-	// time is over, only removes (MQTT 5 §3.3.1.3). An error that wraps ErrFull names the
-	// limit that would be passed.
+	// time is over, only removes (MQTT 5 §3.3.1.3). A *RetainedFull says which bound would be
+	// passed; nothing was changed.
 	Retain(m *message.Message, now time.Time) error
 
 	// Retained goes on with w: it appends to found, up to its capacity, the retained messages

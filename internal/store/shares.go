@@ -1,0 +1,165 @@
+package store
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/longline/longline/internal/message"
+)
+
+// RetainedFull is why a message is not retained. It is an ErrFull.
+type RetainedFull struct {
+	Of     string // whose bound would be passed: OfNode, OfDevice or OfPrefix
+	reason string
+}
+
+// Values of RetainedFull.Of.
+const (
+	OfNode   = "node"
+	OfDevice = "device"
+	OfPrefix = "prefix"
+)
+
+func (e *RetainedFull) Error() string { return e.reason }
+func (*RetainedFull) Unwrap() error   { return ErrFull }
+
+// usage is how many retained messages are somebody's, and their bytes.
+type usage struct{ count, bytes int }
+
+func (u *usage) add(m *message.Message, n int) {
+	u.count += n
+	u.bytes += n * m.Size()
+}
+
+// exceeds returns which bound u passes, in words, or nothing.
+func (u usage) exceeds(most usage) string {
+	switch {
+	case u.count > most.count:
+		return fmt.Sprintf("%d retained messages", most.count)
+	case u.bytes > most.bytes:
+		return fmt.Sprintf("%d bytes of retained messages", most.bytes)
+	}
+	return ""
+}
+
+// shares are the parts of the retained messages that devices have published, and their bounds.
+// What backends have published has the bounds of the whole alone.
+type shares struct {
+	// Static after construction.
+	perDevice usage
+	prefixes  []*prefixShare // longest first
+	seed      maphash.Seed
+
+	byDevice map[uint64]usage // by the hash of its ID; of those who have any
+}
+
+// prefixShare is that of the devices whose IDs begin with text.
+type prefixShare struct {
+	text string
+	most usage
+	used usage
+}
+
+func newShares(l RetainedLimits) shares {
+	s := shares{perDevice: l.percent(l.PerDevice), seed: maphash.MakeSeed(), byDevice: make(map[uint64]usage)}
+	for _, text := range l.PerPrefix {
+		if p, percent, err := parseShare(text); err == nil { // else Validate has refused it
+			s.prefixes = append(s.prefixes, &prefixShare{text: p, most: l.percent(percent)})
+		}
+	}
+	slices.SortFunc(s.prefixes, func(a, b *prefixShare) int { return cmp.Compare(len(b.text), len(a.text)) })
+	return s
+}
+
+// percent is a part of the whole, which holds a message at least.
+func (l RetainedLimits) percent(n int) usage {
+	return usage{max(1, l.Count*n/100), l.Bytes * n / 100}
+}
+
+// Validate names what cannot be. The error begins with the key.
+func (o Options) Validate() error {
+	if n := o.Retained.PerDevice; n < 0 || n > 100 {
+		return fmt.Errorf("retained.per_device: want 1 to 100 percent, not %d", n)
+	}
+	for _, s := range o.Retained.PerPrefix {
+		if _, _, err := parseShare(s); err != nil {
+			return fmt.Errorf("retained.per_prefix: %w", err)
+		}
+	}
+	return nil
+}
+
+var errShare = errors.New("want prefix=percent such as demo-=5")
+
+func parseShare(s string) (prefix string, percent int, err error) {
+	at := strings.LastIndexByte(s, '=')
+	if at <= 0 {
+		return "", 0, fmt.Errorf("%q: %w", s, errShare)
+	}
+	percent, err = strconv.Atoi(s[at+1:])
+	if err != nil || percent < 0 || percent > 100 {
+		return "", 0, fmt.Errorf("%q: %w", s, errShare)
+	}
+	return s[:at], percent, nil
+}
+
+func (s *shares) prefix(device string) *prefixShare {
+	for _, p := range s.prefixes {
+		if strings.HasPrefix(device, p.text) {
+			return p
+		}
+	}
+	return nil
+}
+
+// room returns the share that m would pass in the place of old, which may be nil.
+func (s *shares) room(m, old *message.Message) error {
+	if m.Source == "" {
+		return nil
+	}
+	after := s.byDevice[s.key(m.Source)]
+	after.add(m, 1)
+	if old != nil && old.Source == m.Source {
+		after.add(old, -1)
+	}
+	if over := after.exceeds(s.perDevice); over != "" {
+		return &RetainedFull{OfDevice, "a device may have " + over}
+	}
+	p := s.prefix(m.Source)
+	if p == nil {
+		return nil
+	}
+	after = p.used
+	after.add(m, 1)
+	if old != nil && s.prefix(old.Source) == p {
+		after.add(old, -1)
+	}
+	if over := after.exceeds(p.most); over != "" {
+		return &RetainedFull{OfPrefix, fmt.Sprintf("the devices of the prefix %s may have %s", p.text, over)}
+	}
+	return nil
+}
+
+// count counts m n times, which is 1 or -1.
+func (s *shares) count(m *message.Message, n int) {
+	if m.Source == "" {
+		return
+	}
+	key := s.key(m.Source)
+	u := s.byDevice[key]
+	if u.add(m, n); u.count == 0 {
+		delete(s.byDevice, key)
+	} else {
+		s.byDevice[key] = u
+	}
+	if p := s.prefix(m.Source); p != nil {
+		p.used.add(m, n)
+	}
+}
+
+func (s *shares) key(device string) uint64 { return maphash.String(s.seed, device) }
