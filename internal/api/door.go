@@ -21,13 +21,15 @@ var needed = map[string]auth.Role{
 	"/readyz":  auth.NoRole,
 	"/metrics": auth.Read,
 	eventsPath: auth.Read,
-	longlinev1connect.GatewayListDevicesProcedure: auth.Read,
-	longlinev1connect.GatewayGetDeviceProcedure:   auth.Read,
-	longlinev1connect.GatewaySubscribeProcedure:   auth.Read,
-	longlinev1connect.GatewayPublishProcedure:     auth.Operate,
-	longlinev1connect.GatewayBroadcastProcedure:   auth.Operate,
-	longlinev1connect.GatewayCallProcedure:        auth.Operate,
-	longlinev1connect.GatewayDisconnectProcedure:  auth.Operate,
+	longlinev1connect.GatewayListDevicesProcedure:    auth.Read,
+	longlinev1connect.GatewayGetDeviceProcedure:      auth.Read,
+	longlinev1connect.GatewaySubscribeProcedure:      auth.Read,
+	longlinev1connect.GatewayListRetainedProcedure:   auth.Read,
+	longlinev1connect.GatewayDeleteRetainedProcedure: auth.Operate,
+	longlinev1connect.GatewayPublishProcedure:        auth.Operate,
+	longlinev1connect.GatewayBroadcastProcedure:      auth.Operate,
+	longlinev1connect.GatewayCallProcedure:           auth.Operate,
+	longlinev1connect.GatewayDisconnectProcedure:     auth.Operate,
 }
 
 func roleFor(path string) auth.Role {

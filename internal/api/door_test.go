@@ -96,6 +96,8 @@ func TestRoles(t *testing.T) {
 		{"GET", "/nothing", "", [4]int{401, 403, 403, 404}},
 		{"GET", "/v1/subscribe", "", [4]int{401, 400, 400, 400}}, // no filter
 		{"POST", service + "ListDevices", "{}", [4]int{401, 200, 200, 200}},
+		{"POST", service + "ListRetained", "{}", [4]int{401, 200, 200, 200}},
+		{"POST", service + "DeleteRetained", `{"filter":"a"}`, [4]int{401, 403, 200, 200}},
 		{"POST", service + "GetDevice", `{"device":"a"}`, [4]int{401, 200, 200, 200}},
 		{"POST", service + "Publish", `{"message":{"topic":"t"}}`, [4]int{401, 403, 200, 200}},
 		{"POST", service + "Broadcast", `{"message":{"topic":"t"}}`, [4]int{401, 403, 200, 200}},

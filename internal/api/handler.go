@@ -15,6 +15,7 @@ const index = `Longline gateway, admin port
 
 POST /longline.v1.Gateway/{method}   backend API: gRPC, gRPC-Web, HTTP with JSON
      Publish Broadcast Call ListDevices GetDevice Disconnect Subscribe Drain Revoke
+     ListRetained DeleteRetained
 GET  /v1/subscribe?filter=...&qos=1  messages as server-sent events
 GET  /healthz                        200 while the process lives
 GET  /readyz                         200 while the node takes devices

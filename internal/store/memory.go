@@ -94,6 +94,8 @@ func (s *Memory) Drop(device string) error {
 
 func (s *Memory) Retain(m *message.Message, now time.Time) error { return s.retained.put(m, now) }
 
+func (s *Memory) Unretain(m *message.Message) (bool, error) { return s.retained.drop(m), nil }
+
 func (s *Memory) Retained(w *Walk, found []*message.Message, looks int, now time.Time) ([]*message.Message, int, error) {
 	found, looked := s.retained.find(w, found, looks, now)
 	return found, looked, nil

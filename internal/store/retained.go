@@ -102,6 +102,17 @@ func (r *retained) uncount(m *message.Message) {
 	}
 }
 
+// drop is Store.Unretain.
+func (r *retained) drop(m *message.Message) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now, _ := r.byTopic.Get(m); now != m {
+		return false
+	}
+	r.remove(m)
+	return true
+}
+
 // expire removes messages whose time is over.
 func (r *retained) expire(now time.Time) {
 	for range expireAtOnce {

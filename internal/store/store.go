@@ -156,6 +156,9 @@ type Walk struct {
 	from   string // all before it was looked at; empty at the start
 }
 
+// After moves w behind a topic.
+func (w *Walk) After(name string) { w.Done, w.from = false, topic.Following(name) }
+
 // Back moves w back to a message that it has found.
 func (w *Walk) Back(m *message.Message) { w.Done, w.from = false, strings.Clone(m.Topic) }
 
@@ -183,6 +186,10 @@ type Store interface {
 	// time is over, only removes (MQTT 5 §3.3.1.3). A *RetainedFull says which bound would be
 	// passed; nothing was changed.
 	Retain(m *message.Message, now time.Time) error
+
+	// Unretain removes a message that Retained has found, unless another has taken its place, and
+	// reports whether it has.
+	Unretain(m *message.Message) (removed bool, err error)
 
 	// Retained goes on with w: it appends to found, up to its capacity, the retained messages
 	// that match and whose time is not over, in the order of topic.Compare, looks at no more than

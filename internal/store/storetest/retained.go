@@ -129,6 +129,22 @@ func testRetainedWalk(t *testing.T, open Open) {
 	}
 }
 
+// What has taken a message's place is not removed in its stead.
+func testUnretain(t *testing.T, open Open) {
+	s := open(t, store.Options{})
+	old := msg("a", "old")
+	retain(t, s, old)
+	for _, step := range []struct {
+		m       *message.Message
+		removed bool
+	}{{msg("a", "another"), false}, {old, true}, {old, false}} {
+		if removed, err := s.Unretain(step.m); removed != step.removed || err != nil {
+			t.Errorf("removed %s: %t, %v", step.m.Payload, removed, err)
+		}
+	}
+	wantRetained(t, s, start, "#")
+}
+
 // A walk looks at little of what cannot match.
 func testRetainedLooks(t *testing.T, open Open) {
 	s := open(t, store.Options{})

@@ -38,6 +38,7 @@ func Run(t *testing.T, open Open) {
 		"RetainedLimits":  testRetainedLimits,
 		"RetainedWalk":    testRetainedWalk,
 		"RetainedLooks":   testRetainedLooks,
+		"Unretain":        testUnretain,
 		"Concurrent":      testConcurrent,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open) })

@@ -1365,6 +1365,320 @@ func (x *SubscribeResponse) GetMissed() uint64 {
 	return 0
 }
 
+type ListRetainedRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only those whose topics match; empty: `#`, which is all.
+	Filter string `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
+	// Only those that this device published.
+	Device string `protobuf:"bytes,2,opt,name=device,proto3" json:"device,omitempty"`
+	// Messages of a page, 1 to 1000 (configurable); 0: 100. More is taken as the limit.
+	PageSize uint32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// The next_page_token of the last page: the topic of its last message. Empty: from the start.
+	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRetainedRequest) Reset() {
+	*x = ListRetainedRequest{}
+	mi := &file_longline_v1_gateway_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRetainedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRetainedRequest) ProtoMessage() {}
+
+func (x *ListRetainedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_longline_v1_gateway_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRetainedRequest.ProtoReflect.Descriptor instead.
+func (*ListRetainedRequest) Descriptor() ([]byte, []int) {
+	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ListRetainedRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *ListRetainedRequest) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
+}
+
+func (x *ListRetainedRequest) GetPageSize() uint32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListRetainedRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListRetainedResponse struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Messages []*Retained            `protobuf:"bytes,1,rep,name=messages,proto3" json:"messages,omitempty"`
+	// Empty after the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRetainedResponse) Reset() {
+	*x = ListRetainedResponse{}
+	mi := &file_longline_v1_gateway_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRetainedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRetainedResponse) ProtoMessage() {}
+
+func (x *ListRetainedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_longline_v1_gateway_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRetainedResponse.ProtoReflect.Descriptor instead.
+func (*ListRetainedResponse) Descriptor() ([]byte, []int) {
+	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ListRetainedResponse) GetMessages() []*Retained {
+	if x != nil {
+		return x.Messages
+	}
+	return nil
+}
+
+func (x *ListRetainedResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Retained describes a retained message. Subscribe with retained has the payloads.
+type Retained struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Topic string                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	// The id of the device that published it, empty for a backend.
+	Device string `protobuf:"bytes,2,opt,name=device,proto3" json:"device,omitempty"`
+	// What it occupies: topic, payload, content type and properties.
+	Bytes uint64 `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	// 0, 1 or 2.
+	Qos uint32 `protobuf:"varint,4,opt,name=qos,proto3" json:"qos,omitempty"`
+	// When the gateway took it.
+	Ts *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=ts,proto3" json:"ts,omitempty"`
+	// When it is removed by itself; absent: never.
+	Expires       *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=expires,proto3" json:"expires,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Retained) Reset() {
+	*x = Retained{}
+	mi := &file_longline_v1_gateway_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Retained) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Retained) ProtoMessage() {}
+
+func (x *Retained) ProtoReflect() protoreflect.Message {
+	mi := &file_longline_v1_gateway_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Retained.ProtoReflect.Descriptor instead.
+func (*Retained) Descriptor() ([]byte, []int) {
+	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Retained) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *Retained) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
+}
+
+func (x *Retained) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *Retained) GetQos() uint32 {
+	if x != nil {
+		return x.Qos
+	}
+	return 0
+}
+
+func (x *Retained) GetTs() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Ts
+	}
+	return nil
+}
+
+func (x *Retained) GetExpires() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Expires
+	}
+	return nil
+}
+
+type DeleteRetainedRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Those whose topics match: a topic, or a filter.
+	Filter string `protobuf:"bytes,1,opt,name=filter,proto3" json:"filter,omitempty"`
+	// Of those, only the ones that this device published.
+	Device        string `protobuf:"bytes,2,opt,name=device,proto3" json:"device,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteRetainedRequest) Reset() {
+	*x = DeleteRetainedRequest{}
+	mi := &file_longline_v1_gateway_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteRetainedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteRetainedRequest) ProtoMessage() {}
+
+func (x *DeleteRetainedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_longline_v1_gateway_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteRetainedRequest.ProtoReflect.Descriptor instead.
+func (*DeleteRetainedRequest) Descriptor() ([]byte, []int) {
+	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *DeleteRetainedRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *DeleteRetainedRequest) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
+}
+
+type DeleteRetainedResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many messages were removed.
+	Deleted       uint32 `protobuf:"varint,1,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteRetainedResponse) Reset() {
+	*x = DeleteRetainedResponse{}
+	mi := &file_longline_v1_gateway_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteRetainedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteRetainedResponse) ProtoMessage() {}
+
+func (x *DeleteRetainedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_longline_v1_gateway_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteRetainedResponse.ProtoReflect.Descriptor instead.
+func (*DeleteRetainedResponse) Descriptor() ([]byte, []int) {
+	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *DeleteRetainedResponse) GetDeleted() uint32 {
+	if x != nil {
+		return x.Deleted
+	}
+	return 0
+}
+
 type DrainRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1373,7 +1687,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_longline_v1_gateway_proto_msgTypes[19]
+	mi := &file_longline_v1_gateway_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1385,7 +1699,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_longline_v1_gateway_proto_msgTypes[19]
+	mi := &file_longline_v1_gateway_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1398,7 +1712,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{19}
+	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{24}
 }
 
 type DrainResponse struct {
@@ -1409,7 +1723,7 @@ type DrainResponse struct {
 
 func (x *DrainResponse) Reset() {
 	*x = DrainResponse{}
-	mi := &file_longline_v1_gateway_proto_msgTypes[20]
+	mi := &file_longline_v1_gateway_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1421,7 +1735,7 @@ func (x *DrainResponse) String() string {
 func (*DrainResponse) ProtoMessage() {}
 
 func (x *DrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_longline_v1_gateway_proto_msgTypes[20]
+	mi := &file_longline_v1_gateway_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1434,7 +1748,7 @@ func (x *DrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
 func (*DrainResponse) Descriptor() ([]byte, []int) {
-	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{20}
+	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{25}
 }
 
 type RevokeRequest struct {
@@ -1452,7 +1766,7 @@ type RevokeRequest struct {
 
 func (x *RevokeRequest) Reset() {
 	*x = RevokeRequest{}
-	mi := &file_longline_v1_gateway_proto_msgTypes[21]
+	mi := &file_longline_v1_gateway_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1464,7 +1778,7 @@ func (x *RevokeRequest) String() string {
 func (*RevokeRequest) ProtoMessage() {}
 
 func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_longline_v1_gateway_proto_msgTypes[21]
+	mi := &file_longline_v1_gateway_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1477,7 +1791,7 @@ func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeRequest.ProtoReflect.Descriptor instead.
 func (*RevokeRequest) Descriptor() ([]byte, []int) {
-	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{21}
+	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RevokeRequest) GetDevice() string {
@@ -1511,7 +1825,7 @@ type RevokeResponse struct {
 
 func (x *RevokeResponse) Reset() {
 	*x = RevokeResponse{}
-	mi := &file_longline_v1_gateway_proto_msgTypes[22]
+	mi := &file_longline_v1_gateway_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1523,7 +1837,7 @@ func (x *RevokeResponse) String() string {
 func (*RevokeResponse) ProtoMessage() {}
 
 func (x *RevokeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_longline_v1_gateway_proto_msgTypes[22]
+	mi := &file_longline_v1_gateway_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1536,7 +1850,7 @@ func (x *RevokeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeResponse.ProtoReflect.Descriptor instead.
 func (*RevokeResponse) Descriptor() ([]byte, []int) {
-	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{22}
+	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RevokeResponse) GetClosed() uint32 {
@@ -1643,7 +1957,28 @@ const file_longline_v1_gateway_proto_rawDesc = "" +
 	"\x04text\x18\x06 \x01(\bR\x04text\"]\n" +
 	"\x11SubscribeResponse\x120\n" +
 	"\bmessages\x18\x01 \x03(\v2\x14.longline.v1.MessageR\bmessages\x12\x16\n" +
-	"\x06missed\x18\x02 \x01(\x04R\x06missed\"\x0e\n" +
+	"\x06missed\x18\x02 \x01(\x04R\x06missed\"\x81\x01\n" +
+	"\x13ListRetainedRequest\x12\x16\n" +
+	"\x06filter\x18\x01 \x01(\tR\x06filter\x12\x16\n" +
+	"\x06device\x18\x02 \x01(\tR\x06device\x12\x1b\n" +
+	"\tpage_size\x18\x03 \x01(\rR\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x04 \x01(\tR\tpageToken\"q\n" +
+	"\x14ListRetainedResponse\x121\n" +
+	"\bmessages\x18\x01 \x03(\v2\x15.longline.v1.RetainedR\bmessages\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xc2\x01\n" +
+	"\bRetained\x12\x14\n" +
+	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x16\n" +
+	"\x06device\x18\x02 \x01(\tR\x06device\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\x04R\x05bytes\x12\x10\n" +
+	"\x03qos\x18\x04 \x01(\rR\x03qos\x12*\n" +
+	"\x02ts\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02ts\x124\n" +
+	"\aexpires\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\"G\n" +
+	"\x15DeleteRetainedRequest\x12\x16\n" +
+	"\x06filter\x18\x01 \x01(\tR\x06filter\x12\x16\n" +
+	"\x06device\x18\x02 \x01(\tR\x06device\"2\n" +
+	"\x16DeleteRetainedResponse\x12\x18\n" +
+	"\adeleted\x18\x01 \x01(\rR\adeleted\"\x0e\n" +
 	"\fDrainRequest\"\x0f\n" +
 	"\rDrainResponse\"y\n" +
 	"\rRevokeRequest\x12\x16\n" +
@@ -1658,7 +1993,7 @@ const file_longline_v1_gateway_proto_rawDesc = "" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fSTATE_ONLINE\x10\x01\x12\x0e\n" +
 	"\n" +
-	"STATE_AWAY\x10\x022\xaa\x05\n" +
+	"STATE_AWAY\x10\x022\xe4\x06\n" +
 	"\aGateway\x12D\n" +
 	"\aPublish\x12\x1b.longline.v1.PublishRequest\x1a\x1c.longline.v1.PublishResponse\x12J\n" +
 	"\tBroadcast\x12\x1d.longline.v1.BroadcastRequest\x1a\x1e.longline.v1.BroadcastResponse\x12;\n" +
@@ -1667,7 +2002,9 @@ const file_longline_v1_gateway_proto_rawDesc = "" +
 	"\tGetDevice\x12\x1d.longline.v1.GetDeviceRequest\x1a\x1e.longline.v1.GetDeviceResponse\"\x03\x90\x02\x01\x12R\n" +
 	"\n" +
 	"Disconnect\x12\x1e.longline.v1.DisconnectRequest\x1a\x1f.longline.v1.DisconnectResponse\"\x03\x90\x02\x02\x12L\n" +
-	"\tSubscribe\x12\x1d.longline.v1.SubscribeRequest\x1a\x1e.longline.v1.SubscribeResponse0\x01\x12>\n" +
+	"\tSubscribe\x12\x1d.longline.v1.SubscribeRequest\x1a\x1e.longline.v1.SubscribeResponse0\x01\x12X\n" +
+	"\fListRetained\x12 .longline.v1.ListRetainedRequest\x1a!.longline.v1.ListRetainedResponse\"\x03\x90\x02\x01\x12^\n" +
+	"\x0eDeleteRetained\x12\".longline.v1.DeleteRetainedRequest\x1a#.longline.v1.DeleteRetainedResponse\"\x03\x90\x02\x02\x12>\n" +
 	"\x05Drain\x12\x19.longline.v1.DrainRequest\x1a\x1a.longline.v1.DrainResponse\x12F\n" +
 	"\x06Revoke\x12\x1a.longline.v1.RevokeRequest\x1a\x1b.longline.v1.RevokeResponse\"\x03\x90\x02\x02B;Z9github.com/longline/longline/proto/longline/v1;longlinev1b\x06proto3"
 
@@ -1684,79 +2021,91 @@ func file_longline_v1_gateway_proto_rawDescGZIP() []byte {
 }
 
 var file_longline_v1_gateway_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_longline_v1_gateway_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_longline_v1_gateway_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_longline_v1_gateway_proto_goTypes = []any{
-	(State)(0),                    // 0: longline.v1.State
-	(*Message)(nil),               // 1: longline.v1.Message
-	(*PublishRequest)(nil),        // 2: longline.v1.PublishRequest
-	(*PublishResponse)(nil),       // 3: longline.v1.PublishResponse
-	(*BroadcastRequest)(nil),      // 4: longline.v1.BroadcastRequest
-	(*BroadcastResponse)(nil),     // 5: longline.v1.BroadcastResponse
-	(*CallRequest)(nil),           // 6: longline.v1.CallRequest
-	(*CallResponse)(nil),          // 7: longline.v1.CallResponse
-	(*ListDevicesRequest)(nil),    // 8: longline.v1.ListDevicesRequest
-	(*ListDevicesResponse)(nil),   // 9: longline.v1.ListDevicesResponse
-	(*GetDeviceRequest)(nil),      // 10: longline.v1.GetDeviceRequest
-	(*GetDeviceResponse)(nil),     // 11: longline.v1.GetDeviceResponse
-	(*Device)(nil),                // 12: longline.v1.Device
-	(*Subscription)(nil),          // 13: longline.v1.Subscription
-	(*Queue)(nil),                 // 14: longline.v1.Queue
-	(*Traffic)(nil),               // 15: longline.v1.Traffic
-	(*DisconnectRequest)(nil),     // 16: longline.v1.DisconnectRequest
-	(*DisconnectResponse)(nil),    // 17: longline.v1.DisconnectResponse
-	(*SubscribeRequest)(nil),      // 18: longline.v1.SubscribeRequest
-	(*SubscribeResponse)(nil),     // 19: longline.v1.SubscribeResponse
-	(*DrainRequest)(nil),          // 20: longline.v1.DrainRequest
-	(*DrainResponse)(nil),         // 21: longline.v1.DrainResponse
-	(*RevokeRequest)(nil),         // 22: longline.v1.RevokeRequest
-	(*RevokeResponse)(nil),        // 23: longline.v1.RevokeResponse
-	(*durationpb.Duration)(nil),   // 24: google.protobuf.Duration
-	(*Property)(nil),              // 25: longline.v1.Property
-	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
-	(*Error)(nil),                 // 27: longline.v1.Error
+	(State)(0),                     // 0: longline.v1.State
+	(*Message)(nil),                // 1: longline.v1.Message
+	(*PublishRequest)(nil),         // 2: longline.v1.PublishRequest
+	(*PublishResponse)(nil),        // 3: longline.v1.PublishResponse
+	(*BroadcastRequest)(nil),       // 4: longline.v1.BroadcastRequest
+	(*BroadcastResponse)(nil),      // 5: longline.v1.BroadcastResponse
+	(*CallRequest)(nil),            // 6: longline.v1.CallRequest
+	(*CallResponse)(nil),           // 7: longline.v1.CallResponse
+	(*ListDevicesRequest)(nil),     // 8: longline.v1.ListDevicesRequest
+	(*ListDevicesResponse)(nil),    // 9: longline.v1.ListDevicesResponse
+	(*GetDeviceRequest)(nil),       // 10: longline.v1.GetDeviceRequest
+	(*GetDeviceResponse)(nil),      // 11: longline.v1.GetDeviceResponse
+	(*Device)(nil),                 // 12: longline.v1.Device
+	(*Subscription)(nil),           // 13: longline.v1.Subscription
+	(*Queue)(nil),                  // 14: longline.v1.Queue
+	(*Traffic)(nil),                // 15: longline.v1.Traffic
+	(*DisconnectRequest)(nil),      // 16: longline.v1.DisconnectRequest
+	(*DisconnectResponse)(nil),     // 17: longline.v1.DisconnectResponse
+	(*SubscribeRequest)(nil),       // 18: longline.v1.SubscribeRequest
+	(*SubscribeResponse)(nil),      // 19: longline.v1.SubscribeResponse
+	(*ListRetainedRequest)(nil),    // 20: longline.v1.ListRetainedRequest
+	(*ListRetainedResponse)(nil),   // 21: longline.v1.ListRetainedResponse
+	(*Retained)(nil),               // 22: longline.v1.Retained
+	(*DeleteRetainedRequest)(nil),  // 23: longline.v1.DeleteRetainedRequest
+	(*DeleteRetainedResponse)(nil), // 24: longline.v1.DeleteRetainedResponse
+	(*DrainRequest)(nil),           // 25: longline.v1.DrainRequest
+	(*DrainResponse)(nil),          // 26: longline.v1.DrainResponse
+	(*RevokeRequest)(nil),          // 27: longline.v1.RevokeRequest
+	(*RevokeResponse)(nil),         // 28: longline.v1.RevokeResponse
+	(*durationpb.Duration)(nil),    // 29: google.protobuf.Duration
+	(*Property)(nil),               // 30: longline.v1.Property
+	(*timestamppb.Timestamp)(nil),  // 31: google.protobuf.Timestamp
+	(*Error)(nil),                  // 32: longline.v1.Error
 }
 var file_longline_v1_gateway_proto_depIdxs = []int32{
-	24, // 0: longline.v1.Message.expiry:type_name -> google.protobuf.Duration
-	25, // 1: longline.v1.Message.properties:type_name -> longline.v1.Property
-	26, // 2: longline.v1.Message.ts:type_name -> google.protobuf.Timestamp
+	29, // 0: longline.v1.Message.expiry:type_name -> google.protobuf.Duration
+	30, // 1: longline.v1.Message.properties:type_name -> longline.v1.Property
+	31, // 2: longline.v1.Message.ts:type_name -> google.protobuf.Timestamp
 	1,  // 3: longline.v1.PublishRequest.message:type_name -> longline.v1.Message
 	1,  // 4: longline.v1.BroadcastRequest.message:type_name -> longline.v1.Message
-	24, // 5: longline.v1.CallRequest.timeout:type_name -> google.protobuf.Duration
-	27, // 6: longline.v1.CallResponse.error:type_name -> longline.v1.Error
+	29, // 5: longline.v1.CallRequest.timeout:type_name -> google.protobuf.Duration
+	32, // 6: longline.v1.CallResponse.error:type_name -> longline.v1.Error
 	0,  // 7: longline.v1.ListDevicesRequest.state:type_name -> longline.v1.State
 	12, // 8: longline.v1.ListDevicesResponse.devices:type_name -> longline.v1.Device
 	12, // 9: longline.v1.GetDeviceResponse.device:type_name -> longline.v1.Device
-	26, // 10: longline.v1.Device.created:type_name -> google.protobuf.Timestamp
-	26, // 11: longline.v1.Device.changed:type_name -> google.protobuf.Timestamp
-	24, // 12: longline.v1.Device.expiry:type_name -> google.protobuf.Duration
+	31, // 10: longline.v1.Device.created:type_name -> google.protobuf.Timestamp
+	31, // 11: longline.v1.Device.changed:type_name -> google.protobuf.Timestamp
+	29, // 12: longline.v1.Device.expiry:type_name -> google.protobuf.Duration
 	13, // 13: longline.v1.Device.subscriptions:type_name -> longline.v1.Subscription
 	14, // 14: longline.v1.Device.queue:type_name -> longline.v1.Queue
 	15, // 15: longline.v1.Device.traffic:type_name -> longline.v1.Traffic
 	1,  // 16: longline.v1.SubscribeResponse.messages:type_name -> longline.v1.Message
-	26, // 17: longline.v1.RevokeRequest.until:type_name -> google.protobuf.Timestamp
-	2,  // 18: longline.v1.Gateway.Publish:input_type -> longline.v1.PublishRequest
-	4,  // 19: longline.v1.Gateway.Broadcast:input_type -> longline.v1.BroadcastRequest
-	6,  // 20: longline.v1.Gateway.Call:input_type -> longline.v1.CallRequest
-	8,  // 21: longline.v1.Gateway.ListDevices:input_type -> longline.v1.ListDevicesRequest
-	10, // 22: longline.v1.Gateway.GetDevice:input_type -> longline.v1.GetDeviceRequest
-	16, // 23: longline.v1.Gateway.Disconnect:input_type -> longline.v1.DisconnectRequest
-	18, // 24: longline.v1.Gateway.Subscribe:input_type -> longline.v1.SubscribeRequest
-	20, // 25: longline.v1.Gateway.Drain:input_type -> longline.v1.DrainRequest
-	22, // 26: longline.v1.Gateway.Revoke:input_type -> longline.v1.RevokeRequest
-	3,  // 27: longline.v1.Gateway.Publish:output_type -> longline.v1.PublishResponse
-	5,  // 28: longline.v1.Gateway.Broadcast:output_type -> longline.v1.BroadcastResponse
-	7,  // 29: longline.v1.Gateway.Call:output_type -> longline.v1.CallResponse
-	9,  // 30: longline.v1.Gateway.ListDevices:output_type -> longline.v1.ListDevicesResponse
-	11, // 31: longline.v1.Gateway.GetDevice:output_type -> longline.v1.GetDeviceResponse
-	17, // 32: longline.v1.Gateway.Disconnect:output_type -> longline.v1.DisconnectResponse
-	19, // 33: longline.v1.Gateway.Subscribe:output_type -> longline.v1.SubscribeResponse
-	21, // 34: longline.v1.Gateway.Drain:output_type -> longline.v1.DrainResponse
-	23, // 35: longline.v1.Gateway.Revoke:output_type -> longline.v1.RevokeResponse
-	27, // [27:36] is the sub-list for method output_type
-	18, // [18:27] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	22, // 17: longline.v1.ListRetainedResponse.messages:type_name -> longline.v1.Retained
+	31, // 18: longline.v1.Retained.ts:type_name -> google.protobuf.Timestamp
+	31, // 19: longline.v1.Retained.expires:type_name -> google.protobuf.Timestamp
+	31, // 20: longline.v1.RevokeRequest.until:type_name -> google.protobuf.Timestamp
+	2,  // 21: longline.v1.Gateway.Publish:input_type -> longline.v1.PublishRequest
+	4,  // 22: longline.v1.Gateway.Broadcast:input_type -> longline.v1.BroadcastRequest
+	6,  // 23: longline.v1.Gateway.Call:input_type -> longline.v1.CallRequest
+	8,  // 24: longline.v1.Gateway.ListDevices:input_type -> longline.v1.ListDevicesRequest
+	10, // 25: longline.v1.Gateway.GetDevice:input_type -> longline.v1.GetDeviceRequest
+	16, // 26: longline.v1.Gateway.Disconnect:input_type -> longline.v1.DisconnectRequest
+	18, // 27: longline.v1.Gateway.Subscribe:input_type -> longline.v1.SubscribeRequest
+	20, // 28: longline.v1.Gateway.ListRetained:input_type -> longline.v1.ListRetainedRequest
+	23, // 29: longline.v1.Gateway.DeleteRetained:input_type -> longline.v1.DeleteRetainedRequest
+	25, // 30: longline.v1.Gateway.Drain:input_type -> longline.v1.DrainRequest
+	27, // 31: longline.v1.Gateway.Revoke:input_type -> longline.v1.RevokeRequest
+	3,  // 32: longline.v1.Gateway.Publish:output_type -> longline.v1.PublishResponse
+	5,  // 33: longline.v1.Gateway.Broadcast:output_type -> longline.v1.BroadcastResponse
+	7,  // 34: longline.v1.Gateway.Call:output_type -> longline.v1.CallResponse
+	9,  // 35: longline.v1.Gateway.ListDevices:output_type -> longline.v1.ListDevicesResponse
+	11, // 36: longline.v1.Gateway.GetDevice:output_type -> longline.v1.GetDeviceResponse
+	17, // 37: longline.v1.Gateway.Disconnect:output_type -> longline.v1.DisconnectResponse
+	19, // 38: longline.v1.Gateway.Subscribe:output_type -> longline.v1.SubscribeResponse
+	21, // 39: longline.v1.Gateway.ListRetained:output_type -> longline.v1.ListRetainedResponse
+	24, // 40: longline.v1.Gateway.DeleteRetained:output_type -> longline.v1.DeleteRetainedResponse
+	26, // 41: longline.v1.Gateway.Drain:output_type -> longline.v1.DrainResponse
+	28, // 42: longline.v1.Gateway.Revoke:output_type -> longline.v1.RevokeResponse
+	32, // [32:43] is the sub-list for method output_type
+	21, // [21:32] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_longline_v1_gateway_proto_init() }
@@ -1774,7 +2123,7 @@ func file_longline_v1_gateway_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_longline_v1_gateway_proto_rawDesc), len(file_longline_v1_gateway_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   23,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

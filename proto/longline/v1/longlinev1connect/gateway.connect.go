@@ -50,6 +50,10 @@ const (
 	GatewayDisconnectProcedure = "/longline.v1.Gateway/Disconnect"
 	// GatewaySubscribeProcedure is the fully-qualified name of the Gateway's Subscribe RPC.
 	GatewaySubscribeProcedure = "/longline.v1.Gateway/Subscribe"
+	// GatewayListRetainedProcedure is the fully-qualified name of the Gateway's ListRetained RPC.
+	GatewayListRetainedProcedure = "/longline.v1.Gateway/ListRetained"
+	// GatewayDeleteRetainedProcedure is the fully-qualified name of the Gateway's DeleteRetained RPC.
+	GatewayDeleteRetainedProcedure = "/longline.v1.Gateway/DeleteRetained"
 	// GatewayDrainProcedure is the fully-qualified name of the Gateway's Drain RPC.
 	GatewayDrainProcedure = "/longline.v1.Gateway/Drain"
 	// GatewayRevokeProcedure is the fully-qualified name of the Gateway's Revoke RPC.
@@ -76,6 +80,10 @@ type GatewayClient interface {
 	// Subscribe streams what is published on topics that match filters, in batches, until
 	// the client leaves. The first response is empty: it says that the subscription holds.
 	Subscribe(context.Context, *connect.Request[v1.SubscribeRequest]) (*connect.ServerStreamForClient[v1.SubscribeResponse], error)
+	// ListRetained lists retained messages in the order of their topics, a page at a time.
+	ListRetained(context.Context, *connect.Request[v1.ListRetainedRequest]) (*connect.Response[v1.ListRetainedResponse], error)
+	// DeleteRetained removes retained messages. Who is subscribed is not told.
+	DeleteRetained(context.Context, *connect.Request[v1.DeleteRetainedRequest]) (*connect.Response[v1.DeleteRetainedResponse], error)
 	// Drain moves the node's devices away: it takes no new ones, closes the connections and
 	// returns when none is left.
 	Drain(context.Context, *connect.Request[v1.DrainRequest]) (*connect.Response[v1.DrainResponse], error)
@@ -140,6 +148,20 @@ func NewGatewayClient(httpClient connect.HTTPClient, baseURL string, opts ...con
 			connect.WithSchema(gatewayMethods.ByName("Subscribe")),
 			connect.WithClientOptions(opts...),
 		),
+		listRetained: connect.NewClient[v1.ListRetainedRequest, v1.ListRetainedResponse](
+			httpClient,
+			baseURL+GatewayListRetainedProcedure,
+			connect.WithSchema(gatewayMethods.ByName("ListRetained")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		deleteRetained: connect.NewClient[v1.DeleteRetainedRequest, v1.DeleteRetainedResponse](
+			httpClient,
+			baseURL+GatewayDeleteRetainedProcedure,
+			connect.WithSchema(gatewayMethods.ByName("DeleteRetained")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
+			connect.WithClientOptions(opts...),
+		),
 		drain: connect.NewClient[v1.DrainRequest, v1.DrainResponse](
 			httpClient,
 			baseURL+GatewayDrainProcedure,
@@ -158,15 +180,17 @@ func NewGatewayClient(httpClient connect.HTTPClient, baseURL string, opts ...con
 
 // gatewayClient implements GatewayClient.
 type gatewayClient struct {
-	publish     *connect.Client[v1.PublishRequest, v1.PublishResponse]
-	broadcast   *connect.Client[v1.BroadcastRequest, v1.BroadcastResponse]
-	call        *connect.Client[v1.CallRequest, v1.CallResponse]
-	listDevices *connect.Client[v1.ListDevicesRequest, v1.ListDevicesResponse]
-	getDevice   *connect.Client[v1.GetDeviceRequest, v1.GetDeviceResponse]
-	disconnect  *connect.Client[v1.DisconnectRequest, v1.DisconnectResponse]
-	subscribe   *connect.Client[v1.SubscribeRequest, v1.SubscribeResponse]
-	drain       *connect.Client[v1.DrainRequest, v1.DrainResponse]
-	revoke      *connect.Client[v1.RevokeRequest, v1.RevokeResponse]
+	publish        *connect.Client[v1.PublishRequest, v1.PublishResponse]
+	broadcast      *connect.Client[v1.BroadcastRequest, v1.BroadcastResponse]
+	call           *connect.Client[v1.CallRequest, v1.CallResponse]
+	listDevices    *connect.Client[v1.ListDevicesRequest, v1.ListDevicesResponse]
+	getDevice      *connect.Client[v1.GetDeviceRequest, v1.GetDeviceResponse]
+	disconnect     *connect.Client[v1.DisconnectRequest, v1.DisconnectResponse]
+	subscribe      *connect.Client[v1.SubscribeRequest, v1.SubscribeResponse]
+	listRetained   *connect.Client[v1.ListRetainedRequest, v1.ListRetainedResponse]
+	deleteRetained *connect.Client[v1.DeleteRetainedRequest, v1.DeleteRetainedResponse]
+	drain          *connect.Client[v1.DrainRequest, v1.DrainResponse]
+	revoke         *connect.Client[v1.RevokeRequest, v1.RevokeResponse]
 }
 
 // Publish calls longline.v1.Gateway.Publish.
@@ -204,6 +228,16 @@ func (c *gatewayClient) Subscribe(ctx context.Context, req *connect.Request[v1.S
 	return c.subscribe.CallServerStream(ctx, req)
 }
 
+// ListRetained calls longline.v1.Gateway.ListRetained.
+func (c *gatewayClient) ListRetained(ctx context.Context, req *connect.Request[v1.ListRetainedRequest]) (*connect.Response[v1.ListRetainedResponse], error) {
+	return c.listRetained.CallUnary(ctx, req)
+}
+
+// DeleteRetained calls longline.v1.Gateway.DeleteRetained.
+func (c *gatewayClient) DeleteRetained(ctx context.Context, req *connect.Request[v1.DeleteRetainedRequest]) (*connect.Response[v1.DeleteRetainedResponse], error) {
+	return c.deleteRetained.CallUnary(ctx, req)
+}
+
 // Drain calls longline.v1.Gateway.Drain.
 func (c *gatewayClient) Drain(ctx context.Context, req *connect.Request[v1.DrainRequest]) (*connect.Response[v1.DrainResponse], error) {
 	return c.drain.CallUnary(ctx, req)
@@ -234,6 +268,10 @@ type GatewayHandler interface {
 	// Subscribe streams what is published on topics that match filters, in batches, until
 	// the client leaves. The first response is empty: it says that the subscription holds.
 	Subscribe(context.Context, *connect.Request[v1.SubscribeRequest], *connect.ServerStream[v1.SubscribeResponse]) error
+	// ListRetained lists retained messages in the order of their topics, a page at a time.
+	ListRetained(context.Context, *connect.Request[v1.ListRetainedRequest]) (*connect.Response[v1.ListRetainedResponse], error)
+	// DeleteRetained removes retained messages. Who is subscribed is not told.
+	DeleteRetained(context.Context, *connect.Request[v1.DeleteRetainedRequest]) (*connect.Response[v1.DeleteRetainedResponse], error)
 	// Drain moves the node's devices away: it takes no new ones, closes the connections and
 	// returns when none is left.
 	Drain(context.Context, *connect.Request[v1.DrainRequest]) (*connect.Response[v1.DrainResponse], error)
@@ -294,6 +332,20 @@ func NewGatewayHandler(svc GatewayHandler, opts ...connect.HandlerOption) (strin
 		connect.WithSchema(gatewayMethods.ByName("Subscribe")),
 		connect.WithHandlerOptions(opts...),
 	)
+	gatewayListRetainedHandler := connect.NewUnaryHandler(
+		GatewayListRetainedProcedure,
+		svc.ListRetained,
+		connect.WithSchema(gatewayMethods.ByName("ListRetained")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	gatewayDeleteRetainedHandler := connect.NewUnaryHandler(
+		GatewayDeleteRetainedProcedure,
+		svc.DeleteRetained,
+		connect.WithSchema(gatewayMethods.ByName("DeleteRetained")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
+		connect.WithHandlerOptions(opts...),
+	)
 	gatewayDrainHandler := connect.NewUnaryHandler(
 		GatewayDrainProcedure,
 		svc.Drain,
@@ -323,6 +375,10 @@ func NewGatewayHandler(svc GatewayHandler, opts ...connect.HandlerOption) (strin
 			gatewayDisconnectHandler.ServeHTTP(w, r)
 		case GatewaySubscribeProcedure:
 			gatewaySubscribeHandler.ServeHTTP(w, r)
+		case GatewayListRetainedProcedure:
+			gatewayListRetainedHandler.ServeHTTP(w, r)
+		case GatewayDeleteRetainedProcedure:
+			gatewayDeleteRetainedHandler.ServeHTTP(w, r)
 		case GatewayDrainProcedure:
 			gatewayDrainHandler.ServeHTTP(w, r)
 		case GatewayRevokeProcedure:
@@ -362,6 +418,14 @@ func (UnimplementedGatewayHandler) Disconnect(context.Context, *connect.Request[
 
 func (UnimplementedGatewayHandler) Subscribe(context.Context, *connect.Request[v1.SubscribeRequest], *connect.ServerStream[v1.SubscribeResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("longline.v1.Gateway.Subscribe is not implemented"))
+}
+
+func (UnimplementedGatewayHandler) ListRetained(context.Context, *connect.Request[v1.ListRetainedRequest]) (*connect.Response[v1.ListRetainedResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("longline.v1.Gateway.ListRetained is not implemented"))
+}
+
+func (UnimplementedGatewayHandler) DeleteRetained(context.Context, *connect.Request[v1.DeleteRetainedRequest]) (*connect.Response[v1.DeleteRetainedResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("longline.v1.Gateway.DeleteRetained is not implemented"))
 }
 
 func (UnimplementedGatewayHandler) Drain(context.Context, *connect.Request[v1.DrainRequest]) (*connect.Response[v1.DrainResponse], error) {

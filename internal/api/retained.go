@@ -1,0 +1,87 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/topic"
+	longlinev1 "github.com/longline/longline/proto/longline/v1"
+)
+
+// ListRetained implements GatewayHandler.
+func (a *API) ListRetained(ctx context.Context, r *connect.Request[longlinev1.ListRetainedRequest]) (*connect.Response[longlinev1.ListRetainedResponse], error) {
+	filter := cmp.Or(r.Msg.Filter, "#")
+	by, err := a.retainedBy(filter, r.Msg.Device)
+	if err != nil {
+		return nil, err
+	}
+	if after := r.Msg.PageToken; after != "" {
+		if err := topic.ValidateName(after, a.config.Topics); err != nil {
+			return nil, misnamed("page_token", err)
+		}
+	}
+	size := a.pageSize(r.Msg.PageSize)
+	// One more than asked for tells whether there is another page.
+	list, err := a.node.Router.ListRetained(ctx, filter, r.Msg.PageToken, size+1, by)
+	if err != nil {
+		return nil, coded(err)
+	}
+	response := new(longlinev1.ListRetainedResponse)
+	if len(list) > size {
+		list = list[:size]
+		response.NextPageToken = list[size-1].Topic
+	}
+	for _, m := range list {
+		response.Messages = append(response.Messages, retained(m))
+	}
+	return connect.NewResponse(response), nil
+}
+
+func retained(m *message.Message) *longlinev1.Retained {
+	r := &longlinev1.Retained{
+		Topic:  m.Topic,
+		Device: m.Source,
+		Bytes:  uint64(m.Size()),
+		Qos:    uint32(m.QoS),
+		Ts:     timestamp(m.Time),
+	}
+	if m.Expiry != 0 {
+		r.Expires = timestamp(m.Expiry)
+	}
+	return r
+}
+
+// timestamp is of Unix milliseconds.
+func timestamp(ms int64) *timestamppb.Timestamp { return timestamppb.New(time.UnixMilli(ms)) }
+
+// DeleteRetained implements GatewayHandler.
+func (a *API) DeleteRetained(ctx context.Context, r *connect.Request[longlinev1.DeleteRetainedRequest]) (*connect.Response[longlinev1.DeleteRetainedResponse], error) {
+	by, err := a.retainedBy(r.Msg.Filter, r.Msg.Device)
+	if err != nil {
+		return nil, err
+	}
+	n, err := a.node.Router.DeleteRetained(ctx, r.Msg.Filter, by)
+	if err != nil {
+		return nil, coded(err)
+	}
+	return connect.NewResponse(&longlinev1.DeleteRetainedResponse{Deleted: uint32(n)}), nil
+}
+
+// retainedBy checks a filter, and a device, which may be empty, and tells what the device published.
+func (a *API) retainedBy(filter, device string) (func(*message.Message) bool, error) {
+	if err := topic.ValidateFilter(filter, a.config.Topics); err != nil {
+		return nil, misnamed("filter", err)
+	}
+	if device == "" {
+		return func(*message.Message) bool { return true }, nil
+	}
+	if err := validDevice("device", device); err != nil {
+		return nil, err
+	}
+	return func(m *message.Message) bool { return m.Source == device }, nil
+}

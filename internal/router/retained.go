@@ -1,0 +1,60 @@
+package router
+
+import (
+	"context"
+	"time"
+
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/store"
+)
+
+// ListRetained returns up to n retained messages that a valid filter matches and want wants, in
+// the order of their topics, from behind the topic after if that is not empty. The store is
+// locked for a bounded number of messages at a time.
+func (r *Router) ListRetained(ctx context.Context, filter, after string, n int, want func(*message.Message) bool) (list []*message.Message, err error) {
+	w := store.Walk{Filter: filter}
+	if after != "" {
+		w.After(after)
+	}
+	err = r.eachRetained(ctx, &w, func(m *message.Message) error {
+		if want(m) {
+			list = append(list, m)
+		}
+		if len(list) == n {
+			w.Done = true
+		}
+		return nil
+	})
+	return list[:min(n, len(list))], err
+}
+
+// DeleteRetained removes the retained messages that a valid filter matches and want wants, and
+// returns how many they were, also with an error.
+func (r *Router) DeleteRetained(ctx context.Context, filter string, want func(*message.Message) bool) (deleted int, err error) {
+	err = r.eachRetained(ctx, &store.Walk{Filter: filter}, func(m *message.Message) error {
+		if !want(m) {
+			return nil
+		}
+		removed, err := r.store.Unretain(m)
+		if removed {
+			deleted++
+		}
+		return err
+	})
+	return deleted, err
+}
+
+// eachRetained calls do for all that w finds. It is for callers who are on no loop.
+func (r *Router) eachRetained(ctx context.Context, w *store.Walk, do func(*message.Message) error) error {
+	room := make([]*message.Message, 0, retainedBatch)
+	for !w.Done && ctx.Err() == nil {
+		found, _, err := r.store.Retained(w, room, retainedLooks, time.Now())
+		for i := 0; i < len(found) && err == nil; i++ {
+			err = do(found[i])
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
