@@ -28,7 +28,7 @@ func (e *Echo) Run(ctx context.Context, console *Console) error {
 		return err
 	}
 	defer echo.Close()
-	stop := freeMemoryOnSignal()
+	stop := freeMemory()
 	defer stop()
 	fmt.Fprintf(console.Out, "echo on %v\n", echo.Addr())
 	<-ctx.Done()

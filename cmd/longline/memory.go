@@ -3,23 +3,97 @@ package main
 import (
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// freeMemoryOnSignal has each SIGUSR1 return free memory to the system, until stop is
-// called: who measures wants to know what is in use.
-func freeMemoryOnSignal() (stop func()) {
-	free := make(chan os.Signal, 1)
-	signal.Notify(free, unix.SIGUSR1)
+// freeMemory returns free memory to the system, until stop is called: by itself while the process is
+// quiet, and at each SIGUSR1, for who measures what is in use.
+func freeMemory() (stop func()) {
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, unix.SIGUSR1)
+	end, ended := make(chan struct{}), make(chan struct{})
 	go func() {
-		for range free {
-			debug.FreeOSMemory()
+		defer close(ended)
+		var q quiet
+		tick := time.NewTicker(quietPeriod)
+		defer tick.Stop()
+		for {
+			select {
+			case <-end:
+				return
+			case <-asked:
+				debug.FreeOSMemory()
+			case now := <-tick.C:
+				if q.frees(now, measure()) {
+					debug.FreeOSMemory()
+				}
+			}
 		}
 	}()
 	return func() {
-		signal.Stop(free)
-		close(free)
+		signal.Stop(asked)
+		close(end)
+		<-ended
 	}
+}
+
+// A process is quiet that in two periods on end has used little of the processors. Then memory is
+// returned once a minute at most, if it is worth a collection.
+const (
+	quietPeriod  = 10 * time.Second
+	quietPeriods = 2
+	quietShare   = 4 // of the processors' time, a quarter
+	freeEvery    = time.Minute
+	worthBytes   = 2 << 20
+	worthShare   = 8 // of the heap, an eighth
+)
+
+// usage is what the process has used so far, and the bytes of its heap.
+type usage struct {
+	cpu        time.Duration
+	live, free uint64 // in use at the last collection; free or garbage, and not returned
+}
+
+// quiet decides when to return memory.
+type quiet struct {
+	at, freed time.Time // of the last look; when memory was returned last
+	cpu       time.Duration
+	periods   int // that were quiet until now
+}
+
+// frees reports whether memory is to be returned now.
+func (q *quiet) frees(now time.Time, u usage) bool {
+	most := now.Sub(q.at) * time.Duration(runtime.NumCPU()) / quietShare
+	if q.periods++; q.at.IsZero() || u.cpu-q.cpu > most {
+		q.periods = 0
+	}
+	q.at, q.cpu = now, u.cpu
+	if q.periods < quietPeriods || now.Sub(q.freed) < freeEvery || u.free < max(worthBytes, (u.live+u.free)/worthShare) {
+		return false
+	}
+	q.freed = now
+	return true
+}
+
+// measure asks the runtime and the kernel.
+func measure() (u usage) {
+	samples := []metrics.Sample{
+		{Name: "/gc/heap/live:bytes"},
+		{Name: "/memory/classes/heap/objects:bytes"},
+		{Name: "/memory/classes/heap/free:bytes"},
+	}
+	metrics.Read(samples)
+	objects := samples[1].Value.Uint64()
+	u.live = min(samples[0].Value.Uint64(), objects)
+	u.free = objects - u.live + samples[2].Value.Uint64()
+	var r unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &r) == nil {
+		u.cpu = time.Duration(r.Utime.Nano() + r.Stime.Nano())
+	}
+	return u
 }

@@ -34,7 +34,7 @@ func (s *Serve) Run(ctx context.Context, console *Console) error {
 	if err != nil {
 		return err
 	}
-	stop := freeMemoryOnSignal()
+	stop := freeMemory()
 	defer stop()
 	log.Info("listening", n.addresses()...)
 	select {
