@@ -103,15 +103,23 @@ func (c *Chain) admit(method string, known *Identity, claimed string) (*Identity
 	return &i, nil
 }
 
-// Revoke has identities of this device, or with this credential ID, refused until a time.
-// ErrRevocationsFull says that the node can remember no more.
-func (c *Chain) Revoke(deviceOrID string, until time.Time) error {
-	return c.revoked.Revoke(deviceOrID, until)
+// Revoke has identities of a bearer refused until a time. ErrRevocationsFull says that the node can
+// remember no more.
+func (c *Chain) Revoke(b Bearer, until time.Time) error { return c.revoked.Revoke(b, until) }
+
+// Revoked reports whether an identity that was given out is revoked.
+func (c *Chain) Revoked(i *Identity) bool {
+	return c.revoked.Has(Bearer{Device: i.Device}) || i.ID != "" && c.revoked.Has(Bearer{Credential: i.ID})
 }
 
-// Revoked tells whether an identity that was given out is revoked.
-func (c *Chain) Revoked(i *Identity) bool {
-	return c.revoked.Has(i.Device) || i.ID != "" && c.revoked.Has(i.ID)
+// OnWithdrawn has f called with the IDs of credentials that are no longer in a file. It is called
+// before the first file changes, and f from the goroutine that reads files.
+func (c *Chain) OnWithdrawn(f func(ids []string)) {
+	for _, l := range c.links {
+		if w, ok := l.Verifier.(interface{ onWithdrawn(func(ids []string)) }); ok {
+			w.onWithdrawn(f)
+		}
+	}
 }
 
 // unclaimed is the method of credentials that no verifier takes for its own.

@@ -83,16 +83,16 @@ func TestChainRevokes(t *testing.T) {
 	chain := chained(t, c, fixed{identity: &Identity{Device: "m-7", ID: "jti-1", Expires: c.now().Add(time.Hour)}})
 	verify := func() string { return says(chain.Verify(t.Context(), &Credentials{})) }
 	const revoked, expired = "refused: the credential is revoked", "refused: the credential has expired"
-	for _, name := range []string{"m-7", "jti-1"} {
+	for _, name := range []Bearer{{Device: "m-7"}, {Credential: "jti-1"}} {
 		if err := chain.Revoke(name, c.now().Add(time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		if got := verify(); got != revoked {
-			t.Errorf("%s is revoked: %s", name, got)
+			t.Errorf("%v is revoked: %s", name, got)
 		}
 		c.pass(time.Minute)
 		if got := verify(); got != "m-7" {
-			t.Errorf("%s is no longer revoked: %s", name, got)
+			t.Errorf("%v is no longer revoked: %s", name, got)
 		}
 	}
 	c.pass(58 * time.Minute)
@@ -124,22 +124,22 @@ func TestRevocationsForgetNoneInForce(t *testing.T) {
 	r := NewRevocations(2, c.now)
 	in := func(d time.Duration) time.Time { return c.now().Add(d) }
 	for name, err := range map[string]error{
-		"a":               r.Revoke("a", in(time.Minute)),
-		"b":               r.Revoke("b", in(time.Hour)),
-		"a again, longer": r.Revoke("a", in(2*time.Minute)),
+		"a":               r.Revoke(Bearer{Device: "a"}, in(time.Minute)),
+		"b":               r.Revoke(Bearer{Device: "b"}, in(time.Hour)),
+		"a again, longer": r.Revoke(Bearer{Device: "a"}, in(2*time.Minute)),
 	} {
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if err := r.Revoke("c", in(time.Hour)); !errors.Is(err, ErrRevocationsFull) || r.Has("c") || !r.Has("a") || !r.Has("b") {
+	if err := r.Revoke(Bearer{Device: "c"}, in(time.Hour)); !errors.Is(err, ErrRevocationsFull) || r.Has(Bearer{Device: "c"}) || !r.Has(Bearer{Device: "a"}) || !r.Has(Bearer{Device: "b"}) {
 		t.Errorf("a third of two: %v", err)
 	}
 	c.pass(2 * time.Minute)
-	if err := r.Revoke("c", in(time.Hour)); err != nil || !r.Has("c") || r.Has("a") || !r.Has("b") {
+	if err := r.Revoke(Bearer{Device: "c"}, in(time.Hour)); err != nil || !r.Has(Bearer{Device: "c"}) || r.Has(Bearer{Device: "a"}) || !r.Has(Bearer{Device: "b"}) {
 		t.Errorf("after one has passed: %v", err)
 	}
-	if err := r.Revoke("b", c.now()); err != nil || r.Has("b") || len(r.until) != 1 {
+	if err := r.Revoke(Bearer{Device: "b"}, c.now()); err != nil || r.Has(Bearer{Device: "b"}) || len(r.until) != 1 {
 		t.Errorf("lifting: %v, %d remain", err, len(r.until))
 	}
 }

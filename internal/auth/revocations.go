@@ -12,6 +12,10 @@ var ErrNothingShown = errors.New("devices are not asked for credentials")
 // ErrRevocationsFull says that as many revocations are in force as the node remembers.
 var ErrRevocationsFull = errors.New("too many revocations are in force")
 
+// Bearer is whose credentials a revocation is about: a device, or all who show the credential with an
+// ID. One of both is set: a device may have the name that another's credential has as its ID.
+type Bearer struct{ Device, Credential string }
+
 // Revocations remembers devices and credential IDs that are no longer accepted, each until a
 // time. It forgets none before. Safe from any goroutine.
 type Revocations struct {
@@ -21,47 +25,47 @@ type Revocations struct {
 
 	// Guarded by mu.
 	mu    sync.RWMutex
-	until map[string]time.Time
+	until map[Bearer]time.Time
 }
 
 // NewRevocations remembers up to most at one time.
 func NewRevocations(most int, now func() time.Time) *Revocations {
-	return &Revocations{most: most, now: now, until: make(map[string]time.Time)}
+	return &Revocations{most: most, now: now, until: make(map[Bearer]time.Time)}
 }
 
-// Revoke adds a name until a time; a second time replaces the first, and one that has passed
+// Revoke adds a bearer until a time; a second time replaces the first, and one that has passed
 // lifts it. It returns ErrRevocationsFull when there is no room.
-func (r *Revocations) Revoke(name string, until time.Time) error {
+func (r *Revocations) Revoke(b Bearer, until time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !until.After(r.now()) {
-		delete(r.until, name)
+		delete(r.until, b)
 		return nil
 	}
-	if _, there := r.until[name]; !there && len(r.until) >= r.most {
+	if _, there := r.until[b]; !there && len(r.until) >= r.most {
 		r.sweep()
 		if len(r.until) >= r.most {
 			return ErrRevocationsFull
 		}
 	}
-	r.until[name] = until
+	r.until[b] = until
 	return nil
 }
 
-// Has tells whether a name is revoked.
-func (r *Revocations) Has(name string) bool {
+// Has reports whether a bearer is revoked.
+func (r *Revocations) Has(b Bearer) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	until, ok := r.until[name]
+	until, ok := r.until[b]
 	return ok && until.After(r.now())
 }
 
 // sweep forgets those whose time has passed.
 func (r *Revocations) sweep() {
 	now := r.now()
-	for name, until := range r.until {
+	for b, until := range r.until {
 		if !until.After(now) {
-			delete(r.until, name)
+			delete(r.until, b)
 		}
 	}
 }

@@ -18,6 +18,19 @@ func newTokens(file string, w *reload.Watcher) (*tokens, error) {
 	return &tokens{f}, err
 }
 
+// onWithdrawn has f called with the IDs of tokens that were taken out, or are for another device now.
+func (t *tokens) onWithdrawn(f func(ids []string)) {
+	t.file.OnChange(func(old, now map[digest]grant) {
+		var ids []string
+		for d, g := range old {
+			if now[d].subject != g.subject {
+				ids = append(ids, d.id())
+			}
+		}
+		f(ids)
+	})
+}
+
 // parseTokens reads lines of a device pattern and a digest. A pattern is a device id, or the
 // beginning of one and "*".
 func parseTokens(text []byte) (map[digest]grant, error) {

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -40,6 +41,22 @@ func newUsers(config Basic, w *reload.Watcher) (*users, error) {
 	rand.Read(u.key)
 	return u, nil
 }
+
+// onWithdrawn has f called with the IDs of users that were taken out, or have another password.
+func (u *users) onWithdrawn(f func(ids []string)) {
+	u.file.OnChange(func(old, now map[string]*user) {
+		var ids []string
+		for name, who := range old {
+			if again := now[name]; again == nil || !bytes.Equal(again.hash, who.hash) {
+				ids = append(ids, userID(name))
+			}
+		}
+		f(ids)
+	})
+}
+
+// userID names the credential of a user.
+func userID(name string) string { return "basic:" + name }
 
 // parseUsers reads lines of "device:hash", as `htpasswd -B` writes them. Device ids may have
 // colons, bcrypt hashes have none.
@@ -82,7 +99,7 @@ func (u *users) Verify(_ context.Context, c *Credentials) (*Identity, error) {
 	if !ok || !u.right(who, c.Password) {
 		return nil, refuse("user or password is wrong")
 	}
-	return &Identity{Device: c.Username, Subject: c.Username}, nil
+	return &Identity{Device: c.Username, Subject: c.Username, ID: userID(c.Username)}, nil
 }
 
 // takeTime takes that of a wrong password.

@@ -75,11 +75,13 @@ func (c *credential) lifetime() time.Duration {
 	return 0
 }
 
-// bears tells whether a link's connection was let in as this device, or by the credential
-// whose ID idOf made id of.
-func bears(l *session.Link, device string, id uint64) bool {
+// bearing implements bearer for a link's connection.
+func bearing(l *session.Link) (device string, credential uint64, ok bool) {
 	c := credentialOf(l)
-	return c != nil && (l.Session().Device() == device || c.id == id)
+	if c == nil {
+		return "", 0, false
+	}
+	return l.Session().Device(), c.id, true
 }
 
 // seed is this process's.

@@ -11,7 +11,9 @@ import (
 
 // bearer is a connection that a credential let in.
 type bearer interface {
-	bears(device string, credential uint64) bool
+	// bearing returns the device and the credential's ID, hashed by idOf; ok is false for one that no
+	// credential let in.
+	bearing() (device string, credential uint64, ok bool)
 	Close(why *wire.Close)
 }
 
@@ -19,23 +21,51 @@ type bearer interface {
 // connections now. A time that has passed lifts an earlier revocation. It returns how many
 // connections are closed; an error is auth.ErrNothingShown
 // or auth.ErrRevocationsFull.
-func (g *Gateway) Revoke(deviceOrID string, until time.Time) (closed int, err error) {
+func (g *Gateway) Revoke(b auth.Bearer, until time.Time) (closed int, err error) {
 	if g.admission.chain == nil {
 		return 0, auth.ErrNothingShown
 	}
-	if err := g.admission.chain.Revoke(deviceOrID, until); err != nil || !until.After(time.Now()) {
+	if err := g.admission.chain.Revoke(b, until); err != nil || !until.After(time.Now()) {
 		return 0, err
 	}
+	id := idOf(b.Credential)
+	return g.closeBearers(func(device string, credential uint64) bool {
+		return b.Device != "" && device == b.Device || id != 0 && credential == id
+	}), nil
+}
+
+// withdrawn closes the connections of credentials that are in no file any more. Those that are being
+// verified by what the file said before are looked at again when their time is over.
+func (g *Gateway) withdrawn(ids []string) {
+	if len(ids) == 0 {
+		return
+	}
+	gone := make(map[uint64]bool, len(ids))
+	for _, id := range ids {
+		gone[idOf(id)] = true
+	}
+	sweep := func() { g.closeBearers(func(_ string, credential uint64) bool { return gone[credential] }) }
+	sweep()
+	time.AfterFunc(g.config.HandshakeTimeout, func() {
+		if !g.closed.Load() {
+			sweep()
+		}
+	})
+}
+
+// closeBearers closes the connections that a credential let in which match wants, and returns their number.
+func (g *Gateway) closeBearers(match func(device string, credential uint64) bool) int {
 	var n atomic.Int64
-	id := idOf(deviceOrID)
 	g.group.Each(func(l *reactor.Loop) {
 		l.Handlers(func(h reactor.Handler) bool {
-			if b, ok := h.(bearer); ok && b.bears(deviceOrID, id) {
-				b.Close(wire.CloseRevoked)
-				n.Add(1)
+			if b, ok := h.(bearer); ok {
+				if device, credential, ok := b.bearing(); ok && match(device, credential) {
+					b.Close(wire.CloseRevoked)
+					n.Add(1)
+				}
 			}
 			return true
 		})
 	})
-	return int(n.Load()), nil
+	return int(n.Load())
 }

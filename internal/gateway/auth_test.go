@@ -304,7 +304,7 @@ func TestRefreshWithoutCredentials(t *testing.T) {
 	if got := string(p.next()); got != `{"op":"ack","id":1}` {
 		t.Error(got)
 	}
-	if _, err := w.gateway.Revoke("a", time.Now().Add(time.Hour)); !errors.Is(err, auth.ErrNothingShown) {
+	if _, err := w.gateway.Revoke(auth.Bearer{Device: "a"}, time.Now().Add(time.Hour)); !errors.Is(err, auth.ErrNothingShown) {
 		t.Error(err)
 	}
 }
@@ -319,9 +319,9 @@ func TestRevoke(t *testing.T) {
 	for _, p := range []*peer{a, b, c} {
 		p.next()
 	}
-	for _, name := range []string{"a", "t2"} {
-		if n, err := w.gateway.Revoke(name, time.Now().Add(time.Hour)); n != 1 || err != nil {
-			t.Errorf("%s: %d connections, %v", name, n, err)
+	for i, who := range []auth.Bearer{{Device: "a"}, {Credential: "t2"}, {Device: "t3"}, {Credential: "c"}} { // the last two are others' names
+		if n, err := w.gateway.Revoke(who, time.Now().Add(time.Hour)); err != nil || n != max(0, 1-i/2) {
+			t.Errorf("%v: %d connections, %v", who, n, err)
 		}
 	}
 	for _, p := range []*peer{a, b} {
@@ -335,7 +335,7 @@ func TestRevoke(t *testing.T) {
 			t.Errorf("%s, want %s", got, want)
 		}
 	}
-	if _, err := w.gateway.Revoke("a", time.Now()); err != nil {
+	if _, err := w.gateway.Revoke(auth.Bearer{Device: "a"}, time.Now()); err != nil {
 		t.Error(err)
 	}
 	if got := w.connectWith(token("a", "t4"), "/connect").greeted(); got != "hello" {
@@ -428,5 +428,36 @@ func TestOrigins(t *testing.T) {
 		if got := w.connectWith(header, "/connect/a").greeted(); !strings.HasPrefix(got, want) {
 			t.Errorf("%q: %s, want %s", origin, got, want)
 		}
+	}
+}
+
+// A token that is taken out of its file, or a user with another password, is let in no more, and what it had let in
+// is closed.
+func TestWithdrawnCredentials(t *testing.T) {
+	watcher := new(reload.Watcher)
+	line := func(device, token string) string {
+		sum := sha256.Sum256([]byte(token))
+		return device + " sha256:" + hex.EncodeToString(sum[:]) + "\n"
+	}
+	name := file(t, line("a", "one")+line("b", "two"))
+	chain, err := auth.Open(auth.Config{Order: []string{"tokens"}, Tokens: auth.Tokens{File: name}}, watcher)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(chain.Close)
+	w := newWorld(t, settings{secure: true, gateway: Config{Auth: chain}})
+	a, b := w.connectWith(bearerHeader("one"), "/connect"), w.connectWith(bearerHeader("two"), "/connect")
+	a.next()
+	b.next()
+	if err := os.WriteFile(name, []byte(line("b", "two")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	watcher.Look()
+	if end := a.closed(); end.Code != 4004 {
+		t.Errorf("closed with %v", end)
+	}
+	b.quiet()
+	if got := w.connectWith(bearerHeader("one"), "/connect").greeted(); !strings.HasPrefix(got, "401") {
+		t.Error(got)
 	}
 }

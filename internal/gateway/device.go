@@ -291,10 +291,8 @@ func (d *device) OnAlarm(conn *reactor.Conn) {
 	}
 }
 
-// bears implements bearer.
-func (d *device) bears(device string, credential uint64) bool {
-	return bears(&d.link, device, credential)
-}
+// bearing implements bearer.
+func (d *device) bearing() (device string, credential uint64, ok bool) { return bearing(&d.link) }
 
 // isOpen implements metered.
 func (d *device) isOpen() bool { return d.state == open }

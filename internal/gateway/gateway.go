@@ -161,6 +161,7 @@ type Gateway struct {
 
 	// Safe from any goroutine.
 	draining atomic.Bool
+	closed   atomic.Bool
 	drainer  *drainer
 }
 
@@ -235,6 +236,9 @@ func Start(config Config, r *router.Router, sessions *session.Manager) (*Gateway
 		return nil, fmt.Errorf("device port: %w", err)
 	}
 	g.watchMemory()
+	if config.Auth != nil {
+		config.Auth.OnWithdrawn(g.withdrawn)
+	}
 	return g, nil
 }
 
@@ -267,6 +271,7 @@ func (g *Gateway) Ready() bool { return !g.draining.Load() }
 // Close drops the connections that are left, with a close frame that says so, and closes
 // the device port. Those that a drain has left are asked for a delay too.
 func (g *Gateway) Close() {
+	g.closed.Store(true)
 	why := func() *wire.Close { return wire.CloseGoingAway }
 	if g.draining.Swap(true) {
 		why = g.restart

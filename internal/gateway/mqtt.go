@@ -221,10 +221,8 @@ func (c *mqttDevice) speaks() string {
 	return "mqtt 5"
 }
 
-// bears implements bearer.
-func (c *mqttDevice) bears(device string, credential uint64) bool {
-	return bears(&c.link, device, credential)
-}
+// bearing implements bearer.
+func (c *mqttDevice) bearing() (device string, credential uint64, ok bool) { return bearing(&c.link) }
 
 // Acks implements session.Conn.
 func (c *mqttDevice) Acks() bool { return true }

@@ -41,8 +41,8 @@ func (t *mqttStream) OnDrained(*reactor.Conn) { t.mqtt.onDrained() }
 // OnClose implements reactor.Handler.
 func (t *mqttStream) OnClose(conn *reactor.Conn, err error) { t.mqtt.onClose(conn, err) }
 
-func (t *mqttStream) bears(device string, credential uint64) bool {
-	return t.mqtt.bears(device, credential)
+func (t *mqttStream) bearing() (device string, credential uint64, ok bool) {
+	return t.mqtt.bearing()
 }
 func (t *mqttStream) Close(why *wire.Close)   { t.mqtt.Close(why) }
 func (t *mqttStream) drain(g *Gateway) bool   { return t.mqtt.drain(g) }
@@ -132,8 +132,8 @@ func (s *mqttSocket) OnClose(conn *reactor.Conn, err error) {
 	s.mqtt.onClose(conn, err)
 }
 
-func (s *mqttSocket) bears(device string, credential uint64) bool {
-	return s.mqtt.bears(device, credential)
+func (s *mqttSocket) bearing() (device string, credential uint64, ok bool) {
+	return s.mqtt.bearing()
 }
 func (s *mqttSocket) Close(why *wire.Close)   { s.mqtt.Close(why) }
 func (s *mqttSocket) drain(g *Gateway) bool   { return s.mqtt.drain(g) }

@@ -78,7 +78,9 @@ func (t TLS) Validate() error {
 func cipherSuites(names []string) (ids []uint16, weak []string, err error) {
 	strong, insecure := tls.CipherSuites(), tls.InsecureCipherSuites()
 	for _, name := range names {
-		named := func(s *tls.CipherSuite) bool { return s.Name == name && slices.Contains(s.SupportedVersions, tls.VersionTLS12) }
+		named := func(s *tls.CipherSuite) bool {
+			return s.Name == name && slices.Contains(s.SupportedVersions, tls.VersionTLS12)
+		}
 		if i := slices.IndexFunc(strong, named); i >= 0 {
 			ids = append(ids, strong[i].ID)
 		} else if i := slices.IndexFunc(insecure, named); i >= 0 {

@@ -17,7 +17,8 @@ type File[T any] struct {
 	parse func(text []byte) (T, error)
 
 	// Safe from any goroutine.
-	value atomic.Pointer[T]
+	value   atomic.Pointer[T]
+	changed atomic.Pointer[func(old, now T)]
 }
 
 // Open reads a file and has w read it again when it changes. parse must return a new value
@@ -30,7 +31,10 @@ func Open[T any](w *Watcher, name string, parse func(text []byte) (T, error)) (*
 	return f, nil
 }
 
-// Get returns the value of the day, which nobody may change.
+// OnChange has call called after each change, from the goroutine that reads the file.
+func (f *File[T]) OnChange(call func(old, now T)) { f.changed.Store(&call) }
+
+// Get returns the value of the last good content, which nobody may change.
 func (f *File[T]) Get() T { return *f.value.Load() }
 
 func (f *File[T]) load() error {
@@ -42,7 +46,10 @@ func (f *File[T]) load() error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.name, err)
 	}
-	f.value.Store(&value)
+	old := f.value.Swap(&value)
+	if call := f.changed.Load(); call != nil && old != nil {
+		(*call)(*old, value)
+	}
 	return nil
 }
 
