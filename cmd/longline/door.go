@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 
 	"github.com/longline/longline/internal/api"
 	"github.com/longline/longline/internal/auth"
@@ -20,7 +19,7 @@ type door struct {
 }
 
 // openDoor opens the files that c names.
-func (n *node) openDoor(c api.Config, stderr io.Writer) (d door, err error) {
+func (n *node) openDoor(c api.Config, log *slog.Logger, stderr io.Writer) (d door, err error) {
 	if c.Tokens != "" {
 		if d.roles, err = auth.OpenRoles(c.Tokens, n.files); err != nil {
 			return d, fmt.Errorf("api.tokens: %w", err)
@@ -38,12 +37,13 @@ func (n *node) openDoor(c api.Config, stderr io.Writer) (d door, err error) {
 	case "-":
 		d.audit = slog.New(slog.NewJSONHandler(stderr, nil))
 	default:
-		file, err := os.OpenFile(c.Audit, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+		if n.audit, err = openAudit(c.Audit, log); err == nil {
+			err = n.files.Add(n.audit.reopen, c.Audit)
+		}
 		if err != nil {
 			return d, fmt.Errorf("api.audit: %w", err)
 		}
-		n.audit = file
-		d.audit = slog.New(slog.NewJSONHandler(file, nil))
+		d.audit = slog.New(slog.NewJSONHandler(n.audit, nil))
 	}
 	return d, nil
 }

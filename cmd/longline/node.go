@@ -25,7 +25,7 @@ import (
 type node struct {
 	files    *reload.Watcher
 	store    store.Store
-	audit    io.Closer   // nil for standard error
+	audit    *auditFile  // nil for standard error
 	devices  *auth.Chain // nil when they are not asked for credentials
 	sessions *session.Manager
 	gateway  *gateway.Gateway
@@ -62,11 +62,11 @@ func startNode(ctx context.Context, c config.Config, log *slog.Logger, stderr io
 	}, []string{"procedure", "code"})
 	metrics.MustRegister(n.gateway, requests, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	door, err := n.openDoor(c.API, stderr)
+	door, err := n.openDoor(c.API, log, stderr)
 	if err != nil {
 		return nil, err
 	}
-	n.server, err = api.Listen(ctx, api.New(c.API, api.Node{
+	backend := api.New(c.API, api.Node{
 		Roles:       door.roles,
 		Certificate: door.certificate,
 		Audit:       door.audit,
@@ -80,8 +80,9 @@ func startNode(ctx context.Context, c config.Config, log *slog.Logger, stderr io
 			}
 		},
 		Log: log,
-	}))
-	if err != nil {
+	})
+	metrics.MustRegister(n.doorMetrics(backend)...)
+	if n.server, err = api.Listen(ctx, backend); err != nil {
 		return nil, fmt.Errorf("admin port: %w", err)
 	}
 	go func() {
@@ -90,6 +91,29 @@ func startNode(ctx context.Context, c config.Config, log *slog.Logger, stderr io
 		}
 	}()
 	return n, nil
+}
+
+// doorMetrics are those of the admin port.
+func (n *node) doorMetrics(backend *api.API) []prometheus.Collector {
+	return []prometheus.Collector{
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "longline_api_connections",
+			Help: "Connections of the admin port.",
+		}, func() float64 { n, _ := backend.Crowd(); return float64(n) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "longline_api_connections_closed_total",
+			Help: "Connections of the admin port that were closed to make room for others.",
+		}, func() float64 { _, n := backend.Crowd(); return float64(n) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "longline_audit_failures_total",
+			Help: "Lines that the audit log could not be given whole.",
+		}, func() float64 {
+			if n.audit == nil {
+				return 0
+			}
+			return float64(n.audit.failures.Load())
+		}),
+	}
 }
 
 // close ends what was started and is still there.

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/longline/longline/internal/config"
@@ -22,7 +25,7 @@ type Serve struct {
 
 // Run serves until ctx ends, then drains; a second signal ends the drain, and the exit code is
 // exitCutShort. A drain that takes longer than gateway.drain_timeout ends as any other. SIGUSR1
-// makes it return free memory to the system.
+// makes it return free memory to the system, SIGHUP look at the files that it watches.
 func (s *Serve) Run(ctx context.Context, console *Console) error {
 	c, err := s.config()
 	if err != nil {
@@ -34,8 +37,10 @@ func (s *Serve) Run(ctx context.Context, console *Console) error {
 	if err != nil {
 		return err
 	}
+	signal.Ignore(syscall.SIGPIPE) // who read the log may go: the gateway stays
 	stop := freeMemory()
 	defer stop()
+	defer n.reloadOnSignal(log)()
 	log.Info("listening", n.addresses()...)
 	select {
 	case <-ctx.Done():
@@ -44,6 +49,28 @@ func (s *Serve) Run(ctx context.Context, console *Console) error {
 		return fmt.Errorf("admin port: %w", err)
 	}
 	return n.drain(console, log, c.Gateway.DrainTimeout)
+}
+
+// reloadOnSignal has the files that are watched looked at when SIGHUP comes, until stop is called.
+func (n *node) reloadOnSignal(log *slog.Logger) (stop func()) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	done := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-signals:
+				n.files.Look()
+				log.Info("looked at certificates, keys, credentials and the audit log again, for SIGHUP")
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(signals)
+		close(done)
+	}
 }
 
 // addresses are those that the node listens on, as attributes of the log.

@@ -41,6 +41,7 @@ type program struct {
 	cmd            *exec.Cmd
 	devices, admin string // addresses
 	ends           chan websocket.CloseError
+	log            io.Closer // what reads its log
 }
 
 // serve starts a gateway and connects n devices.
@@ -68,6 +69,7 @@ func start(t *testing.T, cmd *exec.Cmd, n int) *program {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.log = log
 	context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
 	lines := bufio.NewScanner(log)
 	for p.devices == "" && lines.Scan() {
@@ -272,4 +274,79 @@ func TestLogIsOne(t *testing.T) {
 	if code := <-ended; code != exitDone || !told {
 		t.Errorf("exit code %d, told %v", code, told)
 	}
+}
+
+// SIGHUP has files read again, and no device notices; that nobody reads the log any more ends nothing either.
+func TestSignalsThatEndNothing(t *testing.T) {
+	dir := t.TempDir()
+	audit := filepath.Join(dir, "audit.log")
+	p := serve(t, "api: {audit: "+audit+"}\ngateway: {drain_spread: 1s}\n", 1)
+	call := func() {
+		response, err := http.Post("http://"+p.admin+"/longline.v1.Gateway/Disconnect", "application/json", strings.NewReader(`{"device":"nobody"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+	}
+	call()
+	if err := os.Rename(audit, audit+".1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		call()
+		if text, _ := os.ReadFile(audit); strings.Contains(string(text), `"method":"/longline.v1.Gateway/Disconnect"`) {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("after SIGHUP nothing is written to the new file")
+		}
+	}
+	select {
+	case end := <-p.ends:
+		t.Fatalf("a device was closed: %v", end)
+	default:
+	}
+	_ = p.log.Close()
+	p.signal()
+	if end := <-p.ends; end.Code != websocket.StatusServiceRestart {
+		t.Errorf("the device sees %v", end)
+	}
+	if err := p.cmd.Wait(); err != nil {
+		t.Errorf("with nobody who reads the log: %v", err)
+	}
+}
+
+// A line that is cut off is counted, told, and no part of the next.
+func TestAuditThatCannotBeWritten(t *testing.T) {
+	var log strings.Builder
+	a, err := openAudit(filepath.Join(t.TempDir(), "audit.log"), slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := a.file
+	a.file, err = os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if _, err := a.Write([]byte("lost\n")); !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("a full disk: %v", err)
+		}
+	}
+	_ = a.file.Close()
+	if n := a.failures.Load(); n != 3 || strings.Count(log.String(), "cannot be written") != 1 {
+		t.Errorf("%d failures, log %s", n, log.String())
+	}
+	_, _ = good.WriteString("ha")
+	a.file, a.torn = good, true
+	if _, err := a.Write([]byte("whole\n")); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(a.name); string(text) != "ha\nwhole\n" {
+		t.Errorf("%q, %v", text, err)
+	}
+	_ = a.Close()
 }

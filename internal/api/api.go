@@ -34,7 +34,7 @@ type Gateway interface {
 	Drain(ctx context.Context) error
 	// Revoke closes the connections of a device, or those with a credential of this ID, and
 	// has it refused until a time. It returns how many it closes.
-	Revoke(deviceOrID string, until time.Time) (closed int, err error)
+	Revoke(b auth.Bearer, until time.Time) (closed int, err error)
 	// Ready tells whether the node takes devices.
 	Ready() bool
 }
@@ -75,6 +75,7 @@ type API struct {
 	// Safe from any goroutine.
 	publishing  atomic.Int64 // QoS 1 publications without an answer
 	subscribers atomic.Int64
+	crowd       *crowd
 }
 
 var _ longlinev1connect.GatewayHandler = (*API)(nil)
@@ -91,9 +92,13 @@ func New(c Config, n Node) *API {
 		n.Log = slog.Default()
 	}
 	a := &API{config: c.WithDefaults(), node: n}
+	a.crowd = newCrowd(a.config.MaxConnections)
 	a.ended, a.end = context.WithCancel(context.Background())
 	return a
 }
+
+// Crowd returns the number of connections of the admin port, and how many were closed to make room for others.
+func (a *API) Crowd() (connections int, closed uint64) { return a.crowd.count(), a.crowd.closed.Load() }
 
 // Close ends the streams when they have sent what is there, and those that come later.
 func (a *API) Close() { a.end() }

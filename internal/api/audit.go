@@ -54,7 +54,7 @@ func (o auditor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, r connect.AnyRequest) (connect.AnyResponse, error) {
 		response, err := next(ctx, r)
 		if path := r.Spec().Procedure; roleFor(path) > auth.Read {
-			o.api.audit(ctx, callerOf(ctx), path, r.Any(), err)
+			o.api.audit(ctx, callerOf(ctx).name, path, r.Any(), err)
 		}
 		return response, err
 	}

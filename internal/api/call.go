@@ -16,10 +16,7 @@ func (a *API) Call(ctx context.Context, r *connect.Request[longlinev1.CallReques
 	if err := validDevice("device", c.Device); err != nil {
 		return nil, err
 	}
-	if c.Method == "" {
-		return nil, invalid("method", "is empty")
-	}
-	if err := validText("method", c.Method, maxMethod); err != nil {
+	if err := validMethod(c.Method); err != nil {
 		return nil, err
 	}
 	payload, contentType, err := a.config.content("", c.Payload, c.Text, c.ContentType)

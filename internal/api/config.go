@@ -23,6 +23,7 @@ type Config struct {
 	Audit          string             `yaml:"audit" help:"file to which everything that is done, but reading, is appended as lines of JSON; - is standard error"`
 	MaxPayload     int                `yaml:"max_payload" unit:"bytes" help:"largest payload of a message or call"`
 	Topics         topic.Limits       `yaml:"-"` // those of the sessions
+	MaxConnections int                `yaml:"max_connections" help:"connections of the port; beyond it the oldest that has shown no token is closed"`
 	MaxFilters     int                `yaml:"max_filters" help:"filters of a subscription"`
 	MaxPageSize    int                `yaml:"max_page_size" help:"devices of a page of ListDevices"`
 	CallTimeout    time.Duration      `yaml:"call_timeout" help:"how long a call waits for its answer when it does not say"`
@@ -40,6 +41,7 @@ type Config struct {
 func (c Config) WithDefaults() Config {
 	c.Address = cmp.Or(c.Address, "127.0.0.1:8081")
 	c.MaxPayload = cmp.Or(c.MaxPayload, 256<<10)
+	c.MaxConnections = cmp.Or(c.MaxConnections, 1000)
 	c.MaxFilters = cmp.Or(c.MaxFilters, 100)
 	c.MaxPageSize = cmp.Or(c.MaxPageSize, 1000)
 	c.CallTimeout = cmp.Or(c.CallTimeout, 10*time.Second)

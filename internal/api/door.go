@@ -39,35 +39,54 @@ func roleFor(path string) auth.Role {
 	return auth.Admin
 }
 
-// caller is the key of the context's value that names who calls.
-type caller struct{}
+// callerKey is the key of the context's value that is the *caller.
+type callerKey struct{}
 
-func callerOf(ctx context.Context) string {
-	name, _ := ctx.Value(caller{}).(string)
-	return name
+// caller is who calls. Static after construction.
+type caller struct {
+	name  string
+	still func() error // says why it may not go on: its token was taken out, or has another role
+}
+
+func callerOf(ctx context.Context) *caller {
+	if c, ok := ctx.Value(callerKey{}).(*caller); ok {
+		return c
+	}
+	return &caller{still: func() error { return nil }}
 }
 
 // guard lets those pass whose token has the role that a path needs.
 func (a *API) guard(next http.Handler) http.Handler {
 	writer := connect.NewErrorWriter()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		name, err := a.authorize(r)
-		if err != nil {
-			if name != "" { // whom nobody knows does not fill the log
-				a.audit(r.Context(), name, r.URL.Path, nil, err)
+		path, token, host := r.URL.Path, bearerToken(r), r.Host
+		name, err := a.authorize(path, token, host)
+		switch {
+		case err != nil:
+			a.crowd.briefly(w, r, func() {
+				if name != "" { // whom nobody knows does not fill the log
+					a.audit(r.Context(), name, path, nil, err)
+				}
+				turnAway(writer, w, r, err)
+			})
+		case a.node.Roles != nil && roleFor(path) == auth.NoRole:
+			a.crowd.briefly(w, r, func() { next.ServeHTTP(w, r) })
+		default:
+			greet(w, r)
+			still := func() error {
+				_, err := a.authorize(path, token, host)
+				return err
 			}
-			turnAway(writer, w, r, err)
-			return
+			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, &caller{name, still})))
 		}
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), caller{}, name)))
 	})
 }
 
 // authorize returns the name of who calls, or why it may not.
-func (a *API) authorize(r *http.Request) (name string, err error) {
-	needs := roleFor(r.URL.Path)
+func (a *API) authorize(path, token, host string) (name string, err error) {
+	needs := roleFor(path)
 	if a.node.Roles == nil {
-		if !numeric(r.Host) {
+		if !numeric(host) {
 			return "", connect.NewError(connect.CodePermissionDenied, errNamedHost)
 		}
 		return "", nil
@@ -75,7 +94,7 @@ func (a *API) authorize(r *http.Request) (name string, err error) {
 	if needs == auth.NoRole {
 		return "", nil
 	}
-	role, name, err := a.node.Roles.Authorize(bearerToken(r))
+	role, name, err := a.node.Roles.Authorize(token)
 	switch {
 	case err != nil:
 		return "", connect.NewError(connect.CodeUnauthenticated, err)

@@ -266,7 +266,7 @@ func TestRevoke(t *testing.T) {
 				t.Errorf("%v: %v, want %v with %q", tt.request, err, tt.code, tt.want)
 			}
 		}
-		if got := strings.Join(w.gateway.revoked, ", "); got != "m-1 until 2030-01-01, serial:7f until 2030-01-01" {
+		if got := strings.Join(w.gateway.revoked, ", "); got != "m-1 until 2030-01-01, credential serial:7f until 2030-01-01" {
 			t.Error(got)
 		}
 	})

@@ -5,6 +5,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/longline/longline/internal/auth"
 	longlinev1 "github.com/longline/longline/proto/longline/v1"
 )
 
@@ -13,22 +14,21 @@ const maxCredential = 1024
 
 // Revoke implements GatewayHandler.
 func (a *API) Revoke(_ context.Context, r *connect.Request[longlinev1.RevokeRequest]) (*connect.Response[longlinev1.RevokeResponse], error) {
-	name := r.Msg.Credential
-	if (name == "") == (r.Msg.Device == "") {
+	who := auth.Bearer{Device: r.Msg.Device, Credential: r.Msg.Credential}
+	if (who.Device == "") == (who.Credential == "") {
 		return nil, invalid("device", "or credential is needed, one of both")
 	}
-	if name == "" {
-		name = r.Msg.Device
-		if err := validDevice("device", name); err != nil {
+	if who.Device != "" {
+		if err := validDevice("device", who.Device); err != nil {
 			return nil, err
 		}
-	} else if err := validText("credential", name, maxCredential); err != nil {
+	} else if err := validText("credential", who.Credential, maxCredential); err != nil {
 		return nil, err
 	}
 	if !r.Msg.Until.IsValid() {
 		return nil, invalid("until", "is missing or no time")
 	}
-	closed, err := a.node.Gateway.Revoke(name, r.Msg.Until.AsTime())
+	closed, err := a.node.Gateway.Revoke(who, r.Msg.Until.AsTime())
 	if err != nil {
 		return nil, coded(err)
 	}

@@ -35,6 +35,8 @@ func newServer(a *API) *http.Server {
 		Protocols:         new(http.Protocols),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
+		ConnContext:       a.crowd.join,
+		ConnState:         a.crowd.change,
 		MaxHeaderBytes:    64 << 10,
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams: 1000,

@@ -75,8 +75,26 @@ func (a *API) subscribe(ctx context.Context, s selection) (*subscription, error)
 	inbox := a.node.Router.OpenInbox(s.buffer, s.filters, s.qos, s.retained)
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(a.ended, func() { cancel(errEnded) })
+	go watch(ctx, cancel, callerOf(ctx), a.config.Heartbeat)
 	context.AfterFunc(ctx, func() { stop() })
 	return &subscription{api: a, inbox: inbox, qos: s.qos, ctx: ctx, cancel: cancel}, nil
+}
+
+// watch ends a subscription whose token is no longer good. It looks again and again until ctx ends.
+func watch(ctx context.Context, cancel context.CancelCauseFunc, who *caller, every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if err := who.still(); err != nil {
+				cancel(err)
+				return
+			}
+		}
+	}
 }
 
 // close ends the subscription. Messages that it holds are lost to its subscriber, but those

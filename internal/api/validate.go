@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -155,6 +156,17 @@ func validDevice(field, id string) error {
 		return misnamed(field, err)
 	}
 	return nil
+}
+
+// validMethod checks the method of a call, which is one level of a topic to devices of MQTT.
+func validMethod(method string) error {
+	if method == "" {
+		return invalid("method", "is empty")
+	}
+	if strings.ContainsAny(method, "/+#") || strings.ContainsFunc(method, unicode.IsControl) || !utf8.ValidString(method) {
+		return invalid("method", "has a /, +, # or control character: it is one level of a topic")
+	}
+	return validText("method", method, maxMethod)
 }
 
 // validText checks a text that has at most limit bytes.

@@ -155,7 +155,11 @@ func (g *fakeGateway) Drain(context.Context) error {
 	return nil
 }
 
-func (g *fakeGateway) Revoke(name string, until time.Time) (int, error) {
+func (g *fakeGateway) Revoke(b auth.Bearer, until time.Time) (int, error) {
+	name := b.Device
+	if b.Credential != "" {
+		name = "credential " + b.Credential
+	}
 	if name == "none" {
 		return 0, auth.ErrNothingShown
 	}

@@ -1,0 +1,131 @@
+package api
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Whoever reaches the admin port without a token gets little of it: a bounded number of connections
+// and of requests at a time, and a bounded time to take each answer. What has shown a token is not
+// closed for the sake of others.
+
+const (
+	strangerRequests = 64               // requests without a good token at a time, of all connections
+	strangerTime     = 10 * time.Second // that the answer to one takes
+)
+
+// crowd is the connections of the admin port.
+type crowd struct {
+	// Static after construction.
+	most int
+
+	// Safe from any goroutine.
+	closed atomic.Uint64 // to make room
+	busy   atomic.Int64  // requests without a good token
+
+	// Guarded by mu.
+	mu    sync.Mutex
+	conns map[net.Conn]*guest
+	next  uint64
+}
+
+// guest is one connection. Owned by crowd.mu, but known.
+type guest struct {
+	order uint64 // of arrival
+	idle  bool
+	known atomic.Bool // it has shown a good token, or none is asked for
+}
+
+func newCrowd(most int) *crowd { return &crowd{most: most, conns: make(map[net.Conn]*guest)} }
+
+// guestKey is the key of the context's value that is the connection's *guest.
+type guestKey struct{}
+
+// join is http.Server.ConnContext: it makes room for a connection if there are too many. The first to go
+// is the oldest that has shown no token, then the oldest that is idle, then the new one itself.
+func (c *crowd) join(ctx context.Context, conn net.Conn) context.Context {
+	c.mu.Lock()
+	g := &guest{order: c.next, idle: true}
+	c.next++
+	c.conns[conn] = g
+	var gone net.Conn
+	if len(c.conns) > c.most {
+		gone = c.leastWanted()
+		delete(c.conns, gone)
+	}
+	c.mu.Unlock()
+	if gone != nil {
+		c.closed.Add(1)
+		_ = gone.Close() // whoever it is has nothing to be told
+	}
+	return context.WithValue(ctx, guestKey{}, g)
+}
+
+// leastWanted is the connection to close. c is locked.
+func (c *crowd) leastWanted() (worst net.Conn) {
+	rank := func(g *guest) int {
+		switch {
+		case !g.known.Load():
+			return 0
+		case g.idle:
+			return 1
+		}
+		return 2
+	}
+	for conn, g := range c.conns {
+		if worst == nil {
+			worst = conn
+			continue
+		}
+		w := c.conns[worst]
+		if a, b := rank(g), rank(w); a < b || a == b && a < 2 && g.order < w.order || a == b && a == 2 && g.order > w.order {
+			worst = conn
+		}
+	}
+	return worst
+}
+
+// change is http.Server.ConnState.
+func (c *crowd) change(conn net.Conn, s http.ConnState) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch g := c.conns[conn]; {
+	case g == nil:
+	case s == http.StateClosed, s == http.StateHijacked:
+		delete(c.conns, conn)
+	default:
+		g.idle = s == http.StateIdle
+	}
+}
+
+// count is the number of connections.
+func (c *crowd) count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.conns)
+}
+
+// greet notes that the connection of a request has shown a good token, or needs none.
+func greet(w http.ResponseWriter, r *http.Request) {
+	if g, ok := r.Context().Value(guestKey{}).(*guest); ok && !g.known.Load() {
+		g.known.Store(true)
+	}
+	if r.ProtoMajor == 1 { // the deadline of an earlier request holds for the connection
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
+	}
+}
+
+// briefly answers a request without a good token by next: in a bounded time, or, when there are too many
+// such requests, not at all.
+func (c *crowd) briefly(w http.ResponseWriter, r *http.Request, next func()) {
+	defer c.busy.Add(-1)
+	if c.busy.Add(1) > strangerRequests {
+		panic(http.ErrAbortHandler) // an answer might never be taken
+	}
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(strangerTime)) // a recorder of tests has none
+	next()
+}
