@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/longline/longline/internal/message"
@@ -40,6 +42,25 @@ func TestNotRetained(t *testing.T) {
 		w.take(b, 1)
 		if n := w.metric("longline_messages_not_retained_total/node"); n != 3 {
 			w.t.Errorf("%v counted, want 3", n)
+		}
+	})
+}
+
+// Of a packet with more filters than it may have, those that fit are granted.
+func TestMoreFiltersThanAPacketMayHave(t *testing.T) {
+	s := settings{}
+	s.sessions.MaxFilters = 2
+	eachWay(t, ways, s, func(w *mqttWorld) {
+		subs := make([]mqtt.Subscription, 4)
+		for i := range subs {
+			subs[i].Filter = fmt.Sprint("f/", i)
+		}
+		want := []mqtt.Code{0, 0, mqtt.QuotaExceeded, mqtt.QuotaExceeded}
+		if w.way.version != mqtt.V5 {
+			want[2], want[3] = 0x80, 0x80
+		}
+		if got := w.client("c").subscribe(subs...); !slices.Equal(got, want) {
+			w.t.Errorf("%v, want %v", got, want)
 		}
 	})
 }

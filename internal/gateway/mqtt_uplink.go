@@ -106,16 +106,17 @@ func (c *mqttDevice) confirm(t mqtt.Type, id uint16, found bool) {
 const conflateProperty = "conflate"
 
 // subscribe answers a SUBSCRIBE, each filter by itself [MQTT-3.8.4-6]. What is retained for it
-// comes at the next flush, behind the answer.
+// comes at the next flush, behind the answer. Those beyond what a packet may have cost little.
 func (c *mqttDevice) subscribe(p *mqtt.Packet) {
-	subs := make([]topic.Subscription, len(p.Subscriptions))
+	most := c.shard.gateway.sessions.Config().MaxFilters
+	subs := make([]topic.Subscription, min(len(p.Subscriptions), most))
 	results := make([]wire.Error, len(subs))
 	id := uint32(0)
 	if ids := p.Properties.SubscriptionIDs; len(ids) > 0 {
 		id = ids[0]
 	}
 	conflate, _ := userProperty(p, conflateProperty)
-	for i, s := range p.Subscriptions {
+	for i, s := range p.Subscriptions[:len(subs)] {
 		subs[i] = topic.Subscription{
 			Filter:            s.Filter,
 			ID:                id,
@@ -127,7 +128,11 @@ func (c *mqttDevice) subscribe(p *mqtt.Packet) {
 		}
 	}
 	c.link.SubscribeEach(subs, results)
-	answer := mqtt.Packet{Type: mqtt.Suback, ID: p.ID, Codes: make([]mqtt.Code, len(subs))}
+	answer := mqtt.Packet{Type: mqtt.Suback, ID: p.ID, Codes: make([]mqtt.Code, len(p.Subscriptions))}
+	for i := len(subs); i < len(answer.Codes); i++ {
+		answer.Codes[i] = mqtt.QuotaExceeded
+		c.explain(&answer, tooManyFilters)
+	}
 	for i, refused := range results {
 		answer.Codes[i] = mqtt.Code(subs[i].QoS)
 		if refused.Code != "" {
@@ -137,6 +142,8 @@ func (c *mqttDevice) subscribe(p *mqtt.Packet) {
 	}
 	_ = c.write(&answer)
 }
+
+const tooManyFilters = "the packet has more filters than sessions.max_filters"
 
 // unsubscribe answers an UNSUBSCRIBE.
 func (c *mqttDevice) unsubscribe(p *mqtt.Packet) {

@@ -53,7 +53,7 @@ auth:
 sessions: {expiry: 5s, max_subscriptions: 100, max_filters: 64}
 store:
   queue: {count: 50, bytes: 256KiB}
-  retained: {count: 1000, bytes: 16MiB}
+  retained: {count: 1000, bytes: 16MiB, per_device: 1}
 limits:
   connections: {per_address: 1500}
   connect: {per_second: 500, burst: 250, line: 700}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -85,6 +86,23 @@ func retained(c *crew, member int) error {
 	return c.speak(member, func(conn net.Conn) error {
 		go func() { _ = await(conn) }()
 		return publishEver(conn, member, func(p *mqtt.Packet) { p.Retain, p.Payload = true, body })
+	})
+}
+
+// retainedSearch subscribes to all that is retained, in each packet as often as it holds filters.
+func retainedSearch(c *crew, member int) error {
+	sub := subscription(member, "#")
+	sub.Subscriptions = slices.Repeat(sub.Subscriptions, perPacket)
+	all := repeat(encode(sub), 20)
+	return c.speak(member, func(conn net.Conn) error {
+		for i := range 10 {
+			p := publication(topicOf(member, fmt.Sprint("kept/", i)), []byte("x"))
+			p.Retain = true
+			if err := send(conn, p); err != nil {
+				return err
+			}
+		}
+		return floodAndRead(conn, all)
 	})
 }
 
