@@ -223,6 +223,7 @@ func (d *fakeDevice) Wake()                 { d.loop <- func() { d.link.Flush(tr
 func (d *fakeDevice) Close(why *wire.Close) { d.closed <- why }
 func (d *fakeDevice) Do(f func()) bool      { d.loop <- f; return true }
 func (d *fakeDevice) Room() bool            { return true }
+func (*fakeDevice) Index() int              { return 0 }
 func (d *fakeDevice) SetReading(bool)       {}
 func (d *fakeDevice) Acks() bool            { return !d.raw }
 

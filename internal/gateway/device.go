@@ -207,6 +207,9 @@ func (d *device) Run(*reactor.Loop) {
 	}
 }
 
+// Index implements session.Conn.
+func (d *device) Index() int { return d.conn.Loop().Index() }
+
 // Wake implements session.Conn.
 func (d *device) Wake() { d.conn.Loop().Post(d) }
 

@@ -195,6 +195,9 @@ func (c *mqttDevice) Run(*reactor.Loop) {
 	}
 }
 
+// Index implements session.Conn.
+func (c *mqttDevice) Index() int { return c.conn.Loop().Index() }
+
 // Wake implements session.Conn.
 func (c *mqttDevice) Wake() { c.conn.Loop().Post(c) }
 

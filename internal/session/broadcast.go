@@ -22,15 +22,22 @@ func (m *Manager) Broadcast(msg *message.Message, filter string) int {
 	return len(to)
 }
 
-// receivers finds the sessions that a broadcast is for.
+// receivers finds the sessions that a broadcast is for: first those that are away, then those of
+// one loop after the other. A loop that is woken finds many to send to, instead of being woken
+// again for each.
 func (m *Manager) receivers(q message.QoS, filter string) []router.Hit {
-	var hits []router.Hit
+	var byLoop [][]router.Hit
 	for _, s := range m.all() {
-		if s.receives(q, filter) {
-			hits = append(hits, router.Hit{Subscriber: s, QoS: q})
+		loop, receives := s.receives(q, filter)
+		if !receives {
+			continue
 		}
+		for len(byLoop) <= loop {
+			byLoop = append(byLoop, nil)
+		}
+		byLoop[loop] = append(byLoop[loop], router.Hit{Subscriber: s, QoS: q})
 	}
-	return hits
+	return slices.Concat(byLoop...)
 }
 
 // all lists the sessions: the manager is locked no longer than that takes.
@@ -45,16 +52,17 @@ func (m *Manager) all() []*Session {
 	return all
 }
 
-func (s *Session) receives(q message.QoS, filter string) bool {
+// receives reports whether a broadcast is for s, and the loop of its connection, from 1; 0 is none.
+func (s *Session) receives(q message.QoS, filter string) (loop int, is bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.link != nil {
+		loop = 1 + s.link.conn.Index()
+	}
 	if s.ended || (q == message.AtMostOnce && s.link == nil) {
-		return false
+		return 0, false
 	}
-	if filter == "" {
-		return true
-	}
-	return slices.ContainsFunc(s.subscriptions, func(sub topic.Subscription) bool {
+	return loop, filter == "" || slices.ContainsFunc(s.subscriptions, func(sub topic.Subscription) bool {
 		return addresses(filter, sub.Filter)
 	})
 }

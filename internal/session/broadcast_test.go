@@ -1,6 +1,7 @@
 package session
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/longline/longline/internal/message"
@@ -25,4 +26,17 @@ func TestBroadcastToShares(t *testing.T) {
 		m := (&message.Message{Topic: "t", QoS: 1}).Clone()
 		expect(t, filter, w.manager.Broadcast(m, filter), want)
 	}
+}
+
+// Devices of one loop are reached one after the other, so that it is woken once for many.
+func TestBroadcastLoopByLoop(t *testing.T) {
+	w := newWorld(t, Config{})
+	for i, loop := range []int{2, 0, 1, 2, 0, 1} {
+		w.connect(string(rune('a'+i)), Options{}).index = loop
+	}
+	var order []int
+	for _, hit := range w.manager.receivers(message.AtMostOnce, "") {
+		order = append(order, hit.Subscriber.(*Session).link.conn.Index())
+	}
+	expect(t, "loops", fmt.Sprint(order), "[0 0 1 1 2 2]")
 }

@@ -22,6 +22,8 @@ type Conn interface {
 	// block.
 	Do(f func()) bool
 
+	// Index is the number of the connection's loop, from 0. Safe from any goroutine.
+	Index() int
 	// Room tells whether the socket keeps up, so that Send may be called. On the loop.
 	Room() bool
 	// Send writes m as a msg packet of QoS 0 or 1. On the loop.

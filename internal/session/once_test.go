@@ -26,6 +26,7 @@ func (p *pipe) Wake()             { p.posts = append(p.posts, func() { p.link.Fl
 func (p *pipe) Do(g func()) bool  { p.posts = append(p.posts, g); return true }
 func (p *pipe) Close(*wire.Close) {}
 func (p *pipe) Room() bool        { return len(p.down) < 3 }
+func (*pipe) Index() int          { return 0 }
 func (p *pipe) SetReading(bool)   {}
 func (p *pipe) Acks() bool        { return true }
 

@@ -50,6 +50,7 @@ func (c *looped) Close(*wire.Close)                      { c.closed.Store(true) 
 func (c *looped) Room() bool                             { return true }
 func (c *looped) Send(m *message.Message, q message.QoS) { c.receive(m, q) }
 func (*looped) Answer(*wire.Packet)                      {}
+func (*looped) Index() int                               { return 0 }
 func (*looped) SetReading(bool)                          {}
 func (*looped) Acks() bool                               { return true }
 

@@ -273,6 +273,7 @@ func (*quiet) Do(func()) bool                     { return true }
 func (*quiet) Room() bool                         { return true }
 func (*quiet) Send(*message.Message, message.QoS) {}
 func (*quiet) Answer(*wire.Packet)                {}
+func (*quiet) Index() int                         { return 0 }
 func (*quiet) SetReading(bool)                    {}
 func (*quiet) Acks() bool                         { return true }
 

@@ -113,6 +113,7 @@ func (w *world) info(device string) Info {
 
 // conn is a connection whose loop the test drives, and the device behind it.
 type conn struct {
+	index int // of its loop
 	world *world
 	link  Link
 	raw   bool
@@ -164,6 +165,7 @@ func (c *conn) Do(f func()) bool    { return c.post(f) }
 func (c *conn) Close(w *wire.Close) { c.post(func() { c.see("close %s", w.Label) }) }
 func (c *conn) Acks() bool          { return !c.raw }
 func (c *conn) Room() bool          { return c.room != 0 }
+func (c *conn) Index() int          { return c.index }
 func (c *conn) SetReading(on bool)  { c.see("reading %t", on) }
 
 func (c *conn) see(format string, args ...any) { c.log = append(c.log, fmt.Sprintf(format, args...)) }
