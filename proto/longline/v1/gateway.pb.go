@@ -1225,7 +1225,7 @@ type SubscribeRequest struct {
 	// 0: messages may be missed when the subscriber is slow; 1: publishers of qos 1 messages
 	// are slowed instead.
 	Qos uint32 `protobuf:"varint,2,opt,name=qos,proto3" json:"qos,omitempty"`
-	// First send the retained messages that match, beyond the bounds of the buffer.
+	// First send the retained messages that match, which are looked up as they are taken.
 	Retained bool `protobuf:"varint,3,opt,name=retained,proto3" json:"retained,omitempty"`
 	// What may wait in the gateway for a slow subscriber: messages, at most 1,048,576, and
 	// bytes of content, at most 256 MiB (both configurable). 0: 65,536 and 64 MiB. As much
