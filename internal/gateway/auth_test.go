@@ -378,6 +378,7 @@ func TestAdmissionIsBounded(t *testing.T) {
 	<-asked
 	second := w.dial()
 	begin(t, second, request("b"))
+	w.await("the second in the line", func() bool { return w.metric("longline_jobs/waiting") == 1 })
 	if got := ask(t, w.dial(), request("c")); got.status != 503 || got.header.Get("Retry-After") == "" {
 		t.Errorf("the third: %d %s", got.status, got.body)
 	}

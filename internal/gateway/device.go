@@ -31,6 +31,12 @@ func (d *device) OnOpen(conn *reactor.Conn) {
 // OnData implements reactor.Handler.
 func (d *device) OnData(_ *reactor.Conn, p []byte) int {
 	n := d.onData(d, p, d.shard.gateway.limits)
+	if d.state == shaking {
+		if no := d.shard.holds(d.conn, len(p)-n); no != nil {
+			d.refuse(d, no.http())
+			return len(p)
+		}
+	}
 	d.endFlood(d.shard, n)
 	d.shard.read(d, d.conn, n, n < len(p) || d.reader.Unfinished())
 	return n
@@ -113,6 +119,7 @@ func (g *Gateway) arrive(req *websocket.Request) (a *arrival, refusal *websocket
 
 // verified answers the handshake, unless that has ended meanwhile.
 func (d *device) verified(a *arrival, i *auth.Identity, err error) {
+	d.shard.verified(d.conn)
 	if d.state != shaking {
 		return
 	}
@@ -133,6 +140,9 @@ func (d *device) admit(a *arrival, i *auth.Identity) *websocket.HTTPError {
 		return unavailable("The gateway is being drained.")
 	}
 	id := strings.Clone(i.Device) // it may be a piece of a credential
+	if no := d.shard.shortOf(id); no != nil {
+		return d.shard.count(no).http()
+	}
 	d.protocol = a.protocol
 	a.options.Permissions = newCredential(i, !d.Acks()).session()
 	resumed, missed, err := g.sessions.Attach(id, &d.link, d, a.options)

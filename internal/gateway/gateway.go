@@ -41,7 +41,8 @@ type Config struct {
 	MaxConnections   int                         `yaml:"max_connections" help:"connections at the same time"`
 	Loops            int                         `yaml:"loops" help:"event loops, at most 256; 0 is one a processor"`
 	MaxPayload       int                         `yaml:"max_payload" unit:"bytes" help:"largest packet of a device"`
-	HeaderBytes      int                         `yaml:"header_bytes" unit:"bytes" help:"largest handshake"`
+	HeaderBytes      int                         `yaml:"header_bytes" unit:"bytes" help:"largest handshake, and largest CONNECT of MQTT, its will included"`
+	UnverifiedBytes  int                         `yaml:"unverified_bytes" unit:"bytes" help:"what all unfinished handshakes and CONNECTs may hold"`
 	HeaderFields     int                         `yaml:"header_fields" help:"header lines of a handshake"`
 	HandshakeTimeout time.Duration               `yaml:"handshake_timeout" help:"how long a handshake may take"`
 	Heartbeat        time.Duration               `yaml:"heartbeat" help:"silence after which a device is pinged"`
@@ -74,6 +75,7 @@ func (c Config) WithDefaults() Config {
 	c.MaxConnections = cmp.Or(c.MaxConnections, 100_000)
 	c.MaxPayload = cmp.Or(c.MaxPayload, 256<<10)
 	c.HeaderBytes = cmp.Or(c.HeaderBytes, 8<<10)
+	c.UnverifiedBytes = cmp.Or(c.UnverifiedBytes, 64<<20)
 	c.HeaderFields = cmp.Or(c.HeaderFields, 64)
 	c.HandshakeTimeout = cmp.Or(c.HandshakeTimeout, 10*time.Second)
 	c.Heartbeat = cmp.Or(c.Heartbeat, 30*time.Second)
@@ -149,6 +151,7 @@ type Gateway struct {
 	limits     websocket.Limits
 	frames     websocket.Config
 	mqttFrames websocket.Config
+	mqttFirst  websocket.Config // until CONNECT is accepted
 	protocols  protocols
 	publishers [2][2]mqttEncoders // of 3.1.1 and 5; over TCP and WebSocket
 	router     *router.Router
@@ -193,7 +196,8 @@ func Start(config Config, r *router.Router, sessions *session.Manager) (*Gateway
 		config:     config,
 		limits:     websocket.Limits{Bytes: config.HeaderBytes, Fields: config.HeaderFields},
 		frames:     websocket.Config{MaxMessage: config.MaxPayload},
-		mqttFrames: websocket.Config{MaxMessage: 2 * config.MaxPayload}, // the largest packet, and others beside it
+		mqttFrames: websocket.Config{MaxMessage: 2 * config.MaxPayload},  // the largest packet, and others beside it
+		mqttFirst:  websocket.Config{MaxMessage: 2 * config.HeaderBytes}, // CONNECT, and others beside it
 		protocols:  all,
 		publishers: newMQTTEncoders(),
 		router:     r,

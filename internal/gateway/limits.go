@@ -25,7 +25,9 @@ type guard struct {
 	stop      func()    // ends watching memory, and waits
 
 	// Safe from any goroutine.
-	unread atomic.Uint64 // times that the use of memory could not be read
+	unread     atomic.Uint64 // times that the use of memory could not be read
+	unverified atomic.Int64  // bytes of unfinished handshakes
+	cures      atomic.Int64  // connections that are verified although memory is short
 }
 
 // newGuard holds c, whose defaults are set. Memory is not watched yet.
@@ -132,6 +134,8 @@ type guest struct {
 	source limit.Source
 	bucket limit.Bucket
 	place  *limit.Place // nil when it does not wait
+	held   int          // bytes of its unfinished handshake
+	cures  bool         // it is verified although memory is short
 }
 
 // guest returns what is remembered of a connection.

@@ -30,9 +30,10 @@ func retryTime() time.Duration { return 5*time.Second + rand.N(10*time.Second) }
 
 // Labels of denials that have no limit.Refusal.
 const (
-	labelRate     = "connect_rate"         // the line is full
-	labelRateTime = "connect_rate_timeout" // the turn did not come within the handshake's time
-	labelMemory   = "memory"
+	labelRate       = "connect_rate"         // the line is full
+	labelRateTime   = "connect_rate_timeout" // the turn did not come within the handshake's time
+	labelMemory     = "memory"
+	labelUnverified = "unverified_bytes" // of all unfinished handshakes
 )
 
 // deny says what an error of internal/limit means for who connects, nil when it is none of
@@ -53,6 +54,10 @@ func deny(err error) *denied {
 
 func denyForMemory() *denied {
 	return &denied{labelMemory, "the node is short of memory", 503, mqtt.ServerBusy, retryTime()}
+}
+
+func denyForHandshakes() *denied {
+	return &denied{labelUnverified, "the handshakes under way hold too much", 503, mqtt.ServerBusy, retryTime()}
 }
 
 func denyForTime() *denied {

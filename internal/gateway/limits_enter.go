@@ -15,7 +15,7 @@ import (
 // wait for, otherwise later, and never when the connection has ended by then.
 func (s *shard) enter(conn *reactor.Conn, device string, done func(*denied)) {
 	g := s.gateway.guard
-	if g.memory.Stage() >= limit.RefuseNew {
+	if s.shortFor(conn, device) {
 		done(s.count(denyForMemory()))
 		return
 	}
@@ -93,6 +93,8 @@ func (s *shard) late(conn *reactor.Conn) *denied {
 // exit undoes enter for a connection that is gone.
 func (s *shard) exit(conn *reactor.Conn) {
 	var source limit.Source
+	s.verified(conn)
+	_ = s.holds(conn, 0)
 	if g := s.guests[conn]; g != nil {
 		source = g.source
 		if g.place != nil {

@@ -13,6 +13,7 @@ var (
 	waiting        = describe("connect_line", "Connections that wait for their turn, by class.", "class")
 	turns          = describe("connect_turns_total", "Connections by what the connect rate made of them.", "outcome")
 	slowed         = describe("readers_slowed_total", "Times that a device was not read for a while, by reason.", "reason")
+	unverified     = describe("unverified_bytes", "What unfinished handshakes and CONNECTs hold.")
 	memoryUsed     = describe("memory_used_bytes", "Memory in use, as the watermarks see it.")
 	memoryLimit    = describe("memory_limit_bytes", "Memory that the watermarks are percents of.")
 	memoryStage    = describe("overload_stage", "How far the node goes to save memory: 0 calm, 1 readers are slowed, 2 new connections refused, 3 QoS 0 shed, 4 slow consumers closed.")
@@ -38,6 +39,7 @@ func (g *Gateway) collectLimits(t *tally, gauge func(metric, float64, ...string)
 		gauge(prefixOnline, float64(n), prefix)
 	}
 	g.collectLine(gauge, count)
+	gauge(unverified, float64(g.guard.unverified.Load()))
 	u := g.guard.memory.Usage()
 	gauge(memoryUsed, float64(u.Used))
 	gauge(memoryLimit, float64(u.Limit))
@@ -50,7 +52,7 @@ func (g *Gateway) collectLimits(t *tally, gauge func(metric, float64, ...string)
 }
 
 var refusalLabels = []string{
-	limit.NodeFull.Label, limit.AddressFull.Label, limit.PrefixFull.Label, labelRate, labelRateTime, labelMemory,
+	limit.NodeFull.Label, limit.AddressFull.Label, limit.PrefixFull.Label, labelRate, labelRateTime, labelMemory, labelUnverified,
 }
 
 func (g *Gateway) collectLine(gauge func(metric, float64, ...string), count func(metric, uint64, ...string)) {

@@ -88,7 +88,7 @@ type mqttShard struct {
 func (c *mqttDevice) consume(p []byte) (done int) {
 	packet := &c.shard.mqtt.packet
 	for done < len(p) && c.phase != mqttOver && !c.conn.Paused() && !c.conn.Yields() {
-		decoder := mqtt.Decoder{Version: c.version, MaxPacket: c.shard.gateway.config.MaxPayload, Server: true}
+		decoder := mqtt.Decoder{Version: c.version, MaxPacket: c.maxUplink(), Server: true}
 		n, err := decoder.Decode(packet, p[done:])
 		if err != nil && c.version == 0 {
 			c.version = answerable(packet.Connect.Version, err, p[done:])
@@ -112,6 +112,25 @@ func (c *mqttDevice) consume(p []byte) (done int) {
 		return len(p)
 	}
 	return done
+}
+
+// maxUplink is the size of the largest packet that is taken: of one who is not verified, as of any handshake.
+func (c *mqttDevice) maxUplink() int {
+	config := &c.shard.gateway.config
+	if c.phase == mqttShaking {
+		return min(config.HeaderBytes, config.MaxPayload)
+	}
+	return config.MaxPayload
+}
+
+// keeps notes that n bytes are kept of a connection that is not verified. It ends it when all keep too much.
+func (c *mqttDevice) keeps(n int) {
+	if c.phase != mqttShaking {
+		n = 0
+	}
+	if no := c.shard.holds(c.conn, n); no != nil {
+		c.fail(no.end())
+	}
 }
 
 // answerable is the version in whose form a refused client is answered: its own, or 0 where

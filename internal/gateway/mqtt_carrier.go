@@ -28,6 +28,9 @@ func (t *mqttStream) OnOpen(conn *reactor.Conn) {
 // OnData implements reactor.Handler.
 func (t *mqttStream) OnData(conn *reactor.Conn, p []byte) int {
 	n := t.mqtt.consume(p)
+	if t.mqtt.link.Session() == nil {
+		t.mqtt.keeps(len(p) - n)
+	}
 	t.mqtt.shard.read(&t.mqtt, conn, n, n < len(p))
 	return n
 }
@@ -89,7 +92,7 @@ func (d *device) speakMQTT(req *websocket.Request, subprotocol string) *websocke
 	s.mqtt.carrier = s
 	s.mqtt.opening = &mqttOpening{credentials: g.credentials(d.conn, req, &t, subprotocol), named: t.device != ""}
 	s.conn = d.conn
-	s.upgrade(req, &g.mqttFrames, subprotocol, false)
+	s.upgrade(req, &g.mqttFirst, subprotocol, false)
 	d.state = handed
 	d.conn.Become(s)
 	d.shard.handshakes["accepted"]++
@@ -102,12 +105,18 @@ func (s *mqttSocket) OnOpen(*reactor.Conn) {}
 // OnData implements reactor.Handler.
 func (s *mqttSocket) OnData(conn *reactor.Conn, p []byte) int {
 	n := 0
+	if s.mqtt.phase == mqttOpen {
+		s.reader.Use(&s.mqtt.shard.gateway.mqttFrames)
+	}
 	if s.rest != nil {
 		s.take(nil) // first what was left when the loop went on to others
 	}
 	if s.rest == nil || !conn.Paused() && !conn.Yields() {
 		n = s.onData(s, p, websocket.Limits{})
 		s.endFlood(s.mqtt.shard, n)
+	}
+	if s.mqtt.link.Session() == nil {
+		s.mqtt.keeps(len(s.rest) + s.reader.Held())
 	}
 	s.mqtt.shard.read(&s.mqtt, conn, n, n < len(p) || s.rest != nil || s.reader.Unfinished())
 	return n

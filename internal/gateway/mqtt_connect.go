@@ -154,6 +154,7 @@ func mqttWill(c *mqtt.Client) *store.Will {
 
 // verified goes on when it is known who the device is.
 func (c *mqttDevice) verified(i *auth.Identity, err error) {
+	c.shard.verified(c.conn)
 	if c.phase != mqttVerifying {
 		return
 	}
@@ -189,6 +190,9 @@ func (c *mqttDevice) attach(i *auth.Identity) error {
 		return g.mqttDraining()
 	}
 	device := strings.Clone(i.Device) // it may be a piece of a credential
+	if no := c.shard.shortOf(device); no != nil {
+		return c.shard.count(no).end()
+	}
 	o.options.Permissions = newCredential(i, false).session()
 	resumed, missed, err := g.sessions.Attach(device, &c.link, c, o.options)
 	if err != nil {

@@ -325,3 +325,14 @@ func (m *Manager) find(device string) *Session {
 	s, _ := m.sessions.Get(&m.pivot)
 	return s
 }
+
+// Owes reports whether a device's session has messages for it, so that memory is freed when it comes and takes them.
+func (m *Manager) Owes(device string) bool {
+	s := m.session(device)
+	if s == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.waiting != nil || s.queue != nil && s.queue.Len() > 0
+}

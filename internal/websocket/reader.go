@@ -46,6 +46,17 @@ type Reader struct {
 // without context takeover by the peer, was negotiated.
 func (r *Reader) Init(cfg *Config, deflate bool) { *r = Reader{cfg: cfg, deflate: deflate} }
 
+// Use changes what bounds the messages that have not begun.
+func (r *Reader) Use(cfg *Config) { r.cfg = cfg }
+
+// Held is the size of the buffer that an unfinished message has, in bytes.
+func (r *Reader) Held() int {
+	if r.message == nil || r.message.lent {
+		return 0
+	}
+	return cap(r.message.buf)
+}
+
 // Unfinished tells whether r holds a message or control frame of which a part has come.
 func (r *Reader) Unfinished() bool {
 	return r.message != nil && !r.message.lent || r.control != nil && !r.control.lent
