@@ -259,6 +259,9 @@ func (d *device) Answer(p *wire.Packet) {
 	if d.state != open {
 		return
 	}
+	if p.Op == wire.Ack && p.Of == wire.Pub {
+		d.shard.logRefusal(&d.link, &p.Err)
+	}
 	scratch, err := d.protocol.codec.Append(d.shard.scratch[:0], p)
 	if err != nil {
 		d.close(d, wire.CloseInternal.Because(err.Error()))

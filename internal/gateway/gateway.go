@@ -174,6 +174,7 @@ type shard struct {
 	packet  wire.Packet // decoded into, again and again
 	scratch []byte      // encoded into, again and again
 	mqtt    mqttShard
+	logged  map[string]time.Duration // when a refusal of a code was logged last, since guard.start
 	guests  map[*reactor.Conn]*guest // of connections that the limits have to remember
 	intake
 	turn // of the connection whose bytes are being handled
@@ -223,7 +224,7 @@ func Start(config Config, r *router.Router, sessions *session.Manager) (*Gateway
 		Stall:          config.StallTimeout,
 		OnStall:        func(h reactor.Handler) { h.(connection).dismiss(wire.CloseSlowConsumer) },
 		OnStart: func(l *reactor.Loop) {
-			l.Local = &shard{gateway: g, guests: make(map[*reactor.Conn]*guest), tally: newTally()}
+			l.Local = &shard{gateway: g, guests: make(map[*reactor.Conn]*guest), logged: make(map[string]time.Duration), tally: newTally()}
 		},
 		NewHandler: func(l *reactor.Loop) reactor.Handler {
 			return &device{shard: l.Local.(*shard)}

@@ -45,6 +45,7 @@ type mqttRare struct {
 	inbound  []string // topics by alias from the device, the first is alias 1
 	outbound []string // topics by alias to the device
 	replied  []uint16 // identifiers of QoS 2 replies that are not released
+	skip     skip     // the packet that is being read past
 }
 
 // more returns the connection's rare part, made when it is first needed.
@@ -88,8 +89,20 @@ type mqttShard struct {
 func (c *mqttDevice) consume(p []byte) (done int) {
 	packet := &c.shard.mqtt.packet
 	for done < len(p) && c.phase != mqttOver && !c.conn.Paused() && !c.conn.Yields() {
+		if c.skipping() {
+			done += c.goOn(p[done:])
+			continue
+		}
 		decoder := mqtt.Decoder{Version: c.version, MaxPacket: c.maxUplink(), Server: true}
 		n, err := decoder.Decode(packet, p[done:])
+		if errors.Is(err, mqtt.ErrTooLarge) && c.skips() {
+			if n, err = c.beginSkip(&decoder, p[done:]); err == nil {
+				if done += n; n > 0 {
+					continue
+				}
+				break
+			}
+		}
 		if err != nil && c.version == 0 {
 			c.version = answerable(packet.Connect.Version, err, p[done:])
 		}

@@ -31,7 +31,7 @@ func (t *mqttStream) OnData(conn *reactor.Conn, p []byte) int {
 	if t.mqtt.link.Session() == nil {
 		t.mqtt.keeps(len(p) - n)
 	}
-	t.mqtt.shard.read(&t.mqtt, conn, n, n < len(p))
+	t.mqtt.shard.read(&t.mqtt, conn, n, n < len(p) || t.mqtt.skipping())
 	return n
 }
 
@@ -118,7 +118,7 @@ func (s *mqttSocket) OnData(conn *reactor.Conn, p []byte) int {
 	if s.mqtt.link.Session() == nil {
 		s.mqtt.keeps(len(s.rest) + s.reader.Held())
 	}
-	s.mqtt.shard.read(&s.mqtt, conn, n, n < len(p) || s.rest != nil || s.reader.Unfinished())
+	s.mqtt.shard.read(&s.mqtt, conn, n, n < len(p) || s.rest != nil || s.reader.Unfinished() || s.mqtt.skipping())
 	return n
 }
 

@@ -218,6 +218,9 @@ func (c *mqttDevice) notAttached(err error) error {
 	if no := deny(err); no != nil {
 		return c.shard.count(no).end()
 	}
+	if errors.Is(err, session.ErrWillNotAllowed) {
+		return &mqttEnd{wire.CloseUnauthorized.Because(err.Error()), mqtt.NotAuthorized}
+	}
 	if errors.As(err, &bad) {
 		return &mqttEnd{wire.CloseContract.Because(err.Error()), mqtt.TopicNameInvalid}
 	}

@@ -71,7 +71,6 @@ func TestMQTTBreaches(t *testing.T) {
 	}{
 		"second CONNECT":      {opening("a"), mqtt.ProtocolError},
 		"AUTH":                {&mqtt.Packet{Type: mqtt.Auth, Reason: mqtt.ReAuthenticate, Properties: mqtt.Properties{AuthMethod: "x"}}, mqtt.ProtocolError},
-		"topic too deep":      {saying("1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16/17=x", 0, 0), mqtt.TopicNameInvalid},
 		"packet too large":    {saying("t="+string(make([]byte, 1500)), 0, 0), mqtt.PacketTooLarge},
 		"alias above maximum": {&mqtt.Packet{Type: mqtt.Publish, Topic: "t", Properties: mqtt.Properties{TopicAlias: 17}}, mqtt.TopicAliasInvalid},
 		"alias of nothing":    {&mqtt.Packet{Type: mqtt.Publish, Properties: mqtt.Properties{TopicAlias: 3}}, mqtt.ProtocolError},

@@ -164,6 +164,7 @@ var mqttRefusals = map[string]mqtt.Code{
 	session.CodeQueueFull:            mqtt.QuotaExceeded,
 	session.CodeTooLarge:             mqtt.QuotaExceeded,
 	session.CodeNotRetained:          mqtt.QuotaExceeded,
+	session.CodeBadTopic:             mqtt.TopicNameInvalid,
 	session.CodeInternal:             mqtt.UnspecifiedError,
 	session.CodeBadFilter:            mqtt.TopicFilterInvalid,
 	session.CodeTooManyFilters:       mqtt.QuotaExceeded,
@@ -188,20 +189,29 @@ func (c *mqttDevice) Answer(p *wire.Packet) {
 	}
 }
 
-// acknowledge answers a publication. In 3.1.1 there is no refusal: what may not be published
-// is acknowledged as if it had been, 3.1.1 §3.3.5, and so is what cannot be retained, which would
-// else come again for ever; what cannot be taken ends the connection.
+// finalRefusals are those that another attempt meets again. A client of 3.1.1, which cannot be told, would
+// repeat for ever what is not acknowledged.
+var finalRefusals = map[string]bool{
+	session.CodeNotAllowed:  true,
+	session.CodeNotRetained: true,
+	session.CodeBadTopic:    true,
+	session.CodeTooLarge:    true,
+}
+
+// acknowledge answers a publication. In 3.1.1 there is no refusal: what is refused for good is
+// acknowledged as if it had been taken, 3.1.1 §3.3.5; what cannot be taken now ends the connection.
 func (c *mqttDevice) acknowledge(p *wire.Packet) {
 	answer := mqtt.Packet{Type: mqtt.Puback, ID: uint16(p.ID)}
 	if p.QoS == message.ExactlyOnce {
 		answer.Type = mqtt.Pubrec
 	}
+	c.shard.logRefusal(&c.link, &p.Err)
 	switch {
 	case p.Err.Code == "":
 	case c.version == mqtt.V5:
 		answer.Reason = mqttRefusals[p.Err.Code]
 		c.explain(&answer, p.Err.Reason)
-	case p.Err.Code != session.CodeNotAllowed && p.Err.Code != session.CodeNotRetained:
+	case !finalRefusals[p.Err.Code]:
 		c.fail(errUntold)
 		return
 	}

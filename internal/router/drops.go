@@ -22,6 +22,8 @@ const (
 	BackendTooSlow             // a QoS 0 message met a full backend subscription
 	Conflated                  // a newer QoS 0 message of the topic took its place, as the subscription wants
 	Shed                       // a QoS 0 message that had to wait while the node was short of memory
+	BadTopic                   // its topic has more levels or bytes than the node takes
+	TooLarge                   // it was larger than the gateway reads, from a publisher that cannot be told a limit
 	drops
 )
 
@@ -36,6 +38,8 @@ var dropLabels = [drops]string{
 	BackendTooSlow: "backend_too_slow",
 	Shed:           "shed",
 	Conflated:      "conflated",
+	BadTopic:       "invalid_topic",
+	TooLarge:       "too_large",
 }
 
 func (d Drop) String() string { return dropLabels[d] }

@@ -94,7 +94,7 @@ type Options struct {
 // string device is kept.
 //
 // The will's topic must be valid; an error of another wraps *topic.Error. A will that the
-// device is not allowed to publish is dropped. The Gate's errors are returned as they are.
+// device is not allowed to publish is ErrWillNotAllowed. The Gate's errors are returned as they are.
 func (m *Manager) Attach(device string, l *Link, conn Conn, o Options) (resumed bool, missed uint64, err error) {
 	will, err := m.accept(device, &o)
 	if err != nil {

@@ -17,6 +17,7 @@ const (
 	CodeQueueFull            = "queue_full"
 	CodeTooLarge             = "too_large"
 	CodeNotRetained          = "not_retained"
+	CodeBadTopic             = "invalid_topic"
 	CodeInternal             = "internal"
 	CodeBadFilter            = "invalid_filter"
 	CodeTooManyFilters       = "too_many_filters"
@@ -35,7 +36,7 @@ func (l *Link) publish(p *wire.Packet) error {
 	if !l.conn.Acks() {
 		m.Topic = rawUplink(s.device)
 	} else if err := topic.ValidateName(m.Topic, s.manager.config.Topics); err != nil {
-		return wire.CloseContract.Because("pub: " + err.Error())
+		return l.refuseTopic(p, err)
 	}
 	now := time.Now()
 	m.Source, m.Time, m.Expiry = s.device, now.UnixMilli(), 0
@@ -55,6 +56,29 @@ func (l *Link) publish(p *wire.Packet) error {
 		l.answer(p.ID, m.QoS, refusal(err))
 	}
 	return nil
+}
+
+// refuseTopic answers a publication whose topic is beyond the node's bounds; one that is ill-formed breaks the contract.
+func (l *Link) refuseTopic(p *wire.Packet, why error) error {
+	if topic.ValidateName(p.Message.Topic, topic.Unbounded) != nil {
+		return wire.CloseContract.Because("pub: " + why.Error())
+	}
+	l.session.drop(router.BadTopic, 1)
+	l.refuse(p.ID, p.Message.QoS, wire.Error{Code: CodeBadTopic, Reason: why.Error()})
+	return nil
+}
+
+// RefuseTooLarge answers a publication that was not read because it is too large.
+func (l *Link) RefuseTooLarge(id uint64, q message.QoS) {
+	l.session.drop(router.TooLarge, 1)
+	l.refuse(id, q, wire.Error{Code: CodeTooLarge, Reason: "the message is larger than gateway.max_payload"})
+}
+
+// refuse answers a publication, behind those that still wait, if its QoS has an answer.
+func (l *Link) refuse(id uint64, q message.QoS, err wire.Error) {
+	if q > message.AtMostOnce {
+		l.answer(id, q, err)
+	}
 }
 
 // rawUplink is the topic of what a device of a raw protocol sends.

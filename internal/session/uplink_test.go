@@ -10,6 +10,7 @@ import (
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/store"
+	"github.com/longline/longline/internal/topic"
 	"github.com/longline/longline/internal/wire"
 )
 
@@ -58,6 +59,17 @@ func TestPublishRefused(t *testing.T) {
 			t.Errorf("%s %q: %v", p.Op, p.Message.Topic, err)
 		}
 	}
+}
+
+// A topic beyond the node's bounds is refused; the connection goes on.
+func TestTopicsBeyondBounds(t *testing.T) {
+	w := newWorld(t, Config{Topics: topic.Limits{Depth: 2}})
+	c := w.connect("d", Options{})
+	c.pub(1, "a/b/c", "x", 1)
+	c.pub(0, "a/b/c", "x", 0)
+	c.pub(2, "a/b", "x", 1)
+	c.saw("hello resumed=false missed=0", "ack 1 invalid_topic", "ack 2")
+	expect(t, "drops", w.drops()["invalid_topic"], 2)
 }
 
 func TestRetainedBeyondTheStore(t *testing.T) {

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -10,8 +11,10 @@ import (
 	"github.com/longline/longline/internal/topic"
 )
 
-// accept checks a connection's will: nil when there is none, or the device is not allowed to
-// publish it.
+// ErrWillNotAllowed refuses a connection whose will the device may not publish.
+var ErrWillNotAllowed = errors.New("the device may not publish its will")
+
+// accept checks a connection's will; nil is that there is none.
 func (m *Manager) accept(device string, o *Options) (*store.Will, error) {
 	if o.Will == nil {
 		return nil, nil
@@ -20,9 +23,9 @@ func (m *Manager) accept(device string, o *Options) (*store.Will, error) {
 	if err := topic.ValidateName(name, m.config.Topics); err != nil {
 		return nil, fmt.Errorf("will: %w", err)
 	}
-	if mayPublish(o.Permissions, device, name) != nil {
+	if err := mayPublish(o.Permissions, device, name); err != nil {
 		m.router.Drops.Add(router.NotAllowed, 1)
-		return nil, nil
+		return nil, fmt.Errorf("%w: %w", ErrWillNotAllowed, err)
 	}
 	return o.Will, nil
 }

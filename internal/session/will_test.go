@@ -116,17 +116,22 @@ func TestWillSurvivesARestart(t *testing.T) {
 
 func TestWillRefused(t *testing.T) {
 	w := newWorld(t, Config{})
-	up := w.observe("#")
-	w.client("d", Options{Will: will(0), Permissions: only("a/")}).leave("reset")
-	up.saw(t)
-	expect(t, "drops", w.drops()["not_allowed"], 1)
-
-	bad := will(0)
-	bad.Message.Topic = "a/+"
+	reserved, bad := will(0), will(0)
+	reserved.Message.Topic, bad.Message.Topic = "$presence/victim", "a/+"
+	for _, o := range []Options{{Will: will(0), Permissions: only("a/")}, {Will: reserved}} {
+		c := &client{&conn{world: w}}
+		if _, _, err := w.manager.Attach("d", &c.link, c, o); !errors.Is(err, ErrWillNotAllowed) {
+			t.Errorf("a will on %s: %v", o.Will.Message.Topic, err)
+		}
+	}
+	expect(t, "drops", w.drops()["not_allowed"], 2)
 	c := &client{&conn{world: w}}
 	_, _, err := w.manager.Attach("d", &c.link, c, Options{Will: bad})
 	if e := (*topic.Error)(nil); !errors.As(err, &e) {
 		t.Error(err)
+	}
+	if n, _ := w.manager.Count(); n != 0 {
+		t.Errorf("%d sessions were made", n)
 	}
 }
 

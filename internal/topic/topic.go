@@ -15,6 +15,9 @@ import (
 // maxLength is what the two length bytes of an MQTT string can say, §1.5.4.
 const maxLength = 65535
 
+// Unbounded are the limits of the protocols themselves.
+var Unbounded = Limits{Depth: maxLength + 1, Length: maxLength}
+
 // Limits bound names and filters. Zero fields mean the defaults.
 type Limits struct {
 	Depth  int `yaml:"depth" help:"levels"`

@@ -162,7 +162,7 @@ func TestMissedFits(t *testing.T) { // [MQTT-3.2.2-20]
 func TestMaximumPacketOfTheGateway(t *testing.T) { // [MQTT-3.2.2-15]
 	eachWith(t, settings{gateway: gateway.Config{MaxPayload: 1000}}, func(w *world) {
 		c, ack := w.open("a", nil)
-		if got := ack.Properties.MaximumPacket; w.version == mqtt.V5 && got != 1000 {
+		if got := ack.Properties.MaximumPacket; got != 1000 {
 			t.Errorf("CONNACK says %d, want 1000", got)
 		}
 		c.publish("t", strings.Repeat("x", 900), 1)
@@ -174,7 +174,7 @@ func TestMaximumPacketOfTheGateway(t *testing.T) { // [MQTT-3.2.2-15]
 		c = w.connect("a")
 		c.send(publication("t", strings.Repeat("x", 1<<20), 0)) // the reason comes, although we go on
 		c.closed(mqtt.PacketTooLarge)
-	}, mqtt.V4, mqtt.V5)
+	}, mqtt.V5)
 }
 
 func TestNoReasonsAsked(t *testing.T) { // [MQTT-3.1.2-29]

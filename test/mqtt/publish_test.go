@@ -362,14 +362,42 @@ func TestPropertiesNobodySet(t *testing.T) {
 	})
 }
 
-// TestLargestTopic: it may be refused, but the gateway lives.
-func TestLargestTopic(t *testing.T) { // [MQTT-4.7.3-3] [3.1.1 MQTT-4.7.3-3]
+// TestTopicsBeyondBounds, the largest that there is among them, are refused: in 3.1.1, which has no refusal, they are
+// acknowledged. The connection goes on.
+func TestTopicsBeyondBounds(t *testing.T) { // [MQTT-4.7.3-3] [3.1.1 MQTT-4.7.3-3] [3.1.1 MQTT-3.3.5-2]
 	each(t, func(w *world) {
-		c := w.connect("a")
-		c.send(publication(strings.Repeat("a", 65535), "x", 0))
-		c.closed(mqtt.TopicNameInvalid)
-		w.connect("a").quiet()
+		watcher, c := w.watcher(), w.connect("a")
+		for _, topic := range []string{tooDeep, strings.Repeat("a", 65535)} {
+			for q := range message.QoS(3) {
+				want := mqtt.TopicNameInvalid
+				if w.version != mqtt.V5 || q == 0 {
+					want = mqtt.Success
+				}
+				if got := c.publish(topic, "x", q); got != want {
+					t.Errorf("QoS %d: %v, want %v", q, got, want)
+				}
+			}
+		}
+		c.publish("w", "x", 1)
+		watcher.receives("x")
 	})
+}
+
+// TestReadPast: a client of 3.1.1 cannot be told how large a packet may be. One that is too large is acknowledged, kept
+// nowhere, and what comes behind it arrives.
+func TestReadPast(t *testing.T) { // [3.1.1 MQTT-3.3.5-2]
+	eachWith(t, settings{}, func(w *world) {
+		watcher, c := w.watcher(), w.connect("a")
+		for q := range message.QoS(3) {
+			if got := c.publish("w", strings.Repeat("x", 300_000), q); got != mqtt.Success {
+				t.Errorf("QoS %d: %v", q, got)
+			}
+		}
+		c.publish("w", "behind", 1)
+		watcher.receives("behind")
+		c.send(&mqtt.Packet{Type: mqtt.Pingreq})
+		c.expect(mqtt.Pingresp)
+	}, mqtt.V3, mqtt.V4)
 }
 
 // TestLargePayloads of many packets' worth of bytes come as they were.

@@ -192,3 +192,15 @@ func TestBadWillTopic(t *testing.T) { // [MQTT-3.1.4-2]
 		}
 	})
 }
+
+// TestWillNotAllowed refuses the connection: the will would never be published.
+func TestWillNotAllowed(t *testing.T) {
+	each(t, func(w *world) {
+		c := w.dial()
+		p := &mqtt.Packet{Type: mqtt.Connect}
+		p.Connect.ClientID, p.Connect.Clean, p.Connect.Version = "a", true, w.version
+		p.Connect.HasWill, p.Connect.Will.Topic = true, "$presence/victim"
+		c.send(p)
+		c.refused(mqtt.NotAuthorized)
+	})
+}

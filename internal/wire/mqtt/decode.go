@@ -1,7 +1,6 @@
 package mqtt
 
 import (
-	"math"
 	"strings"
 
 	"github.com/longline/longline/internal/message"
@@ -82,15 +81,12 @@ func (d *Decoder) subscribe(p *Packet, r *reader) {
 	r.require(len(p.Subscriptions) > 0, ErrNoSubscription) // [MQTT-3.8.3-2] [3.1.1 MQTT-3.8.3-3]
 }
 
-// anyFilter bounds filters by what the protocol can say: other bounds are the session's.
-var anyFilter = topic.Limits{Depth: math.MaxUint16 + 1, Length: math.MaxUint16}
-
-// filter reads a topic filter. One that is ill-formed ends the connection [MQTT-4.13.1-1]: an answer with 0x8F is
+// filter reads a topic filter, whose bounds are the session's business. One that is ill-formed ends the connection [MQTT-4.13.1-1]: an answer with 0x8F is
 // for one that is correctly formed, §3.9.3.
 func (r *reader) filter() string {
 	filter := r.text()
 	r.require(filter != "", ErrEmptyFilter) // [MQTT-4.7.3-1]
-	if topic.ValidateFilter(filter, anyFilter) != nil {
+	if topic.ValidateFilter(filter, topic.Unbounded) != nil {
 		r.fail(ErrFilter) // [MQTT-4.7.1-1] [MQTT-4.7.1-2] [MQTT-4.8.2-1] [MQTT-4.8.2-2]
 	}
 	return filter

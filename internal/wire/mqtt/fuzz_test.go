@@ -69,3 +69,25 @@ func FuzzSplit(f *testing.F) {
 		}
 	})
 }
+
+// What is read past is known by its first bytes, however they come, and is what Decode says of the whole.
+func FuzzOversize(f *testing.F) {
+	f.Add([]byte("\x32\x08\x00\x01t\x00\x07abc"), 3)
+	f.Add([]byte("\x30\x04\x00\x01tx"), 1)
+	f.Add([]byte("\x3d\x80\x01\x00\x01t\x00\x07"), 2)
+	f.Add([]byte("\x82\x05\x00\x01\x00\x00\x00"), 2)
+	f.Fuzz(func(t *testing.T, b []byte, cut int) {
+		d := Decoder{Version: V4, MaxPacket: 1, Server: true}
+		o, ok, err := d.Oversize(b)
+		if cut = max(0, min(cut, len(b))); cut < len(b) {
+			if early, known, e := d.Oversize(b[:cut]); known && (!ok || early != o) || e != nil && e != err {
+				t.Errorf("%x: %+v %v %v; of %d bytes %+v %v %v", b, o, ok, err, cut, early, known, e)
+			}
+		}
+		d.MaxPacket = 0
+		var p Packet
+		if n, e := d.Decode(&p, b); e == nil && n > 0 && p.Type == Publish && (!ok || o.Size != n || o.ID != p.ID || o.QoS != p.QoS) {
+			t.Errorf("%x: %+v %v %v, is %+v of %d", b, o, ok, err, p, n)
+		}
+	})
+}

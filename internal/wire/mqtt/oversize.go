@@ -1,0 +1,43 @@
+package mqtt
+
+import "github.com/longline/longline/internal/message"
+
+// Oversized is what has to be known of a PUBLISH that is not read because it is too large: how long it
+// is, and what its answer names.
+type Oversized struct {
+	Size int // bytes, fixed header included
+	ID   uint16
+	QoS  message.QoS
+}
+
+// Oversize looks at the front of a packet that is larger than MaxPacket. ok is false while b does not tell
+// all, which takes the length of its topic at the most. The error is an *Error: ErrTooLarge when the
+// packet is no PUBLISH.
+func (d *Decoder) Oversize(b []byte) (o Oversized, ok bool, err error) {
+	any := *d
+	any.MaxPacket = 0
+	size, header, e := any.measure(b)
+	switch {
+	case e != nil:
+		return o, false, e
+	case size == 0:
+		return o, false, nil
+	case Type(b[0]>>4) != Publish:
+		return o, false, ErrTooLarge
+	}
+	o = Oversized{Size: size, QoS: message.QoS(b[0] >> 1 & 3)}
+	if o.QoS == message.AtMostOnce {
+		return o, true, nil
+	}
+	r := reader{b: b[header:min(len(b), size)]}
+	if r.binary(); r.err == nil {
+		o.ID = r.id()
+	}
+	switch {
+	case r.err == nil:
+		return o, true, nil
+	case r.err == ErrTruncated && len(b) < size:
+		return Oversized{}, false, nil
+	}
+	return Oversized{}, false, r.err
+}
