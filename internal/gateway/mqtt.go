@@ -73,6 +73,8 @@ type carrier interface {
 	// pings tells whether ping asks a silent peer for a sign of life.
 	pings() bool
 	ping()
+	// unread reports whether there are bytes of the peer that were not handled.
+	unread() bool
 	// end closes the connection once what is pending has left, and says why if it can.
 	end(why *wire.Close)
 }
@@ -272,9 +274,7 @@ func (c *mqttDevice) SetReading(on bool) {
 	switch {
 	case !on:
 		hold(c.conn, heldBySession)
-		if c.patience() == 0 { // it has no alarm
-			c.setAlarm(c.shard.gateway.config.HeartbeatTimeout)
-		}
+		c.setAlarm(min(c.shard.gateway.config.HeartbeatTimeout, c.reassureAfter()))
 	case c.shard.release(c.conn, heldBySession):
 		c.resume()
 	}

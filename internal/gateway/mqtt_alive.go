@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/longline/longline/internal/wire"
+	"github.com/longline/longline/internal/wire/mqtt"
 )
 
 // Who is alive. A device of MQTT promises a packet within its keep alive, and is closed after
@@ -80,14 +81,32 @@ func (c *mqttDevice) listen(limit, silence time.Duration) {
 // outwait is for a connection that is not read: it is we who do not listen. But where others
 // wait for what it acknowledges, and it for them or for itself, nobody would ever go on.
 func (c *mqttDevice) outwait(limit, silence time.Duration) {
+	c.reassure()
 	switch {
 	case silence < limit:
-		c.setAlarm(limit - silence)
+		c.setAlarm(min(limit-silence, c.reassureAfter()))
 	case c.link.Stuck():
 		c.fail(errStuck)
 	default:
-		c.setAlarm(limit)
+		c.setAlarm(min(limit, c.reassureAfter()))
 	}
+}
+
+// reassure answers the PINGREQ that may be in what the device has sent and is not read, behind publications
+// that wait for their receivers: it would take us for dead. A PINGRESP too many harms nobody, so it
+// is answered again when it is read.
+func (c *mqttDevice) reassure() {
+	if c.keepAlive > 0 && c.carrier.unread() {
+		_ = c.write(&mqtt.Packet{Type: mqtt.Pingresp})
+	}
+}
+
+// reassureAfter is how often that is done: clients wait as long as their keep alive, or a large part of it.
+func (c *mqttDevice) reassureAfter() time.Duration {
+	if c.keepAlive == 0 {
+		return forEver
+	}
+	return time.Duration(c.keepAlive) * time.Second / 2
 }
 
 // isOpen implements metered.

@@ -59,6 +59,9 @@ func (t *mqttStream) pings() bool { return false }
 
 func (t *mqttStream) ping() {}
 
+// unread implements carrier.
+func (t *mqttStream) unread() bool { return t.mqtt.conn.Unread() }
+
 // end implements carrier.
 func (t *mqttStream) end(*wire.Close) { t.mqtt.conn.Finish() }
 
@@ -194,6 +197,11 @@ func (s *mqttSocket) frame(dst, packets []byte) []byte {
 
 // pings implements carrier.
 func (s *mqttSocket) pings() bool { return true }
+
+// unread implements carrier.
+func (s *mqttSocket) unread() bool {
+	return s.rest != nil || s.reader.Unfinished() || s.mqtt.conn.Unread()
+}
 
 // end implements carrier.
 func (s *mqttSocket) end(why *wire.Close) { s.close(s, why) }

@@ -49,6 +49,7 @@ var reasonCodes = map[string]mqtt.Code{
 	wire.CloseKicked.Label:       mqtt.AdministrativeAction,
 	wire.CloseRate.Label:         mqtt.MessageRateTooHigh,
 	wire.CloseSlowConsumer.Label: mqtt.QuotaExceeded,
+	wire.CloseAckTimeout.Label:   mqtt.QuotaExceeded,
 	wire.CloseSlowMessage.Label:  mqtt.KeepAliveTimeout,
 }
 

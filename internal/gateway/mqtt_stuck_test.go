@@ -123,3 +123,23 @@ func TestMQTTSlowedIsNotStuck(t *testing.T) {
 		up.answered(10)
 	})
 }
+
+// A client whose publications wait gets an answer to its PINGREQ, which is not read behind them.
+func TestMQTTPingIsAnsweredWhileOthersWait(t *testing.T) {
+	eachWay(t, ways, tight(), func(w *mqttWorld) {
+		down := w.client("down")
+		down.hear(1, "t")
+		up, _ := w.connectAs(briefly("up", 2))
+		up.burst("t", 1, 10)
+		up.say(&mqtt.Packet{Type: mqtt.Pingreq})
+		for {
+			packet := <-up.packets
+			if packet == nil {
+				w.t.Fatalf("the connection has ended: %v", up.end)
+			}
+			if packet.Type == mqtt.Pingresp {
+				break
+			}
+		}
+	})
+}

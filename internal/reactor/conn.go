@@ -151,6 +151,15 @@ func (c *Conn) SetAlarm(d time.Duration) {
 	c.loop.wheel.set(c, due)
 }
 
+// Unread reports whether bytes of the peer wait: they were not consumed, or the kernel has them.
+func (c *Conn) Unread() bool {
+	if c.in != nil {
+		return true
+	}
+	n, err := unix.IoctlGetInt(int(c.fd), unix.TIOCINQ)
+	return err == nil && n > 0
+}
+
 // Silence returns how long nothing has come from the peer, which was read meanwhile, in the
 // wheel's ticks. It is 0 while the peer is not read because it does not take its answers.
 func (c *Conn) Silence() time.Duration {

@@ -16,6 +16,7 @@ type Config struct {
 	MaxFilters       int           `yaml:"max_filters" help:"filters of one sub"`
 	InFlight         int           `yaml:"in_flight" help:"QoS 1 and 2 messages sent to a device and not acknowledged"`
 	Unanswered       int           `yaml:"unanswered" help:"QoS 1 and 2 publications of a device that may wait for room at their receivers before it is not read any more; what an MQTT 5 device is told as Receive Maximum"`
+	AckTimeout       time.Duration `yaml:"ack_timeout" help:"how long a device for which publishers wait may leave a message unacknowledged before its connection is closed"`
 	MaxCalls         int           `yaml:"max_calls" help:"unanswered calls of a device"`
 	Topics           topic.Limits  `yaml:"topics" help:"topic names and filters"`
 }
@@ -29,6 +30,7 @@ func (c Config) WithDefaults() Config {
 	c.MaxFilters = cmp.Or(c.MaxFilters, 1000)
 	c.InFlight = cmp.Or(c.InFlight, 32)
 	c.Unanswered = cmp.Or(c.Unanswered, 32)
+	c.AckTimeout = cmp.Or(c.AckTimeout, time.Minute)
 	c.MaxCalls = cmp.Or(c.MaxCalls, 32)
 	c.Topics = c.Topics.WithDefaults()
 	return c

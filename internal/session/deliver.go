@@ -88,6 +88,7 @@ func (s *Session) Wait(m *message.Message, q message.QoS, t *router.Ticket) {
 	if errors.Is(err, router.ErrFull) {
 		if s.waiting == nil {
 			s.waiting = s.manager.router.NewWaiting(s.refuse)
+			s.manager.laggards.add(s)
 		}
 		if !s.waiting.Add(m, q, t) {
 			err = router.ErrTooLate
@@ -175,13 +176,14 @@ func (s *Session) put(m *message.Message, q message.QoS, conflate bool) error {
 	return err
 }
 
-// giveWay drops one message of a full queue for a newer one, if there is one to drop.
+// giveWay drops one message of a full queue for a newer one, if there is one to drop. Nobody waits for a device that is
+// away, or has not acknowledged in time.
 func (s *Session) giveWay() bool {
 	if _, ok := s.queue.DropOldestQoS0(); ok {
 		s.drop(router.QueueFull, 1)
 		return true
 	}
-	if s.link != nil {
+	if s.link != nil && !s.faithless() {
 		return false
 	}
 	if _, ok := s.queue.DropOldest(); !ok {
@@ -257,12 +259,17 @@ func (s *Session) flush(conn Conn, now time.Time) {
 	s.tidy()
 }
 
-// inWindow tells whether the device takes one more message. There is a queue.
+// inWindow reports whether the device is sent one more message. There is a queue. One that does not acknowledge is
+// trusted with one.
 func (s *Session) inWindow() bool {
+	open, window := s.queue.InFlight(), s.manager.config.InFlight
 	if t := s.exchange(); t != nil {
-		return t.sent.open() < int(t.window)
+		open, window = t.sent.open(), int(t.window)
 	}
-	return s.queue.InFlight() < s.manager.config.InFlight
+	if open == 0 {
+		return window > 0
+	}
+	return open < window && !s.faithless()
 }
 
 // send gives one message to the connection.

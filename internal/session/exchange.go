@@ -1,6 +1,8 @@
 package session
 
 import (
+	"time"
+
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/store"
@@ -65,6 +67,7 @@ func (l *Link) exchange(f func(*Session, *mqtt) (moved bool)) {
 	var admitted []*router.Ticket
 	s.mu.Lock()
 	if t := s.exchange(); s.link == l && t != nil && f(s, t) {
+		s.acknowledged()
 		admitted = s.flushAll(l.conn)
 		s.wakeToSearch()
 	}
@@ -105,7 +108,7 @@ func (p *packets) received(id uint16, refused bool) (m uint64, found bool, err e
 	case p.list[i].state == inFlight:
 		m = p.list[i].message
 	}
-	p.list[i].state = released
+	p.list[i].state, p.list[i].since = released, seconds(time.Now())
 	if refused {
 		p.remove(i)
 	}
@@ -143,7 +146,7 @@ func (p *packets) restore(r *store.Packets) {
 		if e.Released {
 			state = released
 		}
-		p.list = append(p.list, packet{e.Message, e.ID, e.QoS, state})
+		p.list = append(p.list, packet{message: e.Message, id: e.ID, qos: e.QoS, state: state})
 	}
 	p.rewind()
 }

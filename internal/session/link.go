@@ -112,6 +112,7 @@ func (l *Link) ack(id uint64) {
 	var admitted []*router.Ticket
 	s.mu.Lock()
 	if s.link == l && s.queue != nil && s.queue.Ack(id) {
+		s.acknowledged()
 		admitted = s.flushAll(l.conn)
 		s.wakeToSearch()
 	}

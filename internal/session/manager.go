@@ -40,6 +40,7 @@ type Manager struct {
 	presence  announcer
 	expirer   expirer
 	lingering lingering
+	laggards  laggards
 	orphans   orphans
 	failures  failures
 	searches  searches
@@ -57,6 +58,7 @@ func NewManager(config Config, r *router.Router, s store.Store) (*Manager, error
 	}
 	m.presence.wanted = r.Wanted
 	m.expirer.end, m.lingering.reclaim = m.expire, m.reclaim
+	m.laggards.look, m.laggards.every = m.lookAtLaggards, max(m.config.AckTimeout/8, time.Millisecond)
 	if err := m.restoreAll(); err != nil {
 		m.Close()
 		return nil, err
@@ -72,6 +74,7 @@ func (m *Manager) Close() {
 	defer m.presence.wait()
 	m.expirer.stop()
 	m.lingering.stop()
+	m.laggards.stop()
 }
 
 // Options are what a device may say about its session when it connects, and what is known
@@ -275,6 +278,7 @@ func (m *Manager) discard(s *Session) []*router.Ticket {
 // their publishers are told that all is well, as if it had ended before. Locked, manager too.
 func (m *Manager) end(s *Session) (left []*router.Ticket) {
 	s.ended = true
+	m.laggards.forgive(s)
 	s.announceWill() // [MQTT-3.1.2-8]: the session's end does not wait for the delay
 	m.expirer.cancel(s)
 	m.sessions.Delete(s)

@@ -2,6 +2,7 @@ package session
 
 import (
 	"slices"
+	"time"
 
 	"github.com/longline/longline/internal/message"
 )
@@ -26,6 +27,20 @@ type packet struct {
 	id      uint16
 	qos     message.QoS
 	state   packetState
+	since   uint32 // Unix seconds at which what it waits for was asked for
+}
+
+// seconds is a time in Unix seconds.
+func seconds(t time.Time) uint32 { return uint32(t.Unix()) }
+
+// oldest returns since when the oldest that is on its way waits for its acknowledgement.
+func (p *packets) oldest() (since time.Time, ok bool) {
+	for _, e := range p.list {
+		if e.state == inFlight || e.state == released {
+			return time.Unix(int64(e.since), 0), true
+		}
+	}
+	return time.Time{}, false
 }
 
 type packetState uint8
@@ -69,13 +84,13 @@ func (p *packets) next(id uint64, q message.QoS) (_ packet, again bool) {
 	for p.lapsed > 0 {
 		i := p.first()
 		if e := &p.list[i]; e.message == id {
-			e.state = inFlight
+			e.state, e.since = inFlight, seconds(time.Now())
 			p.lapsed--
 			return *e, true
 		}
 		p.lose(i)
 	}
-	e := packet{message: id, id: p.unused(), qos: q}
+	e := packet{message: id, id: p.unused(), qos: q, since: seconds(time.Now())}
 	p.list = append(p.list, e)
 	return e, false
 }

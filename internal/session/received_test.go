@@ -166,7 +166,7 @@ func TestReceiveMaximum(t *testing.T) {
 // A publisher that can be told no refusal waits as long as the receiver's session lives.
 func TestPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w, s := full(t, Config{Unanswered: 2})
+		w, s := full(t, Config{Unanswered: 2, AckTimeout: 2 * time.Hour})
 		c := w.client("d", Options{Patient: true})
 		c.pub(1, "a", "1", 1)
 		c.pub(2, "a", "2", 2)

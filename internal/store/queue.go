@@ -34,7 +34,8 @@ type queue struct {
 // entry is one message, or a gap when m is nil: acknowledged or dropped before others.
 type entry struct {
 	m         *message.Message
-	due       int64 // Unix milliseconds at which its time is over
+	due       int64  // Unix milliseconds at which its time is over
+	sent      uint32 // Unix seconds at which Next gave it
 	qos       message.QoS
 	conflates bool // it is in queue.conflated
 }
@@ -141,6 +142,7 @@ func (q *queue) Next(now time.Time) (*message.Message, message.QoS, bool) {
 			if e.qos == message.ExactlyOnce { // [MQTT-4.3.3-7]
 				q.entries[q.cursor].due = now.Add(q.store.options.Queue.Age).UnixMilli()
 			}
+			q.entries[q.cursor].sent = uint32(now.Unix())
 			q.cursor++
 			q.inFlight++
 		}
@@ -164,6 +166,15 @@ func (q *queue) Ack(id uint64) bool {
 		}
 	}
 	return false
+}
+
+func (q *queue) Oldest() (time.Time, bool) {
+	for i := q.head; i < q.cursor; i++ {
+		if e := &q.entries[i]; e.m != nil {
+			return time.Unix(int64(e.sent), 0), true
+		}
+	}
+	return time.Time{}, false
 }
 
 func (q *queue) Rewind() {

@@ -87,6 +87,9 @@ type Queue interface {
 	// never sent, or sent before a Rewind and not again.
 	Ack(id uint64) bool
 
+	// Oldest returns when the oldest message in flight was sent, to the second. ok is false when none is.
+	Oldest() (sent time.Time, ok bool)
+
 	// Rewind makes all in flight unsent again, in their order before the others: the device
 	// has a new connection.
 	Rewind()

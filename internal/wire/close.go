@@ -78,6 +78,7 @@ var (
 	CloseKicked       = rule(4005, "kicked", "an operator disconnected the device")
 	CloseSlowConsumer = rule(4006, "slow_consumer", "the device did not take what was sent to it")
 	CloseSlowMessage  = rule(4007, "message_timeout", "a message of the device's took too long to come")
+	CloseAckTimeout   = rule(4008, "ack_timeout", "publishers wait for messages that the device did not acknowledge in time")
 )
 
 var rules []*Close
