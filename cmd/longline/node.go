@@ -15,6 +15,7 @@ import (
 	"github.com/longline/longline/internal/auth"
 	"github.com/longline/longline/internal/config"
 	"github.com/longline/longline/internal/gateway"
+	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/reload"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/session"
@@ -35,6 +36,8 @@ type node struct {
 
 // startNode opens the device port, then the admin port.
 func startNode(ctx context.Context, c config.Config, log *slog.Logger, stderr io.Writer) (_ *node, err error) {
+	account := new(message.Account)
+	c.Store.Account, c.Router.Account, c.Gateway.Account = account, account, account
 	n := &node{files: reload.Start(), store: store.NewMemory(c.Store), failed: make(chan error, 1)}
 	defer func() {
 		if err != nil {

@@ -26,6 +26,7 @@ var codes = []struct {
 	{session.ErrTooManyCalls, connect.CodeResourceExhausted},
 	{session.ErrNotCallable, connect.CodeUnimplemented},
 	{router.ErrFull, connect.CodeResourceExhausted},
+	{router.ErrQuota, connect.CodeResourceExhausted},
 	{router.ErrTooLate, connect.CodeResourceExhausted},
 	{store.ErrFull, connect.CodeResourceExhausted},
 	{store.ErrTooLarge, connect.CodeResourceExhausted},

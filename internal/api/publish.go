@@ -66,6 +66,10 @@ func (a *API) Broadcast(_ context.Context, r *connect.Request[longlinev1.Broadca
 	if m.Retain {
 		return nil, invalid("message.retain", "is set: a broadcast is not kept")
 	}
+	if m.QoS > message.AtMostOnce && a.node.Router.Short() {
+		a.node.Router.Drops.Add(router.Quota, 1)
+		return nil, coded(router.ErrQuota)
+	}
 	if r.Msg.Filter != "" {
 		if err := topic.ValidateFilter(r.Msg.Filter, a.config.Topics); err != nil {
 			return nil, misnamed("filter", err)

@@ -23,6 +23,7 @@ import (
 
 	"github.com/longline/longline/internal/auth"
 	"github.com/longline/longline/internal/limit"
+	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/proxyproto"
 	"github.com/longline/longline/internal/reactor"
 	"github.com/longline/longline/internal/router"
@@ -62,6 +63,8 @@ type Config struct {
 	Limits           limit.Config                `yaml:"-"` // what protects the node; the file's section limits
 	usage            func() (limit.Usage, error) `yaml:"-"` // of memory, in tests; nil is the process's
 	slice            time.Duration               `yaml:"-"` // of a loop's time, in tests
+
+	Account *message.Account `yaml:"-"` // what the node owes, whose bound the gateway sets; nil is not bounded
 
 	Auth *auth.Chain `yaml:"-"` // who devices are; nil knows none. It outlives the gateway.
 }
@@ -208,6 +211,7 @@ func Start(config Config, r *router.Router, sessions *session.Manager) (*Gateway
 	if g.guard, err = newGuard(&config); err != nil {
 		return nil, fmt.Errorf("limits: %w", err)
 	}
+	config.Account.SetLimit(g.guard.memory.Usage().Limit / 100 * int64(config.Limits.Memory.Owed))
 	sessions.Guard(g.guard.count)
 	proxied, _ := proxyproto.ParseTrusted(config.Proxies.Protocol) // valid
 	g.forwarded, _ = proxyproto.ParseTrusted(config.Proxies.Forwarded)

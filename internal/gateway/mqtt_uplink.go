@@ -164,6 +164,7 @@ var mqttRefusals = map[string]mqtt.Code{
 	session.CodeQueueFull:            mqtt.QuotaExceeded,
 	session.CodeTooLarge:             mqtt.QuotaExceeded,
 	session.CodeNotRetained:          mqtt.QuotaExceeded,
+	session.CodeQuota:                mqtt.QuotaExceeded,
 	session.CodeBadTopic:             mqtt.TopicNameInvalid,
 	session.CodeInternal:             mqtt.UnspecifiedError,
 	session.CodeBadFilter:            mqtt.TopicFilterInvalid,

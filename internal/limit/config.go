@@ -101,6 +101,7 @@ func (c DeviceConfig) Validate() error {
 // MemoryConfig says at how much memory which stage begins.
 type MemoryConfig struct {
 	Limit       int           `yaml:"limit" unit:"bytes" help:"memory of the process; the lowest of this, GOMEMLIMIT, the control group's and the machine's counts"`
+	Owed        int           `yaml:"owed" help:"percent of the limit that messages may take that are kept for somebody; beyond it QoS 1 and 2 publications are refused with quota"`
 	SlowReaders int           `yaml:"slow_readers" help:"percent of the limit at which a device that publishes is read once a second"`
 	RefuseNew   int           `yaml:"refuse_new" help:"percent at which new connections are refused"`
 	ShedQoS0    int           `yaml:"shed_qos0" help:"percent at which QoS 0 messages that would have to wait are dropped"`
@@ -111,6 +112,7 @@ type MemoryConfig struct {
 
 // WithDefaults returns c with the defaults in place of zero fields.
 func (c MemoryConfig) WithDefaults() MemoryConfig {
+	c.Owed = cmp.Or(c.Owed, 40)
 	c.SlowReaders = cmp.Or(c.SlowReaders, 70)
 	c.RefuseNew = cmp.Or(c.RefuseNew, 75)
 	c.ShedQoS0 = cmp.Or(c.ShedQoS0, 80)
@@ -129,6 +131,9 @@ func (c MemoryConfig) marks() [stages]int {
 func (c MemoryConfig) Validate() error {
 	if c.Slack >= c.SlowReaders {
 		return fmt.Errorf("slack: %d%% is not below slow_readers (%d%%)", c.Slack, c.SlowReaders)
+	}
+	if c.Owed < 1 || c.Owed > 100 {
+		return fmt.Errorf("owed: want 1 to 100 percent, not %d", c.Owed)
 	}
 	marks := c.marks()
 	for s := RefuseNew; s <= CloseSlow; s++ {

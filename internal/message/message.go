@@ -55,6 +55,7 @@ type Message struct {
 	Delivery *Delivery // of a copy for one receiver; nil when there is nothing to say
 
 	encodings atomic.Pointer[encoding]
+	holders   atomic.Int32 // places in which it is kept, see Account
 }
 
 // Clone returns an owned copy of m with an ID of its own: one allocation for the struct

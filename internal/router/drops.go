@@ -24,6 +24,7 @@ const (
 	Shed                       // a QoS 0 message that had to wait while the node was short of memory
 	BadTopic                   // its topic has more levels or bytes than the node takes
 	TooLarge                   // it was larger than the gateway reads, from a publisher that cannot be told a limit
+	Quota                      // the node owed as much as it may: its publisher was refused
 	drops
 )
 
@@ -38,6 +39,7 @@ var dropLabels = [drops]string{
 	BackendTooSlow: "backend_too_slow",
 	Shed:           "shed",
 	Conflated:      "conflated",
+	Quota:          "quota",
 	BadTopic:       "invalid_topic",
 	TooLarge:       "too_large",
 }

@@ -154,6 +154,9 @@ func (b *Inbox) admit(m *message.Message, _ message.QoS) error {
 func (b *Inbox) add(m *message.Message) {
 	b.queue = append(b.queue, m)
 	b.bytes += m.Size()
+	if !b.closed {
+		m.Hold(b.router.config.Account)
+	}
 	b.signal()
 }
 
@@ -209,11 +212,22 @@ func (b *Inbox) take(room []*message.Message) (batch []*message.Message, missed 
 	if len(b.queue) > 0 {
 		batch, b.queue, b.bytes, err = b.queue, room, 0, nil
 		missed, b.dropped = b.dropped, 0
+		if !b.closed {
+			b.release(batch)
+		}
 		admitted = b.waiting.Admit(b.admit)
 	}
 	b.mu.Unlock()
 	Tell(admitted, nil)
 	return batch, missed, err
+}
+
+// release takes messages out of the node's account: they are their subscriber's now. Once the inbox is
+// closed nothing of it is in the account.
+func (b *Inbox) release(all []*message.Message) {
+	for _, m := range all {
+		m.Release(b.router.config.Account)
+	}
 }
 
 // signal has the next Take look.
@@ -234,6 +248,7 @@ func (b *Inbox) Close(unread []*message.Message) {
 	held := holdShared(nil, unread)
 	b.mu.Lock()
 	b.closed = true
+	b.release(b.queue)
 	held = holdShared(held, b.queue)
 	b.queue = slices.DeleteFunc(b.queue, func(m *message.Message) bool { return ShareOf(m) != "" })
 	held = append(held, b.waiting.TakeShared(func(string) bool { return true })...)

@@ -21,6 +21,9 @@ import (
 // ErrFull is a receiver's answer that it has no room for the message now.
 var ErrFull = errors.New("a receiver's queue is full")
 
+// ErrQuota refuses a message because the node owes as much as it may.
+var ErrQuota = errors.New("the node holds as many messages as it may: nothing is taken before some have left")
+
 // ErrTooLate refuses a message that waited for room as long as Config.MaxWait, or for which
 // there was no room in the line of those that wait.
 var ErrTooLate = errors.New("a receiver's queue stayed full")
@@ -44,8 +47,9 @@ type Hit = topic.Hit[Subscriber]
 
 // Config is what a Router may be told. The zero value works.
 type Config struct {
-	MaxWait time.Duration `yaml:"max_wait" help:"how long a QoS 1 message waits for room at a receiver before its publisher is refused"`
-	Waiting WaitingConfig `yaml:"waiting" help:"what may wait for room at one receiver, a device or a backend; more is refused at once, as after max_wait"`
+	MaxWait time.Duration    `yaml:"max_wait" help:"how long a QoS 1 message waits for room at a receiver before its publisher is refused"`
+	Account *message.Account `yaml:"-"` // what the node owes; nil has no bound
+	Waiting WaitingConfig    `yaml:"waiting" help:"what may wait for room at one receiver, a device or a backend; more is refused at once, as after max_wait"`
 }
 
 // WithDefaults returns c with the defaults in place of zero fields.
@@ -116,11 +120,19 @@ func (r *Router) Stats() Stats {
 	return Stats{r.published.Load(), r.offered.Load(), s.Filters, s.Subscriptions}
 }
 
+// Account is what the node owes; nil is not counted.
+func (r *Router) Account() *message.Account { return r.config.Account }
+
+// Short reports whether the node owes as much as it may: nothing is taken that would have to be kept.
+func (r *Router) Short() bool { return r.config.Account.Full() }
+
 // Publish offers m, which may be borrowed, to its receivers and returns how many there
 // are. The topic must be valid.
 //
 // A message that cannot be retained is delivered all the same, and counted. If nobody receives it,
 // the store's error is returned.
+//
+// When the node owes as much as it may, what would have to be kept is refused with ErrQuota.
 //
 // With QoS 1, a nil error says that every receiver has m; on ErrFull some receiver has no
 // room, and if done is not nil it is told once m was taken by all, or refused: from any
@@ -138,6 +150,10 @@ func (r *Router) PublishPatiently(m *message.Message, done func(error)) (int, er
 }
 
 func (r *Router) publish(m *message.Message, done func(error), wait time.Duration) (int, error) {
+	if (m.QoS > message.AtMostOnce || m.Retain && len(m.Payload) > 0) && r.Short() {
+		r.Drops.Add(Quota, 1)
+		return 0, ErrQuota
+	}
 	var unkept error
 	if m.Retain {
 		if unkept = r.store.Retain(m.Clone(), time.Now()); unkept != nil {

@@ -31,8 +31,9 @@ func (c WaitingConfig) withDefaults() WaitingConfig {
 // lock is released.
 type Waiting struct {
 	// Static after construction.
-	config WaitingConfig
-	late   func()
+	config  WaitingConfig
+	account *message.Account
+	late    func()
 
 	// Guarded by the receiver's lock.
 	line    []waiter
@@ -51,7 +52,7 @@ type waiter struct {
 // NewWaiting makes an empty line. late is called, on a goroutine of its own, when the soonest
 // deadline in the line may have passed; it must call Overdue.
 func (r *Router) NewWaiting(late func()) *Waiting {
-	return &Waiting{config: r.config.Waiting, late: late}
+	return &Waiting{config: r.config.Waiting, account: r.config.Account, late: late}
 }
 
 // Len is the number of messages that wait.
@@ -65,6 +66,7 @@ func (w *Waiting) Add(m *message.Message, q message.QoS, t *Ticket) bool {
 	}
 	w.line = append(w.line, waiter{m, q, t})
 	w.bytes += m.Size()
+	m.Hold(w.account)
 	if !t.Deadline.IsZero() {
 		w.timed++
 		w.schedule(t)
@@ -157,6 +159,7 @@ func (w *Waiting) leave(n int) []*Ticket {
 // discount counts x as one that leaves.
 func (w *Waiting) discount(x waiter) {
 	w.bytes -= x.m.Size()
+	x.m.Release(w.account)
 	if !x.t.Deadline.IsZero() {
 		w.timed--
 	}

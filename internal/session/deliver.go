@@ -55,7 +55,7 @@ func (s *Session) deliverOnce(m *message.Message, conflate bool) {
 	switch {
 	case s.unsent() == 0 && (s.next == nil || replaces):
 		s.next = m
-	case s.manager.shedding.Load():
+	case s.manager.shedding.Load(), s.manager.router.Short():
 		s.drop(router.Shed, 1)
 		return
 	default:

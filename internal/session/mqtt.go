@@ -49,7 +49,8 @@ func (s *Session) equip(conn Conn, o *Options, will *store.Will) {
 		s.mqtt = new(mqtt)
 	}
 	t := s.mqtt
-	t.conn, t.will, t.patient = x, will, o.Patient
+	t.conn, t.patient = x, o.Patient
+	s.setWill(will)
 	t.window = int32(min(s.manager.config.InFlight, maxWindow))
 	if o.ReceiveMaximum > 0 { // MQTT 5 §4.9
 		t.window = min(t.window, int32(o.ReceiveMaximum))
@@ -120,7 +121,8 @@ func (s *Session) restoreMQTT(r *store.Record) {
 	if r.Will == nil && r.Packets == nil {
 		return
 	}
-	s.mqtt = &mqtt{will: r.Will}
+	s.mqtt = new(mqtt)
+	s.setWill(r.Will)
 	if r.Packets == nil {
 		return
 	}

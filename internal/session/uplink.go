@@ -18,6 +18,7 @@ const (
 	CodeTooLarge             = "too_large"
 	CodeNotRetained          = "not_retained"
 	CodeBadTopic             = "invalid_topic"
+	CodeQuota                = "quota"
 	CodeInternal             = "internal"
 	CodeBadFilter            = "invalid_filter"
 	CodeTooManyFilters       = "too_many_filters"
@@ -160,6 +161,8 @@ func refusal(err error) wire.Error {
 		return wire.Error{Code: CodeNotAllowed, Reason: err.Error()}
 	case errors.Is(err, store.ErrFull): // and nobody received it
 		return wire.Error{Code: CodeNotRetained, Reason: err.Error()}
+	case errors.Is(err, router.ErrQuota):
+		return wire.Error{Code: CodeQuota, Reason: err.Error()}
 	case errors.Is(err, router.ErrTooLate):
 		return wire.Error{Code: CodeQueueFull, Reason: err.Error()}
 	case errors.Is(err, store.ErrTooLarge):

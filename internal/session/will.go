@@ -27,7 +27,22 @@ func (m *Manager) accept(device string, o *Options) (*store.Will, error) {
 		m.router.Drops.Add(router.NotAllowed, 1)
 		return nil, fmt.Errorf("%w: %w", ErrWillNotAllowed, err)
 	}
+	if m.router.Short() {
+		m.router.Drops.Add(router.Quota, 1)
+		return nil, fmt.Errorf("will: %w", router.ErrQuota)
+	}
 	return o.Will, nil
+}
+
+// setWill puts a will, or none, in the place of the one that there is. The session has its MQTT part, and is locked.
+func (s *Session) setWill(w *store.Will) {
+	account, t := s.manager.router.Account(), s.mqtt
+	if t.will != nil {
+		t.will.Message.Release(account)
+	}
+	if t.will = w; w != nil {
+		w.Message.Hold(account)
+	}
 }
 
 // ForgetWill is for a device that says good-bye [MQTT-3.14.4-3]: its will is not published.
@@ -36,7 +51,7 @@ func (l *Link) ForgetWill() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.link == l && s.mqtt != nil {
-		s.mqtt.will = nil
+		s.setWill(nil)
 	}
 }
 
@@ -55,7 +70,7 @@ func (s *Session) announceWill() {
 		return
 	}
 	w := s.mqtt.will
-	s.mqtt.will = nil
+	s.setWill(nil)
 	m, now := w.Message.Clone(), time.Now()
 	m.Source, m.Time, m.Expiry = s.device, now.UnixMilli(), 0
 	if w.Expiry > 0 {

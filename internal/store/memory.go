@@ -26,7 +26,7 @@ func NewMemory(o Options) *Memory {
 	o = o.WithDefaults()
 	return &Memory{
 		options:  o,
-		retained: newRetained(o.Retained),
+		retained: newRetained(o.Retained, o.Account),
 		records:  map[string]*Record{},
 		queues:   map[string]*queue{},
 	}
@@ -88,6 +88,9 @@ func (s *Memory) Drop(device string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.records, device)
+	if q := s.queues[device]; q != nil {
+		q.letGo()
+	}
 	delete(s.queues, device)
 	return nil
 }

@@ -68,6 +68,7 @@ func (q *queue) Push(m *message.Message, qos message.QoS, now time.Time) error {
 	q.entries = append(q.entries, entry{m: m, due: q.due(m, now), qos: qos})
 	q.live++
 	q.bytes += size
+	m.Hold(q.store.options.Account)
 	return nil
 }
 
@@ -87,6 +88,8 @@ func (q *queue) Conflate(m *message.Message, now time.Time) (*message.Message, e
 	default:
 		q.bytes = after
 	}
+	old.Release(q.store.options.Account)
+	m.Hold(q.store.options.Account)
 	e.m, e.due = m, q.due(m, now)
 	delete(q.conflated, old.Topic) // the key is a piece of the old message
 	q.conflated[m.Topic] = at
@@ -241,6 +244,7 @@ func (q *queue) forget(i int) {
 func (q *queue) uncount(e *entry) {
 	q.live--
 	q.bytes -= e.m.Size()
+	e.m.Release(q.store.options.Account)
 	if e.conflates {
 		delete(q.conflated, e.m.Topic)
 	}
@@ -321,4 +325,15 @@ func (q *queue) moved() {
 			q.conflated[e.m.Topic] = i
 		}
 	}
+}
+
+// letGo forgets all that the queue holds: its session has ended.
+func (q *queue) letGo() {
+	for i := range q.entries {
+		if q.entries[i].m != nil {
+			q.uncount(&q.entries[i])
+		}
+	}
+	q.entries = nil
+	q.reset()
 }

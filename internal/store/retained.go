@@ -20,7 +20,8 @@ const expireAtOnce = 64
 
 // retained holds the last message of each topic that has one.
 type retained struct {
-	most usage // static
+	most    usage            // static
+	account *message.Account // static
 
 	// Guarded by mu, which is held for a bounded number of messages.
 	mu       sync.RWMutex
@@ -30,10 +31,11 @@ type retained struct {
 	shares   shares
 }
 
-func newRetained(l RetainedLimits) retained {
+func newRetained(l RetainedLimits, account *message.Account) retained {
 	return retained{
-		most:   usage{l.Count, l.Bytes},
-		shares: newShares(l),
+		most:    usage{l.Count, l.Bytes},
+		account: account,
+		shares:  newShares(l),
 		byTopic: newOrder(func(a, b *message.Message) bool {
 			return topic.Compare(a.Topic, b.Topic) < 0
 		}),
@@ -65,6 +67,7 @@ func (r *retained) put(m *message.Message, now time.Time) error {
 		r.byExpiry.Set(m)
 	}
 	r.bytes += m.Size()
+	m.Hold(r.account)
 	r.shares.count(m, 1)
 	return nil
 }
@@ -96,6 +99,7 @@ func (r *retained) uncount(m *message.Message) {
 		return
 	}
 	r.bytes -= m.Size()
+	m.Release(r.account)
 	r.shares.count(m, -1)
 	if m.Expiry != 0 {
 		r.byExpiry.Delete(m)

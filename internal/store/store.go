@@ -20,8 +20,9 @@ var (
 
 // Options are the bounds of a store. The zero value has the defaults.
 type Options struct {
-	Queue    Limits         `yaml:"queue" help:"what waits for one device"`
-	Retained RetainedLimits `yaml:"retained" help:"retained messages, of all topics"`
+	Queue    Limits           `yaml:"queue" help:"what waits for one device"`
+	Account  *message.Account `yaml:"-"` // of what is kept; nil has no bound
+	Retained RetainedLimits   `yaml:"retained" help:"retained messages, of all topics"`
 }
 
 // Limits bound one queue. Zero fields mean the defaults.

@@ -1,0 +1,71 @@
+package session
+
+import (
+	"testing"
+	"time"
+
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/router"
+	"github.com/longline/longline/internal/store"
+)
+
+// What the node owes is bounded whoever it is owed to, publishers are told, and all of it is given back.
+func TestQuota(t *testing.T) {
+	account := new(message.Account)
+	s := store.NewMemory(store.Options{Account: account, Queue: store.Limits{Count: 3}})
+	r := router.New(router.Config{Account: account}, s)
+	m, err := NewManager(Config{}, r, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Close)
+	w := &world{t, Config{}, s, r, m}
+	owed := func() int64 { n, _ := account.Bytes(); return n }
+
+	away := w.connect("away", Options{})
+	away.sub(1, 1, "a")
+	away.leave("")
+	full := w.connect("full", Options{})
+	full.sub(1, 1, "f")
+	inbox := r.OpenInbox(router.InboxConfig{}, []string{"b"}, 1, false)
+	for range 4 {
+		w.publish("a", "x", 1)
+		w.publish("f", "x", 1)
+		w.publish("b", "x", 1)
+	}
+	w.retain("r", "x")
+	before := owed()
+	if before == 0 {
+		t.Fatal("nothing is owed")
+	}
+	account.SetLimit(before)
+	c := w.connect("up", Options{})
+	c.pub(1, "a", "x", 1)
+	c.pub(2, "nobody", "x", 1)
+	c.saw("hello resumed=false missed=0", "ack 1 quota", "ack 2 quota")
+	expect(t, "drops", w.drops()["quota"], 2)
+	expect(t, "owed", owed(), before)
+
+	for full.step() {
+	}
+	for range 4 {
+		full.ack(0)
+		for full.step() {
+		}
+	}
+	if owed() >= before {
+		t.Error("acknowledgements give nothing back")
+	}
+	c.pub(3, "nobody", "x", 1)
+	c.saw("ack 3")
+	if _, _, err := inbox.Take(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	inbox.Close(nil)
+	account.SetLimit(0)
+	w.retain("r", "")
+	zero := time.Duration(0)
+	w.connect("away", Options{Clean: true, Expiry: &zero}).leave("")
+	w.connect("full", Options{Clean: true, Expiry: &zero}).leave("")
+	expect(t, "owed at the end", owed(), 0)
+}
