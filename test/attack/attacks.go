@@ -33,6 +33,7 @@ var attacks = []attack{
 	{"invalid-utf8", "a connection's end", 200, 200, invalidUTF8, []string{`closes_total{reason="invalid_utf8"}`}, 64},
 
 	{"mqtt-slow-connect", "gateway.handshake_timeout", 2500, 1000, mqttSlowConnect, []string{`handshakes_total{outcome="refused_`}, 64},
+	{"mqtt-unfinished-connect", "gateway.unverified_bytes, header_bytes", 1400, 1000, mqttUnfinishedConnect, []string{`connections_refused_total{reason="unverified_bytes"}`}, 64},
 	{"mqtt-slow-packet", "gateway.message_timeout, max_payload", 200, 200, mqttSlowPacket, []string{`closes_total{reason="message_timeout"}`}, 128},
 	{"mqtt-oversize", "gateway.max_payload", 200, 200, mqttOversize, []string{`closes_total{reason="message_too_big"}`}, 64},
 	{"mqtt-ping-flood", "limits.device", 50, 50, mqttPingFlood, []string{`readers_slowed_total{reason="rate"}`, `closes_total{reason="slow_consumer"}`}, 64},
@@ -40,9 +41,10 @@ var attacks = []attack{
 
 	{"subscription-flood", "sessions.max_subscriptions, limits.device", 100, 100, subscriptionFlood, []string{`readers_slowed_total{reason="rate"}`}, 96},
 	{"topic-tree", "sessions.topics, sessions.max_subscriptions", 100, 100, topicTree, []string{`readers_slowed_total{reason="rate"}`}, 96},
-	{"oversize-topics", "sessions.topics", 200, 200, oversizeTopics, []string{`closes_total{reason="contract"}`}, 64},
+	{"oversize-topics", "sessions.topics", 200, 200, oversizeTopics, []string{`messages_dropped_total{reason="invalid_topic"}`}, 64},
 	{"distinct-topics", "limits.device.messages", 300, 300, distinctTopics, []string{`readers_slowed_total{reason="rate"}`}, 64},
 	{"full-queues", "store.queue, router.max_wait", 100, 100, fullQueues, []string{`messages_dropped_total{reason="queue_full"}`}, 128},
+	{"never-acks", "sessions.ack_timeout", 100, 100, neverAcks, []string{`closes_total{reason="ack_timeout"}`}, 128},
 	{"wills", "limits.connect, gateway.max_payload", 500, 1000, wills, []string{"wills_published_total"}, 128},
 	{"retained", "store.retained", 200, 200, retained, []string{`messages_not_retained_total{reason="device"}`}, 96},
 	{"retained-search", "a part of the search in a turn, limits.device", 100, 100, retainedSearch, []string{`readers_slowed_total{reason="rate"}`}, 96},

@@ -45,12 +45,13 @@ gateway:
   handshake_timeout: %[1]v
   stall_timeout: %[1]v
   message_timeout: %[1]v
+  unverified_bytes: 1MiB
   tls: {cert: %[2]q, key: %[3]q, timeout: %[1]v}
   mqtt: {listen: 127.0.0.1:0}
 auth:
   order: [tokens]
   tokens: {file: %[4]q}
-sessions: {expiry: 5s, max_subscriptions: 100, max_filters: 64}
+sessions: {expiry: 5s, ack_timeout: %[1]v, max_subscriptions: 100, max_filters: 64}
 store:
   queue: {count: 50, bytes: 256KiB}
   retained: {count: 1000, bytes: 16MiB, per_device: 1}

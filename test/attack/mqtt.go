@@ -49,6 +49,19 @@ func mqttSlowConnect(c *crew, member int) error {
 	return trickle(conn, encode(c.client(member)))
 }
 
+// mqttUnfinishedConnect sends a CONNECT of nearly the size that one may have, but for its last byte.
+func mqttUnfinishedConnect(c *crew, member int) error {
+	conn, err := c.dial(c.MQTT, member)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	p := c.client(member)
+	p.Connect.Password = make([]byte, 8000)
+	whole := encode(p)
+	return provoke(conn, whole[:len(whole)-1])
+}
+
 // mqttSlowPacket sends the last half of the largest PUBLISH a byte a second.
 func mqttSlowPacket(c *crew, member int) error {
 	whole := encode(publication(topicOf(member, "x"), make([]byte, maxPayload-100)))

@@ -142,11 +142,30 @@ func fullQueues(c *crew, member int) error {
 	})
 }
 
+// neverAcks has what it publishes sent to itself, takes it, and acknowledges none.
+func neverAcks(c *crew, member int) error {
+	sub := subscription(member, "#")
+	sub.Subscriptions[0].QoS = message.AtLeastOnce
+	return c.speak(member, func(conn net.Conn) error {
+		if err := send(conn, sub); err != nil {
+			return err
+		}
+		for id := uint16(1); id <= 90; id++ { // more than its queue holds
+			p := publication(topicOf(member, "up"), []byte("x"))
+			p.QoS, p.ID = message.AtLeastOnce, id
+			if err := send(conn, p); err != nil {
+				return err
+			}
+		}
+		return await(conn)
+	})
+}
+
 // wills leaves without a word, and has a large will published; every other one later.
 func wills(c *crew, member int) error {
 	p := c.client(member)
 	p.Connect.HasWill = true
-	p.Connect.Will = mqtt.Will{Topic: topicOf(member, "will"), Payload: make([]byte, 16<<10)}
+	p.Connect.Will = mqtt.Will{Topic: topicOf(member, "will"), Payload: make([]byte, 7<<10)}
 	if member%2 == 0 {
 		p.Connect.Will.Properties.WillDelay, p.Properties.SessionExpiry = 3, 3
 	}
