@@ -40,6 +40,14 @@ func (c *credential) session() session.Permissions {
 	return c
 }
 
+// owner names the credential for what is counted of it.
+func (c *credential) owner() uint64 {
+	if c == nil {
+		return 0
+	}
+	return c.id
+}
+
 // credentialOf is what let a link's connection in.
 func credentialOf(l *session.Link) *credential {
 	c, _ := l.Permissions().(*credential)

@@ -144,7 +144,8 @@ func (d *device) admit(a *arrival, i *auth.Identity) *websocket.HTTPError {
 		return d.shard.count(no).http()
 	}
 	d.protocol = a.protocol
-	a.options.Permissions = newCredential(i, !d.Acks()).session()
+	credential := newCredential(i, !d.Acks())
+	a.options.Permissions, a.options.Credential = credential.session(), credential.owner()
 	resumed, missed, err := g.sessions.Attach(id, &d.link, d, a.options)
 	if no := deny(err); no != nil {
 		return d.shard.count(no).http()

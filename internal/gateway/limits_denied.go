@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/longline/longline/internal/limit"
+	"github.com/longline/longline/internal/session"
 	"github.com/longline/longline/internal/websocket"
 	"github.com/longline/longline/internal/wire"
 	"github.com/longline/longline/internal/wire/mqtt"
@@ -33,7 +34,8 @@ const (
 	labelRate       = "connect_rate"         // the line is full
 	labelRateTime   = "connect_rate_timeout" // the turn did not come within the handshake's time
 	labelMemory     = "memory"
-	labelUnverified = "unverified_bytes" // of all unfinished handshakes
+	labelCredential = "credential_sessions" // or bytes of wills
+	labelUnverified = "unverified_bytes"    // of all unfinished handshakes
 )
 
 // deny says what an error of internal/limit means for who connects, nil when it is none of
@@ -42,6 +44,8 @@ func deny(err error) *denied {
 	var busy *limit.Busy
 	var full *limit.Refusal
 	switch {
+	case errors.Is(err, session.ErrCredentialFull):
+		return &denied{labelCredential, err.Error(), 429, mqtt.QuotaExceeded, retryTime()}
 	case errors.As(err, &busy):
 		return &denied{labelRate, "too many devices connect at once", 503, mqtt.ConnectionRateExceeded, busy.RetryAfter}
 	case !errors.As(err, &full):

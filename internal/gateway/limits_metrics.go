@@ -57,7 +57,7 @@ func (g *Gateway) collectLimits(t *tally, gauge func(metric, float64, ...string)
 }
 
 var refusalLabels = []string{
-	limit.NodeFull.Label, limit.AddressFull.Label, limit.PrefixFull.Label, labelRate, labelRateTime, labelMemory, labelUnverified,
+	limit.NodeFull.Label, limit.AddressFull.Label, limit.PrefixFull.Label, labelRate, labelRateTime, labelMemory, labelUnverified, labelCredential,
 }
 
 func (g *Gateway) collectLine(gauge func(metric, float64, ...string), count func(metric, uint64, ...string)) {

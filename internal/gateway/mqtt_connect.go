@@ -193,7 +193,8 @@ func (c *mqttDevice) attach(i *auth.Identity) error {
 	if no := c.shard.shortOf(device); no != nil {
 		return c.shard.count(no).end()
 	}
-	o.options.Permissions = newCredential(i, false).session()
+	credential := newCredential(i, false)
+	o.options.Permissions, o.options.Credential = credential.session(), credential.owner()
 	resumed, missed, err := g.sessions.Attach(device, &c.link, c, o.options)
 	if err != nil {
 		return c.notAttached(err)

@@ -9,16 +9,18 @@ import (
 
 // Config bounds sessions. The zero value works; WithDefaults has the defaults.
 type Config struct {
-	Expiry           time.Duration `yaml:"expiry" help:"how long a session outlives its connection when the device does not say"`
-	MaxExpiry        time.Duration `yaml:"max_expiry" help:"the most that a device may say"`
-	MaxSessions      int           `yaml:"max_sessions" help:"sessions of the node, those away included"`
-	MaxSubscriptions int           `yaml:"max_subscriptions" help:"subscriptions of a session"`
-	MaxFilters       int           `yaml:"max_filters" help:"filters of one sub"`
-	InFlight         int           `yaml:"in_flight" help:"QoS 1 and 2 messages sent to a device and not acknowledged"`
-	Unanswered       int           `yaml:"unanswered" help:"QoS 1 and 2 publications of a device that may wait for room at their receivers before it is not read any more; what an MQTT 5 device is told as Receive Maximum"`
-	AckTimeout       time.Duration `yaml:"ack_timeout" help:"how long a device for which publishers wait may leave a message unacknowledged before its connection is closed"`
-	MaxCalls         int           `yaml:"max_calls" help:"unanswered calls of a device"`
-	Topics           topic.Limits  `yaml:"topics" help:"topic names and filters"`
+	Expiry             time.Duration `yaml:"expiry" help:"how long a session outlives its connection when the device does not say"`
+	MaxExpiry          time.Duration `yaml:"max_expiry" help:"the most that a device may say"`
+	MaxSessions        int           `yaml:"max_sessions" help:"sessions of the node, those away included"`
+	PerCredential      int           `yaml:"per_credential" help:"sessions of the devices that one credential has let in, those away included; a quarter of max_sessions when left out"`
+	WillsPerCredential int           `yaml:"wills_per_credential" unit:"bytes" help:"what the wills of those devices may take"`
+	MaxSubscriptions   int           `yaml:"max_subscriptions" help:"subscriptions of a session"`
+	MaxFilters         int           `yaml:"max_filters" help:"filters of one sub"`
+	InFlight           int           `yaml:"in_flight" help:"QoS 1 and 2 messages sent to a device and not acknowledged"`
+	Unanswered         int           `yaml:"unanswered" help:"QoS 1 and 2 publications of a device that may wait for room at their receivers before it is not read any more; what an MQTT 5 device is told as Receive Maximum"`
+	AckTimeout         time.Duration `yaml:"ack_timeout" help:"how long a device for which publishers wait may leave a message unacknowledged before its connection is closed"`
+	MaxCalls           int           `yaml:"max_calls" help:"unanswered calls of a device"`
+	Topics             topic.Limits  `yaml:"topics" help:"topic names and filters"`
 }
 
 // WithDefaults returns c with the defaults in place of zero fields.
@@ -26,6 +28,8 @@ func (c Config) WithDefaults() Config {
 	c.Expiry = cmp.Or(c.Expiry, time.Hour)
 	c.MaxExpiry = cmp.Or(c.MaxExpiry, 7*24*time.Hour)
 	c.MaxSessions = cmp.Or(c.MaxSessions, 2_000_000)
+	c.PerCredential = cmp.Or(c.PerCredential, max(1, c.MaxSessions/4))
+	c.WillsPerCredential = cmp.Or(c.WillsPerCredential, 16<<20)
 	c.MaxSubscriptions = cmp.Or(c.MaxSubscriptions, 1000)
 	c.MaxFilters = cmp.Or(c.MaxFilters, 1000)
 	c.InFlight = cmp.Or(c.InFlight, 32)

@@ -111,7 +111,7 @@ func (s *Session) info() Info {
 		Device:        s.device,
 		Session:       s.ID(),
 		Online:        s.link != nil,
-		Created:       time.UnixMilli(s.created),
+		Created:       time.Unix(int64(s.created), 0),
 		Changed:       time.UnixMilli(s.changed),
 		Expiry:        time.Duration(s.expiry) * time.Second,
 		Subscriptions: s.subscriptions,

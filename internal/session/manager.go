@@ -41,6 +41,7 @@ type Manager struct {
 	expirer   expirer
 	lingering lingering
 	laggards  laggards
+	owners    owners
 	orphans   orphans
 	failures  failures
 	searches  searches
@@ -85,6 +86,10 @@ type Options struct {
 	Permissions Permissions    // what the device may do; nil allows all
 	Will        *store.Will    // what is published if the connection ends without a word; nil is nothing
 
+	// Credential names what let the device in, if others may have been let in by the same; 0 is nothing that is
+	// counted.
+	Credential uint64
+
 	// Of an Exchanger.
 	ReceiveMaximum uint16 // messages of QoS 1 and 2 that the device takes at a time; 0 is no limit of its own
 	Patient        bool   // it can be told neither refusals nor our Receive Maximum, as MQTT 3.1.1
@@ -97,14 +102,15 @@ type Options struct {
 // string device is kept.
 //
 // The will's topic must be valid; an error of another wraps *topic.Error. A will that the
-// device is not allowed to publish is ErrWillNotAllowed. The Gate's errors are returned as they are.
+// device is not allowed to publish is ErrWillNotAllowed, one session or will too many of a credential
+// ErrCredentialFull. The Gate's errors are returned as they are.
 func (m *Manager) Attach(device string, l *Link, conn Conn, o Options) (resumed bool, missed uint64, err error) {
 	will, err := m.accept(device, &o)
 	if err != nil {
 		return false, 0, err
 	}
 	m.mu.Lock()
-	s, resumed, left, err := m.claim(device, o.Clean)
+	s, resumed, left, err := m.claim(device, &o)
 	if err == nil {
 		missed = s.attach(l, conn, &o, will)
 	}
@@ -121,6 +127,7 @@ func (s *Session) attach(l *Link, conn Conn, o *Options, will *store.Will) (miss
 	s.lock()
 	defer s.unlock()
 	s.displace()
+	s.owner = s.manager.owners.join(s.owner, o.Credential, s.willBytes())
 	s.manager.expirer.cancel(s)
 	l.session, l.conn, l.permissions = s, conn, o.Permissions
 	s.link, s.woken = l, false
@@ -136,12 +143,15 @@ func (s *Session) attach(l *Link, conn Conn, o *Options, will *store.Will) (miss
 
 // claim finds the device's session, or makes it: always when a clean one is wanted, and
 // then the tickets are those of the old one's end. Locked.
-func (m *Manager) claim(device string, clean bool) (s *Session, resumed bool, left []*router.Ticket, err error) {
+func (m *Manager) claim(device string, o *Options) (s *Session, resumed bool, left []*router.Ticket, err error) {
+	s = m.find(device)
+	if err := m.afford(s, o); err != nil {
+		return nil, false, nil, err
+	}
 	if err := m.pass(device); err != nil {
 		return nil, false, nil, err
 	}
-	s = m.find(device)
-	if s != nil && (clean || s.ephemeral()) {
+	if s != nil && (o.Clean || s.ephemeral()) {
 		left = m.discard(s)
 		s = nil
 	}
@@ -154,12 +164,27 @@ func (m *Manager) claim(device string, clean bool) (s *Session, resumed bool, le
 	return s, false, left, err
 }
 
+// afford refuses what its credential may not have. s is the device's session, if there is one. Locked.
+func (m *Manager) afford(s *Session, o *Options) error {
+	sessions, wills := 1, 0
+	if s != nil {
+		sessions = 0
+	}
+	if o.Will != nil {
+		wills = o.Will.Message.Size()
+	}
+	if !m.owners.admits(&m.config, o.Credential, sessions, wills) {
+		return ErrCredentialFull
+	}
+	return nil
+}
+
 // create makes a session. Locked.
 func (m *Manager) create(device string) (*Session, error) {
 	if m.sessions.Len() >= m.config.MaxSessions {
 		return nil, ErrTooManySessions
 	}
-	s := &Session{manager: m, device: device, id: rand.Uint64(), created: time.Now().UnixMilli()}
+	s := &Session{manager: m, device: device, id: rand.Uint64(), created: seconds(time.Now())}
 	m.sessions.Set(s)
 	return s, nil
 }
@@ -279,6 +304,7 @@ func (m *Manager) discard(s *Session) []*router.Ticket {
 func (m *Manager) end(s *Session) (left []*router.Ticket) {
 	s.ended = true
 	m.laggards.forgive(s)
+	defer func() { m.owners.count(s.owner, -1, 0) }()
 	s.announceWill() // [MQTT-3.1.2-8]: the session's end does not wait for the delay
 	m.expirer.cancel(s)
 	m.sessions.Delete(s)

@@ -41,6 +41,9 @@ type mqtt struct {
 // older will is not sent [MQTT-3.1.3-9], and identifiers end with a change of protocol.
 func (s *Session) equip(conn Conn, o *Options, will *store.Will) {
 	x, _ := conn.(Exchanger)
+	if s.mqtt != nil {
+		s.setWill(nil)
+	}
 	switch {
 	case x == nil && will == nil:
 		s.mqtt = nil

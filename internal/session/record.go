@@ -34,7 +34,7 @@ func (m *Manager) restore(r *store.Record) error {
 		manager:       m,
 		device:        r.Device,
 		id:            r.Session,
-		created:       left,
+		created:       uint32(left / 1000),
 		changed:       left,
 		expiry:        uint32(r.Expiry / time.Second),
 		missed:        uint32(r.Missed),

@@ -31,7 +31,8 @@ type Session struct {
 	manager *Manager
 	device  string
 	id      uint64
-	created int64 // Unix milliseconds
+	created uint32 // Unix seconds
+	owner   uint32 // its credential's place among the owners; guarded by mu
 
 	// link is the live connection, nil while the device is away. It is changed with uplink
 	// and mu held; either is enough to read it.

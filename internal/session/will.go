@@ -36,13 +36,22 @@ func (m *Manager) accept(device string, o *Options) (*store.Will, error) {
 
 // setWill puts a will, or none, in the place of the one that there is. The session has its MQTT part, and is locked.
 func (s *Session) setWill(w *store.Will) {
-	account, t := s.manager.router.Account(), s.mqtt
-	if t.will != nil {
+	account, before := s.manager.router.Account(), s.willBytes()
+	if t := s.mqtt; t.will != nil {
 		t.will.Message.Release(account)
 	}
-	if t.will = w; w != nil {
+	if s.mqtt.will = w; w != nil {
 		w.Message.Hold(account)
 	}
+	s.manager.owners.count(s.owner, 0, s.willBytes()-before)
+}
+
+// willBytes is the size of the will, 0 when there is none.
+func (s *Session) willBytes() int {
+	if s.mqtt == nil || s.mqtt.will == nil {
+		return 0
+	}
+	return s.mqtt.will.Message.Size()
 }
 
 // ForgetWill is for a device that says good-bye [MQTT-3.14.4-3]: its will is not published.

@@ -1,0 +1,84 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+)
+
+// What one credential lets in has bounds, others have theirs, and what ends makes room.
+func TestSessionsOfACredential(t *testing.T) {
+	w := newWorld(t, Config{PerCredential: 2})
+	attach := func(device string, o Options) (*conn, error) {
+		c := &conn{world: w, room: -1}
+		_, _, err := w.manager.Attach(device, &c.link, c, o)
+		return c, err
+	}
+	shared := Options{Credential: 7}
+	for i := range 2 {
+		c, err := attach(fmt.Sprint("meter-", i), shared)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.leave("")
+	}
+	if _, err := attach("meter-2", shared); !errors.Is(err, ErrCredentialFull) {
+		t.Errorf("a third of two: %v", err)
+	}
+	if _, err := attach("meter-1", shared); err != nil {
+		t.Errorf("a session that is there: %v", err)
+	}
+	if _, err := attach("other", Options{Credential: 8}); err != nil {
+		t.Errorf("another credential: %v", err)
+	}
+	for i := range 3 {
+		if _, err := attach(fmt.Sprint("anybody-", i), Options{}); err != nil {
+			t.Errorf("no credential: %v", err)
+		}
+	}
+	zero := time.Duration(0)
+	c, err := attach("meter-0", Options{Credential: 7, Clean: true, Expiry: &zero})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.leave("")
+	if _, err := attach("meter-2", shared); err != nil {
+		t.Errorf("after one has ended: %v", err)
+	}
+	if _, err := attach("meter-1", Options{Credential: 8}); err != nil {
+		t.Errorf("a session that another credential takes: %v", err)
+	}
+	if _, err := attach("meter-3", shared); err != nil {
+		t.Errorf("after one was taken over: %v", err)
+	}
+}
+
+func TestWillsOfACredential(t *testing.T) {
+	size := will(0).Message.Size()
+	w := newWorld(t, Config{WillsPerCredential: 2 * size})
+	attach := func(device string) (*client, error) {
+		c := &client{&conn{world: w, room: -1}}
+		_, _, err := w.manager.Attach(device, &c.link, c, Options{Credential: 7, Will: will(time.Hour)})
+		return c, err
+	}
+	a, err := attach("a")
+	if err == nil {
+		_, err = attach("b")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := attach("c"); !errors.Is(err, ErrCredentialFull) {
+		t.Errorf("a third of two: %v", err)
+	}
+	a.link.ForgetWill()
+	if _, err := attach("c"); err != nil {
+		t.Errorf("after one was forgotten: %v", err)
+	}
+	w.manager.owners.mu.Lock()
+	defer w.manager.owners.mu.Unlock()
+	if got := w.manager.owners.list[1]; got.wills != 2*size || got.sessions != 3 {
+		t.Errorf("%+v", got)
+	}
+}
