@@ -101,12 +101,16 @@ func (c *mqttDevice) reassure() {
 	}
 }
 
-// reassureAfter is how often that is done: clients wait as long as their keep alive, or a large part of it.
+// reassureEvery is how long a PINGREQ that is not read may be without an answer: clients wait for a part of
+// their keep alive, some for few seconds.
+const reassureEvery = 2 * time.Second
+
+// reassureAfter is how often that is done.
 func (c *mqttDevice) reassureAfter() time.Duration {
 	if c.keepAlive == 0 {
 		return forEver
 	}
-	return time.Duration(c.keepAlive) * time.Second / 2
+	return min(reassureEvery, time.Duration(c.keepAlive)*time.Second/2)
 }
 
 // isOpen implements metered.
