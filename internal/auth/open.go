@@ -64,7 +64,7 @@ func (c *Chain) verifier(ctx context.Context, method string, config *Config, w *
 	case "tokens":
 		return newTokens(config.Tokens.File, w)
 	case "basic":
-		return newUsers(config.Basic, w)
+		return newUsers(config.Basic, w, c.now)
 	case "jwt":
 		return newTokenVerifier(ctx, config.JWT, w, c.now)
 	case "certificate":

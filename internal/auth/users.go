@@ -7,8 +7,10 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/crypto/bcrypt"
 
@@ -22,6 +24,9 @@ type users struct {
 	config Basic
 	file   *reload.File[map[string]*user]
 	key    []byte // of this process; see user.known
+	hasher *hasher
+
+	guesses guesses
 }
 
 // user is a line of the file.
@@ -32,12 +37,12 @@ type user struct {
 	known atomic.Pointer[[sha256.Size]byte]
 }
 
-func newUsers(config Basic, w *reload.Watcher) (*users, error) {
+func newUsers(config Basic, w *reload.Watcher, now func() time.Time) (*users, error) {
 	f, err := reload.Open(w, config.File, parseUsers)
 	if err != nil {
 		return nil, err
 	}
-	u := &users{config: config, file: f, key: make([]byte, sha256.Size)}
+	u := &users{config: config, file: f, key: make([]byte, sha256.Size), hasher: newHasher(), guesses: guesses{now: now}}
 	rand.Read(u.key)
 	return u, nil
 }
@@ -84,7 +89,7 @@ func parseUsers(text []byte) (map[string]*user, error) {
 }
 
 // Verify says of an unknown user no more, and no sooner, than of a wrong password.
-func (u *users) Verify(_ context.Context, c *Credentials) (*Identity, error) {
+func (u *users) Verify(ctx context.Context, c *Credentials) (*Identity, error) {
 	if !c.HasBasic {
 		return nil, ErrNotMine
 	}
@@ -93,34 +98,42 @@ func (u *users) Verify(_ context.Context, c *Credentials) (*Identity, error) {
 	}
 	table := u.file.Get()
 	who, ok := table[c.Username]
-	if !ok {
-		takeTime(table, c.Password)
+	mac := u.mac(c.Password)
+	if ok {
+		if known := who.known.Load(); known != nil && hmac.Equal(known[:], mac[:]) {
+			return identified(c.Username), nil
+		}
+	} else {
+		who = anybody(table) // whose password takes as long
 	}
-	if !ok || !u.right(who, c.Password) {
+	if u.guesses.tooMany(c.Remote) {
+		return nil, fmt.Errorf("%w: too many wrong passwords came from the address", ErrUnavailable) // the password may be right
+	}
+	right := false
+	if who != nil {
+		var err error
+		if right, err = u.hasher.compare(ctx, who.hash, c.Password); err != nil {
+			return nil, err
+		}
+	}
+	if !ok || !right {
+		u.guesses.note(c.Remote)
 		return nil, refuse("user or password is wrong")
 	}
-	return &Identity{Device: c.Username, Subject: c.Username, ID: userID(c.Username)}, nil
-}
-
-// takeTime takes that of a wrong password.
-func takeTime(table map[string]*user, password string) {
-	for _, who := range table {
-		_ = bcrypt.CompareHashAndPassword(who.hash, []byte(password))
-		return
-	}
-}
-
-// right tells whether a password is that of a user.
-func (u *users) right(who *user, password string) bool {
-	mac := u.mac(password)
-	if known := who.known.Load(); known != nil && hmac.Equal(known[:], mac[:]) {
-		return true
-	}
-	if bcrypt.CompareHashAndPassword(who.hash, []byte(password)) != nil {
-		return false
-	}
 	who.known.Store(&mac)
-	return true
+	return identified(c.Username), nil
+}
+
+func identified(name string) *Identity {
+	return &Identity{Device: name, Subject: name, ID: userID(name)}
+}
+
+// anybody is a user of the table, nil when there is none.
+func anybody(table map[string]*user) *user {
+	for _, who := range table {
+		return who
+	}
+	return nil
 }
 
 func (u *users) mac(password string) (sum [sha256.Size]byte) {
