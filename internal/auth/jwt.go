@@ -29,6 +29,8 @@ type jwtVerifier struct {
 	config JWT
 	parser *jwt.Parser
 	source keySource
+
+	templates templates
 }
 
 func newTokenVerifier(ctx context.Context, config JWT, w *reload.Watcher, now func() time.Time) (*jwtVerifier, error) {
@@ -36,7 +38,7 @@ func newTokenVerifier(ctx context.Context, config JWT, w *reload.Watcher, now fu
 	if err != nil {
 		return nil, err
 	}
-	return &jwtVerifier{config, jwt.NewParser(parserOptions(config, now)...), source}, nil
+	return &jwtVerifier{config: config, parser: jwt.NewParser(parserOptions(config, now)...), source: source}, nil
 }
 
 func newKeySource(ctx context.Context, config JWT, w *reload.Watcher) (keySource, error) {
@@ -112,7 +114,7 @@ func (v *jwtVerifier) identity(claims jwt.MapClaims) (*Identity, error) {
 		i.Expires = exp.Add(v.config.Leeway)
 	}
 	if claim, there := claims[v.config.PermissionsClaim]; there {
-		p, err := permissionsOf(claim)
+		p, err := v.permissionsOf(claim, i.Device)
 		if err != nil {
 			return nil, refuse("the token's claim " + v.config.PermissionsClaim + " is not an object with lists of filters")
 		}
@@ -122,7 +124,7 @@ func (v *jwtVerifier) identity(claims jwt.MapClaims) (*Identity, error) {
 }
 
 // permissionsOf makes permissions of a claim; a list that it does not have is empty.
-func permissionsOf(claim any) (*Permissions, error) {
+func (v *jwtVerifier) permissionsOf(claim any, device string) (*Permissions, error) {
 	text, err := json.Marshal(claim)
 	if err != nil {
 		return nil, err
@@ -131,7 +133,7 @@ func permissionsOf(claim any) (*Permissions, error) {
 	if err := json.Unmarshal(text, &f); err != nil {
 		return nil, err
 	}
-	return NewPermissions(f)
+	return v.templates.of(f, device)
 }
 
 // tokenReasons are what is said of the parser's errors, the first that fits.

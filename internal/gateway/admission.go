@@ -69,6 +69,11 @@ func (a *admission) verify(conn *reactor.Conn, c *auth.Credentials, done func(*a
 	}
 }
 
+// proves reports whether credentials show at once that they are those of the device that they name.
+func (a *admission) proves(c *auth.Credentials) bool {
+	return a.insecure || a.chain != nil && a.chain.Proves(c)
+}
+
 // ask has a worker ask the chain. One that finds no time for it within the timeout does not.
 func (a *admission) ask(conn *reactor.Conn, c *auth.Credentials, done func(*auth.Identity, error)) {
 	ctx, cancel := context.WithTimeout(a.closing, a.timeout)

@@ -82,7 +82,7 @@ func (d *device) open(req *websocket.Request) *websocket.HTTPError {
 		return refusal
 	}
 	credentials := g.credentials(d.conn, req, &a.target, a.subprotocol)
-	d.shard.enter(d.conn, a.device, func(no *denied) { d.entered(a, credentials, no) })
+	d.shard.enter(d.conn, credentials, func(no *denied) { d.entered(a, credentials, no) })
 	if d.state == shaking {
 		d.conn.PauseReading()
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/longline/longline/internal/auth"
 	"github.com/longline/longline/internal/limit"
 	"github.com/longline/longline/internal/proxyproto"
 	"github.com/longline/longline/internal/reactor"
@@ -13,9 +14,9 @@ import (
 // enter has a connection that wants to be the device's counted, and paced. done runs on the
 // loop, with why it may not come in, or nil: before enter returns when there is nothing to
 // wait for, otherwise later, and never when the connection has ended by then.
-func (s *shard) enter(conn *reactor.Conn, device string, done func(*denied)) {
+func (s *shard) enter(conn *reactor.Conn, c *auth.Credentials, done func(*denied)) {
 	g := s.gateway.guard
-	if s.shortFor(conn, device) {
+	if s.shortFor(conn, c.Device) {
 		done(s.count(denyForMemory()))
 		return
 	}
@@ -23,7 +24,7 @@ func (s *shard) enter(conn *reactor.Conn, device string, done func(*denied)) {
 		done(s.count(deny(err)))
 		return
 	}
-	place, err := g.rate.Enter(s.classOf(device), func() {
+	place, err := g.rate.Enter(s.classOf(c), func() {
 		conn.Loop().Post(reactor.TaskFunc(func(*reactor.Loop) {
 			if s.called(conn) {
 				done(nil)
@@ -57,9 +58,12 @@ func (s *shard) take(conn *reactor.Conn) error {
 	return nil
 }
 
-// classOf is that of a device by the id it claims: to be resumed, or unknown here.
-func (s *shard) classOf(device string) limit.Class {
-	if device != "" && s.gateway.sessions.Has(device) {
+// classOf is that of a device that shows credentials: to be resumed, or new. Who names a device that has a session
+// is not yet that device. So its place is for those whose credentials show at once that they are: tokens,
+// certificates, passwords that were accepted before. Where nothing is paced it does not matter.
+func (s *shard) classOf(c *auth.Credentials) limit.Class {
+	g := s.gateway
+	if g.guard.config.Connect.PerSecond > 0 && c.Device != "" && g.sessions.Has(c.Device) && g.admission.proves(c) {
 		return limit.Resumed
 	}
 	return limit.New

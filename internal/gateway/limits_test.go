@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"net/http"
@@ -9,8 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/longline/longline/internal/auth"
 	"github.com/longline/longline/internal/limit"
 	"github.com/longline/longline/internal/reactor"
+	"github.com/longline/longline/internal/reload"
 	"github.com/longline/longline/internal/wire"
 	"github.com/longline/longline/internal/wire/mqtt"
 )
@@ -236,5 +240,33 @@ func TestForwardedFor(t *testing.T) {
 		if got := from("203.0.113.10", "c").status == ""; got != trusted {
 			t.Errorf("trusted %v: another address got in: %v", trusted, got)
 		}
+	}
+}
+
+// The places of resumed sessions are for those whose credentials show that the session is theirs, not for whoever names
+// a device.
+func TestResumedIsProven(t *testing.T) {
+	sum := sha256.Sum256([]byte("right"))
+	chain, err := auth.Open(auth.Config{Order: []string{"tokens"}, Tokens: auth.Tokens{File: file(t, "known sha256:"+hex.EncodeToString(sum[:])+"\n")}}, new(reload.Watcher))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(chain.Close)
+	w := newWorld(t, settings{secure: true, gateway: Config{Auth: chain, Limits: limit.Config{Connect: limit.RateConfig{PerSecond: 1, Burst: 1, Line: 10}}}})
+	if got := w.connectWith(bearerHeader("right"), "/connect/known").greeted(); got != "hello" {
+		t.Fatal(got)
+	}
+	waiting := func(c limit.Class) int { return w.gateway.guard.rate.Stats().Waiting[c] }
+	for waiting(limit.New) == 0 {
+		begin(t, w.dial(), upgrade("/connect/known", "Authorization: Bearer wrong"))
+		if waiting(limit.Resumed) > 0 {
+			t.Fatal("who names a device has its place")
+		}
+	}
+	for w.metric("longline_connect_line/resumed") == 0 && w.metric("longline_connect_turns_total/late") < 3 {
+		begin(t, w.dial(), upgrade("/connect/known", "Authorization: Bearer right"))
+	}
+	if waiting(limit.New) == 0 {
+		t.Error("the resumed one came behind those that only named it")
 	}
 }

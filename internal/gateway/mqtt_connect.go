@@ -53,7 +53,7 @@ func (c *mqttDevice) connect(p *mqtt.Packet) error {
 	o.options = mqttOptions(p)
 	o.respond, o.keepAlive = p.Properties.RequestResponse, p.Connect.KeepAlive
 	c.phase = mqttVerifying
-	c.shard.enter(c.conn, o.credentials.Device, c.entered)
+	c.shard.enter(c.conn, o.credentials, c.entered)
 	if c.phase == mqttVerifying {
 		c.conn.PauseReading()
 	}

@@ -1,0 +1,65 @@
+package auth
+
+import (
+	"strings"
+	"sync"
+)
+
+// maxTemplates is how many different permissions are remembered at a time, to be shared.
+const maxTemplates = 1024
+
+// templates are the permissions that credentials have shown, by what they say. A fleet's tokens mostly say the same,
+// but for the device's id, for which {device} stands here: so all share one. Those beyond the bound
+// are each device's own. Safe from any goroutine.
+type templates struct {
+	mu     sync.Mutex
+	byText map[string]*Permissions
+}
+
+// of returns the permissions of a device whose credential says f.
+func (t *templates) of(f Filters, device string) (*Permissions, error) {
+	var text strings.Builder
+	for _, list := range []*[]string{&f.Publish, &f.Subscribe} {
+		general := make([]string, len(*list))
+		for i, filter := range *list {
+			general[i] = generalize(filter, device)
+			text.WriteString(general[i])
+			text.WriteByte(0) // which no filter has
+		}
+		*list = general
+		text.WriteByte(0)
+	}
+	t.mu.Lock()
+	p, known := t.byText[text.String()]
+	t.mu.Unlock()
+	if known {
+		return p, nil
+	}
+	p, err := NewPermissions(f)
+	if err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.byText == nil {
+		t.byText = make(map[string]*Permissions)
+	}
+	if len(t.byText) < maxTemplates {
+		t.byText[text.String()] = p
+	}
+	return p, nil
+}
+
+// generalize puts {device} in the place of the levels of a filter that are the device's id.
+func generalize(filter, device string) string {
+	if !strings.Contains(filter, device) {
+		return filter
+	}
+	levels := strings.Split(filter, "/")
+	for i, level := range levels {
+		if level == device {
+			levels[i] = deviceLevel
+		}
+	}
+	return strings.Join(levels, "/")
+}
