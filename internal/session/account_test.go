@@ -69,3 +69,35 @@ func TestQuota(t *testing.T) {
 	w.connect("full", Options{Clean: true, Expiry: &zero}).leave("")
 	expect(t, "owed at the end", owed(), 0)
 }
+
+// A will that waits to be published is owed, though its session is gone.
+func TestWaitingWillIsOwed(t *testing.T) {
+	account := new(message.Account)
+	s := store.NewMemory(store.Options{Account: account})
+	r := router.New(router.Config{Account: account}, s)
+	m, err := NewManager(Config{}, r, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Close)
+	w := &world{t, Config{}, s, r, m}
+	zero, a, last := time.Duration(0), &m.presence, will(0)
+	last.Message.Retain = false
+	d := w.client("d", Options{Will: last, Expiry: &zero})
+	a.mu.Lock()
+	a.running = true // somebody publishes, and has not come so far
+	a.mu.Unlock()
+	d.leave("peer_reset")
+	if n, _ := account.Bytes(); n < int64(last.Message.Size()) {
+		t.Errorf("%d bytes are owed while the will waits", n)
+	}
+	a.mu.Lock()
+	a.running = false
+	a.mu.Unlock()
+	a.run()
+	a.wait()
+	expect(t, "wills", m.Wills(), 1)
+	if n, _ := account.Bytes(); n != 0 {
+		t.Errorf("%d bytes are owed when it is published", n)
+	}
+}

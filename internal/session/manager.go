@@ -57,7 +57,7 @@ func NewManager(config Config, r *router.Router, s store.Store) (*Manager, error
 	m.presence.publish = func(e *message.Message, done func(error)) {
 		_, _ = r.Publish(e, done) // nobody to tell: what is not taken is counted
 	}
-	m.presence.wanted = r.Wanted
+	m.presence.wanted, m.presence.account = r.Wanted, r.Account()
 	m.expirer.end, m.lingering.reclaim = m.expire, m.reclaim
 	m.laggards.look, m.laggards.every = m.lookAtLaggards, max(m.config.AckTimeout/8, time.Millisecond)
 	if err := m.restoreAll(); err != nil {

@@ -39,6 +39,7 @@ const fewEvents = 64
 type announcer struct {
 	publish func(m *message.Message, done func(error)) // done may be nil
 	wanted  func(topic string) bool                    // somebody would get it
+	account *message.Account                           // what the node owes, wills that wait included; may be nil
 
 	// Safe from any goroutine.
 	wills atomic.Uint64 // published
@@ -60,8 +61,10 @@ func (a *announcer) add(s *Session, online bool, reason string) {
 	a.mu.Unlock()
 }
 
-// addWill is called with the session locked.
+// addWill is called with the session locked. The node owes the will until it is published: wills of many
+// devices may wait.
 func (a *announcer) addWill(m *message.Message) {
+	m.Hold(a.account)
 	a.mu.Lock()
 	a.events = append(a.events, event{will: m})
 	a.mu.Unlock()
@@ -118,6 +121,7 @@ func (a *announcer) wait() { a.rest.Wait() }
 func (a *announcer) announce(e *event) {
 	if e.will != nil {
 		a.publish(e.will, func(error) {})
+		e.will.Release(a.account)
 		a.wills.Add(1)
 		return
 	}
