@@ -45,7 +45,7 @@ var attacks = []attack{
 	{"distinct-topics", "limits.device.messages", 300, 300, distinctTopics, []string{`readers_slowed_total{reason="rate"}`}, 64},
 	{"full-queues", "store.queue, router.max_wait", 100, 100, fullQueues, []string{`messages_dropped_total{reason="queue_full"}`}, 128},
 	{"never-acks", "sessions.ack_timeout", 100, 100, neverAcks, []string{`closes_total{reason="ack_timeout"}`}, 128},
-	{"wills", "limits.connect, gateway.max_payload", 500, 1000, wills, []string{"wills_published_total"}, 128},
+	{"wills", "limits.connect, sessions.wills_per_credential", 500, 1000, wills, []string{"wills_published_total", `connections_refused_total{reason="credential_sessions"}`}, 128},
 	{"retained", "store.retained", 200, 200, retained, []string{`messages_not_retained_total{reason="device"}`}, 96},
 	{"retained-search", "a part of the search in a turn, limits.device", 100, 100, retainedSearch, []string{`readers_slowed_total{reason="rate"}`}, 96},
 }

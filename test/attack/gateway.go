@@ -51,7 +51,7 @@ gateway:
 auth:
   order: [tokens]
   tokens: {file: %[4]q}
-sessions: {expiry: 5s, ack_timeout: %[1]v, max_subscriptions: 100, max_filters: 64}
+sessions: {expiry: 5s, ack_timeout: %[1]v, wills_per_credential: 1MiB, max_subscriptions: 100, max_filters: 64}
 store:
   queue: {count: 50, bytes: 256KiB}
   retained: {count: 1000, bytes: 16MiB, per_device: 1}
