@@ -114,7 +114,8 @@ func (c *Chain) admit(method string, known *Identity, claimed string) (*Identity
 	if i.Permissions == nil {
 		i.Permissions = c.permissions
 	}
-	if err := topic.ValidateDevice(i.Device); err != nil {
+	var err error
+	if i.Device, err = topic.CanonicalDevice(i.Device); err != nil {
 		return nil, refuse("the " + err.Error())
 	}
 	switch {

@@ -72,10 +72,11 @@ func parseUsers(text []byte) (map[string]*user, error) {
 		if at < 0 {
 			return errors.New("want device:hash")
 		}
-		name, hash := line[:at], []byte(line[at+1:])
-		if err := topic.ValidateDevice(name); err != nil {
+		name, err := topic.CanonicalDevice(line[:at])
+		if err != nil {
 			return err
 		}
+		hash := []byte(line[at+1:])
 		if _, err := bcrypt.Cost(hash); err != nil {
 			return errors.New("want a bcrypt hash, such as htpasswd -B makes")
 		}
@@ -97,11 +98,12 @@ func (u *users) Verify(ctx context.Context, c *Credentials) (*Identity, error) {
 		return nil, refuse("the password is shorter or longer than allowed")
 	}
 	table := u.file.Get()
-	who, ok := table[c.Username]
+	name, _ := topic.DeviceID(c.Username) // none is no user's
+	who, ok := table[name]
 	mac := u.mac(c.Password)
 	if ok {
 		if u.knows(who, mac) {
-			return identified(c.Username), nil
+			return identified(name), nil
 		}
 	} else {
 		who = anybody(table) // whose password takes as long
@@ -121,7 +123,7 @@ func (u *users) Verify(ctx context.Context, c *Credentials) (*Identity, error) {
 		return nil, refuse("user or password is wrong")
 	}
 	who.known.Store(&mac)
-	return identified(c.Username), nil
+	return identified(name), nil
 }
 
 // remembered is Verify by what was accepted before alone.
@@ -129,8 +131,9 @@ func (u *users) remembered(c *Credentials) (*Identity, error) {
 	if !c.HasBasic {
 		return nil, ErrNotMine
 	}
-	if who := u.file.Get()[c.Username]; who != nil && u.knows(who, u.mac(c.Password)) {
-		return identified(c.Username), nil
+	name, _ := topic.DeviceID(c.Username)
+	if who := u.file.Get()[name]; who != nil && u.knows(who, u.mac(c.Password)) {
+		return identified(name), nil
 	}
 	return nil, ErrSlow
 }

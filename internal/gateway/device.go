@@ -107,13 +107,13 @@ func (g *Gateway) arrive(req *websocket.Request) (a *arrival, refusal *websocket
 	if !g.mayComeFrom(req.Origin) {
 		return nil, &websocket.HTTPError{Status: 403, Reason: "Pages of this origin may not connect."}
 	}
-	if a.target, refusal = parseTarget(req); refusal != nil {
+	if a.target, refusal = parseTarget(req, g.config.Paths); refusal != nil {
 		return nil, refusal
 	}
 	if g.config.Insecure && a.device == "" {
 		return nil, badRequest("The device is not named: connect at /connect/{device} or /connect?device=ID.")
 	}
-	a.protocol, a.subprotocol, refusal = g.protocols.choose(req)
+	a.protocol, a.subprotocol, refusal = g.protocols.choose(req, g.config.DefaultProtocol)
 	return a, refusal
 }
 
@@ -198,6 +198,9 @@ func (d *device) receive(payload []byte, text bool) error {
 	}
 	return err
 }
+
+// ready implements application.
+func (d *device) ready() bool { return d.shard.gateway.Ready() }
 
 // refused implements application.
 func (d *device) refused(status int) { d.shard.refused(status) }

@@ -129,6 +129,8 @@ func (c *echo) receive(payload []byte, text bool) error {
 	return nil
 }
 
+func (c *echo) ready() bool { return true }
+
 func (c *echo) refused(int) {}
 
 func (c *echo) leave(string) {}

@@ -16,6 +16,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -53,6 +54,8 @@ type Config struct {
 	StallTimeout     time.Duration               `yaml:"stall_timeout" help:"how long a device may take nothing of what is pending for it before it is closed as a slow consumer"`
 	Compression      bool                        `yaml:"compression" help:"permessage-deflate for devices that offer it"`
 	CompressAbove    int                         `yaml:"compress_above" unit:"bytes" help:"smallest packet that is compressed"`
+	Paths            []string                    `yaml:"paths" help:"paths at which devices connect besides /connect, such as /ocpp: /ocpp/{device}"`
+	DefaultProtocol  string                      `yaml:"default_protocol" help:"subprotocol of a device that offers none, such as ocpp1.6 for chargers that name it nowhere"`
 	RawProtocols     []string                    `yaml:"raw_protocols" help:"subprotocols whose frames are messages, such as ocpp1.6"`
 	DrainRate        int                         `yaml:"drain_rate" help:"connections closed a second while draining"`
 	DrainSpread      time.Duration               `yaml:"drain_spread" help:"time over which drained devices are asked to come back"`
@@ -88,6 +91,7 @@ func (c Config) WithDefaults() Config {
 	c.PendingBytes = cmp.Or(c.PendingBytes, 32<<10)
 	c.StallTimeout = cmp.Or(c.StallTimeout, 30*time.Second)
 	c.CompressAbove = cmp.Or(c.CompressAbove, 512)
+	c.DefaultProtocol = cmp.Or(c.DefaultProtocol, wire.JSON.Name())
 	c.DrainRate = cmp.Or(c.DrainRate, 5000)
 	c.DrainSpread = cmp.Or(c.DrainSpread, 10*time.Second)
 	c.TLS = c.TLS.WithDefaults()
@@ -108,8 +112,17 @@ func (c Config) Validate() error {
 	if err := c.MQTT.Validate(c.TLS.Cert != ""); err != nil {
 		return fmt.Errorf("mqtt.%w", err)
 	}
-	if _, err := newProtocols(c.RawProtocols, c.CompressAbove); err != nil {
+	all, err := newProtocols(c.RawProtocols, c.CompressAbove)
+	if err != nil {
 		return fmt.Errorf("raw_protocols: %w", err)
+	}
+	if all.find([]byte(c.DefaultProtocol)) == nil {
+		return fmt.Errorf("default_protocol: %q is not spoken: known are %s", c.DefaultProtocol, all.names())
+	}
+	for _, p := range c.Paths {
+		if !strings.HasPrefix(p, "/") || strings.ContainsAny(p, "?#% ") || strings.Trim(p, "/") == "" || strings.Contains(p, "//") {
+			return fmt.Errorf("paths: want a path such as /ocpp, not %q", p)
+		}
 	}
 	if err := c.Proxies.Validate(); err != nil {
 		return fmt.Errorf("proxies.%w", err)

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"slices"
+
 	"github.com/longline/longline/internal/reactor"
 	"github.com/longline/longline/internal/websocket"
 	"github.com/longline/longline/internal/wire"
@@ -73,8 +75,8 @@ type mqttSocket struct {
 	rest []byte // of the stream, not consumed: a part of a packet, mostly
 }
 
-// mqttPath is where MQTT clients expect it. It is another name of connectPath.
-const mqttPath = "/mqtt"
+// mqttPaths are where MQTT clients expect it: other names of connectPath.
+var mqttPaths = []string{"/mqtt", "/ws", "/"}
 
 // speakMQTT hands the connection, whose upgrade request asks for MQTT, to an mqttSocket. Who
 // the device is, CONNECT says, or already the URL; credentials of either count, and CONNECT's
@@ -84,10 +86,10 @@ func (d *device) speakMQTT(req *websocket.Request, subprotocol string) *websocke
 	if !g.mayComeFrom(req.Origin) {
 		return &websocket.HTTPError{Status: 403, Reason: "Pages of this origin may not connect."}
 	}
-	if string(req.Path) == mqttPath {
+	if path := string(tidyPath(req.Path)); slices.Contains(mqttPaths, path) {
 		req.Path = []byte(connectPath)
 	}
-	t, refusal := parseTarget(req)
+	t, refusal := parseTarget(req, g.config.Paths)
 	if refusal != nil {
 		return refusal
 	}
@@ -153,6 +155,9 @@ func (s *mqttSocket) dismiss(why *wire.Close) { s.mqtt.dismiss(why) }
 
 // open implements application: the handshake was a device's.
 func (s *mqttSocket) open(*websocket.Request) *websocket.HTTPError { return nil }
+
+// ready implements application.
+func (s *mqttSocket) ready() bool { return s.mqtt.shard.gateway.Ready() }
 
 // refused implements application.
 func (s *mqttSocket) refused(int) {}

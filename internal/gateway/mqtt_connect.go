@@ -106,13 +106,13 @@ func (o *mqttOpening) name(client *mqtt.Client, insecure bool) error {
 	c := o.credentials
 	o.assign = client.ClientID == "" && !o.named
 	switch {
-	case o.named && client.ClientID != "" && client.ClientID != c.Device:
+	case o.named && client.ClientID != "" && !names(client.ClientID, c.Device):
 		return &mqttEnd{wire.CloseContract.Because("the client identifier is not the device of the URL"), mqtt.ClientIDNotValid}
 	case o.assign && insecure: // [MQTT-3.1.3-6]
 		c.Device = fmt.Sprintf("auto-%016x", rand.Uint64())
 	case !o.named && !o.assign:
 		var err error
-		if c.Device, err = mqttDeviceID(client.ClientID); err != nil { // [MQTT-3.1.3-8]
+		if c.Device, err = topic.DeviceID(client.ClientID); err != nil { // [MQTT-3.1.3-8]
 			return &mqttEnd{wire.CloseContract.Because("client identifier: " + err.Error()), mqtt.ClientIDNotValid}
 		}
 	}
@@ -124,6 +124,12 @@ func (o *mqttOpening) name(client *mqtt.Client, insecure bool) error {
 		c.Bearer = ""
 	}
 	return nil
+}
+
+// names reports whether a client identifier is that of a device.
+func names(client, device string) bool {
+	id, err := topic.DeviceID(client)
+	return err == nil && id == device
 }
 
 // mqttOptions are the session's, as CONNECT says them.

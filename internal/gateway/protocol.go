@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/websocket"
@@ -50,27 +51,28 @@ func newProtocols(raw []string, compressAbove int) (protocols, error) {
 	return all, nil
 }
 
-// find returns the protocol of that name, nil when there is none.
+// find returns the protocol of that name, in any case, nil when there is none.
 func (all protocols) find(name []byte) *protocol {
 	for _, p := range all {
-		if p.codec.Name() == string(name) {
+		if strings.EqualFold(p.codec.Name(), string(name)) {
 			return p
 		}
 	}
 	return nil
 }
 
-// choose picks the first that the device offers and the gateway speaks.
-func (all protocols) choose(req *websocket.Request) (p *protocol, name string, err *websocket.HTTPError) {
+// choose picks the first that the device offers and the gateway speaks, under the name by which it was offered; or normal for
+// a device that offers none.
+func (all protocols) choose(req *websocket.Request, normal string) (p *protocol, name string, err *websocket.HTTPError) {
 	offered := false
 	for name := range req.Protocols {
 		offered = true
 		if p := all.find(name); p != nil {
-			return p, p.codec.Name(), nil
+			return p, string(name), nil
 		}
 	}
 	if !offered {
-		return all[0], "", nil
+		return all.find([]byte(normal)), "", nil
 	}
 	return nil, "", &websocket.HTTPError{Status: 400, Reason: "None of the subprotocols offered is spoken here: " + all.names()}
 }
@@ -95,10 +97,8 @@ const (
 func (all protocols) mqttOffered(req *websocket.Request) string {
 	for name := range req.Protocols {
 		switch {
-		case string(name) == mqttSubprotocol:
-			return mqttSubprotocol
-		case string(name) == mqttOldSubprotocol:
-			return mqttOldSubprotocol
+		case strings.EqualFold(string(name), mqttSubprotocol), strings.EqualFold(string(name), mqttOldSubprotocol):
+			return string(name)
 		case all.find(name) != nil:
 			return ""
 		}

@@ -16,6 +16,8 @@ type application interface {
 	open(req *websocket.Request) *websocket.HTTPError
 	// receive takes one message, which is borrowed. An error closes the connection.
 	receive(payload []byte, text bool) error
+	// ready reports whether the node takes devices.
+	ready() bool
 	// refused is told the status with which a handshake was refused.
 	refused(status int)
 	// leave is called once, when the WebSocket connection is over or closing, if it was
@@ -75,6 +77,12 @@ func (s *socket) onData(app application, p []byte, limits websocket.Limits) int 
 
 // shake reads the opening handshake and has the application decide.
 func (s *socket) shake(app application, p []byte, limits websocket.Limits) int {
+	if s.answerHealth(app, p, limits) {
+		if s.state == over {
+			return len(p)
+		}
+		return 0
+	}
 	var req websocket.Request
 	n, err := websocket.ParseRequest(p, &req, limits)
 	var refusal *websocket.HTTPError

@@ -3,6 +3,7 @@ package gateway
 import (
 	"bytes"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/longline/longline/internal/session"
@@ -20,14 +21,15 @@ type target struct {
 
 const connectPath = "/connect"
 
-func parseTarget(req *websocket.Request) (target, *websocket.HTTPError) {
+// parseTarget reads the URL of a device. paths are those besides /connect before a device's id.
+func parseTarget(req *websocket.Request, paths []string) (target, *websocket.HTTPError) {
 	var t target
-	rest, ok := bytes.CutPrefix(req.Path, []byte(connectPath))
-	if !ok || (len(rest) > 0 && rest[0] != '/') {
-		return t, &websocket.HTTPError{Status: 404, Reason: "Devices connect at /connect/{device}."}
+	rest, ok := deviceOf(tidyPath(req.Path), paths)
+	if !ok {
+		return t, notFound(paths)
 	}
-	if len(rest) > 1 {
-		if refusal := t.setDevice(rest[1:]); refusal != nil {
+	if len(rest) > 0 {
+		if refusal := t.setDevice(rest); refusal != nil {
 			return t, refusal
 		}
 	}
@@ -40,6 +42,49 @@ func parseTarget(req *websocket.Request) (target, *websocket.HTTPError) {
 		}
 	}
 	return t, nil
+}
+
+// tidyPath writes one slash for several, and none at the end: proxies and configurations of devices add them.
+func tidyPath(p []byte) []byte {
+	if !bytes.Contains(p, []byte("//")) && (len(p) < 2 || p[len(p)-1] != '/') {
+		return p
+	}
+	tidy := make([]byte, 0, len(p))
+	for _, c := range p {
+		if c != '/' || len(tidy) == 0 || tidy[len(tidy)-1] != '/' {
+			tidy = append(tidy, c)
+		}
+	}
+	if n := len(tidy); n > 1 && tidy[n-1] == '/' {
+		tidy = tidy[:n-1]
+	}
+	return tidy
+}
+
+// deviceOf is what follows one of the paths, as it was sent: empty where no device is named. ok is false for another
+// path.
+func deviceOf(path []byte, paths []string) (device []byte, ok bool) {
+	for _, prefix := range append([]string{connectPath}, paths...) {
+		prefix = strings.TrimSuffix(prefix, "/")
+		rest, found := bytes.CutPrefix(path, []byte(prefix))
+		switch {
+		case !found:
+		case len(rest) == 0:
+			return nil, true
+		case rest[0] == '/':
+			return rest[1:], true
+		}
+	}
+	return nil, false
+}
+
+// notFound says which paths there are.
+func notFound(paths []string) *websocket.HTTPError {
+	all := "Devices connect at /connect/{device}"
+	for _, p := range paths {
+		all += ", " + strings.TrimSuffix(p, "/") + "/{device}"
+	}
+	return &websocket.HTTPError{Status: 404, Reason: all + "; MQTT at /mqtt, /ws or /; GET " + healthPath + " tells whether the node takes devices."}
 }
 
 // set takes one query parameter. Unknown ones are for others.
@@ -78,10 +123,9 @@ func (t *target) setDevice(escaped []byte) *websocket.HTTPError {
 	if err != nil {
 		return badRequest("The device id has a bad percent escape.")
 	}
-	if err := topic.ValidateDevice(string(id)); err != nil {
+	if t.device, err = topic.DeviceID(string(id)); err != nil {
 		return badRequest("The device id is not valid: " + err.Error() + ".")
 	}
-	t.device = string(id)
 	return nil
 }
 

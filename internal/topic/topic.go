@@ -127,30 +127,3 @@ func filterLevel(level string, last bool) string {
 func wildcard(level string) bool {
 	return strings.IndexByte(level, '+') >= 0 || strings.IndexByte(level, '#') >= 0
 }
-
-// maxDevice is the longest device id, in bytes.
-const maxDevice = 128
-
-// ValidateDevice returns an *Error when id is not 1-128 of A-Z a-z 0-9 . _ : -
-func ValidateDevice(id string) error {
-	if id == "" {
-		return &Error{"device id", 0, "is empty"}
-	}
-	if len(id) > maxDevice {
-		return &Error{"device id", 0, fmt.Sprintf("is longer than %d bytes", maxDevice)}
-	}
-	for i := range len(id) {
-		if !deviceByte(id[i]) {
-			return &Error{"device id", 0, "has a character other than A-Z a-z 0-9 . _ : -"}
-		}
-	}
-	return nil
-}
-
-func deviceByte(c byte) bool {
-	switch {
-	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		return true
-	}
-	return c == '.' || c == '_' || c == ':' || c == '-'
-}

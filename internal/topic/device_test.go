@@ -1,11 +1,11 @@
-package gateway
+package topic
 
 import (
 	"strings"
 	"testing"
 )
 
-func TestMQTTDeviceID(t *testing.T) {
+func TestDeviceID(t *testing.T) {
 	for _, tt := range []struct{ client, device string }{
 		{"meter-7", "meter-7"},
 		{"a:b", "a:b"},
@@ -18,23 +18,33 @@ func TestMQTTDeviceID(t *testing.T) {
 		{strings.Repeat("a", 128), strings.Repeat("a", 128)},
 		{strings.Repeat(" ", 42), "x:" + strings.Repeat(":20", 42)},
 		{strings.Repeat("a", 129), ""},
-		{strings.Repeat(" ", 43), ""},
+		{strings.Repeat(" ", 128), "x:" + strings.Repeat(":20", 128)},
+		{strings.Repeat(" ", 129), ""},
+		{"RDAM|123", "x:RDAM:7C123"},
+		{"CP/01", "x:CP:2F01"},
+		{"", ""},
 	} {
-		got, err := mqttDeviceID(tt.client)
+		got, err := DeviceID(tt.client)
 		if (err == nil) != (tt.device != "") || err == nil && got != tt.device {
 			t.Errorf("%q: %q, %v; want %q", tt.client, got, err, tt.device)
+		}
+		if err == nil && ValidateDevice(got) != nil {
+			t.Errorf("%q: %v", got, ValidateDevice(got))
+		}
+		if again, err := CanonicalDevice(got); tt.device != "" && (err != nil || again != got) {
+			t.Errorf("%q is %q, %v", got, again, err)
 		}
 	}
 }
 
-// FuzzMQTTDeviceID: no two client identifiers name one device.
-func FuzzMQTTDeviceID(f *testing.F) {
+// FuzzDeviceID: no two client identifiers name one device.
+func FuzzDeviceID(f *testing.F) {
 	f.Add("a b", "x:a:20b")
 	f.Add("é", "\xe9")
 	f.Add(":", "x::3A")
 	f.Fuzz(func(t *testing.T, a, b string) {
-		one, errOne := mqttDeviceID(a)
-		two, errTwo := mqttDeviceID(b)
+		one, errOne := DeviceID(a)
+		two, errTwo := DeviceID(b)
 		if a != b && errOne == nil && errTwo == nil && one == two {
 			t.Errorf("%q and %q are %q", a, b, one)
 		}
