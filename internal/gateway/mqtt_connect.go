@@ -203,7 +203,7 @@ func (c *mqttDevice) attach(i *auth.Identity) error {
 	o.options.Permissions, o.options.Credential = credential.session(), credential.owner()
 	resumed, missed, err := g.sessions.Attach(device, &c.link, c, o.options)
 	if err != nil {
-		return c.notAttached(err)
+		return c.notAttached(device, err)
 	}
 	c.encoders = g.mqttEncoders(c.version, c.carrier)
 	c.keepAlive = g.mqttKeepAlive(c.version, o.keepAlive)
@@ -220,12 +220,13 @@ func (c *mqttDevice) attach(i *auth.Identity) error {
 }
 
 // notAttached is the answer to a device that has no session.
-func (c *mqttDevice) notAttached(err error) error {
+func (c *mqttDevice) notAttached(device string, err error) error {
 	var bad *topic.Error
 	if no := deny(err); no != nil {
 		return c.shard.count(no).end()
 	}
 	if errors.Is(err, session.ErrWillNotAllowed) {
+		c.shard.logSometimes("will_not_allowed", "a connection is refused for its will", device, err.Error())
 		return &mqttEnd{wire.CloseUnauthorized.Because(err.Error()), mqtt.NotAuthorized}
 	}
 	if errors.As(err, &bad) {
