@@ -2,8 +2,13 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 
+	"github.com/longline/longline/internal/auth"
 	"github.com/longline/longline/internal/config"
+	"github.com/longline/longline/internal/gateway"
+	"github.com/longline/longline/internal/reload"
 )
 
 // ConfigCmd is longline config.
@@ -28,9 +33,44 @@ type ConfigCheck struct {
 
 // Run prints one line when nothing is wrong.
 func (c ConfigCheck) Run(console *Console) error {
-	if _, err := config.Load(c.File); err != nil {
+	loaded, err := config.Load(c.File)
+	if err == nil {
+		err = checkFiles(loaded.WithDefaults())
+	}
+	if err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(console.Out, "%s: nothing is wrong\n", c.File)
+	_, err = fmt.Fprintf(console.Out, "%s: nothing is wrong\n", c.File)
 	return err
+}
+
+// checkFiles reads the files that a configuration names, as serve would.
+func checkFiles(c config.Config) error {
+	var w reload.Watcher // which looks at nothing again
+	if err := gateway.CheckFiles(c.Gateway.TLS); err != nil {
+		return fmt.Errorf("gateway.%w", err)
+	}
+	if len(c.Auth.Order) > 0 && !c.Gateway.Insecure {
+		chain, err := auth.Open(c.Auth, &w)
+		if err != nil {
+			return fmt.Errorf("auth.%w", err)
+		}
+		chain.Close()
+	}
+	if c.API.Tokens != "" {
+		if _, err := auth.OpenRoles(c.API.Tokens, &w); err != nil {
+			return fmt.Errorf("api.tokens: %w", err)
+		}
+	}
+	if c.API.Cert != "" {
+		if _, err := reload.OpenKeyPair(&w, c.API.Cert, c.API.Key); err != nil {
+			return fmt.Errorf("api.cert: %w", err)
+		}
+	}
+	if c.API.Audit != "" && c.API.Audit != "-" {
+		if info, err := os.Stat(filepath.Dir(c.API.Audit)); err != nil || !info.IsDir() {
+			return fmt.Errorf("api.audit: %s: its folder is not there", c.API.Audit)
+		}
+	}
+	return nil
 }

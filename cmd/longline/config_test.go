@@ -40,3 +40,47 @@ func longline(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	code = Run(t.Context(), args, strings.NewReader(""), &out, &errs)
 	return code, out.String(), errs.String()
 }
+
+// What serve would stumble over, check finds: the files that the configuration names.
+func TestConfigCheckLooksAtFiles(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	bad := write("bad", "nonsense")
+	for text, want := range map[string]string{
+		"gateway: {tls: {cert: " + bad + ", key: " + bad + "}}":     "gateway.tls.cert",
+		"auth: {order: [tokens], tokens: {file: " + dir + "/none}}": "auth.tokens",
+		"auth: {order: [tokens], tokens: {file: " + bad + "}}":      "line 1",
+		"api: {tokens: " + bad + "}":                                "api.tokens",
+		"api: {audit: " + dir + "/none/audit.log}":                  "api.audit",
+		"api: {audit: " + dir + "/audit.log}":                       "",
+	} {
+		var out, errs strings.Builder
+		code := Run(t.Context(), []string{"config", "check", write("longline.yaml", text)}, nil, &out, &errs)
+		if want == "" && code != 0 || want != "" && (code == 0 || !strings.Contains(errs.String(), want)) {
+			t.Errorf("%s: code %d, %s", text, code, errs.String())
+		}
+	}
+}
+
+func TestVersionAndHelp(t *testing.T) {
+	for _, tt := range []struct {
+		args []string
+		want string
+		code int
+	}{
+		{[]string{"version"}, "longline ", 0},
+		{[]string{"help"}, "Commands:", 0},
+		{[]string{"help", "serve"}, "--insecure", 0},
+	} {
+		var out, errs strings.Builder
+		if code := Run(t.Context(), tt.args, nil, &out, &errs); code != tt.code || !strings.Contains(out.String(), tt.want) {
+			t.Errorf("%v: code %d, %q, %s", tt.args, code, out.String(), errs.String())
+		}
+	}
+}

@@ -23,11 +23,13 @@ const (
 // commands is the command line: one field a command, one file each. A command has a method
 // Run(context.Context, *Console) error.
 type commands struct {
-	Serve  Serve     `cmd:"" help:"Run a gateway."`
-	Fleet  Fleet     `cmd:"" help:"Bring many devices on line from one process."`
-	Bench  Bench     `cmd:"" help:"Load a running gateway and measure it."`
-	Config ConfigCmd `cmd:"" help:"Print or check a configuration file."`
-	Echo   Echo      `cmd:"" hidden:"" help:"Echo WebSocket messages."`
+	Serve   Serve      `cmd:"" help:"Run a gateway."`
+	Fleet   Fleet      `cmd:"" help:"Bring many devices on line from one process."`
+	Bench   Bench      `cmd:"" help:"Load a running gateway and measure it."`
+	Config  ConfigCmd  `cmd:"" help:"Print or check a configuration file."`
+	Version VersionCmd `cmd:"" help:"Print the version."`
+	Help    HelpCmd    `cmd:"" help:"Print this help, or that of a command."`
+	Echo    Echo       `cmd:"" hidden:"" help:"Echo WebSocket messages."`
 }
 
 // Console is what a command talks to.

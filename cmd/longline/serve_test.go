@@ -223,7 +223,7 @@ func TestServeErrors(t *testing.T) {
 	defer taken.Close()
 	busy := taken.Listener.Addr().String()
 	for _, tt := range []struct{ args, want string }{
-		{"--listen " + busy + " --admin 127.0.0.1:0", "longline: device port: listen on " + busy},
+		{"--listen " + busy + " --admin 127.0.0.1:0", "longline: device port (gateway.listen): listen on " + busy},
 		{"--listen 127.0.0.1:0 --admin " + busy, "longline: admin port: listen tcp " + busy},
 		{"--listen 127.0.0.1:1 --mqtt 127.0.0.1:1", `longline: gateway.mqtt.listen: "127.0.0.1:1" is gateway.listen too`},
 	} {

@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"context"
+	"strings"
 
 	"connectrpc.com/connect"
 
@@ -33,7 +34,12 @@ func (a *API) Call(ctx context.Context, r *connect.Request[longlinev1.CallReques
 	if err != nil {
 		return nil, coded(err)
 	}
-	return connect.NewResponse(answer(reply, c.Text != nil)), nil
+	return connect.NewResponse(answer(reply, c.Text != nil || len(c.Payload) == 0 && asJSON(r))), nil
+}
+
+// asJSON reports whether the caller speaks JSON, in which bytes are base64.
+func asJSON(r connect.AnyRequest) bool {
+	return strings.HasPrefix(r.Header().Get("Content-Type"), "application/json")
 }
 
 // answer is the response for a reply; asText asks for its payload as text.

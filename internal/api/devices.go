@@ -17,7 +17,7 @@ import (
 const normalPage = 100
 
 // ListDevices implements GatewayHandler.
-func (a *API) ListDevices(_ context.Context, r *connect.Request[longlinev1.ListDevicesRequest]) (*connect.Response[longlinev1.ListDevicesResponse], error) {
+func (a *API) ListDevices(ctx context.Context, r *connect.Request[longlinev1.ListDevicesRequest]) (*connect.Response[longlinev1.ListDevicesResponse], error) {
 	state, ok := states[r.Msg.State]
 	if !ok {
 		return nil, invalid("state", "is %d: it is STATE_ONLINE, STATE_AWAY or absent", r.Msg.State)
@@ -36,7 +36,14 @@ func (a *API) ListDevices(_ context.Context, r *connect.Request[longlinev1.ListD
 		response.NextPageToken = list[size-1].Device
 	}
 	for i := range list {
-		response.Devices = append(response.Devices, device(&list[i]))
+		d := device(&list[i])
+		if _, conn, ok := a.node.Sessions.Get(d.Device); ok && conn != nil {
+			d.Address, d.Protocol = a.peer(ctx, conn)
+		}
+		response.Devices = append(response.Devices, d)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, coded(err)
 	}
 	return connect.NewResponse(response), nil
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/longline/longline/internal/message"
 )
@@ -13,6 +15,7 @@ import (
 type event struct {
 	Topic   string          `json:"topic"`
 	Payload json.RawMessage `json:"payload,omitempty"` // what is one JSON value
+	Text    *string         `json:"text,omitempty"`    // other UTF-8
 	Data    *[]byte         `json:"data,omitempty"`    // anything else, in base64
 	Type    string          `json:"type,omitempty"`    // content type, absent with payload
 	QoS     message.QoS     `json:"qos"`
@@ -20,6 +23,19 @@ type event struct {
 	Time    int64           `json:"ts"` // Unix milliseconds
 	Source  string          `json:"source,omitempty"`
 	Props   properties      `json:"props,omitempty"`
+}
+
+// show sets the payload. Many clients of MQTT say no content type: what is JSON is shown as that all the same.
+func (e *event) show(m *message.Message) {
+	switch {
+	case (m.ContentType == message.JSON || m.ContentType == "") && len(m.Payload) > 0 && validJSON(m.Payload):
+		e.Payload = m.Payload
+	case utf8.Valid(m.Payload) && (m.ContentType == "" && len(m.Payload) > 0 || strings.HasPrefix(m.ContentType, "text/")):
+		text := string(m.Payload)
+		e.Text, e.Type = &text, m.ContentType
+	default:
+		e.Data, e.Type = &m.Payload, m.ContentType
+	}
 }
 
 // properties are shown as one object, in order; keys may repeat.
@@ -73,11 +89,7 @@ func (e *eventWriter) message(m *message.Message) error {
 		Source: m.Source,
 		Props:  m.Properties,
 	}
-	if m.ContentType == message.JSON && validJSON(m.Payload) {
-		data.Payload = m.Payload
-	} else {
-		data.Data, data.Type = &m.Payload, m.ContentType
-	}
+	data.show(m)
 	fmt.Fprintf(&e.buf, "id: %d\nevent: message\ndata: ", m.ID)
 	encoder := json.NewEncoder(&e.buf) // one line: it leaves out white space of the payload
 	encoder.SetEscapeHTML(false)

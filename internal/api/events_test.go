@@ -96,7 +96,7 @@ data: {"topic":"device/b/telemetry","data":"ew==","type":"application/json","qos
 
 id: N
 event: message
-data: {"topic":"raw/x","data":"b24KaWQ6IDE=","type":"text/plain","qos":0,"ts":1700000000123,"props":{"k\n":"\"","l":"v"}}
+data: {"topic":"raw/x","text":"on\nid: 1","type":"text/plain","qos":0,"ts":1700000000123,"props":{"k\n":"\"","l":"v"}}
 
 id: N
 event: message
@@ -114,7 +114,7 @@ func TestEventsShowTheRetainedAndTheMissed(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := w.listen(t, "filter=a&retained=true&buffer_messages=9&buffer_bytes=9")
-	if got := readEvents(t, lines, 1); !strings.Contains(got, `"data":"eA==","qos":0,"retain":true`) {
+	if got := readEvents(t, lines, 1); !strings.Contains(got, `"text":"x","qos":0,"retain":true`) {
 		t.Errorf("retained: %s", got)
 	}
 	if got := readEvents(t, lines, 1); got != ": heartbeat\n\n" {

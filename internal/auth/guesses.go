@@ -22,7 +22,7 @@ const (
 	maxWrong     = 20          // wrong passwords of one address in guessWindow
 	guessWindow  = time.Minute // after which they are forgotten
 	maxGuessers  = 10_000      // addresses that are remembered at a time
-	maxHashQueue = 64          // passwords that wait to be hashed
+	maxHashQueue = 16          // passwords that wait to be hashed
 )
 
 // hasher hashes passwords. Safe from any goroutine.

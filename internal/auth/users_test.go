@@ -89,10 +89,10 @@ func TestUsersRemembersOneMAC(t *testing.T) {
 func TestUsersFileErrors(t *testing.T) {
 	good := userLine(t, "cp-1", password)
 	for text, says := range map[string]string{
-		"cp-1":               "line 1: want device:hash",
-		good + "cp-2:secret": "line 2: want a bcrypt hash",
-		"cp/1" + good[4:]:    "line 1: device id",
-		good + good:          "line 2: the same device",
+		"cp-1":                              "line 1: want device:hash",
+		good + "cp-2:secret":                "line 2: want a bcrypt hash",
+		strings.Repeat("x", 129) + good[4:]: "line 1: device id",
+		good + good:                         "line 2: the same device",
 	} {
 		if _, err := parseUsers([]byte(text)); err == nil || !strings.HasPrefix(err.Error(), says) {
 			t.Errorf("%q: %v, want %s...", text, err, says)

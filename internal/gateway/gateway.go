@@ -156,8 +156,12 @@ func isAddress(listen string) bool {
 }
 
 func onLoopback(listen string) bool {
-	host, err := netip.ParseAddrPort(listen)
-	return err == nil && host.Addr().IsLoopback()
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return false
+	}
+	addr, err := netip.ParseAddr(host)
+	return strings.EqualFold(host, "localhost") || err == nil && addr.IsLoopback()
 }
 
 // Gateway is the device side of a node. Its methods are safe from any goroutine.
@@ -234,6 +238,7 @@ func Start(config Config, r *router.Router, sessions *session.Manager) (*Gateway
 	g.admission = newAdmission(&config)
 	g.group, err = reactor.Start(reactor.Config{
 		Listen:         config.Listen,
+		Name:           "device port (gateway.listen)",
 		TLS:            g.keeper.reactor(),
 		Loops:          config.Loops,
 		MaxConnections: config.MaxConnections,
@@ -255,7 +260,7 @@ func Start(config Config, r *router.Router, sessions *session.Manager) (*Gateway
 		if errors.Is(err, reactor.ErrConnections) {
 			return nil, fmt.Errorf("gateway.max_connections: %w", err)
 		}
-		return nil, fmt.Errorf("device port: %w", err)
+		return nil, err
 	}
 	g.watchMemory()
 	if config.Auth != nil {

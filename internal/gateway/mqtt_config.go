@@ -45,10 +45,10 @@ func (m MQTT) Validate(secure bool) error {
 func (m MQTT) listeners() (all []reactor.Listener) {
 	handler := func(l *reactor.Loop) reactor.Handler { return newMQTTStream(l.Local.(*shard)) }
 	if m.Listen != "" {
-		all = append(all, reactor.Listener{Listen: m.Listen, NewHandler: handler})
+		all = append(all, reactor.Listener{Name: "MQTT port (gateway.mqtt.listen)", Listen: m.Listen, NewHandler: handler})
 	}
 	if m.TLSListen != "" {
-		all = append(all, reactor.Listener{Listen: m.TLSListen, NewHandler: handler, TLS: true})
+		all = append(all, reactor.Listener{Name: "MQTT port with TLS (gateway.mqtt.tls_listen)", Listen: m.TLSListen, NewHandler: handler, TLS: true})
 	}
 	return all
 }

@@ -133,6 +133,18 @@ func openKeeper(config TLS) (*keeper, error) {
 	return k, nil
 }
 
+// CheckFiles reads the files that t names, after WithDefaults, and says what is wrong with them.
+func CheckFiles(t TLS) error {
+	if t.Cert == "" {
+		return nil
+	}
+	k, err := newKeeper(t, new(reload.Watcher))
+	if err == nil {
+		k.workers.Close()
+	}
+	return err
+}
+
 // close stops the watching and the workers of a keeper, if there is one. The loops have ended
 // before.
 func (k *keeper) close() {

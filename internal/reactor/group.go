@@ -17,6 +17,8 @@ type Config struct {
 	// Listen is the TCP address to listen on, such as ":8080" or "127.0.0.1:0". Empty
 	// means that the group only dials.
 	Listen string
+	// Name is that of the port, for errors.
+	Name string
 	// NewHandler makes the handler of an accepted connection, on its loop.
 	NewHandler func(l *Loop) Handler
 	// TLS, if not nil, is spoken on accepted connections.
@@ -46,6 +48,7 @@ type Config struct {
 
 // Listener is a further address, with handlers of its own.
 type Listener struct {
+	Name       string                // of the port, for errors
 	Listen     string                // as Config.Listen; not empty
 	NewHandler func(l *Loop) Handler // as Config.NewHandler
 	TLS        bool                  // Config.TLS is spoken
@@ -56,7 +59,7 @@ func (c *Config) listeners() []Listener {
 	if c.Listen == "" {
 		return c.Also
 	}
-	return append([]Listener{{c.Listen, c.NewHandler, c.TLS != nil}}, c.Also...)
+	return append([]Listener{{c.Name, c.Listen, c.NewHandler, c.TLS != nil}}, c.Also...)
 }
 
 // Group is a set of loops that share ports. Its methods are safe from any goroutine.

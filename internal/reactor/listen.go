@@ -1,6 +1,7 @@
 package reactor
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -31,11 +32,11 @@ func newDoors(listeners []Listener) (doors []*door, err error) {
 			return nil, errors.New("reactor: NewHandler is needed to listen")
 		}
 		d := &door{Listener: l}
-		if d.addr, err = resolve(l.Listen); err != nil {
-			return nil, err
+		if d.addr, err = resolve(l.Listen); err == nil {
+			err = probe(d.addr)
 		}
-		if err := probe(d.addr); err != nil {
-			return nil, err
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", cmp.Or(l.Name, "listen"), err)
 		}
 		doors = append(doors, d)
 	}

@@ -25,7 +25,7 @@ func TestListeners(t *testing.T) {
 	}
 	g := serve(t, Config{
 		TLS:  &TLSConfig{Config: &tls.Config{Certificates: []tls.Certificate{cert}}, Handshakes: workers},
-		Also: []Listener{{"127.0.0.1:0", says("plain "), false}, {"127.0.0.1:0", says("other "), true}},
+		Also: []Listener{{"plain", "127.0.0.1:0", says("plain "), false}, {"other", "127.0.0.1:0", says("other "), true}},
 	}, says("first "))
 	t.Cleanup(func() { g.Close(); workers.Close() })
 	config := &tls.Config{RootCAs: pool, ServerName: "127.0.0.1"}
