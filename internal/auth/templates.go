@@ -52,7 +52,7 @@ func (t *templates) of(f Filters, device string) (*Permissions, error) {
 
 // generalize puts {device} in the place of the levels of a filter that are the device's id.
 func generalize(filter, device string) string {
-	if !strings.Contains(filter, device) {
+	if device == "" || !strings.Contains(filter, device) { // a credential for any device names none
 		return filter
 	}
 	levels := strings.Split(filter, "/")

@@ -39,6 +39,9 @@ func TestTemplatesAreShared(t *testing.T) {
 			t.Errorf("%s may subscribe to m-1's: %v", device, got)
 		}
 	}
+	if of("", []string{"site//up"}, nil).MayPublish("m-1", "site/m-1/up") {
+		t.Error("an empty level is taken for the id of a credential that names no device")
+	}
 	if _, err := all.of(Filters{Publish: []string{"a/#/b"}}, "m-1"); err == nil {
 		t.Error("a filter that is none is taken")
 	}
