@@ -14,13 +14,15 @@ type timeFormat struct {
 }
 
 var (
-	rfc3339 = timeFormat{layouts(time.RFC3339, "2006-01-02 15:04:05Z07:00"),
+	rfc3339 = timeFormat{layouts(time.RFC3339, "2006-01-02 15:04:05Z07:00", "2006-01-02T15:04:05Z0700",
+		"2006-01-02 15:04:05Z0700", "2006-01-02 15:04:05 Z0700", "2006-01-02 15:04:05 Z07:00"),
 		`RFC 3339, such as 2016-01-01T00:00:00+08:00`}
 	datetime = timeFormat{layouts(time.DateTime, "2006-01-02T15:04:05"),
 		`a date and time without zone, such as 2016-01-01 00:00:00`}
 	unixSeconds = timeFormat{unixTime(time.Second), "Unix seconds, such as 1451606400"}
 	unixMillis  = timeFormat{unixTime(time.Millisecond), "Unix milliseconds, such as 1451606400000"}
-	unknownTime = timeFormat{layouts(), "RFC 3339, 2006-01-02 15:04:05, Unix seconds or milliseconds; or name the format"}
+	unixMicros  = timeFormat{unixTime(time.Microsecond), "Unix microseconds, such as 1451606400000000"}
+	unknownTime = timeFormat{layouts(), "RFC 3339, 2006-01-02 15:04:05, Unix seconds, milliseconds or microseconds; or name the format"}
 )
 
 // layouts parses any of the layouts; without a zone a time is UTC.
@@ -76,11 +78,13 @@ func timeFormatNamed(name string) (timeFormat, error) {
 		return unixSeconds, nil
 	case "unix-ms":
 		return unixMillis, nil
+	case "unix-us":
+		return unixMicros, nil
 	}
 	// A layout that says nothing of the time writes two times alike.
 	a, b := time.Unix(0, 0).UTC(), time.Unix(1e9, 0).UTC()
 	if a.Format(name) == b.Format(name) {
-		return timeFormat{}, fmt.Errorf("time format %q: want rfc3339, datetime, unix, unix-ms, or a layout such as 02.01.2006 15:04", name)
+		return timeFormat{}, fmt.Errorf("time format %q: want rfc3339, datetime, unix, unix-ms, unix-us, or a layout such as 02.01.2006 15:04", name)
 	}
 	return timeFormat{layouts(name), fmt.Sprintf("the layout %q", name)}, nil
 }
@@ -94,9 +98,15 @@ func checkTimeFormat(name string) error {
 // it would be the year 5138, as milliseconds it is 1973.
 const millisFrom = 1e11
 
+// microsFrom is the number from which on it is taken for microseconds: as milliseconds it would be the year 5138.
+const microsFrom = 1e14
+
 // detectTimeFormat finds out how s is written.
 func detectTimeFormat(s string) timeFormat {
 	if f, err := strconv.ParseFloat(s, 64); err == nil {
+		if math.Abs(f) >= microsFrom {
+			return unixMicros
+		}
 		if math.Abs(f) >= millisFrom {
 			return unixMillis
 		}

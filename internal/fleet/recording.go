@@ -2,11 +2,13 @@ package fleet
 
 import (
 	"bufio"
+	"compress/gzip"
 	"context"
 	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -22,6 +24,7 @@ type recording struct {
 	numbers map[string]uint32 // of devices, by the id in the file
 	rows    int
 	first   time.Time // of the first row
+	spool   *os.File  // what came from standard input, or nil
 }
 
 // scan checks the whole file and finds its devices.
@@ -64,10 +67,10 @@ func (rec *recording) meet(rows *rows, originals map[string]string) error {
 	}
 	name := deviceID(rows.id)
 	if name == "" || len(name) > maxIDLength {
-		return rows.fail(rows.idAt, "%q is no device id: want 1 to %d characters", rows.id, maxIDLength)
+		return rows.fail(max(0, rows.idAt), "%q is no device id: want 1 to %d characters", rows.id, maxIDLength)
 	}
 	if other, taken := originals[name]; taken {
-		return rows.fail(rows.idAt, "%q and %q would both be device %q", rows.id, other, name)
+		return rows.fail(max(0, rows.idAt), "%q and %q would both be device %q", rows.id, other, name)
 	}
 	id := strings.Clone(rows.id)
 	originals[name] = id
@@ -99,7 +102,8 @@ type rows struct {
 	bound        *rowBound
 	csv          *csv.Reader
 	columns      []string // JSON members: names in quotes, with a colon
-	idAt, timeAt int      // which columns
+	idAt, timeAt int      // which columns; idAt is -1 when all rows are of one device
+	dateAt       int      // -1 when there is none
 	clock        timeFormat
 	values       []string
 	size         int // of the last JSON
@@ -107,17 +111,52 @@ type rows struct {
 
 // open begins a pass over the file.
 func (rec *recording) open() (*rows, error) {
-	file, err := os.Open(rec.File)
+	file, err := rec.file()
 	if err != nil {
 		return nil, err
 	}
-	r, err := newRows(rec.Replay, file)
-	if err != nil {
-		_ = file.Close()
-		return nil, err
+	in, err := plain(file)
+	if err == nil {
+		var r *rows
+		if r, err = newRows(rec.Replay, in); err == nil {
+			r.file = file
+			return r, nil
+		}
 	}
-	r.file = file
-	return r, nil
+	_ = file.Close()
+	return nil, err
+}
+
+// file opens the recording. Standard input, which is read twice as any, is put into a file without a name first.
+func (rec *recording) file() (io.ReadCloser, error) {
+	if rec.File != "-" {
+		return os.Open(rec.File)
+	}
+	if rec.spool == nil {
+		f, err := os.CreateTemp("", "longline-replay")
+		if err != nil {
+			return nil, err
+		}
+		_ = os.Remove(f.Name())
+		if _, err := io.Copy(f, rec.In); err != nil {
+			return nil, fmt.Errorf("standard input: %w", err)
+		}
+		rec.spool = f
+	}
+	return io.NopCloser(io.NewSectionReader(rec.spool, 0, math.MaxInt64)), nil
+}
+
+// plain is a file's content, decompressed if it is gzip's, RFC 1952.
+func plain(file io.Reader) (io.Reader, error) {
+	in := bufio.NewReader(file)
+	if magic, _ := in.Peek(2); string(magic) == "\x1f\x8b" {
+		z, err := gzip.NewReader(in)
+		if err != nil {
+			return nil, fmt.Errorf("gzip: %w", err)
+		}
+		return z, nil
+	}
+	return in, nil
 }
 
 func (r *rows) close() { _ = r.file.Close() }
@@ -139,6 +178,11 @@ func newRows(replay *Replay, in io.Reader) (*rows, error) {
 		head, _ := buffered.Peek(headRoom)
 		r.csv.Comma = findDelimiter(head)
 	}
+	r.csv.Comment, _ = utf8.DecodeRuneInString(replay.Comment)
+	if replay.Comment == "" {
+		r.csv.Comment = 0
+	}
+	r.csv.FieldsPerRecord = -1 // see fit
 	r.clock, _ = timeFormatNamed(replay.TimeFormat)
 	names, err := r.csv.Read()
 	if err == io.EOF {
@@ -152,6 +196,12 @@ func newRows(replay *Replay, in io.Reader) (*rows, error) {
 
 // readNames checks the column names and finds those of the id and the time.
 func (r *rows) readNames(names []string) error {
+	for i := range names {
+		names[i] = strings.TrimSpace(names[i])
+	}
+	if n := len(names); n > 1 && names[n-1] == "" { // every line ends with a delimiter
+		names = names[:n-1]
+	}
 	r.values = names
 	for i, name := range names {
 		switch {
@@ -164,9 +214,9 @@ func (r *rows) readNames(names []string) error {
 		}
 		r.columns = append(r.columns, string(append(appendString(nil, name), ':')))
 	}
-	r.idAt, r.timeAt = slices.Index(names, r.replay.IDColumn), slices.Index(names, r.replay.TimeColumn)
-	for _, name := range []string{r.replay.IDColumn, r.replay.TimeColumn} {
-		if !slices.Contains(names, name) {
+	r.idAt, r.timeAt, r.dateAt = slices.Index(names, r.replay.IDColumn), slices.Index(names, r.replay.TimeColumn), slices.Index(names, r.replay.DateColumn)
+	for _, name := range []string{r.replay.IDColumn, r.replay.TimeColumn, r.replay.DateColumn} {
+		if name != "" && !slices.Contains(names, name) {
 			return r.fail(0, "there is no column %q; the columns are: %s", name, strings.Join(names, ", "))
 		}
 	}
@@ -203,18 +253,45 @@ func (r *rows) next() (err error) {
 	if err != nil {
 		return r.explain(err)
 	}
+	if err := r.fit(); err != nil {
+		return err
+	}
 	for i, v := range r.values {
 		if !utf8.ValidString(v) {
 			return r.fail(i, "%q is not UTF-8: convert the file first", v)
 		}
 	}
-	r.id = r.values[r.idAt]
+	if r.id = r.replay.oneID(); r.idAt >= 0 {
+		r.id = strings.TrimSpace(r.values[r.idAt])
+	}
+	return r.readTime()
+}
+
+// fit checks the number of values. One more, which is empty, is behind a delimiter that ends the line.
+func (r *rows) fit() error {
+	n := len(r.columns)
+	if len(r.values) == n+1 && r.values[n] == "" {
+		r.values = r.values[:n]
+	}
+	if len(r.values) != n {
+		line, column := r.csv.FieldPos(0)
+		return fmt.Errorf("%s:%d:%d: the row has %d values, want %d", r.replay.File, line, column, len(r.values), n)
+	}
+	return nil
+}
+
+// readTime reads the time of the row.
+func (r *rows) readTime() error {
+	text := strings.TrimSpace(r.values[r.timeAt])
+	if r.dateAt >= 0 {
+		text = strings.TrimSpace(r.values[r.dateAt]) + " " + text
+	}
 	if r.clock.parse == nil {
-		r.clock = detectTimeFormat(r.values[r.timeAt])
+		r.clock = detectTimeFormat(text)
 	}
 	var ok bool
-	if r.at, ok = r.clock.parse(r.values[r.timeAt]); !ok {
-		return r.fail(r.timeAt, "%q is no time: want %s", r.values[r.timeAt], r.clock.want)
+	if r.at, ok = r.clock.parse(text); !ok {
+		return r.fail(r.timeAt, "%q is no time: want %s", text, r.clock.want)
 	}
 	return nil
 }
@@ -231,8 +308,6 @@ func (r *rows) explain(err error) error {
 	switch {
 	case !errors.As(err, &e):
 		return fmt.Errorf("%s: %w", r.replay.File, err)
-	case errors.Is(e.Err, csv.ErrFieldCount):
-		return fmt.Errorf("%s:%d:%d: the row has %d values, want %d", r.replay.File, e.Line, e.Column, len(r.values), len(r.columns))
 	}
 	return fmt.Errorf("%s:%d:%d: %w", r.replay.File, e.Line, e.Column, e.Err)
 }

@@ -1,6 +1,8 @@
 package fleet
 
 import (
+	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"io"
@@ -23,14 +25,15 @@ func TestBadRecordings(t *testing.T) {
 		{name: "no time column", content: "id,at\na,1\n", want: `F:1:1: there is no column "t"; the columns are: id, at`},
 		{name: "other delimiter", content: "id;t\na;1\n", replay: Replay{Delimiter: ","}, want: `F:1:1: there is no column "id"; the columns are: id;t`},
 		{name: "two of a name", content: "id,t,v,v\na,1,2,3\n", want: `F:1:8: two columns are named "v"`},
-		{name: "nameless column", content: "id,t,\na,1,2\n", want: "F:1:6: column 3 has no name"},
+		{name: "nameless column", content: "id,,t\na,1,2\n", want: "F:1:4: column 2 has no name"},
+		{name: "value of no column", content: "id,t,\na,1,2\n", want: "F:2:1: the row has 3 values, want 2"},
 		{name: "name of no UTF-8", content: "id,t,\xe4\n", want: "F:1:6: the name of column 3 is not UTF-8: convert the file first"},
 		{name: "value of no UTF-8", content: "id,t,v\na,1,\xe4\n", want: `F:2:5: "\xe4" is not UTF-8: convert the file first`},
 		{name: "too few values", content: "id,t,v\na,1,2\na,1\n", want: "F:3:1: the row has 2 values, want 3"},
 		{name: "too many values", content: "id,t\na,1,2\n", want: "F:2:1: the row has 3 values, want 2"},
 		{name: "bare quote", content: "id,t\na,1\"2\n", want: `F:2:4: bare " in non-quoted-field`},
 		{name: "open quote", content: "id,t\na,\"12\n", want: `F:2:7: extraneous or missing " in quoted-field`},
-		{name: "no time", content: "id,t\na,soon\n", want: `F:2:3: "soon" is no time: want RFC 3339, 2006-01-02 15:04:05, Unix seconds or milliseconds; or name the format`},
+		{name: "no time", content: "id,t\na,soon\n", want: `F:2:3: "soon" is no time: want RFC 3339, 2006-01-02 15:04:05, Unix seconds, milliseconds or microseconds; or name the format`},
 		{name: "another time", content: "id,t\na,2026-01-05 08:00:00\na,5\n", want: `F:3:3: "5" is no time: want a date and time without zone, such as 2016-01-01 00:00:00`},
 		{name: "a time of no such format", content: "id,t\na,2026-01-05\n", replay: Replay{TimeFormat: "02.01.2006"}, want: `F:2:3: "2026-01-05" is no time: want the layout "02.01.2006"`},
 		{name: "no id", content: "id,t\n,1\n", want: `F:2:1: "" is no device id: want 1 to 128 characters`},
@@ -137,7 +140,7 @@ func TestAppendValue(t *testing.T) {
 	}{
 		{"0", false, `0`}, {"-0.0", false, `-0.0`}, {"1.50", false, `1.50`}, {"6E+23", false, `6E+23`},
 		{"01", false, `"01"`}, {"+1", false, `"+1"`}, {".5", false, `".5"`}, {"5.", false, `"5."`},
-		{"0x1f", false, `"0x1f"`}, {" 1", false, `" 1"`}, {"1 ", false, `"1 "`}, {"1 2", false, `"1 2"`},
+		{"0x1f", false, `"0x1f"`}, {" 1", false, `1`}, {"1 ", false, `1`}, {" a", false, `" a"`}, {" 1,5", true, `1.5`}, {"007", false, `"007"`}, {"1 2", false, `"1 2"`},
 		{"NaN", false, `"NaN"`}, {"-", false, `"-"`}, {"true", false, `"true"`}, {"null", false, `"null"`},
 		{"", false, `""`}, {"[1]", false, `"[1]"`}, {"12,5", false, `"12,5"`},
 		{"12,5", true, `12.5`}, {"12.5", true, `"12.5"`}, {"7", true, `7`}, {"1,2,3", true, `"1,2,3"`},
@@ -204,5 +207,66 @@ func checkValue(t *testing.T, got any, want string, decimalComma bool) {
 		}
 	default:
 		t.Fatalf("%v of %T, want %q", got, got, want)
+	}
+}
+
+// What recordings of the field look like: padded, with comments, without a device, gzipped, piped.
+func TestRecordingsOfTheField(t *testing.T) {
+	var zipped bytes.Buffer
+	z := gzip.NewWriter(&zipped)
+	_, _ = z.Write([]byte("t,v\n1,2\n"))
+	_ = z.Close()
+	at := func(s string) time.Time {
+		v, err := time.Parse(time.RFC3339Nano, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	for _, tt := range []struct {
+		name, content string
+		replay        Replay
+		device, json  string
+		time          time.Time
+	}{
+		{"padded", "id ,t , v\nm-1 ,  1451606400,  3.20\n", Replay{IDColumn: "id"}, "m-1", `{"id":"m-1 ","t":1451606400,"v":3.20}`, at("2016-01-01T00:00:00Z")},
+		{"trailing delimiters", "id,t,v,\na,1,2,\n", Replay{IDColumn: "id"}, "a", `{"id":"a","t":1,"v":2}`, time.Unix(1, 0)},
+		{"trailing in rows", "id,t,v\na,1,2,\n", Replay{IDColumn: "id"}, "a", `{"id":"a","t":1,"v":2}`, time.Unix(1, 0)},
+		{"comments", "# of a meter\nt,v\n# begins\n1,2\n", Replay{ID: "meter", Comment: "#"}, "meter", `{"t":1,"v":2}`, time.Unix(1, 0)},
+		{"file's name", "t,v\n1,2\n", Replay{FileIsID: true}, "F", `{"t":1,"v":2}`, time.Unix(1, 0)},
+		{"gzip", zipped.String(), Replay{ID: "m"}, "m", `{"t":1,"v":2}`, time.Unix(1, 0)},
+		{"standard input", "t,v\n1,2\n", Replay{ID: "m", File: "-"}, "m", `{"t":1,"v":2}`, time.Unix(1, 0)},
+		{"microseconds", "t\n1451606400000001\n", Replay{ID: "m"}, "m", `{"t":1451606400000001}`, at("2016-01-01T00:00:00.000001Z")},
+		{"offset", "t\n2016-01-01T02:00:00+0200\n", Replay{ID: "m"}, "m", `{"t":"2016-01-01T02:00:00+0200"}`, at("2016-01-01T00:00:00Z")},
+		{"date and time", "d,t\n2016-01-01,08:30:00\n", Replay{ID: "m", DateColumn: "d"}, "m", `{"d":"2016-01-01","t":"08:30:00"}`, at("2016-01-01T08:30:00Z")},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := tt.replay
+			r.TimeColumn, r.In = "t", strings.NewReader(tt.content)
+			if r.File == "" {
+				r.File = filepath.Join(t.TempDir(), "F.csv")
+				if err := os.WriteFile(r.File, []byte(tt.content), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := r.validate(); err != nil {
+				t.Fatal(err)
+			}
+			rec, err := r.scan(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			rows, err := rec.open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer rows.close()
+			if err := rows.next(); err != nil {
+				t.Fatal(err)
+			}
+			if len(rec.names) != 1 || rec.names[0] != tt.device || !rows.at.Equal(tt.time) || string(rows.json()) != tt.json {
+				t.Errorf("%q at %v: %s", rec.names, rows.at, rows.json())
+			}
+		})
 	}
 }

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"path/filepath"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/longline/longline/internal/reactor"
 )
@@ -14,10 +17,15 @@ import (
 // Replay is a recording and how to play it: each distinct id is a device with a connection
 // of its own, each row a QoS 1 publication on device/{id}/telemetry.
 type Replay struct {
-	File       string // CSV, with a line of column names
-	IDColumn   string // name of the column with the device id
+	File       string // CSV, with a line of column names, perhaps gzipped; "-" is In
+	In         io.Reader
+	IDColumn   string // name of the column with the device id; or else
+	ID         string // the one device that all rows are of; or else
+	FileIsID   bool   // it is the file's name, without its extensions
 	TimeColumn string // name of the column with the time of the row
-	// TimeFormat is rfc3339, datetime ("2006-01-02 15:04:05", UTC), unix, unix-ms, or a
+	DateColumn string // name of a column with the date, which comes before the time; may be empty
+	Comment    string // character that begins lines to pass over; none when empty
+	// TimeFormat is rfc3339, datetime ("2006-01-02 15:04:05", UTC), unix, unix-ms, unix-us, or a
 	// layout of Go's time package. Empty is found out from the first row.
 	TimeFormat string
 	// Delimiter is one character, or "tab". Empty is found out from the first line.
@@ -34,8 +42,14 @@ func (r *Replay) validate() error {
 	switch {
 	case r.File == "":
 		return nil
-	case r.IDColumn == "" || r.TimeColumn == "":
-		return errors.New("a replay needs the names of the id column and of the time column")
+	case r.TimeColumn == "":
+		return errors.New("a replay needs the name of the time column")
+	case r.ways() != 1:
+		return errors.New("a replay needs to know which device a row is of: one of id column, id, or the file's name")
+	case r.FileIsID && r.File == "-":
+		return errors.New("standard input has no name that could be the device's")
+	case utf8.RuneCountInString(r.Comment) > 1:
+		return fmt.Errorf("comment %q: want one character", r.Comment)
 	case r.IDColumn == r.TimeColumn:
 		return fmt.Errorf("column %q cannot be both the device id and the time", r.IDColumn)
 	case !(r.Speed >= 0) || math.IsInf(r.Speed, 1): // NaN too
@@ -47,6 +61,25 @@ func (r *Replay) validate() error {
 		return err
 	}
 	return checkTimeFormat(r.TimeFormat)
+}
+
+// ways is how many ways to know the device of a row are given.
+func (r *Replay) ways() (n int) {
+	for _, given := range []bool{r.IDColumn != "", r.ID != "", r.FileIsID} {
+		if given {
+			n++
+		}
+	}
+	return n
+}
+
+// oneID is the device that all rows are of, empty when a column says it.
+func (r *Replay) oneID() string {
+	if r.FileIsID {
+		name, _, _ := strings.Cut(filepath.Base(r.File), ".")
+		return name
+	}
+	return r.ID
 }
 
 // batch is rows on their way to a lane.

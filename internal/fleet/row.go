@@ -21,14 +21,15 @@ func (r *rows) json() []byte {
 	return append(b, '}')
 }
 
-// appendValue adds v as a number if it is one, else as a string. With decimalComma, 12,5 is
+// appendValue adds v as a number if it is one, spaces around it left out, else as a string. With decimalComma, 12,5 is
 // the number 12.5, and 12.5 is none.
 func appendValue(b []byte, v string, decimalComma bool) []byte {
-	if !decimalComma && isNumber(v) {
-		return append(b, v...)
+	plain := strings.TrimSpace(v)
+	if !decimalComma && isNumber(plain) {
+		return append(b, plain...)
 	}
-	if decimalComma && !strings.Contains(v, ".") {
-		if n := strings.Replace(v, ",", ".", 1); isNumber(n) {
+	if decimalComma && !strings.Contains(plain, ".") {
+		if n := strings.Replace(plain, ",", ".", 1); isNumber(n) {
 			return append(b, n...)
 		}
 	}
