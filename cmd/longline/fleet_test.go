@@ -22,7 +22,7 @@ func TestFleetErrors(t *testing.T) {
 		code       int
 	}{
 		{"fleet --rate x", `--rate: expected a float but got "x"`, exitUsage},
-		{"fleet replay a.csv", "missing flags: --id-column=NAME, --time-column=NAME", exitUsage},
+		{"fleet replay a.csv", "missing flags: --time-column=NAME", exitUsage},
 		{"fleet replay a.csv --id-column id --time-column t --speed fast", `"fast": want a number, or max`, exitUsage},
 		{"fleet --protocol mqtt", `--protocol must be one of`, exitUsage},
 		{"fleet --devices=-5", "-5 devices: want 1 to", exitFailed},
