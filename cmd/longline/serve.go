@@ -40,7 +40,8 @@ func (s *Serve) Run(ctx context.Context, console *Console) error {
 	signal.Ignore(syscall.SIGPIPE) // who read the log may go: the gateway stays
 	stop := freeMemory()
 	defer stop()
-	defer n.reloadOnSignal(log)()
+	stopReloading := n.reloadOnSignal(log)
+	defer stopReloading()
 	log.Info("listening", n.addresses()...)
 	select {
 	case <-ctx.Done():

@@ -67,26 +67,41 @@ func (c *crowd) join(ctx context.Context, conn net.Conn) context.Context {
 
 // leastWanted is the connection to close. c is locked.
 func (c *crowd) leastWanted() (worst net.Conn) {
-	rank := func(g *guest) int {
-		switch {
-		case !g.known.Load():
-			return 0
-		case g.idle:
-			return 1
-		}
-		return 2
-	}
 	for conn, g := range c.conns {
-		if worst == nil {
-			worst = conn
-			continue
-		}
-		w := c.conns[worst]
-		if a, b := rank(g), rank(w); a < b || a == b && a < 2 && g.order < w.order || a == b && a == 2 && g.order > w.order {
+		if worst == nil || g.goesBefore(c.conns[worst]) {
 			worst = conn
 		}
 	}
 	return worst
+}
+
+// goesBefore reports whether g is closed rather than o: of those that are in use, the one that came last is.
+func (g *guest) goesBefore(o *guest) bool {
+	mine, other := g.rank(), o.rank()
+	switch {
+	case mine != other:
+		return mine < other
+	case mine == inUse:
+		return g.order > o.order
+	}
+	return g.order < o.order
+}
+
+// What a connection is, the first to go first.
+const (
+	unknown = iota
+	unused
+	inUse
+)
+
+func (g *guest) rank() int {
+	switch {
+	case !g.known.Load():
+		return unknown
+	case g.idle:
+		return unused
+	}
+	return inUse
 }
 
 // change is http.Server.ConnState.

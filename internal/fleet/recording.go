@@ -305,8 +305,7 @@ func (r *rows) fail(i int, format string, args ...any) error {
 // explain gives an error of encoding/csv the same form.
 func (r *rows) explain(err error) error {
 	var e *csv.ParseError
-	switch {
-	case !errors.As(err, &e):
+	if !errors.As(err, &e) {
 		return fmt.Errorf("%s: %w", r.replay.File, err)
 	}
 	return fmt.Errorf("%s:%d:%d: %w", r.replay.File, e.Line, e.Column, e.Err)

@@ -14,9 +14,9 @@ type Oversized struct {
 // all, which takes the length of its topic at the most. The error is an *Error: ErrTooLarge when the
 // packet is no PUBLISH.
 func (d *Decoder) Oversize(b []byte) (o Oversized, ok bool, err error) {
-	any := *d
-	any.MaxPacket = 0
-	size, header, e := any.measure(b)
+	unbounded := *d
+	unbounded.MaxPacket = 0
+	size, header, e := unbounded.measure(b)
 	switch {
 	case e != nil:
 		return o, false, e
