@@ -118,15 +118,20 @@ func (c *mqttDevice) consume(p []byte) (done int) {
 			break
 		}
 		done += n
-		c.conn.Since = 0
-		if c.phase == mqttOpen {
-			c.shard.handled(c, c.conn)
-		}
+		c.afterPacket()
 	}
 	if c.phase == mqttOver {
 		return len(p)
 	}
 	return done
+}
+
+// afterPacket runs when a whole packet was handled: the next one has its time anew.
+func (c *mqttDevice) afterPacket() {
+	c.conn.Since = 0
+	if c.phase == mqttOpen {
+		c.shard.handled(c, c.conn)
+	}
 }
 
 // maxUplink is the size of the largest packet that is taken: of one who is not verified, as of any handshake.

@@ -45,6 +45,7 @@ func (c *mqttDevice) goOn(p []byte) (n int) {
 		c.shard.mqttPackets[mqtt.Publish]++
 		c.shard.note(true, 0)
 		c.link.RefuseTooLarge(uint64(s.ID), s.QoS)
+		c.afterPacket()
 	}
 	return n
 }

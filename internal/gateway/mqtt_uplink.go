@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/session"
@@ -72,9 +73,23 @@ func (c *mqttDevice) resolve(p *mqtt.Packet) error {
 	case p.Topic == "":
 		p.Topic = *known
 	case p.Topic != *known:
-		*known = strings.Clone(p.Topic)
+		*known = strings.Clone(c.keptTopic(p.Topic))
 	}
 	return nil
+}
+
+// keptTopic is what an alias keeps of a topic: all of one that may be published to. Of a longer one, which is refused by
+// its alias too, it is as much as still is too long, so that aliases keep no more than what sessions.topics allows.
+func (c *mqttDevice) keptTopic(name string) string {
+	longest := c.shard.gateway.sessions.Config().Topics.Length
+	if len(name) <= longest+utf8.UTFMax {
+		return name
+	}
+	end := longest + 1
+	for !utf8.RuneStart(name[end]) {
+		end++
+	}
+	return name[:end]
 }
 
 // received is for PUBREC, MQTT 5 §4.3.3.
