@@ -38,6 +38,11 @@ func openAudit(name string, log *slog.Logger) (*auditFile, error) {
 func (a *auditFile) reopen() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	return a.follow()
+}
+
+// follow is reopen. a is locked.
+func (a *auditFile) follow() error {
 	if a.file != nil {
 		open, err1 := a.file.Stat()
 		named, err2 := os.Stat(a.name)
@@ -60,6 +65,9 @@ func (a *auditFile) reopen() error {
 func (a *auditFile) Write(line []byte) (int, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if err := a.follow(); err != nil {
+		return 0, a.failed(err)
+	}
 	if a.torn { // what comes is not to be part of a line that was cut off
 		if _, err := a.file.WriteString("\n"); err != nil {
 			return 0, a.failed(err)

@@ -326,9 +326,10 @@ func TestAuditThatCannotBeWritten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	good := a.file
-	a.file, err = os.OpenFile("/dev/full", os.O_WRONLY, 0)
-	if err != nil {
+	name := a.name
+	_ = a.file.Close()
+	a.name = "/dev/full"
+	if err := a.reopen(); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 {
@@ -336,17 +337,28 @@ func TestAuditThatCannotBeWritten(t *testing.T) {
 			t.Errorf("a full disk: %v", err)
 		}
 	}
-	_ = a.file.Close()
 	if n := a.failures.Load(); n != 3 || strings.Count(log.String(), "cannot be written") != 1 {
 		t.Errorf("%d failures, log %s", n, log.String())
 	}
-	_, _ = good.WriteString("ha")
-	a.file, a.torn = good, true
+	a.name = name
+	if _, err := a.Write([]byte("ha")); err != nil {
+		t.Fatal(err)
+	}
+	a.torn = true
 	if _, err := a.Write([]byte("whole\n")); err != nil {
 		t.Fatal(err)
 	}
-	if text, err := os.ReadFile(a.name); string(text) != "ha\nwhole\n" {
+	if text, err := os.ReadFile(name); string(text) != "ha\nwhole\n" {
 		t.Errorf("%q, %v", text, err)
+	}
+	if err := os.Rename(name, name+".1"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Write([]byte("after\n")); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(name); string(text) != "after\n" {
+		t.Errorf("after a rename: %q, %v", text, err)
 	}
 	_ = a.Close()
 }
