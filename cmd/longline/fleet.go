@@ -112,25 +112,25 @@ func (r *FleetRun) Run(ctx context.Context, c *Console) error {
 // FleetReplay is longline fleet replay.
 type FleetReplay struct {
 	fleetFlags
-	File         string `arg:"" type:"path" help:"Recording: CSV with a line of column names, perhaps gzipped; - is standard input."`
-	IDColumn     string `xor:"device" placeholder:"NAME" help:"Column with the device id."`
-	ID           string `xor:"device" placeholder:"ID" help:"The one device that all rows are of, instead."`
-	IDFromFile   bool   `xor:"device" help:"The file's name is the device's, instead."`
-	DateColumn   string `placeholder:"NAME" help:"Column with the date, where the time's has none."`
-	Comment      string `placeholder:"CHARACTER" help:"Lines that begin with it are passed over."`
-	TimeColumn   string `required:"" placeholder:"NAME" help:"Column with the time."`
-	TimeFormat   string `placeholder:"FORMAT" help:"rfc3339, datetime, unix, unix-ms, unix-us, or a layout such as '02.01.2006 15:04' (found out from the first row)."`
-	Delimiter    string `placeholder:"CHARACTER" help:"Between values; 'tab' is one (found out from the first line)."`
-	DecimalComma bool   `help:"12,5 is the number 12.5."`
-	Speed        speed  `default:"1" placeholder:"TIMES" help:"Times real time; 'max' is as fast as rows are acknowledged (${default})."`
-	LookAhead    int    `default:"4096" help:"Rows read ahead and not yet acknowledged (${default})."`
+	Files        []string `arg:"" name:"file" type:"path" help:"Recordings, merged by time: CSV with a line of column names, perhaps gzipped; - is standard input."`
+	IDColumn     string   `xor:"device" placeholder:"NAME" help:"Column with the device id."`
+	ID           string   `xor:"device" placeholder:"ID" help:"The one device that all rows are of, instead."`
+	IDFromFile   bool     `xor:"device" help:"The file's name is the device's, instead."`
+	DateColumn   string   `placeholder:"NAME" help:"Column with the date, where the time's has none."`
+	Comment      string   `placeholder:"CHARACTER" help:"Lines that begin with it are passed over."`
+	TimeColumn   string   `required:"" placeholder:"NAME" help:"Column with the time."`
+	TimeFormat   string   `placeholder:"FORMAT" help:"rfc3339, datetime, unix, unix-ms, unix-us, or a layout such as '02.01.2006 15:04' (found out from the first row)."`
+	Delimiter    string   `placeholder:"CHARACTER" help:"Between values; 'tab' is one (found out from the first line)."`
+	DecimalComma bool     `help:"12,5 is the number 12.5."`
+	Speed        speed    `default:"1" placeholder:"TIMES" help:"Times real time; 'max' is as fast as rows are acknowledged (${default})."`
+	LookAhead    int      `default:"4096" help:"Rows read ahead and not yet acknowledged (${default})."`
 }
 
 // Run replays the recording.
 func (r *FleetReplay) Run(ctx context.Context, c *Console) error {
 	config := r.config()
 	config.Replay = fleet.Replay{
-		File:         r.File,
+		Files:        r.Files,
 		In:           c.In,
 		IDColumn:     r.IDColumn,
 		ID:           r.ID,

@@ -206,14 +206,14 @@ func TestBadConfig(t *testing.T) {
 		{Config{Synthetic: Synthetic{Payload: -1}}, "payload of -1 bytes"},
 		{Config{Synthetic: Synthetic{Prefix: "a/b"}}, `prefix "a/b": device id`},
 		{Config{Window: -1}, "cannot be negative"},
-		{Config{Replay: Replay{File: "x"}}, "needs the name of the time column"},
-		{Config{Replay: Replay{File: "x", TimeColumn: "t"}}, "one of id column, id, or the file's name"},
-		{Config{Replay: Replay{File: "-", TimeColumn: "t", FileIsID: true}}, "standard input has no name"},
-		{Config{Replay: Replay{File: "x", IDColumn: "a", TimeColumn: "a"}}, `column "a" cannot be both`},
-		{Config{Replay: Replay{File: "x", IDColumn: "a", TimeColumn: "b", Speed: -1}}, "speed -1: want a positive number"},
-		{Config{Replay: Replay{File: "x", IDColumn: "a", TimeColumn: "b", Delimiter: ";;"}}, `delimiter ";;": want one character`},
-		{Config{Replay: Replay{File: "x", IDColumn: "a", TimeColumn: "b", TimeFormat: "iso"}}, `time format "iso": want rfc3339`},
-		{Config{Replay: Replay{File: "/no/such", IDColumn: "a", TimeColumn: "b"}}, "/no/such: no such file"},
+		{Config{Replay: Replay{Files: []string{"x"}}}, "needs the name of the time column"},
+		{Config{Replay: Replay{Files: []string{"x"}, TimeColumn: "t"}}, "one of id column, id, or the file's name"},
+		{Config{Replay: Replay{Files: []string{"-"}, TimeColumn: "t", FileIsID: true}}, "standard input has no name"},
+		{Config{Replay: Replay{Files: []string{"x"}, IDColumn: "a", TimeColumn: "a"}}, `column "a" cannot be both`},
+		{Config{Replay: Replay{Files: []string{"x"}, IDColumn: "a", TimeColumn: "b", Speed: -1}}, "speed -1: want a positive number"},
+		{Config{Replay: Replay{Files: []string{"x"}, IDColumn: "a", TimeColumn: "b", Delimiter: ";;"}}, `delimiter ";;": want one character`},
+		{Config{Replay: Replay{Files: []string{"x"}, IDColumn: "a", TimeColumn: "b", TimeFormat: "iso"}}, `time format "iso": want rfc3339`},
+		{Config{Replay: Replay{Files: []string{"/no/such"}, IDColumn: "a", TimeColumn: "b"}}, "/no/such: no such file"},
 	} {
 		if tt.config.Gateway == "" {
 			tt.config.Gateway = "ws://127.0.0.1:1"

@@ -36,7 +36,7 @@ type Config struct {
 	Reconnect      Backoff
 	Window         int // publications of a device without their answer; 0 is 16
 
-	// The work: Replay when it names a file, else Synthetic.
+	// The work: Replay when it names files, else Synthetic.
 	Synthetic Synthetic
 	Replay    Replay
 }

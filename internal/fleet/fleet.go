@@ -57,7 +57,7 @@ func Run(ctx context.Context, config Config, progress io.Writer) (Report, error)
 	if err := config.validate(); err != nil {
 		return Report{}, err
 	}
-	if config.Replay.File == "" {
+	if len(config.Replay.Files) == 0 {
 		return run(ctx, config, nil, progress)
 	}
 	recording, err := config.Replay.scan(ctx)

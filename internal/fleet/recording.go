@@ -16,28 +16,28 @@ import (
 	"unicode/utf8"
 )
 
-// recording is what a first pass over the file has found. The second pass, rows again, is
-// the replay: the file is never held in memory.
+// recording is what a first pass over the files has found. The second pass is the replay:
+// the files are never held in memory.
 type recording struct {
 	*Replay
 	names   []string          // device ids, by number
-	numbers map[string]uint32 // of devices, by the id in the file
+	numbers map[string]uint32 // of devices, by the id in the files
 	rows    int
 	first   time.Time // of the first row
 	spool   *os.File  // what came from standard input, or nil
 }
 
-// scan checks the whole file and finds its devices.
+// scan checks the whole files and finds their devices.
 func (r *Replay) scan(ctx context.Context) (*recording, error) {
 	rec := &recording{Replay: r, numbers: make(map[string]uint32)}
-	rows, err := rec.open()
+	pass, err := rec.open()
 	if err != nil {
 		return nil, err
 	}
-	defer rows.close()
-	originals := make(map[string]string) // ids in the file, by device id
+	defer pass.close()
+	originals := make(map[string]string) // ids in the files, by device id
 	for ; ; rec.rows++ {
-		err := rows.next()
+		rows, err := pass.next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
@@ -52,7 +52,7 @@ func (r *Replay) scan(ctx context.Context) (*recording, error) {
 		}
 	}
 	if rec.rows == 0 {
-		return nil, fmt.Errorf("%s has no rows", r.File)
+		return nil, fmt.Errorf("%s has no rows", strings.Join(r.Files, ", "))
 	}
 	return rec, nil
 }
@@ -92,10 +92,11 @@ func deviceID(s string) string {
 	}, s)
 }
 
-// rows reads a recording row by row. The fields are those of the last next.
+// rows reads a file of a recording row by row. The fields are those of the last next.
 type rows struct {
-	id string // as in the file; valid until the next row
-	at time.Time
+	name string // of the file
+	id   string // as in the file; valid until the next row
+	at   time.Time
 
 	replay       *Replay
 	file         io.Closer
@@ -109,16 +110,16 @@ type rows struct {
 	size         int // of the last JSON
 }
 
-// open begins a pass over the file.
-func (rec *recording) open() (*rows, error) {
-	file, err := rec.file()
+// openFile begins a pass over one file.
+func (rec *recording) openFile(name string) (*rows, error) {
+	file, err := rec.file(name)
 	if err != nil {
 		return nil, err
 	}
 	in, err := plain(file)
 	if err == nil {
 		var r *rows
-		if r, err = newRows(rec.Replay, in); err == nil {
+		if r, err = newRows(rec.Replay, name, in); err == nil {
 			r.file = file
 			return r, nil
 		}
@@ -127,10 +128,10 @@ func (rec *recording) open() (*rows, error) {
 	return nil, err
 }
 
-// file opens the recording. Standard input, which is read twice as any, is put into a file without a name first.
-func (rec *recording) file() (io.ReadCloser, error) {
-	if rec.File != "-" {
-		return os.Open(rec.File)
+// file opens a file of the recording. Standard input, which is read twice as any, is put into a file without a name first.
+func (rec *recording) file(name string) (io.ReadCloser, error) {
+	if name != "-" {
+		return os.Open(name)
 	}
 	if rec.spool == nil {
 		f, err := os.CreateTemp("", "longline-replay")
@@ -165,13 +166,13 @@ func (r *rows) close() { _ = r.file.Close() }
 const headRoom = 64 << 10
 
 // newRows reads the line of column names.
-func newRows(replay *Replay, in io.Reader) (*rows, error) {
+func newRows(replay *Replay, name string, in io.Reader) (*rows, error) {
 	buffered := bufio.NewReaderSize(in, headRoom)
 	if bom, _ := buffered.Peek(3); string(bom) == "\uFEFF" {
 		_, _ = buffered.Discard(len(bom))
 	}
 	bound := &rowBound{in: buffered, left: maxRow}
-	r := &rows{replay: replay, bound: bound, csv: csv.NewReader(bound)}
+	r := &rows{name: name, replay: replay, bound: bound, csv: csv.NewReader(bound)}
 	r.csv.ReuseRecord = true
 	r.csv.Comma, _ = parseDelimiter(replay.Delimiter)
 	if r.csv.Comma == 0 {
@@ -186,7 +187,7 @@ func newRows(replay *Replay, in io.Reader) (*rows, error) {
 	r.clock, _ = timeFormatNamed(replay.TimeFormat)
 	names, err := r.csv.Read()
 	if err == io.EOF {
-		return nil, fmt.Errorf("%s is empty", replay.File)
+		return nil, fmt.Errorf("%s is empty", name)
 	}
 	if err != nil {
 		return nil, r.explain(err)
@@ -261,7 +262,7 @@ func (r *rows) next() (err error) {
 			return r.fail(i, "%q is not UTF-8: convert the file first", v)
 		}
 	}
-	if r.id = r.replay.oneID(); r.idAt >= 0 {
+	if r.id = r.replay.oneID(r.name); r.idAt >= 0 {
 		r.id = strings.TrimSpace(r.values[r.idAt])
 	}
 	return r.readTime()
@@ -275,7 +276,7 @@ func (r *rows) fit() error {
 	}
 	if len(r.values) != n {
 		line, column := r.csv.FieldPos(0)
-		return fmt.Errorf("%s:%d:%d: the row has %d values, want %d", r.replay.File, line, column, len(r.values), n)
+		return fmt.Errorf("%s:%d:%d: the row has %d values, want %d", r.name, line, column, len(r.values), n)
 	}
 	return nil
 }
@@ -299,16 +300,16 @@ func (r *rows) readTime() error {
 // fail makes an error of the i-th value of the row.
 func (r *rows) fail(i int, format string, args ...any) error {
 	line, column := r.csv.FieldPos(i)
-	return fmt.Errorf("%s:%d:%d: %s", r.replay.File, line, column, fmt.Sprintf(format, args...))
+	return fmt.Errorf("%s:%d:%d: %s", r.name, line, column, fmt.Sprintf(format, args...))
 }
 
 // explain gives an error of encoding/csv the same form.
 func (r *rows) explain(err error) error {
 	var e *csv.ParseError
 	if !errors.As(err, &e) {
-		return fmt.Errorf("%s: %w", r.replay.File, err)
+		return fmt.Errorf("%s: %w", r.name, err)
 	}
-	return fmt.Errorf("%s:%d:%d: %w", r.replay.File, e.Line, e.Column, e.Err)
+	return fmt.Errorf("%s:%d:%d: %w", r.name, e.Line, e.Column, e.Err)
 }
 
 // parseDelimiter reads Replay.Delimiter; 0 is to be found out.

@@ -43,15 +43,16 @@ func TestBadRecordings(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := tt.replay
-			r.File, r.IDColumn, r.TimeColumn = filepath.Join(t.TempDir(), "F"), "id", "t"
-			if err := os.WriteFile(r.File, []byte(tt.content), 0o600); err != nil {
+			file := filepath.Join(t.TempDir(), "F")
+			r.Files, r.IDColumn, r.TimeColumn = []string{file}, "id", "t"
+			if err := os.WriteFile(file, []byte(tt.content), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			_, err := r.scan(t.Context())
 			if err == nil {
 				t.Fatal("no error")
 			}
-			if got := strings.ReplaceAll(err.Error(), r.File, "F"); got != tt.want {
+			if got := strings.ReplaceAll(err.Error(), file, "F"); got != tt.want {
 				t.Errorf("error %s, want %s", got, tt.want)
 			}
 		})
@@ -66,7 +67,7 @@ func TestRecordingThatChanged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(replay.File, []byte("id,t\na,1\nb,2\n"), 0o600); err != nil {
+	if err := os.WriteFile(replay.Files[0], []byte("id,t\na,1\nb,2\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	config := Config{Gateway: "ws://" + g.group.Addr().String(), Replay: replay}.withDefaults()
@@ -157,7 +158,7 @@ func TestAppendValue(t *testing.T) {
 // has its value back.
 func FuzzRows(f *testing.F) {
 	for _, r := range recordings {
-		b, err := os.ReadFile(r.replay.File)
+		b, err := os.ReadFile(r.replay.Files[0])
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -166,7 +167,7 @@ func FuzzRows(f *testing.F) {
 	f.Add([]byte("a,b\n\"1\r\n2\",3\n"), "a", "b", false)
 	f.Add([]byte("a;b;\"c\"\"\\\"\n1;2;3,5\n"), "a", "b", true)
 	f.Fuzz(func(t *testing.T, content []byte, id, at string, decimalComma bool) {
-		r, err := newRows(&Replay{File: "F", IDColumn: id, TimeColumn: at, DecimalComma: decimalComma}, strings.NewReader(string(content)))
+		r, err := newRows(&Replay{IDColumn: id, TimeColumn: at, DecimalComma: decimalComma}, "F", strings.NewReader(string(content)))
 		if err != nil {
 			return
 		}
@@ -235,7 +236,7 @@ func TestRecordingsOfTheField(t *testing.T) {
 		{"comments", "# of a meter\nt,v\n# begins\n1,2\n", Replay{ID: "meter", Comment: "#"}, "meter", `{"t":1,"v":2}`, time.Unix(1, 0)},
 		{"file's name", "t,v\n1,2\n", Replay{FileIsID: true}, "F", `{"t":1,"v":2}`, time.Unix(1, 0)},
 		{"gzip", zipped.String(), Replay{ID: "m"}, "m", `{"t":1,"v":2}`, time.Unix(1, 0)},
-		{"standard input", "t,v\n1,2\n", Replay{ID: "m", File: "-"}, "m", `{"t":1,"v":2}`, time.Unix(1, 0)},
+		{"standard input", "t,v\n1,2\n", Replay{ID: "m", Files: []string{"-"}}, "m", `{"t":1,"v":2}`, time.Unix(1, 0)},
 		{"microseconds", "t\n1451606400000001\n", Replay{ID: "m"}, "m", `{"t":1451606400000001}`, at("2016-01-01T00:00:00.000001Z")},
 		{"offset", "t\n2016-01-01T02:00:00+0200\n", Replay{ID: "m"}, "m", `{"t":"2016-01-01T02:00:00+0200"}`, at("2016-01-01T00:00:00Z")},
 		{"date and time", "d,t\n2016-01-01,08:30:00\n", Replay{ID: "m", DateColumn: "d"}, "m", `{"d":"2016-01-01","t":"08:30:00"}`, at("2016-01-01T08:30:00Z")},
@@ -243,9 +244,9 @@ func TestRecordingsOfTheField(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			r := tt.replay
 			r.TimeColumn, r.In = "t", strings.NewReader(tt.content)
-			if r.File == "" {
-				r.File = filepath.Join(t.TempDir(), "F.csv")
-				if err := os.WriteFile(r.File, []byte(tt.content), 0o600); err != nil {
+			if r.Files == nil {
+				r.Files = []string{filepath.Join(t.TempDir(), "F.csv")}
+				if err := os.WriteFile(r.Files[0], []byte(tt.content), 0o600); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -256,12 +257,13 @@ func TestRecordingsOfTheField(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			rows, err := rec.open()
+			pass, err := rec.open()
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer rows.close()
-			if err := rows.next(); err != nil {
+			defer pass.close()
+			rows, err := pass.next()
+			if err != nil {
 				t.Fatal(err)
 			}
 			if len(rec.names) != 1 || rec.names[0] != tt.device || !rows.at.Equal(tt.time) || string(rows.json()) != tt.json {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -17,7 +18,9 @@ import (
 // Replay is a recording and how to play it: each distinct id is a device with a connection
 // of its own, each row a QoS 1 publication on device/{id}/telemetry.
 type Replay struct {
-	File       string // CSV, with a line of column names, perhaps gzipped; "-" is In
+	// Files are CSV, with a line of column names, perhaps gzipped; "-" is In. Their rows are
+	// merged by time.
+	Files      []string
 	In         io.Reader
 	IDColumn   string // name of the column with the device id; or else
 	ID         string // the one device that all rows are of; or else
@@ -40,14 +43,16 @@ type Replay struct {
 
 func (r *Replay) validate() error {
 	switch {
-	case r.File == "":
+	case len(r.Files) == 0:
 		return nil
 	case r.TimeColumn == "":
 		return errors.New("a replay needs the name of the time column")
 	case r.ways() != 1:
 		return errors.New("a replay needs to know which device a row is of: one of id column, id, or the file's name")
-	case r.FileIsID && r.File == "-":
+	case r.FileIsID && slices.Contains(r.Files, "-"):
 		return errors.New("standard input has no name that could be the device's")
+	case len(r.Files)-len(slices.Compact(slices.Sorted(slices.Values(r.Files)))) > 0:
+		return errors.New("a file is named twice: its rows would be sent twice")
 	case utf8.RuneCountInString(r.Comment) > 1:
 		return fmt.Errorf("comment %q: want one character", r.Comment)
 	case r.IDColumn == r.TimeColumn:
@@ -73,10 +78,10 @@ func (r *Replay) ways() (n int) {
 	return n
 }
 
-// oneID is the device that all rows are of, empty when a column says it.
-func (r *Replay) oneID() string {
+// oneID is the device that all rows of a file are of, empty when a column says it.
+func (r *Replay) oneID(file string) string {
 	if r.FileIsID {
-		name, _, _ := strings.Cut(filepath.Base(r.File), ".")
+		name, _, _ := strings.Cut(filepath.Base(file), ".")
 		return name
 	}
 	return r.ID
@@ -114,13 +119,13 @@ func (f *Fleet) replay(ctx context.Context, rec *recording) error {
 	if err := f.awaitTried(ctx); err != nil {
 		return err
 	}
-	rows, err := rec.open()
+	pass, err := rec.open()
 	if err != nil {
 		return err
 	}
-	defer rows.close()
+	defer pass.close()
 	p := &player{fleet: f, batches: make([]*batch, len(f.lanes))}
-	if err = p.play(ctx, rec, rows); err == nil {
+	if err = p.play(ctx, rec, pass); err == nil {
 		err = f.awaitSettled(ctx)
 	} else {
 		p.flush()
@@ -130,10 +135,10 @@ func (f *Fleet) replay(ctx context.Context, rec *recording) error {
 }
 
 // play reads the rows, each at its time.
-func (p *player) play(ctx context.Context, rec *recording, rows *rows) error {
+func (p *player) play(ctx context.Context, rec *recording, pass *pass) error {
 	begin := time.Now()
 	for {
-		err := rows.next()
+		rows, err := pass.next()
 		if errors.Is(err, io.EOF) {
 			p.flush()
 			return nil
@@ -149,7 +154,7 @@ func (p *player) play(ctx context.Context, rec *recording, rows *rows) error {
 		}
 		number, known := rec.numbers[rows.id]
 		if !known {
-			return fmt.Errorf("%s has changed since it was checked: device %q is new", rec.File, rows.id)
+			return fmt.Errorf("%s has changed since it was checked: device %q is new", rows.name, rows.id)
 		}
 		if err := p.add(ctx, number, rows.json()); err != nil {
 			return err

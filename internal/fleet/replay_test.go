@@ -20,7 +20,7 @@ var recordings = []struct {
 	want   map[string][]string
 }{
 	{
-		Replay{File: "testdata/comma.csv", IDColumn: "meter", TimeColumn: "time"},
+		Replay{Files: []string{"testdata/comma.csv"}, IDColumn: "meter", TimeColumn: "time"},
 		map[string][]string{
 			"m-1": {
 				`{"meter":"m-1","time":"2026-01-05 08:00:00","kW":1.50,"note":"start"}`,
@@ -34,7 +34,7 @@ var recordings = []struct {
 		},
 	},
 	{
-		Replay{File: "testdata/semicolon.csv", IDColumn: "Zähler", TimeColumn: "Zeit", TimeFormat: "02.01.2006 15:04", DecimalComma: true},
+		Replay{Files: []string{"testdata/semicolon.csv"}, IDColumn: "Zähler", TimeColumn: "Zeit", TimeFormat: "02.01.2006 15:04", DecimalComma: true},
 		map[string][]string{
 			"Halle_3_S_d": {
 				`{"Zähler":"Halle 3/Süd","Zeit":"05.01.2026 08:00","Leistung":12.5,"Text":"a;b"}`,
@@ -44,7 +44,7 @@ var recordings = []struct {
 		},
 	},
 	{
-		Replay{File: "testdata/tab.csv", IDColumn: "id", TimeColumn: "ms"},
+		Replay{Files: []string{"testdata/tab.csv"}, IDColumn: "id", TimeColumn: "ms"},
 		map[string][]string{
 			"a": {`{"id":"a","ms":1767600000000,"v":1}`, `{"id":"a","ms":1767600001000,"v":3}`},
 			"b": {`{"id":"b","ms":1767600000500,"v":2}`},
@@ -55,7 +55,7 @@ var recordings = []struct {
 func TestReplay(t *testing.T) {
 	for _, tt := range recordings {
 		for _, protocol := range []string{"json", "protobuf"} {
-			t.Run(filepath.Base(tt.replay.File)+"/"+protocol, func(t *testing.T) {
+			t.Run(filepath.Base(tt.replay.Files[0])+"/"+protocol, func(t *testing.T) {
 				g := newGateway(t, script{})
 				report, err := g.run(Config{Protocol: protocol, Replay: tt.replay})
 				if err != nil {
@@ -106,7 +106,7 @@ func record(t *testing.T, rows int, devices ...string) Replay {
 	if err := os.WriteFile(file, []byte(b.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return Replay{File: file, IDColumn: "id", TimeColumn: "t"}
+	return Replay{Files: []string{file}, IDColumn: "id", TimeColumn: "t"}
 }
 
 // recorded is what record has for the i-th of n devices.
