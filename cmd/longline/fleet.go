@@ -112,7 +112,7 @@ func (r *FleetRun) Run(ctx context.Context, c *Console) error {
 // FleetReplay is longline fleet replay.
 type FleetReplay struct {
 	fleetFlags
-	Files        []string `arg:"" name:"file" type:"path" help:"Recordings, merged by time: CSV with a line of column names, perhaps gzipped; - is standard input."`
+	Files        []string `arg:"" name:"file" type:"path" help:"Recordings, merged by time: CSV with a line of column names, or a JSON object per line; perhaps gzipped; - is standard input."`
 	IDColumn     string   `xor:"device" placeholder:"NAME" help:"Column with the device id."`
 	ID           string   `xor:"device" placeholder:"ID" help:"The one device that all rows are of, instead."`
 	IDFromFile   bool     `xor:"device" help:"The file's name is the device's, instead."`

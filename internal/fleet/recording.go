@@ -102,9 +102,10 @@ type rows struct {
 	file         io.Closer
 	bound        *rowBound
 	csv          *csv.Reader
-	columns      []string // JSON members: names in quotes, with a colon
-	idAt, timeAt int      // which columns; idAt is -1 when all rows are of one device
-	dateAt       int      // -1 when there is none
+	lines        *jsonLines // instead of csv; nil when the file is CSV
+	columns      []string   // JSON members: names in quotes, with a colon; of JSON lines the names that are looked up
+	idAt, timeAt int        // which columns; idAt is -1 when all rows are of one device
+	dateAt       int        // -1 when there is none
 	clock        timeFormat
 	values       []string
 	size         int // of the last JSON
@@ -165,14 +166,26 @@ func (r *rows) close() { _ = r.file.Close() }
 // headRoom is where the delimiter is looked for.
 const headRoom = 64 << 10
 
-// newRows reads the line of column names.
+// newRows finds out what the file is: JSON lines when it begins with a brace, else CSV.
 func newRows(replay *Replay, name string, in io.Reader) (*rows, error) {
 	buffered := bufio.NewReaderSize(in, headRoom)
 	if bom, _ := buffered.Peek(3); string(bom) == "\uFEFF" {
 		_, _ = buffered.Discard(len(bom))
 	}
 	bound := &rowBound{in: buffered, left: maxRow}
-	r := &rows{name: name, replay: replay, bound: bound, csv: csv.NewReader(bound)}
+	r := &rows{name: name, replay: replay, bound: bound}
+	r.clock, _ = timeFormatNamed(replay.TimeFormat)
+	if first, _ := buffered.Peek(1); string(first) == "{" {
+		r.readObjects()
+		return r, nil
+	}
+	return r, r.readHead(buffered)
+}
+
+// readHead reads the line of column names of CSV.
+func (r *rows) readHead(buffered *bufio.Reader) error {
+	replay := r.replay
+	r.csv = csv.NewReader(r.bound)
 	r.csv.ReuseRecord = true
 	r.csv.Comma, _ = parseDelimiter(replay.Delimiter)
 	if r.csv.Comma == 0 {
@@ -184,15 +197,14 @@ func newRows(replay *Replay, name string, in io.Reader) (*rows, error) {
 		r.csv.Comment = 0
 	}
 	r.csv.FieldsPerRecord = -1 // see fit
-	r.clock, _ = timeFormatNamed(replay.TimeFormat)
 	names, err := r.csv.Read()
 	if err == io.EOF {
-		return nil, fmt.Errorf("%s is empty", name)
+		return fmt.Errorf("%s is empty", r.name)
 	}
 	if err != nil {
-		return nil, r.explain(err)
+		return r.explain(err)
 	}
-	return r, r.readNames(slices.Clone(names))
+	return r.readNames(slices.Clone(names))
 }
 
 // readNames checks the column names and finds those of the id and the time.
@@ -246,8 +258,23 @@ func (b *rowBound) Read(p []byte) (int, error) {
 }
 
 // next reads a row; io.EOF is the end. Other errors name the file, line and column.
-func (r *rows) next() (err error) {
+func (r *rows) next() error {
 	r.bound.left = maxRow
+	read := r.nextRecord
+	if r.lines != nil {
+		read = r.nextObject
+	}
+	if err := read(); err != nil {
+		return err
+	}
+	if r.id = r.replay.oneID(r.name); r.idAt >= 0 {
+		r.id = strings.TrimSpace(r.values[r.idAt])
+	}
+	return r.readTime()
+}
+
+// nextRecord reads a row of CSV.
+func (r *rows) nextRecord() (err error) {
 	if r.values, err = r.csv.Read(); err == io.EOF {
 		return err
 	}
@@ -262,10 +289,7 @@ func (r *rows) next() (err error) {
 			return r.fail(i, "%q is not UTF-8: convert the file first", v)
 		}
 	}
-	if r.id = r.replay.oneID(r.name); r.idAt >= 0 {
-		r.id = strings.TrimSpace(r.values[r.idAt])
-	}
-	return r.readTime()
+	return nil
 }
 
 // fit checks the number of values. One more, which is empty, is behind a delimiter that ends the line.
@@ -299,6 +323,9 @@ func (r *rows) readTime() error {
 
 // fail makes an error of the i-th value of the row.
 func (r *rows) fail(i int, format string, args ...any) error {
+	if r.lines != nil {
+		return fmt.Errorf("%s:%d: %s", r.name, r.lines.number, fmt.Sprintf(format, args...))
+	}
 	line, column := r.csv.FieldPos(i)
 	return fmt.Errorf("%s:%d:%d: %s", r.name, line, column, fmt.Sprintf(format, args...))
 }

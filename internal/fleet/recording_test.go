@@ -39,6 +39,13 @@ func TestBadRecordings(t *testing.T) {
 		{name: "no id", content: "id,t\n,1\n", want: `F:2:1: "" is no device id: want 1 to 128 characters`},
 		{name: "long id", content: "id,t\n" + id129 + ",1\n", want: `F:2:1: "` + id129 + `" is no device id: want 1 to 128 characters`},
 		{name: "one id for two", content: "id,t\na b,1\na b,2\na/b,3\n", want: `F:4:1: "a/b" and "a b" would both be device "a_b"`},
+		{name: "no JSON", content: "{\"id\":\"a\",\"t\":1}\n{\"id\":\"a\"\n", want: "F:2: the line is no JSON object"},
+		{name: "null", content: "{\"id\":\"a\",\"t\":1}\n\nnull\n", want: "F:3: the line is no JSON object"},
+		{name: "object without time", content: "{\"id\":\"a\"}\n", want: `F:1: member "t": there is none`},
+		{name: "object with no id", content: "{\"id\":[1],\"t\":1}\n", want: `F:1: member "id": [1] is neither a string nor a number`},
+		{name: "object with no UTF-8", content: "{\"id\":\"\xe4\"}\n", want: "F:1: the line is not UTF-8: convert the file first"},
+		{name: "object with another time", content: "{\"id\":1,\"t\":1}\n{\"id\":1,\"t\":\"soon\"}\n", want: `F:2: "soon" is no time: want Unix seconds, such as 1451606400`},
+		{name: "endless line", content: "{" + strings.Repeat(" ", maxRow+headRoom), want: "F: a row is longer than 16777216 bytes; is a quote not closed?"},
 		{name: "endless row", content: "id,t\na,\"" + strings.Repeat("x", maxRow+headRoom), want: "F: a row is longer than 16777216 bytes; is a quote not closed?"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -164,9 +171,13 @@ func FuzzRows(f *testing.F) {
 		}
 		f.Add(b, r.replay.IDColumn, r.replay.TimeColumn, r.replay.DecimalComma)
 	}
+	f.Add([]byte("{\"a\":1,\"b\":2}\n\n{\"a\":\"x\",\"b\":\"3\"}"), "a", "b", false)
 	f.Add([]byte("a,b\n\"1\r\n2\",3\n"), "a", "b", false)
 	f.Add([]byte("a;b;\"c\"\"\\\"\n1;2;3,5\n"), "a", "b", true)
 	f.Fuzz(func(t *testing.T, content []byte, id, at string, decimalComma bool) {
+		if at == "" { // see validate
+			return
+		}
 		r, err := newRows(&Replay{IDColumn: id, TimeColumn: at, DecimalComma: decimalComma}, "F", strings.NewReader(string(content)))
 		if err != nil {
 			return
@@ -176,6 +187,12 @@ func FuzzRows(f *testing.F) {
 			err := r.next()
 			if errors.Is(err, io.EOF) || err != nil {
 				return
+			}
+			if r.lines != nil {
+				if !json.Valid(r.json()) {
+					t.Fatalf("%s is no JSON", r.json())
+				}
+				continue
 			}
 			var object map[string]any
 			d := json.NewDecoder(strings.NewReader(string(r.json())))
@@ -200,6 +217,7 @@ func checkValue(t *testing.T, got any, want string, decimalComma bool) {
 			t.Fatalf("string %q, want %q", got, want)
 		}
 	case json.Number:
+		want = strings.TrimSpace(want)
 		if decimalComma {
 			want = strings.Replace(want, ",", ".", 1)
 		}
@@ -234,6 +252,8 @@ func TestRecordingsOfTheField(t *testing.T) {
 		{"trailing delimiters", "id,t,v,\na,1,2,\n", Replay{IDColumn: "id"}, "a", `{"id":"a","t":1,"v":2}`, time.Unix(1, 0)},
 		{"trailing in rows", "id,t,v\na,1,2,\n", Replay{IDColumn: "id"}, "a", `{"id":"a","t":1,"v":2}`, time.Unix(1, 0)},
 		{"comments", "# of a meter\nt,v\n# begins\n1,2\n", Replay{ID: "meter", Comment: "#"}, "meter", `{"t":1,"v":2}`, time.Unix(1, 0)},
+		{"JSON lines", "{ \"id\": \"m\\u002d1\", \"v\":[1.50], \"t\":1451606400.0 }\r\n", Replay{IDColumn: "id"}, "m-1", `{ "id": "m\u002d1", "v":[1.50], "t":1451606400.0 }`, at("2016-01-01T00:00:00Z")},
+		{"JSON lines of one device", "\uFEFF{\"t\":\"2016-01-01T00:00:00Z\"}", Replay{ID: "m"}, "m", `{"t":"2016-01-01T00:00:00Z"}`, at("2016-01-01T00:00:00Z")},
 		{"file's name", "t,v\n1,2\n", Replay{FileIsID: true}, "F", `{"t":1,"v":2}`, time.Unix(1, 0)},
 		{"gzip", zipped.String(), Replay{ID: "m"}, "m", `{"t":1,"v":2}`, time.Unix(1, 0)},
 		{"standard input", "t,v\n1,2\n", Replay{ID: "m", Files: []string{"-"}}, "m", `{"t":1,"v":2}`, time.Unix(1, 0)},

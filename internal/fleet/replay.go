@@ -18,8 +18,8 @@ import (
 // Replay is a recording and how to play it: each distinct id is a device with a connection
 // of its own, each row a QoS 1 publication on device/{id}/telemetry.
 type Replay struct {
-	// Files are CSV, with a line of column names, perhaps gzipped; "-" is In. Their rows are
-	// merged by time.
+	// Files are CSV, with a line of column names, or JSON lines, whose members are their columns;
+	// perhaps gzipped; "-" is In. Their rows are merged by time.
 	Files      []string
 	In         io.Reader
 	IDColumn   string // name of the column with the device id; or else

@@ -5,9 +5,12 @@ import (
 	"strings"
 )
 
-// json returns the row as a JSON object: a member for each column, in order. A value that
+// json returns the row as a JSON object: a line of JSON as it is, or a member for each column, in order. A value that
 // is a JSON number stands as it is, byte for byte; any other is a string.
 func (r *rows) json() []byte {
+	if r.lines != nil {
+		return r.lines.line // ReadBytes made it for this row alone
+	}
 	b := make([]byte, 0, r.size+r.size/8+64)
 	for i, v := range r.values {
 		next := byte(',')
