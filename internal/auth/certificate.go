@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/longline/longline/internal/reload"
+	"github.com/longline/longline/internal/topic"
 )
 
 // certificates knows client certificates. That the chain leads to a trusted root is TLS's to
@@ -59,9 +60,13 @@ func (v *certificates) names(c *x509.Certificate) (ids []string) {
 	for _, name := range v.texts(c) {
 		rest, begins := strings.CutPrefix(name, v.config.Prefix)
 		id, ends := strings.CutSuffix(rest, v.config.Suffix)
-		if begins && ends && id != "" {
-			ids = append(ids, id)
+		if !begins || !ends || id == "" {
+			continue
 		}
+		if canonical, err := topic.CanonicalDevice(id); err == nil { // else the chain says what is wrong
+			id = canonical
+		}
+		ids = append(ids, id)
 	}
 	return ids
 }

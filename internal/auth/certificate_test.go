@@ -86,7 +86,7 @@ func TestCertificateNames(t *testing.T) {
 	}
 	cert := &x509.Certificate{
 		Subject:        pkix.Name{CommonName: "cn-7", Organization: []string{"fleet"}},
-		DNSNames:       []string{"m-7.devices.example.com", "m-8.devices.example.com", "www.example.com"},
+		DNSNames:       []string{"m-7.devices.example.com", "m-8.devices.example.com", "www.example.com", "RDAM|1.ocpp.example.com", "RDAM|2.ocpp.example.com"},
 		EmailAddresses: []string{"m-7@example.com"},
 		URIs:           []*url.URL{uri("urn:device:m-7"), uri("spiffe://fleet/m-9")},
 	}
@@ -102,6 +102,7 @@ func TestCertificateNames(t *testing.T) {
 		{Certificate{Name: "dns", Suffix: ".devices.example.com"}, "m-8", "m-8"},
 		{Certificate{Name: "dns", Suffix: ".devices.example.com"}, "", several},
 		{Certificate{Name: "dns", Suffix: ".devices.example.com"}, "www.example.com", several},
+		{Certificate{Name: "dns", Suffix: ".ocpp.example.com"}, "x:RDAM:7C2", "x:RDAM:7C2"},
 		{Certificate{Name: "email", Suffix: "@example.com"}, "", "m-7"},
 		{Certificate{Name: "uri", Prefix: "urn:device:"}, "", "m-7"},
 		{Certificate{Name: "uri", Prefix: "spiffe://fleet/"}, "", "m-9"},

@@ -35,10 +35,10 @@ func (t *tokens) onWithdrawn(f func(ids []string)) {
 // beginning of one and "*".
 func parseTokens(text []byte) (map[digest]grant, error) {
 	return parseGrants(text, func(pattern string) error {
-		if pattern == "*" {
-			return nil
+		if beginning, wild := strings.CutSuffix(pattern, "*"); wild {
+			return topic.ValidateDevicePrefix(beginning)
 		}
-		return topic.ValidateDevice(strings.TrimSuffix(pattern, "*"))
+		return topic.ValidateDevice(pattern)
 	})
 }
 

@@ -9,7 +9,7 @@ import (
 
 func TestTokens(t *testing.T) {
 	var w reload.Watcher
-	file := written(t, "# the fleet\n\nm-7 "+hashed("one")+"\r\n  meter-* "+hashed("many")+"\tfactory\n* "+hashed("all"))
+	file := written(t, "# the fleet\n\nm-7 "+hashed("one")+"\r\n  meter-* "+hashed("many")+"\tfactory\nx:CP:20* "+hashed("spaced")+"\n* "+hashed("all"))
 	v, err := newTokens(file, &w)
 	if err != nil {
 		t.Fatal(err)
@@ -23,6 +23,8 @@ func TestTokens(t *testing.T) {
 		{"many", "m-7", "refused: the credential is of another device"},
 		{"many", "", "refused: the token is of several devices: the URL has to name one"},
 		{"all", "x", "x"},
+		{"spaced", "x:CP:2001", "x:CP:2001"},
+		{"spaced", "x:CP:7C01", "refused: the credential is of another device"},
 		{"", "m-7", "not mine"},
 		{"two", "m-7", "not mine"},
 		{hashed("one"), "m-7", "not mine"},

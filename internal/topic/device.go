@@ -2,6 +2,7 @@ package topic
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -10,6 +11,8 @@ const maxDevice = 128
 
 // escaped begins the device ids of what is no device id itself.
 const escaped = "x:"
+
+var errDeviceByte = &Error{"device id", 0, "has a character other than A-Z a-z 0-9 . _ : -"}
 
 // DeviceID is the id of a device that calls itself raw, in an MQTT client identifier, a URL or a user name: raw,
 // if it is a device id. Another, and one that begins as those do that are made here, is escaped byte by byte, so that
@@ -28,7 +31,7 @@ func DeviceID(raw string) (string, error) {
 }
 
 // CanonicalDevice is DeviceID for those who may write either what the device calls itself or its id, such as an operator in
-// a file: a valid id stays as it is.
+// a file or a backend: an id stays as it is.
 func CanonicalDevice(s string) (string, error) {
 	if ValidateDevice(s) == nil {
 		return s, nil
@@ -52,21 +55,54 @@ func escapeDevice(raw string) string {
 	return b.String()
 }
 
-// ValidateDevice returns an *Error when id is not 1-128 of A-Z a-z 0-9 . _ : - In one that begins with x: an escape
-// counts as the byte that it stands for.
+// unescapeDevice is what escapeDevice made id of; ok is false where it made it of nothing.
+func unescapeDevice(id string) (raw string, ok bool) {
+	var b strings.Builder
+	rest := id[len(escaped):]
+	for i := 0; i < len(rest); i++ {
+		if rest[i] != ':' {
+			b.WriteByte(rest[i])
+			continue
+		}
+		if i+2 >= len(rest) {
+			return "", false
+		}
+		c, err := strconv.ParseUint(rest[i+1:i+3], 16, 8)
+		if err != nil {
+			return "", false
+		}
+		b.WriteByte(byte(c))
+		i += 2
+	}
+	again, err := DeviceID(b.String())
+	return b.String(), err == nil && again == id
+}
+
+// ValidateDevice returns an *Error when id is no device id, which is 1-128 of A-Z a-z 0-9 . _ : - What begins with x: is
+// one only if DeviceID makes it of a name: so it has a bound too, and no two ids are one device's.
 func ValidateDevice(id string) error {
-	if id == "" {
+	switch {
+	case id == "":
 		return &Error{"device id", 0, "is empty"}
-	}
-	length := len(id)
-	if strings.HasPrefix(id, escaped) && length > maxDevice {
-		length -= len(escaped) + 2*strings.Count(id[len(escaped):], ":")
-	}
-	if length > maxDevice {
+	case !allDeviceBytes(id):
+		return errDeviceByte
+	case strings.HasPrefix(id, escaped):
+		if _, ok := unescapeDevice(id); !ok {
+			return &Error{"device id", 0, fmt.Sprintf("begins with x: and is not the escaped name, of %d bytes at the most, of a device", maxDevice)}
+		}
+	case len(id) > maxDevice:
 		return &Error{"device id", 0, fmt.Sprintf("is longer than %d bytes", maxDevice)}
 	}
-	if !allDeviceBytes(id) {
-		return &Error{"device id", 0, "has a character other than A-Z a-z 0-9 . _ : -"}
+	return nil
+}
+
+// ValidateDevicePrefix returns an *Error when no device id begins with s.
+func ValidateDevicePrefix(s string) error {
+	if longest := len(escaped) + 3*maxDevice; len(s) > longest {
+		return &Error{"device id", 0, fmt.Sprintf("is longer than %d bytes", longest)}
+	}
+	if !allDeviceBytes(s) {
+		return errDeviceByte
 	}
 	return nil
 }

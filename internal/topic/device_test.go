@@ -42,11 +42,24 @@ func FuzzDeviceID(f *testing.F) {
 	f.Add("a b", "x:a:20b")
 	f.Add("é", "\xe9")
 	f.Add(":", "x::3A")
+	f.Add("x:a:2", "x:::::")
 	f.Fuzz(func(t *testing.T, a, b string) {
 		one, errOne := DeviceID(a)
 		two, errTwo := DeviceID(b)
 		if a != b && errOne == nil && errTwo == nil && one == two {
 			t.Errorf("%q and %q are %q", a, b, one)
+		}
+		for _, id := range []string{a, b} { // what is an id is one that somebody has, and what nobody has is none
+			if ValidateDevice(id) != nil || !strings.HasPrefix(id, escaped) {
+				continue
+			}
+			raw, ok := unescapeDevice(id)
+			if back, err := DeviceID(raw); !ok || err != nil || back != id {
+				t.Errorf("%q is an id, %q has %q, %v", id, raw, back, err)
+			}
+		}
+		if errOne == nil && ValidateDevice(one) != nil {
+			t.Errorf("%q is %q, which is no id", a, one)
 		}
 	})
 }

@@ -62,12 +62,13 @@ func TestLimits(t *testing.T) {
 }
 
 func TestValidateDevice(t *testing.T) {
-	for _, id := range []string{"a", "CP-01.eu_west:7", strings.Repeat("x", 128)} {
+	for _, id := range []string{"a", "CP-01.eu_west:7", strings.Repeat("x", 128), "x:RDAM:7C123", "x:x:3A", "x:" + strings.Repeat(":20", 128)} {
 		if err := ValidateDevice(id); err != nil {
 			t.Errorf("%q: %v", id, err)
 		}
 	}
-	for _, id := range []string{"", "a/b", "a b", "+", "#", "é", "a\x00", strings.Repeat("x", 129)} {
+	for _, id := range []string{"", "a/b", "a b", "+", "#", "é", "a\x00", strings.Repeat("x", 129),
+		"x:", "x:a", "x:a:3ab", "x:a:2", "x:a:20:", "x:a:zz", "x:a:20b:7c", "x:" + strings.Repeat(":20", 129), "x:" + strings.Repeat(":", 100_000)} {
 		if err := ValidateDevice(id); err == nil {
 			t.Errorf("%q passes", id)
 		}
@@ -142,7 +143,7 @@ func FuzzValidate(f *testing.F) {
 		if name && !Match(s, s) {
 			t.Errorf("%q does not match itself", s)
 		}
-		if ValidateDevice(s) == nil && (!name || len(s) > 128 || len(levels) > 1) {
+		if ValidateDevice(s) == nil && (!name || len(s) > len(escaped)+3*maxDevice || len(levels) > 1) {
 			t.Errorf("%q is a device id but not a level of a name", s)
 		}
 	})
