@@ -87,7 +87,7 @@ func newDevice(rawURL string, opts *Options) (*Device, error) {
 		return nil, err
 	}
 	if o.ID != "" {
-		if err := topic.ValidateDevice(o.ID); err != nil {
+		if _, err := topic.DeviceID(o.ID); err != nil {
 			return nil, fmt.Errorf("device: ID: %w", err)
 		}
 	}

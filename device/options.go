@@ -33,8 +33,8 @@ func (p Protocol) codec() wire.Codec {
 // Options say who the device is and how it behaves. The zero value works where the URL
 // names the device and the gateway asks for no credential.
 type Options struct {
-	// ID is the device id, sent as the query parameter `device`; empty when the path of the
-	// URL ends with it or the credential implies it.
+	// ID is what the device calls itself, sent as the query parameter `device`: 1 to 128 bytes of any kind; empty when the
+	// path of the URL ends with it or the credential implies it.
 	ID string
 	// Token is sent as `Authorization: Bearer`.
 	Token string

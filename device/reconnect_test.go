@@ -258,12 +258,25 @@ func TestAddress(t *testing.T) {
 	})
 }
 
+// A device has the name that it has: the URL carries it whole.
+func TestAddressOfAnyName(t *testing.T) {
+	for _, id := range []string{"RDAM|123", "CP 01+", "a/b", "Zürich", "x:a"} {
+		o := Options{ID: id}
+		d, err := newDevice("ws://host/ocpp?x=1", &o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := d.target.Query().Get("device"); got != id {
+			t.Errorf("%q is sent as %q: %s", id, got, d.target)
+		}
+	}
+}
+
 func TestDialOptionsWrong(t *testing.T) {
 	for url, o := range map[string]*Options{
 		"ftp://host":     nil,
 		"ws://":          nil,
 		"ws://ho st":     nil,
-		"ws://host":      {ID: "a/b"},
 		"ws://host/path": {ID: strings.Repeat("a", 129)},
 		"ws://host/a":    {Subscriptions: []Subscription{{Filter: "a"}}},
 		"ws://host/b":    {Subscriptions: []Subscription{{Filter: "a/#/b", Handle: func(context.Context, Message) {}}}},

@@ -76,6 +76,8 @@ func TestPaths(t *testing.T) {
 		"/ocpp/Z%C3%BCrich":                      "x:Z:C3:BCrich",
 		"/old/connect/CP@1":                      "x:CP:401",
 		"/connect?device=RDAM%7C123":             "x:RDAM:7C123",
+		"/connect?device=CP+01%2B":               "x:CP:2001:2B",
+		"/connect/CP+01":                         "x:CP:2B01",
 		"/connect/x:RDAM:7C123":                  "x:x:3ARDAM:3A7C123",
 		"/connect/" + strings.Repeat("%20", 128): "x:" + strings.Repeat(":20", 128),
 	} {

@@ -94,7 +94,7 @@ func (t *target) set(name string, value []byte) *websocket.HTTPError {
 		if t.device != "" {
 			return badRequest("The device is named twice.")
 		}
-		return t.setDevice(value)
+		return t.setDevice(bytes.ReplaceAll(value, []byte("+"), []byte(" "))) // as URLSearchParams and urlencode write a space
 	case "token":
 		token, err := websocket.Unescape(nil, value)
 		if err != nil {
