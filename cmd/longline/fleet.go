@@ -19,36 +19,40 @@ type Fleet struct {
 
 // fleetFlags are those of every fleet.
 type fleetFlags struct {
-	Gateway        string        `default:"ws://127.0.0.1:8080/connect" placeholder:"URL" help:"Where devices connect. {device} stands for the device id; without it ?device=ID is added (${default})."`
-	Protocol       string        `enum:"json,protobuf" default:"json" help:"Encoding: json or protobuf (${default})."`
-	Token          string        `env:"LONGLINE_TOKEN" help:"Bearer token of every device."`
-	Source         string        `placeholder:"ADDRESSES" help:"Connect from these: an IPv4 address, a prefix, or a number of loopback addresses."`
-	Subscribe      []string      `placeholder:"FILTER" help:"Subscribe each device. {device} stands for the device id."`
-	Loops          int           `default:"0" help:"Event loops; 0 is one a processor."`
-	ConnectRate    int           `default:"5000" help:"Connections begun a second (${default})."`
-	MaxDials       int           `default:"512" help:"Connections under way at a time (${default})."`
-	ConnectTimeout time.Duration `default:"30s" help:"Time from dial to hello (${default})."`
-	RetryMin       time.Duration `default:"2s" help:"First backoff (${default})."`
-	RetryMax       time.Duration `default:"30s" help:"Longest backoff (${default})."`
-	Retries        int           `default:"10" help:"Failed tries in a row after which a device gives up; -1 is never (${default})."`
-	Window         int           `default:"16" help:"Publications of a device without their answer (${default})."`
-	JSON           bool          `name:"json" help:"Print the report as JSON."`
-	Quiet          bool          `short:"q" help:"Show no progress."`
+	Gateway            string        `default:"ws://127.0.0.1:8080/connect" placeholder:"URL" help:"Where devices connect. {device} stands for the device id; without it ?device=ID is added (${default})."`
+	CA                 string        `name:"ca" placeholder:"FILE" type:"path" help:"Certificates, PEM, that a wss:// gateway's must lead to, instead of the system's."`
+	InsecureSkipVerify bool          `help:"Take any certificate of a wss:// gateway."`
+	Protocol           string        `enum:"json,protobuf" default:"json" help:"Encoding: json or protobuf (${default})."`
+	Token              string        `env:"LONGLINE_TOKEN" help:"Bearer token of every device."`
+	Source             string        `placeholder:"ADDRESSES" help:"Connect from these: an IPv4 address, a prefix, or a number of loopback addresses."`
+	Subscribe          []string      `placeholder:"FILTER" help:"Subscribe each device. {device} stands for the device id."`
+	Loops              int           `default:"0" help:"Event loops; 0 is one a processor."`
+	ConnectRate        int           `default:"5000" help:"Connections begun a second (${default})."`
+	MaxDials           int           `default:"512" help:"Connections under way at a time (${default})."`
+	ConnectTimeout     time.Duration `default:"30s" help:"Time from dial to hello (${default})."`
+	RetryMin           time.Duration `default:"2s" help:"First backoff (${default})."`
+	RetryMax           time.Duration `default:"30s" help:"Longest backoff (${default})."`
+	Retries            int           `default:"10" help:"Failed tries in a row after which a device gives up; -1 is never (${default})."`
+	Window             int           `default:"16" help:"Publications of a device without their answer (${default})."`
+	JSON               bool          `name:"json" help:"Print the report as JSON."`
+	Quiet              bool          `short:"q" help:"Show no progress."`
 }
 
 func (f *fleetFlags) config() fleet.Config {
 	return fleet.Config{
-		Gateway:        f.Gateway,
-		Protocol:       f.Protocol,
-		Token:          f.Token,
-		Source:         f.Source,
-		Subscribe:      f.Subscribe,
-		Loops:          f.Loops,
-		ConnectRate:    f.ConnectRate,
-		MaxDials:       f.MaxDials,
-		ConnectTimeout: f.ConnectTimeout,
-		Reconnect:      fleet.Backoff{Min: f.RetryMin, Max: f.RetryMax, MaxTries: f.Retries},
-		Window:         f.Window,
+		Gateway:            f.Gateway,
+		CA:                 f.CA,
+		InsecureSkipVerify: f.InsecureSkipVerify,
+		Protocol:           f.Protocol,
+		Token:              f.Token,
+		Source:             f.Source,
+		Subscribe:          f.Subscribe,
+		Loops:              f.Loops,
+		ConnectRate:        f.ConnectRate,
+		MaxDials:           f.MaxDials,
+		ConnectTimeout:     f.ConnectTimeout,
+		Reconnect:          fleet.Backoff{Min: f.RetryMin, Max: f.RetryMax, MaxTries: f.Retries},
+		Window:             f.Window,
 	}
 }
 

@@ -26,7 +26,8 @@ func TestFleetErrors(t *testing.T) {
 		{"fleet replay a.csv --id-column id --time-column t --speed fast", `"fast": want a number, or max`, exitUsage},
 		{"fleet --protocol mqtt", `--protocol must be one of`, exitUsage},
 		{"fleet --devices=-5", "-5 devices: want 1 to", exitFailed},
-		{"fleet --gateway wss://a", "does not speak TLS yet", exitFailed},
+		{"fleet --gateway wss://127.0.0.1 --ca " + csv, csv + " holds no certificate", exitFailed},
+		{"fleet --ca " + csv, "is for a gateway of wss://", exitFailed},
 		{"fleet replay " + csv + " --id-column id --time-column t", csv + `:2:3: "soon" is no time`, exitFailed},
 	} {
 		var out, errs bytes.Buffer

@@ -67,7 +67,7 @@ func (c *Client) dial() {
 	c.phase = dialing
 	l.dialing++
 	l.tally.Dials++
-	conn, err := l.loop.Dial(f.target.addr, f.sources.at(c.number), c)
+	conn, err := f.connect(l.loop, c)
 	if err != nil {
 		c.ended(err)
 		return

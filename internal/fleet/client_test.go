@@ -194,7 +194,8 @@ func TestBadConfig(t *testing.T) {
 		want   string
 	}{
 		{Config{Protocol: "mqtt"}, `protocol "mqtt": want json or protobuf`},
-		{Config{Gateway: "wss://a"}, `gateway "wss://a": a fleet does not speak TLS yet; want ws://`},
+		{Config{Gateway: "wss://127.0.0.1", CA: "/no/such"}, "/no/such: no such file"},
+		{Config{CA: "x"}, "is for a gateway of wss://"},
 		{Config{Gateway: "127.0.0.1:80"}, `gateway: parse "127.0.0.1:80"`},
 		{Config{Gateway: "ftp://a"}, `gateway "ftp://a": want a URL such as`},
 		{Config{Gateway: "ws://127.0.0.1:1/?a b"}, `gateway: the query of "ws://127.0.0.1:1/connect?a b" is not percent-encoded`},

@@ -16,6 +16,11 @@ type Config struct {
 	// Gateway is the URL that devices connect to; default ws://127.0.0.1:8080/connect.
 	// {device} in it stands for the device id; without that, ?device=ID is added.
 	Gateway string
+	// CA is a file of PEM certificates that the certificate of a wss:// gateway must lead to; the
+	// system's when empty.
+	CA string
+	// InsecureSkipVerify takes any certificate.
+	InsecureSkipVerify bool
 	// Protocol is json (the default) or protobuf.
 	Protocol string
 	// Token, if set, is sent as "Authorization: Bearer".

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +22,8 @@ type Fleet struct {
 	// Static after construction.
 	config        Config
 	target        target
+	tls           *tls.Config      // nil when the gateway does not speak it
+	workers       *reactor.Workers // of handshakes, nil without TLS
 	sources       sources
 	codec         wire.Codec
 	op            websocket.Opcode
@@ -125,8 +128,11 @@ func start(config Config, recording *recording) (*Fleet, error) {
 	if f.sources, err = parseSources(config.Source, f.devices, f.target.addr.Addr()); err != nil {
 		return nil, err
 	}
-	if f.group, err = reactor.Start(reactor.Config{Loops: config.Loops, MaxConnections: f.devices}); err != nil {
-		return nil, fmt.Errorf("start the event loops: %w", err)
+	if f.tls, err = config.clientTLS(&f.target); err != nil {
+		return nil, err
+	}
+	if err = f.startLoops(); err != nil {
+		return nil, err
 	}
 	f.makeLanes()
 	f.ticker.Go(f.tick)
@@ -250,4 +256,5 @@ func (f *Fleet) Close() {
 	f.each(func(l *lane) { l.stop() })
 	f.await(func() bool { return f.group.Stats().Open == 0 })
 	f.group.Close()
+	f.closeWorkers()
 }

@@ -12,6 +12,8 @@ import (
 type target struct {
 	addr          netip.AddrPort
 	host          string // of the Host header
+	name          string // of the host, which a certificate has to hold
+	secure        bool   // speaks TLS
 	before, after string // of the device id in the request's target
 }
 
@@ -24,18 +26,16 @@ func parseTarget(raw string) (target, error) {
 		return target{}, fmt.Errorf("gateway: %w", err)
 	}
 	switch {
-	case u.Scheme == "wss" || u.Scheme == "https":
-		return target{}, fmt.Errorf("gateway %q: a fleet does not speak TLS yet; want ws://", u.Redacted())
-	case u.Scheme != "ws" && u.Scheme != "http":
-		return target{}, fmt.Errorf("gateway %q: want a URL such as ws://127.0.0.1:8080/connect", raw)
+	case u.Scheme != "ws" && u.Scheme != "http" && u.Scheme != "wss" && u.Scheme != "https":
+		return target{}, fmt.Errorf("gateway %q: want a URL such as ws://127.0.0.1:8080/connect, or wss://", raw)
 	case u.Hostname() == "":
 		return target{}, fmt.Errorf("gateway %q names no host", raw)
 	}
-	t := target{host: u.Host}
+	t := target{host: u.Host, name: u.Hostname(), secure: u.Scheme == "wss" || u.Scheme == "https"}
 	if t.before, t.after, err = splitTarget(u); err != nil {
 		return target{}, err
 	}
-	t.addr, err = resolve(u)
+	t.addr, err = resolve(u, t.secure)
 	return t, err
 }
 
@@ -65,10 +65,13 @@ func withQuery(target string, more bool) string {
 	return strings.TrimSuffix(target, "?") + "?device=" + placeholder
 }
 
-func resolve(u *url.URL) (netip.AddrPort, error) {
+func resolve(u *url.URL, secure bool) (netip.AddrPort, error) {
 	port := u.Port()
 	if port == "" {
 		port = "80"
+		if secure {
+			port = "443"
+		}
 	}
 	a, err := net.ResolveTCPAddr("tcp", net.JoinHostPort(u.Hostname(), port))
 	if err != nil {
