@@ -51,7 +51,7 @@ type Synthetic struct {
 	Devices  int           // 0 is 1
 	Prefix   string        // of the device ids, which end in a number; default "fleet-"
 	Rate     float64       // messages a second over all devices; 0 is none
-	Payload  int           // bytes of a message: a JSON string of this length, quotes included
+	Payload  int           // bytes of a message, which looks like a meter's reading
 	QoS      message.QoS   // 0 or 1
 	Duration time.Duration // of sending, once the devices are connected; 0 is until ctx ends
 }

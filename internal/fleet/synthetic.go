@@ -3,6 +3,7 @@ package fleet
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/longline/longline/internal/message"
@@ -84,7 +85,7 @@ func (f *Fleet) synthetic(ctx context.Context) error {
 // Publish has the devices publish at s.Rate for s.Duration, or until ctx ends, and waits
 // for the answers. Only one call may run at a time.
 func (f *Fleet) Publish(ctx context.Context, s Synthetic) error {
-	payload := fill(s.Payload)
+	payload := reading(s.Payload, time.Now())
 	begin := f.clock()
 	f.each(func(l *lane) {
 		share := float64(len(l.clients)) / float64(f.devices)
@@ -124,15 +125,24 @@ func ignoreEnd(ctx context.Context, err error) error {
 	return err
 }
 
-// fill makes a payload of n bytes: a JSON string, quotes included. One byte is a number.
-func fill(n int) []byte {
-	switch n {
-	case 0:
+// reading makes a payload of n bytes that looks like a meter's: a JSON object, padded with a
+// member. Where n has no room for one it is a JSON string, quotes included; one byte is a number.
+func reading(n int, at time.Time) []byte {
+	const end = `"}`
+	b := fmt.Appendf(nil, `{"ts":%d,"kwh":1234.567,"v":230.1`, at.UnixMilli())
+	switch short := n - len(b); {
+	case n == 0:
 		return nil
-	case 1:
+	case n == 1:
 		return []byte{'0'}
+	case short == 1:
+		return append(b, '}')
+	case short < len(padding)+len(end):
+		return append(append([]byte{'"'}, bytes.Repeat([]byte{'x'}, n-2)...), '"')
 	}
-	b := bytes.Repeat([]byte{'x'}, n)
-	b[0], b[n-1] = '"', '"'
-	return b
+	b = append(b, padding...)
+	b = append(b, bytes.Repeat([]byte{'x'}, n-len(b)-len(end))...)
+	return append(b, end...)
 }
+
+const padding = `,"pad":"`

@@ -95,11 +95,15 @@ func TestLoadSince(t *testing.T) {
 	}
 }
 
-func TestFill(t *testing.T) {
-	for n := range 40 {
-		b := fill(n)
+func TestReading(t *testing.T) {
+	at := time.UnixMilli(1767600000000)
+	for n := range 200 {
+		b := reading(n, at)
 		if len(b) != n || n > 0 && !json.Valid(b) {
 			t.Errorf("%d: %q", n, b)
 		}
+	}
+	if got, want := string(reading(60, at)), `{"ts":1767600000000,"kwh":1234.567,"v":230.1,"pad":"xxxxxx"}`; got != want {
+		t.Errorf("%s, want %s", got, want)
 	}
 }
