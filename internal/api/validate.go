@@ -152,10 +152,14 @@ func content(b []byte, asText bool) (payload []byte, text *string) {
 }
 
 func validDevice(field, id string) error {
-	if err := topic.ValidateDevice(id); err != nil {
-		return misnamed(field, err)
+	err := topic.ValidateDevice(id)
+	if err == nil {
+		return nil
 	}
-	return nil
+	if is, e := topic.DeviceID(id); e == nil {
+		return invalid(field, "has a character other than A-Z a-z 0-9 . _ : - ; a device that calls itself so is %s here", is)
+	}
+	return misnamed(field, err)
 }
 
 // validMethod checks the method of a call, which is one level of a topic to devices of MQTT.

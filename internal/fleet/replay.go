@@ -48,7 +48,7 @@ func (r *Replay) validate() error {
 	case r.TimeColumn == "":
 		return errors.New("a replay needs the name of the time column")
 	case r.ways() != 1:
-		return errors.New("a replay needs to know which device a row is of: one of id column, id, or the file's name")
+		return errors.New("a replay needs to know which device a row is of: one of id column, id, or the file's name (--id-column, --id, --id-from-file)")
 	case r.FileIsID && slices.Contains(r.Files, "-"):
 		return errors.New("standard input has no name that could be the device's")
 	case len(r.Files)-len(slices.Compact(slices.Sorted(slices.Values(r.Files)))) > 0:

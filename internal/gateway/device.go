@@ -111,7 +111,7 @@ func (g *Gateway) arrive(req *websocket.Request) (a *arrival, refusal *websocket
 		return nil, refusal
 	}
 	if g.config.Insecure && a.device == "" {
-		return nil, badRequest("The device is not named: connect at /connect/{device} or /connect?device=ID.")
+		return nil, badRequest("The device is not named: connect at PATH/{device} or PATH?device=ID, such as /connect/{device}.")
 	}
 	a.protocol, a.subprotocol, refusal = g.protocols.choose(req, g.config.DefaultProtocol)
 	return a, refusal

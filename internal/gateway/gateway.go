@@ -134,7 +134,7 @@ func (c Config) Validate() error {
 		return fmt.Errorf("heartbeat_timeout %v must be longer than heartbeat %v", c.HeartbeatTimeout, c.Heartbeat)
 	}
 	if c.Insecure && !c.ForceInsecure && !c.OnLoopback() {
-		return fmt.Errorf("insecure: without credentials the gateway listens on a loopback address only, such as 127.0.0.1:8080, not on %q, unless force_insecure", c.Listen)
+		return fmt.Errorf("insecure: without credentials the gateway listens on a loopback address only, such as 127.0.0.1:8080, not on %q, unless force_insecure (--insecure-anywhere)", c.Listen)
 	}
 	return nil
 }
