@@ -25,21 +25,21 @@ import (
 // recordings are what real devices have sent, and one of the project's own. The others are
 // not in the repository: under CI they must be there, elsewhere they may be missing.
 var recordings = []fleet.Replay{
-	{File: "testdata/meters.csv", IDColumn: "meter", TimeColumn: "time"},
-	{File: "../../../shared/data/air.csv", IDColumn: "station", TimeColumn: "timestamp"},
-	{File: "../../../shared/data/nab.csv", IDColumn: "device", TimeColumn: "timestamp"},
+	{Files: []string{"testdata/meters.csv"}, IDColumn: "meter", TimeColumn: "time"},
+	{Files: []string{"../../../shared/data/air.csv"}, IDColumn: "station", TimeColumn: "timestamp"},
+	{Files: []string{"../../../shared/data/nab.csv"}, IDColumn: "device", TimeColumn: "timestamp"},
 }
 
 // A recording that is replayed arrives complete, in order for each device and byte for
 // byte: in a subscription of this process, and in one of a backend that uses the API.
 func TestReplay(t *testing.T) {
 	for _, recording := range recordings {
-		if _, err := os.Stat(recording.File); os.IsNotExist(err) && os.Getenv("CI") != "true" {
+		if _, err := os.Stat(recording.Files[0]); os.IsNotExist(err) && os.Getenv("CI") != "true" {
 			continue
 		}
 		want := expected(t, recording)
 		for _, protocol := range []string{"json", "protobuf"} {
-			t.Run(filepath.Base(recording.File)+"/"+protocol, func(t *testing.T) {
+			t.Run(filepath.Base(recording.Files[0])+"/"+protocol, func(t *testing.T) {
 				replay(t, want, fleet.Config{Protocol: protocol, Replay: recording})
 			})
 		}
@@ -57,7 +57,7 @@ var number = regexp.MustCompile(`^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$`)
 // expected reads a recording in a way of its own.
 func expected(t *testing.T, recording fleet.Replay) rows {
 	t.Helper()
-	file, err := os.Open(recording.File)
+	file, err := os.Open(recording.Files[0])
 	if err != nil {
 		t.Fatal(err)
 	}
