@@ -1,6 +1,7 @@
 package session
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -99,5 +100,33 @@ func TestWaitingWillIsOwed(t *testing.T) {
 	expect(t, "wills", m.Wills(), 1)
 	if n, _ := account.Bytes(); n != 0 {
 		t.Errorf("%d bytes are owed when it is published", n)
+	}
+}
+
+// At the bound a connection with a will is refused, but not that of a device that is owed messages: it frees room.
+func TestQuotaTakesTheCure(t *testing.T) {
+	account := new(message.Account)
+	s := store.NewMemory(store.Options{Account: account})
+	r := router.New(router.Config{Account: account}, s)
+	m, err := NewManager(Config{}, r, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Close)
+	w := &world{t, Config{}, s, r, m}
+	away := w.connect("away", Options{})
+	away.sub(1, 1, "a")
+	away.leave("")
+	w.publish("a", "x", 1)
+	owed, _ := account.Bytes()
+	account.SetLimit(owed)
+
+	var l Link
+	if _, _, err := m.Attach("new", &l, &quietClient{}, Options{Will: will(0)}); !errors.Is(err, router.ErrQuota) {
+		t.Errorf("who is owed nothing: %v", err)
+	}
+	resumed, _, err := m.Attach("away", &l, &quietClient{}, Options{Will: will(0)})
+	if err != nil || !resumed {
+		t.Errorf("who is owed something: resumed %t, %v", resumed, err)
 	}
 }

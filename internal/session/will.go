@@ -27,7 +27,7 @@ func (m *Manager) accept(device string, o *Options) (*store.Will, error) {
 		m.router.Drops.Add(router.NotAllowed, 1)
 		return nil, fmt.Errorf("%w: %w", ErrWillNotAllowed, err)
 	}
-	if m.router.Short() {
+	if m.router.Short() && !m.Owes(device) { // who is owed something frees room
 		m.router.Drops.Add(router.Quota, 1)
 		return nil, fmt.Errorf("will: %w", router.ErrQuota)
 	}
