@@ -5,22 +5,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/store"
 )
 
 // What the node owes is bounded whoever it is owed to, publishers are told, and all of it is given back.
 func TestQuota(t *testing.T) {
-	account := new(message.Account)
-	s := store.NewMemory(store.Options{Account: account, Queue: store.Limits{Count: 3}})
-	r := router.New(router.Config{Account: account}, s)
-	m, err := NewManager(Config{}, r, s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(m.Close)
-	w := &world{t, Config{}, s, r, m}
+	w, account := newAccountedWorld(t, store.Limits{Count: 3})
 	owed := func() int64 { n, _ := account.Bytes(); return n }
 
 	away := w.connect("away", Options{})
@@ -28,7 +19,7 @@ func TestQuota(t *testing.T) {
 	away.leave("")
 	full := w.connect("full", Options{})
 	full.sub(1, 1, "f")
-	inbox := r.OpenInbox(router.InboxConfig{}, []string{"b"}, 1, false)
+	inbox := w.router.OpenInbox(router.InboxConfig{}, []string{"b"}, 1, false)
 	for range 4 {
 		w.publish("a", "x", 1)
 		w.publish("f", "x", 1)
@@ -73,16 +64,8 @@ func TestQuota(t *testing.T) {
 
 // A will that waits to be published is owed, though its session is gone.
 func TestWaitingWillIsOwed(t *testing.T) {
-	account := new(message.Account)
-	s := store.NewMemory(store.Options{Account: account})
-	r := router.New(router.Config{Account: account}, s)
-	m, err := NewManager(Config{}, r, s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(m.Close)
-	w := &world{t, Config{}, s, r, m}
-	zero, a, last := time.Duration(0), &m.presence, will(0)
+	w, account := newAccountedWorld(t, store.Limits{})
+	zero, a, last := time.Duration(0), &w.manager.presence, will(0)
 	last.Message.Retain = false
 	d := w.client("d", Options{Will: last, Expiry: &zero})
 	a.mu.Lock()
@@ -97,7 +80,7 @@ func TestWaitingWillIsOwed(t *testing.T) {
 	a.mu.Unlock()
 	a.run()
 	a.wait()
-	expect(t, "wills", m.Wills(), 1)
+	expect(t, "wills", w.manager.Wills(), 1)
 	if n, _ := account.Bytes(); n != 0 {
 		t.Errorf("%d bytes are owed when it is published", n)
 	}
@@ -105,15 +88,7 @@ func TestWaitingWillIsOwed(t *testing.T) {
 
 // At the bound a connection with a will is refused, but not that of a device that is owed messages: it frees room.
 func TestQuotaTakesTheCure(t *testing.T) {
-	account := new(message.Account)
-	s := store.NewMemory(store.Options{Account: account})
-	r := router.New(router.Config{Account: account}, s)
-	m, err := NewManager(Config{}, r, s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(m.Close)
-	w := &world{t, Config{}, s, r, m}
+	w, account := newAccountedWorld(t, store.Limits{})
 	away := w.connect("away", Options{})
 	away.sub(1, 1, "a")
 	away.leave("")
@@ -122,10 +97,10 @@ func TestQuotaTakesTheCure(t *testing.T) {
 	account.SetLimit(owed)
 
 	var l Link
-	if _, _, err := m.Attach("new", &l, &quietClient{}, Options{Will: will(0)}); !errors.Is(err, router.ErrQuota) {
+	if _, _, err := w.manager.Attach("new", &l, &quietClient{}, Options{Will: will(0)}); !errors.Is(err, router.ErrQuota) {
 		t.Errorf("who is owed nothing: %v", err)
 	}
-	resumed, _, err := m.Attach("away", &l, &quietClient{}, Options{Will: will(0)})
+	resumed, _, err := w.manager.Attach("away", &l, &quietClient{}, Options{Will: will(0)})
 	if err != nil || !resumed {
 		t.Errorf("who is owed something: resumed %t, %v", resumed, err)
 	}

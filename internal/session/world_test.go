@@ -35,7 +35,19 @@ func newWorld(t testing.TB, c Config, queue ...store.Limits) *world {
 
 func newWorldOn(t testing.TB, c Config, s store.Store) *world {
 	t.Helper()
-	r := router.New(router.Config{}, s)
+	return newWorldAround(t, c, router.New(router.Config{}, s), s)
+}
+
+// newAccountedWorld has one account of what its store and its router owe.
+func newAccountedWorld(t testing.TB, queue store.Limits) (*world, *message.Account) {
+	t.Helper()
+	account := new(message.Account)
+	s := store.NewMemory(store.Options{Account: account, Queue: queue})
+	return newWorldAround(t, Config{}, router.New(router.Config{Account: account}, s), s), account
+}
+
+func newWorldAround(t testing.TB, c Config, r *router.Router, s store.Store) *world {
+	t.Helper()
 	m, err := NewManager(c, r, s)
 	if err != nil {
 		t.Fatal(err)
