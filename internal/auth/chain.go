@@ -59,44 +59,31 @@ func (c *Chain) VerifyNow(credentials *Credentials) (*Identity, error) {
 // Proves reports whether it is known at once that the credentials are those of the device that they claim to be of. Nothing
 // is counted: it only orders those who wait to be verified.
 func (c *Chain) Proves(credentials *Credentials) bool {
-	for _, l := range c.links {
-		verify := l.Verify
+	l, _, err := c.ask(credentials, func(l *link) (*Identity, error) {
 		if q, ok := l.Verifier.(interface {
 			remembered(*Credentials) (*Identity, error)
 		}); ok {
-			verify = func(_ context.Context, c *Credentials) (*Identity, error) { return q.remembered(c) }
-		} else if l.slow {
-			return false
+			return q.remembered(credentials)
 		}
-		known, err := verify(context.Background(), credentials)
-		if errors.Is(err, ErrNotMine) {
-			continue
-		}
-		if err != nil {
-			return false
-		}
-		_, err = c.admit(l.method, known, credentials.Device)
-		return err == nil
-	}
-	return false
+		return l.now(credentials)
+	})
+	return l != nil && err == nil
 }
 
 // ErrSlow says that the credentials are not verified within microseconds.
 var ErrSlow = errors.New("verifying takes time")
 
 func (c *Chain) verify(ctx context.Context, credentials *Credentials, wait bool) (*Identity, error) {
-	for _, l := range c.links {
-		if l.slow && !wait {
-			return nil, ErrSlow
+	l, identity, err := c.ask(credentials, func(l *link) (*Identity, error) {
+		if !wait {
+			return l.now(credentials)
 		}
-		known, err := l.Verify(ctx, credentials)
-		if errors.Is(err, ErrNotMine) {
-			continue
-		}
-		var identity *Identity
-		if err == nil {
-			identity, err = c.admit(l.method, known, credentials.Device)
-		}
+		return l.Verify(ctx, credentials)
+	})
+	switch {
+	case errors.Is(err, ErrSlow): // Verify will be asked, and counts
+		return nil, err
+	case l != nil:
 		l.count(err)
 		return identity, err
 	}
@@ -105,6 +92,22 @@ func (c *Chain) verify(ctx context.Context, credentials *Credentials, wait bool)
 		return nil, refuse("no credential was shown")
 	}
 	return nil, refuse("the credential is not known")
+}
+
+// ask returns what verify says of the first link that the credentials are for, and that link: nil when they are for none.
+func (c *Chain) ask(credentials *Credentials, verify func(*link) (*Identity, error)) (*link, *Identity, error) {
+	for _, l := range c.links {
+		known, err := verify(l)
+		if errors.Is(err, ErrNotMine) {
+			continue
+		}
+		var identity *Identity
+		if err == nil {
+			identity, err = c.admit(l.method, known, credentials.Device)
+		}
+		return l, identity, err
+	}
+	return nil, nil, nil
 }
 
 // admit completes an identity, and refuses one that is not what was claimed.
@@ -173,6 +176,14 @@ func (c *Chain) Breakers() map[string]string {
 
 // Close ends what runs in the background.
 func (c *Chain) Close() { c.stop() }
+
+// now is Verify within microseconds; ErrSlow where that cannot be.
+func (l *link) now(credentials *Credentials) (*Identity, error) {
+	if l.slow {
+		return nil, ErrSlow
+	}
+	return l.Verify(context.Background(), credentials)
+}
 
 func (l *link) count(err error) {
 	var refusal *Refusal
