@@ -75,7 +75,9 @@ func (a *API) subscribe(ctx context.Context, s selection) (*subscription, error)
 	inbox := a.node.Router.OpenInbox(s.buffer, s.filters, s.qos, s.retained)
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(a.ended, func() { cancel(errEnded) })
-	go watch(ctx, cancel, callerOf(ctx), a.config.Heartbeat)
+	if a.node.Roles != nil {
+		go watch(ctx, cancel, callerOf(ctx), a.config.Heartbeat)
+	}
 	context.AfterFunc(ctx, func() { stop() })
 	return &subscription{api: a, inbox: inbox, qos: s.qos, ctx: ctx, cancel: cancel}, nil
 }
