@@ -12,7 +12,6 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -26,9 +25,8 @@ import (
 
 // Gateway is what only the gateway knows. Its methods are safe from any goroutine.
 type Gateway interface {
-	// Peer returns the address of a connection's other end and the subprotocol it speaks;
-	// ok is false when the connection has ended.
-	Peer(ctx context.Context, conn session.Conn) (address netip.AddrPort, protocol string, ok bool)
+	// Peers returns the peers of connections, in their order; those that it did not learn when ctx ends are zero.
+	Peers(ctx context.Context, conns []session.Conn) []session.Peer
 	// Drain refuses new connections, closes those that there are and returns when none is
 	// left. When ctx ends first, it returns its error, and draining goes on.
 	Drain(ctx context.Context) error

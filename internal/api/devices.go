@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/netip"
+	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -36,15 +37,9 @@ func (a *API) ListDevices(ctx context.Context, r *connect.Request[longlinev1.Lis
 		response.NextPageToken = list[size-1].Device
 	}
 	for i := range list {
-		d := device(&list[i])
-		if _, conn, ok := a.node.Sessions.Get(d.Device); ok && conn != nil {
-			d.Address, d.Protocol = a.peer(ctx, conn)
-		}
-		response.Devices = append(response.Devices, d)
+		response.Devices = append(response.Devices, device(&list[i]))
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, coded(err)
-	}
+	a.addPeers(ctx, list, response.Devices)
 	return connect.NewResponse(response), nil
 }
 
@@ -90,7 +85,7 @@ func (a *API) GetDevice(ctx context.Context, r *connect.Request[longlinev1.GetDe
 	if err := validDevice("device", r.Msg.Device); err != nil {
 		return nil, err
 	}
-	info, conn, ok := a.node.Sessions.Get(r.Msg.Device)
+	info, ok := a.node.Sessions.Get(r.Msg.Device)
 	if !ok {
 		return nil, coded(session.ErrUnknownDevice)
 	}
@@ -98,19 +93,27 @@ func (a *API) GetDevice(ctx context.Context, r *connect.Request[longlinev1.GetDe
 	for _, s := range info.Subscriptions {
 		d.Subscriptions = append(d.Subscriptions, &longlinev1.Subscription{Filter: s.Filter, Qos: uint32(s.QoS)})
 	}
-	if conn != nil {
-		d.Address, d.Protocol = a.peer(ctx, conn)
-	}
+	a.addPeers(ctx, []session.Info{info}, []*longlinev1.Device{d})
 	return connect.NewResponse(&longlinev1.GetDeviceResponse{Device: d}), nil
 }
 
-// peer describes a connection; both are empty when it has ended meanwhile.
-func (a *API) peer(ctx context.Context, conn session.Conn) (address, protocol string) {
-	at, protocol, ok := a.node.Gateway.Peer(ctx, conn)
-	if !ok {
-		return "", ""
+// peerWait is how long a listing waits for loops that are busy, to show where their devices come from.
+const peerWait = time.Second
+
+// addPeers shows where the devices described come from, and what they speak, if they are connected.
+func (a *API) addPeers(ctx context.Context, described []session.Info, shown []*longlinev1.Device) {
+	ctx, cancel := context.WithTimeout(ctx, peerWait)
+	defer cancel()
+	conns := make([]session.Conn, len(described))
+	for i := range described {
+		conns[i] = described[i].Conn
 	}
-	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port()).String(), protocol
+	for i, p := range a.node.Gateway.Peers(ctx, conns) {
+		if p.Protocol != "" {
+			shown[i].Address = netip.AddrPortFrom(p.Addr.Addr().Unmap(), p.Addr.Port()).String()
+			shown[i].Protocol = p.Protocol
+		}
+	}
 }
 
 // Disconnect implements GatewayHandler.
@@ -127,7 +130,7 @@ func (a *API) Disconnect(_ context.Context, r *connect.Request[longlinev1.Discon
 	}
 	was := a.node.Sessions.Disconnect(r.Msg.Device, why)
 	if !was {
-		if _, _, ok := a.node.Sessions.Get(r.Msg.Device); !ok {
+		if _, ok := a.node.Sessions.Get(r.Msg.Device); !ok {
 			return nil, coded(session.ErrUnknownDevice)
 		}
 	}

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -148,6 +149,31 @@ func TestListDevicesByPage(t *testing.T) {
 			if got := pages(t, c, test.request); fmt.Sprint(got) != fmt.Sprint(test.want) {
 				t.Errorf("%v: got %v, want %v", test.request, got, test.want)
 			}
+		}
+	})
+}
+
+// A listing says where devices come from, and asks the gateway once.
+func TestListDevicesShowsPeers(t *testing.T) {
+	eachProtocol(t, func(t *testing.T, w *world, c longlinev1connect.GatewayClient) {
+		w.connect(t, "a", new(fakeDevice))
+		w.leave(w.connect(t, "b", new(fakeDevice)))
+		w.connect(t, "c", new(fakeDevice))
+		before := w.gateway.asked.Load()
+		r, err := c.ListDevices(t.Context(), connect.NewRequest(new(longlinev1.ListDevicesRequest)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, d := range r.Msg.Devices {
+			got = append(got, d.Device, d.Address, d.Protocol)
+		}
+		want := []string{"a", "192.0.2.7:4321", "longline.v1.json", "b", "", "", "c", "192.0.2.7:4321", "longline.v1.json"}
+		if !slices.Equal(got, want) {
+			t.Errorf("got  %q\nwant %q", got, want)
+		}
+		if n := w.gateway.asked.Load() - before; n != 1 {
+			t.Errorf("the gateway was asked %d times", n)
 		}
 	})
 }

@@ -138,13 +138,21 @@ func (w *world) ended(t *testing.T, procedure string) (code string) {
 type fakeGateway struct {
 	ready   atomic.Bool
 	drained atomic.Bool
+	asked   atomic.Int32 // for peers
 	revoked []string
 }
 
 var errDrain = errors.New("a connection does not end")
 
-func (g *fakeGateway) Peer(_ context.Context, c session.Conn) (netip.AddrPort, string, bool) {
-	return netip.MustParseAddrPort("[::ffff:192.0.2.7]:4321"), "longline.v1.json", c.(*fakeDevice).raw == false
+func (g *fakeGateway) Peers(_ context.Context, conns []session.Conn) []session.Peer {
+	g.asked.Add(1)
+	peers := make([]session.Peer, len(conns))
+	for i, c := range conns {
+		if d, ok := c.(*fakeDevice); ok && !d.raw {
+			peers[i] = session.Peer{Addr: netip.MustParseAddrPort("[::ffff:192.0.2.7]:4321"), Protocol: "longline.v1.json"}
+		}
+	}
+	return peers
 }
 
 func (g *fakeGateway) Drain(context.Context) error {

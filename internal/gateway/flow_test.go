@@ -75,7 +75,7 @@ func TestLaggingSubscriberSlowsItsPublisher(t *testing.T) {
 		t.Fatalf("%q, %v: answered although there is no room", frame, ok)
 	case <-time.After(2 * timeout):
 	}
-	if info, _, _ := w.sessions.Get("slow"); info.Queued != queue || info.Waiting != unanswered || info.InFlight != 2 {
+	if info, _ := w.sessions.Get("slow"); info.Queued != queue || info.Waiting != unanswered || info.InFlight != 2 {
 		t.Errorf("queued %d, in flight %d, waiting %d; want %d, 2, %d", info.Queued, info.InFlight, info.Waiting, queue, unanswered)
 	}
 	for i := range messages {

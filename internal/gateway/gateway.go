@@ -9,7 +9,6 @@ package gateway
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -314,39 +313,6 @@ func (g *Gateway) Close() {
 	g.group.Close()
 	g.keeper.close()
 	g.admission.close()
-}
-
-// Peer tells where a device's connection comes from and what it speaks; ok is false when
-// it has ended.
-func (g *Gateway) Peer(ctx context.Context, conn session.Conn) (addr netip.AddrPort, protocol string, ok bool) {
-	d, ok := conn.(speaker)
-	if !ok {
-		return netip.AddrPort{}, "", false
-	}
-	answer := make(chan netip.AddrPort, 1) // not valid when it has ended
-	at := d.transport()
-	tell := func(*reactor.Loop) {
-		if at.Closed() {
-			answer <- netip.AddrPort{}
-		} else {
-			answer <- at.RemoteAddr()
-		}
-	}
-	if !at.Loop().Post(reactor.TaskFunc(tell)) {
-		return netip.AddrPort{}, "", false
-	}
-	select {
-	case addr = <-answer:
-		return addr, d.speaks(), addr.IsValid()
-	case <-ctx.Done():
-		return netip.AddrPort{}, "", false
-	}
-}
-
-// speaker is a connection of a device that tells about itself. Safe from any goroutine.
-type speaker interface {
-	transport() *reactor.Conn
-	speaks() string // the protocol
 }
 
 // endLabel names, for metrics and presence, how a connection ended without a close frame.

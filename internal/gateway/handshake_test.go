@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/longline/longline/internal/session"
 	"github.com/longline/longline/internal/wire"
 )
 
@@ -188,13 +189,13 @@ func TestHandshakeInPieces(t *testing.T) {
 func TestPeerOfWhoHasLeft(t *testing.T) {
 	w := newWorld(t, settings{})
 	w.greeted("/connect/a")
-	_, conn, _ := w.sessions.Get("a")
+	info, _ := w.sessions.Get("a")
 	w.sessions.Disconnect("a", wire.CloseKicked)
 	w.awaitPresence("a", false)
 	w.await("the end", func() bool { return w.metric("longline_connections") == 0 })
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if at, protocol, ok := w.gateway.Peer(ctx, conn); ok || ctx.Err() != nil {
-		t.Errorf("%v speaks %q, %v", at, protocol, ctx.Err())
+	if peers := w.gateway.Peers(ctx, []session.Conn{info.Conn, nil}); peers[0] != (session.Peer{}) || peers[1] != (session.Peer{}) || ctx.Err() != nil {
+		t.Errorf("%v, %v", peers, ctx.Err())
 	}
 }

@@ -86,7 +86,7 @@ func TestPaths(t *testing.T) {
 			t.Errorf("%s: %d %s", target, got.status, got.body)
 			continue
 		}
-		if _, _, ok := w.sessions.Get(device); !ok {
+		if _, ok := w.sessions.Get(device); !ok {
 			t.Errorf("%s is not the device %s", target, device)
 		}
 	}

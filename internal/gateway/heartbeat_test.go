@@ -119,7 +119,7 @@ func TestSilentDevicesAreToldOffline(t *testing.T) {
 		if took := time.Since(start); gone.Reason != "heartbeat_lost" || took < shortTimeout/2 || took > 3*shortTimeout {
 			t.Errorf("%s: offline because of %q after %v, want heartbeat_lost after %v", device, gone.Reason, took, shortTimeout)
 		}
-		if info, _, _ := w.sessions.Get(device); info.Online {
+		if info, _ := w.sessions.Get(device); info.Online {
 			t.Errorf("%s: the session is still on line", device)
 		}
 	}

@@ -203,7 +203,7 @@ func TestShortOfMemoryClosesSlowConsumers(t *testing.T) {
 		if _, err := o.router.Publish(m, nil); err != nil {
 			t.Fatal(err)
 		}
-		info, _, _ := o.sessions.Get("slow")
+		info, _ := o.sessions.Get("slow")
 		return info.Queued > 1
 	}
 	o.await("its socket is full", blocked)

@@ -81,7 +81,7 @@ func TestShortOfMemoryTakesTheCure(t *testing.T) {
 		}
 		p.subscribe(mqtt.Subscription{Filter: "to/" + device, QoS: 1})
 		_ = p.conn.Close()
-		o.await(device+" is away", func() bool { info, _, ok := o.sessions.Get(device); return ok && !info.Online })
+		o.await(device+" is away", func() bool { info, ok := o.sessions.Get(device); return ok && !info.Online })
 	}
 	o.client("b").publish("to/owed=x", 1)
 	o.use(90, limit.CloseSlow)

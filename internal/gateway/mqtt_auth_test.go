@@ -8,6 +8,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/longline/longline/internal/session"
 	"github.com/longline/longline/internal/wire/mqtt"
 )
 
@@ -69,9 +70,9 @@ func TestMQTTOverTLS(t *testing.T) {
 	p.say(opening("a"))
 	p.take(mqtt.Connack)
 	p.quiet()
-	_, conn, _ := w.sessions.Get("a")
-	if at, protocol, ok := w.gateway.Peer(t.Context(), conn); !ok || protocol != "mqtt 5" || at.String() != c.LocalAddr().String() {
-		t.Errorf("%v speaks %q", at, protocol)
+	info, _ := w.sessions.Get("a")
+	if peer := w.gateway.Peers(t.Context(), []session.Conn{info.Conn})[0]; peer.Protocol != "mqtt 5" || peer.Addr.String() != c.LocalAddr().String() {
+		t.Errorf("the peer is %v", peer)
 	}
 	if w.gateway.MQTTAddr().IsValid() {
 		t.Error("MQTT without TLS has an address")

@@ -55,7 +55,7 @@ func (c *mqttDevice) call(p *wire.Packet) {
 
 // hears tells whether the device has subscribed to what is published to a topic.
 func (c *mqttDevice) hears(device, name string) bool {
-	info, _, _ := c.shard.gateway.sessions.Get(device)
+	info, _ := c.shard.gateway.sessions.Get(device)
 	return slices.ContainsFunc(info.Subscriptions, func(s topic.Subscription) bool { return topic.Match(s.Filter, name) })
 }
 

@@ -48,7 +48,7 @@ func TestMQTTMaximumPacket(t *testing.T) {
 			want := []string{"t=small qos 0", "t=small qos 1", "t=small qos 2"}
 			p.receive(want[q])
 		}
-		info, _, _ := w.sessions.Get("a")
+		info, _ := w.sessions.Get("a")
 		if dropped := w.dropped("refused"); dropped != 3 || info.Queued > 1 {
 			w.t.Errorf("%d dropped, %d queued", dropped, info.Queued)
 		}

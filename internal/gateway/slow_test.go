@@ -57,7 +57,7 @@ func (w *world) lagging(device, sub string) (net.Conn, *bufio.Reader) {
 		w.t.Fatal(err)
 	}
 	w.await(device+" to subscribe", func() bool {
-		info, _, _ := w.sessions.Get(device)
+		info, _ := w.sessions.Get(device)
 		return len(info.Subscriptions) == 1
 	})
 	return c, r
@@ -231,7 +231,7 @@ func TestSlowConsumer(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.await("m to subscribe", func() bool {
-		info, _, _ := w.sessions.Get("m")
+		info, _ := w.sessions.Get("m")
 		return len(info.Subscriptions) == 1
 	})
 	start := time.Now()
@@ -242,7 +242,7 @@ func TestSlowConsumer(t *testing.T) {
 	if took := time.Since(start); took < stall {
 		t.Errorf("closed after %v", took)
 	}
-	if info, _, _ := w.sessions.Get("d"); info.Queued != messages {
+	if info, _ := w.sessions.Get("d"); info.Queued != messages {
 		t.Errorf("%d messages are owed, want %d", info.Queued, messages)
 	}
 	var end websocket.Event
@@ -296,7 +296,7 @@ func TestDrainFlushes(t *testing.T) {
 	if end.Code != 1012 || pending == 0 || bytes < pending {
 		t.Errorf("closed with %d after %d bytes, %d of which were pending", end.Code, bytes, pending)
 	}
-	if info, _, _ := w.sessions.Get("d"); info.Queued != messages {
+	if info, _ := w.sessions.Get("d"); info.Queued != messages {
 		t.Errorf("%d messages are owed, want %d", info.Queued, messages)
 	}
 	cancel() // the device does not answer the close frame

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"net/netip"
 	"strings"
 	"time"
 
@@ -22,6 +23,7 @@ type Info struct {
 	Device        string
 	Session       string
 	Online        bool
+	Conn          Conn // the live one, nil when away
 	Created       time.Time
 	Changed       time.Time     // of the last connect or disconnect
 	Expiry        time.Duration // that the session outlives a connection
@@ -33,19 +35,21 @@ type Info struct {
 	Traffic       Traffic
 }
 
-// Get describes the device's session; ok is false when there is none. conn is its live
-// connection, nil when there is none.
-func (m *Manager) Get(device string) (info Info, conn Conn, ok bool) {
+// Peer is where a connection comes from, and what it speaks. The zero Peer is that of a connection that has ended.
+type Peer struct {
+	Addr     netip.AddrPort
+	Protocol string
+}
+
+// Get describes the device's session; ok is false when there is none.
+func (m *Manager) Get(device string) (info Info, ok bool) {
 	s := m.session(device)
 	if s == nil {
-		return Info{}, nil, false
+		return Info{}, false
 	}
 	s.lock()
 	defer s.unlock()
-	if s.link != nil {
-		conn = s.link.conn
-	}
-	return s.info(), conn, true
+	return s.info(), true
 }
 
 // pageSize is how many sessions List takes from the registry at a time.
@@ -110,12 +114,14 @@ func (s *Session) info() Info {
 	i := Info{
 		Device:        s.device,
 		Session:       s.ID(),
-		Online:        s.link != nil,
 		Created:       time.Unix(int64(s.created), 0),
 		Changed:       time.UnixMilli(s.changed),
 		Expiry:        time.Duration(s.expiry) * time.Second,
 		Subscriptions: s.subscriptions,
 		Traffic:       s.traffic,
+	}
+	if s.link != nil {
+		i.Online, i.Conn = true, s.link.conn
 	}
 	if s.queue != nil {
 		i.Queued, i.QueuedBytes, i.InFlight = s.queue.Len(), s.queue.Bytes(), s.queue.InFlight()

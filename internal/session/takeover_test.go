@@ -183,7 +183,7 @@ func TestNewestWins(t *testing.T) {
 	third := k.connect("d", Options{})
 	third.saw("hello resumed=true missed=0", "a=0 qos 1", "a=1 qos 1")
 	k.new.saw("close taken_over")
-	if _, c, _ := k.manager.Get("d"); c != third {
+	if info, _ := k.manager.Get("d"); info.Conn != third {
 		t.Error("the newest connection is not the live one")
 	}
 	sessions, online := k.manager.Count()

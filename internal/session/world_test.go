@@ -116,7 +116,7 @@ func (w *world) drops() map[string]uint64 {
 
 func (w *world) info(device string) Info {
 	w.t.Helper()
-	info, _, ok := w.manager.Get(device)
+	info, ok := w.manager.Get(device)
 	if !ok {
 		w.t.Fatalf("no session of %s", device)
 	}

@@ -24,7 +24,7 @@ func (w *world) present(id string, change func(p *mqtt.Packet)) bool {
 func (w *world) awaitEnd(device string) {
 	w.Helper()
 	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
-		if _, _, ok := w.sessions.Get(device); !ok {
+		if _, ok := w.sessions.Get(device); !ok {
 			return
 		}
 		if time.Now().After(deadline) {

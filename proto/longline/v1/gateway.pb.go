@@ -646,7 +646,7 @@ func (x *ListDevicesRequest) GetState() State {
 
 type ListDevicesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Without subscriptions, address and protocol.
+	// Without subscriptions.
 	Devices []*Device `protobuf:"bytes,1,rep,name=devices,proto3" json:"devices,omitempty"`
 	// Empty after the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`

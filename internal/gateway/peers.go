@@ -1,0 +1,75 @@
+package gateway
+
+import (
+	"context"
+
+	"github.com/longline/longline/internal/reactor"
+	"github.com/longline/longline/internal/session"
+)
+
+// speaker is a connection of a device that tells about itself. Safe from any goroutine.
+type speaker interface {
+	transport() *reactor.Conn
+	speaks() string // the protocol
+}
+
+// Peers returns the peers of connections, in their order. It asks each loop once, of its connections. When ctx ends, those of
+// loops that have not answered are zero.
+func (g *Gateway) Peers(ctx context.Context, conns []session.Conn) []session.Peer {
+	questions := make(map[*reactor.Loop]*peersOf)
+	answers := make(chan *peersOf, len(conns))
+	for i, conn := range conns {
+		d, ok := conn.(speaker)
+		if !ok {
+			continue
+		}
+		loop := d.transport().Loop()
+		q := questions[loop]
+		if q == nil {
+			q = &peersOf{answers: answers}
+			questions[loop] = q
+		}
+		q.at, q.devices = append(q.at, i), append(q.devices, d)
+	}
+	peers := make([]session.Peer, len(conns))
+	waiting := 0
+	for loop, q := range questions {
+		if loop.Post(q) {
+			waiting++
+		}
+	}
+	for ; waiting > 0; waiting-- {
+		select {
+		case q := <-answers:
+			for i, at := range q.at {
+				peers[at] = q.peers[i]
+			}
+		case <-ctx.Done():
+			return peers
+		}
+	}
+	return peers
+}
+
+// peersOf asks one loop for the peers of its connections.
+type peersOf struct {
+	answers chan<- *peersOf // has room for it
+	at      []int           // which of those asked for
+	devices []speaker
+	peers   []session.Peer // set by the loop
+}
+
+// Run implements reactor.Task.
+func (q *peersOf) Run(*reactor.Loop) {
+	q.peers = make([]session.Peer, len(q.devices))
+	for i, d := range q.devices {
+		conn := d.transport()
+		if conn.Closed() {
+			continue
+		}
+		if addr := conn.RemoteAddr(); addr.IsValid() {
+			q.peers[i] = session.Peer{Addr: addr, Protocol: d.speaks()}
+		}
+	}
+	q.answers <- q
+}
