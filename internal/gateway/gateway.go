@@ -53,7 +53,7 @@ type Config struct {
 	StallTimeout     time.Duration               `yaml:"stall_timeout" help:"how long a device may take nothing of what is pending for it before it is closed as a slow consumer"`
 	Compression      bool                        `yaml:"compression" help:"permessage-deflate for devices that offer it"`
 	CompressAbove    int                         `yaml:"compress_above" unit:"bytes" help:"smallest packet that is compressed"`
-	Paths            []string                    `yaml:"paths" help:"paths at which devices connect besides /connect, such as /ocpp: /ocpp/{device}"`
+	Paths            []string                    `yaml:"paths" help:"paths at which devices connect besides /connect, such as /ocpp: /ocpp/{device}; / is every other path"`
 	DefaultProtocol  string                      `yaml:"default_protocol" help:"subprotocol of a device that offers none, such as ocpp1.6 for chargers that name it nowhere"`
 	RawProtocols     []string                    `yaml:"raw_protocols" help:"subprotocols whose frames are messages, such as ocpp1.6"`
 	DrainRate        int                         `yaml:"drain_rate" help:"connections closed a second while draining"`
@@ -119,7 +119,7 @@ func (c Config) Validate() error {
 		return fmt.Errorf("default_protocol: %q is not spoken: known are %s", c.DefaultProtocol, all.names())
 	}
 	for _, p := range c.Paths {
-		if !strings.HasPrefix(p, "/") || strings.ContainsAny(p, "?#% ") || strings.Trim(p, "/") == "" || strings.Contains(p, "//") {
+		if !strings.HasPrefix(p, "/") || strings.ContainsAny(p, "?#% ") || strings.Contains(p, "//") {
 			return fmt.Errorf("paths: want a path such as /ocpp, not %q", p)
 		}
 	}
@@ -132,16 +132,23 @@ func (c Config) Validate() error {
 	if c.HeartbeatTimeout <= c.Heartbeat {
 		return fmt.Errorf("heartbeat_timeout %v must be longer than heartbeat %v", c.HeartbeatTimeout, c.Heartbeat)
 	}
-	if c.Insecure && !c.ForceInsecure && !c.OnLoopback() {
-		return fmt.Errorf("insecure: without credentials the gateway listens on a loopback address only, such as 127.0.0.1:8080, not on %q, unless force_insecure (--insecure-anywhere)", c.Listen)
+	if listen := c.exposed(); c.Insecure && !c.ForceInsecure && listen != "" {
+		return fmt.Errorf("insecure: without credentials the gateway listens on a loopback address only, such as 127.0.0.1:8080, not on %q, unless force_insecure (--insecure-anywhere)", listen)
 	}
 	return nil
 }
 
 // OnLoopback tells whether only this machine reaches the device ports.
-func (c Config) OnLoopback() bool {
-	return onLoopback(c.Listen) && (c.MQTT.Listen == "" || onLoopback(c.MQTT.Listen)) &&
-		(c.MQTT.TLSListen == "" || onLoopback(c.MQTT.TLSListen))
+func (c Config) OnLoopback() bool { return c.exposed() == "" }
+
+// exposed is the first of the device ports that other machines reach.
+func (c Config) exposed() string {
+	for _, listen := range []string{c.Listen, c.MQTT.Listen, c.MQTT.TLSListen} {
+		if listen != "" && !onLoopback(listen) {
+			return listen
+		}
+	}
+	return ""
 }
 
 // isAddress tells whether a port can be listened on, as far as its text shows.

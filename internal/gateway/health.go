@@ -11,14 +11,31 @@ import (
 // 1.1, without an upgrade.
 const healthPath = "/healthz"
 
-// healthAsked reports whether p begins a question for health, and by HEAD; whole is that all of it is there.
+// healthAsked reports whether p begins a question for health, and by HEAD; whole is that all of it is there. Lines may end in
+// LF, as those of scripts do.
 func healthAsked(p []byte) (asked, head, whole bool) {
-	method, rest, ok := bytes.Cut(p, []byte(" "+healthPath))
-	head = string(method) == "HEAD"
-	if !ok || !head && string(method) != "GET" || len(rest) == 0 || rest[0] != ' ' && rest[0] != '?' {
+	end := bytes.IndexByte(p, '\n')
+	if end < 0 {
 		return false, false, false
 	}
-	return true, head, bytes.Contains(rest, []byte("\r\n\r\n"))
+	words := bytes.Fields(p[:end])
+	if len(words) != 3 || !bytes.HasPrefix(words[2], []byte("HTTP/1.")) {
+		return false, false, false
+	}
+	head = string(words[0]) == "HEAD"
+	if !head && string(words[0]) != "GET" || string(pathOf(words[1])) != healthPath {
+		return false, false, false
+	}
+	return true, head, bytes.Contains(p[end:], []byte("\n\r\n")) || bytes.Contains(p[end:], []byte("\n\n"))
+}
+
+// pathOf is the path of a request's target, which may be absolute.
+func pathOf(target []byte) []byte {
+	if _, rest, ok := bytes.Cut(target, []byte("://")); ok && target[0] != '/' {
+		target = rest[max(0, bytes.IndexByte(rest, '/')):]
+	}
+	target, _, _ = bytes.Cut(target, []byte("?"))
+	return tidyPath(target)
 }
 
 // answerHealth answers a question for health, if p is one, and reports whether it is: nothing else is to be read in it.

@@ -14,7 +14,7 @@ import (
 // A balancer asks on the device port, as it can.
 func TestHealthOnTheDevicePort(t *testing.T) {
 	w := newWorld(t, settings{})
-	question := func(line string, head bool) (status int, body string) {
+	question := func(line string) (status int, body string) {
 		t.Helper()
 		c := w.dial()
 		if _, err := io.WriteString(c, line[:3]); err != nil {
@@ -42,28 +42,34 @@ func TestHealthOnTheDevicePort(t *testing.T) {
 		{"GET /healthz HTTP/1.0\r\n\r\n", "ok\n"},
 		{"GET /healthz?x HTTP/1.1\r\nHost: a\r\n\r\n", "ok\n"},
 		{"HEAD /healthz HTTP/1.1\r\nHost: a\r\n\r\n", ""},
+		{"GET //healthz/ HTTP/1.1\r\nHost: a\r\n\r\n", "ok\n"},
+		{"GET http://a/healthz HTTP/1.1\r\nHost: a\r\n\r\n", "ok\n"},
+		{"GET /healthz HTTP/1.0\n\n", "ok\n"},
+		{"GET /healthz HTTP/1.0\nUser-Agent: nc\n\n", "ok\n"},
 	} {
-		if status, body := question(tt.ask, false); status != 200 || body != tt.want {
+		if status, body := question(tt.ask); status != 200 || body != tt.want {
 			t.Errorf("%q: %d %q", tt.ask, status, body)
 		}
 	}
-	if status, body := question("GET /health HTTP/1.1\r\nHost: a\r\n\r\n", false); status == 200 || !strings.Contains(body, "426") {
+	if status, body := question("GET /health HTTP/1.1\r\nHost: a\r\n\r\n"); status == 200 || !strings.Contains(body, "426") {
 		t.Errorf("another path: %d %q", status, body)
 	}
-	if asked, _, _ := healthAsked([]byte("GET /healthzz HTTP/1.1")); asked {
-		t.Error("a path that begins so is taken for health")
+	for _, other := range []string{"GET /healthzz HTTP/1.1\r\n", "GET /a?/healthz HTTP/1.1\r\n", "GET http://healthz HTTP/1.1\r\n", "POST /healthz HTTP/1.1\r\n", "GET /healthz\r\n", "\n"} {
+		if asked, _, _ := healthAsked([]byte(other)); asked {
+			t.Errorf("%q is taken for health", other)
+		}
 	}
 	if err := w.gateway.Drain(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	if w.gateway.Ready() {
-		t.Error("a drained node is ready")
+	if status, body := question("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"); status != 503 || !strings.Contains(body, "draining") {
+		t.Errorf("a drained node: %d %q", status, body)
 	}
 }
 
 // Devices come in at the paths that they have, with the names that they have.
 func TestPaths(t *testing.T) {
-	w := newWorld(t, settings{gateway: Config{Paths: []string{"/ocpp/", "/old/connect"}, RawProtocols: []string{"ocpp1.6"}}})
+	w := newWorld(t, settings{gateway: Config{Paths: []string{"/ocpp/", "/ocpp/v16", "/old/connect"}, RawProtocols: []string{"ocpp1.6"}}})
 	for target, device := range map[string]string{
 		"/connect/a":                             "a",
 		"//connect//a/":                          "a",
@@ -77,6 +83,8 @@ func TestPaths(t *testing.T) {
 		"/old/connect/CP@1":                      "x:CP:401",
 		"/connect?device=RDAM%7C123":             "x:RDAM:7C123",
 		"/connect?device=CP+01%2B":               "x:CP:2001:2B",
+		"/ocpp/v16/b":                            "b",
+		"/connect/a/b":                           "x:a:2Fb",
 		"/connect/CP+01":                         "x:CP:2B01",
 		"/connect/x:RDAM:7C123":                  "x:x:3ARDAM:3A7C123",
 		"/connect/" + strings.Repeat("%20", 128): "x:" + strings.Repeat(":20", 128),
@@ -104,6 +112,24 @@ func TestPaths(t *testing.T) {
 	}
 }
 
+// With the path / a charger's id is all that its URL has.
+func TestPathsOfTheRoot(t *testing.T) {
+	w := newWorld(t, settings{gateway: Config{Paths: []string{"/"}}})
+	for target, device := range map[string]string{"/CP1": "CP1", "/connect/a": "a", "//CP2/": "CP2", "/?device=b": "b"} {
+		if got := ask(t, w.dial(), upgrade(target)); got.status != http.StatusSwitchingProtocols {
+			t.Errorf("%s: %d %s", target, got.status, got.body)
+		} else if _, ok := w.sessions.Get(device); !ok {
+			t.Errorf("%s is not the device %s", target, device)
+		}
+	}
+	if got := ask(t, w.dial(), upgrade("/", "Sec-WebSocket-Protocol: mqtt")); got.status != http.StatusSwitchingProtocols {
+		t.Errorf("MQTT at /: %d %s", got.status, got.body)
+	}
+	if got := ask(t, w.dial(), upgrade("/")); got.status != 400 || !strings.Contains(got.body, "not named") {
+		t.Errorf("/: %d %s", got.status, got.body)
+	}
+}
+
 // A charger that names no subprotocol, or names it in its own way, is spoken to as it expects.
 func TestSubprotocolsOfChargers(t *testing.T) {
 	w := newWorld(t, settings{gateway: Config{RawProtocols: []string{"ocpp1.6"}, DefaultProtocol: "ocpp1.6"}})
@@ -126,7 +152,7 @@ func TestSubprotocolsOfChargers(t *testing.T) {
 		}
 		inbox.Close([]*message.Message{})
 	}
-	if _, err := Start(Config{Listen: "127.0.0.1:0", DefaultProtocol: "ocpp1.5"}, nil, nil); err == nil || !strings.Contains(err.Error(), `default_protocol: "ocpp1.5" is not spoken`) {
+	if _, err := Start(Config{Listen: "127.0.0.1:0", DefaultProtocol: "ocpp1.5"}, nil, nil); err == nil || !strings.Contains(err.Error(), `default_protocol: "ocpp1.5" is not spoken: known are longline.v1.json, longline.v1.protobuf`) || strings.Contains(err.Error(), "mqtt") {
 		t.Errorf("%v", err)
 	}
 }

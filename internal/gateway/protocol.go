@@ -74,15 +74,16 @@ func (all protocols) choose(req *websocket.Request, normal string) (p *protocol,
 	if !offered {
 		return all.find([]byte(normal)), "", nil
 	}
-	return nil, "", &websocket.HTTPError{Status: 400, Reason: "None of the subprotocols offered is spoken here: " + all.names()}
+	return nil, "", &websocket.HTTPError{Status: 400, Reason: "None of the subprotocols offered is spoken here: " + all.names() + ", " + mqttSubprotocol}
 }
 
+// names lists them, for errors.
 func (all protocols) names() string {
-	list := ""
-	for _, p := range all {
-		list += p.codec.Name() + ", "
+	list := make([]string, len(all))
+	for i, p := range all {
+		list[i] = p.codec.Name()
 	}
-	return list + mqttSubprotocol
+	return strings.Join(list, ", ")
 }
 
 // mqttSubprotocol is that of MQTT, MQTT 5 §6 [MQTT-6.0.0-3], and mqttOldSubprotocol one that

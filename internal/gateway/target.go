@@ -61,21 +61,28 @@ func tidyPath(p []byte) []byte {
 	return tidy
 }
 
-// deviceOf is what follows one of the paths, as it was sent: empty where no device is named. ok is false for another
-// path.
+// deviceOf is what follows the longest of the paths that path begins with, as it was sent: empty where no device is named.
+// ok is false for another path.
 func deviceOf(path []byte, paths []string) (device []byte, ok bool) {
-	for _, prefix := range append([]string{connectPath}, paths...) {
-		prefix = strings.TrimSuffix(prefix, "/")
-		rest, found := bytes.CutPrefix(path, []byte(prefix))
-		switch {
-		case !found:
-		case len(rest) == 0:
-			return nil, true
-		case rest[0] == '/':
-			return rest[1:], true
+	device, ok = below(path, connectPath)
+	for _, p := range paths {
+		if rest, found := below(path, strings.TrimSuffix(p, "/")); found && (!ok || len(rest) < len(device)) {
+			device, ok = rest, true
 		}
 	}
-	return nil, false
+	return device, ok
+}
+
+// below is what follows prefix and a slash.
+func below(path []byte, prefix string) (rest []byte, ok bool) {
+	if len(path) < len(prefix) || string(path[:len(prefix)]) != prefix {
+		return nil, false
+	}
+	rest = path[len(prefix):]
+	if len(rest) == 0 {
+		return nil, true
+	}
+	return rest[1:], rest[0] == '/'
 }
 
 // notFound says which paths there are.

@@ -70,13 +70,14 @@ var (
 	// RFC 9112 §3.
 	errRequestLine = &HTTPError{Status: 400, Reason: "The request line is not METHOD SP TARGET SP HTTP/1.1."}
 	// RFC 6455 §4.1: GET, of HTTP/1.1 at least.
-	errVersion = &HTTPError{Status: 505, Reason: "WebSocket connections start with HTTP/1.1."}
+	errVersion = &HTTPError{Status: 505, Reason: "WebSocket connections start with HTTP/1.1, those of a proxy too (nginx: proxy_http_version 1.1)."}
 	errMethod  = &HTTPError{405, "WebSocket connections start with GET.", []Field{{"Allow", "GET"}}}
 	// RFC 9112 §3.2.
 	errHost = &HTTPError{Status: 400, Reason: "The request must have one Host, and no more."}
 	errBody = &HTTPError{Status: 400, Reason: "A WebSocket request has no body."}
 	// RFC 6455 §4.2.1, RFC 9110 §15.5.22.
-	errNotUpgrade = &HTTPError{426, "This is a WebSocket endpoint: connect with a WebSocket client (ws:// or wss://), not with a browser's address bar.",
+	errNotUpgrade = &HTTPError{426, "This is a WebSocket endpoint: connect with a WebSocket client (ws:// or wss://), not with a browser's address bar. " +
+		"A proxy in between has to pass on Upgrade and Connection.",
 		[]Field{{"Upgrade", "websocket"}, {"Connection", "Upgrade"}}}
 	errKey = &HTTPError{Status: 400, Reason: "Sec-WebSocket-Key must come once and be 16 bytes in base64."}
 	// RFC 6455 §4.4.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/base64"
+	"slices"
 )
 
 // Request is an upgrade request that a server may accept, RFC 6455 §4.2.1. All its slices
@@ -123,20 +124,32 @@ func digit(b byte) bool { return b >= '0' && b <= '9' }
 func (r *Request) target(t []byte) *HTTPError {
 	if t[0] != '/' {
 		scheme, rest, ok := bytes.Cut(t, []byte("://"))
-		if !ok || !foldEqual(scheme, "http") && !foldEqual(scheme, "https") {
+		if !ok || !slices.ContainsFunc(schemes, func(s string) bool { return foldEqual(scheme, s) }) {
 			return errRequestLine
 		}
-		slash := bytes.IndexByte(rest, '/')
-		if slash <= 0 {
+		if r.Host, t = cutAuthority(rest); len(r.Host) == 0 {
 			return errRequestLine
 		}
-		r.Host, t = rest[:slash], rest[slash:]
 	}
 	r.Path = t
 	if i := bytes.IndexByte(t, '?'); i >= 0 {
 		r.Path, r.RawQuery = t[:i], t[i+1:]
 	}
+	if len(r.Path) == 0 {
+		r.Path = []byte("/") // RFC 9110 §4.2.3
+	}
 	return nil
+}
+
+// schemes are those of an absolute target: clients send ws and wss as their configuration has them.
+var schemes = []string{"http", "https", "ws", "wss"}
+
+// cutAuthority splits what follows a scheme before its path or query, which may be absent.
+func cutAuthority(t []byte) (authority, rest []byte) {
+	if i := bytes.IndexAny(t, "/?"); i >= 0 {
+		return t[:i], t[i:]
+	}
+	return t, nil
 }
 
 // requestFields is what ParseRequest must remember of the header lines until their end.

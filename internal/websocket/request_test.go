@@ -96,6 +96,15 @@ func TestParseRequestAccepts(t *testing.T) {
 		{"absolute form", request("GET http://other:1/p?q HTTP/1.1"), func(r *Request) bool {
 			return string(r.Host) == "other:1" && string(r.Path) == "/p" && string(r.RawQuery) == "q"
 		}},
+		{"absolute form of a device", request("GET WS://other:1/p HTTP/1.1"), func(r *Request) bool {
+			return string(r.Host) == "other:1" && string(r.Path) == "/p"
+		}},
+		{"absolute form without path", request("GET wss://other?q HTTP/1.1"), func(r *Request) bool {
+			return string(r.Host) == "other" && string(r.Path) == "/" && string(r.RawQuery) == "q"
+		}},
+		{"absolute form of an authority", request("GET http://other:1 HTTP/1.1"), func(r *Request) bool {
+			return string(r.Host) == "other:1" && string(r.Path) == "/" && r.RawQuery == nil
+		}},
 		{"the lines of two proxies", request("+X-Forwarded-For: 1.1.1.1", "+X-Forwarded-For: 2.2.2.2, 3.3.3.3"), func(r *Request) bool {
 			return slices.Equal(r.ForwardedFor(), []string{"1.1.1.1", "2.2.2.2, 3.3.3.3"})
 		}},
@@ -124,12 +133,14 @@ func TestParseRequestRefuses(t *testing.T) {
 		{"space in the target", request("GET /a b HTTP/1.1"), 400, "request line"},
 		{"fragment", request("GET /#a HTTP/1.1"), 400, "request line"},
 		{"authority form", request("GET h:80 HTTP/1.1"), 400, "request line"},
+		{"scheme without authority", request("GET http:///p HTTP/1.1"), 400, "request line"},
+		{"another scheme", request("GET ftp://h/p HTTP/1.1"), 400, "request line"},
 		{"empty line first", "\r\n" + request(), 400, ""},
 		{"no Host", request("Host"), 400, "Host"},
 		{"empty Host", request("Host:"), 400, "Host"},
 		{"two Hosts", request("+Host: h"), 400, "Host"},
 		{"a browser", request("Upgrade", "Connection: keep-alive"), 426, "WebSocket client"},
-		{"no Connection", request("Connection: close"), 426, "WebSocket client"},
+		{"no Connection", request("Connection: close"), 426, "proxy"},
 		{"no key", request("Sec-WebSocket-Key"), 400, "Key"},
 		{"two keys", request("+Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="), 400, "Key"},
 		{"short key", request("Sec-WebSocket-Key: dGhlIHNhbXBsZQ=="), 400, "Key"},
