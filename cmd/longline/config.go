@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -68,9 +70,24 @@ func checkFiles(c config.Config) error {
 		}
 	}
 	if c.API.Audit != "" && c.API.Audit != "-" {
-		if info, err := os.Stat(filepath.Dir(c.API.Audit)); err != nil || !info.IsDir() {
-			return fmt.Errorf("api.audit: %s: its folder is not there", c.API.Audit)
+		if err := checkAppend(c.API.Audit); err != nil {
+			return fmt.Errorf("api.audit: %w", err)
 		}
+	}
+	return nil
+}
+
+// checkAppend reports why a file cannot be appended to, without making it.
+func checkAppend(file string) error {
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_APPEND, 0)
+	if err == nil {
+		return f.Close()
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if info, err := os.Stat(filepath.Dir(file)); err != nil || !info.IsDir() {
+		return fmt.Errorf("%s: its folder is not there", file)
 	}
 	return nil
 }

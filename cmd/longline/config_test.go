@@ -58,7 +58,9 @@ func TestConfigCheckLooksAtFiles(t *testing.T) {
 		"auth: {order: [tokens], tokens: {file: " + bad + "}}":      "line 1",
 		"api: {tokens: " + bad + "}":                                "api.tokens",
 		"api: {audit: " + dir + "/none/audit.log}":                  "api.audit",
+		"api: {audit: " + dir + "}":                                 "is a directory",
 		"api: {audit: " + dir + "/audit.log}":                       "",
+		"api: {audit: " + bad + "}":                                 "",
 	} {
 		var out, errs strings.Builder
 		code := Run(t.Context(), []string{"config", "check", write("longline.yaml", text)}, nil, &out, &errs)
