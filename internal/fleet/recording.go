@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"bufio"
+	"bytes"
 	"compress/gzip"
 	"context"
 	"encoding/csv"
@@ -190,7 +191,7 @@ func (r *rows) readHead(buffered *bufio.Reader) error {
 	r.csv.Comma, _ = parseDelimiter(replay.Delimiter)
 	if r.csv.Comma == 0 {
 		head, _ := buffered.Peek(headRoom)
-		r.csv.Comma = findDelimiter(head)
+		r.csv.Comma = findDelimiter(firstLine(head, replay.Comment))
 	}
 	r.csv.Comment, _ = utf8.DecodeRuneInString(replay.Comment)
 	if replay.Comment == "" {
@@ -352,6 +353,18 @@ func parseDelimiter(s string) (rune, error) {
 		return 0, nil
 	}
 	return d, nil
+}
+
+// firstLine is head from the line of column names on: without the comments and the empty lines before it.
+func firstLine(head []byte, comment string) []byte {
+	for {
+		line, rest, more := bytes.Cut(head, []byte("\n"))
+		isComment := comment != "" && bytes.HasPrefix(line, []byte(comment))
+		if !more || !isComment && len(bytes.TrimSuffix(line, []byte("\r"))) > 0 {
+			return head
+		}
+		head = rest
+	}
 }
 
 // findDelimiter returns which of comma, semicolon and tab the first line has most, outside

@@ -251,6 +251,7 @@ func TestRecordingsOfTheField(t *testing.T) {
 		{"padded", "id ,t , v\nm-1 ,  1451606400,  3.20\n", Replay{IDColumn: "id"}, "m-1", `{"id":"m-1 ","t":1451606400,"v":3.20}`, at("2016-01-01T00:00:00Z")},
 		{"trailing delimiters", "id,t,v,\na,1,2,\n", Replay{IDColumn: "id"}, "a", `{"id":"a","t":1,"v":2}`, time.Unix(1, 0)},
 		{"trailing in rows", "id,t,v\na,1,2,\n", Replay{IDColumn: "id"}, "a", `{"id":"a","t":1,"v":2}`, time.Unix(1, 0)},
+		{"comments before the delimiter", "# of, a, meter\n\r\n# \"it\nt;v\n1;2\n", Replay{ID: "meter", Comment: "#"}, "meter", `{"t":1,"v":2}`, time.Unix(1, 0)},
 		{"comments", "# of a meter\nt,v\n# begins\n1,2\n", Replay{ID: "meter", Comment: "#"}, "meter", `{"t":1,"v":2}`, time.Unix(1, 0)},
 		{"JSON lines", "{ \"id\": \"m\\u002d1\", \"v\":[1.50], \"t\":1451606400.0 }\r\n", Replay{IDColumn: "id"}, "m-1", `{ "id": "m\u002d1", "v":[1.50], "t":1451606400.0 }`, at("2016-01-01T00:00:00Z")},
 		{"JSON lines of one device", "\uFEFF{\"t\":\"2016-01-01T00:00:00Z\"}", Replay{ID: "m"}, "m", `{"t":"2016-01-01T00:00:00Z"}`, at("2016-01-01T00:00:00Z")},
