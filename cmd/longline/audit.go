@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"sync"
@@ -9,12 +11,13 @@ import (
 	"time"
 )
 
-// auditFile is the file of the audit log. It is opened again when its name is another file's, as after a
-// rotation, and says on the log when it cannot be written.
+// auditFile is the file of the audit log, or standard error. A file is opened again when its name is another
+// file's, as after a rotation. What cannot be written is counted, and told on the log.
 type auditFile struct {
 	// Static after construction.
-	name string
-	log  *slog.Logger
+	name   string
+	log    *slog.Logger
+	stderr io.Writer // in place of a file; nil for one
 
 	// Safe from any goroutine.
 	failures atomic.Uint64 // lines that are not in it whole
@@ -43,6 +46,9 @@ func (a *auditFile) reopen() error {
 
 // follow is reopen. a is locked.
 func (a *auditFile) follow() error {
+	if a.stderr != nil {
+		return nil
+	}
 	if a.file != nil {
 		open, err1 := a.file.Stat()
 		named, err2 := os.Stat(a.name)
@@ -65,21 +71,29 @@ func (a *auditFile) follow() error {
 func (a *auditFile) Write(line []byte) (int, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if err := a.follow(); err != nil {
-		return 0, a.failed(err)
-	}
-	if a.torn { // what comes is not to be part of a line that was cut off
-		if _, err := a.file.WriteString("\n"); err != nil {
-			return 0, a.failed(err)
-		}
-		a.torn = false
-	}
-	n, err := a.file.Write(line)
-	if err != nil {
-		a.torn = n > 0
+	behind := a.follow() // the line is in the file that was open, wherever that is now
+	n, err := a.append(line)
+	if err = errors.Join(behind, err); err != nil {
 		return n, a.failed(err)
 	}
 	return n, nil
+}
+
+// append writes a line. a is locked.
+func (a *auditFile) append(line []byte) (int, error) {
+	out := a.stderr
+	if out == nil {
+		out = a.file
+	}
+	if a.torn { // what comes is not to be part of a line that was cut off
+		if _, err := out.Write([]byte("\n")); err != nil {
+			return 0, err
+		}
+		a.torn = false
+	}
+	n, err := out.Write(line)
+	a.torn = err != nil && n > 0
+	return n, err
 }
 
 // failed counts and tells a failure. a is locked.
@@ -87,7 +101,7 @@ func (a *auditFile) failed(err error) error {
 	a.failures.Add(1)
 	if now := time.Now(); now.Sub(a.told) >= auditPause {
 		a.told = now
-		a.log.Error("the audit log cannot be written: what is done is not noted", "file", a.name, "error", err, "lines", a.failures.Load())
+		a.log.Error("the audit log cannot be written as it should: what is done may not be noted", "file", a.name, "error", err, "lines", a.failures.Load())
 	}
 	return fmt.Errorf("audit log: %w", err)
 }
@@ -96,5 +110,8 @@ func (a *auditFile) failed(err error) error {
 func (a *auditFile) Close() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.file == nil {
+		return nil
+	}
 	return a.file.Close()
 }

@@ -2,9 +2,13 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -46,6 +50,53 @@ func TestFewDescriptors(t *testing.T) {
 		p.delays(c.devices)
 		if code := p.exitCode(); code != exitDone {
 			t.Errorf("%d: exit code %d, want %d", c.limit, code, exitDone)
+		}
+	}
+}
+
+// Connections that say nothing take no descriptor from who asks for health.
+func TestFewDescriptorsAndIdleConnections(t *testing.T) {
+	const limit = 256
+	p := start(t, under(t, limit, "gateway: {max_connections: 10}\n"), 1)
+	for range 2 * limit {
+		c, err := net.Dial("tcp", p.admin)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+	}
+	if status := p.status(p.admin + "/healthz"); status != http.StatusOK {
+		t.Errorf("health: %d", status)
+	}
+	response, err := http.Get("http://" + p.admin + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	metrics, err := io.ReadAll(response.Body)
+	if err != nil || !regexp.MustCompile(`(?m)^longline_api_connections_closed_total [1-9]`).Match(metrics) {
+		t.Errorf("none was closed to make room for it, or %v", err)
+	}
+	p.signal()
+	p.delays(1)
+	if code := p.exitCode(); code != exitDone {
+		t.Errorf("exit code %d, want %d", code, exitDone)
+	}
+}
+
+// The admin port's connections leave descriptors to the devices and to the process.
+func TestFitting(t *testing.T) {
+	for _, c := range []struct{ want, devices, limit, fit int }{
+		{1000, 100_000, 1 << 20, 1000},
+		{1000, 100_000, 100_300, 150}, // one table, of which devices leave 300
+		{1000, 100_000, 20_000, 1000}, // a table for each loop
+		{1000, 100_000, 1024, 256},
+		{1000, 100, 256, 64},
+		{20, 100, 256, 20},
+		{1000, 100, 3, 1},
+	} {
+		if got := fitting(c.want, c.devices, c.limit); got != c.fit {
+			t.Errorf("%+v: %d", c, got)
 		}
 	}
 }

@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
+	"syscall"
 
 	"github.com/longline/longline/internal/api"
 	"github.com/longline/longline/internal/auth"
+	"github.com/longline/longline/internal/config"
 	"github.com/longline/longline/internal/reload"
 )
 
@@ -16,6 +19,31 @@ type door struct {
 	roles       *auth.Roles // nil lets everybody in
 	certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	audit       *slog.Logger
+}
+
+// fitting is how many of the connections that the admin port may have are sure of a descriptor, by the
+// limit of open files: a quarter of it, or, where devices share the table, half of what they leave.
+func fitting(want, devices, limit int) int {
+	most := limit / 4
+	if spare := limit - devices; spare >= min(256, limit/2) {
+		most = min(most, spare/2)
+	}
+	return max(1, min(want, most))
+}
+
+// fit has the admin port take no more connections than there are descriptors for.
+func fit(c config.Config, log *slog.Logger) api.Config {
+	c = c.WithDefaults()
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return c.API // the configuration's word
+	}
+	most := fitting(c.API.MaxConnections, c.Gateway.MaxConnections, int(min(limit.Cur, math.MaxInt32)))
+	if most < c.API.MaxConnections {
+		log.Info("the admin port takes fewer connections than api.max_connections, for the limit of open files", "connections", most)
+	}
+	c.API.MaxConnections = most
+	return c.API
 }
 
 // openDoor opens the files that c names.
@@ -35,7 +63,8 @@ func (n *node) openDoor(c api.Config, log *slog.Logger, stderr io.Writer) (d doo
 	switch c.Audit {
 	case "":
 	case "-":
-		d.audit = slog.New(slog.NewJSONHandler(stderr, nil))
+		n.audit = &auditFile{log: log, stderr: stderr}
+		d.audit = slog.New(slog.NewJSONHandler(n.audit, nil))
 	default:
 		if n.audit, err = openAudit(c.Audit, log); err == nil {
 			err = n.files.Add(n.audit.reopen, c.Audit)

@@ -26,7 +26,7 @@ import (
 type node struct {
 	files    *reload.Watcher
 	store    store.Store
-	audit    *auditFile  // nil for standard error
+	audit    *auditFile  // nil without one
 	devices  *auth.Chain // nil when they are not asked for credentials
 	sessions *session.Manager
 	gateway  *gateway.Gateway
@@ -69,7 +69,7 @@ func startNode(ctx context.Context, c config.Config, log *slog.Logger, stderr io
 	if err != nil {
 		return nil, err
 	}
-	backend := api.New(c.API, api.Node{
+	backend := api.New(fit(c, log), api.Node{
 		Roles:       door.roles,
 		Certificate: door.certificate,
 		Audit:       door.audit,
@@ -98,23 +98,25 @@ func startNode(ctx context.Context, c config.Config, log *slog.Logger, stderr io
 
 // doorMetrics are those of the admin port.
 func (n *node) doorMetrics(backend *api.API) []prometheus.Collector {
+	counter := func(name, help string, value func() uint64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return float64(value()) })
+	}
 	return []prometheus.Collector{
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "longline_api_connections",
 			Help: "Connections of the admin port.",
-		}, func() float64 { n, _ := backend.Crowd(); return float64(n) }),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "longline_api_connections_closed_total",
-			Help: "Connections of the admin port that were closed to make room for others.",
-		}, func() float64 { _, n := backend.Crowd(); return float64(n) }),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "longline_audit_failures_total",
-			Help: "Lines that the audit log could not be given whole.",
-		}, func() float64 {
+		}, func() float64 { return float64(backend.PortStats().Connections) }),
+		counter("longline_api_connections_closed_total", "Connections of the admin port that were closed to make room for others.",
+			func() uint64 { return backend.PortStats().Closed }),
+		counter("longline_api_requests_reset_total", "Requests without a good token that were reset, as their connection had too many of them.",
+			func() uint64 { return backend.PortStats().Reset }),
+		counter("longline_api_pages_refused_total", "Requests of web pages that may not call the admin port.",
+			func() uint64 { return backend.PortStats().Pages }),
+		counter("longline_audit_failures_total", "Lines that the audit log could not be given whole.", func() uint64 {
 			if n.audit == nil {
 				return 0
 			}
-			return float64(n.audit.failures.Load())
+			return n.audit.failures.Load()
 		}),
 	}
 }

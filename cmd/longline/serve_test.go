@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -360,5 +361,24 @@ func TestAuditThatCannotBeWritten(t *testing.T) {
 	if text, err := os.ReadFile(name); string(text) != "after\n" {
 		t.Errorf("after a rename: %q, %v", text, err)
 	}
+	if err := os.RemoveAll(filepath.Dir(name)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := a.Write([]byte("kept\n")); n != len("kept\n") || !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("with no place for a new file: %d bytes into the old one, %v", n, err)
+	}
 	_ = a.Close()
+}
+
+// An audit log on standard error that nobody reads is counted as any other.
+func TestAuditThatNobodyReads(t *testing.T) {
+	reader, writer := io.Pipe()
+	_ = reader.Close()
+	a := &auditFile{stderr: writer, log: slog.New(slog.DiscardHandler)}
+	if _, err := a.Write([]byte("lost\n")); !errors.Is(err, io.ErrClosedPipe) || a.failures.Load() != 1 {
+		t.Errorf("%v, %d failures", err, a.failures.Load())
+	}
+	if err := a.Close(); err != nil {
+		t.Error(err)
+	}
 }

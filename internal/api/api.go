@@ -73,6 +73,7 @@ type API struct {
 	// Safe from any goroutine.
 	publishing  atomic.Int64 // QoS 1 publications without an answer
 	subscribers atomic.Int64
+	pages       atomic.Uint64 // requests of web pages that were refused
 	crowd       *crowd
 }
 
@@ -95,8 +96,18 @@ func New(c Config, n Node) *API {
 	return a
 }
 
-// Crowd returns the number of connections of the admin port, and how many were closed to make room for others.
-func (a *API) Crowd() (connections int, closed uint64) { return a.crowd.count(), a.crowd.closed.Load() }
+// PortStats counts what the admin port bounds and refuses.
+type PortStats struct {
+	Connections int    // now
+	Closed      uint64 // connections, to make room for others
+	Reset       uint64 // requests without a good token, of connections that had too many of them
+	Pages       uint64 // requests that web pages of other origins made
+}
+
+// PortStats returns them.
+func (a *API) PortStats() PortStats {
+	return PortStats{a.crowd.count(), a.crowd.closed.Load(), a.crowd.reset.Load(), a.pages.Load()}
+}
 
 // Close ends the streams when they have sent what is there, and those that come later.
 func (a *API) Close() { a.end() }

@@ -23,6 +23,7 @@ func (a *API) across(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		origin := r.Header.Get("Origin")
 		if why := a.fromPage(r); why != "" {
+			a.pages.Add(1)
 			http.Error(w, why, http.StatusForbidden)
 			return
 		}

@@ -9,12 +9,13 @@ import (
 	"time"
 )
 
-// Whoever reaches the admin port without a token gets little of it: a bounded number of connections
-// and of requests at a time, and a bounded time to take each answer. What has shown a token is not
-// closed for the sake of others.
+// Whoever reaches the admin port without a token gets little of it: a bounded number of connections,
+// of requests at a time on each, and a bounded time to take each answer. The bound of requests is each
+// connection's own, so that nobody who takes no answers has /healthz of others reset. A connection that has
+// shown a token is not closed for the sake of others.
 
 const (
-	strangerRequests = 64               // requests without a good token at a time, of all connections
+	strangerRequests = 4                // requests without a good token at a time, of one connection
 	strangerTime     = 10 * time.Second // that the answer to one takes
 )
 
@@ -24,8 +25,8 @@ type crowd struct {
 	most int
 
 	// Safe from any goroutine.
-	closed atomic.Uint64 // to make room
-	busy   atomic.Int64  // requests without a good token
+	closed atomic.Uint64 // connections, to make room
+	reset  atomic.Uint64 // requests, beyond strangerRequests
 
 	// Guarded by mu.
 	mu    sync.Mutex
@@ -33,11 +34,17 @@ type crowd struct {
 	next  uint64
 }
 
-// guest is one connection. Owned by crowd.mu, but known.
+// guest is one connection.
 type guest struct {
+	// Static after construction.
 	order uint64 // of arrival
-	idle  bool
-	known atomic.Bool // it has shown a good token, or none is asked for
+
+	// Guarded by crowd.mu.
+	idle bool
+
+	// Safe from any goroutine.
+	known atomic.Bool  // it has shown a good token, or none is asked for
+	busy  atomic.Int32 // requests without a good token whose answers are not written yet
 }
 
 func newCrowd(most int) *crowd { return &crowd{most: most, conns: make(map[net.Conn]*guest)} }
@@ -134,13 +141,20 @@ func greet(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// briefly answers a request without a good token by next: in a bounded time, or, when there are too many
-// such requests, not at all.
+// briefly answers a request without a good token by next: in a bounded time, or not at all when its connection
+// has too many such requests.
 func (c *crowd) briefly(w http.ResponseWriter, r *http.Request, next func()) {
-	defer c.busy.Add(-1)
-	if c.busy.Add(1) > strangerRequests {
-		panic(http.ErrAbortHandler) // an answer might never be taken
+	if g, ok := r.Context().Value(guestKey{}).(*guest); ok {
+		defer g.busy.Add(-1)
+		if g.busy.Add(1) > strangerRequests {
+			c.reset.Add(1)
+			panic(http.ErrAbortHandler) // an answer might never be taken
+		}
 	}
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(strangerTime)) // a recorder of tests has none
+	control := http.NewResponseController(w)
+	_ = control.SetWriteDeadline(time.Now().Add(strangerTime)) // a recorder of tests has none
 	next()
+	if r.ProtoMajor == 2 {
+		_ = control.Flush() // the answer is written before the request counts no more; a client that left needs none
+	}
 }

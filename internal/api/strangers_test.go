@@ -62,19 +62,42 @@ func TestStrangersAreClosedForOthers(t *testing.T) {
 	if got := get(t, known, r, "/healthz", token); got != http.StatusOK {
 		t.Errorf("who has shown a token: %d", got)
 	}
-	if n, closed := w.api.Crowd(); n > most || closed == 0 {
+	if n, closed := w.api.PortStats().Connections, w.api.PortStats().Closed; n > most || closed == 0 {
 		t.Errorf("%d connections, %d closed", n, closed)
 	}
 }
 
-// Who takes no answer, of HTTP/2 by a window of 0, holds a bounded number of requests.
+// Who takes no answer, of HTTP/2 by a window of 0, holds a bounded number of requests, and others are answered.
 func TestStrangersWhoTakeNothing(t *testing.T) {
-	const streams = 3 * strangerRequests
+	const streams, conns = 10 * strangerRequests, 40
 	w := newDoor(t, func(*Config, *Node) {})
-	c := w.dialRaw(t)
+	for range conns {
+		stall(t, w.dialRaw(t), streams, streams-strangerRequests)
+	}
+	w.api.crowd.mu.Lock()
+	held := 0
+	for _, g := range w.api.crowd.conns {
+		held += int(g.busy.Load())
+	}
+	w.api.crowd.mu.Unlock()
+	if held != conns*strangerRequests {
+		t.Errorf("%d requests are held, want %d", held, conns*strangerRequests)
+	}
+	if n := w.api.PortStats().Reset; n != conns*(streams-strangerRequests) {
+		t.Errorf("%d requests were reset, want %d", n, conns*(streams-strangerRequests))
+	}
+	late := w.dialRaw(t)
+	if got := get(t, late, bufio.NewReader(late), "/healthz", ""); got != http.StatusOK {
+		t.Errorf("health: %d", got)
+	}
+}
+
+// stall asks on as many streams for what it does not take, and returns when so many were reset.
+func stall(t *testing.T, c net.Conn, streams, resets uint32) {
+	t.Helper()
 	hello := []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
 	hello = frame(hello, 4, 0, 0, []byte{0, 4, 0, 0, 0, 0}) // SETTINGS_INITIAL_WINDOW_SIZE 0
-	for i := range uint32(streams) {
+	for i := range streams {
 		// :method GET, :path /, :scheme http, :authority localhost; RFC 7541
 		hello = frame(hello, 1, 5, 2*i+1, append([]byte{0x82, 0x84, 0x86, 0x41, 9}, "localhost"...))
 	}
@@ -82,7 +105,7 @@ func TestStrangersWhoTakeNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := bufio.NewReader(c)
-	for reset := 0; reset < streams-strangerRequests; {
+	for reset := uint32(0); reset < resets; {
 		var head [9]byte
 		if _, err := io.ReadFull(r, head[:]); err != nil {
 			t.Fatalf("%d streams were reset: %v", reset, err)
@@ -93,9 +116,6 @@ func TestStrangersWhoTakeNothing(t *testing.T) {
 		if head[3] == 3 { // RST_STREAM
 			reset++
 		}
-	}
-	if n := w.api.crowd.busy.Load(); n > strangerRequests {
-		t.Errorf("%d requests are answered", n)
 	}
 }
 
