@@ -48,6 +48,10 @@ var attacks = []attack{
 	{"wills", "limits.connect, sessions.wills_per_credential", 500, 1000, wills, []string{"wills_published_total", `connections_refused_total{reason="credential_sessions"}`}, 128},
 	{"retained", "store.retained", 200, 200, retained, []string{`messages_not_retained_total{reason="device"}`}, 96},
 	{"retained-search", "a part of the search in a turn, limits.device", 100, 100, retainedSearch, []string{`readers_slowed_total{reason="rate"}`}, 96},
+
+	{"admin-idle", "api.max_connections", 300, 300, adminIdle, []string{"api_connections_closed_total"}, 64},
+	{"admin-zero-window", "requests without a token, of a connection", 50, 50, adminZeroWindow, []string{"api_requests_reset_total"}, 64},
+	{"admin-pages", "api.origins", 50, 100, adminPages, []string{"api_pages_refused_total"}, 64},
 }
 
 // find returns the attack of that name, nil when there is none.

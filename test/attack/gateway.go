@@ -23,6 +23,7 @@ import (
 type targets struct {
 	Devices string `required:"" help:"Address of the device port, which speaks TLS."`
 	MQTT    string `required:"" help:"Address of MQTT over TCP."`
+	Admin   string `required:"" help:"Address of the admin port."`
 	Token   string `required:"" help:"A token that is good for devices whose id begins with bad-."`
 }
 
@@ -30,7 +31,6 @@ type targets struct {
 type gateway struct {
 	targets targets
 	folder  string // of its files
-	admin   string
 	command *exec.Cmd
 	process bench.Process
 	http    http.Client
@@ -60,7 +60,7 @@ limits:
   connect: {per_second: 500, burst: 250, line: 700}
   device: {messages: 50, message_burst: 20, bytes: 64KiB}
   memory: {limit: 1GiB}
-api: {address: "127.0.0.1:0"}
+api: {address: "127.0.0.1:0", tokens: %[5]q, max_connections: 200}
 log: {level: info, format: json}
 `
 
@@ -68,7 +68,17 @@ log: {level: info, format: json}
 const (
 	honestToken = "kept-by-honest-devices"
 	stolenToken = "stolen-from-a-device"
+	readToken   = "of-who-reads-the-metrics"
 )
+
+// reader shows the token of the admin port.
+type reader struct{}
+
+func (reader) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("Authorization", "Bearer "+readToken)
+	return http.DefaultTransport.RoundTrip(r)
+}
 
 // startGateway returns when the process listens.
 func startGateway(ctx context.Context, o *options) (*gateway, error) {
@@ -76,7 +86,7 @@ func startGateway(ctx context.Context, o *options) (*gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &gateway{folder: folder, targets: targets{Token: stolenToken}, http: http.Client{Timeout: 30 * time.Second}}
+	g := &gateway{folder: folder, targets: targets{Token: stolenToken}, http: http.Client{Timeout: 30 * time.Second, Transport: reader{}}}
 	config, err := g.files(o)
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(folder))
@@ -107,8 +117,12 @@ func (g *gateway) files(o *options) (config string, err error) {
 	if err := os.WriteFile(name("tokens"), []byte(tokens), 0o600); err != nil {
 		return "", err
 	}
+	readers := fmt.Sprintf("read sha256:%x metrics\n", sha256.Sum256([]byte(readToken)))
+	if err := os.WriteFile(name("readers"), []byte(readers), 0o600); err != nil {
+		return "", err
+	}
 	patience := max(o.Duration/3, 700*time.Millisecond) // its end is seen within an attack
-	text := fmt.Sprintf(configuration, patience, name("cert.pem"), name("key.pem"), name("tokens"))
+	text := fmt.Sprintf(configuration, patience, name("cert.pem"), name("key.pem"), name("tokens"), name("readers"))
 	return name("longline.yaml"), os.WriteFile(name("longline.yaml"), []byte(text), 0o600)
 }
 
@@ -155,7 +169,7 @@ func (g *gateway) status(name string) (uint64, error) {
 
 // metrics asks the gateway for its counters.
 func (g *gateway) metrics(ctx context.Context) (metrics, error) {
-	admin := bench.Admin{URL: "http://" + g.admin, Client: &g.http}
+	admin := bench.Admin{URL: "http://" + g.targets.Admin, Client: &g.http}
 	text, err := admin.Get(ctx, "/metrics")
 	return parse(text), err
 }

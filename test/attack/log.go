@@ -19,7 +19,7 @@ func (g *gateway) listening(log io.Reader) error {
 			fmt.Fprintln(os.Stderr, lines.Text())
 			continue
 		}
-		g.targets.Devices, g.targets.MQTT, g.admin = entry.Devices, entry.MQTT, entry.Admin
+		g.targets.Devices, g.targets.MQTT, g.targets.Admin = entry.Devices, entry.MQTT, entry.Admin
 		go relay(lines)
 		return nil
 	}

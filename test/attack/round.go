@@ -165,7 +165,7 @@ func (r *round) start(ctx context.Context, a *attack) (stop func(), err error) {
 		return nil, err
 	}
 	t := r.gateway.targets
-	c := exec.CommandContext(ctx, "nice", "-n", "10", self, "make", a.name, "--devices="+t.Devices, "--mqtt="+t.MQTT,
+	c := exec.CommandContext(ctx, "nice", "-n", "10", self, "make", a.name, "--devices="+t.Devices, "--mqtt="+t.MQTT, "--admin="+t.Admin,
 		"--token="+t.Token, "--limit="+(r.options.Duration+time.Minute).String())
 	c.Stderr = os.Stderr
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
