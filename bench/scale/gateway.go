@@ -24,10 +24,11 @@ type gateway struct {
 	command *exec.Cmd
 }
 
-// configuration is the file of a gateway: everything else is as users have it.
+// configuration is the file of a gateway: everything else is as users have it. All devices show one token.
 const configuration = `gateway: {listen: "%s", insecure: %v, max_connections: %d, loops: %d, heartbeat: %v}
 api: {address: "%s"}
 log: {level: warn}
+sessions: {per_credential: %d}
 `
 
 const startTime = 10 * time.Second
@@ -39,7 +40,7 @@ func startGateway(ctx context.Context, o *options) (*gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	text := fmt.Sprintf(configuration, o.Listen, o.Token == "", o.Devices, o.Loops, o.Beat, o.Admin) + door
+	text := fmt.Sprintf(configuration, o.Listen, o.Token == "", o.Devices, o.Loops, o.Beat, o.Admin, o.Devices) + door
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		return nil, err
 	}
