@@ -55,8 +55,8 @@ func TestStreamOutlivesItsBody(t *testing.T) {
 			t.Fatal(protocol, err)
 		}
 		time.Sleep(2 * limit) // what must not end it
-		if n, err := w.router.Publish(&message.Message{Topic: "t", QoS: 1}, nil); n != 1 || err != nil {
-			t.Errorf("%s: %d receivers, %v", protocol, n, err)
+		if got, err := w.router.Publish(&message.Message{Topic: "t", QoS: 1}, nil); got.Receivers != 1 || err != nil {
+			t.Errorf("%s: %+v, %v", protocol, got, err)
 		}
 		receive(t, c, 1)
 		cancel()

@@ -25,7 +25,6 @@ var codes = []struct {
 	{session.ErrNoAnswer, connect.CodeDeadlineExceeded},
 	{session.ErrTooManyCalls, connect.CodeResourceExhausted},
 	{session.ErrNotCallable, connect.CodeUnimplemented},
-	{router.ErrFull, connect.CodeResourceExhausted},
 	{router.ErrQuota, connect.CodeResourceExhausted},
 	{router.ErrTooLate, connect.CodeResourceExhausted},
 	{store.ErrFull, connect.CodeResourceExhausted},

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"errors"
 
 	"connectrpc.com/connect"
 
@@ -30,7 +29,8 @@ func (a *API) Publish(ctx context.Context, r *connect.Request[longlinev1.Publish
 }
 
 func (a *API) publishOnce(_ context.Context, m *message.Message) (int, error) {
-	return a.node.Router.Publish(m, nil)
+	result, err := a.node.Router.Publish(m, nil)
+	return result.Receivers, err
 }
 
 // publishAcknowledged returns when every receiver has m or one refused it. A publication
@@ -41,17 +41,17 @@ func (a *API) publishAcknowledged(ctx context.Context, m *message.Message) (int,
 		return 0, exhausted("%d publications wait for their receivers: the limit is reached", a.config.MaxPublishing)
 	}
 	answer := make(chan error, 1)
-	n, err := a.node.Router.Publish(m, func(err error) {
+	result, err := a.node.Router.Publish(m, func(err error) {
 		a.publishing.Add(-1)
 		answer <- err
 	})
-	if !errors.Is(err, router.ErrFull) {
+	if !result.Later {
 		a.publishing.Add(-1)
-		return n, err
+		return result.Receivers, err
 	}
 	select {
 	case err = <-answer:
-		return n, err
+		return result.Receivers, err
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}

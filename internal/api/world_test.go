@@ -185,6 +185,7 @@ type fakeDevice struct {
 	deaf   bool // it takes messages and does not acknowledge them
 	reply  func(call *wire.Packet) *wire.Packet
 	loop   chan func()
+	shared *session.Loop
 	got    chan *message.Message
 	closed chan *wire.Close
 	once   sync.Once
@@ -195,6 +196,7 @@ func (w *world) connect(t testing.TB, id string, d *fakeDevice, filters ...strin
 	t.Helper()
 	d.loop, d.got = make(chan func(), 1024), make(chan *message.Message, 1024)
 	d.closed = make(chan *wire.Close, 1)
+	d.shared = session.NewLoop(0, d.Do)
 	ran := make(chan struct{})
 	go func() {
 		defer close(ran)
@@ -231,7 +233,7 @@ func (d *fakeDevice) Wake()                 { d.loop <- func() { d.link.Flush(tr
 func (d *fakeDevice) Close(why *wire.Close) { d.closed <- why }
 func (d *fakeDevice) Do(f func()) bool      { d.loop <- f; return true }
 func (d *fakeDevice) Room() bool            { return true }
-func (*fakeDevice) Index() int              { return 0 }
+func (d *fakeDevice) Loop() *session.Loop   { return d.shared }
 func (d *fakeDevice) SetReading(bool)       {}
 func (d *fakeDevice) Acks() bool            { return !d.raw }
 

@@ -19,14 +19,12 @@ type backend struct {
 	got map[string][]string // payloads by topic, in order
 }
 
-func (b *backend) Deliver(m *message.Message, _ message.QoS) error {
+func (b *backend) Deliver(m *message.Message, _ message.QoS, _ *router.Publication) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.got[m.Topic] = append(b.got[m.Topic], string(m.Payload))
 	return nil
 }
-
-func (b *backend) Wait(*message.Message, message.QoS, *router.Ticket) {}
 
 // The gateway itself: a recording arrives complete, in order and byte for byte.
 func TestReplayThroughGateway(t *testing.T) {

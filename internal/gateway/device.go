@@ -221,8 +221,8 @@ func (d *device) Run(*reactor.Loop) {
 	}
 }
 
-// Index implements session.Conn.
-func (d *device) Index() int { return d.conn.Loop().Index() }
+// Loop implements session.Conn.
+func (d *device) Loop() *session.Loop { return d.shard.loop }
 
 // Wake implements session.Conn.
 func (d *device) Wake() { d.conn.Loop().Post(d) }
@@ -280,16 +280,14 @@ func (d *device) Answer(p *wire.Packet) {
 // maxScratch is the largest packet for which a loop keeps room.
 const maxScratch = 64 << 10
 
-// SetReading implements session.Conn. A device that was not listened to is asked for a sign
-// of life, and has as long for it as after any ping.
+// SetReading implements session.Conn. The silence of a device that was not listened to counts from now, and the
+// heartbeat goes on.
 func (d *device) SetReading(on bool) {
 	switch {
 	case !on:
 		hold(d.conn, heldBySession)
 	case d.shard.release(d.conn, heldBySession):
-		d.conn.ResumeReading()
-		d.ping()
-		d.setAlarm(d.shard.gateway.config.HeartbeatTimeout - d.shard.gateway.config.Heartbeat)
+		d.resume()
 	}
 }
 

@@ -197,8 +197,9 @@ type Gateway struct {
 // shard is what a loop keeps for its devices. Owned by the loop.
 type shard struct {
 	gateway *Gateway
-	packet  wire.Packet // decoded into, again and again
-	scratch []byte      // encoded into, again and again
+	loop    *session.Loop // static
+	packet  wire.Packet   // decoded into, again and again
+	scratch []byte        // encoded into, again and again
 	mqtt    mqttShard
 	logged  map[string]time.Duration // when a refusal of a code was logged last, since guard.start
 	guests  map[*reactor.Conn]*guest // of connections that the limits have to remember
@@ -252,7 +253,13 @@ func Start(config Config, r *router.Router, sessions *session.Manager) (*Gateway
 		Stall:          config.StallTimeout,
 		OnStall:        func(h reactor.Handler) { h.(connection).dismiss(wire.CloseSlowConsumer) },
 		OnStart: func(l *reactor.Loop) {
-			l.Local = &shard{gateway: g, guests: make(map[*reactor.Conn]*guest), logged: make(map[string]time.Duration), tally: newTally()}
+			l.Local = &shard{
+				gateway: g,
+				loop:    session.NewLoop(l.Index(), func(f func()) bool { return l.Post(reactor.TaskFunc(func(*reactor.Loop) { f() })) }),
+				guests:  make(map[*reactor.Conn]*guest),
+				logged:  make(map[string]time.Duration),
+				tally:   newTally(),
+			}
 		},
 		NewHandler: func(l *reactor.Loop) reactor.Handler {
 			return &device{shard: l.Local.(*shard)}

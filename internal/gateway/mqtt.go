@@ -234,8 +234,8 @@ func (c *mqttDevice) Run(*reactor.Loop) {
 	}
 }
 
-// Index implements session.Conn.
-func (c *mqttDevice) Index() int { return c.conn.Loop().Index() }
+// Loop implements session.Conn.
+func (c *mqttDevice) Loop() *session.Loop { return c.shard.loop }
 
 // Wake implements session.Conn.
 func (c *mqttDevice) Wake() { c.conn.Loop().Post(c) }

@@ -76,9 +76,29 @@ func asSubscriptions(filters []string) []topic.Subscription {
 }
 
 // Deliver implements Subscriber.
-func (b *Inbox) Deliver(m *message.Message, q message.QoS) error {
+func (b *Inbox) Deliver(m *message.Message, q message.QoS, p *Publication) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	err := b.offer(m, q)
+	switch {
+	case !errors.Is(err, ErrFull):
+		return err
+	case !b.waiting.Add(m, q, p):
+		b.dropped++
+		return ErrTooLate
+	}
+	return nil
+}
+
+// Offer implements Member.
+func (b *Inbox) Offer(m *message.Message, q message.QoS, _ *Publication) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.offer(m, q)
+}
+
+// offer is Offer, locked.
+func (b *Inbox) offer(m *message.Message, q message.QoS) error {
 	switch {
 	case b.closed && ShareOf(m) != "":
 		return ErrGone
@@ -90,28 +110,6 @@ func (b *Inbox) Deliver(m *message.Message, q message.QoS) error {
 		return nil
 	}
 	return ErrFull
-}
-
-// Wait implements Subscriber.
-func (b *Inbox) Wait(m *message.Message, q message.QoS, t *Ticket) {
-	b.mu.Lock()
-	closed := b.closed
-	taken := closed || b.waiting.Len() == 0 && b.push(m)
-	waits := !taken && b.waiting.Add(m, q, t)
-	if !taken && !waits {
-		b.dropped++
-	}
-	b.mu.Unlock()
-	switch {
-	case waits:
-	case !taken:
-		b.router.Drops.Add(QueueFull, 1)
-		t.Done(ErrTooLate)
-	case closed && ShareOf(m) != "":
-		b.router.Redeliver([]Held{{m, q, t}}, nil)
-	default:
-		t.Done(nil)
-	}
 }
 
 // State implements Member: a backend is busy that has not taken all that there was.
@@ -204,22 +202,36 @@ func (b *Inbox) takeRetained(room []*message.Message) ([]*message.Message, error
 // room is used when something is returned, and only then.
 func (b *Inbox) take(room []*message.Message) (batch []*message.Message, missed uint64, err error) {
 	b.mu.Lock()
-	if b.closed {
+	closed := b.closed
+	if closed {
 		b.signal() // for the next Take
 		err = ErrInboxClosed
 	}
-	var admitted []*Ticket
 	if len(b.queue) > 0 {
 		batch, b.queue, b.bytes, err = b.queue, room, 0, nil
 		missed, b.dropped = b.dropped, 0
-		if !b.closed {
-			b.release(batch)
-		}
-		admitted = b.waiting.Admit(b.admit)
+	}
+	b.mu.Unlock()
+	if closed || len(batch) == 0 {
+		return batch, missed, err
+	}
+	b.release(batch)
+	for b.admitSome() {
+	}
+	return batch, missed, nil
+}
+
+// admitSome lets in some of those that wait, and reports whether there were any: publishers are not held up by
+// a lock for as long as all of them take.
+func (b *Inbox) admitSome() bool {
+	var admitted []*Claim
+	b.mu.Lock()
+	if !b.closed { // then Close lets go of them
+		admitted = b.waiting.Admit(nil, b.admit)
 	}
 	b.mu.Unlock()
 	Tell(admitted, nil)
-	return batch, missed, err
+	return len(admitted) > 0
 }
 
 // release takes messages out of the node's account: they are their subscriber's now. Once the inbox is
@@ -240,7 +252,7 @@ func (b *Inbox) signal() {
 
 // Close ends the subscription. Messages that wait for room are let go: their publishers
 // are told that all is well, as for a subscriber that had left before. What came by a share
-// goes to its other members, unread first: messages that were taken and came to nobody.
+// goes to its other members, unread first: messages that were taken and came to nobody. Not on a loop.
 func (b *Inbox) Close(unread []*message.Message) {
 	for _, f := range b.filters {
 		b.router.Unsubscribe(f, b)
@@ -251,12 +263,26 @@ func (b *Inbox) Close(unread []*message.Message) {
 	b.release(b.queue)
 	held = holdShared(held, b.queue)
 	b.queue = slices.DeleteFunc(b.queue, func(m *message.Message) bool { return ShareOf(m) != "" })
-	held = append(held, b.waiting.TakeShared(func(string) bool { return true })...)
-	left := b.waiting.Clear()
 	b.mu.Unlock()
-	Tell(left, nil)
 	b.signal()
 	b.router.Redeliver(held, nil)
+	for b.letGo() {
+	}
+}
+
+// letGo lets go of some of those that wait, and reports whether there were any.
+func (b *Inbox) letGo() bool {
+	b.mu.Lock()
+	left := b.waiting.Take(slice)
+	b.mu.Unlock()
+	for i := range left {
+		if ShareOf(left[i].Message) == "" {
+			left[i].Claim.Done(nil)
+		} else {
+			b.router.Redeliver(left[i:i+1], nil)
+		}
+	}
+	return len(left) > 0
 }
 
 // holdShared appends the messages that came by a share.

@@ -2,9 +2,9 @@
 // whose filters match its topic, and into the retained messages.
 //
 // The flow: a publisher lends a message to Publish. The router finds the receivers, makes
-// the one owned copy if there are any, and offers it to each. A receiver whose queue is
-// full makes a QoS 1 publisher wait (its answer comes later, by a Ticket); a QoS 0 message
-// is dropped there, with a reason.
+// the one owned copy if there are any, and delivers it to each. A receiver that cannot say at once
+// that it has a QoS 1 message, because its queue is full or its medium is slow, takes a Claim: the publisher
+// is answered when all claims are told. A QoS 0 message is dropped there, with a reason.
 package router
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/longline/longline/internal/topic"
 )
 
-// ErrFull is a receiver's answer that it has no room for the message now.
+// ErrFull is a member's answer to Member.Offer that it has no room for the message now.
 var ErrFull = errors.New("a receiver's queue is full")
 
 // ErrQuota refuses a message because the node owes as much as it may.
@@ -31,15 +31,13 @@ var ErrTooLate = errors.New("a receiver's queue stayed full")
 // Subscriber receives messages. Its methods are safe from any goroutine and do not block;
 // m is owned.
 type Subscriber interface {
-	// Deliver takes m, or returns ErrFull when q is 1 and there is no room now, or another
-	// error when m can never be taken. A QoS 0 message that finds no room is dropped and
-	// counted by the subscriber. One that has ended says nil, as if it had left before; but
-	// ErrGone, once it has left all shares, when m came by one.
-	Deliver(m *message.Message, q message.QoS) error
-	// Wait takes m as soon as there is room, behind those that wait already, and tells t; it
-	// refuses m with ErrTooLate at the ticket's deadline, or at once when too many wait, and
-	// counts the drop.
-	Wait(m *message.Message, q message.QoS, t *Ticket)
+	// Deliver takes m, or takes a claim of p and says later whether it has m. A QoS 1 or 2 message that
+	// finds no room waits with a claim behind those that wait already, until the claim's deadline; when too many
+	// wait, the error is ErrTooLate. Any error says that the receiver does not have m, now and for good; the
+	// router counts the drop. p is nil when q is 0: what finds no room then is dropped and counted by the
+	// subscriber. One that has ended says nil, as if it had left before; but ErrGone, once it has left
+	// all shares, when m came by one.
+	Deliver(m *message.Message, q message.QoS, p *Publication) error
 }
 
 // Hit is a receiver of a message and the highest QoS that it gets.
@@ -68,7 +66,7 @@ type Router struct {
 	store  store.Store
 	index  *topic.Index[Subscriber]
 	shares shares
-	hits   sync.Pool // of *[]Hit
+	pool   sync.Pool // of *Publication
 
 	// Drops counts the messages that were not delivered, by reason. Whoever drops counts.
 	Drops Drops
@@ -82,8 +80,8 @@ type Router struct {
 // New makes a router whose retained messages are in s.
 func New(config Config, s store.Store) *Router {
 	r := &Router{config: config.WithDefaults(), store: s, index: topic.NewIndex[Subscriber]()}
-	r.shares = shares{index: r.index, drops: &r.Drops, byFilter: make(map[string]*share)}
-	r.hits.New = func() any { return new([]Hit) }
+	r.shares = shares{index: r.index, byFilter: make(map[string]*share)}
+	r.pool.New = func() any { return new(Publication) }
 	return r
 }
 
@@ -126,33 +124,38 @@ func (r *Router) Account() *message.Account { return r.config.Account }
 // Short reports whether the node owes as much as it may: nothing is taken that would have to be kept.
 func (r *Router) Short() bool { return r.config.Account.Full() }
 
-// Publish offers m, which may be borrowed, to its receivers and returns how many there
-// are. The topic must be valid.
+// Result is what became of a publication so far.
+type Result struct {
+	Receivers int
+	Later     bool // done is told; the error is nil until then
+}
+
+// Publish delivers m, which may be borrowed, to its receivers. The topic must be valid.
+//
+// With QoS 1 and 2 a nil error says that every receiver has m, unless Result.Later says that some of them answer
+// later: then done, if it is not nil, is told exactly once when all have: from any goroutine, without locks, perhaps
+// before Publish returns. Without Later done is never called. Where done is nil, receivers that have no room
+// let m wait all the same. For room it waits as long as Config.MaxWait.
 //
 // A message that cannot be retained is delivered all the same, and counted. If nobody receives it,
 // the store's error is returned.
 //
 // When the node owes as much as it may, what would have to be kept is refused with ErrQuota.
-//
-// With QoS 1, a nil error says that every receiver has m; on ErrFull some receiver has no
-// room, and if done is not nil it is told once m was taken by all, or refused: from any
-// goroutine, within Config.MaxWait, perhaps before Publish returns. Another error is final:
-// done is not called.
-func (r *Router) Publish(m *message.Message, done func(error)) (int, error) {
+func (r *Router) Publish(m *message.Message, done func(error)) (Result, error) {
 	return r.publish(m, done, r.config.MaxWait)
 }
 
 // PublishPatiently is Publish for a publisher that can be told no refusal: m waits for room
 // as long as it takes, or until the receiver's session ends. It is refused all the same when
 // a receiver has no room in its line.
-func (r *Router) PublishPatiently(m *message.Message, done func(error)) (int, error) {
+func (r *Router) PublishPatiently(m *message.Message, done func(error)) (Result, error) {
 	return r.publish(m, done, 0)
 }
 
-func (r *Router) publish(m *message.Message, done func(error), wait time.Duration) (int, error) {
+func (r *Router) publish(m *message.Message, done func(error), wait time.Duration) (Result, error) {
 	if (m.QoS > message.AtMostOnce || m.Retain && len(m.Payload) > 0) && r.Short() {
 		r.Drops.Add(Quota, 1)
-		return 0, ErrQuota
+		return Result{}, ErrQuota
 	}
 	var unkept error
 	if m.Retain {
@@ -160,65 +163,62 @@ func (r *Router) publish(m *message.Message, done func(error), wait time.Duratio
 			r.NotRetained.add(unkept)
 		}
 	}
-	scratch := r.hits.Get().(*[]Hit)
-	hits := r.index.Match(m.Topic, (*scratch)[:0])
+	p := r.begin(done, wait)
+	defer r.pool.Put(p)
+	hits := r.index.Match(m.Topic, p.hits[:0])
 	if len(hits) > 0 {
 		m = m.Clone()
 		m.Kept, m.Retain = m.Retain, false // MQTT 5 §3.3.1.3: it was published now, not found retained
 	}
-	n, err := len(hits), r.offer(m, hits, done, wait)
-	if n == 0 && unkept != nil { // nothing was done with it
+	err := r.deliver(m, hits, p)
+	if len(hits) == 0 && unkept != nil { // nothing was done with it
 		r.Drops.Add(Refused, 1)
 		err = unkept
 	}
+	result := Result{Receivers: len(hits)}
 	clear(hits)
-	*scratch = hits[:0]
-	r.hits.Put(scratch)
-	return n, err
+	p.hits = hits[:0]
+	result.Later, err = p.end(err)
+	return result, err
 }
 
-// Offer is Publish to receivers that the caller has found, which it does not keep; m is
-// owned if there are any.
-func (r *Router) Offer(m *message.Message, to []Hit, done func(error)) error {
-	return r.offer(m, to, done, r.config.MaxWait)
+// begin borrows a publication from the pool.
+func (r *Router) begin(done func(error), wait time.Duration) *Publication {
+	p := r.pool.Get().(*Publication)
+	p.done, p.wait = done, wait
+	return p
 }
 
-// offer is Offer; wait is how long m may wait for room, 0 for ever.
-func (r *Router) offer(m *message.Message, to []Hit, done func(error), wait time.Duration) error {
+// DeliverTo is Publish to receivers that the caller has found, which are not kept; m is
+// owned if there are any. later is Result.Later.
+func (r *Router) DeliverTo(to []Hit, m *message.Message, done func(error)) (later bool, err error) {
+	p := r.begin(done, r.config.MaxWait)
+	defer r.pool.Put(p)
+	return p.end(r.deliver(m, to, p))
+}
+
+// deliver gives m to each receiver, and returns the error of one that refused it.
+func (r *Router) deliver(m *message.Message, to []Hit, p *Publication) (refused error) {
 	r.published.Add(1)
 	r.offered.Add(uint64(len(to)))
-	var t *Ticket
-	var failure error
 	for _, h := range to {
-		q := min(h.QoS, m.QoS)
-		err := h.Subscriber.Deliver(m, q)
-		switch {
-		case err == nil:
-		case !errors.Is(err, ErrFull):
-			failure = err
-			r.Drops.Add(Refused, 1)
-		case done == nil:
-			failure = err
-			r.Drops.Add(QueueFull, 1)
-		default:
-			if t == nil {
-				t = newTicket(done, deadline(wait))
-			}
-			t.hold()
-			h.Subscriber.Wait(m, q, t)
+		q, with := min(h.QoS, m.QoS), p
+		if q == message.AtMostOnce {
+			with = nil
+		}
+		if err := h.Subscriber.Deliver(m, q, with); err != nil {
+			r.countRefusal(err)
+			refused = err
 		}
 	}
-	if t == nil {
-		return failure
-	}
-	t.Done(failure)
-	return ErrFull
+	return refused
 }
 
-// deadline is when a message that may wait so long is refused.
-func deadline(wait time.Duration) time.Time {
-	if wait == 0 {
-		return time.Time{}
+// countRefusal counts a message that a receiver did not take.
+func (r *Router) countRefusal(err error) {
+	why := Refused
+	if errors.Is(err, ErrTooLate) {
+		why = QueueFull
 	}
-	return time.Now().Add(wait)
+	r.Drops.Add(why, 1)
 }

@@ -25,9 +25,27 @@ type receiver struct {
 	waiting Waiting
 }
 
-func (r *receiver) Deliver(m *message.Message, q message.QoS) error {
+func (r *receiver) Deliver(m *message.Message, q message.QoS, p *Publication) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	err := r.offer(m, q)
+	if errors.Is(err, ErrFull) {
+		r.waiting.config, r.waiting.late = WaitingConfig{}.withDefaults(), r.late
+		r.waiting.Add(m, q, p)
+		return nil
+	}
+	return err
+}
+
+func (r *receiver) Offer(m *message.Message, q message.QoS, _ *Publication) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.offer(m, q)
+}
+
+func (*receiver) State() State { return Free }
+
+func (r *receiver) offer(m *message.Message, q message.QoS) error {
 	switch {
 	case r.refuses != nil:
 		return r.refuses
@@ -45,13 +63,6 @@ func (r *receiver) take(m *message.Message, q message.QoS) bool {
 	return true
 }
 
-func (r *receiver) Wait(m *message.Message, q message.QoS, t *Ticket) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.waiting.config, r.waiting.late = WaitingConfig{}.withDefaults(), r.late
-	r.waiting.Add(m, q, t)
-}
-
 func (r *receiver) late() {
 	r.mu.Lock()
 	late := r.waiting.Overdue(time.Now())
@@ -62,7 +73,7 @@ func (r *receiver) late() {
 func (r *receiver) grow(n int) {
 	r.mu.Lock()
 	r.room += n
-	admitted := r.waiting.Admit(func(m *message.Message, q message.QoS) error {
+	admitted := r.waiting.Admit(nil, func(m *message.Message, q message.QoS) error {
 		if !r.take(m, q) {
 			return ErrFull
 		}
@@ -115,8 +126,8 @@ func TestPublish(t *testing.T) {
 	r.Subscribe("a/#", one, 0)
 	r.Subscribe("a/b", one, 1)
 	m := &message.Message{Topic: "a/b", Payload: []byte("x"), QoS: 1, Retain: true}
-	if n, err := r.Publish(m, nil); n != 2 || err != nil {
-		t.Fatal(n, err)
+	if got, err := r.Publish(m, nil); got != (Result{Receivers: 2}) || err != nil {
+		t.Fatal(got, err)
 	}
 	m.Payload[0] = 'y' // borrowed: the receivers have a copy, and share it
 	got := one.got[0]
@@ -127,8 +138,8 @@ func TestPublish(t *testing.T) {
 		t.Errorf("QoS %v, %v", zero.qos, one.qos)
 	}
 	r.Unsubscribe("a/+", zero)
-	if n, _ := r.Publish(m, nil); n != 1 {
-		t.Errorf("%d receivers", n)
+	if got, _ := r.Publish(m, nil); got.Receivers != 1 {
+		t.Errorf("%+v", got)
 	}
 	if s := r.Stats(); s != (Stats{Published: 2, Delivered: 3, Filters: 2, Subscriptions: 2}) {
 		t.Errorf("%+v", s)
@@ -191,8 +202,9 @@ func TestPublishWaits(t *testing.T) {
 	}
 	for i := range 3 {
 		name := fmt.Sprint(i)
-		if _, err := r.Publish(&message.Message{Topic: "a", Payload: []byte(name), QoS: 1}, a.to(name)); !errors.Is(err, ErrFull) {
-			t.Fatal(err)
+		got, err := r.Publish(&message.Message{Topic: "a", Payload: []byte(name), QoS: 1}, a.to(name))
+		if got != (Result{Receivers: 3, Later: true}) || err != nil {
+			t.Fatal(got, err)
 		}
 	}
 	one.grow(2)
@@ -218,23 +230,20 @@ func TestPublishIsRefused(t *testing.T) {
 		r.Subscribe("full", full, 1)
 		r.Subscribe("never", never, 1)
 		r.Subscribe("+", &receiver{room: 9}, 1)
-		publish := func(name string) error {
-			_, err := r.Publish(&message.Message{Topic: name, QoS: 1}, a.to(name))
-			return err
+		publish := func(name string) (bool, error) {
+			got, err := r.Publish(&message.Message{Topic: name, QoS: 1}, a.to(name))
+			return got.Later, err
 		}
-		if err := publish("never"); !errors.Is(err, store.ErrTooLarge) {
-			t.Error(err)
+		if later, err := publish("never"); later || !errors.Is(err, store.ErrTooLarge) {
+			t.Error(later, err)
 		}
 		a.are(t) // the error was final
-		if err := publish("full"); !errors.Is(err, ErrFull) {
-			t.Error(err)
+		if later, err := publish("full"); !later || err != nil {
+			t.Error(later, err)
 		}
 		r.Subscribe("full", never, 1)
-		if err := publish("full"); !errors.Is(err, ErrFull) {
-			t.Error(err)
-		}
-		if _, err := r.Publish(&message.Message{Topic: "full", QoS: 1}, nil); err == nil {
-			t.Error("nobody waits, and nothing was refused")
+		if later, err := publish("full"); !later || err != nil {
+			t.Error(later, err)
 		}
 		time.Sleep(10*time.Second - 1)
 		synctest.Wait()
@@ -242,8 +251,28 @@ func TestPublishIsRefused(t *testing.T) {
 		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		a.are(t, "full "+ErrTooLate.Error(), "full "+store.ErrTooLarge.Error()) // the first reason counts
-		if got, want := r.dropped(), map[string]uint64{"refused": 3, "queue_full": 1}; !maps.Equal(got, want) {
+		if got, want := r.dropped(), map[string]uint64{"refused": 2}; !maps.Equal(got, want) {
 			t.Errorf("drops %v, want %v", got, want)
+		}
+	})
+}
+
+// What nobody wants to be told of waits for room like any other, and is refused in the end like any other.
+func TestPublishWaitsForNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRouter()
+		full := &receiver{}
+		r.Subscribe("a", full, 1)
+		for range 2 {
+			if got, err := r.Publish(&message.Message{Topic: "a", QoS: 1}, nil); !got.Later || err != nil {
+				t.Error(got, err)
+			}
+		}
+		full.grow(1)
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if len(full.got) != 1 || full.waiting.Len() != 0 {
+			t.Errorf("%d came, %d wait", len(full.got), full.waiting.Len())
 		}
 	})
 }
@@ -282,5 +311,4 @@ func BenchmarkPublish(b *testing.B) {
 // sinkhole takes and forgets; it is not of size 0, so that each is another.
 type sinkhole struct{ _ *int }
 
-func (*sinkhole) Deliver(*message.Message, message.QoS) error { return nil }
-func (*sinkhole) Wait(*message.Message, message.QoS, *Ticket) {}
+func (*sinkhole) Deliver(*message.Message, message.QoS, *Publication) error { return nil }

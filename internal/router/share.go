@@ -17,11 +17,14 @@ var ErrGone = errors.New("the subscriber has ended")
 // errNobody says that a share has no member that may have the message.
 var errNobody = errors.New("nobody is there")
 
-// Member is what a Subscriber may also say, so that a share can choose well. One that does
-// not is taken for Free.
+// Member is what a Subscriber may also do, so that a share can choose well. One that does
+// not is taken for Free, and for one that is never full.
 type Member interface {
 	// State tells how fit the subscriber is for a message now. No lock is held.
 	State() State
+	// Offer is Subscriber.Deliver to one of several who may have m: the answer is ErrFull where Deliver would
+	// let m wait for room.
+	Offer(m *message.Message, q message.QoS, p *Publication) error
 }
 
 // State is how fit a member of a share is for a message: the lower the better.
@@ -45,7 +48,6 @@ const (
 type share struct {
 	// Static after construction.
 	delivery *message.Delivery // what marks the messages that came by this share
-	drops    *Drops
 
 	// Guarded by mu, under which nothing else is locked.
 	mu      sync.Mutex
@@ -68,6 +70,13 @@ func (m *member) state() State {
 		return Free
 	}
 	return m.about.State()
+}
+
+func (m *member) offer(msg *message.Message, q message.QoS, p *Publication) error {
+	if m.about == nil {
+		return m.Deliver(msg, min(q, m.qos), p)
+	}
+	return m.about.Offer(msg, min(q, m.qos), p)
 }
 
 // join adds s, or changes its QoS.
@@ -102,70 +111,50 @@ func (g *share) list() []member {
 }
 
 // Deliver implements Subscriber.
-func (g *share) Deliver(m *message.Message, q message.QoS) error {
-	_, err := g.offer(g.mark(m), q, Away, g.next())
+func (g *share) Deliver(m *message.Message, q message.QoS, p *Publication) error {
+	err := g.deliver(g.mark(m), q, Away, p)
 	if errors.Is(err, errNobody) {
 		return nil // the last member left meanwhile
 	}
 	return err
 }
 
-// Wait implements Subscriber.
-func (g *share) Wait(m *message.Message, q message.QoS, t *Ticket) {
-	g.wait(g.mark(m), q, t, g.turn.Load())
-}
-
 // mark returns the copy of m that says by which share it came.
 func (g *share) mark(m *message.Message) *message.Message { return m.With(g.delivery) }
 
-// next is whose turn it is to be asked first.
-func (g *share) next() uint32 { return g.turn.Add(1) }
-
-// wait has m, which is marked, taken as soon as there is room.
-func (g *share) wait(m *message.Message, q message.QoS, t *Ticket, turn uint32) {
-	full, err := g.offer(m, q, Away, turn) // again: there may be room by now
-	switch {
-	case errors.Is(err, ErrFull):
-		full.Wait(m, min(q, full.qos), t)
-	case errors.Is(err, errNobody): // as in Deliver
-		g.drops.Add(SessionEnded, 1)
-		t.Done(nil)
-	case err != nil:
-		g.drops.Add(Refused, 1)
-		t.Done(err)
-	default:
-		t.Done(nil)
-	}
-}
-
-// offer gives m to one member whose state is worst at the most. With ErrFull it returns the
-// member to wait at.
-func (g *share) offer(m *message.Message, q message.QoS, worst State, turn uint32) (full member, err error) {
+// deliver gives m, which is marked, to one member whose state is worst at the most. When those are full it waits
+// at the first of them.
+func (g *share) deliver(m *message.Message, q message.QoS, worst State, p *Publication) error {
+	turn := g.turn.Add(1)
 	for {
-		full, err = g.try(m, q, worst, turn)
+		full, err := g.offer(m, q, worst, turn, p)
+		if errors.Is(err, ErrFull) {
+			err = full.Deliver(m, min(q, full.qos), p)
+		}
 		if !errors.Is(err, ErrGone) { // who is gone is not asked again
-			return full, err
+			return err
 		}
 	}
 }
 
-// try is offer to the members of this moment.
-func (g *share) try(m *message.Message, q message.QoS, worst State, turn uint32) (full member, err error) {
+// offer gives m to one member that has room and whose state is worst at the most. With ErrFull it returns the
+// first that has none. The one whose turn it is is asked first.
+func (g *share) offer(m *message.Message, q message.QoS, worst State, turn uint32, p *Publication) (full member, err error) {
 	members := g.list()
 	n := uint32(len(members))
 	err = errNobody
 	for s := Free; s <= worst && (s < Away || !errors.Is(err, ErrFull)); s++ {
 		for i := range n {
-			p := &members[(turn%n+i)%n]
-			if p.state() > s {
+			to := &members[(turn%n+i)%n]
+			if to.state() > s {
 				continue
 			}
-			switch e := p.Deliver(m, min(q, p.qos)); {
+			switch e := to.offer(m, q, p); {
 			case e == nil:
 				return member{}, nil
 			case errors.Is(err, ErrFull): // the first that is full is the one to wait at
 			default:
-				full, err = *p, e
+				full, err = *to, e
 			}
 		}
 	}

@@ -12,7 +12,6 @@ import (
 type shares struct {
 	// Static after construction.
 	index *topic.Index[Subscriber]
-	drops *Drops
 
 	// Guarded by mu, which is taken after a subscriber's lock and before that of the index.
 	mu       sync.Mutex
@@ -28,7 +27,6 @@ func (x *shares) join(filter string, s Subscriber, q message.QoS) {
 	if g == nil {
 		g = &share{
 			delivery: &message.Delivery{Share: filter},
-			drops:    x.drops,
 			members:  make(map[Subscriber]member),
 		}
 		x.byFilter[filter] = g

@@ -3,17 +3,9 @@ package router
 import (
 	"errors"
 	"slices"
-	"time"
 
 	"github.com/longline/longline/internal/message"
 )
-
-// Held is a message that came by a share, and that the member who has it gives back.
-type Held struct {
-	Message *message.Message
-	QoS     message.QoS // with which the member had it
-	Ticket  *Ticket     // of the publisher that waits for room there; nil for one that was told already
-}
 
 // ShareOf names the share by which m came to its receiver; it is empty when none did.
 func ShareOf(m *message.Message) string {
@@ -35,66 +27,53 @@ func (r *Router) Elsewhere(share string, s Subscriber) bool {
 // Redeliver gives messages back to their shares, in order. home is the member that had them,
 // which gets back what no member on line has room for, but for what waited there for room:
 // that waits at another. home is nil when it has ended: then MQTT 5 §4.8.2 has another member
-// get them, unless none is left. What ended sessions leave behind has a bound: a message that
+// get them, unless none is left; and of what did not come by a share publishers are told that all is
+// well, as for a subscriber that had left before. What ended sessions leave behind has a bound: a message that
 // meets only full queues waits as long as Config.MaxWait, if the line has room, and is then
-// dropped and counted. No lock may be held.
+// dropped and counted. No lock may be held. Whoever calls it on a loop bounds the messages.
 func (r *Router) Redeliver(held []Held, home Subscriber) {
+	p := &Publication{wait: r.config.MaxWait}
 	for _, h := range held {
-		waits := h.Ticket != nil
-		if !waits {
-			h.Ticket = newTicket(func(error) {}, time.Now().Add(r.config.MaxWait))
+		p.claim = h.Claim // its right is given up below, and another one lent to whoever has it wait
+		err := r.redeliver(h, home, p)
+		if err != nil {
+			r.countRefusal(err)
 		}
-		if home == nil || !r.passOn(h, waits) && !r.takeHome(h, home) {
-			r.pass(h)
+		if p.claim != nil {
+			p.claim.Done(err)
 		}
 	}
 }
 
-// passOn gives h to a member that is on line, or has it wait there, and tells whether it did.
-func (r *Router) passOn(h Held, waits bool) bool {
+func (r *Router) redeliver(h Held, home Subscriber, p *Publication) error {
 	g := r.shares.find(ShareOf(h.Message))
-	if g == nil {
-		return false
+	if home != nil {
+		if g != nil && g.passOn(h, p) {
+			return nil
+		}
+		if err := home.Deliver(h.Message, h.QoS, p); !errors.Is(err, ErrGone) {
+			return err
+		}
 	}
-	m, q := g.again(h.Message), h.Message.QoS
-	full, err := g.offer(m, q, Busy, g.next())
-	switch {
-	case err == nil:
-		h.Ticket.Done(nil)
-	case errors.Is(err, ErrFull) && waits:
-		full.Wait(m, min(q, full.qos), h.Ticket)
-	default:
-		return false
+	err := errNobody
+	if g != nil {
+		err = g.deliver(g.again(h.Message), h.Message.QoS, Away, p)
 	}
-	return true
-}
-
-// takeHome gives h back to home. It is false when that has ended.
-func (r *Router) takeHome(h Held, home Subscriber) bool {
-	err := home.Deliver(h.Message, h.QoS)
-	switch {
-	case errors.Is(err, ErrGone):
-		return false
-	case errors.Is(err, ErrFull): // it came back, and others were faster
-		home.Wait(h.Message, h.QoS, h.Ticket)
-	case err != nil:
-		r.Drops.Add(Refused, 1)
-		h.Ticket.Done(err)
-	default:
-		h.Ticket.Done(nil)
-	}
-	return true
-}
-
-// pass gives h to any member of its share.
-func (r *Router) pass(h Held) {
-	g := r.shares.find(ShareOf(h.Message))
-	if g == nil {
+	if errors.Is(err, errNobody) {
 		r.Drops.Add(SessionEnded, 1)
-		h.Ticket.Done(nil) // as for a subscriber that had left before
-		return
+		return nil // as for a subscriber that had left before
 	}
-	g.wait(g.again(h.Message), h.Message.QoS, h.Ticket, g.next())
+	return err
+}
+
+// passOn gives h to a member that is on line, or lets it wait there if it has waited before, and reports whether it did.
+func (g *share) passOn(h Held, p *Publication) bool {
+	m, q := g.again(h.Message), h.Message.QoS
+	if h.Claim != nil {
+		return g.deliver(m, q, Busy, p) == nil
+	}
+	_, err := g.offer(m, q, Busy, g.turn.Add(1), p)
+	return err == nil
 }
 
 // again returns m without what held for the member that had it.
@@ -102,18 +81,4 @@ func (g *share) again(m *message.Message) *message.Message {
 	m = g.mark(m)
 	m.Retain = false
 	return m
-}
-
-// TakeShared takes out the messages that came by a share that give names.
-func (w *Waiting) TakeShared(give func(share string) bool) (held []Held) {
-	w.line = slices.DeleteFunc(w.line, func(x waiter) bool {
-		if share := ShareOf(x.m); share == "" || !give(share) {
-			return false
-		}
-		held = append(held, Held{x.m, x.q, x.t})
-		w.discount(x)
-		return true
-	})
-	w.rest()
-	return held
 }

@@ -1,7 +1,6 @@
 package router
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -86,8 +85,8 @@ func work(t *testing.T, r *Router, filter string, seen *tally) {
 func publishAll(t *testing.T, r *Router, name string, messages int) {
 	for n := range messages {
 		taken := make(chan error, 1)
-		err := r.send(name, strconv.Itoa(n), 1, func(err error) { taken <- err })
-		if errors.Is(err, ErrFull) {
+		later, err := r.send(name, strconv.Itoa(n), 1, func(err error) { taken <- err })
+		if later {
 			err = <-taken
 		}
 		if err != nil {

@@ -31,11 +31,18 @@ func (c *consumer) State() State {
 	return Free
 }
 
-func (c *consumer) Deliver(m *message.Message, q message.QoS) error {
+func (c *consumer) Deliver(m *message.Message, q message.QoS, p *Publication) error {
 	if c.gone.Load() {
 		return ErrGone
 	}
-	return c.receiver.Deliver(m, q)
+	return c.receiver.Deliver(m, q, p)
+}
+
+func (c *consumer) Offer(m *message.Message, q message.QoS, p *Publication) error {
+	if c.gone.Load() {
+		return ErrGone
+	}
+	return c.receiver.Offer(m, q, p)
 }
 
 func (c *consumer) payloads() string {
@@ -57,7 +64,7 @@ func group(r *Router, n, room int) []*consumer {
 func (r *Router) sendAll(t *testing.T, n int, q message.QoS) {
 	t.Helper()
 	for i := range n {
-		if err := r.send("a", fmt.Sprint(i), q, nil); err != nil {
+		if _, err := r.send("a", fmt.Sprint(i), q, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -69,8 +76,8 @@ func TestShareBalances(t *testing.T) {
 	plain, other := &receiver{room: 99}, &receiver{room: 99}
 	r.Subscribe("+", plain, 1)
 	r.Subscribe("$share/other/+", other, 0)
-	if n, err := r.Publish(&message.Message{Topic: "b", QoS: 1}, nil); n != 2 || err != nil {
-		t.Fatal(n, err)
+	if got, err := r.Publish(&message.Message{Topic: "b", QoS: 1}, nil); got.Receivers != 2 || err != nil {
+		t.Fatal(got, err)
 	}
 	r.sendAll(t, 30, 1)
 	for i, c := range members {
@@ -108,16 +115,16 @@ func TestShareChooses(t *testing.T) {
 		how   func(a, b, c *consumer)
 		qos   message.QoS
 		taken [3]int // of 3 messages
-		err   error  // of a fourth
+		waits bool   // a fourth
 	}{
-		{"passes over the busy", func(a, b, _ *consumer) { a.busy.Store(true); b.busy.Store(true) }, 1, [3]int{0, 0, 3}, nil},
-		{"passes over those away", func(a, b, _ *consumer) { a.away.Store(true); b.away.Store(true) }, 0, [3]int{0, 0, 3}, nil},
-		{"passes over the full", func(a, b, _ *consumer) { a.room, b.room = 0, 0 }, 1, [3]int{0, 0, 3}, nil},
-		{"the busy before those away", func(a, b, c *consumer) { a.away.Store(true); b.busy.Store(true); c.away.Store(true) }, 1, [3]int{0, 3, 0}, nil},
-		{"the busy before the full", func(a, b, c *consumer) { a.room = 0; b.busy.Store(true); c.room = 0 }, 1, [3]int{0, 3, 0}, nil},
-		{"asks those away when nobody is there", func(a, b, c *consumer) { a.away.Store(true); b.away.Store(true); c.away.Store(true) }, 1, [3]int{1, 1, 1}, nil},
-		{"waits though one is away", func(a, b, c *consumer) { a.away.Store(true); b.room, c.room = 1, 2 }, 1, [3]int{0, 1, 2}, ErrFull},
-		{"passes over one that refuses", func(a, b, _ *consumer) { a.refuses, b.refuses = store.ErrTooLarge, store.ErrTooLarge }, 1, [3]int{0, 0, 3}, nil},
+		{"passes over the busy", func(a, b, _ *consumer) { a.busy.Store(true); b.busy.Store(true) }, 1, [3]int{0, 0, 3}, false},
+		{"passes over those away", func(a, b, _ *consumer) { a.away.Store(true); b.away.Store(true) }, 0, [3]int{0, 0, 3}, false},
+		{"passes over the full", func(a, b, _ *consumer) { a.room, b.room = 0, 0 }, 1, [3]int{0, 0, 3}, false},
+		{"the busy before those away", func(a, b, c *consumer) { a.away.Store(true); b.busy.Store(true); c.away.Store(true) }, 1, [3]int{0, 3, 0}, false},
+		{"the busy before the full", func(a, b, c *consumer) { a.room = 0; b.busy.Store(true); c.room = 0 }, 1, [3]int{0, 3, 0}, false},
+		{"asks those away when nobody is there", func(a, b, c *consumer) { a.away.Store(true); b.away.Store(true); c.away.Store(true) }, 1, [3]int{1, 1, 1}, false},
+		{"waits though one is away", func(a, b, c *consumer) { a.away.Store(true); b.room, c.room = 1, 2 }, 1, [3]int{0, 1, 2}, true},
+		{"passes over one that refuses", func(a, b, _ *consumer) { a.refuses, b.refuses = store.ErrTooLarge, store.ErrTooLarge }, 1, [3]int{0, 0, 3}, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := newRouter()
@@ -127,8 +134,8 @@ func TestShareChooses(t *testing.T) {
 			if got := [3]int{len(m[0].got), len(m[1].got), len(m[2].got)}; got != test.taken {
 				t.Errorf("taken %v, want %v", got, test.taken)
 			}
-			if err := r.send("a", "4", test.qos, nil); !errors.Is(err, test.err) {
-				t.Errorf("%v, want %v", err, test.err)
+			if later, err := r.send("a", "4", test.qos, nil); later != test.waits || err != nil {
+				t.Errorf("later %t, want %t: %v", later, test.waits, err)
 			}
 		})
 	}
@@ -137,7 +144,7 @@ func TestShareChooses(t *testing.T) {
 func TestShareThatRefuses(t *testing.T) {
 	r := newRouter()
 	group(r, 1, 0)[0].refuses = store.ErrTooLarge
-	if err := r.send("a", "x", 1, nil); !errors.Is(err, store.ErrTooLarge) {
+	if _, err := r.send("a", "x", 1, nil); !errors.Is(err, store.ErrTooLarge) {
 		t.Error(err)
 	}
 }
@@ -150,8 +157,8 @@ func TestShareWaits(t *testing.T) {
 	members := group(r, 2, 1)
 	for i := range 6 {
 		name := fmt.Sprint(i)
-		if err := r.send("a", name, 1, a.to(name)); (i < 2) != (err == nil) {
-			t.Fatal(i, err)
+		if later, err := r.send("a", name, 1, a.to(name)); (i < 2) == later || err != nil {
+			t.Fatal(i, later, err)
 		}
 	}
 	a.are(t)
@@ -174,7 +181,7 @@ func TestShareRefusesLate(t *testing.T) {
 		r := newRouter()
 		var a answers
 		group(r, 2, 0)
-		_ = r.send("a", "0", 1, a.to("0"))
+		_, _ = r.send("a", "0", 1, a.to("0"))
 		time.Sleep(11 * time.Second)
 		synctest.Wait()
 		a.are(t, "0 "+ErrTooLate.Error())
@@ -199,8 +206,8 @@ func TestShareLeavesNothing(t *testing.T) {
 	if s := r.Stats(); s.Filters != 0 || s.Subscriptions != 0 || len(r.shares.byFilter) != 0 {
 		t.Errorf("%+v and %d shares are left", s, len(r.shares.byFilter))
 	}
-	if n, err := r.Publish(&message.Message{Topic: "a", QoS: 1}, nil); n != 0 || err != nil {
-		t.Error(n, err)
+	if got, err := r.Publish(&message.Message{Topic: "a", QoS: 1}, nil); got.Receivers != 0 || err != nil {
+		t.Error(got, err)
 	}
 }
 
@@ -212,12 +219,10 @@ func TestShareWithoutMembers(t *testing.T) {
 	g := r.shares.find("$share/g/a")
 	r.Unsubscribe("$share/g/a", c)
 	m := (&message.Message{Topic: "a", QoS: 1}).Clone()
-	if err := g.Deliver(m, 1); err != nil {
+	p := waits(0)
+	if err := g.Deliver(m, 1, p); err != nil || p.claim != nil {
 		t.Error(err)
 	}
-	var a answers
-	g.Wait(m, 1, newTicket(a.to("m"), time.Time{}))
-	a.are(t, "m <nil>")
 }
 
 func TestSharedFiltersFindNothingRetained(t *testing.T) {
@@ -226,7 +231,7 @@ func TestSharedFiltersFindNothingRetained(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := open(t, r, InboxConfig{}, 1, true, "$share/g/#", "$share/g/a")
-	_ = r.send("a", "y", 1, nil) // by both, and never both by one
+	_, _ = r.send("a", "y", 1, nil) // by both, and never both by one
 	b.takes(t, 0, "y", "y")
 }
 
@@ -305,7 +310,7 @@ func TestRedeliver(t *testing.T) {
 			var a answers
 			from := group(r, 1, 2)[0]
 			for i := range 3 {
-				_ = r.send("a", fmt.Sprint(i), 1, a.to(fmt.Sprint(i)))
+				_, _ = r.send("a", fmt.Sprint(i), 1, a.to(fmt.Sprint(i)))
 			}
 			other := &consumer{receiver: receiver{room: 9}}
 			test.other(other)
@@ -334,7 +339,7 @@ func TestRedeliverToNobody(t *testing.T) {
 		r := newRouter()
 		b := open(t, r, InboxConfig{Messages: 1}, 1, false, "$share/g/a")
 		c := group(r, 1, 3)[0]
-		_ = r.send("a", "0", 1, nil)
+		_, _ = r.send("a", "0", 1, nil)
 		r.sendAll(t, 3, 1)
 		r.Unsubscribe("$share/g/a", c)
 		r.Redeliver(c.held(), nil)
@@ -360,15 +365,15 @@ func TestInboxGivesBack(t *testing.T) {
 	var a answers
 	leaves := open(t, r, InboxConfig{Messages: 2}, 1, false, "$share/g/a", "b")
 	for i := range 2 {
-		_ = r.send("a", fmt.Sprint(i), 1, nil)
+		_, _ = r.send("a", fmt.Sprint(i), 1, nil)
 	}
 	batch, _, err := leaves.Take(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = r.send("b", "its own", 1, nil)
-	_ = r.send("a", "2", 1, nil)
-	_ = r.send("a", "3", 1, a.to("3"))
+	_, _ = r.send("b", "its own", 1, nil)
+	_, _ = r.send("a", "2", 1, nil)
+	_, _ = r.send("a", "3", 1, a.to("3"))
 	stays := open(t, r, InboxConfig{}, 1, false, "$share/g/a")
 	leaves.Close(batch[1:])
 	leaves.takes(t, 0, "its own")
@@ -376,12 +381,9 @@ func TestInboxGivesBack(t *testing.T) {
 	a.are(t, "3 <nil>")
 
 	m := (&message.Message{Topic: "a", QoS: 1}).Clone().With(&message.Delivery{Share: "$share/g/a"})
-	if err := leaves.Deliver(m, 1); !errors.Is(err, ErrGone) {
+	if err := leaves.Deliver(m, 1, nil); !errors.Is(err, ErrGone) {
 		t.Error(err)
 	}
-	leaves.Wait(m, 1, newTicket(a.to("late"), time.Time{}))
-	stays.takes(t, 0, "")
-	a.are(t, "late <nil>")
 }
 
 // A copy that is given back has nothing of the member that had it.

@@ -2,6 +2,7 @@ package router
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/longline/longline/internal/message"
@@ -27,8 +28,8 @@ func (c WaitingConfig) withDefaults() WaitingConfig {
 // bound of its own: a connection has a bounded number of unanswered messages, but what it
 // published waits on when it ends, and a device may connect again and again.
 //
-// The methods that take messages out return their tickets, which the caller tells once its
-// lock is released.
+// The methods that take messages out take a bounded number, because the receiver is locked, and return their
+// claims, which the caller tells once its lock is released.
 type Waiting struct {
 	// Static after construction.
 	config  WaitingConfig
@@ -36,21 +37,18 @@ type Waiting struct {
 	late    func()
 
 	// Guarded by the receiver's lock.
-	line    []waiter
+	line    []Held
 	bytes   int         // the sum of their sizes
 	timed   int         // of those, how many have a deadline
 	timer   *time.Timer // one, however often the line fills and empties
 	soonest time.Time   // when the timer fires if there are any: at the soonest deadline, before, or up to pause after
 }
 
-type waiter struct {
-	m *message.Message
-	q message.QoS
-	t *Ticket
-}
+// slice is how many messages are taken out of a line at a time.
+const slice = 128
 
 // NewWaiting makes an empty line. late is called, on a goroutine of its own, when the soonest
-// deadline in the line may have passed; it must call Overdue.
+// deadline in the line may have passed; it calls Overdue.
 func (r *Router) NewWaiting(late func()) *Waiting {
 	return &Waiting{config: r.config.Waiting, account: r.config.Account, late: late}
 }
@@ -58,109 +56,137 @@ func (r *Router) NewWaiting(late func()) *Waiting {
 // Len is the number of messages that wait.
 func (w *Waiting) Len() int { return len(w.line) }
 
-// Add puts m at the end of the line. It is false when the line is too long: the caller refuses
-// m with ErrTooLate and counts the drop, as for one that is overdue.
-func (w *Waiting) Add(m *message.Message, q message.QoS, t *Ticket) bool {
+// Add puts m at the end of the line, with a claim of p. It reports false when the line is too long: the
+// receiver's answer is ErrTooLate.
+func (w *Waiting) Add(m *message.Message, q message.QoS, p *Publication) bool {
 	if !w.hasRoom(m) {
 		return false
 	}
-	w.line = append(w.line, waiter{m, q, t})
+	c := p.Claim()
+	w.line = append(w.line, Held{m, q, c})
 	w.bytes += m.Size()
 	m.Hold(w.account)
-	if !t.Deadline.IsZero() {
+	if !c.Deadline.IsZero() {
 		w.timed++
-		w.schedule(t)
+		w.schedule(c.Deadline)
 	}
 	return true
 }
 
-// hasRoom tells whether m may wait. One message has room in an empty line, whatever its size.
+// hasRoom reports whether m may wait. One message has room in an empty line, whatever its size.
 func (w *Waiting) hasRoom(m *message.Message) bool {
 	return len(w.line) == 0 || len(w.line) < w.config.Messages && w.bytes+m.Size() <= w.config.Bytes
 }
 
-// schedule has late called for t, which has joined.
-func (w *Waiting) schedule(t *Ticket) {
-	if w.timed > 1 && !t.Deadline.Before(w.soonest) {
+// schedule sets the timer for the deadline of a message that has joined.
+func (w *Waiting) schedule(deadline time.Time) {
+	if w.timed > 1 && !deadline.Before(w.soonest) {
 		return
 	}
-	w.soonest = t.Deadline // one that waited elsewhere before may come before others
+	w.soonest = deadline // one that waited elsewhere before may come before others
+	w.fire(time.Until(deadline))
+}
+
+func (w *Waiting) fire(in time.Duration) {
 	if w.timer == nil {
-		w.timer = time.AfterFunc(time.Until(t.Deadline), w.late)
+		w.timer = time.AfterFunc(in, w.late)
 	} else {
-		w.timer.Reset(time.Until(t.Deadline))
+		w.timer.Reset(in)
 	}
 }
 
-// Admit offers the messages in order to take until that returns ErrFull, and takes out those
-// before. Another error refuses the one message.
-func (w *Waiting) Admit(take func(*message.Message, message.QoS) error) []*Ticket {
+// Admit gives the messages in order to take until that returns ErrFull, or many were taken, and takes them out.
+// It appends their claims to admitted; the caller admits again if it got any. Another error refuses the one message.
+func (w *Waiting) Admit(admitted []*Claim, take func(*message.Message, message.QoS) error) []*Claim {
 	n := 0
-	for ; n < len(w.line); n++ {
-		err := take(w.line[n].m, w.line[n].q)
+	for ; n < min(len(w.line), slice); n++ {
+		x := w.line[n]
+		err := take(x.Message, x.QoS)
 		if errors.Is(err, ErrFull) {
 			break
 		}
-		w.line[n].t.fail(err)
+		x.Claim.refuse(err)
+		admitted = append(admitted, x.Claim)
 	}
-	return w.leave(n)
+	w.leave(n)
+	return admitted
 }
 
 // pause is how long the line is left alone after a look for those that are overdue: the
 // receiver is locked for it, and each of a long line's messages may have its own deadline.
 const pause = 10 * time.Millisecond
 
-// Overdue takes out those whose deadline has passed and has late called again for the rest.
-func (w *Waiting) Overdue(now time.Time) (late []*Ticket) {
+// Overdue takes out those whose deadline has passed, and sets the timer for the rest.
+func (w *Waiting) Overdue(now time.Time) (late []*Claim) {
 	var soonest time.Time
-	kept := w.line[:0]
-	for _, x := range w.line {
-		deadline := x.t.Deadline
+	kept, seen := 0, 0
+	for ; seen < len(w.line) && len(late) < slice; seen++ {
+		x := w.line[seen]
+		deadline := x.Claim.Deadline
 		if !deadline.IsZero() && !deadline.After(now) {
-			late = append(late, x.t)
+			late = append(late, x.Claim)
 			w.discount(x)
 			continue
 		}
 		if soonest.IsZero() || !deadline.IsZero() && deadline.Before(soonest) {
 			soonest = deadline
 		}
-		kept = append(kept, x)
+		w.line[kept] = x
+		kept++
 	}
-	clear(w.line[len(kept):])
-	w.line = kept
+	more := seen < len(w.line)
+	w.line = slices.Delete(w.line, kept, seen)
 	w.rest()
-	if w.timed > 0 {
+	switch {
+	case w.timed == 0:
+	case more:
+		w.soonest = now
+		w.fire(0)
+	default:
 		in := max(soonest.Sub(now), pause)
 		w.soonest = now.Add(in)
-		w.timer.Reset(in)
+		w.fire(in)
 	}
 	return late
 }
 
-// Clear takes all out.
-func (w *Waiting) Clear() []*Ticket { return w.leave(len(w.line)) }
+// Take takes out the first n messages, or as many as there are.
+func (w *Waiting) Take(n int) []Held {
+	n = min(len(w.line), n)
+	taken := slices.Clone(w.line[:n])
+	w.leave(n)
+	return taken
+}
 
 // leave takes the first n out of the line.
-func (w *Waiting) leave(n int) []*Ticket {
-	if n == 0 {
-		return nil
-	}
-	tickets := make([]*Ticket, n)
-	for i := range tickets {
-		tickets[i] = w.line[i].t
-		w.discount(w.line[i])
+func (w *Waiting) leave(n int) {
+	for _, x := range w.line[:n] {
+		w.discount(x)
 	}
 	clear(w.line[:n])
 	w.line = w.line[n:]
 	w.rest()
-	return tickets
+}
+
+// TakeShared takes out all messages that came by a share for which give reports true.
+func (w *Waiting) TakeShared(give func(share string) bool) (held []Held) {
+	w.line = slices.DeleteFunc(w.line, func(x Held) bool {
+		if share := ShareOf(x.Message); share == "" || !give(share) {
+			return false
+		}
+		held = append(held, x)
+		w.discount(x)
+		return true
+	})
+	w.rest()
+	return held
 }
 
 // discount counts x as one that leaves.
-func (w *Waiting) discount(x waiter) {
-	w.bytes -= x.m.Size()
-	x.m.Release(w.account)
-	if !x.t.Deadline.IsZero() {
+func (w *Waiting) discount(x Held) {
+	w.bytes -= x.Message.Size()
+	x.Message.Release(w.account)
+	if !x.Claim.Deadline.IsZero() {
 		w.timed--
 	}
 }

@@ -10,15 +10,17 @@ import (
 	"github.com/longline/longline/internal/message"
 )
 
+// waits is the publication of a message that may wait so long, 0 for ever.
+func waits(wait time.Duration) *Publication { return &Publication{wait: wait} }
+
 // A line that fills and empties has one timer, which is stopped while it is empty.
 func TestWaitingHasOneTimer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls := 0
 		w := newRouter().NewWaiting(func() { calls++ })
 		for range 100 {
-			ticket := newTicket(func(error) {}, time.Now().Add(time.Second))
-			w.Add(&message.Message{}, 1, ticket)
-			w.Admit(func(*message.Message, message.QoS) error { return nil })
+			w.Add(&message.Message{}, 1, waits(time.Second))
+			w.Admit(nil, func(*message.Message, message.QoS) error { return nil })
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
@@ -55,11 +57,10 @@ func TestWaitingOverdue(t *testing.T) {
 		r := newLate()
 		r.mu.Lock()
 		for i := range 4 {
-			ticket := newTicket(func(error) {}, r.begin.Add(time.Duration(i+1)*time.Second))
-			r.Add(&message.Message{}, 1, ticket)
+			r.Add(&message.Message{}, 1, waits(time.Duration(i+1)*time.Second))
 		}
 		first := true
-		r.Admit(func(*message.Message, message.QoS) error {
+		r.Admit(nil, func(*message.Message, message.QoS) error {
 			if first {
 				first = false
 				return nil
@@ -74,8 +75,8 @@ func TestWaitingOverdue(t *testing.T) {
 		if len(r.after) != 3 || r.after[0] != 2*time.Second || r.after[2] != 4*time.Second {
 			t.Errorf("overdue after %v", r.after)
 		}
-		if n := len(r.Clear()); n != 0 {
-			t.Errorf("%d are left", n)
+		if r.Len() != 0 {
+			t.Errorf("%d are left", r.Len())
 		}
 	})
 }
@@ -91,16 +92,15 @@ func TestWaitingOverdueInGroups(t *testing.T) {
 			defer mu.Unlock()
 			looks++
 			now := time.Now()
-			for _, ticket := range w.Overdue(now) {
-				if by := now.Sub(ticket.Deadline); by < 0 || by > pause {
+			for _, claim := range w.Overdue(now) {
+				if by := now.Sub(claim.Deadline); by < 0 || by > pause {
 					t.Errorf("refused %v after the deadline", by)
 				}
 			}
 		})
 		mu.Lock()
-		begin := time.Now()
 		for i := range 10_000 {
-			w.Add(&message.Message{}, 1, newTicket(nil, begin.Add(time.Second+time.Duration(i)*100*time.Microsecond)))
+			w.Add(&message.Message{}, 1, waits(time.Second+time.Duration(i)*100*time.Microsecond))
 		}
 		mu.Unlock()
 		time.Sleep(time.Minute)
@@ -116,15 +116,15 @@ func TestWaitingPatiently(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		late := make(chan bool, 1)
 		w := newRouter().NewWaiting(func() { late <- true })
-		patient, timed, last := newTicket(nil, time.Time{}), newTicket(nil, deadline(time.Second)), newTicket(nil, time.Time{})
-		for _, ticket := range []*Ticket{patient, timed, last} {
-			w.Add(&message.Message{}, 1, ticket)
+		patient, timed, last := waits(0), waits(time.Second), waits(0)
+		for _, p := range []*Publication{patient, timed, last} {
+			w.Add(&message.Message{}, 1, p)
 		}
 		<-late
-		if got := w.Overdue(time.Now()); len(got) != 1 || got[0] != timed {
+		if got := w.Overdue(time.Now()); len(got) != 1 || got[0] != timed.claim {
 			t.Errorf("late are %v", got)
 		}
-		if got := w.Clear(); !slices.Equal(got, []*Ticket{patient, last}) {
+		if got := w.Take(3); len(got) != 2 || got[0].Claim != patient.claim || got[1].Claim != last.claim {
 			t.Errorf("%v wait", got)
 		}
 	})
@@ -136,7 +136,7 @@ func TestWaitingOverdueOutOfOrder(t *testing.T) {
 		r := newLate()
 		r.mu.Lock()
 		for _, seconds := range []time.Duration{10, 2, 4, 1} {
-			r.Add(&message.Message{}, 1, newTicket(nil, r.begin.Add(seconds*time.Second)))
+			r.Add(&message.Message{}, 1, waits(seconds*time.Second))
 		}
 		r.mu.Unlock()
 		time.Sleep(time.Minute)
@@ -169,13 +169,13 @@ func TestWaitingBounds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := New(Config{Waiting: test.config}, nil).NewWaiting(func() {})
 			for how, leave := range map[string]func(){
-				"admitted": func() { w.Admit(func(*message.Message, message.QoS) error { return nil }) },
-				"cleared":  func() { w.Clear() },
+				"admitted": func() { w.Admit(nil, func(*message.Message, message.QoS) error { return nil }) },
+				"taken":    func() { w.Take(9) },
 				"overdue":  func() { w.Overdue(time.Now().Add(time.Hour)) },
 				"shared":   func() { w.TakeShared(func(string) bool { return true }) },
 			} {
 				for i, payload := range test.joins {
-					if got := w.Add(m(payload), 1, newTicket(nil, deadline(time.Minute))); got != test.joined[i] {
+					if got := w.Add(m(payload), 1, waits(time.Minute)); got != test.joined[i] {
 						t.Errorf("before being %s, %d joined: %t", how, i, got)
 					}
 				}

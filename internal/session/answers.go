@@ -55,31 +55,39 @@ func (a *answers) find(id uint64, q message.QoS) int {
 }
 
 // settle gives a waiting publication its answer and sends what is ready in order. One that an
-// older connection made is not there, unless it was repeated.
+// older connection made is not there, unless it was repeated; nor is any once the connection has ended.
 func (l *Link) settle(id uint64, q message.QoS, err wire.Error) {
 	if l.answers == nil {
 		return
 	}
-	line := l.answers.line
 	if i := l.answers.find(id, q); i >= 0 {
-		line[i].ready, line[i].err = true, err
+		l.answers.line[i].ready, l.answers.line[i].err = true, err
 	}
-	for len(line) > 0 && line[0].ready {
-		l.acknowledge(wire.Pub, line[0].qos, line[0].id, line[0].err)
-		line = line[1:]
+	for len(l.answers.line) > 0 && l.answers.line[0].ready {
+		first := l.answers.line[0]
+		l.answers.line = l.answers.line[1:]
+		l.acknowledge(wire.Pub, first.qos, first.id, first.err)
+		if l.answers == nil { // that has ended the connection
+			return
+		}
 	}
-	l.answers.line = line
 	l.throttle()
-	if len(line) == 0 {
+	if len(l.answers.line) == 0 {
 		l.answers = nil
 	}
 }
 
-// throttle slows a publisher down whose answers wait: TCP does the rest.
+// throttle slows a publisher down whose answers wait: TCP does the rest. It is read again when half of
+// them have left, not at each one.
 func (l *Link) throttle() {
-	if full := len(l.answers.line) >= l.session.manager.config.Unanswered; full != l.answers.paused {
-		l.answers.paused = full
-		l.conn.SetReading(!full)
+	a, most := l.answers, l.session.manager.config.Unanswered
+	switch n := len(a.line); {
+	case !a.paused && n >= most:
+		a.paused = true
+		l.conn.SetReading(false)
+	case a.paused && n <= most/2:
+		a.paused = false
+		l.conn.SetReading(true)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"unsafe"
 
 	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/topic"
 	"github.com/longline/longline/internal/wire"
 )
@@ -124,7 +125,7 @@ func BenchmarkDownlink(b *testing.B) {
 				m := (&message.Message{Topic: "a", Payload: make([]byte, 128), QoS: q}).Clone()
 				ack := &wire.Packet{Op: wire.Ack, ID: m.ID}
 				for pb.Next() {
-					_ = c.link.session.Deliver(m, q)
+					_ = c.link.session.Deliver(m, q, new(router.Publication))
 					c.link.Flush(true)
 					if q > 0 {
 						_ = c.link.Handle(ack)

@@ -1,7 +1,6 @@
 package session
 
 import (
-	"errors"
 	"slices"
 
 	"github.com/longline/longline/internal/message"
@@ -16,7 +15,7 @@ import (
 func (m *Manager) Broadcast(msg *message.Message, filter string) int {
 	to := m.receivers(msg.QoS, filter)
 	taken := make(chan struct{})
-	if errors.Is(m.router.Offer(msg, to, func(error) { close(taken) }), router.ErrFull) {
+	if later, _ := m.router.DeliverTo(to, msg, func(error) { close(taken) }); later {
 		<-taken // within router.Config.MaxWait; what was not taken is counted
 	}
 	return len(to)
@@ -57,7 +56,7 @@ func (s *Session) receives(q message.QoS, filter string) (loop int, is bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.link != nil {
-		loop = 1 + s.link.conn.Index()
+		loop = 1 + s.link.conn.Loop().index
 	}
 	if s.ended || (q == message.AtMostOnce && s.link == nil) {
 		return 0, false

@@ -36,7 +36,7 @@ func TestBroadcastLoopByLoop(t *testing.T) {
 	}
 	var order []int
 	for _, hit := range w.manager.receivers(message.AtMostOnce, "") {
-		order = append(order, hit.Subscriber.(*Session).link.conn.Index())
+		order = append(order, hit.Subscriber.(*Session).link.conn.Loop().index)
 	}
 	expect(t, "loops", fmt.Sprint(order), "[0 0 1 1 2 2]")
 }

@@ -2,6 +2,7 @@ package session
 
 import (
 	"errors"
+	"runtime"
 	"time"
 
 	"github.com/longline/longline/internal/message"
@@ -10,34 +11,60 @@ import (
 )
 
 // Deliver implements router.Subscriber.
-func (s *Session) Deliver(m *message.Message, q message.QoS) error {
+func (s *Session) Deliver(m *message.Message, q message.QoS, p *router.Publication) error {
+	return s.deliver(m, q, p, true)
+}
+
+// Offer implements router.Member.
+func (s *Session) Offer(m *message.Message, q message.QoS, p *router.Publication) error {
+	return s.deliver(m, q, p, false)
+}
+
+// deliver takes m. With wait it waits when there is no room, else that is router.ErrFull.
+func (s *Session) deliver(m *message.Message, q message.QoS, p *router.Publication, wait bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	conflate := false
+	conflate := false // a QoS 0 message takes the place of an older one of its topic
 	if s.special {
 		if m, q, conflate = s.tailor(m, q); m == nil {
 			return nil
 		}
 	}
-	return s.deliver(m, q, conflate)
-}
-
-// deliver is Deliver. conflate lets a QoS 0 message take the place of an older one of its
-// topic. Locked.
-func (s *Session) deliver(m *message.Message, q message.QoS, conflate bool) error {
 	switch {
 	case s.ended:
 		return s.refuseEnded(m)
 	case q == message.AtMostOnce:
 		s.deliverOnce(m, conflate)
 		return nil
-	case s.waiting != nil:
+	}
+	err := s.take(m, q)
+	if errors.Is(err, router.ErrFull) && wait {
+		return s.wait(m, q, p)
+	}
+	return err
+}
+
+// take queues a QoS 1 or 2 message behind those that wait, so that it is router.ErrFull while there are any.
+func (s *Session) take(m *message.Message, q message.QoS) error {
+	if s.waiting != nil {
 		return router.ErrFull
 	}
 	if err := s.push(m, q, false); err != nil {
 		return err
 	}
 	s.wake()
+	return nil
+}
+
+// wait puts m into the line of those that wait for room.
+func (s *Session) wait(m *message.Message, q message.QoS, p *router.Publication) error {
+	if s.waiting == nil {
+		s.waiting = s.manager.router.NewWaiting(s.refuse)
+		s.manager.laggards.add(s)
+	}
+	if !s.waiting.Add(m, q, p) {
+		return router.ErrTooLate
+	}
 	return nil
 }
 
@@ -73,42 +100,6 @@ func (s *Session) deliverOnce(m *message.Message, conflate bool) {
 	s.wake()
 }
 
-// Wait implements router.Subscriber.
-func (s *Session) Wait(m *message.Message, q message.QoS, t *router.Ticket) {
-	s.mu.Lock()
-	conflate := false
-	if s.special {
-		if m, q, conflate = s.tailor(m, q); m == nil {
-			s.mu.Unlock()
-			t.Done(nil)
-			return
-		}
-	}
-	err := s.deliver(m, q, conflate) // again: there may be room by now
-	if errors.Is(err, router.ErrFull) {
-		if s.waiting == nil {
-			s.waiting = s.manager.router.NewWaiting(s.refuse)
-			s.manager.laggards.add(s)
-		}
-		if !s.waiting.Add(m, q, t) {
-			err = router.ErrTooLate
-		}
-	}
-	s.mu.Unlock()
-	switch {
-	case errors.Is(err, router.ErrFull):
-		return
-	case errors.Is(err, router.ErrTooLate):
-		s.drop(router.QueueFull, 1)
-	case errors.Is(err, router.ErrGone):
-		s.manager.router.Redeliver([]router.Held{{Message: m, QoS: q, Ticket: t}}, nil)
-		return
-	case err != nil:
-		s.drop(router.Refused, 1)
-	}
-	t.Done(err)
-}
-
 // refuse tells the publishers that waited too long.
 func (s *Session) refuse() {
 	s.mu.Lock()
@@ -123,12 +114,13 @@ func (s *Session) refuse() {
 	router.Tell(late, router.ErrTooLate)
 }
 
-// admit lets those in that wait for room. The caller tells the tickets, unlocked.
-func (s *Session) admit() []*router.Ticket {
+// admit lets some of those in that wait for room, and appends their claims to admitted. The caller tells them,
+// unlocked.
+func (s *Session) admit(admitted []*router.Claim) []*router.Claim {
 	if s.waiting == nil {
-		return nil
+		return admitted
 	}
-	tickets := s.waiting.Admit(func(m *message.Message, q message.QoS) error {
+	admitted = s.waiting.Admit(admitted, func(m *message.Message, q message.QoS) error {
 		err := s.push(m, q, false)
 		if err != nil && !errors.Is(err, router.ErrFull) {
 			s.drop(router.Refused, 1)
@@ -136,8 +128,37 @@ func (s *Session) admit() []*router.Ticket {
 		return err
 	})
 	s.forgetWaiting()
-	return tickets
+	return admitted
 }
+
+// admitAway lets in all that waits for a device that is away, at the expense of its oldest messages. It does a part of
+// it; a goroutine does the rest, if there is any.
+func (s *Session) admitAway() {
+	if s.admitSomeAway() {
+		s.manager.admitting.Go(func() {
+			for s.admitSomeAway() {
+				runtime.Gosched()
+			}
+		})
+	}
+}
+
+// admitSomeAway is a part of admitAway. It reports whether more waits, and somebody else who may come does not
+// let it in: the connection of a device that is back does.
+func (s *Session) admitSomeAway() (more bool) {
+	var admitted []*router.Claim
+	s.mu.Lock()
+	if s.link == nil {
+		admitted = s.admit(nil)
+		more = s.waiting != nil && len(admitted) > 0
+	}
+	s.mu.Unlock()
+	s.manager.tell(admitted)
+	return more
+}
+
+// tell answers the publishers of messages that were let in. No lock may be held.
+func (m *Manager) tell(admitted []*router.Claim) { router.Tell(admitted, nil) }
 
 // forgetWaiting lets go of an empty line.
 func (s *Session) forgetWaiting() {
@@ -219,17 +240,25 @@ func (s *Session) wake() {
 	}
 }
 
-// flushAll sends what there is room for, and lets in those that wait for the queue, until
-// nothing moves. On the loop, locked; the caller tells the tickets, unlocked.
-func (s *Session) flushAll(conn Conn) (admitted []*router.Ticket) {
+// admitAtOnce is how many of those that wait are let in in one turn of the loop, about.
+const admitAtOnce = 128
+
+// flushAll sends what there is room for, and lets in those that wait for the queue, until nothing moves. When there
+// are many, the loop goes on in its next turn. It appends the claims of those it let in to admitted; the caller tells
+// them, unlocked. On the loop, locked.
+func (s *Session) flushAll(conn Conn, admitted []*router.Claim) []*router.Claim {
 	now := time.Now()
 	for {
 		s.flush(conn, now)
-		more := s.admit()
-		if len(more) == 0 {
+		before := len(admitted)
+		admitted = s.admit(admitted)
+		switch {
+		case len(admitted) == before:
+			return admitted
+		case len(admitted) >= admitAtOnce:
+			s.wake()
 			return admitted
 		}
-		admitted = append(admitted, more...)
 	}
 }
 

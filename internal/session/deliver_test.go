@@ -255,7 +255,7 @@ func TestDeliverAfterTheEnd(t *testing.T) {
 	c.leave("reset")
 	m := (&message.Message{Topic: "a", QoS: 1}).Clone()
 	for q := range message.QoS(2) {
-		if err := s.Deliver(m, q); err != nil {
+		if err := s.Deliver(m, q, nil); err != nil {
 			t.Error(err)
 		}
 	}

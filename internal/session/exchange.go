@@ -22,7 +22,7 @@ func (l *Link) Acked(id uint16) (err error) {
 	l.exchange(func(s *Session, t *mqtt) (moved bool) {
 		var m uint64
 		m, err = t.sent.acked(id)
-		return m != 0 && s.take(m)
+		return m != 0 && s.forgo(m)
 	})
 	return err
 }
@@ -36,7 +36,7 @@ func (l *Link) Received(id uint16, refused bool) (found bool, err error) {
 		if m, found, err = t.sent.received(id, refused); m == 0 {
 			return refused
 		}
-		return s.take(m)
+		return s.forgo(m)
 	})
 	return found, err
 }
@@ -64,19 +64,19 @@ func (l *Link) Released(id uint16) (found bool) {
 // exchange has f change what is under way, and sends what there is room for if it moved.
 func (l *Link) exchange(f func(*Session, *mqtt) (moved bool)) {
 	s := l.session
-	var admitted []*router.Ticket
+	var admitted []*router.Claim
 	s.mu.Lock()
 	if t := s.exchange(); s.link == l && t != nil && f(s, t) {
 		s.acknowledged()
-		admitted = s.flushAll(l.conn)
+		admitted = s.flushAll(l.conn, nil)
 		s.wakeToSearch()
 	}
 	s.mu.Unlock()
-	router.Tell(admitted, nil)
+	s.manager.tell(admitted)
 }
 
-// take removes a message that the device has from what it is owed.
-func (s *Session) take(id uint64) bool { return s.queue != nil && s.queue.Ack(id) }
+// forgo removes a message that the device has from what it is owed.
+func (s *Session) forgo(id uint64) bool { return s.queue != nil && s.queue.Ack(id) }
 
 // acked frees the identifier of a QoS 1 message in flight and returns the message, or 0.
 func (p *packets) acked(id uint16) (m uint64, err error) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/store"
 	"github.com/longline/longline/internal/wire"
 )
@@ -195,7 +196,7 @@ func TestExchangeDoesNotAllocate(t *testing.T) {
 	for q := range message.QoS(3) {
 		n := testing.AllocsPerRun(1000, func() {
 			for range 4 { // which the smallest queue holds
-				_ = c.link.session.Deliver(m, q)
+				_ = c.link.session.Deliver(m, q, new(router.Publication))
 			}
 			c.link.Flush(true)
 			for _, id := range c.ids {

@@ -14,8 +14,8 @@ import (
 func (w *world) waitFor(name string) *outcome {
 	o := new(outcome)
 	m := &message.Message{Topic: name, Payload: []byte("x"), QoS: 1}
-	if _, err := w.router.PublishPatiently(m, o.set); err == nil {
-		o.set(nil)
+	if got, err := w.router.PublishPatiently(m, o.set); !got.Later {
+		o.set(err)
 	}
 	return o
 }

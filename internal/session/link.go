@@ -22,8 +22,8 @@ type Conn interface {
 	// block.
 	Do(f func()) bool
 
-	// Index is the number of the connection's loop, from 0. Safe from any goroutine.
-	Index() int
+	// Loop is the connection's. Safe from any goroutine.
+	Loop() *Loop
 	// Room tells whether the socket keeps up, so that Send may be called. On the loop.
 	Room() bool
 	// Send writes m as a msg packet of QoS 0 or 1. On the loop.
@@ -79,19 +79,17 @@ func (l *Link) Handle(p *wire.Packet) error {
 // it after Conn.Wake, and when a socket that was full has drained.
 func (l *Link) Flush(search bool) (passed int) {
 	s := l.session
-	var admitted []*router.Ticket
+	var admitted []*router.Claim
 	s.mu.Lock()
 	if s.link == l {
 		s.woken = false
-		admitted = s.flushAll(l.conn)
+		admitted = s.flushAll(l.conn, nil)
 		if search {
-			var more []*router.Ticket
-			more, passed = s.goOn(l.conn)
-			admitted = append(admitted, more...)
+			admitted, passed = s.goOn(l.conn, admitted)
 		}
 	}
 	s.mu.Unlock()
-	router.Tell(admitted, nil)
+	s.manager.tell(admitted)
 	return passed
 }
 
@@ -109,13 +107,13 @@ func (l *Link) Searches() bool {
 // ack takes a message off what is owed. An id that is not in flight is late and harmless.
 func (l *Link) ack(id uint64) {
 	s := l.session
-	var admitted []*router.Ticket
+	var admitted []*router.Claim
 	s.mu.Lock()
 	if s.link == l && s.queue != nil && s.queue.Ack(id) {
 		s.acknowledged()
-		admitted = s.flushAll(l.conn)
+		admitted = s.flushAll(l.conn, nil)
 		s.wakeToSearch()
 	}
 	s.mu.Unlock()
-	router.Tell(admitted, nil)
+	s.manager.tell(admitted)
 }

@@ -29,7 +29,8 @@ type Manager struct {
 	tooManyFilters, tooManySubscriptions wire.Error
 
 	// Safe from any goroutine.
-	shedding atomic.Bool // see Shed
+	shedding  atomic.Bool    // see Shed
+	admitting sync.WaitGroup // see admitAway
 
 	// Guarded by mu, which is taken before a session's locks, never after.
 	mu       sync.Mutex
@@ -42,7 +43,7 @@ type Manager struct {
 	lingering lingering
 	laggards  laggards
 	owners    owners
-	orphans   orphans
+	orphans   chores[orphan]
 	failures  failures
 	searches  searches
 }
@@ -54,9 +55,10 @@ func NewManager(config Config, r *router.Router, s store.Store) (*Manager, error
 	m.tooManySubscriptions = wire.Error{Code: CodeTooManySubscriptions, Reason: fmt.Sprintf("a device may have %d subscriptions", m.config.MaxSubscriptions)}
 	byDevice := func(a, b *Session) bool { return a.device < b.device }
 	m.sessions = btree.NewBTreeGOptions(byDevice, btree.Options{NoLocks: true})
-	m.presence.publish = func(e *message.Message, done func(error)) {
-		_, _ = r.Publish(e, done) // nobody to tell: what is not taken is counted
+	m.presence.publish = func(e *message.Message) {
+		_, _ = r.Publish(e, nil) // nobody to tell: what is not taken is counted
 	}
+	m.presence.do, m.orphans.do = m.presence.announce, m.rehome
 	m.presence.wanted, m.presence.account = r.Wanted, r.Account()
 	m.expirer.end, m.lingering.reclaim = m.expire, m.reclaim
 	m.laggards.look, m.laggards.every = m.lookAtLaggards, max(m.config.AckTimeout/8, time.Millisecond)
@@ -70,9 +72,11 @@ func NewManager(config Config, r *router.Router, s store.Store) (*Manager, error
 // Config is what the manager was told, with the defaults.
 func (m *Manager) Config() Config { return m.config }
 
-// Close stops the expiry of sessions, and waits for what is being published.
+// Close stops the expiry of sessions, and waits for what is being published or delivered.
 func (m *Manager) Close() {
 	defer m.presence.wait()
+	defer m.orphans.wait()
+	defer m.admitting.Wait()
 	m.expirer.stop()
 	m.lingering.stop()
 	m.laggards.stop()
@@ -110,15 +114,19 @@ func (m *Manager) Attach(device string, l *Link, conn Conn, o Options) (resumed 
 		return false, 0, err
 	}
 	m.mu.Lock()
-	s, resumed, left, err := m.claim(device, &o)
+	s, resumed, err := m.claim(device, &o)
 	if err == nil {
 		missed = s.attach(l, conn, &o, will)
 	}
 	m.mu.Unlock()
-	router.Tell(left, nil)
-	m.redeliver()
-	m.presence.run()
+	m.runChores()
 	return resumed, missed, err
+}
+
+// runChores does what a change of sessions has left to do. No lock may be held.
+func (m *Manager) runChores() {
+	m.orphans.run()
+	m.presence.run()
 }
 
 // attach makes l the live connection and returns how many messages were missed. The
@@ -137,31 +145,30 @@ func (s *Session) attach(l *Link, conn Conn, o *Options, will *store.Will) (miss
 	s.permit(o.Permissions)
 	missed, s.missed = uint64(s.missed), 0
 	s.manager.online++
-	s.manager.presence.add(s, true, "")
+	s.manager.presence.addPresence(s, true, "")
 	return missed
 }
 
-// claim finds the device's session, or makes it: always when a clean one is wanted, and
-// then the tickets are those of the old one's end. Locked.
-func (m *Manager) claim(device string, o *Options) (s *Session, resumed bool, left []*router.Ticket, err error) {
+// claim finds the device's session, or makes it: always when a clean one is wanted. Locked.
+func (m *Manager) claim(device string, o *Options) (s *Session, resumed bool, err error) {
 	s = m.find(device)
 	if err := m.afford(s, o); err != nil {
-		return nil, false, nil, err
+		return nil, false, err
 	}
 	if err := m.pass(device); err != nil {
-		return nil, false, nil, err
+		return nil, false, err
 	}
 	if s != nil && (o.Clean || s.ephemeral()) {
-		left = m.discard(s)
+		m.discard(s)
 		s = nil
 	}
 	if s != nil {
-		return s, true, nil, nil
+		return s, true, nil
 	}
 	if s, err = m.create(device); err != nil {
 		m.gate.ReleaseDevice(device)
 	}
-	return s, false, left, err
+	return s, false, err
 }
 
 // afford refuses what its credential may not have. s is the device's session, if there is one. Locked.
@@ -207,36 +214,36 @@ func (s *Session) displace() {
 }
 
 // Detach says that l's connection has ended and why. If a newer one is attached, nothing
-// changes.
+// changes. On the connection's loop.
 func (m *Manager) Detach(l *Link, why string) {
-	if l.session != nil {
-		router.Tell(m.detach(l, why, l.session.elsewhere()), nil)
-		m.redeliver()
-		m.presence.run()
+	l.answers = nil
+	if l.session == nil {
+		return
 	}
+	m.detach(l, why, l.session.elsewhere())
+	m.runChores()
+	l.session.admitAway()
 }
 
-// detach returns the tickets of messages that need not wait any more. What came by the shares
-// named goes elsewhere.
-func (m *Manager) detach(l *Link, why string, shares []string) []*router.Ticket {
+// detach is Detach for the session. What came by the shares named goes elsewhere.
+func (m *Manager) detach(l *Link, why string, shares []string) {
 	s := l.session
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s.lock()
 	defer s.unlock()
 	if s.link != l {
-		return nil
+		return
 	}
 	s.part(why)
 	m.gate.ReleaseDevice(s.device)
 	if s.expiry == 0 {
-		return m.end(s)
+		m.end(s)
+		return
 	}
 	s.giveAway(shares)
-	admitted := s.admit() // at the expense of the oldest
 	m.note(m.store.Save(s.record()))
 	m.expirer.set(s, s.due())
-	return admitted
 }
 
 // part ends the live connection: calls are lost, QoS 0 messages too, and what was in flight
@@ -255,7 +262,7 @@ func (s *Session) part(why string) {
 		s.drop(router.Offline, s.queue.ShedQoS0())
 		s.tidy()
 	}
-	s.manager.presence.add(s, false, why)
+	s.manager.presence.addPresence(s, false, why)
 	if s.willDue() <= s.changed {
 		s.announceWill()
 	}
@@ -270,14 +277,13 @@ func (s *Session) due() int64 { return min(s.expires(), s.willDue()) }
 
 // expire ends s if its device is still away and its time has come, or publishes its will.
 func (m *Manager) expire(s *Session) {
-	var left []*router.Ticket
 	m.mu.Lock()
 	s.mu.Lock()
 	now := time.Now().UnixMilli()
 	switch {
 	case s.ended || s.link != nil || s.due() > now:
 	case s.expires() <= now:
-		left = m.end(s)
+		m.end(s)
 	default:
 		s.announceWill()
 		s.unplug()
@@ -286,22 +292,20 @@ func (m *Manager) expire(s *Session) {
 	}
 	s.mu.Unlock()
 	m.mu.Unlock()
-	router.Tell(left, nil)
-	m.redeliver()
-	m.presence.run()
+	m.runChores()
 }
 
 // discard ends the session of a device that wants a new one. Locked.
-func (m *Manager) discard(s *Session) []*router.Ticket {
+func (m *Manager) discard(s *Session) {
 	s.lock()
 	defer s.unlock()
 	s.displace()
-	return m.end(s)
+	m.end(s)
 }
 
-// end forgets a session, which has no link, and returns the tickets of messages that wait:
-// their publishers are told that all is well, as if it had ended before. Locked, manager too.
-func (m *Manager) end(s *Session) (left []*router.Ticket) {
+// end forgets a session, which has no link. Publishers whose messages wait for room are told that all is
+// well, as if it had ended before. Locked, manager too.
+func (m *Manager) end(s *Session) {
 	s.ended = true
 	m.laggards.forgive(s)
 	defer func() { m.owners.count(s.owner, -1, 0) }()
@@ -320,12 +324,6 @@ func (m *Manager) end(s *Session) (left []*router.Ticket) {
 		s.closeQueue()
 	}
 	m.note(m.store.Drop(s.device))
-	if s.waiting != nil {
-		left = s.waiting.Clear()
-		s.waiting = nil
-		s.drop(router.SessionEnded, len(left))
-	}
-	return left
 }
 
 // Disconnect closes the device's connection. It reports false when there is none.

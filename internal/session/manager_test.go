@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/longline/longline/internal/message"
-	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/store"
 	"github.com/longline/longline/internal/topic"
 	"github.com/longline/longline/internal/wire"
@@ -260,8 +259,9 @@ func TestStoreFails(t *testing.T) {
 func TestStoreFailsThoseThatWait(t *testing.T) {
 	w, s := full(t, Config{})
 	waits := new(outcome)
-	_, err := w.router.PublishPatiently(&message.Message{Topic: "a", Payload: []byte("x"), QoS: 1}, waits.set)
-	expect(t, "full", err, router.ErrFull)
+	got, err := w.router.PublishPatiently(&message.Message{Topic: "a", Payload: []byte("x"), QoS: 1}, waits.set)
+	expect(t, "full", got.Later, true)
+	expect(t, "full", err, nil)
 	session := s.link.session
 	works := session.queue
 	session.queue = brokenQueue{works}

@@ -17,6 +17,7 @@ import (
 type pipe struct {
 	client *flaky
 	link   Link
+	loop   *Loop
 	posts  []func() // the gateway's loop
 	down   []func() // packets on the way to the client
 	up     []func() // packets on the way to the gateway
@@ -26,7 +27,7 @@ func (p *pipe) Wake()             { p.posts = append(p.posts, func() { p.link.Fl
 func (p *pipe) Do(g func()) bool  { p.posts = append(p.posts, g); return true }
 func (p *pipe) Close(*wire.Close) {}
 func (p *pipe) Room() bool        { return len(p.down) < 3 }
-func (*pipe) Index() int          { return 0 }
+func (p *pipe) Loop() *Loop       { return p.loop }
 func (p *pipe) SetReading(bool)   {}
 func (p *pipe) Acks() bool        { return true }
 
@@ -167,6 +168,7 @@ func (f *flaky) leave() {
 // connect makes another connection, in the place of one that the gateway takes to be live.
 func (f *flaky) connect() {
 	f.pipe = &pipe{client: f}
+	f.pipe.loop = NewLoop(0, f.pipe.Do)
 	if _, _, err := f.manager.Attach("d", &f.pipe.link, f.pipe, Options{ReceiveMaximum: 3}); err != nil {
 		f.t.Fatal(err)
 	}

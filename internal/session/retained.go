@@ -148,8 +148,8 @@ func (s *Session) look(search *router.Search, looks int) (taken, passed int, ful
 }
 
 // goOn goes on with what the session searches for a turn of the loop, when all that it was owed
-// is sent. Locked, on the loop.
-func (s *Session) goOn(conn Conn) (admitted []*router.Ticket, passed int) {
+// is sent. It appends the claims of those it let in to admitted. Locked, on the loop.
+func (s *Session) goOn(conn Conn, admitted []*router.Claim) (_ []*router.Claim, passed int) {
 	list := s.manager.searches.of(s)
 	before := len(list)
 	for looks := lookAtOnce; len(list) > 0 && s.idle() && conn.Room(); {
@@ -163,7 +163,7 @@ func (s *Session) goOn(conn Conn) (admitted []*router.Ticket, passed int) {
 		if list[0].Done() {
 			list = list[1:]
 		}
-		admitted = append(admitted, s.flushAll(conn)...)
+		admitted = s.flushAll(conn, admitted)
 		if full && taken == 0 {
 			break // of what is in flight: the next acknowledgement makes room
 		}

@@ -2,7 +2,6 @@ package session
 
 import (
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/longline/longline/internal/message"
@@ -49,14 +48,25 @@ func (s *Session) elsewhere() []string {
 // giveAway offers what came by the shares to their other members, as MQTT 5 §4.8.2 lets a
 // server do when the connection ends. Locked.
 func (s *Session) giveAway(shares []string) {
-	if len(shares) > 0 {
-		s.manager.orphans.add(s.takeShared(func(share string) bool { return slices.Contains(shares, share) }), s)
+	if len(shares) == 0 {
+		return
+	}
+	held := s.takeShared(func(share string) bool { return slices.Contains(shares, share) })
+	for _, h := range held {
+		s.manager.orphans.add(orphan{held: h, home: s})
 	}
 }
 
-// bequeath leaves what came by shares to their other members: the session has ended. Locked.
+// bequeath leaves what came by shares to their other members, and those whose messages wait for room an answer: the
+// session has ended. Locked.
 func (s *Session) bequeath() {
-	s.manager.orphans.add(s.takeShared(func(string) bool { return true }), nil)
+	for _, h := range s.takeQueued(func(string) bool { return true }) {
+		s.manager.orphans.add(orphan{held: h})
+	}
+	if s.waiting != nil {
+		s.manager.orphans.add(orphan{line: s.waiting})
+		s.waiting = nil
+	}
 }
 
 // takeShared takes out what came by the shares that give names, in order: what is owed, and
@@ -95,44 +105,28 @@ func (s *Session) exchanges(m *message.Message) bool {
 	})
 }
 
-// orphans are messages that came by shares and go to other members once no session is locked.
-type orphans struct {
-	// Guarded by mu, under which nothing else is locked.
-	mu   sync.Mutex
-	list []orphan
-}
-
-// orphan is what one session gave away.
+// orphan is a message that a session gives away once it is not locked: to another member of its share, if it came
+// by one. Or it is the whole line of those that waited for room.
 type orphan struct {
-	held []router.Held
-	home *Session // takes back what nobody on line has room for; nil when it has ended
+	held router.Held
+	line *router.Waiting // of a session that has ended; held is nothing then
+	home *Session        // takes back what nobody on line has room for; nil when it has ended
 }
 
-// add is called with a session locked.
-func (o *orphans) add(held []router.Held, home *Session) {
-	if len(held) == 0 {
-		return
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.list = append(o.list, orphan{held, home})
-}
+// rehomeAtOnce is how many of a line are a piece of work.
+const rehomeAtOnce = 4
 
-func (o *orphans) take() []orphan {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	list := o.list
-	o.list = nil
-	return list
-}
-
-// redeliver gives the orphans to other members. No lock may be held.
-func (m *Manager) redeliver() {
-	for _, o := range m.orphans.take() {
-		if o.home == nil {
-			m.router.Redeliver(o.held, nil)
-		} else {
-			m.router.Redeliver(o.held, o.home)
+// rehome gives an orphan away, or a few of a line.
+func (m *Manager) rehome(o *orphan) {
+	switch {
+	case o.line != nil:
+		if left := o.line.Take(rehomeAtOnce); len(left) > 0 {
+			m.router.Redeliver(left, nil)
+			m.orphans.add(*o) // the rest is another piece of work
 		}
+	case o.home != nil:
+		m.router.Redeliver([]router.Held{o.held}, o.home)
+	default:
+		m.router.Redeliver([]router.Held{o.held}, nil)
 	}
 }

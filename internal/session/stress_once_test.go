@@ -1,7 +1,6 @@
 package session
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -10,7 +9,6 @@ import (
 	"time"
 
 	"github.com/longline/longline/internal/message"
-	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/store"
 )
 
@@ -96,8 +94,8 @@ func TestStressExactlyOnce(t *testing.T) {
 			for n := 1; n <= messages; n++ {
 				taken := make(chan error, 1)
 				m := &message.Message{Topic: strconv.Itoa(p), Payload: strconv.AppendInt(nil, int64(n), 10), QoS: 2}
-				_, err := w.router.PublishPatiently(m, func(err error) { taken <- err })
-				if errors.Is(err, router.ErrFull) {
+				got, err := w.router.PublishPatiently(m, func(err error) { taken <- err })
+				if got.Later {
 					err = <-taken
 				}
 				if err != nil {

@@ -1,7 +1,6 @@
 package session
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -19,6 +18,7 @@ import (
 // looped is a connection with a loop of its own: a goroutine that runs posts one by one.
 type looped struct {
 	link    Link
+	loop    *Loop
 	posts   chan func()
 	closed  atomic.Bool
 	receive func(m *message.Message, q message.QoS)
@@ -26,6 +26,7 @@ type looped struct {
 
 func newLooped(wg *sync.WaitGroup, receive func(*message.Message, message.QoS)) *looped {
 	c := &looped{posts: make(chan func(), 10_000), receive: receive}
+	c.loop = NewLoop(0, c.Do)
 	wg.Go(func() {
 		for f := range c.posts {
 			if f == nil {
@@ -50,7 +51,7 @@ func (c *looped) Close(*wire.Close)                      { c.closed.Store(true) 
 func (c *looped) Room() bool                             { return true }
 func (c *looped) Send(m *message.Message, q message.QoS) { c.receive(m, q) }
 func (*looped) Answer(*wire.Packet)                      {}
-func (*looped) Index() int                               { return 0 }
+func (c *looped) Loop() *Loop                            { return c.loop }
 func (*looped) SetReading(bool)                          {}
 func (*looped) Acks() bool                               { return true }
 
@@ -106,8 +107,8 @@ func TestStressDownlink(t *testing.T) {
 			for n := 1; n <= messages; n++ {
 				taken := make(chan error, 1)
 				m := &message.Message{Topic: strconv.Itoa(p), Payload: strconv.AppendInt(nil, int64(n), 10), QoS: 1}
-				_, err := w.router.Publish(m, func(err error) { taken <- err })
-				if errors.Is(err, router.ErrFull) {
+				got, err := w.router.Publish(m, func(err error) { taken <- err })
+				if got.Later {
 					err = <-taken
 				}
 				if err != nil {
@@ -195,9 +196,7 @@ type deliver struct{ f func(*message.Message) }
 
 func deliverTo(f func(*message.Message)) *deliver { return &deliver{f} }
 
-func (d *deliver) Deliver(m *message.Message, _ message.QoS) error {
+func (d *deliver) Deliver(m *message.Message, _ message.QoS, _ *router.Publication) error {
 	d.f(m)
 	return nil
 }
-
-func (*deliver) Wait(*message.Message, message.QoS, *router.Ticket) { panic("it has room") }

@@ -60,7 +60,7 @@ func TestTailoredWaitersAndBroadcasts(t *testing.T) {
 	d.subscribe(topic.Subscription{Filter: "a", QoS: 1, ID: 5}, topic.Subscription{Filter: "b", QoS: 1, NoLocal: true})
 	w.manager.Broadcast((&message.Message{Topic: "c", Payload: []byte("all"), QoS: 1}).Clone(), "#")
 	d.saw(fresh, "c=all qos 1 id 1")
-	for d.link.session.Deliver((&message.Message{Topic: "z"}).Clone(), 1) == nil { // until it is full
+	for d.link.session.Offer((&message.Message{Topic: "z"}).Clone(), 1, nil) == nil { // until it is full
 	}
 	p := w.publish("a", "x", 1)
 	expect(t, "publisher", p.String(), "waits")

@@ -139,7 +139,7 @@ func (g *trial) publishOne() {
 		s.qos = 0
 	}
 	g.sent = append(g.sent, s)
-	if _, err := g.router.Publish(m, s.outcome.set); err != router.ErrFull { //nolint:errorlint // it is not wrapped
+	if got, err := g.router.Publish(m, s.outcome.set); !got.Later {
 		s.outcome.set(err)
 	}
 }

@@ -28,6 +28,7 @@ const (
 var (
 	errLate     = errors.New("a newer connection of the device is there")
 	errRepeated = errors.New("the publication was routed before, and its answer waits")
+	errAwaited  = errors.New("the answer comes when all receivers have said that they have the publication")
 )
 
 // publish gives a message of the device to the router and answers it.
@@ -49,7 +50,7 @@ func (l *Link) publish(p *wire.Packet) error {
 	case errors.Is(err, errLate), m.QoS == message.AtMostOnce:
 	case errors.Is(err, wire.CloseReceiveMax):
 		return err
-	case errors.Is(err, router.ErrFull):
+	case errors.Is(err, errAwaited):
 		l.await(p.ID, m.QoS)
 	case errors.Is(err, errRepeated):
 		l.awaitOnce(p.ID, m.QoS)
@@ -127,29 +128,32 @@ func (l *Link) routeOnce(m *message.Message, id uint64) error {
 }
 
 // routeAnswered routes a publication whose answer may come later.
-func (l *Link) routeAnswered(m *message.Message, id uint64) (err error) {
+func (l *Link) routeAnswered(m *message.Message, id uint64) error {
 	s := l.session
 	if s.mqtt == nil && m.QoS == message.AtLeastOnce { // the common one remembers as little as it may; uplink is held
-		_, err = s.manager.router.Publish(m, func(err error) { l.tell(message.AtLeastOnce, id, err) })
+		result, err := s.manager.router.Publish(m, func(err error) { l.tell(message.AtLeastOnce, id, err) })
+		if result.Later {
+			return errAwaited
+		}
 		return err
 	}
 	p := &publication{link: l, id: id, qos: m.QoS, patient: s.reserve()}
+	publish := s.manager.router.Publish
 	if p.patient {
-		_, err = s.manager.router.PublishPatiently(m, p.settle)
-	} else {
-		_, err = s.manager.router.Publish(m, p.settle)
+		publish = s.manager.router.PublishPatiently
 	}
-	if errors.Is(err, router.ErrFull) {
+	result, err := publish(m, p.settle)
+	if result.Later {
 		s.delay(p)
-	} else {
-		s.conclude(p, err)
+		return errAwaited
 	}
+	s.conclude(p, err)
 	return err
 }
 
 // tell has the loop answer a publication that waited. Safe from any goroutine.
 func (l *Link) tell(q message.QoS, id uint64, err error) {
-	l.conn.Do(func() { l.settle(id, q, refusal(err)) })
+	l.conn.Loop().settle(settlement{link: l, id: id, qos: q, err: err})
 }
 
 // refusal is what the device is told about err.

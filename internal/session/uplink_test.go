@@ -279,13 +279,15 @@ func TestAcknowledgeDoesNotAllocate(t *testing.T) {
 // quiet is a connection that forgets.
 type quiet struct{ link Link }
 
+var quietLoop = NewLoop(0, func(func()) bool { return true })
+
 func (*quiet) Wake()                              {}
 func (*quiet) Close(*wire.Close)                  {}
 func (*quiet) Do(func()) bool                     { return true }
 func (*quiet) Room() bool                         { return true }
 func (*quiet) Send(*message.Message, message.QoS) {}
 func (*quiet) Answer(*wire.Packet)                {}
-func (*quiet) Index() int                         { return 0 }
+func (*quiet) Loop() *Loop                        { return quietLoop }
 func (*quiet) SetReading(bool)                    {}
 func (*quiet) Acks() bool                         { return true }
 

@@ -2,7 +2,6 @@ package session
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -63,7 +62,7 @@ func (w *world) close() { w.manager.Close() }
 func (w *world) publish(name, payload string, q message.QoS) *outcome {
 	o := new(outcome)
 	m := &message.Message{Topic: name, Payload: []byte(payload), QoS: q, Time: time.Now().UnixMilli()}
-	if _, err := w.router.Publish(m, o.set); !errors.Is(err, router.ErrFull) {
+	if got, err := w.router.Publish(m, o.set); !got.Later {
 		o.set(err)
 	}
 	return o
@@ -139,6 +138,17 @@ type conn struct {
 	mu    sync.Mutex
 	posts []func()
 	ended bool
+	loops *Loop
+}
+
+// loop is the connection's, which has no other.
+func (c *conn) loop() *Loop {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.loops == nil {
+		c.loops = NewLoop(c.index, c.post)
+	}
+	return c.loops
 }
 
 func (w *world) connect(device string, o Options) *conn {
@@ -177,7 +187,7 @@ func (c *conn) Do(f func()) bool    { return c.post(f) }
 func (c *conn) Close(w *wire.Close) { c.post(func() { c.see("close %s", w.Label) }) }
 func (c *conn) Acks() bool          { return !c.raw }
 func (c *conn) Room() bool          { return c.room != 0 }
-func (c *conn) Index() int          { return c.index }
+func (c *conn) Loop() *Loop         { return c.loop() }
 func (c *conn) SetReading(on bool)  { c.see("reading %t", on) }
 
 func (c *conn) see(format string, args ...any) { c.log = append(c.log, fmt.Sprintf(format, args...)) }
@@ -284,7 +294,7 @@ func (w *world) observe(filter string) *observer {
 	return o
 }
 
-func (o *observer) Deliver(m *message.Message, q message.QoS) error {
+func (o *observer) Deliver(m *message.Message, q message.QoS, _ *router.Publication) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	var e Presence
@@ -295,8 +305,6 @@ func (o *observer) Deliver(m *message.Message, q message.QoS) error {
 	}
 	return nil
 }
-
-func (o *observer) Wait(*message.Message, message.QoS, *router.Ticket) { panic("it has room") }
 
 func (o *observer) saw(t testing.TB, want ...string) {
 	t.Helper()
