@@ -29,7 +29,8 @@ func (f TaskFunc) Run(l *Loop) { f(l) }
 
 const (
 	maxEvents     = 512
-	acceptsATurn  = 64 // so that a storm of new connections does not starve the old ones
+	acceptsATurn  = 64  // so that a storm of new connections does not starve the old ones
+	postsATurn    = 128 // so that many posts do not starve the sockets
 	readBufferLen = 64 << 10
 	yieldEvery    = 5 * time.Millisecond // sysmon's patience is 10 ms
 	busyGap       = 2 * time.Millisecond // between turns, on a busy loop
@@ -75,7 +76,8 @@ type Loop struct {
 	dirty      []*Conn   // to flush at the end of the turn
 	resumed    []*Conn   // to offer again what was not consumed
 	dying      []ending  // to destroy at the end of the turn
-	running    []Task    // the batch of posts being run
+	running    []Task    // posts that were taken to be run
+	ran        int       // of running
 	suspects   []suspect // connections that may have stalled
 	looked     uint32    // tick at which they were looked at
 	stats      Stats
@@ -302,11 +304,11 @@ func (l *Loop) yield() {
 	}
 }
 
-// sleep has posts wake the loop from now on, unless there is one already.
+// sleep has posts wake the loop from now on, unless there is one to run already.
 func (l *Loop) sleep() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.asleep = len(l.posts) == 0
+	l.asleep = len(l.posts) == 0 && l.ran == len(l.running)
 	return l.asleep
 }
 
@@ -427,21 +429,30 @@ func (l *Loop) dispatch(e *unix.EpollEvent) {
 	}
 }
 
-// runPosts runs the tasks that were posted before it began. Those they post run in the
-// next turn, so that no chain of posts starves the sockets.
+// runPosts runs some of the tasks that were posted before it began. The rest, and those they post, run in
+// later turns, so that neither many posts nor a chain of them starves the sockets.
 func (l *Loop) runPosts() {
-	if !l.posted.Load() {
-		return
+	if l.ran == len(l.running) {
+		if !l.posted.Load() {
+			return
+		}
+		l.takePosts()
 	}
-	l.mu.Lock()
-	l.running, l.posts = l.posts, l.running[:0]
-	l.posted.Store(false)
-	l.mu.Unlock()
-	for i, t := range l.running {
-		l.running[i] = nil
+	some := l.running[l.ran:min(l.ran+postsATurn, len(l.running))]
+	l.ran += len(some)
+	for i, t := range some {
+		some[i] = nil
 		t.Run(l)
 		l.relieve()
 	}
+}
+
+// takePosts makes what was posted what is to be run.
+func (l *Loop) takePosts() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.running, l.posts, l.ran = l.posts, l.running[:0], 0
+	l.posted.Store(false)
 }
 
 // settle ends the turn: offers resumed bytes, flushes, destroys.
@@ -516,7 +527,9 @@ func (l *Loop) end() {
 	l.mu.Lock()
 	l.ended = true
 	l.mu.Unlock()
-	l.runPosts()
+	for l.posted.Load() || l.ran < len(l.running) {
+		l.runPosts()
+	}
 	l.closeListeners()
 	if l.epoll >= 0 {
 		_ = unix.Close(l.epoll)

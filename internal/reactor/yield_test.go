@@ -50,6 +50,39 @@ func TestYield(t *testing.T) {
 	}
 }
 
+// Many posts have the loop serve its connections between them.
+func TestPostsDoNotStarveSockets(t *testing.T) {
+	const posts = 10 * postsATurn
+	ran, heard := 0, make(chan int, 1) // ran is the loop's
+	g := serve(t, Config{Loops: 1}, func(*Loop) Handler {
+		return &echo{onData: func(_ *Conn, p []byte) int {
+			heard <- ran
+			return len(p)
+		}}
+	})
+	c := connect(t, g)
+	l, begun, sent, all := g.Loops()[0], make(chan bool), make(chan bool), make(chan bool)
+	l.Post(TaskFunc(func(l *Loop) {
+		l.Post(TaskFunc(func(*Loop) { close(begun); <-sent }))
+		for range posts {
+			l.Post(TaskFunc(func(*Loop) {
+				if ran++; ran == posts {
+					close(all)
+				}
+			}))
+		}
+	}))
+	await(t, begun, "the first post")
+	if _, err := io.WriteString(c, "x"); err != nil {
+		t.Fatal(err)
+	}
+	close(sent)
+	if n := await(t, heard, "the byte"); n > postsATurn {
+		t.Errorf("%d posts ran before the byte was read", n)
+	}
+	await(t, all, "the other posts")
+}
+
 // What a handler keeps itself is its own to go on with: it is asked, also when nothing was left.
 func TestResumeAndYieldAskWithNothingLeft(t *testing.T) {
 	asked := make(chan int, 3)
