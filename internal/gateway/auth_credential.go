@@ -83,15 +83,6 @@ func (c *credential) lifetime() time.Duration {
 	return 0
 }
 
-// bearing implements bearer for a link's connection.
-func bearing(l *session.Link) (device string, credential uint64, ok bool) {
-	c := credentialOf(l)
-	if c == nil {
-		return "", 0, false
-	}
-	return l.Session().Device(), c.id, true
-}
-
 // seed is this process's.
 var seed = maphash.MakeSeed()
 

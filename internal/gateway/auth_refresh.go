@@ -54,7 +54,7 @@ func (d *device) refreshed(answer *wire.Packet, i *auth.Identity, err error) {
 		answer.Lifetime = c.lifetime()
 	}
 	d.Answer(answer)
-	if d.state == open && !d.shard.rests(d, d.conn) { // the alarm may be too late, or too soon
+	if d.state == open && !d.stillHeld() { // the alarm may be too late, or too soon
 		d.beat()
 	}
 }

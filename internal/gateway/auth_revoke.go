@@ -9,14 +9,6 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// bearer is a connection that a credential let in.
-type bearer interface {
-	// bearing returns the device and the credential's ID, hashed by idOf; ok is false for one that no
-	// credential let in.
-	bearing() (device string, credential uint64, ok bool)
-	Close(why *wire.Close)
-}
-
 // Revoke refuses a device, or the credential with this ID, until a time, and closes their
 // connections now. A time that has passed lifts an earlier revocation. It returns how many
 // connections are closed; an error is auth.ErrNothingShown
@@ -57,12 +49,10 @@ func (g *Gateway) withdrawn(ids []string) {
 func (g *Gateway) closeBearers(match func(device string, credential uint64) bool) int {
 	var n atomic.Int64
 	g.group.Each(func(l *reactor.Loop) {
-		l.Handlers(func(h reactor.Handler) bool {
-			if b, ok := h.(bearer); ok {
-				if device, credential, ok := b.bearing(); ok && match(device, credential) {
-					b.Close(wire.CloseRevoked)
-					n.Add(1)
-				}
+		handlers(l, func(h handler) bool {
+			if device, credential, ok := h.base().bearing(); ok && match(device, credential) {
+				h.Close(wire.CloseRevoked)
+				n.Add(1)
 			}
 			return true
 		})

@@ -8,25 +8,20 @@ import (
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/reactor"
 	"github.com/longline/longline/internal/router"
-	"github.com/longline/longline/internal/session"
 	"github.com/longline/longline/internal/websocket"
 	"github.com/longline/longline/internal/wire"
 )
 
-// device is one connection of a device: a socket below, a session's link above. It belongs
-// to its loop; of its methods, Wake, Close, Do and Acks are safe from any goroutine.
+// device is one connection of a device that speaks one of the protocols of internal/wire over WebSocket. It belongs
+// to its loop; of its methods, those that connection names and Acks are safe from any goroutine.
 type device struct {
+	connection
 	socket
-	shard    *shard
 	protocol *protocol // nil until the handshake is accepted
-	link     session.Link
 }
 
-// OnOpen implements reactor.Handler.
-func (d *device) OnOpen(conn *reactor.Conn) {
-	d.conn = conn
-	conn.SetAlarm(d.shard.gateway.config.HandshakeTimeout)
-}
+// newDevice is the handler of a connection that was accepted.
+func newDevice(s *shard) *device { return &device{connection: connection{shard: s}} }
 
 // OnData implements reactor.Handler.
 func (d *device) OnData(_ *reactor.Conn, p []byte) int {
@@ -37,16 +32,9 @@ func (d *device) OnData(_ *reactor.Conn, p []byte) int {
 			return len(p)
 		}
 	}
-	d.endFlood(d.shard, n)
-	d.shard.read(d, d.conn, n, n < len(p) || d.reader.Unfinished())
+	d.endFlood(d, d.shard, n)
+	d.afterRead(n, n < len(p) || d.reader.Unfinished())
 	return n
-}
-
-// OnDrained implements reactor.Handler.
-func (d *device) OnDrained(*reactor.Conn) {
-	if d.state == open {
-		d.flush()
-	}
 }
 
 // OnClose implements reactor.Handler.
@@ -153,7 +141,8 @@ func (d *device) admit(a *arrival, i *auth.Identity) *websocket.HTTPError {
 	if err != nil {
 		return unavailable("No room for the device: " + err.Error() + ".")
 	}
-	d.upgrade(a.req, &g.frames, a.subprotocol, g.config.Compression)
+	d.phase = attached
+	d.upgrade(d, a.req, &g.frames, a.subprotocol, g.config.Compression)
 	d.shard.handshakes["accepted"]++
 	d.setAlarm(g.heartbeatAfter(d.conn))
 	d.greet(resumed, missed)
@@ -185,7 +174,6 @@ func (d *device) receive(payload []byte, text bool) error {
 	if err := d.protocol.codec.Decode(p, payload, text); err != nil {
 		return err
 	}
-	d.conn.Since = 0
 	d.shard.packets[p.Op]++
 	d.shard.note(p.Op == wire.Pub, len(p.Filters))
 	if p.Op == wire.Refresh {
@@ -194,7 +182,7 @@ func (d *device) receive(payload []byte, text bool) error {
 	}
 	err := d.link.Handle(p)
 	if err == nil {
-		d.shard.handled(d, d.conn)
+		d.afterPacket()
 	}
 	return err
 }
@@ -205,47 +193,11 @@ func (d *device) ready() bool { return d.shard.gateway.Ready() }
 // refused implements application.
 func (d *device) refused(status int) { d.shard.refused(status) }
 
-// leave implements application.
-func (d *device) leave(why string) {
-	d.shard.closes[why]++
-	d.shard.gateway.sessions.Detach(&d.link, why)
-}
-
-// flush sends what the session owes.
-func (d *device) flush() { d.shard.flush(d, d.conn, &d.link) }
-
-// Run implements reactor.Task: the session has something to send.
-func (d *device) Run(*reactor.Loop) {
-	if d.state == open {
-		d.flush()
-	}
-}
-
-// Loop implements session.Conn.
-func (d *device) Loop() *session.Loop { return d.shard.loop }
-
-// Wake implements session.Conn.
-func (d *device) Wake() { d.conn.Loop().Post(d) }
-
-// Do implements session.Conn.
-func (d *device) Do(f func()) bool {
-	return d.conn.Loop().Post(reactor.TaskFunc(func(*reactor.Loop) {
-		if d.state == open {
-			f()
-		}
-	}))
-}
-
-// Close implements session.Conn.
-func (d *device) Close(why *wire.Close) { d.Do(func() { d.close(d, why) }) }
+// left implements application.
+func (d *device) left(why string) { d.leave(why) }
 
 // Acks implements session.Conn.
 func (d *device) Acks() bool { return d.protocol.codec.Acks() }
-
-// Room implements session.Conn.
-func (d *device) Room() bool {
-	return d.state == open && !d.conn.Full(d.shard.gateway.config.PendingBytes)
-}
 
 // Send implements session.Conn.
 func (d *device) Send(m *message.Message, q message.QoS) {
@@ -303,53 +255,37 @@ func (d *device) OnAlarm(conn *reactor.Conn) {
 	case closing:
 		conn.Close()
 	case open:
-		if !d.shard.rests(d, conn) {
+		if !d.stillHeld() {
 			d.beat()
 		}
 	}
 }
 
-// bearing implements bearer.
-func (d *device) bearing() (device string, credential uint64, ok bool) { return bearing(&d.link) }
-
-// isOpen implements metered.
-func (d *device) isOpen() bool { return d.state == open }
-
-// fail implements metered.
-func (d *device) fail(err error) { d.close(d, closeOf(err)) }
-
-// setAlarm implements metered.
-func (d *device) setAlarm(after time.Duration) { d.shard.gateway.setAlarm(d.conn, &d.link, after) }
-
-// stays implements metered.
-func (d *device) stays() (time.Duration, *wire.Close) { return d.shard.gateway.stays(d.conn, &d.link) }
-
-// resume implements metered.
-func (d *device) resume() {
-	d.conn.ResumeReading()
-	if d.state == open && d.link.Searches() {
-		d.Wake()
+// fail implements handler.
+func (d *device) fail(why error) {
+	if d.state == shaking {
+		d.refuse(d, unavailable("The gateway is being drained."))
+	} else {
+		d.close(d, closeOf(why))
 	}
 }
 
-// beat implements metered: it pings a device that has been silent, and closes one that stays
+// listen implements handler: it pings a device that has been silent, and closes one that stays
 // so.
-func (d *device) beat() {
+func (d *device) listen() {
 	g := d.shard.gateway
 	silence := d.conn.Silence()
 	ping := g.heartbeatAfter(d.conn)
-	switch left, rule := d.stays(); {
-	case left <= 0:
-		d.close(d, rule)
+	switch {
 	case d.conn.Paused(): // it is we who do not listen
 		d.setAlarm(ping)
 	case silence >= g.config.HeartbeatTimeout:
 		d.close(d, wire.CloseHeartbeat)
-		d.finish() // nobody is there to answer the close frame
+		d.finish(d) // nobody is there to answer the close frame
 	case silence < ping:
 		d.setAlarm(ping - silence)
 	default:
-		d.ping()
+		d.ping(d)
 		d.setAlarm(g.config.HeartbeatTimeout - silence)
 	}
 }

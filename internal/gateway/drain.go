@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -73,49 +74,18 @@ func (g *Gateway) drainAll() {
 
 // closeSome closes up to n of a loop's devices, and whatever has not shaken hands.
 func (g *Gateway) closeSome(l *reactor.Loop, n int) {
-	l.Handlers(func(h reactor.Handler) bool {
-		if h.(connection).drain(g) {
+	handlers(l, func(h handler) bool {
+		c := h.base()
+		if c.phase == attached {
 			n--
 		}
+		c.dismiss(g.restart())
 		return n > 0
 	})
 }
 
-// connection is what a loop's handlers are: connections of devices, in any protocol.
-type connection interface {
-	// drain ends the connection because of g.restart, and tells whether it was a device's
-	// already. One that is shaking hands is refused.
-	drain(g *Gateway) (wasOpen bool)
-	// dismiss ends the connection.
-	dismiss(why *wire.Close)
-}
-
-func (d *device) drain(g *Gateway) (wasOpen bool) {
-	switch d.state {
-	case shaking:
-		d.refuse(d, unavailable("The gateway is being drained."))
-	case open:
-		d.close(d, g.restart())
-		return true
-	}
-	return false
-}
-
-func (d *device) dismiss(why *wire.Close) { d.close(d, why) }
-
-func (c *mqttDevice) drain(g *Gateway) (wasOpen bool) {
-	wasOpen = c.phase == mqttOpen
-	c.dismiss(g.restart())
-	return wasOpen
-}
-
-func (c *mqttDevice) dismiss(why *wire.Close) {
-	if c.phase == mqttOpen {
-		c.fail(why)
-	} else {
-		c.fail(c.shard.gateway.mqttDraining())
-	}
-}
+// errDraining is why no device is taken while the gateway is drained.
+var errDraining = errors.New("the gateway is being drained")
 
 // restart asks a device to come back after a delay of its own.
 func (g *Gateway) restart() *wire.Close {

@@ -89,6 +89,7 @@ func (e *echoServer) broadcast() {
 // echo is one connection.
 type echo struct {
 	socket
+	conn   *reactor.Conn
 	server *echoServer
 }
 
@@ -112,7 +113,7 @@ func (c *echo) OnDrained(*reactor.Conn) {}
 func (c *echo) OnClose(_ *reactor.Conn, err error) { c.ended(c, err) }
 
 func (c *echo) open(req *websocket.Request) *websocket.HTTPError {
-	c.upgrade(req, &c.server.config, "", true)
+	c.upgrade(c, req, &c.server.config, "", true)
 	return nil
 }
 
@@ -133,4 +134,6 @@ func (c *echo) ready() bool { return true }
 
 func (c *echo) refused(int) {}
 
-func (c *echo) leave(string) {}
+func (c *echo) left(string) {}
+
+func (c *echo) transport() *reactor.Conn { return c.conn }

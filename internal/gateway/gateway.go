@@ -251,7 +251,7 @@ func Start(config Config, r *router.Router, sessions *session.Manager) (*Gateway
 		MaxConnections: config.MaxConnections,
 		ClientsBegin:   true,
 		Stall:          config.StallTimeout,
-		OnStall:        func(h reactor.Handler) { h.(connection).dismiss(wire.CloseSlowConsumer) },
+		OnStall:        func(h reactor.Handler) { handlerOf(h).base().dismiss(wire.CloseSlowConsumer) },
 		OnStart: func(l *reactor.Loop) {
 			l.Local = &shard{
 				gateway: g,
@@ -262,7 +262,7 @@ func Start(config Config, r *router.Router, sessions *session.Manager) (*Gateway
 			}
 		},
 		NewHandler: func(l *reactor.Loop) reactor.Handler {
-			return &device{shard: l.Local.(*shard)}
+			return newDevice(l.Local.(*shard))
 		},
 		Also:    config.MQTT.listeners(),
 		Proxied: proxied,
@@ -318,8 +318,8 @@ func (g *Gateway) Close() {
 	}
 	g.drainer.close()
 	g.group.Each(func(l *reactor.Loop) {
-		l.Handlers(func(h reactor.Handler) bool {
-			h.(connection).dismiss(why())
+		handlers(l, func(h handler) bool {
+			h.base().dismiss(why())
 			return true
 		})
 	})

@@ -56,7 +56,8 @@ func (s *socket) answerHealth(app application, p []byte, limits websocket.Limits
 		answer += body
 	}
 	s.state = over
-	s.conn.Commit(append(s.conn.Reserve(len(answer)), answer...))
-	s.conn.Finish()
+	conn := app.transport()
+	conn.Commit(append(conn.Reserve(len(answer)), answer...))
+	conn.Finish()
 	return true
 }

@@ -194,7 +194,7 @@ func TestPingsComeInNoWave(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		l.Handlers(func(h reactor.Handler) bool {
-			later := w.gateway.heartbeatAfter(h.(consumer).transport()) - beat
+			later := w.gateway.heartbeatAfter(handlerOf(h).base().conn) - beat
 			if later < 0 || later >= beat/10 {
 				t.Errorf("a ping comes %v after the heartbeat", later)
 				return false

@@ -90,19 +90,12 @@ func (g *Gateway) shed(stage limit.Stage) {
 	}
 }
 
-// consumer is a connection that may not take what is sent to it.
-type consumer interface {
-	transport() *reactor.Conn
-	dismiss(why *wire.Close)
-}
-
 // closeSlow closes the devices whose sockets were full the last time it looked and still are.
 // Nobody reads there: what is pending is given up at once.
 func closeSlow(l *reactor.Loop) {
-	l.Handlers(func(h reactor.Handler) bool {
-		c := h.(consumer)
-		conn := c.transport()
-		switch {
+	handlers(l, func(h handler) bool {
+		c := h.base()
+		switch conn := c.conn; {
 		case !conn.Blocked():
 			conn.Tag &^= lagging
 		case conn.Tag&lagging == 0:
@@ -114,11 +107,6 @@ func closeSlow(l *reactor.Loop) {
 		return true
 	})
 }
-
-func (d *device) transport() *reactor.Conn     { return d.conn }
-func (c *mqttDevice) transport() *reactor.Conn { return c.conn }
-func (t *mqttStream) transport() *reactor.Conn { return t.mqtt.conn }
-func (s *mqttSocket) transport() *reactor.Conn { return s.mqtt.conn }
 
 // What a connection's Tag notes.
 const (

@@ -5,7 +5,6 @@ import (
 
 	"github.com/longline/longline/internal/limit"
 	"github.com/longline/longline/internal/reactor"
-	"github.com/longline/longline/internal/session"
 	"github.com/longline/longline/internal/wire"
 )
 
@@ -36,18 +35,46 @@ const slice = 500 * time.Microsecond
 // turn is that of the connection whose bytes are being handled.
 type turn struct{ began time.Duration } // since guard.start; 0 before the first chargeAfter packets
 
-// handled is called after each packet of an open device.
-func (s *shard) handled(m metered, conn *reactor.Conn) {
-	if s.arrived < chargeAfter {
+// afterPacket runs when a whole packet was handled: the next one has its time anew, and a device that sends
+// much gives way to others.
+func (c *connection) afterPacket() {
+	c.conn.Since = 0
+	s := c.shard
+	if c.phase != attached || s.arrived < chargeAfter {
 		return
 	}
-	s.pace(m, conn, 0) // bytes are charged at the end
+	c.pace(0) // bytes are charged at the end
 	switch now := time.Since(s.gateway.guard.start); {
 	case s.turn.began == 0:
 		s.turn.began = now
 	case now-s.turn.began > s.gateway.config.slice:
-		conn.Yield()
+		c.conn.Yield()
 	}
+}
+
+// clock is the loop's in milliseconds, never 0; only differences count, of 49 days at most.
+func clock(conn *reactor.Conn) uint32 { return uint32(conn.Loop().Clock().Milliseconds()) | 1 }
+
+// afterRead runs when every complete packet of the last read was handled: n bytes of it. It notes whether a
+// message has begun, and charges the device. Conn.Since is when the message began that is unfinished, 0 when
+// none is.
+func (c *connection) afterRead(n int, begun bool) {
+	s, conn := c.shard, c.conn
+	s.turn = turn{}
+	if c.phase != attached {
+		s.intake = intake{}
+		return
+	}
+	if !conn.Paused() && !conn.Yields() {
+		switch {
+		case !begun:
+			conn.Since = 0
+		case conn.Since == 0:
+			conn.Since = clock(conn)
+			c.beat() // the alarm may be too late
+		}
+	}
+	c.pace(n)
 }
 
 // charge charges a device for what was read of it, and returns for how long it is not to be
@@ -94,8 +121,8 @@ const (
 
 var slowingLabels = [slowings]string{slowedByRate: "rate", slowedByMemory: "memory"}
 
-// owes is for how long a device that the guard holds is still not to be read.
-func (s *shard) owes(conn *reactor.Conn) time.Duration {
+// debt is for how long a device that the guard holds is still not to be read.
+func (s *shard) debt(conn *reactor.Conn) time.Duration {
 	g := s.gateway.guard
 	if conn.Tag&heldByGuard == 0 || g.allowance.Unlimited() {
 		return 0
@@ -122,17 +149,6 @@ func (s *shard) release(conn *reactor.Conn, by uint8) bool {
 	return true
 }
 
-// metered is an open connection whose device is charged for what it sends, of whatever
-// protocol. Owned by the loop.
-type metered interface {
-	isOpen() bool
-	fail(err error)
-	setAlarm(after time.Duration)
-	stays() (time.Duration, *wire.Close)
-	beat()   // looks whether it is alive and may stay, and sets the alarm
-	resume() // reads on
-}
-
 // apart is a part of d, each connection's own: what they do after the same time would else
 // come in waves.
 func apart(conn *reactor.Conn, d time.Duration) time.Duration {
@@ -140,15 +156,20 @@ func apart(conn *reactor.Conn, d time.Duration) time.Duration {
 }
 
 // pace charges the device for the bytes that were read.
-func (s *shard) pace(m metered, conn *reactor.Conn, bytes int) {
-	switch wait, over := s.charge(conn, bytes); {
-	case !m.isOpen():
+func (c *connection) pace(bytes int) {
+	switch wait, over := c.shard.charge(c.conn, bytes); {
+	case c.phase != attached:
 	case over != nil:
-		m.fail(over)
+		c.own().fail(over)
 	case wait > 0:
-		hold(conn, heldByGuard)
-		m.setAlarm(wait + apart(conn, wait/2))
+		c.rest(wait)
 	}
+}
+
+// rest has the device not read for a while, each connection for a time of its own.
+func (c *connection) rest(wait time.Duration) {
+	hold(c.conn, heldByGuard)
+	c.setAlarm(wait + apart(c.conn, wait/2))
 }
 
 // looksPerPacket is how many retained messages that a device is not sent count as one of its
@@ -157,30 +178,30 @@ const looksPerPacket = 64
 
 // flush sends what a device is owed, and charges it for what its session looks at in the search for
 // what is retained. The search rests while the device is above its rates.
-func (s *shard) flush(m metered, conn *reactor.Conn, link *session.Link) {
-	passed := link.Flush(conn.Tag&heldByGuard == 0)
-	if passed == 0 || !m.isOpen() || s.gateway.guard.allowance.Unlimited() {
+func (c *connection) flush() {
+	s := c.shard
+	passed := c.link.Flush(c.conn.Tag&heldByGuard == 0)
+	if passed == 0 || c.phase != attached || s.gateway.guard.allowance.Unlimited() {
 		return
 	}
-	wait := s.guest(conn).bucket.Take(s.gateway.guard.allowance, time.Since(s.gateway.guard.start), max(1, passed/looksPerPacket), 0)
+	wait := s.guest(c.conn).bucket.Take(s.gateway.guard.allowance, time.Since(s.gateway.guard.start), max(1, passed/looksPerPacket), 0)
 	if wait > 0 {
-		s.slow(conn, slowedByRate)
-		hold(conn, heldByGuard)
-		m.setAlarm(wait + apart(conn, wait/2))
+		s.slow(c.conn, slowedByRate)
+		c.rest(wait)
 	}
 }
 
-// rests tells whether the guard still holds the device, and has it read again when it does
+// stillHeld reports whether the guard still holds the device, and has it read again when it does
 // not.
-func (s *shard) rests(m metered, conn *reactor.Conn) bool {
-	if owes := s.owes(conn); owes > 0 {
-		if left, _ := m.stays(); left > 0 {
-			m.setAlarm(owes)
+func (c *connection) stillHeld() bool {
+	if debt := c.shard.debt(c.conn); debt > 0 {
+		if left, _ := c.stays(); left > 0 {
+			c.setAlarm(debt)
 			return true
 		}
 	}
-	if conn.Tag&heldByGuard != 0 && s.release(conn, heldByGuard) {
-		m.resume()
+	if c.conn.Tag&heldByGuard != 0 && c.shard.release(c.conn, heldByGuard) {
+		c.own().resume()
 	}
 	return false
 }

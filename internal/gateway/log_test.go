@@ -17,7 +17,7 @@ func TestRefusedWillIsLogged(t *testing.T) {
 	before := slog.Default()
 	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
 	defer slog.SetDefault(before)
-	c := &mqttDevice{shard: &shard{gateway: &Gateway{guard: &guard{start: time.Now()}}, logged: make(map[string]time.Duration)}}
+	c := &mqttDevice{connection: connection{shard: &shard{gateway: &Gateway{guard: &guard{start: time.Now()}}, logged: make(map[string]time.Duration)}}}
 	for range 3 {
 		_ = c.notAttached("meter-1", fmt.Errorf("%w: not its topic", session.ErrWillNotAllowed))
 	}

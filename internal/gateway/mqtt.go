@@ -11,8 +11,8 @@ import (
 )
 
 // mqttDevice is one connection of a device that speaks MQTT 3.1, 3.1.1 or 5: a carrier of
-// packets below, a session's link above. It belongs to its loop; of its methods, Wake, Close,
-// Do, Acks, transport and speaks are safe from any goroutine.
+// packets below, a session's link above. It belongs to its loop; of its methods, those that connection names,
+// Acks and speaks are safe from any goroutine.
 //
 // The flow: the carrier hands bytes to consume, which decodes packets and handles each. The
 // first is CONNECT (mqtt_connect.go): it is verified, attached to its session and answered.
@@ -20,10 +20,8 @@ import (
 // session owes comes by Send and SendPacket (mqtt_downlink.go). Any end goes through finish
 // (mqtt_close.go).
 type mqttDevice struct {
-	// Static after construction.
-	shard   *shard
-	conn    *reactor.Conn
-	carrier carrier
+	connection
+	carrier carrier // static after construction
 
 	// Static after CONNECT.
 	encoders  *mqttEncoders
@@ -34,8 +32,6 @@ type mqttDevice struct {
 	terse     bool // it wants no reason strings: Request Problem Information 0
 
 	// Owned by the loop.
-	phase   mqttPhase
-	link    session.Link
 	opening *mqttOpening // from the transport's or CONNECT's arrival until CONNACK, or nil
 	rare    *mqttRare    // nil while it has nothing
 }
@@ -55,16 +51,6 @@ func (c *mqttDevice) more() *mqttRare {
 	}
 	return c.rare
 }
-
-// mqttPhase is what an MQTT connection waits for.
-type mqttPhase uint8
-
-const (
-	mqttShaking   mqttPhase = iota // CONNECT
-	mqttVerifying                  // the verification of CONNECT
-	mqttOpen                       // packets
-	mqttOver                       // nothing: it has ended, or is about to
-)
 
 // carrier is what brings an MQTT connection's packets: a TCP stream, or WebSocket frames.
 type carrier interface {
@@ -90,7 +76,7 @@ type mqttShard struct {
 // stops when the device is not to be read any more, or for now.
 func (c *mqttDevice) consume(p []byte) (done int) {
 	packet := &c.shard.mqtt.packet
-	for done < len(p) && c.phase != mqttOver && !c.conn.Paused() && !c.conn.Yields() {
+	for done < len(p) && c.phase != ended && !c.conn.Paused() && !c.conn.Yields() {
 		if c.skipping() {
 			done += c.goOn(p[done:])
 			continue
@@ -120,32 +106,27 @@ func (c *mqttDevice) consume(p []byte) (done int) {
 		done += n
 		c.afterPacket()
 	}
-	if c.phase == mqttOver {
+	if c.phase == ended {
 		return len(p)
 	}
 	return done
 }
 
-// afterPacket runs when a whole packet was handled: the next one has its time anew.
-func (c *mqttDevice) afterPacket() {
-	c.conn.Since = 0
-	if c.phase == mqttOpen {
-		c.shard.handled(c, c.conn)
-	}
-}
-
 // maxUplink is the size of the largest packet that is taken: of one who is not verified, as of any handshake.
 func (c *mqttDevice) maxUplink() int {
 	config := &c.shard.gateway.config
-	if c.phase == mqttShaking {
+	if c.phase == arriving {
 		return min(config.HeaderBytes, config.MaxPayload)
 	}
 	return config.MaxPayload
 }
 
-// keeps notes that n bytes are kept of a connection that is not verified. It ends it when all keep too much.
+// keeps notes that n bytes are kept of a connection that is not attached. It ends it when all keep too much.
 func (c *mqttDevice) keeps(n int) {
-	if c.phase != mqttShaking {
+	if c.phase == attached {
+		return
+	}
+	if c.phase != arriving {
 		n = 0
 	}
 	if no := c.shard.holds(c.conn, n); no != nil {
@@ -210,10 +191,10 @@ func (c *mqttDevice) handle(p *mqtt.Packet) error {
 	return nil
 }
 
-// onClose is for a connection that is gone.
-func (c *mqttDevice) onClose(conn *reactor.Conn, err error) {
+// OnClose implements reactor.Handler.
+func (c *mqttDevice) OnClose(conn *reactor.Conn, err error) {
 	c.shard.exit(conn)
-	if c.phase < mqttOpen {
+	if c.phase < attached {
 		c.shard.handshakes["incomplete"]++
 	}
 	c.left(endLabel(err))
@@ -221,38 +202,7 @@ func (c *mqttDevice) onClose(conn *reactor.Conn, err error) {
 
 var _ session.Exchanger = (*mqttDevice)(nil)
 
-// onDrained is for a socket that was full and has taken all.
-func (c *mqttDevice) onDrained() { c.Run(nil) }
-
-// flush sends what the session owes.
-func (c *mqttDevice) flush() { c.shard.flush(c, c.conn, &c.link) }
-
-// Run implements reactor.Task: the session has something to send.
-func (c *mqttDevice) Run(*reactor.Loop) {
-	if c.phase == mqttOpen {
-		c.flush()
-	}
-}
-
-// Loop implements session.Conn.
-func (c *mqttDevice) Loop() *session.Loop { return c.shard.loop }
-
-// Wake implements session.Conn.
-func (c *mqttDevice) Wake() { c.conn.Loop().Post(c) }
-
-// Do implements session.Conn.
-func (c *mqttDevice) Do(f func()) bool {
-	return c.conn.Loop().Post(reactor.TaskFunc(func(*reactor.Loop) {
-		if c.phase == mqttOpen {
-			f()
-		}
-	}))
-}
-
-// Close implements session.Conn.
-func (c *mqttDevice) Close(why *wire.Close) { c.Do(func() { c.fail(why) }) }
-
-// speaks implements speaker.
+// speaks implements handler.
 func (c *mqttDevice) speaks() string {
 	switch c.version {
 	case mqtt.V3:
@@ -263,16 +213,8 @@ func (c *mqttDevice) speaks() string {
 	return "mqtt 5"
 }
 
-// bearing implements bearer.
-func (c *mqttDevice) bearing() (device string, credential uint64, ok bool) { return bearing(&c.link) }
-
 // Acks implements session.Conn.
 func (c *mqttDevice) Acks() bool { return true }
-
-// Room implements session.Conn.
-func (c *mqttDevice) Room() bool {
-	return c.phase == mqttOpen && !c.conn.Full(c.shard.gateway.config.PendingBytes)
-}
 
 // SetReading implements session.Conn.
 func (c *mqttDevice) SetReading(on bool) {

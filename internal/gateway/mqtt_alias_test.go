@@ -38,7 +38,7 @@ func TestAliasOfALongTopic(t *testing.T) {
 		}
 	})
 	w := newWorld(t, s)
-	c := &mqttDevice{shard: &shard{gateway: w.gateway}}
+	c := &mqttDevice{connection: connection{shard: &shard{gateway: w.gateway}}}
 	for _, name := range []string{"a", "ü", "€", "\U0001f600"} {
 		for _, before := range []string{"", "b", "bb", "bbb"} {
 			p := &mqtt.Packet{Topic: before + strings.Repeat(name, 1000), Properties: mqtt.Properties{TopicAlias: 1}}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"time"
 
+	"github.com/longline/longline/internal/reactor"
 	"github.com/longline/longline/internal/wire"
 	"github.com/longline/longline/internal/wire/mqtt"
 )
@@ -39,27 +40,20 @@ func (c *mqttDevice) watch() {
 	}
 }
 
-// onAlarm is for silence, for the end of a credential, and for that of the handshake's time.
-func (c *mqttDevice) onAlarm() {
+// OnAlarm implements reactor.Handler: for silence, for the end of a credential, and for that of the handshake's time.
+func (c *mqttDevice) OnAlarm(*reactor.Conn) {
 	switch {
-	case c.phase != mqttOpen:
+	case c.phase != attached:
 		c.fail(c.slowHandshake())
-	case !c.shard.rests(c, c.conn):
+	case !c.stillHeld():
 		c.beat()
 	}
 }
 
-// beat implements metered.
-func (c *mqttDevice) beat() {
-	if left, rule := c.stays(); left <= 0 {
-		c.fail(rule)
-		return
-	}
-	c.listen(c.patience(), c.conn.Silence())
-}
-
-// listen closes a connection that is silent for too long, and pings one that may be gone.
-func (c *mqttDevice) listen(limit, silence time.Duration) {
+// listen implements handler: it closes a connection that is silent for too long, and pings one that may be gone.
+// The device has no way to show another credential but to connect again.
+func (c *mqttDevice) listen() {
+	limit, silence := c.patience(), c.conn.Silence()
 	ping := c.shard.gateway.heartbeatAfter(c.conn)
 	switch {
 	case c.conn.Paused():
@@ -113,25 +107,10 @@ func (c *mqttDevice) reassureAfter() time.Duration {
 	return min(reassureEvery, time.Duration(c.keepAlive)*time.Second/2)
 }
 
-// isOpen implements metered.
-func (c *mqttDevice) isOpen() bool { return c.phase == mqttOpen }
-
-// setAlarm implements metered.
-func (c *mqttDevice) setAlarm(after time.Duration) { c.shard.gateway.setAlarm(c.conn, &c.link, after) }
-
-// stays implements metered. The device has no way to show another credential but to connect
-// again.
-func (c *mqttDevice) stays() (time.Duration, *wire.Close) {
-	return c.shard.gateway.stays(c.conn, &c.link)
-}
-
-// resume goes on reading. A device that was not listened to has its patience anew.
+// resume implements handler. A device that was not listened to has its patience anew.
 func (c *mqttDevice) resume() {
-	c.conn.ResumeReading()
-	if c.phase == mqttOpen {
+	c.connection.resume()
+	if c.phase == attached {
 		c.watch()
-		if c.link.Searches() {
-			c.Wake()
-		}
 	}
 }

@@ -12,46 +12,22 @@ import (
 const maxFraming = websocket.MaxHeader
 
 // mqttStream is an MQTT connection over TCP or TLS, MQTT 5 §4.2.
-type mqttStream struct{ mqtt mqttDevice }
+type mqttStream struct{ mqttDevice }
 
 // newMQTTStream is the handler of a connection that was accepted.
 func newMQTTStream(s *shard) *mqttStream {
-	t := &mqttStream{mqttDevice{shard: s}}
-	t.mqtt.carrier = t
+	t := &mqttStream{mqttDevice{connection: connection{shard: s}}}
+	t.carrier = t
 	return t
 }
 
-// OnOpen implements reactor.Handler.
-func (t *mqttStream) OnOpen(conn *reactor.Conn) {
-	t.mqtt.conn = conn
-	conn.SetAlarm(t.mqtt.shard.gateway.config.HandshakeTimeout)
-}
-
 // OnData implements reactor.Handler.
-func (t *mqttStream) OnData(conn *reactor.Conn, p []byte) int {
-	n := t.mqtt.consume(p)
-	if t.mqtt.link.Session() == nil {
-		t.mqtt.keeps(len(p) - n)
-	}
-	t.mqtt.shard.read(&t.mqtt, conn, n, n < len(p) || t.mqtt.skipping())
+func (t *mqttStream) OnData(_ *reactor.Conn, p []byte) int {
+	n := t.consume(p)
+	t.keeps(len(p) - n)
+	t.afterRead(n, n < len(p) || t.skipping())
 	return n
 }
-
-// OnAlarm implements reactor.Handler.
-func (t *mqttStream) OnAlarm(*reactor.Conn) { t.mqtt.onAlarm() }
-
-// OnDrained implements reactor.Handler.
-func (t *mqttStream) OnDrained(*reactor.Conn) { t.mqtt.onDrained() }
-
-// OnClose implements reactor.Handler.
-func (t *mqttStream) OnClose(conn *reactor.Conn, err error) { t.mqtt.onClose(conn, err) }
-
-func (t *mqttStream) bearing() (device string, credential uint64, ok bool) {
-	return t.mqtt.bearing()
-}
-func (t *mqttStream) Close(why *wire.Close)   { t.mqtt.Close(why) }
-func (t *mqttStream) drain(g *Gateway) bool   { return t.mqtt.drain(g) }
-func (t *mqttStream) dismiss(why *wire.Close) { t.mqtt.dismiss(why) }
 
 // frame implements carrier.
 func (t *mqttStream) frame(dst, packets []byte) []byte { return append(dst, packets...) }
@@ -62,16 +38,16 @@ func (t *mqttStream) pings() bool { return false }
 func (t *mqttStream) ping() {}
 
 // unread implements carrier.
-func (t *mqttStream) unread() bool { return t.mqtt.conn.Unread() }
+func (t *mqttStream) unread() bool { return t.conn.Unread() }
 
 // end implements carrier.
-func (t *mqttStream) end(*wire.Close) { t.mqtt.conn.Finish() }
+func (t *mqttStream) end(*wire.Close) { t.conn.Finish() }
 
 // mqttSocket is an MQTT connection over WebSocket, MQTT 5 §6: a stream in binary frames,
 // which packets straddle and share as they like [MQTT-6.0.0-2].
 type mqttSocket struct {
-	socket
-	mqtt mqttDevice
+	mqttDevice
+	ws   socket
 	rest []byte // of the stream, not consumed: a part of a packet, mostly
 }
 
@@ -93,77 +69,58 @@ func (d *device) speakMQTT(req *websocket.Request, subprotocol string) *websocke
 	if refusal != nil {
 		return refusal
 	}
-	s := &mqttSocket{mqtt: mqttDevice{shard: d.shard, conn: d.conn}}
-	s.mqtt.carrier = s
-	s.mqtt.opening = &mqttOpening{credentials: g.credentials(d.conn, req, &t, subprotocol), named: t.device != ""}
-	s.conn = d.conn
-	s.upgrade(req, &g.mqttFirst, subprotocol, false)
+	s := &mqttSocket{mqttDevice: mqttDevice{connection: connection{shard: d.shard, conn: d.conn}}}
+	s.carrier = s
+	s.opening = &mqttOpening{credentials: g.credentials(d.conn, req, &t, subprotocol), named: t.device != ""}
+	s.ws.upgrade(s, req, &g.mqttFirst, subprotocol, false)
 	d.state = handed
 	d.conn.Become(s)
 	d.shard.handshakes["accepted"]++
 	return nil
 }
 
-// OnOpen implements reactor.Handler.
-func (s *mqttSocket) OnOpen(*reactor.Conn) {}
-
 // OnData implements reactor.Handler.
 func (s *mqttSocket) OnData(conn *reactor.Conn, p []byte) int {
 	n := 0
-	if s.mqtt.phase == mqttOpen {
-		s.reader.Use(&s.mqtt.shard.gateway.mqttFrames)
+	if s.phase == attached {
+		s.ws.reader.Use(&s.shard.gateway.mqttFrames)
 	}
 	if s.rest != nil {
 		s.take(nil) // first what was left when the loop went on to others
 	}
 	if s.rest == nil || !conn.Paused() && !conn.Yields() {
-		n = s.onData(s, p, websocket.Limits{})
-		s.endFlood(s.mqtt.shard, n)
+		n = s.ws.onData(s, p, websocket.Limits{})
+		s.ws.endFlood(s, s.shard, n)
 	}
-	if s.mqtt.link.Session() == nil {
-		s.mqtt.keeps(len(s.rest) + s.reader.Held())
-	}
-	s.mqtt.shard.read(&s.mqtt, conn, n, n < len(p) || s.rest != nil || s.reader.Unfinished() || s.mqtt.skipping())
+	s.keeps(len(s.rest) + s.ws.reader.Held())
+	s.afterRead(n, n < len(p) || s.rest != nil || s.ws.reader.Unfinished() || s.skipping())
 	return n
 }
 
 // OnAlarm implements reactor.Handler.
 func (s *mqttSocket) OnAlarm(conn *reactor.Conn) {
-	if s.state == open {
-		s.mqtt.onAlarm()
+	if s.ws.state == open {
+		s.mqttDevice.OnAlarm(conn)
 	} else {
 		conn.Close()
 	}
 }
 
-// OnDrained implements reactor.Handler.
-func (s *mqttSocket) OnDrained(*reactor.Conn) { s.mqtt.onDrained() }
-
 // OnClose implements reactor.Handler.
 func (s *mqttSocket) OnClose(conn *reactor.Conn, err error) {
 	s.rest = nil
-	s.ended(s, err)
-	s.mqtt.onClose(conn, err)
+	s.ws.ended(s, err)
+	s.mqttDevice.OnClose(conn, err)
 }
-
-func (s *mqttSocket) bearing() (device string, credential uint64, ok bool) {
-	return s.mqtt.bearing()
-}
-func (s *mqttSocket) Close(why *wire.Close)   { s.mqtt.Close(why) }
-func (s *mqttSocket) drain(g *Gateway) bool   { return s.mqtt.drain(g) }
-func (s *mqttSocket) dismiss(why *wire.Close) { s.mqtt.dismiss(why) }
 
 // open implements application: the handshake was a device's.
 func (s *mqttSocket) open(*websocket.Request) *websocket.HTTPError { return nil }
 
 // ready implements application.
-func (s *mqttSocket) ready() bool { return s.mqtt.shard.gateway.Ready() }
+func (s *mqttSocket) ready() bool { return s.shard.gateway.Ready() }
 
 // refused implements application.
 func (s *mqttSocket) refused(int) {}
-
-// leave implements application.
-func (s *mqttSocket) leave(why string) { s.mqtt.left(why) }
 
 // receive implements application: a piece of the stream. Once it is known that the rest is no
 // whole packet, that is known again after five bytes of it: Decode reads no packet twice.
@@ -178,14 +135,14 @@ func (s *mqttSocket) receive(payload []byte, text bool) error {
 // take consumes what is left of the stream and then p, and keeps the rest.
 func (s *mqttSocket) take(p []byte) {
 	if s.rest == nil {
-		n := s.mqtt.consume(p)
+		n := s.consume(p)
 		if n < len(p) {
 			s.rest = append([]byte(nil), p[n:]...)
 		}
 		return
 	}
 	s.rest = append(s.rest, p...)
-	switch rest := s.rest[s.mqtt.consume(s.rest):]; {
+	switch rest := s.rest[s.consume(s.rest):]; {
 	case len(rest) == 0:
 		s.rest = nil
 	case len(rest) <= cap(s.rest)/4: // no large buffer is kept for a little
@@ -205,8 +162,11 @@ func (s *mqttSocket) pings() bool { return true }
 
 // unread implements carrier.
 func (s *mqttSocket) unread() bool {
-	return s.rest != nil || s.reader.Unfinished() || s.mqtt.conn.Unread()
+	return s.rest != nil || s.ws.reader.Unfinished() || s.conn.Unread()
 }
 
 // end implements carrier.
-func (s *mqttSocket) end(why *wire.Close) { s.close(s, why) }
+func (s *mqttSocket) end(why *wire.Close) { s.ws.close(s, why) }
+
+// ping implements carrier.
+func (s *mqttSocket) ping() { s.ws.ping(s) }

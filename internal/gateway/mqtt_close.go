@@ -71,6 +71,14 @@ func mqttEndOf(err error) *mqttEnd {
 	return &mqttEnd{why, code}
 }
 
+// endOf is the end that an error says to this connection.
+func (c *mqttDevice) endOf(err error) *mqttEnd {
+	if errors.Is(err, errDraining) {
+		return c.shard.gateway.mqttDraining()
+	}
+	return mqttEndOf(err)
+}
+
 // ruleOf is the rule of the gateway's that a rule of MQTT falls under.
 func ruleOf(e *mqtt.Error) *wire.Close {
 	switch e.Code {
@@ -82,14 +90,14 @@ func ruleOf(e *mqtt.Error) *wire.Close {
 	return wire.CloseContract
 }
 
-// fail ends the connection: before CONNACK with one that refuses, later in MQTT 5 with a
+// fail implements handler: it ends the connection, before CONNACK with one that refuses, later in MQTT 5 with a
 // DISCONNECT, in both cases with the reason. 3.1.1 has no word for it, [3.1.1 MQTT-4.8.0-1].
 func (c *mqttDevice) fail(err error) {
-	end := mqttEndOf(err)
+	end := c.endOf(err)
 	switch {
-	case c.phase == mqttOver:
+	case c.phase == ended:
 		return
-	case c.phase != mqttOpen:
+	case c.phase != attached:
 		c.refuse(end)
 		return
 	case c.version == mqtt.V5: // [MQTT-4.13.1-1]
@@ -115,18 +123,10 @@ func (c *mqttDevice) finish(why *wire.Close) {
 	c.carrier.end(why)
 }
 
-// left is called when the connection is over, or about to be, and any number of times after:
-// why is the label of metrics and presence.
+// left implements application: the connection is over, or about to be.
 func (c *mqttDevice) left(why string) {
-	was := c.phase
-	c.phase = mqttOver
-	if was == mqttOver {
-		return
-	}
-	c.opening, c.rare = nil, nil
-	if was == mqttOpen {
-		c.shard.closes[why]++
-		c.shard.gateway.sessions.Detach(&c.link, why)
+	if c.leave(why) != ended {
+		c.opening, c.rare = nil, nil
 	}
 }
 

@@ -40,7 +40,7 @@ func (c *mqttDevice) connect(p *mqtt.Packet) error {
 	case p.Properties.Has(mqtt.PropAuthMethod): // [MQTT-4.12.0-1]
 		return &mqttEnd{wire.CloseUnauthorized.Because("no authentication method is supported"), mqtt.BadAuthenticationMethod}
 	case g.draining.Load():
-		return g.mqttDraining()
+		return errDraining
 	}
 	o := c.opening
 	if o == nil {
@@ -52,9 +52,9 @@ func (c *mqttDevice) connect(p *mqtt.Packet) error {
 	}
 	o.options = mqttOptions(p)
 	o.respond, o.keepAlive = p.Properties.RequestResponse, p.Connect.KeepAlive
-	c.phase = mqttVerifying
+	c.phase = entering
 	c.shard.enter(c.conn, o.credentials, c.entered)
-	if c.phase == mqttVerifying {
+	if c.phase == entering {
 		c.conn.PauseReading()
 	}
 	return nil
@@ -63,7 +63,7 @@ func (c *mqttDevice) connect(p *mqtt.Packet) error {
 // entered has the device verified, if the node takes it.
 func (c *mqttDevice) entered(no *denied) {
 	switch {
-	case c.phase != mqttVerifying:
+	case c.phase != entering:
 	case no != nil:
 		c.fail(no.end())
 	default:
@@ -89,7 +89,7 @@ func (g *Gateway) mqttCredentials(conn *reactor.Conn) *auth.Credentials {
 }
 
 // mqttDraining refuses a device while the gateway is drained.
-func (g *Gateway) mqttDraining() error {
+func (g *Gateway) mqttDraining() *mqttEnd {
 	code := mqtt.ServerUnavailable
 	if g.config.MQTT.ServerReference != "" {
 		code = mqtt.UseAnotherServer
@@ -161,7 +161,7 @@ func mqttWill(c *mqtt.Client) *store.Will {
 // verified goes on when it is known who the device is.
 func (c *mqttDevice) verified(i *auth.Identity, err error) {
 	c.shard.verified(c.conn)
-	if c.phase != mqttVerifying {
+	if c.phase != entering {
 		return
 	}
 	if err == nil {
@@ -193,7 +193,7 @@ func (c *mqttDevice) attach(i *auth.Identity) error {
 	g, o := c.shard.gateway, c.opening
 	c.opening = nil
 	if g.draining.Load() {
-		return g.mqttDraining()
+		return errDraining
 	}
 	device := strings.Clone(i.Device) // it may be a piece of a credential
 	if no := c.shard.shortOf(device); no != nil {
@@ -201,7 +201,7 @@ func (c *mqttDevice) attach(i *auth.Identity) error {
 	}
 	credential := newCredential(i, false)
 	o.options.Permissions, o.options.Credential = credential.session(), credential.owner()
-	resumed, missed, err := g.sessions.Attach(device, &c.link, c, o.options)
+	resumed, missed, err := g.sessions.Attach(device, &c.link, c.own(), o.options)
 	if err != nil {
 		return c.notAttached(device, err)
 	}
@@ -212,7 +212,7 @@ func (c *mqttDevice) attach(i *auth.Identity) error {
 		g.sessions.Detach(&c.link, wire.CloseContract.Label)
 		return &mqttEnd{wire.CloseContract.Because("CONNACK: " + err.Error()), mqtt.PacketTooLarge}
 	}
-	c.phase = mqttOpen
+	c.phase = attached
 	c.shard.handshakes["connected"]++
 	c.watch()
 	c.flush()

@@ -18,7 +18,7 @@ type skip struct {
 }
 
 // skips reports whether the client is one whose packets may be read past.
-func (c *mqttDevice) skips() bool { return c.phase == mqttOpen && c.version < mqtt.V5 }
+func (c *mqttDevice) skips() bool { return c.phase == attached && c.version < mqtt.V5 }
 
 // skipping reports whether a packet is being read past.
 func (c *mqttDevice) skipping() bool { return c.rare != nil && c.rare.skip.left > 0 }

@@ -197,7 +197,7 @@ func (c *mqttDevice) explain(p *mqtt.Packet, reason string) {
 // Answer implements session.Conn: the answer to a publication, or a call.
 func (c *mqttDevice) Answer(p *wire.Packet) {
 	switch {
-	case c.phase != mqttOpen:
+	case c.phase != attached:
 	case p.Op == wire.Call:
 		c.call(p)
 	case p.Op == wire.Ack && p.Of == wire.Pub:

@@ -7,23 +7,17 @@ import (
 	"github.com/longline/longline/internal/session"
 )
 
-// speaker is a connection of a device that tells about itself. Safe from any goroutine.
-type speaker interface {
-	transport() *reactor.Conn
-	speaks() string // the protocol
-}
-
 // Peers returns the peers of connections, in their order. It asks each loop once, of its connections. When ctx ends, those of
 // loops that have not answered are zero.
 func (g *Gateway) Peers(ctx context.Context, conns []session.Conn) []session.Peer {
 	questions := make(map[*reactor.Loop]*peersOf)
 	answers := make(chan *peersOf, len(conns))
 	for i, conn := range conns {
-		d, ok := conn.(speaker)
+		d, ok := conn.(handler)
 		if !ok {
 			continue
 		}
-		loop := d.transport().Loop()
+		loop := d.base().conn.Loop()
 		q := questions[loop]
 		if q == nil {
 			q = &peersOf{answers: answers}
@@ -55,7 +49,7 @@ func (g *Gateway) Peers(ctx context.Context, conns []session.Conn) []session.Pee
 type peersOf struct {
 	answers chan<- *peersOf // has room for it
 	at      []int           // which of those asked for
-	devices []speaker
+	devices []handler
 	peers   []session.Peer // set by the loop
 }
 
@@ -63,7 +57,7 @@ type peersOf struct {
 func (q *peersOf) Run(*reactor.Loop) {
 	q.peers = make([]session.Peer, len(q.devices))
 	for i, d := range q.devices {
-		conn := d.transport()
+		conn := d.base().conn
 		if conn.Closed() {
 			continue
 		}

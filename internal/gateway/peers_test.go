@@ -21,13 +21,13 @@ func TestPeersOfAPage(t *testing.T) {
 	byLoop := map[*reactor.Loop][]session.Conn{}
 	for i, info := range w.sessions.List("d", "", session.Online, devices) {
 		conns[i] = info.Conn
-		loop := info.Conn.(speaker).transport().Loop()
+		loop := info.Conn.(handler).base().conn.Loop()
 		byLoop[loop] = append(byLoop[loop], info.Conn)
 	}
 	if all := w.gateway.Peers(t.Context(), conns); known(all) != devices {
 		t.Errorf("%d of %d peers are known", known(all), devices)
 	}
-	standing := conns[0].(speaker).transport().Loop()
+	standing := conns[0].(handler).base().conn.Loop()
 	release := make(chan struct{})
 	standing.Post(reactor.TaskFunc(func(*reactor.Loop) { <-release }))
 	defer close(release)

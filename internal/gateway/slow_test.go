@@ -83,7 +83,7 @@ func (w *world) turns() {
 func (w *world) pending() int {
 	var n atomic.Int64
 	w.gateway.group.Each(func(l *reactor.Loop) {
-		l.Handlers(func(h reactor.Handler) bool { n.Add(int64(h.(consumer).transport().Pending())); return true })
+		l.Handlers(func(h reactor.Handler) bool { n.Add(int64(handlerOf(h).base().conn.Pending())); return true })
 	})
 	return int(n.Load())
 }

@@ -11,6 +11,7 @@ import (
 
 // application is what a socket serves: devices, or the echo.
 type application interface {
+	transport() *reactor.Conn
 	// open decides about an upgrade request, which is borrowed. It answers with
 	// socket.upgrade, or returns the refusal.
 	open(req *websocket.Request) *websocket.HTTPError
@@ -20,15 +21,14 @@ type application interface {
 	ready() bool
 	// refused is told the status with which a handshake was refused.
 	refused(status int)
-	// leave is called once, when the WebSocket connection is over or closing, if it was
+	// left is called once, when the WebSocket connection is over or closing, if it was
 	// open: why is the label of metrics and presence.
-	leave(why string)
+	left(why string)
 }
 
 // socket is the server's side of one WebSocket connection: handshake, frames, control
 // frames, closing. What has a socket embeds it and hands it the loop's events.
 type socket struct {
-	conn   *reactor.Conn
 	reader websocket.Reader
 	state  socketState
 	window websocket.Window // of permessage-deflate, 0 without
@@ -49,18 +49,18 @@ const closeWait = 5 * time.Second
 
 // onData consumes what it can of p.
 func (s *socket) onData(app application, p []byte, limits websocket.Limits) int {
-	done := 0
+	done, conn := 0, app.transport()
 	if s.state == shaking {
 		if done = s.shake(app, p, limits); done == 0 {
 			return 0
 		}
 	}
-	for done < len(p) && (s.state == open || s.state == closing) && !s.conn.Paused() && !s.conn.Yields() {
+	for done < len(p) && (s.state == open || s.state == closing) && !conn.Paused() && !conn.Yields() {
 		n, ev, err := s.reader.Next(p[done:])
 		done += n
 		if err != nil {
 			s.close(app, closeOf(err))
-			s.finish()
+			s.finish(app)
 			break
 		}
 		if ev.Op == 0 {
@@ -68,7 +68,7 @@ func (s *socket) onData(app application, p []byte, limits websocket.Limits) int 
 		}
 		s.handle(app, ev)
 	}
-	if s.state == over || s.conn.Closed() {
+	if s.state == over || conn.Closed() {
 		s.reader.Release()
 		return len(p)
 	}
@@ -104,18 +104,20 @@ func (s *socket) shake(app application, p []byte, limits websocket.Limits) int {
 func (s *socket) refuse(app application, e *websocket.HTTPError) {
 	s.state = over
 	app.refused(e.Status)
-	s.conn.Commit(websocket.AppendHTTPError(s.conn.Reserve(512), e))
-	s.conn.Finish()
+	conn := app.transport()
+	conn.Commit(websocket.AppendHTTPError(conn.Reserve(512), e))
+	conn.Finish()
 }
 
 // upgrade accepts the handshake.
-func (s *socket) upgrade(req *websocket.Request, config *websocket.Config, subprotocol string, deflate bool) {
+func (s *socket) upgrade(app application, req *websocket.Request, config *websocket.Config, subprotocol string, deflate bool) {
 	s.state = open
 	if deflate {
 		s.window = req.Window
 	}
 	s.reader.Init(config, s.window > 0)
-	s.conn.Commit(websocket.AppendUpgrade(s.conn.Reserve(256), req, subprotocol, deflate))
+	conn := app.transport()
+	conn.Commit(websocket.AppendUpgrade(conn.Reserve(256), req, subprotocol, deflate))
 }
 
 func (s *socket) handle(app application, ev websocket.Event) {
@@ -129,7 +131,8 @@ func (s *socket) handle(app application, ev websocket.Event) {
 		}
 	case websocket.Ping:
 		if s.state == open {
-			s.conn.Commit(websocket.AppendFrame(s.conn.Reserve(len(ev.Payload)+websocket.MaxHeader), websocket.Pong, ev.Payload))
+			conn := app.transport()
+			conn.Commit(websocket.AppendFrame(conn.Reserve(len(ev.Payload)+websocket.MaxHeader), websocket.Pong, ev.Payload))
 		}
 	case websocket.Close:
 		s.closed(app, ev)
@@ -140,10 +143,11 @@ func (s *socket) handle(app application, ev websocket.Event) {
 // the server's part, §7.1.1.
 func (s *socket) closed(app application, ev websocket.Event) {
 	if s.state == open {
-		s.conn.Commit(websocket.AppendClose(s.conn.Reserve(closeRoom), ev.Code, ""))
-		app.leave("peer_closed")
+		conn := app.transport()
+		conn.Commit(websocket.AppendClose(conn.Reserve(closeRoom), ev.Code, ""))
+		app.left("peer_closed")
 	}
-	s.finish()
+	s.finish(app)
 }
 
 // closeRoom holds any close frame.
@@ -151,29 +155,30 @@ const closeRoom = 128
 
 // close sends a close frame and waits for the peer's.
 func (s *socket) close(app application, why *wire.Close) {
+	conn := app.transport()
 	switch s.state {
 	case shaking:
-		s.conn.Close()
+		conn.Close()
 	case open:
 		s.state = closing
-		s.conn.Commit(websocket.AppendClose(s.conn.Reserve(closeRoom), why.Code, why.Reason))
-		s.conn.SetAlarm(closeWait)
-		s.conn.ResumeReading()
-		app.leave(why.Label)
+		conn.Commit(websocket.AppendClose(conn.Reserve(closeRoom), why.Code, why.Reason))
+		conn.SetAlarm(closeWait)
+		conn.ResumeReading()
+		app.left(why.Label)
 	}
 }
 
 // finish ends the connection once what is pending has left.
-func (s *socket) finish() {
+func (s *socket) finish(app application) {
 	s.state = over
-	s.conn.Finish()
+	app.transport().Finish()
 }
 
 // endFlood ends the connection of a peer that was told that it is closed, and sends more than
 // it may: its close frame is not waited for.
-func (s *socket) endFlood(of *shard, bytes int) {
-	if s.state == closing && of.draw(s.conn, bytes) > 0 {
-		s.finish()
+func (s *socket) endFlood(app application, of *shard, bytes int) {
+	if s.state == closing && of.draw(app.transport(), bytes) > 0 {
+		s.finish(app)
 	}
 }
 
@@ -182,14 +187,15 @@ func (s *socket) ended(app application, err error) {
 	s.reader.Release()
 	if s.state == open {
 		s.state = over
-		app.leave(endLabel(err))
+		app.left(endLabel(err))
 	}
 	s.state = over
 }
 
 // ping asks the peer for a sign of life.
-func (s *socket) ping() {
-	s.conn.Commit(websocket.AppendFrame(s.conn.Reserve(websocket.MaxHeader), websocket.Ping, nil))
+func (s *socket) ping(app application) {
+	conn := app.transport()
+	conn.Commit(websocket.AppendFrame(conn.Reserve(websocket.MaxHeader), websocket.Ping, nil))
 }
 
 // closeOf is the rule that err says was broken.

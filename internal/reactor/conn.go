@@ -75,6 +75,9 @@ func (c *Conn) is(s state) bool { return c.state&s != 0 }
 // Loop returns the loop that owns the connection.
 func (c *Conn) Loop() *Loop { return c.loop }
 
+// Handler returns what gets the connection's events.
+func (c *Conn) Handler() Handler { return c.handler }
+
 // Closed tells whether the connection is closed; nothing can be written any more.
 func (c *Conn) Closed() bool { return c.is(closed) }
 
