@@ -69,16 +69,25 @@ func (g *Gateway) mayComeFrom(origin []byte) bool {
 	return origin == nil || len(g.config.Origins) == 0 || slices.Contains(g.config.Origins, string(origin))
 }
 
-// refusal is the answer to a handshake whose credentials were not accepted.
-func (g *Gateway) refusal(err error) *websocket.HTTPError {
+// refusal is the answer to a handshake that is not accepted.
+func (g *Gateway) refusal(why error) *websocket.HTTPError {
+	var no *denied
 	var refused *auth.Refusal
 	switch {
-	case !errors.As(err, &refused):
-		return unavailable("Who the device is cannot be verified at the moment.")
-	case refused.Forbidden:
+	case errors.As(why, &no):
+		return no.http()
+	case errors.As(why, &refused) && refused.Forbidden:
 		return &websocket.HTTPError{Status: 403, Reason: sentence(refused.Reason)}
+	case errors.As(why, &refused):
+		return &websocket.HTTPError{Status: 401, Reason: sentence(refused.Reason), Header: g.challenges()}
+	case errors.Is(why, auth.ErrUnavailable):
+		return unavailable("Who the device is cannot be verified at the moment.")
+	case errors.Is(why, errTooSlow):
+		return &websocket.HTTPError{Status: 408, Reason: "The handshake took too long."}
+	case noRoom(why):
+		return unavailable("No room for the device: " + why.Error() + ".")
 	}
-	return &websocket.HTTPError{Status: 401, Reason: sentence(refused.Reason), Header: g.challenges()}
+	return unavailable(sentence(why.Error()))
 }
 
 // challenges are what a 401 asks for, RFC 9110 §11.6.1.

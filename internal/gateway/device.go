@@ -1,10 +1,9 @@
 package gateway
 
 import (
-	"strings"
+	"strconv"
 	"time"
 
-	"github.com/longline/longline/internal/auth"
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/reactor"
 	"github.com/longline/longline/internal/router"
@@ -17,7 +16,7 @@ import (
 type device struct {
 	connection
 	socket
-	protocol *protocol // nil until the handshake is accepted
+	protocol *protocol // nil until the handshake has come
 }
 
 // newDevice is the handler of a connection that was accepted.
@@ -26,12 +25,7 @@ func newDevice(s *shard) *device { return &device{connection: connection{shard: 
 // OnData implements reactor.Handler.
 func (d *device) OnData(_ *reactor.Conn, p []byte) int {
 	n := d.onData(d, p, d.shard.gateway.limits)
-	if d.state == shaking {
-		if no := d.shard.holds(d.conn, len(p)-n); no != nil {
-			d.refuse(d, no.http())
-			return len(p)
-		}
-	}
+	d.keeps(len(p) - n)
 	d.endFlood(d, d.shard, n)
 	d.afterRead(n, n < len(p) || d.reader.Unfinished())
 	return n
@@ -44,9 +38,10 @@ func (d *device) OnClose(conn *reactor.Conn, err error) {
 		d.shard.handshakes["incomplete"]++
 	}
 	d.ended(d, err)
+	d.phase = ended
 }
 
-// arrival is a device at the door: its handshake, while its credentials are verified.
+// arrival is what the upgrade request of a device says.
 type arrival struct {
 	target
 	protocol    *protocol
@@ -55,12 +50,9 @@ type arrival struct {
 }
 
 // open implements application: it reads what the upgrade request says, and has the device
-// verified. Nothing more is read until its answer is there.
+// enter.
 func (d *device) open(req *websocket.Request) *websocket.HTTPError {
 	g := d.shard.gateway
-	if g.draining.Load() {
-		return unavailable("The gateway is being drained.")
-	}
 	g.heardOf(d.conn, req)
 	if subprotocol := g.protocols.mqttOffered(req); subprotocol != "" {
 		return d.speakMQTT(req, subprotocol)
@@ -69,24 +61,15 @@ func (d *device) open(req *websocket.Request) *websocket.HTTPError {
 	if refusal != nil {
 		return refusal
 	}
-	credentials := g.credentials(d.conn, req, &a.target, a.subprotocol)
-	d.shard.enter(d.conn, credentials, func(no *denied) { d.entered(a, credentials, no) })
-	if d.state == shaking {
-		d.conn.PauseReading()
+	d.protocol = a.protocol
+	e := &entrance{
+		connection:  &d.connection,
+		credentials: g.credentials(d.conn, req, &a.target, a.subprotocol),
+		options:     a.options,
+		greet:       func(e *entrance) error { return d.greet(a, e) },
 	}
+	e.enter()
 	return nil
-}
-
-// entered has the device verified, if the node takes it.
-func (d *device) entered(a *arrival, c *auth.Credentials, no *denied) {
-	switch {
-	case d.state != shaking:
-	case no != nil:
-		d.conn.ResumeReading()
-		d.refuse(d, no.http())
-	default:
-		d.shard.gateway.admission.verify(d.conn, c, func(i *auth.Identity, err error) { d.verified(a, i, err) })
-	}
 }
 
 // arrive reads the request, which is borrowed.
@@ -105,67 +88,25 @@ func (g *Gateway) arrive(req *websocket.Request) (a *arrival, refusal *websocket
 	return a, refusal
 }
 
-// verified answers the handshake, unless that has ended meanwhile.
-func (d *device) verified(a *arrival, i *auth.Identity, err error) {
-	d.shard.verified(d.conn)
-	if d.state != shaking {
-		return
-	}
-	d.conn.ResumeReading()
-	if err != nil {
-		d.refuse(d, d.shard.gateway.refusal(err))
-		return
-	}
-	if refusal := d.admit(a, i); refusal != nil {
-		d.refuse(d, refusal)
-	}
-}
-
-// admit ties the device to its session and upgrades the connection.
-func (d *device) admit(a *arrival, i *auth.Identity) *websocket.HTTPError {
+// greet upgrades the connection and says hello, or subscribes a raw device to its topic.
+func (d *device) greet(a *arrival, e *entrance) error {
 	g := d.shard.gateway
-	if g.draining.Load() {
-		return unavailable("The gateway is being drained.")
-	}
-	id := strings.Clone(i.Device) // it may be a piece of a credential
-	if no := d.shard.shortOf(id); no != nil {
-		return d.shard.count(no).http()
-	}
-	d.protocol = a.protocol
-	credential := newCredential(i, !d.Acks())
-	a.options.Permissions, a.options.Credential = credential.session(), credential.owner()
-	resumed, missed, err := g.sessions.Attach(id, &d.link, d, a.options)
-	if no := deny(err); no != nil {
-		return d.shard.count(no).http()
-	}
-	if err != nil {
-		return unavailable("No room for the device: " + err.Error() + ".")
-	}
-	d.phase = attached
 	d.upgrade(d, a.req, &g.frames, a.subprotocol, g.config.Compression)
-	d.shard.handshakes["accepted"]++
+	e.open("accepted")
 	d.setAlarm(g.heartbeatAfter(d.conn))
-	d.greet(resumed, missed)
-	return nil
-}
-
-// greet says hello, subscribes a raw device to its topic, and sends what is owed.
-func (d *device) greet(resumed bool, missed uint64) {
-	g := d.shard.gateway
 	s := d.link.Session()
 	if d.Acks() {
 		d.Answer(&wire.Packet{Op: wire.Hello, Hello: wire.Greeting{
 			Session:    s.ID(),
-			Resumed:    resumed,
+			Resumed:    e.resumed,
 			Heartbeat:  g.config.Heartbeat,
 			MaxPayload: g.frames.MaxMessage,
-			Missed:     missed,
+			Missed:     e.missed,
 		}, Lifetime: credentialOf(&d.link).lifetime()})
 	} else if err := d.link.Subscribe("device/"+s.Device()+"/down", message.AtLeastOnce); err != nil {
-		d.close(d, wire.CloseContract.Because(err.Error()))
-		return
+		d.fail(wire.CloseContract.Because(err.Error()))
 	}
-	d.flush()
+	return nil
 }
 
 // receive implements application: one packet of the device.
@@ -191,7 +132,10 @@ func (d *device) receive(payload []byte, text bool) error {
 func (d *device) ready() bool { return d.shard.gateway.Ready() }
 
 // refused implements application.
-func (d *device) refused(status int) { d.shard.refused(status) }
+func (d *device) refused(status int) {
+	d.phase = ended
+	d.shard.handshakes["refused_"+strconv.Itoa(status)]++
+}
 
 // left implements application.
 func (d *device) left(why string) { d.leave(why) }
@@ -247,11 +191,7 @@ func (d *device) SetReading(on bool) {
 func (d *device) OnAlarm(conn *reactor.Conn) {
 	switch d.state {
 	case shaking:
-		if no := d.shard.late(conn); no != nil {
-			d.refuse(d, no.http())
-			return
-		}
-		d.refuse(d, &websocket.HTTPError{Status: 408, Reason: "The handshake took too long."})
+		d.timeOut()
 	case closing:
 		conn.Close()
 	case open:
@@ -264,7 +204,7 @@ func (d *device) OnAlarm(conn *reactor.Conn) {
 // fail implements handler.
 func (d *device) fail(why error) {
 	if d.state == shaking {
-		d.refuse(d, unavailable("The gateway is being drained."))
+		d.reject(d, d.shard.gateway.refusal(why))
 	} else {
 		d.close(d, closeOf(why))
 	}

@@ -208,8 +208,6 @@ type shard struct {
 	tally
 }
 
-func (s *shard) refused(status int) { s.handshakes["refused_"+strconv.Itoa(status)]++ }
-
 // Start opens the device port.
 func Start(config Config, r *router.Router, sessions *session.Manager) (*Gateway, error) {
 	config = config.WithDefaults()

@@ -38,12 +38,14 @@ const (
 	labelUnverified = "unverified_bytes"    // of all unfinished handshakes
 )
 
-// deny says what an error of internal/limit means for who connects, nil when it is none of
-// those.
+// deny says what an error means for who connects, nil when no limit refuses.
 func deny(err error) *denied {
+	var no *denied
 	var busy *limit.Busy
 	var full *limit.Refusal
 	switch {
+	case errors.As(err, &no):
+		return no
 	case errors.Is(err, session.ErrCredentialFull):
 		return &denied{labelCredential, err.Error(), 429, mqtt.QuotaExceeded, retryTime()}
 	case errors.As(err, &busy):

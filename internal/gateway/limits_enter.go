@@ -11,38 +11,34 @@ import (
 	"github.com/longline/longline/internal/websocket"
 )
 
-// enter has a connection that wants to be the device's counted, and paced. done runs on the
-// loop, with why it may not come in, or nil: before enter returns when there is nothing to
+// line has a connection that wants to be the device's counted, and paced. done runs on the
+// loop, with why it may not come in, or nil: before line returns when there is nothing to
 // wait for, otherwise later, and never when the connection has ended by then.
-func (s *shard) enter(conn *reactor.Conn, c *auth.Credentials, done func(*denied)) {
-	g := s.gateway.guard
+func (s *shard) line(conn *reactor.Conn, c *auth.Credentials, done func(error)) {
 	if s.shortFor(conn, c.Device) {
-		done(s.count(denyForMemory()))
+		done(denyForMemory())
 		return
 	}
-	if err := s.take(conn); err != nil {
-		done(s.count(deny(err)))
+	if err := s.countIn(conn); err != nil {
+		done(err)
 		return
 	}
-	place, err := g.rate.Enter(s.classOf(c), func() {
+	place, err := s.gateway.guard.rate.Enter(s.classOf(c), func() {
 		conn.Loop().Post(reactor.TaskFunc(func(*reactor.Loop) {
 			if s.called(conn) {
 				done(nil)
 			}
 		}))
 	})
-	switch {
-	case err != nil:
-		done(s.count(deny(err)))
-	case place == nil:
-		done(nil)
-	default:
-		s.guest(conn).place = place
+	if place == nil {
+		done(err)
+		return
 	}
+	s.guest(conn).place = place
 }
 
-// take counts the connection: its node's and, where that has a limit, its source's.
-func (s *shard) take(conn *reactor.Conn) error {
+// countIn counts the connection: its node's and, where that has a limit, its source's.
+func (s *shard) countIn(conn *reactor.Conn) error {
 	var source limit.Source
 	g := s.gateway.guard
 	if g.sources {
@@ -82,19 +78,18 @@ func (s *shard) called(conn *reactor.Conn) bool {
 	return true
 }
 
-// late takes a connection out of the line whose time to shake hands is over, and returns why
-// it may not come in; nil when it did not wait there.
-func (s *shard) late(conn *reactor.Conn) *denied {
+// leaveLine takes a connection out of the line, and reports whether it waited there.
+func (s *shard) leaveLine(conn *reactor.Conn) bool {
 	g := s.guests[conn]
 	if g == nil || g.place == nil {
-		return nil
+		return false
 	}
 	g.place.Leave()
 	g.place = nil
-	return s.count(denyForTime())
+	return true
 }
 
-// exit undoes enter for a connection that is gone.
+// exit undoes line for a connection that is gone.
 func (s *shard) exit(conn *reactor.Conn) {
 	var source limit.Source
 	s.verified(conn)

@@ -16,7 +16,7 @@ const maxCures = 64
 
 // holds notes that n bytes of a connection's unfinished handshake are kept. It returns why the connection may
 // not go on when all hold too much.
-func (s *shard) holds(conn *reactor.Conn, n int) *denied {
+func (s *shard) holds(conn *reactor.Conn, n int) error {
 	g := s.guests[conn]
 	switch {
 	case g == nil && n == 0:
@@ -27,7 +27,7 @@ func (s *shard) holds(conn *reactor.Conn, n int) *denied {
 	sum := s.gateway.guard.unverified.Add(int64(n - g.held))
 	g.held = n
 	if n > 0 && sum > int64(s.gateway.config.UnverifiedBytes) {
-		return s.count(denyForHandshakes())
+		return denyForHandshakes()
 	}
 	s.forgetGuest(conn, g)
 	return nil
@@ -68,7 +68,7 @@ func (s *shard) verified(conn *reactor.Conn) {
 }
 
 // shortOf says why a device that is verified may not come in for want of memory; nil is that it may.
-func (s *shard) shortOf(device string) *denied {
+func (s *shard) shortOf(device string) error {
 	if s.gateway.guard.memory.Stage() >= limit.RefuseNew && !s.gateway.sessions.Owes(device) {
 		return denyForMemory()
 	}

@@ -101,3 +101,34 @@ func TestShortOfMemoryTakesTheCure(t *testing.T) {
 		t.Errorf("%d are counted as being verified", n)
 	}
 }
+
+// What came of a handshake is forgotten when it is accepted, also when it came in pieces, whatever comes behind it.
+func TestAcceptedHandshakeHoldsNothing(t *testing.T) {
+	for _, carrier := range []string{"tcp", "websocket", "http"} {
+		t.Run(carrier, func(t *testing.T) {
+			w := &mqttWorld{newWorld(t, settings{gateway: Config{MQTT: MQTT{Listen: "127.0.0.1:0"}}}), way{mqtt.V5, carrier}}
+			holds := func() bool { return w.gateway.guard.unverified.Load() > 0 }
+			if carrier == "http" {
+				c, request := w.world.dial(), upgrade("/connect/a")
+				if _, err := io.WriteString(c, request[:30]); err != nil {
+					t.Fatal(err)
+				}
+				w.await("a part of the handshake", holds)
+				if got := ask(t, c, request[30:]); got.status != 101 {
+					t.Fatal(got)
+				}
+			} else {
+				p := w.dial()
+				connect, err := mqtt.Append(nil, mqtt.V5, opening("a"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				p.write(connect[:9])
+				w.await("a part of CONNECT", holds)
+				p.write(connect[9:])
+				p.take(mqtt.Connack)
+			}
+			w.await("nothing to be held", func() bool { return !holds() })
+		})
+	}
+}

@@ -2,27 +2,59 @@ package gateway
 
 import (
 	"bytes"
-	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
-	"time"
 
-	"github.com/longline/longline/internal/session"
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/longline/longline/internal/wire/mqtt"
 )
+
+// lines collects what is logged. Safe from any goroutine.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+// containing returns the lines that have a part.
+func (l *lines) containing(part string) (found []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for line := range strings.Lines(l.text.String()) {
+		if strings.Contains(line, part) {
+			found = append(found, line)
+		}
+	}
+	return found
+}
 
 // A refused will is logged with its device, and one of many for a while.
 func TestRefusedWillIsLogged(t *testing.T) {
-	var log bytes.Buffer
+	var log lines
 	before := slog.Default()
 	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
 	defer slog.SetDefault(before)
-	c := &mqttDevice{connection: connection{shard: &shard{gateway: &Gateway{guard: &guard{start: time.Now()}}, logged: make(map[string]time.Duration)}}}
+	w := &mqttWorld{newGuarded(t, jwtOnly(t), settings{gateway: Config{Loops: 1, MaxConnections: 100, MQTT: MQTT{Listen: "127.0.0.1:0"}}}), fives[0]}
 	for range 3 {
-		_ = c.notAttached("meter-1", fmt.Errorf("%w: not its topic", session.ErrWillNotAllowed))
+		connect := opening("meter-1")
+		connect.Connect.HasUsername, connect.Connect.Username = true, tokenUser
+		connect.Connect.HasPassword, connect.Connect.Password = true, []byte(sign(t, jwt.MapClaims{"sub": "meter-1"}))
+		connect.Connect.HasWill, connect.Connect.Will = true, mqtt.Will{Topic: "elsewhere", Payload: []byte("gone")}
+		p := w.dial()
+		p.say(connect)
+		if got := p.take(mqtt.Connack); got.Reason != mqtt.NotAuthorized {
+			t.Fatal(show(got))
+		}
 	}
-	line := log.String()
-	if strings.Count(line, "\n") != 1 || !strings.Contains(line, "device=meter-1") || !strings.Contains(line, "not its topic") {
-		t.Errorf("logged %q", line)
+	if found := log.containing("will_not_allowed"); len(found) != 1 || !strings.Contains(found[0], "device=meter-1") || !strings.Contains(found[0], "may not publish its will") {
+		t.Errorf("logged %q", found)
 	}
 }

@@ -121,19 +121,6 @@ func (c *mqttDevice) maxUplink() int {
 	return config.MaxPayload
 }
 
-// keeps notes that n bytes are kept of a connection that is not attached. It ends it when all keep too much.
-func (c *mqttDevice) keeps(n int) {
-	if c.phase == attached {
-		return
-	}
-	if c.phase != arriving {
-		n = 0
-	}
-	if no := c.shard.holds(c.conn, n); no != nil {
-		c.fail(no.end())
-	}
-}
-
 // answerable is the version in whose form a refused client is answered: its own, or 0 where
 // it did not say one. A level that is not known is answered in the form of the CONNECT: that of
 // 5 if it is one of 5 but for its level, else that of 3.1.1, as 3.1.1 §3.1.2.2 wants it.

@@ -44,7 +44,7 @@ func (c *mqttDevice) watch() {
 func (c *mqttDevice) OnAlarm(*reactor.Conn) {
 	switch {
 	case c.phase != attached:
-		c.fail(c.slowHandshake())
+		c.timeOut()
 	case !c.stillHeld():
 		c.beat()
 	}

@@ -5,6 +5,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/longline/longline/internal/auth"
+	"github.com/longline/longline/internal/session"
+	"github.com/longline/longline/internal/topic"
 	"github.com/longline/longline/internal/websocket"
 	"github.com/longline/longline/internal/wire"
 	"github.com/longline/longline/internal/wire/mqtt"
@@ -21,14 +24,13 @@ func (e *mqttEnd) Unwrap() error { return e.Close }
 
 // What the connection's state shows to be wrong, and one packet alone does not.
 var (
-	errTextFrame     = wire.CloseKind.Because("MQTT packets come in binary frames")
-	errSlowHandshake = &mqttEnd{wire.CloseHeartbeat.Because("CONNECT took too long"), mqtt.ServerUnavailable}
-	errNoAuth        = &mqttEnd{wire.CloseContract.Because("no authentication was begun"), mqtt.ProtocolError} // MQTT 5 §4.12
-	errAliasRange    = &mqttEnd{wire.CloseContract.Because("the topic alias is above the maximum"), mqtt.TopicAliasInvalid}
-	errAliasUnknown  = &mqttEnd{wire.CloseContract.Because("the topic alias stands for no topic yet"), mqtt.ProtocolError}
-	errKeptExpiry    = &mqttEnd{wire.CloseContract.Because("a session that was to end with the connection is to outlive it"), mqtt.ProtocolError}
-	errStuck         = wire.CloseSlowConsumer.Because("others wait for acknowledgements that come behind publications that have to wait")
-	errUntold        = &mqttEnd{wire.CloseInternal.Because("a publication cannot be taken, and the protocol has no answer that says so"), mqtt.UnspecifiedError}
+	errTextFrame    = wire.CloseKind.Because("MQTT packets come in binary frames")
+	errNoAuth       = &mqttEnd{wire.CloseContract.Because("no authentication was begun"), mqtt.ProtocolError} // MQTT 5 §4.12
+	errAliasRange   = &mqttEnd{wire.CloseContract.Because("the topic alias is above the maximum"), mqtt.TopicAliasInvalid}
+	errAliasUnknown = &mqttEnd{wire.CloseContract.Because("the topic alias stands for no topic yet"), mqtt.ProtocolError}
+	errKeptExpiry   = &mqttEnd{wire.CloseContract.Because("a session that was to end with the connection is to outlive it"), mqtt.ProtocolError}
+	errStuck        = wire.CloseSlowConsumer.Because("others wait for acknowledgements that come behind publications that have to wait")
+	errUntold       = &mqttEnd{wire.CloseInternal.Because("a publication cannot be taken, and the protocol has no answer that says so"), mqtt.UnspecifiedError}
 )
 
 // reasonCodes are what DISCONNECT says for the rules, by label, MQTT 5 §3.14.2.1. What is not
@@ -71,12 +73,32 @@ func mqttEndOf(err error) *mqttEnd {
 	return &mqttEnd{why, code}
 }
 
-// endOf is the end that an error says to this connection.
-func (c *mqttDevice) endOf(err error) *mqttEnd {
-	if errors.Is(err, errDraining) {
+// refusalOf is how a CONNECT is answered that is not accepted.
+func (c *mqttDevice) refusalOf(why error) *mqttEnd {
+	var no *denied
+	var refused *auth.Refusal
+	var bad *topic.Error
+	switch {
+	case errors.As(why, &no):
+		return no.end()
+	case errors.As(why, &refused) && c.opening.credentials.HasBasic:
+		return &mqttEnd{wire.CloseUnauthorized.Because(refused.Reason), mqtt.BadUsernameOrPassword}
+	case errors.As(why, &refused):
+		return &mqttEnd{wire.CloseUnauthorized.Because(refused.Reason), mqtt.NotAuthorized}
+	case errors.Is(why, auth.ErrUnavailable):
+		return &mqttEnd{wire.CloseUnauthorized.Because("who the device is cannot be verified at the moment"), mqtt.ServerUnavailable}
+	case errors.Is(why, errDraining):
 		return c.shard.gateway.mqttDraining()
+	case errors.Is(why, errTooSlow):
+		return &mqttEnd{wire.CloseHeartbeat.Because("CONNECT took too long"), mqtt.ServerUnavailable}
+	case errors.Is(why, session.ErrWillNotAllowed):
+		return &mqttEnd{wire.CloseUnauthorized.Because(why.Error()), mqtt.NotAuthorized}
+	case errors.As(why, &bad):
+		return &mqttEnd{wire.CloseContract.Because(why.Error()), mqtt.TopicNameInvalid}
+	case noRoom(why):
+		return &mqttEnd{wire.CloseInternal.Because("no room for the device: " + why.Error()), mqtt.QuotaExceeded}
 	}
-	return mqttEndOf(err)
+	return mqttEndOf(why)
 }
 
 // ruleOf is the rule of the gateway's that a rule of MQTT falls under.
@@ -92,18 +114,18 @@ func ruleOf(e *mqtt.Error) *wire.Close {
 
 // fail implements handler: it ends the connection, before CONNACK with one that refuses, later in MQTT 5 with a
 // DISCONNECT, in both cases with the reason. 3.1.1 has no word for it, [3.1.1 MQTT-4.8.0-1].
-func (c *mqttDevice) fail(err error) {
-	end := c.endOf(err)
-	switch {
-	case c.phase == ended:
-		return
-	case c.phase != attached:
-		c.refuse(end)
-		return
-	case c.version == mqtt.V5: // [MQTT-4.13.1-1]
-		c.farewell(end)
+func (c *mqttDevice) fail(why error) {
+	switch c.phase {
+	case ended:
+	case attached:
+		end := mqttEndOf(why)
+		if c.version == mqtt.V5 { // [MQTT-4.13.1-1]
+			c.farewell(end)
+		}
+		c.finish(end.Close)
+	default:
+		c.refuseConnect(c.refusalOf(why))
 	}
-	c.finish(end.Close)
 }
 
 // farewell tells a device of MQTT 5 why the connection ends. One that has to come back to
@@ -130,8 +152,8 @@ func (c *mqttDevice) left(why string) {
 	}
 }
 
-// refuse answers a CONNECT that is not accepted, and ends the connection [MQTT-3.2.2-7].
-func (c *mqttDevice) refuse(end *mqttEnd) {
+// refuseConnect answers a CONNECT that is not accepted, and ends the connection [MQTT-3.2.2-7].
+func (c *mqttDevice) refuseConnect(end *mqttEnd) {
 	c.shard.handshakes["refused_"+strings.ReplaceAll(end.code.String(), " ", "_")]++
 	if c.answersRefused(end.code) {
 		p := mqtt.Packet{Type: mqtt.Connack, Reason: end.code}

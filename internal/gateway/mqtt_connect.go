@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -24,7 +23,6 @@ import (
 type mqttOpening struct {
 	credentials *auth.Credentials
 	named       bool // the credentials' device is that of the URL
-	options     session.Options
 	assign      bool // the client named no device
 	respond     bool // it asks for response information
 	keepAlive   uint16
@@ -36,11 +34,8 @@ func (c *mqttDevice) connect(p *mqtt.Packet) error {
 	c.version = p.Connect.Version
 	c.maxPacket, c.aliasMax = p.Properties.MaximumPacket, p.Properties.TopicAliasMaximum
 	c.terse = p.Properties.Has(mqtt.PropRequestProblem) && !p.Properties.RequestProblem
-	switch {
-	case p.Properties.Has(mqtt.PropAuthMethod): // [MQTT-4.12.0-1]
+	if p.Properties.Has(mqtt.PropAuthMethod) { // [MQTT-4.12.0-1]
 		return &mqttEnd{wire.CloseUnauthorized.Because("no authentication method is supported"), mqtt.BadAuthenticationMethod}
-	case g.draining.Load():
-		return errDraining
 	}
 	o := c.opening
 	if o == nil {
@@ -50,33 +45,10 @@ func (c *mqttDevice) connect(p *mqtt.Packet) error {
 	if err := o.name(&p.Connect, g.config.Insecure); err != nil {
 		return err
 	}
-	o.options = mqttOptions(p)
 	o.respond, o.keepAlive = p.Properties.RequestResponse, p.Connect.KeepAlive
-	c.phase = entering
-	c.shard.enter(c.conn, o.credentials, c.entered)
-	if c.phase == entering {
-		c.conn.PauseReading()
-	}
+	e := &entrance{connection: &c.connection, credentials: o.credentials, options: mqttOptions(p), greet: c.greet}
+	e.enter()
 	return nil
-}
-
-// entered has the device verified, if the node takes it.
-func (c *mqttDevice) entered(no *denied) {
-	switch {
-	case c.phase != entering:
-	case no != nil:
-		c.fail(no.end())
-	default:
-		c.shard.gateway.admission.verify(c.conn, c.opening.credentials, c.verified)
-	}
-}
-
-// slowHandshake is why the handshake ends whose time is over.
-func (c *mqttDevice) slowHandshake() error {
-	if no := c.shard.late(c.conn); no != nil {
-		return no.end()
-	}
-	return errSlowHandshake
 }
 
 // mqttCredentials are what a connection over TCP or TLS shows before CONNECT.
@@ -158,83 +130,6 @@ func mqttWill(c *mqtt.Client) *store.Will {
 	return &store.Will{Message: m.Clone(), Delay: seconds(props.WillDelay), Expiry: messageExpiry(props)}
 }
 
-// verified goes on when it is known who the device is.
-func (c *mqttDevice) verified(i *auth.Identity, err error) {
-	c.shard.verified(c.conn)
-	if c.phase != entering {
-		return
-	}
-	if err == nil {
-		err = c.attach(i)
-	} else {
-		err = c.notVerified(err)
-	}
-	if err != nil {
-		c.fail(err)
-	} else if c.conn.Paused() {
-		c.resume()
-	}
-}
-
-// notVerified is the answer to credentials that were not accepted.
-func (c *mqttDevice) notVerified(err error) error {
-	var refused *auth.Refusal
-	switch {
-	case !errors.As(err, &refused):
-		return &mqttEnd{wire.CloseUnauthorized.Because("who the device is cannot be verified at the moment"), mqtt.ServerUnavailable}
-	case c.opening.credentials.HasBasic:
-		return &mqttEnd{wire.CloseUnauthorized.Because(refused.Reason), mqtt.BadUsernameOrPassword}
-	}
-	return &mqttEnd{wire.CloseUnauthorized.Because(refused.Reason), mqtt.NotAuthorized}
-}
-
-// attach ties the connection to the device's session, and says so.
-func (c *mqttDevice) attach(i *auth.Identity) error {
-	g, o := c.shard.gateway, c.opening
-	c.opening = nil
-	if g.draining.Load() {
-		return errDraining
-	}
-	device := strings.Clone(i.Device) // it may be a piece of a credential
-	if no := c.shard.shortOf(device); no != nil {
-		return c.shard.count(no).end()
-	}
-	credential := newCredential(i, false)
-	o.options.Permissions, o.options.Credential = credential.session(), credential.owner()
-	resumed, missed, err := g.sessions.Attach(device, &c.link, c.own(), o.options)
-	if err != nil {
-		return c.notAttached(device, err)
-	}
-	c.encoders = g.mqttEncoders(c.version, c.carrier)
-	c.keepAlive = g.mqttKeepAlive(c.version, o.keepAlive)
-	if err := c.greet(o, resumed, missed); err != nil { // nothing may be sent instead of it [MQTT-3.2.0-1]
-		c.link.ForgetWill()
-		g.sessions.Detach(&c.link, wire.CloseContract.Label)
-		return &mqttEnd{wire.CloseContract.Because("CONNACK: " + err.Error()), mqtt.PacketTooLarge}
-	}
-	c.phase = attached
-	c.shard.handshakes["connected"]++
-	c.watch()
-	c.flush()
-	return nil
-}
-
-// notAttached is the answer to a device that has no session.
-func (c *mqttDevice) notAttached(device string, err error) error {
-	var bad *topic.Error
-	if no := deny(err); no != nil {
-		return c.shard.count(no).end()
-	}
-	if errors.Is(err, session.ErrWillNotAllowed) {
-		c.shard.logSometimes("will_not_allowed", "a connection is refused for its will", device, err.Error())
-		return &mqttEnd{wire.CloseUnauthorized.Because(err.Error()), mqtt.NotAuthorized}
-	}
-	if errors.As(err, &bad) {
-		return &mqttEnd{wire.CloseContract.Because(err.Error()), mqtt.TopicNameInvalid}
-	}
-	return &mqttEnd{wire.CloseInternal.Because("no room for the device: " + err.Error()), mqtt.QuotaExceeded}
-}
-
 // mqttKeepAlive is the keep alive that counts, in seconds. A device of MQTT 5 has the
 // heartbeat's timeout at most: it can be told [MQTT-3.2.2-21]. One of 3.1.1 has what it says.
 func (g *Gateway) mqttKeepAlive(v mqtt.Version, asked uint16) uint16 {
@@ -249,29 +144,36 @@ func (g *Gateway) mqttKeepAlive(v mqtt.Version, asked uint16) uint16 {
 }
 
 // greet sends CONNACK, MQTT 5 §3.2, 3.1.1 §3.2. It has no property whose default is true.
-func (c *mqttDevice) greet(o *mqttOpening, resumed bool, missed uint64) error {
-	g := c.shard.gateway
-	p := mqtt.Packet{Type: mqtt.Connack, SessionPresent: resumed} // [MQTT-3.2.2-2] [MQTT-3.2.2-3]
+func (c *mqttDevice) greet(e *entrance) error {
+	g, o := c.shard.gateway, c.opening
+	c.encoders = g.mqttEncoders(c.version, c.carrier)
+	c.keepAlive = g.mqttKeepAlive(c.version, o.keepAlive)
+	p := mqtt.Packet{Type: mqtt.Connack, SessionPresent: e.resumed} // [MQTT-3.2.2-2] [MQTT-3.2.2-3]
 	props := &p.Properties
-	if granted := c.link.Expiry(); o.options.Expiry != nil && granted != *o.options.Expiry {
+	if granted := c.link.Expiry(); e.options.Expiry != nil && granted != *e.options.Expiry {
 		props.SessionExpiry = uint32(granted / time.Second)
 		props.Mark(mqtt.PropSessionExpiry)
 	}
 	props.ReceiveMaximum = uint16(min(g.sessions.Config().Unanswered, math.MaxUint16))
 	props.MaximumPacket = uint32(g.config.MaxPayload)
 	props.TopicAliasMaximum = uint16(g.config.MQTT.TopicAliases)
-	device := c.link.Session().Device()
 	if o.assign { // [MQTT-3.2.2-16]
-		props.AssignedClientID = device
+		props.AssignedClientID = e.device
 	}
 	if c.keepAlive != o.keepAlive {
 		props.ServerKeepAlive = c.keepAlive
 	}
 	if o.respond {
-		props.ResponseInfo = replyTopic(device)
+		props.ResponseInfo = replyTopic(e.device)
 	}
-	if missed > 0 {
-		props.User = []message.Property{{Key: "missed", Value: strconv.FormatUint(missed, 10)}}
+	if e.missed > 0 {
+		props.User = []message.Property{{Key: "missed", Value: strconv.FormatUint(e.missed, 10)}}
 	}
-	return c.write(&p)
+	if err := c.write(&p); err != nil { // nothing may be sent instead of it [MQTT-3.2.0-1]
+		return &mqttEnd{wire.CloseContract.Because("CONNACK: " + err.Error()), mqtt.PacketTooLarge}
+	}
+	c.opening = nil
+	e.open("connected")
+	c.watch()
+	return nil
 }

@@ -87,21 +87,21 @@ func (s *socket) shake(app application, p []byte, limits websocket.Limits) int {
 	n, err := websocket.ParseRequest(p, &req, limits)
 	var refusal *websocket.HTTPError
 	if errors.As(err, &refusal) {
-		s.refuse(app, refusal)
+		s.reject(app, refusal)
 		return len(p)
 	}
 	if n == 0 {
 		return 0
 	}
 	if refusal := app.open(&req); refusal != nil {
-		s.refuse(app, refusal)
+		s.reject(app, refusal)
 		return len(p)
 	}
 	return n
 }
 
-// refuse answers the handshake with an HTTP error and ends the connection.
-func (s *socket) refuse(app application, e *websocket.HTTPError) {
+// reject answers the handshake with an HTTP error and ends the connection.
+func (s *socket) reject(app application, e *websocket.HTTPError) {
 	s.state = over
 	app.refused(e.Status)
 	conn := app.transport()
