@@ -6,14 +6,13 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/longline/longline/internal/message"
-	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/topic"
 	longlinev1 "github.com/longline/longline/proto/longline/v1"
 )
 
 // Publish implements GatewayHandler.
 func (a *API) Publish(ctx context.Context, r *connect.Request[longlinev1.PublishRequest]) (*connect.Response[longlinev1.PublishResponse], error) {
-	m, err := a.config.published(r.Msg.Message)
+	m, err := a.published(ctx, r.Msg.Message)
 	if err != nil {
 		return nil, err
 	}
@@ -26,6 +25,15 @@ func (a *API) Publish(ctx context.Context, r *connect.Request[longlinev1.Publish
 		return nil, coded(err)
 	}
 	return connect.NewResponse(&longlinev1.PublishResponse{Receivers: uint32(n)}), nil
+}
+
+// published makes the message of a request, in the share of who calls.
+func (a *API) published(ctx context.Context, m *longlinev1.Message) (*message.Message, error) {
+	out, err := a.config.published(m)
+	if err == nil {
+		out.Debtor = message.BackendDebtor(callerOf(ctx).name)
+	}
+	return out, err
 }
 
 func (a *API) publishOnce(_ context.Context, m *message.Message) (int, error) {
@@ -58,17 +66,18 @@ func (a *API) publishAcknowledged(ctx context.Context, m *message.Message) (int,
 }
 
 // Broadcast implements GatewayHandler.
-func (a *API) Broadcast(_ context.Context, r *connect.Request[longlinev1.BroadcastRequest]) (*connect.Response[longlinev1.BroadcastResponse], error) {
-	m, err := a.config.published(r.Msg.Message)
+func (a *API) Broadcast(ctx context.Context, r *connect.Request[longlinev1.BroadcastRequest]) (*connect.Response[longlinev1.BroadcastResponse], error) {
+	m, err := a.published(ctx, r.Msg.Message)
 	if err != nil {
 		return nil, err
 	}
 	if m.Retain {
 		return nil, invalid("message.retain", "is set: a broadcast is not kept")
 	}
-	if m.QoS > message.AtMostOnce && a.node.Router.Short() {
-		a.node.Router.Drops.Add(router.Quota, 1)
-		return nil, coded(router.ErrQuota)
+	if m.QoS > message.AtMostOnce {
+		if err := a.node.Router.CheckQuota(m.Debtor); err != nil {
+			return nil, coded(err)
+		}
 	}
 	if r.Msg.Filter != "" {
 		if err := topic.ValidateFilter(r.Msg.Filter, a.config.Topics); err != nil {

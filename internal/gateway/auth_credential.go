@@ -40,14 +40,6 @@ func (c *credential) session() session.Permissions {
 	return c
 }
 
-// owner names the credential for what is counted of it.
-func (c *credential) owner() uint64 {
-	if c == nil {
-		return 0
-	}
-	return c.id
-}
-
 // credentialOf is what let a link's connection in.
 func credentialOf(l *session.Link) *credential {
 	c, _ := l.Permissions().(*credential)
@@ -63,6 +55,9 @@ func (c *credential) MayPublish(device, topic string) bool {
 func (c *credential) MaySubscribe(device, filter string) bool {
 	return c.raw || c.permissions.MaySubscribe(device, filter)
 }
+
+// Credential implements session.Permissions.
+func (c *credential) Credential() uint64 { return c.id }
 
 // forEver is longer than any alarm.
 const forEver = time.Duration(math.MaxInt64)

@@ -95,7 +95,7 @@ func (e *entrance) claim(next func(error)) {
 	}
 	e.device = strings.Clone(e.identity.Device) // it may be a piece of a credential
 	credential := newCredential(e.identity, !e.own().Acks())
-	e.options.Permissions, e.options.Credential = credential.session(), credential.owner()
+	e.options.Permissions = credential.session()
 	next(e.shard.shortOf(e.device))
 }
 

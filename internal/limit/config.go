@@ -101,7 +101,7 @@ func (c DeviceConfig) Validate() error {
 // MemoryConfig says at how much memory which stage begins.
 type MemoryConfig struct {
 	Limit       int           `yaml:"limit" unit:"bytes" help:"memory of the process; the lowest of this, GOMEMLIMIT, the control group's and the machine's counts"`
-	Owed        int           `yaml:"owed" help:"percent of the limit that messages may take that are kept for somebody; beyond it QoS 1 and 2 publications are refused with quota"`
+	Owed        int           `yaml:"owed" help:"percent of the limit that messages may take that are kept for somebody; beyond it, or beyond a publisher's share of it, QoS 1 and 2 publications are refused with quota"`
 	SlowReaders int           `yaml:"slow_readers" help:"percent of the limit at which a device that publishes is read once a second"`
 	RefuseNew   int           `yaml:"refuse_new" help:"percent at which new connections are refused"`
 	ShedQoS0    int           `yaml:"shed_qos0" help:"percent at which QoS 0 messages that would have to wait are dropped"`

@@ -22,6 +22,7 @@ func (m *Message) With(d *Delivery) *Message {
 		QoS:         m.QoS,
 		Retain:      m.Retain,
 		Kept:        m.Kept,
+		Debtor:      m.Debtor,
 		Delivery:    d,
 
 		PayloadFormat:   m.PayloadFormat,

@@ -46,6 +46,8 @@ func sample(t reflect.Type) reflect.Value {
 		v.Set(reflect.New(t.Elem()))
 	case reflect.Bool:
 		v.SetBool(true)
+	case reflect.Struct:
+		return reflect.ValueOf(DebtorOf("x", 0))
 	default:
 		v.Set(reflect.ValueOf(1).Convert(t))
 	}

@@ -54,8 +54,10 @@ type Message struct {
 
 	Delivery *Delivery // of a copy for one receiver; nil when there is nothing to say
 
-	encodings atomic.Pointer[encoding]
+	Debtor Debtor // whose share of an Account it is in
+
 	holders   atomic.Int32 // places in which it is kept, see Account
+	encodings atomic.Pointer[encoding]
 }
 
 // Clone returns an owned copy of m with an ID of its own: one allocation for the struct
@@ -75,6 +77,7 @@ func (m *Message) Clone() *Message {
 		QoS:     m.QoS,
 		Retain:  m.Retain,
 		Kept:    m.Kept,
+		Debtor:  m.Debtor,
 		Payload: a.bytes(m.Payload),
 
 		PayloadFormat: m.PayloadFormat,

@@ -126,6 +126,7 @@ func ParseRecord(p []byte) (*Message, error) {
 	case m.Topic == "":
 		return nil, fmt.Errorf("%w: it has no topic", ErrRecord)
 	}
+	m.Debtor = DebtorOf(m.Source, 0)
 	return m, nil
 }
 

@@ -12,36 +12,40 @@ type Drop uint8
 
 // The reasons.
 const (
-	QueueFull      Drop = iota // a QoS 0 message of a full queue gave way to newer ones, a QoS 1 one met a queue that stayed full or had no publisher to slow
-	Offline                    // a QoS 0 message for a device that is away
-	QueueOverflow              // the oldest message of a device that is away, pushed out by a newer one
-	Expired                    // it waited longer than its expiry or the queue's age
-	SessionEnded               // the session that it waited for has ended
-	NotAllowed                 // a message on a topic that its publisher may not use
-	Refused                    // a receiver can never take it: larger than its queue, or not to be stored
-	BackendTooSlow             // a QoS 0 message met a full backend subscription
-	Conflated                  // a newer QoS 0 message of the topic took its place, as the subscription wants
-	Shed                       // a QoS 0 message that had to wait while the node was short of memory
-	BadTopic                   // its topic has more levels or bytes than the node takes
-	TooLarge                   // it was larger than the gateway reads, from a publisher that cannot be told a limit
-	Quota                      // the node owed as much as it may: its publisher was refused
+	QueueFull       Drop = iota // a QoS 0 message of a full queue gave way to newer ones, a QoS 1 one met a queue that stayed full or had no publisher to slow
+	Offline                     // a QoS 0 message for a device that is away
+	QueueOverflow               // the oldest message of a device that is away, pushed out by a newer one
+	Expired                     // it waited longer than its expiry or the queue's age
+	SessionEnded                // the session that it waited for has ended
+	NotAllowed                  // a message on a topic that its publisher may not use
+	Refused                     // a receiver can never take it: larger than its queue, or not to be stored
+	BackendTooSlow              // a QoS 0 message met a full backend subscription
+	Conflated                   // a newer QoS 0 message of the topic took its place, as the subscription wants
+	Shed                        // a QoS 0 message that had to wait while the node was short of memory
+	BadTopic                    // its topic has more levels or bytes than the node takes
+	TooLarge                    // it was larger than the gateway reads, from a publisher that cannot be told a limit
+	Quota                       // the node owed as much as it may: its publisher was refused
+	QuotaDevice                 // it owed as much as it may of the device
+	QuotaCredential             // it owed as much as it may of the device's credential, or of the backend
 	drops
 )
 
 var dropLabels = [drops]string{
-	QueueFull:      "queue_full",
-	Offline:        "offline",
-	QueueOverflow:  "queue_overflow",
-	Expired:        "expired",
-	SessionEnded:   "session_ended",
-	NotAllowed:     "not_allowed",
-	Refused:        "refused",
-	BackendTooSlow: "backend_too_slow",
-	Shed:           "shed",
-	Conflated:      "conflated",
-	Quota:          "quota",
-	BadTopic:       "invalid_topic",
-	TooLarge:       "too_large",
+	QueueFull:       "queue_full",
+	Offline:         "offline",
+	QueueOverflow:   "queue_overflow",
+	Expired:         "expired",
+	SessionEnded:    "session_ended",
+	NotAllowed:      "not_allowed",
+	Refused:         "refused",
+	BackendTooSlow:  "backend_too_slow",
+	Shed:            "shed",
+	Conflated:       "conflated",
+	Quota:           "quota",
+	QuotaDevice:     "quota_device",
+	QuotaCredential: "quota_credential",
+	BadTopic:        "invalid_topic",
+	TooLarge:        "too_large",
 }
 
 func (d Drop) String() string { return dropLabels[d] }

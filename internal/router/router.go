@@ -9,6 +9,7 @@ package router
 
 import (
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,8 +22,18 @@ import (
 // ErrFull is a member's answer to Member.Offer that it has no room for the message now.
 var ErrFull = errors.New("a receiver's queue is full")
 
-// ErrQuota refuses a message because the node owes as much as it may.
-var ErrQuota = errors.New("the node holds as many messages as it may: nothing is taken before some have left")
+// ErrQuota refuses a message because the node owes as much as it may, or as much of its publisher. The error says which.
+var ErrQuota = errors.New("nothing is taken before some have left")
+
+// quotas are the refusals by what is full.
+var quotas = [...]struct {
+	drop Drop
+	err  error
+}{
+	message.OfNode:       {Quota, fmt.Errorf("the node holds as many messages as it may: %w", ErrQuota)},
+	message.OfDevice:     {QuotaDevice, fmt.Errorf("the node holds as many messages of this device as it may: %w", ErrQuota)},
+	message.OfCredential: {QuotaCredential, fmt.Errorf("the node holds as many messages of this credential as it may: %w", ErrQuota)},
+}
 
 // ErrTooLate refuses a message that waited for room as long as Config.MaxWait, or for which
 // there was no room in the line of those that wait.
@@ -121,8 +132,19 @@ func (r *Router) Stats() Stats {
 // Account is what the node owes; nil is not counted.
 func (r *Router) Account() *message.Account { return r.config.Account }
 
-// Short reports whether the node owes as much as it may: nothing is taken that would have to be kept.
-func (r *Router) Short() bool { return r.config.Account.Full() }
+// Short reports whether the node owes as much as it may, or as much of a publisher: nothing is taken of it that would
+// have to be kept.
+func (r *Router) Short(d message.Debtor) bool { return r.config.Account.Full(d) != message.NoPart }
+
+// CheckQuota refuses, and counts, a message of a publisher of which nothing more may be kept. The error wraps ErrQuota.
+func (r *Router) CheckQuota(d message.Debtor) error {
+	full := r.config.Account.Full(d)
+	if full == message.NoPart {
+		return nil
+	}
+	r.Drops.Add(quotas[full].drop, 1)
+	return quotas[full].err
+}
 
 // Result is what became of a publication so far.
 type Result struct {
@@ -140,7 +162,7 @@ type Result struct {
 // A message that cannot be retained is delivered all the same, and counted. If nobody receives it,
 // the store's error is returned.
 //
-// When the node owes as much as it may, what would have to be kept is refused with ErrQuota.
+// When the node owes as much as it may, or as much of m's Debtor, what would have to be kept is refused with ErrQuota.
 func (r *Router) Publish(m *message.Message, done func(error)) (Result, error) {
 	return r.publish(m, done, r.config.MaxWait)
 }
@@ -153,9 +175,10 @@ func (r *Router) PublishPatiently(m *message.Message, done func(error)) (Result,
 }
 
 func (r *Router) publish(m *message.Message, done func(error), wait time.Duration) (Result, error) {
-	if (m.QoS > message.AtMostOnce || m.Retain && len(m.Payload) > 0) && r.Short() {
-		r.Drops.Add(Quota, 1)
-		return Result{}, ErrQuota
+	if m.QoS > message.AtMostOnce || m.Retain && len(m.Payload) > 0 {
+		if err := r.CheckQuota(m.Debtor); err != nil {
+			return Result{}, err
+		}
 	}
 	var unkept error
 	if m.Retain {

@@ -2,6 +2,7 @@ package session
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -103,5 +104,42 @@ func TestQuotaTakesTheCure(t *testing.T) {
 	resumed, _, err := w.manager.Attach("away", &l, &quietClient{}, Options{Will: will(0)})
 	if err != nil || !resumed {
 		t.Errorf("who is owed something: resumed %t, %v", resumed, err)
+	}
+}
+
+// Whoever fills the node is refused first, and others go on until it is full.
+func TestQuotaHasShares(t *testing.T) {
+	const limit = 100_000
+	for _, c := range []struct {
+		name    string
+		fillers int // devices of one credential
+		drop    string
+	}{{"a device", 1, "quota_device"}, {"a credential", 20, "quota_credential"}} {
+		t.Run(c.name, func(t *testing.T) {
+			w, account := newAccountedWorld(t, store.Limits{})
+			account.SetLimit(limit)
+			away := w.connect("away", Options{})
+			away.sub(1, 1, "a")
+			away.leave("")
+			for i := range 1000 {
+				fill := w.connect(fmt.Sprint("evil-", i%c.fillers), Options{Permissions: heldBy(1)})
+				fill.pub(1, "a", "0123456789", 1)
+				fill.leave("")
+			}
+			if owed, _ := account.Bytes(); owed >= limit*9/10 {
+				t.Errorf("they fill %d of %d", owed, limit)
+			}
+			if n := w.drops(); n[c.drop] == 0 || n["quota"] > 0 {
+				t.Errorf("drops: %v, want %s", n, c.drop)
+			}
+			honest := w.connect("honest", Options{Permissions: heldBy(2)})
+			for id := range uint64(5) {
+				honest.pub(id+1, "a", "x", 1)
+			}
+			honest.saw("hello resumed=false missed=0", "ack 1", "ack 2", "ack 3", "ack 4", "ack 5")
+			if back := w.publish("a", "x", 1).String(); back != "taken" {
+				t.Errorf("the gateway's own: %s", back)
+			}
+		})
 	}
 }

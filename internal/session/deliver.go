@@ -82,7 +82,7 @@ func (s *Session) deliverOnce(m *message.Message, conflate bool) {
 	switch {
 	case s.unsent() == 0 && (s.next == nil || replaces):
 		s.next = m
-	case s.manager.shedding.Load(), s.manager.router.Short():
+	case s.manager.shedding.Load(), s.manager.router.Short(m.Debtor):
 		s.drop(router.Shed, 1)
 		return
 	default:

@@ -90,10 +90,6 @@ type Options struct {
 	Permissions Permissions    // what the device may do; nil allows all
 	Will        *store.Will    // what is published if the connection ends without a word; nil is nothing
 
-	// Credential names what let the device in, if others may have been let in by the same; 0 is nothing that is
-	// counted.
-	Credential uint64
-
 	// Of an Exchanger.
 	ReceiveMaximum uint16 // messages of QoS 1 and 2 that the device takes at a time; 0 is no limit of its own
 	Patient        bool   // it can be told neither refusals nor our Receive Maximum, as MQTT 3.1.1
@@ -135,7 +131,7 @@ func (s *Session) attach(l *Link, conn Conn, o *Options, will *store.Will) (miss
 	s.lock()
 	defer s.unlock()
 	s.displace()
-	s.owner = s.manager.owners.join(s.owner, o.Credential, s.willBytes())
+	s.owner = s.manager.owners.join(s.owner, credentialOf(o.Permissions), s.willBytes())
 	s.manager.expirer.cancel(s)
 	l.session, l.conn, l.permissions = s, conn, o.Permissions
 	s.link, s.woken = l, false
@@ -180,7 +176,7 @@ func (m *Manager) afford(s *Session, o *Options) error {
 	if o.Will != nil {
 		wills = o.Will.Message.Size()
 	}
-	if !m.owners.admits(&m.config, o.Credential, sessions, wills) {
+	if !m.owners.admits(&m.config, credentialOf(o.Permissions), sessions, wills) {
 		return ErrCredentialFull
 	}
 	return nil

@@ -7,6 +7,13 @@ import (
 	"time"
 )
 
+// heldBy are the permissions of a credential that allows all.
+type heldBy uint64
+
+func (heldBy) MayPublish(_, _ string) bool   { return true }
+func (heldBy) MaySubscribe(_, _ string) bool { return true }
+func (c heldBy) Credential() uint64          { return uint64(c) }
+
 // What one credential lets in has bounds, others have theirs, and what ends makes room.
 func TestSessionsOfACredential(t *testing.T) {
 	w := newWorld(t, Config{PerCredential: 2})
@@ -15,7 +22,7 @@ func TestSessionsOfACredential(t *testing.T) {
 		_, _, err := w.manager.Attach(device, &c.link, c, o)
 		return c, err
 	}
-	shared := Options{Credential: 7}
+	shared := Options{Permissions: heldBy(7)}
 	for i := range 2 {
 		c, err := attach(fmt.Sprint("meter-", i), shared)
 		if err != nil {
@@ -29,7 +36,7 @@ func TestSessionsOfACredential(t *testing.T) {
 	if _, err := attach("meter-1", shared); err != nil {
 		t.Errorf("a session that is there: %v", err)
 	}
-	if _, err := attach("other", Options{Credential: 8}); err != nil {
+	if _, err := attach("other", Options{Permissions: heldBy(8)}); err != nil {
 		t.Errorf("another credential: %v", err)
 	}
 	for i := range 3 {
@@ -38,7 +45,7 @@ func TestSessionsOfACredential(t *testing.T) {
 		}
 	}
 	zero := time.Duration(0)
-	c, err := attach("meter-0", Options{Credential: 7, Clean: true, Expiry: &zero})
+	c, err := attach("meter-0", Options{Permissions: heldBy(7), Clean: true, Expiry: &zero})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +53,7 @@ func TestSessionsOfACredential(t *testing.T) {
 	if _, err := attach("meter-2", shared); err != nil {
 		t.Errorf("after one has ended: %v", err)
 	}
-	if _, err := attach("meter-1", Options{Credential: 8}); err != nil {
+	if _, err := attach("meter-1", Options{Permissions: heldBy(8)}); err != nil {
 		t.Errorf("a session that another credential takes: %v", err)
 	}
 	if _, err := attach("meter-3", shared); err != nil {
@@ -59,7 +66,7 @@ func TestWillsOfACredential(t *testing.T) {
 	w := newWorld(t, Config{WillsPerCredential: 2 * size})
 	attach := func(device string) (*client, error) {
 		c := &client{&conn{world: w, room: -1}}
-		_, _, err := w.manager.Attach(device, &c.link, c, Options{Credential: 7, Will: will(time.Hour)})
+		_, _, err := w.manager.Attach(device, &c.link, c, Options{Permissions: heldBy(7), Will: will(time.Hour)})
 		return c, err
 	}
 	a, err := attach("a")

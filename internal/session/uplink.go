@@ -95,6 +95,7 @@ func (l *Link) route(m *message.Message, id uint64, again bool) error {
 	if s.link != l {
 		return errLate
 	}
+	m.Debtor = message.DebtorOf(s.device, credentialOf(l.permissions))
 	s.traffic.UplinkMessages++
 	s.traffic.UplinkBytes += uint64(len(m.Payload))
 	if err := mayPublish(l.permissions, s.device, m.Topic); err != nil {

@@ -6,6 +6,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/store"
 	"github.com/longline/longline/internal/topic"
@@ -27,10 +28,13 @@ func (m *Manager) accept(device string, o *Options) (*store.Will, error) {
 		m.router.Drops.Add(router.NotAllowed, 1)
 		return nil, fmt.Errorf("%w: %w", ErrWillNotAllowed, err)
 	}
-	if m.router.Short() && !m.Owes(device) { // who is owed something frees room
-		m.router.Drops.Add(router.Quota, 1)
-		return nil, fmt.Errorf("will: %w", router.ErrQuota)
+	debtor := message.DebtorOf(device, credentialOf(o.Permissions))
+	if m.router.Short(debtor) && !m.Owes(device) { // who is owed something frees room
+		if err := m.router.CheckQuota(debtor); err != nil {
+			return nil, fmt.Errorf("will: %w", err)
+		}
 	}
+	o.Will.Message.Debtor = debtor
 	return o.Will, nil
 }
 
