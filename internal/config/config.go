@@ -61,6 +61,7 @@ func (c *Config) Check() error {
 	section("gateway", d.Gateway.Validate())
 	section("auth", d.Auth.Validate())
 	section("api", d.API.Validate())
+	section("sessions", d.Sessions.Validate())
 	section("store", d.Store.Validate())
 	section("limits", d.Limits.Validate())
 	section("log", d.Log.Validate())

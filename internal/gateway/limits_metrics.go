@@ -3,6 +3,7 @@ package gateway
 import (
 	"github.com/longline/longline/internal/limit"
 	"github.com/longline/longline/internal/reactor"
+	"github.com/longline/longline/internal/session"
 )
 
 var (
@@ -58,6 +59,7 @@ func (g *Gateway) collectLimits(t *tally, gauge func(metric, float64, ...string)
 
 var refusalLabels = []string{
 	limit.NodeFull.Label, limit.AddressFull.Label, limit.PrefixFull.Label, labelRate, labelRateTime, labelMemory, labelUnverified, labelCredential,
+	session.PrefixSessionsFull.Label, session.PrefixWillsFull.Label,
 }
 
 func (g *Gateway) collectLine(gauge func(metric, float64, ...string), count func(metric, uint64, ...string)) {

@@ -1,13 +1,8 @@
 package limit
 
 import (
-	"cmp"
 	"encoding/binary"
-	"fmt"
 	"net/netip"
-	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -25,7 +20,10 @@ var (
 type Count struct {
 	// Static after construction.
 	perNode, perAddress int
-	prefixes            []*prefix // longest first
+	prefixes            Prefixes
+
+	// Safe from any goroutine.
+	devices []prefixCount // of each prefix
 
 	// Guarded by mu.
 	mu      sync.Mutex
@@ -34,10 +32,8 @@ type Count struct {
 	refused [2]uint64 // of the node, of addresses
 }
 
-// prefix is the devices whose ids begin with text.
-type prefix struct {
-	text    string
-	limit   int64
+// prefixCount is what a prefix has.
+type prefixCount struct {
 	used    atomic.Int64
 	refused atomic.Uint64
 }
@@ -59,33 +55,15 @@ func SourceOf(addr netip.Addr) Source {
 
 // NewCount returns a Count that holds c, which is valid.
 func NewCount(c CountConfig) (*Count, error) {
-	k := &Count{perNode: c.Node, perAddress: c.PerAddress, sources: make(map[Source]int32)}
-	for _, s := range c.PerPrefix {
-		p, err := parsePrefix(s)
-		if err != nil {
-			return nil, err
-		}
-		k.prefixes = append(k.prefixes, p)
+	prefixes, err := ParsePrefixes(c.PerPrefix)
+	if err != nil {
+		return nil, err
 	}
-	slices.SortFunc(k.prefixes, func(a, b *prefix) int {
-		return cmp.Or(len(b.text)-len(a.text), strings.Compare(a.text, b.text))
-	})
-	for i := 1; i < len(k.prefixes); i++ {
-		if k.prefixes[i].text == k.prefixes[i-1].text {
-			return nil, fmt.Errorf("%q is there twice", k.prefixes[i].text)
-		}
-	}
-	return k, nil
-}
-
-// parsePrefix reads prefix=limit. A limit of 0 lets none in.
-func parsePrefix(s string) (*prefix, error) {
-	text, number, _ := strings.Cut(s, "=")
-	limit, err := strconv.ParseUint(number, 10, 31)
-	if text == "" || err != nil {
-		return nil, fmt.Errorf("%q: want prefix=limit such as demo-=100", s)
-	}
-	return &prefix{text: text, limit: int64(limit)}, nil
+	return &Count{
+		perNode: c.Node, perAddress: c.PerAddress,
+		prefixes: prefixes, devices: make([]prefixCount, len(prefixes)),
+		sources: make(map[Source]int32),
+	}, nil
 }
 
 // Acquire counts a connection of s, or refuses it with NodeFull or AddressFull. Who got
@@ -125,13 +103,13 @@ func (k *Count) Release(s Source) {
 // refuses it with PrefixFull. A connection that takes another's place takes its count,
 // too: a device must not be shut out by its own dead connection.
 func (k *Count) AcquireDevice(id string) error {
-	p := k.prefix(id)
-	if p == nil {
+	at := k.prefixes.Find(id)
+	if at < 0 {
 		return nil
 	}
-	for {
+	for p := &k.devices[at]; ; {
 		used := p.used.Load()
-		if used >= p.limit {
+		if used >= k.prefixes[at].Limit {
 			p.refused.Add(1)
 			return PrefixFull
 		}
@@ -143,18 +121,9 @@ func (k *Count) AcquireDevice(id string) error {
 
 // ReleaseDevice undoes an AcquireDevice of the same id that returned nil.
 func (k *Count) ReleaseDevice(id string) {
-	if p := k.prefix(id); p != nil {
-		p.used.Add(-1)
+	if at := k.prefixes.Find(id); at >= 0 {
+		k.devices[at].used.Add(-1)
 	}
-}
-
-func (k *Count) prefix(id string) *prefix {
-	for _, p := range k.prefixes {
-		if strings.HasPrefix(id, p.text) {
-			return p
-		}
-	}
-	return nil
 }
 
 // CountStats is what a Count holds and has refused.
@@ -169,9 +138,9 @@ type CountStats struct {
 func (k *Count) Stats() CountStats {
 	s := CountStats{Prefixes: make(map[string]int), Refused: make(map[string]uint64)}
 	s.Refused[PrefixFull.Label] = 0
-	for _, p := range k.prefixes {
-		s.Prefixes[p.text] = int(p.used.Load())
-		s.Refused[PrefixFull.Label] += p.refused.Load()
+	for i, p := range k.prefixes {
+		s.Prefixes[p.Text] = int(k.devices[i].used.Load())
+		s.Refused[PrefixFull.Label] += k.devices[i].refused.Load()
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()

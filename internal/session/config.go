@@ -14,6 +14,8 @@ type Config struct {
 	MaxSessions        int           `yaml:"max_sessions" help:"sessions of the node, those away included"`
 	PerCredential      int           `yaml:"per_credential" help:"sessions of the devices that one credential has let in, those away included; a quarter of max_sessions when left out"`
 	WillsPerCredential int           `yaml:"wills_per_credential" unit:"bytes" help:"what the wills of those devices may take"`
+	PerPrefix          []string      `yaml:"per_prefix" help:"sessions of the devices whose id begins so, those away included, each as prefix=limit such as demo-=100; the longest prefix counts"`
+	WillsPerPrefix     []string      `yaml:"wills_per_prefix" help:"bytes that their wills may take, each as prefix=limit such as demo-=65536"`
 	MaxSubscriptions   int           `yaml:"max_subscriptions" help:"subscriptions of a session"`
 	MaxFilters         int           `yaml:"max_filters" help:"filters of one sub"`
 	InFlight           int           `yaml:"in_flight" help:"QoS 1 and 2 messages sent to a device and not acknowledged"`
@@ -38,4 +40,10 @@ func (c Config) WithDefaults() Config {
 	c.MaxCalls = cmp.Or(c.MaxCalls, 32)
 	c.Topics = c.Topics.WithDefaults()
 	return c
+}
+
+// Validate names what cannot be. The error begins with the key.
+func (c Config) Validate() error {
+	_, err := newPrefixes(&c)
+	return err
 }

@@ -62,7 +62,11 @@ func NewManager(config Config, r *router.Router, s store.Store) (*Manager, error
 	m.presence.wanted, m.presence.account = r.Wanted, r.Account()
 	m.expirer.end, m.lingering.reclaim = m.expire, m.reclaim
 	m.laggards.look, m.laggards.every = m.lookAtLaggards, max(m.config.AckTimeout/8, time.Millisecond)
-	if err := m.restoreAll(); err != nil {
+	var err error
+	if m.owners.prefixes, err = newPrefixes(&m.config); err == nil {
+		err = m.restoreAll()
+	}
+	if err != nil {
 		m.Close()
 		return nil, err
 	}
@@ -103,7 +107,7 @@ type Options struct {
 //
 // The will's topic must be valid; an error of another wraps *topic.Error. A will that the
 // device is not allowed to publish is ErrWillNotAllowed, one session or will too many of a credential
-// ErrCredentialFull. The Gate's errors are returned as they are.
+// ErrCredentialFull, of a prefix PrefixSessionsFull or PrefixWillsFull. The Gate's errors are returned as they are.
 func (m *Manager) Attach(device string, l *Link, conn Conn, o Options) (resumed bool, missed uint64, err error) {
 	will, err := m.accept(device, &o)
 	if err != nil {
@@ -148,7 +152,7 @@ func (s *Session) attach(l *Link, conn Conn, o *Options, will *store.Will) (miss
 // claim finds the device's session, or makes it: always when a clean one is wanted. Locked.
 func (m *Manager) claim(device string, o *Options) (s *Session, resumed bool, err error) {
 	s = m.find(device)
-	if err := m.afford(s, o); err != nil {
+	if err := m.afford(device, s, o); err != nil {
 		return nil, false, err
 	}
 	if err := m.pass(device); err != nil {
@@ -167,19 +171,18 @@ func (m *Manager) claim(device string, o *Options) (s *Session, resumed bool, er
 	return s, false, err
 }
 
-// afford refuses what its credential may not have. s is the device's session, if there is one. Locked.
-func (m *Manager) afford(s *Session, o *Options) error {
-	sessions, wills := 1, 0
-	if s != nil {
-		sessions = 0
-	}
+// afford refuses what the device's credential or prefix may not have. s is its session, if there is one. Locked.
+func (m *Manager) afford(device string, s *Session, o *Options) error {
+	d := demand{device: device, credential: credentialOf(o.Permissions), sessions: 1}
 	if o.Will != nil {
-		wills = o.Will.Message.Size()
+		d.will = o.Will.Message.Size()
 	}
-	if !m.owners.admits(&m.config, credentialOf(o.Permissions), sessions, wills) {
-		return ErrCredentialFull
+	if s != nil {
+		s.mu.Lock()
+		d.sessions, d.owner, d.had = 0, s.owner, s.willBytes()
+		s.mu.Unlock()
 	}
-	return nil
+	return m.owners.admits(&m.config, &d)
 }
 
 // create makes a session. Locked.
@@ -188,8 +191,14 @@ func (m *Manager) create(device string) (*Session, error) {
 		return nil, ErrTooManySessions
 	}
 	s := &Session{manager: m, device: device, id: rand.Uint64(), created: seconds(time.Now())}
-	m.sessions.Set(s)
+	m.add(s)
 	return s, nil
+}
+
+// add puts a session in the registry. Locked.
+func (m *Manager) add(s *Session) {
+	m.sessions.Set(s)
+	m.owners.count(s, 1, 0) // its prefix's: it has no owner yet
 }
 
 // expirySeconds is what a session gets that asked for an expiry: whole seconds, no less.
@@ -304,7 +313,7 @@ func (m *Manager) discard(s *Session) {
 func (m *Manager) end(s *Session) {
 	s.ended = true
 	m.laggards.forgive(s)
-	defer func() { m.owners.count(s.owner, -1, 0) }()
+	defer func() { m.owners.count(s, -1, 0) }()
 	s.announceWill() // [MQTT-3.1.2-8]: the session's end does not wait for the delay
 	m.expirer.cancel(s)
 	m.sessions.Delete(s)

@@ -2,20 +2,67 @@ package session
 
 import (
 	"errors"
+	"fmt"
 	"sync"
+
+	"github.com/longline/longline/internal/limit"
 )
 
 // One credential may be good for many devices, and who holds it could fill a node with their sessions, which
-// outlive the connections, and their wills. So what one credential has let in is counted, and has bounds.
+// outlive the connections, and their wills. So what one credential has let in is counted, and has bounds; so is what the
+// devices of a prefix have, if that has bounds.
 
 // ErrCredentialFull refuses a device whose credential has as many sessions, or bytes of wills, as it may have.
 var ErrCredentialFull = errors.New("the devices of this credential have as many sessions, or bytes of wills, as one credential may have")
+
+// The limits of the devices of a prefix, Config.PerPrefix and WillsPerPrefix.
+var (
+	PrefixSessionsFull = &limit.Refusal{Label: "prefix_sessions", Reason: "the devices of this prefix have as many sessions as they may have"}
+	PrefixWillsFull    = &limit.Refusal{Label: "prefix_wills", Reason: "the wills of the devices of this prefix take as much as they may take"}
+)
 
 // owner is what a credential has let in.
 type owner struct {
 	credential uint64 // 0 is a free place
 	sessions   int
 	wills      int // bytes
+}
+
+// prefixes is what the devices of each prefix have. One of the two lists may have prefixes that the other has not.
+type prefixes struct {
+	sessionLimits, willLimits limit.Prefixes // static
+	sessions, wills           []int64        // guarded by owners.mu
+}
+
+func newPrefixes(c *Config) (p prefixes, err error) {
+	if p.sessionLimits, err = limit.ParsePrefixes(c.PerPrefix); err != nil {
+		return p, fmt.Errorf("per_prefix: %w", err)
+	}
+	if p.willLimits, err = limit.ParsePrefixes(c.WillsPerPrefix); err != nil {
+		return p, fmt.Errorf("wills_per_prefix: %w", err)
+	}
+	p.sessions, p.wills = make([]int64, len(p.sessionLimits)), make([]int64, len(p.willLimits))
+	return p, nil
+}
+
+// admits returns the limit that a device with so many sessions, and bytes of wills, more would pass.
+func (p *prefixes) admits(device string, sessions, wills int) error {
+	if at := p.sessionLimits.Find(device); at >= 0 && sessions > 0 && p.sessions[at] >= p.sessionLimits[at].Limit {
+		return PrefixSessionsFull
+	}
+	if at := p.willLimits.Find(device); at >= 0 && wills > 0 && p.wills[at]+int64(wills) > p.willLimits[at].Limit {
+		return PrefixWillsFull
+	}
+	return nil
+}
+
+func (p *prefixes) count(device string, sessions, wills int) {
+	if at := p.sessionLimits.Find(device); at >= 0 {
+		p.sessions[at] += int64(sessions)
+	}
+	if at := p.willLimits.Find(device); at >= 0 {
+		p.wills[at] += int64(wills)
+	}
 }
 
 // owners are those who have sessions. A session knows its owner by the place in the list. A nobody, of
@@ -26,6 +73,8 @@ type owners struct {
 	list  []owner
 	free  []uint32
 	place map[uint64]uint32
+
+	prefixes prefixes
 }
 
 // find returns the place of a credential, made if there is none; 0 for no credential.
@@ -50,16 +99,32 @@ func (o *owners) find(credential uint64) uint32 {
 	return at
 }
 
-// admits reports whether a credential may have one session more, and bytes of wills more, as far as c goes.
-func (o *owners) admits(c *Config, credential uint64, sessions, wills int) bool {
+// demand is what a connection would have its device have.
+type demand struct {
+	device     string
+	credential uint64
+	sessions   int // 1 if it has none
+	will       int // bytes
+
+	// Of the session that there is.
+	owner uint32 // its place
+	had   int    // bytes of the will in whose place the new one comes
+}
+
+// admits refuses what a credential or a prefix may not have, as far as c goes.
+func (o *owners) admits(c *Config, d *demand) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	at, ok := o.place[credential]
-	if !ok {
-		return true
+	if at, ok := o.place[d.credential]; ok {
+		has, more := &o.list[at], d.will
+		if at == d.owner {
+			more -= d.had
+		}
+		if has.sessions+d.sessions > c.PerCredential || more > 0 && has.wills+more > c.WillsPerCredential {
+			return ErrCredentialFull
+		}
 	}
-	has := &o.list[at]
-	return has.sessions+sessions <= c.PerCredential && (wills == 0 || has.wills+wills <= c.WillsPerCredential)
+	return o.prefixes.admits(d.device, d.sessions, d.will-d.had)
 }
 
 // join counts a session that begins, or has another credential now; was is its place before.
@@ -74,11 +139,12 @@ func (o *owners) join(was uint32, credential uint64, wills int) (at uint32) {
 	return at
 }
 
-// count adds to what the owner of a place has.
-func (o *owners) count(at uint32, sessions, wills int) {
+// count adds to what a session's owner has, and its prefix.
+func (o *owners) count(s *Session, sessions, wills int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.change(at, sessions, wills)
+	o.change(s.owner, sessions, wills)
+	o.prefixes.count(s.device, sessions, wills)
 }
 
 func (o *owners) change(at uint32, sessions, wills int) {

@@ -79,6 +79,9 @@ func TestWillsOfACredential(t *testing.T) {
 	if _, err := attach("c"); !errors.Is(err, ErrCredentialFull) {
 		t.Errorf("a third of two: %v", err)
 	}
+	if _, err := attach("b"); err != nil {
+		t.Errorf("a will in the place of its own: %v", err)
+	}
 	a.link.ForgetWill()
 	if _, err := attach("c"); err != nil {
 		t.Errorf("after one was forgotten: %v", err)
@@ -87,5 +90,48 @@ func TestWillsOfACredential(t *testing.T) {
 	defer w.manager.owners.mu.Unlock()
 	if got := w.manager.owners.list[1]; got.wills != 2*size || got.sessions != 3 {
 		t.Errorf("%+v", got)
+	}
+}
+
+// The devices of a prefix have bounds of their own, whatever lets them in, also after a restart.
+func TestSessionsOfAPrefix(t *testing.T) {
+	size := will(0).Message.Size()
+	c := Config{
+		PerPrefix:      []string{"m-=3", "m-test-=1", "banned-=0"},
+		WillsPerPrefix: []string{fmt.Sprintf("m-=%d", 2*size)},
+	}
+	w := newWorld(t, c)
+	attach := func(device string, want error, o Options) *client {
+		t.Helper()
+		x := &client{&conn{world: w, room: -1}}
+		if _, _, err := w.manager.Attach(device, &x.link, x, o); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", device, err, want)
+		}
+		return x
+	}
+	zero := time.Duration(0)
+	attach("m-1", nil, Options{Will: will(time.Hour)}).leave("")
+	attach("m-2", nil, Options{Will: will(time.Hour)}).leave("")
+	attach("m-1", nil, Options{Will: will(time.Hour)}).leave("")
+	attach("m-3", PrefixWillsFull, Options{Will: will(time.Hour)})
+	attach("m-3", nil, Options{Clean: true, Expiry: &zero}).leave("")
+	attach("m-4", nil, Options{}).leave("")
+	attach("m-5", PrefixSessionsFull, Options{})
+	attach("m-4", nil, Options{}).leave("")
+	attach("m-test-1", nil, Options{}).leave("") // the longest prefix counts
+	attach("m-test-2", PrefixSessionsFull, Options{})
+	attach("banned-1", PrefixSessionsFull, Options{})
+	attach("other", nil, Options{Will: will(time.Hour)})
+
+	w = newWorldOn(t, c, w.store)
+	attach("m-5", PrefixSessionsFull, Options{})
+	attach("m-4", PrefixWillsFull, Options{Will: will(time.Hour)})
+	attach("m-4", nil, Options{Clean: true, Expiry: &zero}).leave("")
+	attach("m-5", nil, Options{})
+
+	for _, bad := range []Config{{PerPrefix: []string{"m-"}}, {WillsPerPrefix: []string{"m-=1", "m-=2"}}} {
+		if err := bad.Validate(); err == nil {
+			t.Errorf("%+v is taken", bad)
+		}
 	}
 }

@@ -49,7 +49,7 @@ func (m *Manager) restore(r *store.Record) error {
 	}
 	s.queue.Rewind()
 	s.tidy()
-	m.sessions.Set(s)
+	m.add(s)
 	for _, sub := range s.subscriptions {
 		m.router.Subscribe(sub.Filter, s, sub.QoS)
 	}

@@ -47,7 +47,7 @@ func (s *Session) setWill(w *store.Will) {
 	if s.mqtt.will = w; w != nil {
 		w.Message.Hold(account)
 	}
-	s.manager.owners.count(s.owner, 0, s.willBytes()-before)
+	s.manager.owners.count(s, 0, s.willBytes()-before)
 }
 
 // willBytes is the size of the will, 0 when there is none.
