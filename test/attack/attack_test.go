@@ -14,7 +14,7 @@ func TestQuick(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", folder, ".", "../../cmd/longline").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	out, err := exec.CommandContext(t.Context(), folder+"attack", "--quick", "--floor=300ms", "--longline="+folder+"longline").CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), folder+"attack", "--quick", "--floor=300ms", "--calm=500ms", "--duration=700ms", "--longline="+folder+"longline").CombinedOutput()
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
@@ -22,7 +22,7 @@ func TestQuick(t *testing.T) {
 
 func TestJudge(t *testing.T) {
 	const MiB = 1 << 20
-	a := &attack{proof: []string{`closes_total{reason="contract"}`}, room: 10}
+	a := &attack{load: load{proof: []string{`closes_total{reason="contract"}`}, room: 10}, setting: &setting{memory: 100}}
 	held := outcome{attack: a, calm: 50 * MiB, peak: 60 * MiB, before: time.Millisecond, at: 9 * time.Millisecond,
 		rises: metrics{`longline_closes_total{reason="contract"}`: 1}}
 	for name, c := range map[string]struct {
@@ -34,6 +34,7 @@ func TestJudge(t *testing.T) {
 		"calm was slow":    {func(o *outcome) { o.before, o.at = 4*time.Millisecond, 12*time.Millisecond }, ""},
 		"memory":           {func(o *outcome) { o.peak++ }, "memory"},
 		"less memory":      {func(o *outcome) { o.peak = MiB }, ""},
+		"above its limit":  {func(o *outcome) { o.calm, o.peak = 105*MiB, 111*MiB }, "memory above 110 MiB"},
 		"no metric":        {func(o *outcome) { o.rises = metrics{`longline_closes_total{reason="rate"}`: 1} }, "metric"},
 		"a device is lost": {func(o *outcome) { o.missed = []string{"an honest device"} }, "honest"},
 	} {
@@ -64,7 +65,8 @@ func TestMetrics(t *testing.T) {
 func TestAttacks(t *testing.T) {
 	for i := range attacks {
 		a := &attacks[i]
-		if find(a.name) != a || a.one == nil || len(a.proof) == 0 || a.room == 0 || a.conns == 0 || a.starts == 0 {
+		whole := a.conns > 0 && a.starts > 0 && len(a.proof) > 0
+		if find(a.name) != a || a.setting == nil || a.room == 0 || a.one == nil && a.try == nil || a.one != nil && !whole {
 			t.Errorf("%s is not complete, or there twice", a.name)
 		}
 	}

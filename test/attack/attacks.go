@@ -1,7 +1,24 @@
 package main
 
-// attack is one way to harm a gateway.
+import (
+	"context"
+	"slices"
+)
+
+// attack is one way to harm a gateway: a load, something that is tried, or both at a time.
 type attack struct {
+	load
+	setting *setting // of the gateway that is attacked
+	// try does what no crowd does, or what an honest device does under the load. Its error says what the gateway
+	// did wrong. It may be nil.
+	try func(context.Context, *round) error
+	// after is for what stops the gateway, has it read its devices slowly, or takes processors by itself: the honest
+	// devices publish meanwhile, and their latency is that when it is over.
+	after bool
+}
+
+// load is what many connections do.
+type load struct {
 	name   string
 	limit  string                 // options that bound it
 	conns  int                    // most connections at a time
@@ -11,9 +28,20 @@ type attack struct {
 	room   int                    // MiB by which the gateway's memory may grow
 }
 
-// attacks are all, from the outermost layer to the innermost. Figures of memory are what the
+// attacks are all. Those of one setting are together: the short form makes them on one gateway.
+var attacks = slices.Concat(alone(usual, loads), alone(scarce, fills), trials)
+
+// alone are attacks that are a load and nothing else.
+func alone(s *setting, loads []load) (all []attack) {
+	for _, l := range loads {
+		all = append(all, attack{load: l, setting: s})
+	}
+	return all
+}
+
+// loads go from the outermost layer to the innermost. Figures of memory are what the
 // limits of the configuration allow: connections times what one may hold, and garbage.
-var attacks = []attack{
+var loads = []load{
 	{"tls-garbage", "a TLS handshake", 300, 300, tlsGarbage, []string{`handshakes_total{outcome="incomplete"}`}, 64},
 	{"tls-stall", "gateway.tls.timeout", 2500, 700, tlsStall, []string{`handshakes_total{outcome="incomplete"}`}, 96},
 	{"slow-handshake", "gateway.handshake_timeout", 2500, 600, slowHandshake, []string{`handshakes_total{outcome="refused_408"}`}, 128},
@@ -53,6 +81,35 @@ var attacks = []attack{
 	{"admin-zero-window", "requests without a token, of a connection", 50, 50, adminZeroWindow, []string{"api_requests_reset_total"}, 64},
 	{"admin-pages", "api.origins", 50, 100, adminPages, []string{"api_pages_refused_total"}, 64},
 }
+
+// fills have the gateway acknowledge more than there is memory for. Of a scarce gateway's limit, a tenth more is the bound.
+var (
+	full  = []string{`messages_dropped_total{reason="quota"}`, `connections_refused_total{reason="memory"}`}
+	fills = []load{
+		{"fill-by-devices", "limits.memory.owed", 50, 50, fillByDevices, full, scarceMiB},
+		{"fill-by-backend", "limits.memory.owed", 4, 50, fillByBackend, full, scarceMiB},
+	}
+)
+
+// trials have a question that is answered by yes or no.
+var trials = []attack{
+	{load: load{name: "owed-come-back", limit: "limits.memory", room: scarceMiB}, setting: short, try: owedComeBack, after: true},
+	{load: load{"wrong-passwords", "half of the processors, wrong passwords of an address", 250, 100, wrongPasswords,
+		[]string{`verifications_total{method="basic"`}, 64}, setting: usual, try: passwordsKnown},
+	{load: load{"session-names", "limits.connect", 2000, 2500, sessionNames, []string{`connections_refused_total{reason="connect_rate"}`}, 96},
+		setting: paced, try: sessionsResume},
+	{load: load{name: "pause", limit: "gateway.heartbeat", room: 64}, setting: impatient, try: pause, after: true},
+	{load: load{name: "few-descriptors", limit: "ulimit -n", room: 64}, setting: usual, try: fewDescriptors, after: true},
+	{load: load{name: "two-names", limit: "Revoke", room: 64}, setting: usual, try: twoNames},
+	{load: load{name: "withdrawn-token", limit: "auth.tokens", room: 64}, setting: usual, try: withdrawnToken},
+	{load: load{name: "call-methods", limit: "Call", room: 64}, setting: usual, try: callMethods},
+	{load: load{name: "foreign-wills", limit: "auth.permissions", room: 64}, setting: usual, try: foreignWills},
+	{load: load{name: "signals", limit: "SIGHUP, SIGPIPE", room: 64}, setting: usual, try: signals, after: true},
+	{load: load{name: "audit-full", limit: "api.audit", room: 64}, setting: usual, try: auditFull, after: true},
+}
+
+// shown reports whether one of the metrics that have risen shows the limit at work.
+func (l *load) shown(rises metrics) bool { return len(l.proof) == 0 || rises.any(l.proof) }
 
 // find returns the attack of that name, nil when there is none.
 func find(name string) *attack {

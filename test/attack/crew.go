@@ -8,11 +8,10 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/websocket"
-	"github.com/longline/longline/internal/wire/mqtt"
 )
 
 // maker is the process that makes an attack.
@@ -30,33 +29,38 @@ func (m *maker) Run(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, m.Limit)
 	defer cancel()
-	end, _ := ctx.Deadline()
-	c := &crew{targets: m.targets, end: end, tls: &tls.Config{
-		InsecureSkipVerify: true, // an attacker does not mind
-		ClientSessionCache: tls.NewLRUClientSessionCache(8),
-	}}
-	c.run(ctx, a)
+	newCrew(ctx, m.targets).run(ctx, &a.load)
 	return nil
 }
 
 // crew are the connections of one attack.
 type crew struct {
 	targets
-	end time.Time // deadline of every connection
-	tls *tls.Config
+	end   time.Time // deadline of every connection
+	tls   *tls.Config
+	lives atomic.Uint64 // devices that were one connection's alone
 }
 
-// run has every member make its connection again and again, all together at the attack's
+// newCrew makes a crew that is there until ctx ends, which has a deadline.
+func newCrew(ctx context.Context, t targets) *crew {
+	end, _ := ctx.Deadline()
+	return &crew{targets: t, end: end, tls: &tls.Config{
+		InsecureSkipVerify: true, // an attacker does not mind
+		ClientSessionCache: tls.NewLRUClientSessionCache(8),
+	}}
+}
+
+// run has every member make its connection again and again, all together at the load's
 // rate at most.
-func (c *crew) run(ctx context.Context, a *attack) {
-	turns := time.Tick(time.Duration(float64(time.Second) / a.starts))
+func (c *crew) run(ctx context.Context, l *load) {
+	turns := time.Tick(time.Duration(float64(time.Second) / l.starts))
 	var members sync.WaitGroup
-	for i := range a.conns {
+	for i := range l.conns {
 		members.Go(func() {
 			for ctx.Err() == nil {
 				select {
 				case <-turns:
-					_ = a.one(c, i) // it ends by the gateway's refusal, mostly
+					_ = l.one(c, i) // it ends by the gateway's refusal, mostly
 				case <-ctx.Done():
 				}
 			}
@@ -143,61 +147,4 @@ func accepted(conn io.Reader, req *websocket.ClientRequest) error {
 			return err
 		}
 	}
-}
-
-// client is the CONNECT of a stolen device whose session ends with the connection.
-func (c *crew) client(member int) *mqtt.Packet {
-	return &mqtt.Packet{Type: mqtt.Connect, Connect: mqtt.Client{
-		Clean: true, ClientID: device(member), KeepAlive: 60,
-		HasUsername: true, Username: "token", HasPassword: true, Password: []byte(c.Token),
-	}}
-}
-
-// connected connects by MQTT 5, and waits for the CONNACK.
-func (c *crew) connected(member int) (net.Conn, error) {
-	conn, err := c.dial(c.MQTT, member)
-	if err != nil {
-		return nil, err
-	}
-	if err = send(conn, c.client(member)); err == nil {
-		err = granted(conn)
-	}
-	if err != nil {
-		_ = conn.Close()
-		return nil, err
-	}
-	return conn, nil
-}
-
-// granted reads a CONNACK, MQTT 5 §3.2: the reason is its fourth byte, as the properties of
-// this gateway's take less than 128 bytes.
-func granted(conn io.Reader) error {
-	answer := make([]byte, 256)
-	n, err := io.ReadAtLeast(conn, answer, 4)
-	if err == nil && (n < 4 || answer[3] != byte(mqtt.Success)) {
-		err = fmt.Errorf("CONNACK with reason %#x", answer[3])
-	}
-	return err
-}
-
-// send writes packets as one.
-func send(conn io.Writer, packets ...*mqtt.Packet) error {
-	_, err := conn.Write(encode(packets...))
-	return err
-}
-
-// encode returns packets as MQTT 5 has them.
-func encode(packets ...*mqtt.Packet) (b []byte) {
-	for _, p := range packets {
-		var err error
-		if b, err = mqtt.Append(b, mqtt.V5, p); err != nil {
-			panic(err) // the attack is written wrongly
-		}
-	}
-	return b
-}
-
-// publication is one of a stolen device's.
-func publication(topic string, payload []byte) *mqtt.Packet {
-	return &mqtt.Packet{Type: mqtt.Publish, Topic: topic, Payload: payload, QoS: message.AtMostOnce}
 }

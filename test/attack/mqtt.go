@@ -9,12 +9,12 @@ import (
 
 // speak is an attack by a device that is connected by MQTT.
 func (c *crew) speak(member int, do func(net.Conn) error) error {
-	conn, err := c.connected(member)
+	conn, err := c.join(member, c.stolen(member))
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	return do(conn)
+	return do(conn.Conn)
 }
 
 // connectFlood has connections of one address, far beyond the rate, that are kept.
@@ -24,7 +24,7 @@ func connectFlood(c *crew, member int) error {
 		return err
 	}
 	defer conn.Close()
-	return provoke(conn, encode(c.client(member)))
+	return provoke(conn, encode(c.stolen(member)))
 }
 
 // badCredentials guesses passwords.
@@ -34,7 +34,7 @@ func badCredentials(c *crew, member int) error {
 		return err
 	}
 	defer conn.Close()
-	guess := c.client(member)
+	guess := c.stolen(member)
 	guess.Connect.Password = []byte("guess")
 	return provoke(conn, encode(guess))
 }
@@ -46,7 +46,7 @@ func mqttSlowConnect(c *crew, member int) error {
 		return err
 	}
 	defer conn.Close()
-	return trickle(conn, encode(c.client(member)))
+	return trickle(conn, encode(c.stolen(member)))
 }
 
 // mqttUnfinishedConnect sends a CONNECT of nearly the size that one may have, but for its last byte.
@@ -56,7 +56,7 @@ func mqttUnfinishedConnect(c *crew, member int) error {
 		return err
 	}
 	defer conn.Close()
-	p := c.client(member)
+	p := c.stolen(member)
 	p.Connect.Password = make([]byte, 8000)
 	whole := encode(p)
 	return provoke(conn, whole[:len(whole)-1])

@@ -25,7 +25,7 @@ var states = []func(*crew, int) error{
 	func(c *crew, n int) error { return c.resetOpen(n, halfFrame(1000)) },              // in a frame
 	func(c *crew, n int) error { return c.resetOpen(n, closeFrame) },                   // before the answer to a close
 	func(c *crew, n int) error { return c.resetTCP(c.MQTT, n, nil) },                   // before CONNECT
-	func(c *crew, n int) error { return c.resetTCP(c.MQTT, n, encode(c.client(n))) },   // before CONNACK
+	func(c *crew, n int) error { return c.resetTCP(c.MQTT, n, encode(c.stolen(n))) },   // before CONNACK
 	func(c *crew, n int) error { return c.resetMQTT(n, []byte{0x30, 0x7F}) },           // in a packet
 	func(c *crew, n int) error { return c.resetMQTT(n, encode(subscription(n, "x"))) }, // before SUBACK
 }
@@ -60,11 +60,11 @@ func (c *crew) resetOpen(member int, last []byte) error {
 }
 
 func (c *crew) resetMQTT(member int, last []byte) error {
-	conn, err := c.connected(member)
+	conn, err := c.join(member, c.stolen(member))
 	if err != nil {
 		return err
 	}
-	return reset(conn, conn, last)
+	return reset(conn, conn.Conn, last)
 }
 
 func resetSecure(conn *tls.Conn, err error, last []byte) error {

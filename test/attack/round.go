@@ -16,6 +16,7 @@ import (
 type round struct {
 	options *options
 	gateway *gateway      // nil before the first
+	setting *setting      // of the gateway
 	client  *bench.Client // of the honest devices; nil when they have to connect again
 	calm    time.Duration // the 99th percentile that was measured last, 0 when none was
 }
@@ -47,11 +48,11 @@ type outcome struct {
 // attack measures calm and attack.
 func (r *round) attack(ctx context.Context, a *attack) (o outcome, err error) {
 	o = outcome{attack: a}
-	if err := r.settle(ctx); err != nil {
+	if err := r.settle(ctx, a.setting); err != nil {
 		return o, err
 	}
 	o.before = r.calm
-	if o.calm, err = r.gateway.resident(); err != nil {
+	if o.calm, err = r.gateway.process.resident(); err != nil {
 		return o, err
 	}
 	before, err := r.gateway.metrics(ctx)
@@ -66,15 +67,16 @@ func (r *round) attack(ctx context.Context, a *attack) (o outcome, err error) {
 }
 
 // settle brings the honest devices on line, and measures them: at a gateway that has seen no
-// attack, or in the short form at that of the attack before.
-func (r *round) settle(ctx context.Context) (err error) {
-	if !r.options.Quick {
+// attack, or in the short form at that of the attack before, if its setting is the same.
+func (r *round) settle(ctx context.Context, s *setting) (err error) {
+	if !r.options.Quick || r.setting != s {
 		r.close()
 	}
 	if r.gateway == nil {
-		if r.gateway, err = startGateway(ctx, r.options); err != nil {
+		if r.gateway, err = startGateway(ctx, r.options, s); err != nil {
 			return err
 		}
+		r.setting = s
 	}
 	if r.client == nil {
 		if err := r.connect(ctx); err != nil {
@@ -111,15 +113,24 @@ func (r *round) measure(ctx context.Context, d time.Duration) (bench.Result, err
 // under measures while the attack is made, and returns what the gateway has counted since
 // before.
 func (r *round) under(ctx context.Context, a *attack, before metrics, o *outcome) (metrics, error) {
-	if err := r.gateway.resetPeak(); err != nil {
+	if err := r.gateway.process.resetPeak(); err != nil {
 		return nil, err
 	}
-	stop, err := r.start(ctx, a)
-	if err != nil {
-		return nil, err
+	if a.one != nil {
+		stop, err := r.start(ctx, a)
+		if err != nil {
+			return nil, err
+		}
+		defer stop()
 	}
-	defer stop()
+	tried := r.try(ctx, a)
 	result, lost := r.measure(ctx, r.options.Duration)
+	if wrong := <-tried; wrong != nil {
+		o.missed = append(o.missed, wrong.Error())
+	}
+	if a.after && lost == nil {
+		result, lost = r.measure(ctx, r.options.Duration)
+	}
 	switch {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
@@ -133,8 +144,26 @@ func (r *round) under(ctx context.Context, a *attack, before metrics, o *outcome
 	if err != nil {
 		return nil, fmt.Errorf("metrics during the attack: %w", err)
 	}
-	o.peak, err = r.gateway.peak()
+	o.peak, err = r.gateway.process.peak()
 	return rises, err
+}
+
+// tryLimit bounds what is tried. It is longer than any of the gateway's limits in an attack.
+const tryLimit = time.Minute
+
+// try begins what is tried, and has its error come by the channel, nil when there is nothing to try.
+func (r *round) try(ctx context.Context, a *attack) <-chan error {
+	tried := make(chan error, 1)
+	if a.try == nil {
+		tried <- nil
+		return tried
+	}
+	ctx, cancel := context.WithTimeout(ctx, tryLimit)
+	go func() {
+		defer cancel()
+		tried <- a.try(ctx, r)
+	}()
+	return tried
 }
 
 // proof returns what the gateway has counted since before, once a metric shows the limit. The
@@ -146,7 +175,7 @@ func (r *round) proof(ctx context.Context, a *attack, before metrics) (rises met
 		if err != nil {
 			return nil, err
 		}
-		if rises = now.above(before); rises.any(a.proof) || time.Now().After(end) {
+		if rises = now.above(before); a.shown(rises) || time.Now().After(end) {
 			return rises, nil
 		}
 	}
@@ -166,7 +195,7 @@ func (r *round) start(ctx context.Context, a *attack) (stop func(), err error) {
 	}
 	t := r.gateway.targets
 	c := exec.CommandContext(ctx, "nice", "-n", "10", self, "make", a.name, "--devices="+t.Devices, "--mqtt="+t.MQTT, "--admin="+t.Admin,
-		"--token="+t.Token, "--limit="+(r.options.Duration+time.Minute).String())
+		"--token="+t.Token, "--backend="+t.Backend, "--limit="+(r.options.Duration+time.Minute).String())
 	c.Stderr = os.Stderr
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := c.Start(); err != nil {
@@ -184,10 +213,16 @@ func (o *outcome) judge(opts *options) {
 	if bar := slower * max(o.before, opts.Floor); o.at > bar {
 		miss("latency above %v", bar.Round(time.Millisecond))
 	}
-	if grown := int64(o.peak) - int64(o.calm); grown > int64(o.attack.room)<<20 {
-		miss("memory grew by more than %d MiB", o.attack.room)
+	if o.peak > o.bound() {
+		miss("memory above %d MiB", o.bound()>>20)
 	}
-	if !o.rises.any(o.attack.proof) {
+	if !o.attack.shown(o.rises) {
 		miss("no metric shows it: %s", strings.Join(o.attack.proof, ", "))
 	}
+}
+
+// bound is how much memory the gateway may have: what the attack leaves to it, and a tenth more than its limit at the most.
+func (o *outcome) bound() uint64 {
+	limit := uint64(o.attack.setting.memory) << 20
+	return min(o.calm+uint64(o.attack.room)<<20, limit+limit/10)
 }

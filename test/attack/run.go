@@ -16,7 +16,7 @@ type options struct {
 	Devices  int           `default:"1000" help:"Honest devices (${default})."`
 	Rate     float64       `default:"1000" help:"Messages a second that they publish, all together (${default})."`
 	Calm     time.Duration `default:"2s" help:"Time that calm is measured before an attack (${default})."`
-	Duration time.Duration `default:"8s" help:"Time of an attack (${default})."`
+	Duration time.Duration `help:"Time of an attack (8s, in the short form 1.3s)."`
 	Floor    time.Duration `default:"3ms" help:"A 99th percentile below this counts as this: what a busy machine's scheduler alone adds (${default})."`
 	Limit    time.Duration `default:"12m" help:"Most that a run may take (${default})."`
 	Longline string        `default:"bin/longline" type:"existingfile" help:"The gateway's program (${default})."`
@@ -31,8 +31,11 @@ var errMissed = errors.New("the gateway did not hold")
 func (o *options) Run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, o.Limit, fmt.Errorf("the run took longer than %v", o.Limit))
 	defer cancel()
-	if o.Quick {
-		o.Calm, o.Duration = 2*time.Second, 1300*time.Millisecond
+	if o.Duration == 0 {
+		o.Duration = 8 * time.Second
+		if o.Quick {
+			o.Duration = 1300 * time.Millisecond
+		}
 	}
 	list, err := o.attacks()
 	if err != nil {

@@ -34,8 +34,7 @@ func (t *table) row(o *outcome) {
 	if len(o.missed) > 0 {
 		verdict = "MISSED: " + strings.Join(o.missed, "; ")
 	}
-	bound := o.calm>>20 + uint64(o.attack.room)
-	t.cells(o.attack.name, o.attack.limit, fmt.Sprintf("%d, %d, %d MiB", o.calm>>20, o.peak>>20, bound),
+	t.cells(o.attack.name, o.attack.limit, fmt.Sprintf("%d, %d, %d MiB", o.calm>>20, o.peak>>20, o.bound()>>20),
 		fmt.Sprintf("%s, %s ms", millis(o.before), millis(o.at)), fmt.Sprintf("%.1fx", o.ratio(t.floor)),
 		o.rises.reasons(), verdict)
 }

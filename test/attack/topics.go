@@ -163,22 +163,15 @@ func neverAcks(c *crew, member int) error {
 
 // wills leaves without a word, and has a large will published; every other one later.
 func wills(c *crew, member int) error {
-	p := c.client(member)
+	p := c.stolen(member)
 	p.Connect.HasWill = true
 	p.Connect.Will = mqtt.Will{Topic: topicOf(member, "will"), Payload: make([]byte, 7<<10)}
 	if member%2 == 0 {
 		p.Connect.Will.Properties.WillDelay, p.Properties.SessionExpiry = 3, 3
 	}
-	conn, err := c.dial(c.MQTT, member)
+	conn, err := c.join(member, p)
 	if err != nil {
 		return err
 	}
-	if err = send(conn, p); err == nil {
-		err = granted(conn)
-	}
-	if err != nil {
-		_ = conn.Close()
-		return err
-	}
-	return reset(conn, conn, nil)
+	return reset(conn, conn.Conn, nil)
 }

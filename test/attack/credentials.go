@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/longline/longline/internal/wire/mqtt"
+	longlinev1 "github.com/longline/longline/proto/longline/v1"
+)
+
+// wrongPasswords guesses the password of a user, from many addresses.
+func wrongPasswords(c *crew, member int) error {
+	conn, err := c.dial(c.MQTT, member)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	return provoke(conn, encode(userOf("bad-user", "guess "+strconv.FormatUint(c.lives.Add(1), 16)+" of a password")))
+}
+
+// userOf is the CONNECT of a device that has a password.
+func userOf(name, password string) *mqtt.Packet {
+	p := connectAs(name, password)
+	p.Connect.Username = name
+	return p
+}
+
+// passwordsKnown has a device whose password was accepted come again and again.
+func passwordsKnown(ctx context.Context, r *round) error {
+	return returns(ctx, r, userOf("bench-user", honestPassword))
+}
+
+// sessionNames shows no credential, and the id of a device that has a session.
+func sessionNames(c *crew, member int) error {
+	conn, err := c.dial(c.MQTT, member)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	p := connectAs("bench-"+strconv.Itoa(member%100), "")
+	p.Connect.HasUsername, p.Connect.HasPassword = false, false
+	return provoke(conn, encode(p))
+}
+
+// sessionsResume has a device that has a session and a token come again and again.
+func sessionsResume(ctx context.Context, r *round) error {
+	return returns(ctx, r, connectAs("bench-back", honestToken))
+}
+
+// returns has a device come once it was let in, for as long as an attack lasts. Its error is that it was refused.
+func returns(ctx context.Context, r *round, p *mqtt.Packet) error {
+	c := newCrew(ctx, r.gateway.targets)
+	come := func() error {
+		d, err := c.join(0, p)
+		if err == nil {
+			err = d.Close()
+		}
+		return err
+	}
+	for first := come(); first != nil; first = come() {
+		if ctx.Err() != nil {
+			return fmt.Errorf("an honest device has never come in: %w", first)
+		}
+		time.Sleep(between)
+	}
+	for end := time.Now().Add(r.options.Duration); time.Now().Before(end); time.Sleep(between) {
+		if err := come(); err != nil {
+			return fmt.Errorf("an honest device was not let in again: %w", err)
+		}
+	}
+	return nil
+}
+
+// twoNames revokes a device that is called as the token of another: only the token's own name ends that one.
+func twoNames(ctx context.Context, r *round) error {
+	c := newCrew(ctx, r.gateway.targets)
+	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+		"sub": "bad-named", "jti": "4711", "exp": time.Now().Add(time.Hour).Unix(),
+	}).SignedString([]byte(secret))
+	if err != nil {
+		return err
+	}
+	d, err := c.join(0, connectAs("bad-named", token))
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	b := c.backend()
+	if err := revoke(ctx, b, &longlinev1.RevokeRequest{Device: "4711"}); err != nil {
+		return err
+	}
+	if err := d.answered(); err != nil {
+		return fmt.Errorf("a device with the token 4711 was closed with the device 4711: %w", err)
+	}
+	if err := revoke(ctx, b, &longlinev1.RevokeRequest{Credential: "4711"}); err != nil {
+		return err
+	}
+	return d.ends()
+}
+
+// withdrawnToken takes a token out of the gateway's file: the device that it let in is closed.
+func withdrawnToken(ctx context.Context, r *round) error {
+	c := newCrew(ctx, r.gateway.targets)
+	d, err := c.join(0, connectAs("gone-1", withdrawn))
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := os.WriteFile(filepath.Join(r.gateway.folder, "tokens"), []byte(goodTokens), 0o600); err != nil {
+		return err
+	}
+	return d.ends()
+}
+
+// endTime is by when the gateway ends a connection whose credential is no longer good. Files are looked at every 2 s.
+const endTime = 10 * time.Second
+
+// ends waits for the end of the connection.
+func (c *client) ends() error {
+	if err := c.SetReadDeadline(time.Now().Add(endTime)); err != nil {
+		return err
+	}
+	for {
+		_, err := c.receive()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return errors.New("a connection lives on whose credential is not good any more")
+		}
+		if err != nil {
+			return nil
+		}
+	}
+}
+
+// foreignWills leaves wills with the gateway that their device may not publish.
+func foreignWills(ctx context.Context, r *round) error {
+	c := newCrew(ctx, r.gateway.targets)
+	for _, topic := range []string{"device/bench-1/x", "$presence/bench-1", topicOf(0, "x/+")} {
+		p := c.stolen(0)
+		p.Connect.HasWill = true
+		p.Connect.Will = mqtt.Will{Topic: topic, Payload: []byte("x")}
+		var refused *refusal
+		d, err := c.join(0, p)
+		if err == nil {
+			_ = d.Close()
+			return errors.New("a device was let in with a will on " + topic)
+		}
+		if !errors.As(err, &refused) {
+			return err
+		}
+	}
+	return nil
+}
