@@ -55,20 +55,27 @@ func fillByDevices(c *crew, member int) error {
 	return nil
 }
 
+const perBackend = 100 // sessions that a backend fills, one after the other
+
 // fillByBackend has a backend publish to devices that are away.
 func fillByBackend(c *crew, member int) error {
-	d, topic, err := c.fresh(member)
-	if err != nil {
-		return err
-	}
-	if err := d.Close(); err != nil {
-		return err
+	var topics []string
+	for range perBackend {
+		d, topic, err := c.fresh(member)
+		if err != nil {
+			return err
+		}
+		_ = d.Close()
+		topics = append(topics, topic)
 	}
 	ctx, cancel := context.WithDeadline(context.Background(), c.end)
 	defer cancel()
-	for range perSession {
-		if err := post(ctx, c.backend(), topic, large); err != nil {
-			return err
+	b := c.backend()
+	for _, topic := range topics {
+		for range perSession {
+			if err := post(ctx, b, topic, large); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -96,12 +103,17 @@ func owedComeBack(ctx context.Context, r *round) error {
 	return nil
 }
 
-// owe publishes to devices that are away until it is refused, and returns how many messages each is owed.
+// owe publishes to devices that are away until it is refused, or new devices are, and returns how many messages each
+// is owed.
 func (c *crew) owe(ctx context.Context) (map[string]int, error) {
 	owed := make(map[string]int)
 	b := c.backend()
 	for {
 		d, topic, err := c.fresh(0)
+		var refused *refusal
+		if errors.As(err, &refused) {
+			return owed, nil
+		}
 		if err != nil {
 			return owed, err
 		}

@@ -32,7 +32,7 @@ func (t *table) cells(c ...any) {
 func (t *table) row(o *outcome) {
 	verdict := "held"
 	if len(o.missed) > 0 {
-		verdict = "MISSED: " + strings.Join(o.missed, "; ")
+		verdict = "MISSED: " + strings.ReplaceAll(strings.Join(o.missed, "; "), "\n", ", ")
 	}
 	t.cells(o.attack.name, o.attack.limit, fmt.Sprintf("%d, %d, %d MiB", o.calm>>20, o.peak>>20, o.bound()>>20),
 		fmt.Sprintf("%s, %s ms", millis(o.before), millis(o.at)), fmt.Sprintf("%.1fx", o.ratio(t.floor)),
