@@ -14,7 +14,7 @@ import (
 // Fleet is longline fleet.
 type Fleet struct {
 	Run    FleetRun    `cmd:"" default:"withargs" help:"Connect synthetic devices that publish at a rate, until interrupted."`
-	Replay FleetReplay `cmd:"" help:"Replay a recording: each id is a device, each row a QoS 1 publication on device/{id}/telemetry."`
+	Replay FleetReplay `cmd:"" help:"Replay a recording: each id is a device, each row a QoS 1 publication on device/{id}/telemetry, or a frame."`
 }
 
 // fleetFlags are those of every fleet.
@@ -22,7 +22,7 @@ type fleetFlags struct {
 	Gateway            string        `default:"ws://127.0.0.1:8080/connect" placeholder:"URL" help:"Where devices connect. {device} stands for the device id; without it ?device=ID is added (${default})."`
 	CA                 string        `name:"ca" placeholder:"FILE" type:"path" help:"Certificates, PEM, that a wss:// gateway's must lead to, instead of the system's."`
 	InsecureSkipVerify bool          `help:"Take any certificate of a wss:// gateway."`
-	Protocol           string        `enum:"json,protobuf" default:"json" help:"Encoding: json or protobuf (${default})."`
+	Protocol           string        `default:"json" help:"Encoding: json or protobuf; with --frame-column the subprotocol of the frames, such as ocpp1.6 (${default})."`
 	Token              string        `env:"LONGLINE_TOKEN" help:"Bearer token of every device."`
 	Source             string        `placeholder:"ADDRESSES" help:"Connect from these: an IPv4 address, a prefix, or a number of loopback addresses."`
 	Subscribe          []string      `placeholder:"FILTER" help:"Subscribe each device. {device} stands for the device id."`
@@ -121,6 +121,7 @@ type FleetReplay struct {
 	ID           string   `xor:"device" placeholder:"ID" help:"The one device that all rows are of, instead."`
 	IDFromFile   bool     `xor:"device" help:"The file's name is the device's, instead."`
 	DateColumn   string   `placeholder:"NAME" help:"Column with the date, where the time's has none."`
+	FrameColumn  string   `placeholder:"NAME" help:"Column with frames of --protocol, such as OCPP's: they are sent as they are, instead of rows."`
 	Comment      string   `placeholder:"CHARACTER" help:"Lines that begin with it are passed over."`
 	TimeColumn   string   `required:"" placeholder:"NAME" help:"Column with the time."`
 	TimeFormat   string   `placeholder:"FORMAT" help:"rfc3339, datetime, unix, unix-ms, unix-us, or a layout such as '02.01.2006 15:04' (found out from the first row)."`
@@ -140,6 +141,7 @@ func (r *FleetReplay) Run(ctx context.Context, c *Console) error {
 		ID:           r.ID,
 		FileIsID:     r.IDFromFile,
 		DateColumn:   r.DateColumn,
+		FrameColumn:  r.FrameColumn,
 		Comment:      r.Comment,
 		TimeColumn:   r.TimeColumn,
 		TimeFormat:   r.TimeFormat,

@@ -24,7 +24,7 @@ func TestFleetErrors(t *testing.T) {
 		{"fleet --rate x", `--rate: expected a float but got "x"`, exitUsage},
 		{"fleet replay a.csv", "missing flags: --time-column=NAME", exitUsage},
 		{"fleet replay a.csv --id-column id --time-column t --speed fast", `"fast": want a number, or max`, exitUsage},
-		{"fleet --protocol mqtt", `--protocol must be one of`, exitUsage},
+		{"fleet --protocol mqtt", `protocol "mqtt": want json or protobuf`, exitFailed},
 		{"fleet --devices=-5", "-5 devices: want 1 to", exitFailed},
 		{"fleet --gateway wss://127.0.0.1 --ca " + csv, csv + " holds no certificate", exitFailed},
 		{"fleet --ca " + csv, "is for a gateway of wss://", exitFailed},

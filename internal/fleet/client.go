@@ -9,6 +9,7 @@ import (
 
 	"github.com/longline/longline/internal/reactor"
 	"github.com/longline/longline/internal/websocket"
+	"github.com/longline/longline/internal/wire"
 )
 
 // phase is how far a client has come.
@@ -109,7 +110,7 @@ func (c *Client) OnData(_ *reactor.Conn, p []byte) int {
 // upgraded reads the answer to the upgrade and returns its length, 0 when it has not come
 // in full, or is a refusal.
 func (c *Client) upgraded(p []byte) int {
-	n, _, err := websocket.ParseResponse(p, &c.opening.request, websocket.Limits{})
+	n, response, err := websocket.ParseResponse(p, &c.opening.request, websocket.Limits{})
 	var refused *websocket.HandshakeError
 	if errors.As(err, &refused) {
 		c.asked = refused.RetryAfter
@@ -117,9 +118,19 @@ func (c *Client) upgraded(p []byte) int {
 		c.conn.Close()
 		return 0
 	}
-	if n > 0 {
-		c.reader.Init(&c.lane.fleet.frames, false)
-		c.phase = greeting
+	if n == 0 {
+		return 0
+	}
+	codec := c.lane.fleet.codec
+	if response.Protocol != codec.Name() {
+		c.leave("the gateway does not speak the subprotocol " + codec.Name())
+		c.conn.Close()
+		return 0
+	}
+	c.reader.Init(&c.lane.fleet.frames, false)
+	c.phase = greeting
+	if !codec.Acks() { // and has no hello
+		c.greeted(new(wire.Packet))
 	}
 	return n
 }
@@ -144,7 +155,12 @@ func (c *Client) OnAlarm(conn *reactor.Conn) {
 }
 
 // OnDrained implements reactor.Handler.
-func (c *Client) OnDrained(conn *reactor.Conn) { conn.ResumeReading() }
+func (c *Client) OnDrained(conn *reactor.Conn) {
+	conn.ResumeReading()
+	if !c.lane.fleet.codec.Acks() {
+		c.framesLeft()
+	}
+}
 
 // OnClose implements reactor.Handler.
 func (c *Client) OnClose(_ *reactor.Conn, err error) { c.ended(err) }

@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/topic"
+	"github.com/longline/longline/internal/websocket"
 	"github.com/longline/longline/internal/wire"
 )
 
@@ -21,7 +23,8 @@ type Config struct {
 	CA string
 	// InsecureSkipVerify takes any certificate.
 	InsecureSkipVerify bool
-	// Protocol is json (the default) or protobuf.
+	// Protocol is json (the default) or protobuf; of a Replay with a FrameColumn, the subprotocol of its
+	// frames, such as ocpp1.6.
 	Protocol string
 	// Token, if set, is sent as "Authorization: Bearer".
 	Token string
@@ -74,8 +77,12 @@ func (c Config) withDefaults() Config {
 func (c *Config) validate() error {
 	s := &c.Synthetic
 	switch {
+	case c.frames() && (c.codec() == nil || c.codec().Acks()):
+		return fmt.Errorf("protocol %q: want the subprotocol of the frames, such as ocpp1.6", c.Protocol)
+	case c.frames() && len(c.Subscribe) > 0:
+		return fmt.Errorf("subscribe: devices of %s get what is published to device/{id}/down, and cannot subscribe", c.Protocol)
 	case c.codec() == nil:
-		return fmt.Errorf("protocol %q: want json or protobuf", c.Protocol)
+		return fmt.Errorf("protocol %q: want json or protobuf; others carry the frames of a recording (--frame-column)", c.Protocol)
 	case c.Loops < 0 || c.ConnectRate < 0 || c.MaxDials < 0 || c.Window < 0 || c.ConnectTimeout < 0:
 		return errors.New("loops, connect rate, dials, window and timeouts cannot be negative")
 	case s.Devices < 0 || s.Devices > maxDevices:
@@ -99,6 +106,9 @@ const (
 	maxPayload = 16 << 20
 )
 
+// frames reports whether rows hold frames, which are sent as they are.
+func (c *Config) frames() bool { return len(c.Replay.Files) > 0 && c.Replay.FrameColumn != "" }
+
 // codec returns the protocol that devices speak, nil when there is none of that name.
 func (c *Config) codec() wire.Codec {
 	switch c.Protocol {
@@ -107,5 +117,9 @@ func (c *Config) codec() wire.Codec {
 	case "protobuf":
 		return wire.Protobuf
 	}
-	return nil
+	offer := websocket.ClientRequest{Host: "gateway", Key: websocket.NewHandshakeKey(), Protocols: []string{c.Protocol}}
+	if !c.frames() || strings.HasPrefix(c.Protocol, "longline.") || offer.Validate() != nil {
+		return nil
+	}
+	return wire.NewRaw(c.Protocol)
 }

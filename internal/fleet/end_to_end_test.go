@@ -26,24 +26,32 @@ func (b *backend) Deliver(m *message.Message, _ message.QoS, _ *router.Publicati
 	return nil
 }
 
+// realGateway runs the gateway itself, with a backend that is subscribed to a filter.
+func realGateway(t *testing.T, config gateway.Config, filter string) (*gateway.Gateway, *backend) {
+	t.Helper()
+	memory := store.NewMemory(store.Options{})
+	r := router.New(router.Config{}, memory)
+	sessions, err := session.NewManager(session.Config{}, r, memory)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(sessions.Close)
+	config.Listen, config.Insecure = "127.0.0.1:0", true
+	g, err := gateway.Start(config, r, sessions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(g.Close)
+	b := &backend{got: make(map[string][]string)}
+	r.Subscribe(filter, b, message.AtLeastOnce)
+	return g, b
+}
+
 // The gateway itself: a recording arrives complete, in order and byte for byte.
 func TestReplayThroughGateway(t *testing.T) {
 	for _, protocol := range []string{"json", "protobuf"} {
 		t.Run(protocol, func(t *testing.T) {
-			memory := store.NewMemory(store.Options{})
-			r := router.New(router.Config{}, memory)
-			sessions, err := session.NewManager(session.Config{}, r, memory)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(sessions.Close)
-			g, err := gateway.Start(gateway.Config{Listen: "127.0.0.1:0", Insecure: true}, r, sessions)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(g.Close)
-			b := &backend{got: make(map[string][]string)}
-			r.Subscribe("device/+/telemetry", b, message.AtLeastOnce)
+			g, b := realGateway(t, gateway.Config{}, "device/+/telemetry")
 
 			const rows = 2000
 			devices := []string{"a", "b", "c"}

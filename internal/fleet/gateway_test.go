@@ -134,10 +134,14 @@ func (p *peer) upgrade(b []byte) int {
 			return 0
 		}
 	}
-	p.codec = wire.JSON
 	for name := range req.Protocols {
-		if string(name) == wire.Protobuf.Name() {
+		switch string(name) {
+		case wire.JSON.Name():
+			p.codec = wire.JSON
+		case wire.Protobuf.Name():
 			p.codec = wire.Protobuf
+		default:
+			p.codec = wire.NewRaw(string(name))
 		}
 	}
 	p.conn.Commit(websocket.AppendUpgrade(p.conn.Reserve(512), &req, p.codec.Name(), false))
@@ -159,8 +163,10 @@ func (p *peer) greet() {
 	if s.mute {
 		return
 	}
-	heartbeat := max(s.heartbeat, time.Second)
-	p.send(&wire.Packet{Op: wire.Hello, Hello: wire.Greeting{Session: "s", Heartbeat: heartbeat, MaxPayload: s.maxPayload}})
+	if p.codec.Acks() {
+		heartbeat := max(s.heartbeat, time.Second)
+		p.send(&wire.Packet{Op: wire.Hello, Hello: wire.Greeting{Session: "s", Heartbeat: heartbeat, MaxPayload: s.maxPayload}})
+	}
 	if s.hello != nil {
 		s.hello(p)
 	}

@@ -33,7 +33,7 @@ func (l *jsonLines) next(comment string) error {
 }
 
 // nextObject reads a row of JSON lines: its values are those of the members with the id, the
-// time and the date.
+// time, the date and the frame.
 func (r *rows) nextObject() error {
 	err := r.lines.next(r.replay.Comment)
 	if errors.Is(err, io.EOF) {
@@ -50,7 +50,11 @@ func (r *rows) nextObject() error {
 		return r.fail(0, "the line is no JSON object")
 	}
 	for i, name := range r.columns {
-		if r.values[i], err = scalar(object[name]); err != nil {
+		text := scalar
+		if i == r.frameAt {
+			text = frame
+		}
+		if r.values[i], err = text(object[name]); err != nil {
 			return r.fail(0, "member %q: %v", name, err)
 		}
 	}
@@ -72,6 +76,14 @@ func scalar(raw json.RawMessage) (string, error) {
 	return "", fmt.Errorf("%s is neither a string nor a number", raw)
 }
 
+// frame returns the text of a JSON string, or an array or object as it is.
+func frame(raw json.RawMessage) (string, error) {
+	if len(raw) > 0 && (raw[0] == '[' || raw[0] == '{') {
+		return string(raw), nil
+	}
+	return scalar(raw)
+}
+
 // readObjects prepares for JSON lines.
 func (r *rows) readObjects() {
 	r.lines = &jsonLines{in: bufio.NewReader(r.bound)}
@@ -83,5 +95,6 @@ func (r *rows) readObjects() {
 		return len(r.columns) - 1
 	}
 	r.idAt, r.timeAt, r.dateAt = add(r.replay.IDColumn), add(r.replay.TimeColumn), add(r.replay.DateColumn)
+	r.frameAt = add(r.replay.FrameColumn)
 	r.values = make([]string, len(r.columns))
 }

@@ -39,6 +39,8 @@ func (c *Client) receive(frame []byte, text bool) {
 	switch {
 	case p.Op == wire.Hello && c.phase == greeting:
 		c.greeted(p)
+	case !c.lane.fleet.codec.Acks():
+		c.received(p)
 	case c.phase != online:
 		c.broken(wire.CloseContract.Because(p.Op.String() + " before hello"))
 	case p.Op == wire.Ack:

@@ -92,6 +92,9 @@ func (p *progress) line(s Snapshot, now time.Duration) string {
 	var b strings.Builder
 	if p.recording != nil {
 		settled := s.Acknowledged + s.Refused + s.Unsent
+		if p.fleet.config.frames() {
+			settled = s.Sent + s.Unsent
+		}
 		fmt.Fprintf(&b, "%s %d/%d rows, ", bar(settled, p.recording.rows), settled, p.recording.rows)
 	}
 	rate := float64(s.Sent-p.last.count) / max(0.001, (now-p.last.at).Seconds())

@@ -69,12 +69,31 @@ func (c *Client) publish(p *publication) {
 	default:
 		t.Sent++
 	}
+	if !c.lane.fleet.codec.Acks() {
+		c.conn.Full(1) // to be told when it has left
+	}
+}
+
+// framesLeft settles the frames that were written, which nobody acknowledges, once all of them have left
+// for the kernel.
+func (c *Client) framesLeft() {
+	if c.conn.Full(1) { // others have come since
+		return
+	}
+	for c.outbox != nil && c.outbox.sent > 0 {
+		c.settle(0)
+	}
+	c.pump()
 }
 
 // publication makes the pub packet of a message, valid until the next is made. An id of 0
-// makes it QoS 0.
+// makes it QoS 0. In a raw subprotocol the message is a frame: its codec writes those of a Msg.
 func (c *Client) publication(id uint64, payload []byte) *wire.Packet {
 	p := &c.lane.outgoing
+	if !c.lane.fleet.codec.Acks() {
+		p.Op, p.Message.Payload = wire.Msg, payload
+		return p
+	}
 	p.Op, p.ID = wire.Pub, id
 	p.Message.Topic = "device/" + c.lane.fleet.name(c.number) + "/telemetry"
 	p.Message.Payload, p.Message.ContentType = payload, ""

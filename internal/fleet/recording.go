@@ -107,6 +107,7 @@ type rows struct {
 	columns      []string   // JSON members: names in quotes, with a colon; of JSON lines the names that are looked up
 	idAt, timeAt int        // which columns; idAt is -1 when all rows are of one device
 	dateAt       int        // -1 when there is none
+	frameAt      int        // the same
 	clock        timeFormat
 	values       []string
 	size         int // of the last JSON
@@ -228,8 +229,10 @@ func (r *rows) readNames(names []string) error {
 		}
 		r.columns = append(r.columns, string(append(appendString(nil, name), ':')))
 	}
-	r.idAt, r.timeAt, r.dateAt = slices.Index(names, r.replay.IDColumn), slices.Index(names, r.replay.TimeColumn), slices.Index(names, r.replay.DateColumn)
-	for _, name := range []string{r.replay.IDColumn, r.replay.TimeColumn, r.replay.DateColumn} {
+	replay := r.replay
+	r.idAt, r.timeAt = slices.Index(names, replay.IDColumn), slices.Index(names, replay.TimeColumn)
+	r.dateAt, r.frameAt = slices.Index(names, replay.DateColumn), slices.Index(names, replay.FrameColumn)
+	for _, name := range []string{replay.IDColumn, replay.TimeColumn, replay.DateColumn, replay.FrameColumn} {
 		if name != "" && !slices.Contains(names, name) {
 			return r.fail(0, "there is no column %q; the columns are: %s", name, strings.Join(names, ", "))
 		}
@@ -270,6 +273,9 @@ func (r *rows) next() error {
 	}
 	if r.id = r.replay.oneID(r.name); r.idAt >= 0 {
 		r.id = strings.TrimSpace(r.values[r.idAt])
+	}
+	if r.frameAt >= 0 && r.values[r.frameAt] == "" {
+		return r.fail(r.frameAt, "the frame is empty")
 	}
 	return r.readTime()
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // Replay is a recording and how to play it: each distinct id is a device with a connection
-// of its own, each row a QoS 1 publication on device/{id}/telemetry.
+// of its own, each row a QoS 1 publication on device/{id}/telemetry, or a frame.
 type Replay struct {
 	// Files are CSV, with a line of column names, or JSON lines, whose members are their columns;
 	// perhaps gzipped; "-" is In. Their rows are merged by time.
@@ -27,7 +27,10 @@ type Replay struct {
 	FileIsID   bool   // it is the file's name, without its extensions
 	TimeColumn string // name of the column with the time of the row
 	DateColumn string // name of a column with the date, which comes before the time; may be empty
-	Comment    string // character that begins lines to pass over; none when empty
+	// FrameColumn is the name of a column whose values are frames of the Config's Protocol: they are sent
+	// instead of the row, as they are. Empty is none.
+	FrameColumn string
+	Comment     string // character that begins lines to pass over; none when empty
 	// TimeFormat is rfc3339, datetime ("2006-01-02 15:04:05", UTC), unix, unix-ms, unix-us, or a
 	// layout of Go's time package. Empty is found out from the first row.
 	TimeFormat string
@@ -57,6 +60,8 @@ func (r *Replay) validate() error {
 		return fmt.Errorf("comment %q: want one character", r.Comment)
 	case r.IDColumn == r.TimeColumn:
 		return fmt.Errorf("column %q cannot be both the device id and the time", r.IDColumn)
+	case r.FrameColumn != "" && slices.Contains([]string{r.IDColumn, r.TimeColumn, r.DateColumn}, r.FrameColumn):
+		return fmt.Errorf("column %q cannot be both the frame and something else", r.FrameColumn)
 	case !(r.Speed >= 0) || math.IsInf(r.Speed, 1): // NaN too
 		return fmt.Errorf("speed %v: want a positive number, or max", r.Speed)
 	case r.LookAhead < 0:
@@ -156,7 +161,7 @@ func (p *player) play(ctx context.Context, rec *recording, pass *pass) error {
 		if !known {
 			return fmt.Errorf("%s has changed since it was checked: device %q is new", rows.name, rows.id)
 		}
-		if err := p.add(ctx, number, rows.json()); err != nil {
+		if err := p.add(ctx, number, rows.payload()); err != nil {
 			return err
 		}
 	}

@@ -61,6 +61,8 @@ type Latency struct {
 type Report struct {
 	Devices int `json:"devices"`
 	Rows    int `json:"rows,omitempty"` // of the recording
+	// Frames says that the rows are frames of a raw subprotocol, which nobody acknowledges.
+	Frames bool `json:"frames,omitempty"`
 	Tally
 	// ConnectLatency is from each dial to its hello, AckLatency from when a message was due
 	// (synthetic) or first sent (replay) to its acknowledgement.
@@ -70,10 +72,13 @@ type Report struct {
 	Reasons        map[string]uint64 `json:"reasons"`   // of ends of connections, refusals, what was not sent
 }
 
-// Complete tells whether all of the work was acknowledged, or sent with QoS 0.
+// Complete reports whether all of the work was acknowledged, or has left where nothing is.
 func (r *Report) Complete() bool {
-	return r.Refused == 0 && r.Unsent == 0 && r.Waiting == 0 && r.GaveUp == 0 &&
-		r.Acknowledged >= uint64(r.Rows)
+	done := r.Acknowledged
+	if r.Frames {
+		done = r.Sent
+	}
+	return r.Refused == 0 && r.Unsent == 0 && r.Waiting == 0 && r.GaveUp == 0 && done >= uint64(r.Rows)
 }
 
 // Snapshot is how far the devices are at one time.
@@ -131,7 +136,7 @@ func (f *Fleet) gather(add func(l *lane)) {
 // Report adds up what the lanes counted.
 func (f *Fleet) Report() Report {
 	opens, acks := newLatency(), newLatency()
-	out := Report{Devices: f.devices, Rows: f.rows, Reasons: make(map[string]uint64), Elapsed: f.clock().Seconds()}
+	out := Report{Devices: f.devices, Rows: f.rows, Frames: f.config.frames(), Reasons: make(map[string]uint64), Elapsed: f.clock().Seconds()}
 	f.gather(func(l *lane) {
 		out.add(&l.tally)
 		opens.Merge(l.opens)
@@ -158,12 +163,16 @@ func (r *Report) WriteText(w io.Writer) error {
 		p.line("rows", "%d in the recording", r.Rows)
 	}
 	p.line("sent", "%d (%d sent again)", r.Sent, r.Resent)
-	p.line("acknowledged", "%d", r.Acknowledged)
-	p.line("refused", "%d for good, %d for want of room and tried again", r.Refused, r.Retried)
+	if !r.Frames {
+		p.line("acknowledged", "%d", r.Acknowledged)
+		p.line("refused", "%d for good, %d for want of room and tried again", r.Refused, r.Retried)
+	}
 	p.line("not sent", "%d skipped when due, %d never sent, %d without an answer", r.Skipped, r.Unsent, r.Waiting)
 	p.line("received", "%d messages, %d calls and %d pings answered", r.Received, r.Calls, r.Pings)
 	p.latency("connecting", r.ConnectLatency)
-	p.latency("ack latency", r.AckLatency)
+	if !r.Frames {
+		p.latency("ack latency", r.AckLatency)
+	}
 	p.line("elapsed", "%v", time.Duration(r.Elapsed*float64(time.Second)).Round(time.Millisecond))
 	for _, reason := range slices.Sorted(maps.Keys(r.Reasons)) {
 		p.line("reason", "%d x %s", r.Reasons[reason], reason)

@@ -5,6 +5,14 @@ import (
 	"strings"
 )
 
+// payload returns what is sent of the row: its frame, or all of it as JSON. It is the caller's.
+func (r *rows) payload() []byte {
+	if r.frameAt >= 0 {
+		return []byte(r.values[r.frameAt])
+	}
+	return r.json()
+}
+
 // json returns the row as a JSON object: a line of JSON as it is, or a member for each column, in order. A value that
 // is a JSON number stands as it is, byte for byte; any other is a string.
 func (r *rows) json() []byte {
