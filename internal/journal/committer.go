@@ -1,0 +1,210 @@
+package journal
+
+import (
+	"fmt"
+	"time"
+)
+
+// commit is the committer. It ends when the journal is closed and nothing waits.
+func (j *Journal) commit() {
+	defer close(j.committed)
+	for {
+		switch b := j.take(); {
+		case b != nil:
+			j.settle(b, j.write(b))
+		case j.isClosing():
+			j.mark()
+			return
+		default:
+			select {
+			case <-j.work:
+				j.gather()
+			case <-j.closing:
+			}
+		}
+	}
+}
+
+func (j *Journal) isClosing() bool {
+	select {
+	case <-j.closing:
+		return true
+	default:
+		return false
+	}
+}
+
+// gather waits for the delay of the sync, while the batch is less than half full.
+func (j *Journal) gather() {
+	if j.options.SyncDelay <= 0 {
+		return
+	}
+	timer := time.NewTimer(j.options.SyncDelay)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+			return
+		case <-j.closing:
+			return
+		case <-j.work:
+			j.mu.Lock()
+			half := j.intake.filling.length() > j.options.Pending/2
+			j.mu.Unlock()
+			if half {
+				return
+			}
+		}
+	}
+}
+
+func (j *Journal) take() *batch {
+	j.mu.Lock()
+	b, room := j.intake.take()
+	j.mu.Unlock()
+	if room {
+		j.options.OnRoom()
+	}
+	return b
+}
+
+// settle tells the claims of a batch that was written, or failed to be.
+func (j *Journal) settle(b *batch, err error) {
+	j.mu.Lock()
+	if err != nil {
+		err = fmt.Errorf("%w: %w", ErrFailed, err)
+		j.stats.Failures++
+		j.stats.Refused += uint64(j.intake.next - j.intake.safe)
+		j.pause = nextPause(j.pause)
+	} else if b.count > 0 {
+		j.pause = 0
+	}
+	claims := j.intake.settle(err)
+	if b.count > 0 {
+		j.wakeReaders()
+	}
+	j.mu.Unlock()
+	if err != nil {
+		signal(j.prepare)
+	}
+	for _, done := range claims {
+		done(err)
+	}
+	j.mu.Lock()
+	j.intake.release()
+	j.mu.Unlock()
+}
+
+// write puts a batch on the disk. A file whose write or sync failed is not written again, because nobody knows
+// what the disk has of it: the group goes to another segment, once.
+func (j *Journal) write(b *batch) error {
+	if b.count == 0 {
+		return nil // a fence: all before it are safe
+	}
+	err := j.writeGroup(b)
+	if err != nil && j.current != nil {
+		j.abandon(err)
+		err = j.writeGroup(b)
+		if err != nil && j.current != nil {
+			j.abandon(err)
+		}
+	}
+	return err
+}
+
+// writeGroup writes and syncs a batch as a group of the current segment, or of the next one if it does not
+// fit. If that fails, current is the segment that failed, nil if there was none to be had.
+func (j *Journal) writeGroup(b *batch) error {
+	size := groupSize(b.length())
+	if s := j.current; s == nil || s.end+size > s.size {
+		j.current = nil
+		s, err := j.nextSegment()
+		if err != nil {
+			return err
+		}
+		j.current = s
+	}
+	s := j.current
+	h := head{
+		salt: j.salt, segment: s.number, first: s.first, place: b.first,
+		count: b.count, length: uint32(b.length()),
+	}
+	if s.first == 0 {
+		h.first = b.first
+	}
+	if err := j.put(s, b.group(h)); err != nil {
+		return err
+	}
+	j.marked = b.count == 0
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if s.first == 0 {
+		s.first = h.first
+		j.segments = append(j.segments, s)
+	}
+	s.end += size
+	j.stats.Groups++
+	j.stats.Records += uint64(b.count)
+	j.stats.Bytes += uint64(size)
+	return nil
+}
+
+// put writes and syncs the bytes of a group at the end of a segment.
+func (j *Journal) put(s *segment, group []byte) error {
+	j.mu.Lock()
+	j.syncing = time.Now()
+	j.mu.Unlock()
+	_, err := s.file.WriteAt(group, s.end)
+	if err == nil {
+		err = s.file.Sync()
+	}
+	j.mu.Lock()
+	j.syncing = time.Time{}
+	j.mu.Unlock()
+	return err
+}
+
+// nextSegment returns the one that the preparer has ready, and waits while it is preparing.
+func (j *Journal) nextSegment() (*segment, error) {
+	for {
+		j.mu.Lock()
+		s, err := j.spare, j.spareErr
+		j.spare = nil
+		j.mu.Unlock()
+		if s != nil {
+			signal(j.prepare)
+			return s, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		<-j.spared
+	}
+}
+
+// abandon gives up the current segment after a write or sync failed.
+func (j *Journal) abandon(err error) {
+	s := j.current
+	j.current = nil
+	j.mu.Lock()
+	s.final = true
+	if s.first == 0 {
+		j.spoiled = append(j.spoiled, s)
+	}
+	j.stats.Faults++
+	j.mu.Unlock()
+	j.options.OnFault(err)
+}
+
+// mark writes a group without records behind the last one. It shows the next Open that the last one
+// was whole, so that a byte of it that flips until then is not taken for a group that a crash cut short.
+func (j *Journal) mark() {
+	if j.current == nil || j.marked {
+		return
+	}
+	b := newBatch()
+	b.first = j.End()
+	if err := j.writeGroup(b); err != nil && j.current != nil {
+		j.abandon(err)
+	}
+}

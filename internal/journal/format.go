@@ -1,0 +1,142 @@
+package journal
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+)
+
+// A segment file starts with a sector that says what it is, its frame. Groups follow, each from the
+// start of a sector to the end of one, so that writing a group never touches a sector of another:
+//
+//	frame | head records padding tail | head records padding tail | ...
+//
+// The tail is the head once more: when a flipped bit spoils one of them, the other tells where the
+// group is and what it should hold. A record is its length, a CRC, and its bytes. The records of a
+// group have consecutive places, from the head's.
+//
+// Files are used again without being zeroed: a group belongs to a segment only if it carries the
+// segment's number. It also carries the journal's salt, a random number that is nowhere but on this
+// disk: without it a device could send a payload that looks like a group.
+const (
+	sector     = 512 // the unit of what a disk writes or does not write
+	frameSize  = 40
+	headSize   = 48
+	recordHead = 8 // length and CRC
+
+	// formatVersion changes when an older reader would misunderstand what it reads.
+	formatVersion = 1
+)
+
+const frameMagic = "LLJOURNL"
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// frame is the first sector of a segment file.
+type frame struct {
+	version uint32
+	salt    uint64
+	number  uint64 // of the segment; a file gets a new one each time that it is used again
+}
+
+func (f frame) append(dst []byte) []byte {
+	at := len(dst)
+	dst = append(dst, frameMagic...)
+	dst = binary.LittleEndian.AppendUint32(dst, f.version)
+	dst = binary.LittleEndian.AppendUint32(dst, 0) // reserved
+	dst = binary.LittleEndian.AppendUint64(dst, f.salt)
+	dst = binary.LittleEndian.AppendUint64(dst, f.number)
+	dst = binary.LittleEndian.AppendUint32(dst, 0) // reserved
+	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[at:], castagnoli))
+}
+
+// parseFrame reports whether b starts with a frame.
+func parseFrame(b []byte) (f frame, ok bool) {
+	if len(b) < frameSize || string(b[:8]) != frameMagic || !sealed(b[:frameSize]) {
+		return f, false
+	}
+	f.version = binary.LittleEndian.Uint32(b[8:])
+	f.salt = binary.LittleEndian.Uint64(b[16:])
+	f.number = binary.LittleEndian.Uint64(b[24:])
+	return f, true
+}
+
+// head describes a group. It stands before and behind its records.
+type head struct {
+	salt    uint64
+	segment uint64 // the number of the segment that the group was written to
+	first   Place  // of the segment's first record
+	place   Place  // of the group's first record
+	count   uint32 // of records; 0 for the mark of a clean end
+	length  uint32 // of the records, in bytes
+	crc     uint32 // of the records
+}
+
+// size returns the bytes that the group takes in its segment.
+func (h head) size() int64 { return groupSize(int(h.length)) }
+
+// next returns the place behind the group.
+func (h head) next() Place { return h.place + Place(h.count) }
+
+func groupSize(length int) int64 {
+	return (int64(headSize+length+headSize) + sector - 1) / sector * sector
+}
+
+func (h head) append(dst []byte) []byte {
+	at := len(dst)
+	dst = binary.LittleEndian.AppendUint64(dst, h.salt)
+	dst = binary.LittleEndian.AppendUint64(dst, h.segment)
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(h.first))
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(h.place))
+	dst = binary.LittleEndian.AppendUint32(dst, h.count)
+	dst = binary.LittleEndian.AppendUint32(dst, h.length)
+	dst = binary.LittleEndian.AppendUint32(dst, h.crc)
+	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[at:], castagnoli))
+}
+
+// parseHead reports whether b starts with the head of a group.
+func parseHead(b []byte) (h head, ok bool) {
+	if len(b) < headSize || !sealed(b[:headSize]) {
+		return h, false
+	}
+	h.salt = binary.LittleEndian.Uint64(b)
+	h.segment = binary.LittleEndian.Uint64(b[8:])
+	h.first = Place(binary.LittleEndian.Uint64(b[16:]))
+	h.place = Place(binary.LittleEndian.Uint64(b[24:]))
+	h.count = binary.LittleEndian.Uint32(b[32:])
+	h.length = binary.LittleEndian.Uint32(b[36:])
+	h.crc = binary.LittleEndian.Uint32(b[40:])
+	return h, int64(h.count)*recordHead <= int64(h.length) && h.first <= h.place
+}
+
+// sealed reports whether the last four bytes of b are the CRC of those before.
+func sealed(b []byte) bool {
+	n := len(b) - 4
+	return binary.LittleEndian.Uint32(b[n:]) == crc32.Checksum(b[:n], castagnoli)
+}
+
+// recordPrefix returns what stands before a record. The CRC begins with the salt, so that no
+// payload can hold what looks like a record.
+func recordPrefix(salt uint64, record []byte) (p [recordHead]byte) {
+	binary.LittleEndian.PutUint32(p[:], uint32(len(record)))
+	binary.LittleEndian.PutUint32(p[4:], recordCRC(salt, p[:4], record))
+	return p
+}
+
+func recordCRC(salt uint64, length, record []byte) uint32 {
+	crc := crc32.Update(uint32(salt)^uint32(salt>>32), castagnoli, length)
+	return crc32.Update(crc, castagnoli, record)
+}
+
+// cutRecord takes the first record off b. It fails when b ends before the record does; good reports
+// whether the record's CRC holds.
+func cutRecord(salt uint64, b []byte) (record, rest []byte, good, ok bool) {
+	if len(b) < recordHead {
+		return nil, nil, false, false
+	}
+	length := int64(binary.LittleEndian.Uint32(b))
+	if length > int64(len(b)-recordHead) {
+		return nil, nil, false, false
+	}
+	record, rest = b[recordHead:recordHead+length], b[recordHead+length:]
+	return record, rest, binary.LittleEndian.Uint32(b[4:]) == recordCRC(salt, b[:4], record), true
+}

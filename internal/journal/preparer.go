@@ -1,0 +1,254 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// segmentSuffix ends the names of segment files, damagedSuffix those of files that were set aside.
+const (
+	segmentSuffix = ".segment"
+	damagedSuffix = ".damaged"
+)
+
+// keptDamaged is how many files that were set aside are kept.
+const keptDamaged = 4
+
+// keepReady is the preparer. It keeps one segment ready, ends failures, and removes files that are
+// not needed. It ends after the committer.
+func (j *Journal) keepReady() {
+	defer close(j.prepared)
+	var pause time.Duration // after a preparation that failed
+	for !j.hasEnded() {
+		j.mu.Lock()
+		wanted, failed, after := j.spare == nil, errors.Is(j.intake.err, ErrFailed), pause
+		if failed {
+			after = max(pause, j.pause)
+		}
+		j.mu.Unlock()
+		switch {
+		case wanted || failed:
+			j.rest(after)
+			if wanted && j.prepareSpare() != nil {
+				pause = nextPause(pause)
+				continue
+			}
+			pause = 0
+			if failed {
+				j.heal()
+			}
+		case j.tidy():
+		default:
+			select {
+			case <-j.prepare:
+			case <-j.freed:
+			case <-j.committed:
+			}
+		}
+	}
+}
+
+// nextPause returns how long to wait after one more failure in a row.
+func nextPause(last time.Duration) time.Duration {
+	const least, most = 100 * time.Millisecond, 5 * time.Second
+	return min(max(2*last, least), most)
+}
+
+// rest waits, but not when segments were trimmed, which may be what was missing.
+func (j *Journal) rest(d time.Duration) {
+	if d == 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-j.freed:
+	case <-j.committed:
+	}
+}
+
+func (j *Journal) hasEnded() bool {
+	select {
+	case <-j.committed:
+		return true
+	default:
+		return false
+	}
+}
+
+// heal ends a failure: there is a segment to try again with.
+func (j *Journal) heal() {
+	j.mu.Lock()
+	room := j.intake.heal()
+	j.mu.Unlock()
+	if room {
+		j.options.OnRoom()
+	}
+}
+
+// prepareSpare makes the spare segment: of the oldest file that was trimmed, or of a new one.
+func (j *Journal) prepareSpare() error {
+	j.mu.Lock()
+	j.spareErr = nil
+	j.mu.Unlock()
+	s, err := j.makeSpare()
+	j.mu.Lock()
+	j.spare, j.spareErr = s, err
+	if err != nil {
+		j.stats.Faults++
+	}
+	j.mu.Unlock()
+	signal(j.spared)
+	if err != nil && !j.hasEnded() {
+		j.options.OnFault(err)
+	}
+	return err
+}
+
+func (j *Journal) makeSpare() (*segment, error) {
+	s, err := j.usedFile()
+	if s == nil && err == nil {
+		s, err = j.newFile()
+	}
+	if err != nil {
+		return nil, err
+	}
+	j.number++
+	s.number = j.number
+	b := make([]byte, 0, sector)
+	b = frame{version: formatVersion, salt: j.salt, number: s.number}.append(b)[:sector]
+	if _, err = s.file.WriteAt(b, 0); err == nil {
+		err = s.file.Sync()
+	}
+	if err == nil {
+		err = j.options.FS.Sync()
+	}
+	if err != nil {
+		j.mu.Lock()
+		j.spoiled = append(j.spoiled, s)
+		j.mu.Unlock()
+		j.tidy()
+		return nil, err
+	}
+	return s, nil
+}
+
+// usedFile takes the oldest trimmed file that can be used again. Older ones that cannot be go first:
+// what is left after a crash must have no gaps.
+func (j *Journal) usedFile() (*segment, error) {
+	for {
+		j.mu.Lock()
+		if len(j.trimmed) == 0 {
+			j.mu.Unlock()
+			return nil, nil
+		}
+		s := j.trimmed[0]
+		j.trimmed = j.trimmed[1:]
+		reusable := j.reusable(s)
+		j.mu.Unlock()
+		if reusable {
+			return &segment{name: s.name, file: s.file, size: s.size, end: sector}, nil
+		}
+		if err := j.retire(s); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// reusable reports whether the file of a trimmed segment can be used again. mu is held.
+func (j *Journal) reusable(s *segment) bool {
+	return !s.final && !s.damaged && s.size == j.options.SegmentSize
+}
+
+// newFile makes a file of zeroes. They are written, because a disk syncs what is written over them
+// faster than what is written to space that was only allocated; and synced piece by piece, so
+// that the committer's syncs do not wait for all of them.
+func (j *Journal) newFile() (*segment, error) {
+	if err := j.checkSpace(); err != nil {
+		return nil, err
+	}
+	j.serial++
+	s := &segment{name: fmt.Sprintf("%08d%s", j.serial, segmentSuffix), size: j.options.SegmentSize, end: sector}
+	var err error
+	if s.file, err = j.options.FS.Create(s.name); err != nil {
+		return nil, err
+	}
+	j.mu.Lock()
+	j.bytes += s.size
+	j.mu.Unlock()
+	err = s.file.Allocate(s.size)
+	for at := int64(0); err == nil && at < s.size; {
+		piece := make([]byte, min(1<<20, s.size-at))
+		if _, err = s.file.WriteAt(piece, at); err == nil {
+			err = s.file.Sync()
+		}
+		if at += int64(len(piece)); j.hasEnded() {
+			err = errors.Join(err, ErrClosed)
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, j.retire(s))
+	}
+	return s, nil
+}
+
+// checkSpace reports whether a new file may be made.
+func (j *Journal) checkSpace() error {
+	o := &j.options
+	j.mu.Lock()
+	bytes := j.bytes
+	j.mu.Unlock()
+	if o.MaxBytes > 0 && bytes+o.SegmentSize > o.MaxBytes {
+		return fmt.Errorf("%w: it has %d of %d bytes", ErrSpace, bytes, o.MaxBytes)
+	}
+	if o.Reserve == 0 {
+		return nil
+	}
+	free, err := o.FS.Free()
+	if err == nil && free-o.SegmentSize < o.Reserve {
+		err = fmt.Errorf("%w: the file system has %d bytes, of which %d are reserved", ErrSpace, free, o.Reserve)
+	}
+	return err
+}
+
+// tidy removes a file that is not needed, and reports whether there was one.
+func (j *Journal) tidy() bool {
+	j.mu.Lock()
+	var s *segment
+	switch {
+	case len(j.spoiled) > 0:
+		s, j.spoiled = j.spoiled[0], j.spoiled[1:]
+	case len(j.trimmed) > len(j.segments)+2, len(j.trimmed) > 0 && !j.reusable(j.trimmed[0]):
+		s, j.trimmed = j.trimmed[0], j.trimmed[1:]
+	}
+	j.mu.Unlock()
+	if s == nil {
+		return false
+	}
+	if err := j.retire(s); err != nil { // the next Open finds the file
+		j.mu.Lock()
+		j.stats.Faults++
+		j.mu.Unlock()
+		j.options.OnFault(err)
+	}
+	return true
+}
+
+// retire takes a file out of the journal: it is removed, or set aside if what was safe in it was
+// spoilt.
+func (j *Journal) retire(s *segment) error {
+	j.mu.Lock()
+	j.bytes -= s.size
+	damaged := s.damaged
+	j.mu.Unlock()
+	j.closeFiles([]*segment{s})
+	fs, err := j.options.FS, error(nil)
+	if damaged {
+		err = setAside(fs, s.name)
+	} else {
+		err = fs.Remove(s.name)
+	}
+	return errors.Join(err, fs.Sync())
+}

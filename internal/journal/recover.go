@@ -1,0 +1,364 @@
+package journal
+
+import (
+	"cmp"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"slices"
+	"strings"
+)
+
+// Recovery says what Open found. Callers log it and count it.
+type Recovery struct {
+	First, End Place // as of Journal.First and Journal.End
+	// Cut are the records of the last group, if it was not whole and nothing is behind it: a crash came
+	// while it was written. Nobody was told that they are safe; their places are given again.
+	Cut *Gap
+	// Lost are records that were safe and that the disk has spoilt, as far as the newest segment tells.
+	// Open does not read the others: their readers get a Gap.
+	Lost []Gap
+	// SetAside are the files, renamed, in which nothing can be read. They may have been the newest: Lost
+	// ends with as many places as they can have held, so that none is given twice.
+	SetAside []string
+
+	skipped Place
+}
+
+// unknown is the limit of the newest segment: no group says where it ends.
+const unknown = ^Place(0)
+
+// Open opens the journal in a directory, or makes one. It fails when another process uses the directory,
+// when a newer version wrote it, and when the disk fails.
+func Open(o Options) (*Journal, Recovery, error) {
+	if err := o.fill(); err != nil {
+		return nil, Recovery{}, err
+	}
+	lock, err := o.FS.Lock()
+	if err != nil {
+		return nil, Recovery{}, fmt.Errorf("journal: %w", err)
+	}
+	j := &Journal{
+		options: o, lock: lock,
+		work: make(chan struct{}, 1), spared: make(chan struct{}, 1),
+		prepare: make(chan struct{}, 1), freed: make(chan struct{}, 1),
+		closing: make(chan struct{}), committed: make(chan struct{}), prepared: make(chan struct{}),
+	}
+	rec, err := j.recover()
+	if err != nil {
+		return nil, rec, errors.Join(fmt.Errorf("journal: %w", err), j.release())
+	}
+	go j.commit()
+	go j.keepReady()
+	return j, rec, nil
+}
+
+// recover finds out what the files hold. Nothing else runs yet.
+func (j *Journal) recover() (Recovery, error) {
+	var rec Recovery
+	files, err := j.openFiles()
+	if err == nil {
+		err = j.readFrames(files)
+	}
+	if err == nil {
+		err = j.sort(files, &rec)
+	}
+	next := Place(1)
+	if err == nil {
+		next, err = j.findEnd(&rec)
+	}
+	if rec.skipped > 0 {
+		rec.Lost = append(rec.Lost, Gap{From: next, To: next + rec.skipped})
+		next += rec.skipped
+		j.current = nil // the reader finds the gap between two segments
+	}
+	j.intake = newIntake(j.options.Pending, next)
+	if err == nil && len(files) == 0 {
+		err = j.prepareSpare() // a directory that cannot be written is told at once
+	}
+	if err != nil {
+		j.closeFiles(files)
+	}
+	rec.First, rec.End = j.first(), next
+	return rec, err
+}
+
+// openFiles opens the segment files.
+func (j *Journal) openFiles() (files []*segment, err error) {
+	names, err := j.options.FS.List()
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		base, ok := strings.CutSuffix(name, segmentSuffix)
+		if !ok {
+			continue
+		}
+		var serial uint64
+		if _, err := fmt.Sscanf(base, "%d", &serial); err == nil {
+			j.serial = max(j.serial, serial)
+		}
+		f, err := j.options.FS.Open(name)
+		if err != nil {
+			return files, err
+		}
+		s := &segment{name: name, file: f}
+		files = append(files, s)
+		if s.size, err = f.Size(); err != nil {
+			return files, err
+		}
+		s.size -= s.size % sector
+		s.end = s.size
+		j.bytes += s.size
+	}
+	return files, nil
+}
+
+// readFrames learns the journal's salt and the numbers of the segments; 0 stays where the frame is
+// spoilt.
+func (j *Journal) readFrames(files []*segment) error {
+	for _, s := range files {
+		w := window{file: s.file, end: s.size}
+		f, ok := parseFrame(w.view(0, sector))
+		switch {
+		case !ok:
+			continue
+		case f.version > formatVersion:
+			return fmt.Errorf("%s has format version %d; this program knows versions up to %d", s.name, f.version, formatVersion)
+		case j.salt == 0:
+			j.salt = f.salt
+		}
+		if f.salt == j.salt {
+			s.number = f.number
+		}
+	}
+	for _, s := range files {
+		w := window{file: s.file, end: s.size}
+		if h, ok := parseHead(w.view(sector, sector)); ok && j.salt == 0 {
+			j.salt = h.salt // no frame is left
+		}
+	}
+	for j.salt == 0 {
+		var b [8]byte
+		rand.Read(b[:])
+		j.salt = binary.LittleEndian.Uint64(b[:])
+	}
+	return nil
+}
+
+// sort puts files where they belong: those that hold groups into segments, in order; those that can be
+// used again into trimmed. What is neither is removed or set aside.
+func (j *Journal) sort(files []*segment, rec *Recovery) error {
+	limit := unknown
+	numbered := files[:0:0]
+	for _, s := range files {
+		found := j.survey(s)
+		j.number = max(j.number, s.number)
+		if found == groups || found == room {
+			numbered = append(numbered, s)
+			continue
+		}
+		if found == rubbish {
+			s.damaged = true
+			rec.SetAside = append(rec.SetAside, s.name+damagedSuffix)
+			rec.skipped += Place(s.size / recordHead)
+		}
+		if err := j.retire(s); err != nil {
+			return err
+		}
+	}
+	slices.SortFunc(numbered, func(a, b *segment) int { return cmp.Compare(b.number, a.number) })
+	for _, s := range numbered { // from the newest
+		switch {
+		case s.first == 0:
+			j.trimmed = append(j.trimmed, s)
+		case s.first >= limit: // a sync of it failed, and its group was written to a newer one
+			if err := j.retire(s); err != nil {
+				return err
+			}
+		default:
+			j.segments, limit = append(j.segments, s), s.first
+		}
+	}
+	slices.Reverse(j.segments)
+	return nil
+}
+
+// What a segment file may hold.
+type content int
+
+const (
+	nothing content = iota // the file was not finished
+	room                   // it is ready to be used
+	groups
+	rubbish // it may have held groups
+)
+
+// survey finds the first place of a segment, and its number if the frame is spoilt: then that of its newest
+// groups.
+func (j *Journal) survey(s *segment) content {
+	w := window{file: s.file, end: s.size}
+	framed := s.number != 0
+	for off := int64(sector); !framed; {
+		h, at, ok := w.locate(off, func(h head) bool { return h.salt == j.salt })
+		if !ok {
+			break
+		}
+		s.number = max(s.number, h.segment)
+		off = at + h.size()
+	}
+	h, _, ok := w.locate(sector, func(h head) bool { return h.salt == j.salt && h.segment == s.number })
+	if ok {
+		s.first = h.first
+		return groups
+	}
+	_, at, old := w.locate(sector, func(h head) bool { return h.salt == j.salt })
+	switch {
+	case old && at == sector: // the first group of the segment that was here before
+		return room
+	case !w.zero(sector):
+		return rubbish
+	case framed:
+		return room
+	}
+	return nothing
+}
+
+// findEnd reads the newest segment and returns the place behind its last group. A segment that has nothing but
+// a group that was cut short is removed, and the one before it is the newest.
+func (j *Journal) findEnd(rec *Recovery) (Place, error) {
+	limit := unknown
+	for len(j.segments) > 0 {
+		s := j.segments[len(j.segments)-1]
+		t := j.readTail(s, limit)
+		if t.cut != nil {
+			rec.Cut = t.cut
+		}
+		rec.Lost = append(t.lost, rec.Lost...)
+		if t.any {
+			return t.next, j.resume(s, t)
+		}
+		j.segments = j.segments[:len(j.segments)-1]
+		limit = s.first // its head says that all before were safe
+		if err := j.retire(s); err != nil {
+			return 0, err
+		}
+	}
+	if limit == unknown {
+		return 1, nil
+	}
+	if limit > 1 {
+		rec.Lost = append(rec.Lost, Gap{From: 1, To: limit})
+	}
+	return limit, nil
+}
+
+// resume makes s the current segment, unless it is damaged. Its last group is written again: after a
+// crash of the process alone the kernel has it, but may have forgotten that the disk does not.
+func (j *Journal) resume(s *segment, t tail) error {
+	s.damaged = len(t.lost) > 0
+	j.marked = t.last.count == 0
+	if s.damaged || t.spoilt {
+		return nil
+	}
+	w := window{file: s.file, end: s.size}
+	group := w.view(t.at, int(t.last.size()))
+	t.last.append(group[:0])
+	t.last.append(group[:len(group)-headSize])
+	if _, err := s.file.WriteAt(group, t.at); err != nil {
+		return err
+	}
+	if err := s.file.Sync(); err != nil {
+		return err
+	}
+	s.end, j.current = t.at+t.last.size(), s
+	return nil
+}
+
+// tail is what the newest segment holds.
+type tail struct {
+	any    bool  // there is a group that counts
+	last   head  // of the last one
+	at     int64 // where it is
+	spoilt bool  // whether it is
+	next   Place // behind it
+	lost   []Gap
+	cut    *Gap
+}
+
+// readTail reads all groups of a segment before limit. The head of a group proves that those before it
+// were safe. So a group that is spoilt is lost when there is a head behind it, or a limit; else it is cut.
+func (j *Journal) readTail(s *segment, limit Place) tail {
+	w := window{file: s.file, end: s.size}
+	t := tail{next: s.first}
+	for off := int64(sector); ; {
+		h, at, ok := w.locate(off, func(h head) bool {
+			return h.salt == j.salt && h.segment == s.number && h.place >= t.next && h.place < limit
+		})
+		if !ok {
+			break
+		}
+		body := w.view(at+headSize, int(h.length))
+		spoilt := crc32.Checksum(body, castagnoli) != h.crc
+		if spoilt && limit == unknown {
+			after := h.next()
+			if _, _, proof := w.locate(at+h.size(), func(n head) bool {
+				return n.salt == j.salt && n.segment == s.number && n.place >= after
+			}); !proof {
+				t.cut = &Gap{From: h.place, To: after}
+				break
+			}
+			body = w.view(at+headSize, int(h.length))
+		}
+		if h.place > t.next {
+			t.lost = append(t.lost, Gap{From: t.next, To: h.place})
+		}
+		if spoilt {
+			t.lost = append(t.lost, j.spoilt(h, body)...)
+		}
+		t.any, t.last, t.at, t.spoilt, t.next = true, h, at, spoilt, h.next()
+		off = at + h.size()
+	}
+	if limit != unknown && t.next < limit {
+		t.lost = append(t.lost, Gap{From: t.next, To: limit})
+		t.next = limit
+	}
+	return t
+}
+
+// spoilt returns the records of a group that cannot be read.
+func (j *Journal) spoilt(h head, body []byte) (gaps []Gap) {
+	for place := h.place; place < h.next(); place++ {
+		_, rest, good, ok := cutRecord(j.salt, body)
+		if !ok {
+			return append(gaps, Gap{From: place, To: h.next()})
+		}
+		if !good {
+			gaps = append(gaps, Gap{From: place, To: place + 1})
+		}
+		body = rest
+	}
+	return gaps
+}
+
+// setAside renames a file that was spoilt, so that it can be looked at, and removes the oldest of those.
+func setAside(fs FS, name string) error {
+	if err := fs.Rename(name, name+damagedSuffix); err != nil {
+		return err
+	}
+	names, err := fs.List()
+	if err != nil {
+		return err
+	}
+	names = slices.DeleteFunc(names, func(name string) bool { return !strings.HasSuffix(name, damagedSuffix) })
+	slices.Sort(names)
+	for len(names) > keptDamaged {
+		if err := fs.Remove(names[0]); err != nil {
+			return err
+		}
+		names = names[1:]
+	}
+	return nil
+}

@@ -1,0 +1,95 @@
+package journal
+
+import "slices"
+
+// segment is a file while it holds one part of the journal. A file that is used again is another
+// segment.
+type segment struct {
+	// Static after construction.
+	name   string
+	file   File
+	size   int64
+	number uint64
+
+	// Guarded by the journal's mu.
+	first   Place // of its first record; 0 before it has a group
+	end     int64 // where the next group goes, or its size when that is unknown
+	final   bool  // a write or sync failed: its file is not used again
+	damaged bool  // what was safe in it was spoilt: its file is kept aside when it is trimmed
+	closed  bool
+}
+
+// window is a piece of a segment in memory. It has one owner.
+type window struct {
+	file File
+	end  int64 // nothing is read behind it
+	at   int64 // where in the file buf begins
+	buf  []byte
+}
+
+// windowSize is how much is read at once, if a group is not larger.
+const windowSize = 64 << 10
+
+// view returns n bytes of the file from off, or nil if it ends before. They are valid until the next
+// view. What the disk cannot read is zero, which no group and no record is.
+func (w *window) view(off int64, n int) []byte {
+	if off < 0 || n < 0 || off+int64(n) > w.end {
+		return nil
+	}
+	if off < w.at || off+int64(n) > w.at+int64(len(w.buf)) {
+		w.load(off, int(min(int64(max(n, windowSize)), w.end-off)))
+	}
+	return w.buf[off-w.at:][:n]
+}
+
+func (w *window) load(off int64, n int) {
+	if cap(w.buf) < n || cap(w.buf) > keptBuffer && n < cap(w.buf)/4 {
+		w.buf = make([]byte, n)
+	}
+	w.at, w.buf = off, w.buf[:n]
+	if got, _ := w.file.ReadAt(w.buf, off); got == n {
+		return
+	}
+	for b := w.buf; len(b) > 0; {
+		piece := b[:min(sector, len(b))]
+		if got, _ := w.file.ReadAt(piece, off); got < len(piece) {
+			clear(piece)
+		}
+		b, off = b[len(piece):], off+int64(len(piece))
+	}
+}
+
+// forget drops what was read: it may be older than what is asked for next.
+func (w *window) forget(end int64) { w.buf, w.end = w.buf[:0], end }
+
+// locate returns the first group that begins at off or behind it, and where. Either of its two heads
+// is enough. keep says which heads are of interest.
+func (w *window) locate(off int64, keep func(head) bool) (h head, at int64, ok bool) {
+	for from := off; ; off += sector {
+		b := w.view(off, sector)
+		if b == nil {
+			return h, 0, false
+		}
+		if h, ok = parseHead(b); ok && keep(h) && off+h.size() <= w.end {
+			return h, off, true
+		}
+		if h, ok = parseHead(b[sector-headSize:]); ok && keep(h) {
+			if at = off + sector - h.size(); at >= from {
+				return h, at, true
+			}
+		}
+	}
+}
+
+// zero reports whether the file holds only zeroes from off on, as a new one does.
+func (w *window) zero(off int64) bool {
+	for ; ; off += sector {
+		b := w.view(off, sector)
+		if b == nil {
+			return true
+		}
+		if slices.ContainsFunc(b, func(b byte) bool { return b != 0 }) {
+			return false
+		}
+	}
+}
