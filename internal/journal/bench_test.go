@@ -1,0 +1,176 @@
+package journal_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/longline/longline/internal/journal"
+)
+
+// BenchmarkAppend has 1,000 publishers with one record of 128 bytes in flight each. Beside it, in the same
+// run, the floor: groups of the same sizes, written and synced into a file of zeroes by nobody else.
+func BenchmarkAppend(b *testing.B) {
+	const publishers = 1000
+	rec := &recorder{FS: journal.Dir(b.TempDir())}
+	j, _, err := journal.Open(journal.Options{FS: rec, OnFault: func(err error) { b.Error(err) }})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer j.Close()
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	waits := make([][]time.Duration, publishers)
+	var wg sync.WaitGroup
+	b.ResetTimer()
+	cpu := processTime()
+	for i := range publishers {
+		wg.Go(func() {
+			record, answer := make([]byte, 128), make(chan error, 1)
+			done := func(err error) { answer <- err }
+			for left.Add(-1) >= 0 {
+				begun := time.Now()
+				if _, err := j.Append(record, done); err != nil {
+					b.Error(err)
+					return
+				}
+				if err := <-answer; err != nil {
+					b.Error(err)
+					return
+				}
+				waits[i] = append(waits[i], time.Since(begun))
+				if i == 0 && len(waits[i])%128 == 0 {
+					j.Trim(j.End())
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.StopTimer()
+	took, cpu := b.Elapsed(), processTime()-cpu
+	all := slices.Sorted(slices.Values(slices.Concat(waits...)))
+	n, groups := float64(len(all)), rec.sizes()
+	floor := floor(b, groups)
+	b.ReportMetric(n/took.Seconds(), "ack/s")
+	b.ReportMetric(ms(all[len(all)/2]), "ms-p50")
+	b.ReportMetric(ms(all[len(all)*99/100]), "ms-p99")
+	b.ReportMetric(float64(cpu.Nanoseconds())/1e3/n, "cpu-us/ack")
+	b.ReportMetric(float64(len(groups))/took.Seconds(), "syncs/s")
+	b.ReportMetric(n/float64(len(groups)), "records/sync")
+	b.ReportMetric(took.Seconds()/floor.Seconds(), "x-floor")
+	b.ReportMetric(0, "ns/op")
+}
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1e3 }
+
+// processTime returns the processor time that the process has used.
+func processTime() time.Duration {
+	var ru unix.Rusage
+	unix.Getrusage(unix.RUSAGE_SELF, &ru)
+	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
+}
+
+// floor returns how long it takes to write and sync groups of these sizes, and does nothing else.
+func floor(b *testing.B, sizes []int) time.Duration {
+	const size = 64 << 20
+	f, err := os.Create(filepath.Join(b.TempDir(), "floor"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	for range size >> 20 {
+		f.Write(make([]byte, 1<<20))
+	}
+	f.Sync()
+	buf, at := make([]byte, 8<<20), 0
+	begun := time.Now()
+	for _, n := range sizes {
+		if at+n > size {
+			at = 0
+		}
+		f.WriteAt(buf[:n], int64(at))
+		unix.Fdatasync(int(f.Fd()))
+		at += n
+	}
+	return time.Since(begun)
+}
+
+// recorder remembers the sizes of the groups that are written.
+type recorder struct {
+	journal.FS
+	mu     sync.Mutex
+	groups []int
+}
+
+func (r *recorder) sizes() []int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.groups)
+}
+
+func (r *recorder) Create(name string) (journal.File, error) {
+	f, err := r.FS.Create(name)
+	return recorded{f, r}, err
+}
+
+type recorded struct {
+	journal.File
+	r *recorder
+}
+
+func (f recorded) WriteAt(p []byte, at int64) (int, error) {
+	if at != 0 && len(p) != 1<<20 { // neither what says which segment it is nor zeroes
+		f.r.mu.Lock()
+		f.r.groups = append(f.r.groups, len(p))
+		f.r.mu.Unlock()
+	}
+	return f.File.WriteAt(p, at)
+}
+
+// BenchmarkRead has one reader take what a journal holds.
+func BenchmarkRead(b *testing.B) {
+	j, _, err := journal.Open(journal.Options{FS: journal.Dir(b.TempDir())})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer j.Close()
+	const records = 200_000
+	for n := range records {
+		record := fmt.Appendf(make([]byte, 0, 128), "%0128d", n)
+		for _, err := j.Append(record, nil); err != nil; _, err = j.Append(record, nil) {
+			wait(b, j)
+		}
+	}
+	wait(b, j)
+	b.ResetTimer()
+	r := j.Reader(0)
+	for n := range b.N {
+		if n%records == 0 {
+			r = j.Reader(0)
+		}
+		if _, err := r.Next(context.Background()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
+}
+
+// wait returns when all that was handed over is safe.
+func wait(t testing.TB, j *journal.Journal) {
+	t.Helper()
+	answer := make(chan error, 1)
+	for j.Commit(func(err error) { answer <- err }) != nil {
+		time.Sleep(time.Millisecond)
+	}
+	if err := <-answer; err != nil {
+		t.Fatal(err)
+	}
+}
