@@ -11,6 +11,7 @@ import (
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/session"
 	"github.com/longline/longline/internal/store"
+	"github.com/longline/longline/internal/websocket"
 )
 
 // packet is what the tests look at in a JSON packet of the gateway.
@@ -87,6 +88,39 @@ func TestLaggingSubscriberSlowsItsPublisher(t *testing.T) {
 	}
 	fast.expectAcks(queue+1, messages-queue)
 	slow.quiet()
+}
+
+// A publisher that is not read for a while, and then read again, is not pinged for that.
+func TestPublisherIsReadAgainWithoutPing(t *testing.T) {
+	const unanswered, rounds = 2, 20
+	w := newWorld(t, settings{
+		gateway:  Config{Heartbeat: time.Hour},
+		router:   router.Config{MaxWait: patience},
+		sessions: session.Config{Unanswered: unanswered},
+		store:    store.Options{Queue: store.Limits{Count: 1}},
+	})
+	slow := w.greeted("/connect/slow", "t")
+	fast, r := w.rawDevice("fast")
+	for i := range rounds * unanswered {
+		if _, err := fast.Write(masked(fmt.Sprintf(`{"op":"pub","id":%d,"topic":"t","payload":%d,"qos":1}`, i+1, i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range rounds * unanswered {
+		slow.say(fmt.Sprintf(`{"op":"ack","id":%d}`, slow.nextPacket().ID))
+	}
+	acks := 0
+	if err := frames(r, func(ev websocket.Event) bool {
+		if ev.Op == websocket.Ping {
+			t.Errorf("a ping after %d acks", acks)
+		}
+		if strings.Contains(string(ev.Payload), `"ack"`) {
+			acks++
+		}
+		return acks < rounds*unanswered
+	}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // When the subscriber does not go on, its publisher is refused, in order.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
+	"github.com/longline/longline/internal/store"
 )
 
 func TestPresence(t *testing.T) {
@@ -68,6 +69,28 @@ func TestPresenceToASession(t *testing.T) {
 	for c.step() {
 	}
 	expect(t, "events and hello", len(c.log), 1+2+2)
+}
+
+// A receiver that is full gets presence events and wills when it has room, as any message.
+func TestPresenceWaitsForRoom(t *testing.T) {
+	w := newWorld(t, Config{}, store.Limits{Count: 1})
+	c := w.connect("watcher", Options{})
+	c.sub(1, 1, "$presence/d", "will")
+	c.saw(fresh, "ack 1")
+	c.room = 0
+	w.connect("d", Options{Will: will(0)}).leave("peer_gone")
+	expect(t, "waiting", w.info("watcher").Waiting, 2)
+	c.room = -1
+	c.link.Flush(true)
+	for len(c.owed) > 0 {
+		c.ack(0)
+	}
+	var topics []string
+	for _, line := range c.log {
+		topics = append(topics, strings.Split(line, "=")[0])
+	}
+	expect(t, "came", fmt.Sprint(topics), "[$presence/d $presence/d will]")
+	expect(t, "drops", len(w.drops()), 0)
 }
 
 // A network fails: whoever is told of one device's end publishes a few events, not those of all.
