@@ -12,7 +12,7 @@ type Drop uint8
 
 // The reasons.
 const (
-	QueueFull       Drop = iota // a QoS 0 message of a full queue gave way to newer ones, a QoS 1 one met a queue that stayed full or had no publisher to slow
+	QueueFull       Drop = iota // a QoS 0 message of a full queue gave way to newer ones, a QoS 1 or 2 one waited too long for room, or too many waited
 	Offline                     // a QoS 0 message for a device that is away
 	QueueOverflow               // the oldest message of a device that is away, pushed out by a newer one
 	Expired                     // it waited longer than its expiry or the queue's age

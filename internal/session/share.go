@@ -51,22 +51,26 @@ func (s *Session) giveAway(shares []string) {
 	if len(shares) == 0 {
 		return
 	}
-	held := s.takeShared(func(share string) bool { return slices.Contains(shares, share) })
-	for _, h := range held {
-		s.manager.orphans.add(orphan{held: h, home: s})
-	}
+	s.orphan(s.takeShared(func(share string) bool { return slices.Contains(shares, share) }), s)
 }
 
 // bequeath leaves what came by shares to their other members, and those whose messages wait for room an answer: the
 // session has ended. Locked.
 func (s *Session) bequeath() {
-	for _, h := range s.takeQueued(func(string) bool { return true }) {
-		s.manager.orphans.add(orphan{held: h})
-	}
+	s.orphan(s.takeQueued(func(string) bool { return true }), nil)
 	if s.waiting != nil {
 		s.manager.orphans.add(orphan{line: s.waiting})
 		s.waiting = nil
 	}
+}
+
+// orphan leaves messages to whoever runs the manager's chores next.
+func (s *Session) orphan(held []router.Held, home *Session) {
+	all := make([]orphan, len(held))
+	for i, h := range held {
+		all[i] = orphan{held: h, home: home}
+	}
+	s.manager.orphans.add(all...)
 }
 
 // takeShared takes out what came by the shares that give names, in order: what is owed, and
