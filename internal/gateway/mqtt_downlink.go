@@ -93,7 +93,10 @@ func publication(p *mqtt.Packet, m *message.Message, q message.QoS, id uint16) {
 	}
 	x := &p.Properties
 	x.TextPayload = m.PayloadFormat == 1
-	x.ContentType, x.ResponseTopic, x.CorrelationData = m.ContentType, m.ResponseTopic, m.CorrelationData
+	x.ContentType = m.ContentType
+	if r := m.Request; r != nil {
+		x.ResponseTopic, x.CorrelationData = r.ResponseTopic, r.CorrelationData
+	}
 	x.User = m.Properties
 	if m.Expiry != 0 { // [MQTT-3.3.2-6]
 		left := time.Until(time.UnixMilli(m.Expiry))

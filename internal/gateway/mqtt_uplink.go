@@ -42,8 +42,9 @@ func takeProperties(m *message.Message, p *mqtt.Properties) {
 		m.PayloadFormat = 1
 	}
 	m.ContentType = p.ContentType
-	m.ResponseTopic = p.ResponseTopic
-	m.CorrelationData = p.CorrelationData
+	if p.ResponseTopic != "" || p.CorrelationData != nil {
+		m.Request = &message.Request{ResponseTopic: p.ResponseTopic, CorrelationData: p.CorrelationData}
+	}
 	m.Properties = p.User
 }
 

@@ -10,23 +10,7 @@ type Delivery struct {
 // With returns a copy of an owned message for a receiver: the same message, by its ID and
 // its bytes, with encodings of its own.
 func (m *Message) With(d *Delivery) *Message {
-	return &Message{
-		ID:          m.ID,
-		Topic:       m.Topic,
-		Payload:     m.Payload,
-		ContentType: m.ContentType,
-		Properties:  m.Properties,
-		Source:      m.Source,
-		Time:        m.Time,
-		Expiry:      m.Expiry,
-		QoS:         m.QoS,
-		Retain:      m.Retain,
-		Kept:        m.Kept,
-		Debtor:      m.Debtor,
-		Delivery:    d,
-
-		PayloadFormat:   m.PayloadFormat,
-		ResponseTopic:   m.ResponseTopic,
-		CorrelationData: m.CorrelationData,
-	}
+	c := m.copy()
+	c.Delivery = d
+	return c
 }

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// A field that With forgets would be lost to some receivers only.
-func TestWithCopiesEveryField(t *testing.T) {
+// A field that With or Clone forgets would be lost to some receivers only.
+func TestCopiesHaveEveryField(t *testing.T) {
 	m := &Message{ID: 7}
 	v := reflect.ValueOf(m).Elem()
 	for i := range v.NumField() {
@@ -28,6 +28,16 @@ func TestWithCopiesEveryField(t *testing.T) {
 			t.Errorf("%s is %v, want %v", f.Name, got, v.Field(i))
 		}
 	}
+	clone := reflect.ValueOf(m.Clone()).Elem()
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		if !f.IsExported() || f.Name == "ID" || f.Name == "Delivery" {
+			continue
+		}
+		if got := clone.Field(i); !reflect.DeepEqual(got.Interface(), v.Field(i).Interface()) {
+			t.Errorf("of the clone, %s is %v, want %v", f.Name, got, v.Field(i))
+		}
+	}
 	c.Encoded(fakeEncoder{})
 	if m.encodings.Load() != nil {
 		t.Error("the two share encodings")
@@ -47,7 +57,12 @@ func sample(t reflect.Type) reflect.Value {
 	case reflect.Bool:
 		v.SetBool(true)
 	case reflect.Struct:
-		return reflect.ValueOf(DebtorOf("x", 0))
+		if t == reflect.TypeFor[Debtor]() {
+			return reflect.ValueOf(DebtorOf("x", 0))
+		}
+		for i := range v.NumField() {
+			v.Field(i).Set(sample(v.Field(i).Type()))
+		}
 	default:
 		v.Set(reflect.ValueOf(1).Convert(t))
 	}

@@ -30,8 +30,9 @@ type Property struct{ Key, Value string }
 // call that lent it returns. Clone makes an owned one, which nobody changes any more, so
 // that any number of goroutines may hold it.
 type Message struct {
-	// ID is the node's own number of the message: ascending, never 0 for an owned message,
-	// below 2^53 so that a JSON number holds it. Downlink acknowledgements name it.
+	// ID is the message's number: ascending on a node, below 2^53 so that a JSON number holds it, and
+	// given once, see IDs. Downlink acknowledgements name it. It is 0 while m is borrowed, and when the
+	// node has no IDs.
 	ID          uint64
 	Topic       string
 	Payload     []byte
@@ -47,11 +48,12 @@ type Message struct {
 	Retain bool
 	Kept   bool
 
-	// What only MQTT devices set; others see neither. MQTT 5 §3.3.2.3.
-	PayloadFormat   uint8 // 1 says that the payload is UTF-8
-	ResponseTopic   string
-	CorrelationData []byte // nil when there is none, which is not the same as empty
+	// What only MQTT devices set; others do not see it. MQTT 5 §3.3.2.3.
+	PayloadFormat uint8 // 1 says that the payload is UTF-8
 
+	Origin   Origin    // who took it, and how it came
+	Request  *Request  // whom to answer, only from MQTT devices; nil for most
+	Trace    *Trace    // the trace that it is part of; nil for most. Nobody changes it
 	Delivery *Delivery // of a copy for one receiver; nil when there is nothing to say
 
 	Debtor Debtor // whose share of an Account it is in
@@ -60,37 +62,74 @@ type Message struct {
 	encodings atomic.Pointer[encoding]
 }
 
-// Clone returns an owned copy of m with an ID of its own: one allocation for the struct
-// and one for all its bytes, whatever the number of fields.
+// Request is what a publisher says that wants an answer, MQTT 5 §4.10.
+type Request struct {
+	ResponseTopic   string
+	CorrelationData []byte // nil when there is none, which is not the same as empty
+}
+
+func (r *Request) size() int {
+	if r == nil {
+		return 0
+	}
+	return len(r.ResponseTopic) + len(r.CorrelationData)
+}
+
+func (r *Request) equal(o *Request) bool {
+	if r == nil || o == nil {
+		return r == o
+	}
+	return r.ResponseTopic == o.ResponseTopic && string(r.CorrelationData) == string(o.CorrelationData)
+}
+
+// copy returns a message with the fields of m, which share their bytes with m's. It is the one place that
+// names them all: whatever makes a message from another begins with it.
+func (m *Message) copy() *Message {
+	return &Message{
+		ID:          m.ID,
+		Topic:       m.Topic,
+		Payload:     m.Payload,
+		ContentType: m.ContentType,
+		Properties:  m.Properties,
+		Source:      m.Source,
+		Time:        m.Time,
+		Expiry:      m.Expiry,
+		QoS:         m.QoS,
+		Retain:      m.Retain,
+		Kept:        m.Kept,
+
+		PayloadFormat: m.PayloadFormat,
+		Request:       m.Request,
+		Origin:        m.Origin,
+		Trace:         m.Trace,
+		Delivery:      m.Delivery,
+		Debtor:        m.Debtor,
+	}
+}
+
+// Clone returns an owned copy of m with an ID of its own, for all receivers: one allocation for the
+// struct and one for all its bytes, and one each for properties and a request.
 func (m *Message) Clone() *Message {
-	n := len(m.Topic) + len(m.Payload) + len(m.ContentType) + len(m.Source) + len(m.ResponseTopic) + len(m.CorrelationData)
+	n := len(m.Topic) + len(m.Payload) + len(m.ContentType) + len(m.Source) + m.Request.size()
 	for _, p := range m.Properties {
 		n += len(p.Key) + len(p.Value)
 	}
 	a := arena{buf: make([]byte, 0, n)}
-	c := &Message{
-		ID:      NextID(),
-		Topic:   a.string(m.Topic),
-		Source:  a.string(m.Source),
-		Time:    m.Time,
-		Expiry:  m.Expiry,
-		QoS:     m.QoS,
-		Retain:  m.Retain,
-		Kept:    m.Kept,
-		Debtor:  m.Debtor,
-		Payload: a.bytes(m.Payload),
-
-		PayloadFormat: m.PayloadFormat,
-		ResponseTopic: a.string(m.ResponseTopic),
-	}
-	if m.CorrelationData != nil {
-		c.CorrelationData = a.bytes(m.CorrelationData)
-	}
-	if m.ContentType == JSON {
-		c.ContentType = JSON
-	} else {
+	c := m.copy()
+	c.ID, c.Delivery = NextID(), nil
+	c.Topic, c.Payload, c.Source = a.string(m.Topic), a.bytes(m.Payload), a.string(m.Source)
+	if m.ContentType != JSON {
 		c.ContentType = a.string(m.ContentType)
+	} else {
+		c.ContentType = JSON
 	}
+	if m.Request != nil {
+		c.Request = &Request{ResponseTopic: a.string(m.Request.ResponseTopic)}
+		if m.Request.CorrelationData != nil {
+			c.Request.CorrelationData = a.bytes(m.Request.CorrelationData)
+		}
+	}
+	c.Properties = nil
 	if len(m.Properties) > 0 {
 		c.Properties = make([]Property, len(m.Properties))
 		for i, p := range m.Properties {
@@ -105,7 +144,7 @@ const propertySize = int(unsafe.Sizeof(Property{}))
 
 // Size is the number of bytes that the message's content occupies, for queue bounds.
 func (m *Message) Size() int {
-	n := len(m.Topic) + len(m.Payload) + len(m.ContentType) + len(m.ResponseTopic) + len(m.CorrelationData)
+	n := len(m.Topic) + len(m.Payload) + len(m.ContentType) + m.Request.size()
 	n += len(m.Properties) * propertySize
 	for _, p := range m.Properties {
 		n += len(p.Key) + len(p.Value)
@@ -113,7 +152,7 @@ func (m *Message) Size() int {
 	return n
 }
 
-// Expired tells whether the message may no longer be delivered at now.
+// Expired reports whether the message may no longer be delivered at now.
 func (m *Message) Expired(now time.Time) bool {
 	return m.Expiry != 0 && now.UnixMilli() >= m.Expiry
 }
@@ -122,23 +161,9 @@ func (m *Message) Expired(now time.Time) bool {
 func (m *Message) Equal(o *Message) bool {
 	return m.Topic == o.Topic && string(m.Payload) == string(o.Payload) &&
 		m.ContentType == o.ContentType && m.QoS == o.QoS && m.Retain == o.Retain &&
-		m.PayloadFormat == o.PayloadFormat && m.ResponseTopic == o.ResponseTopic &&
-		string(m.CorrelationData) == string(o.CorrelationData) &&
+		m.PayloadFormat == o.PayloadFormat && m.Request.equal(o.Request) &&
 		slices.Equal(m.Properties, o.Properties)
 }
-
-// lastID starts at the clock so that IDs of a restarted node do not meet those that it
-// gave before: 4,096 a millisecond can be given for ever without running ahead of it.
-var lastID atomic.Uint64
-
-func init() { lastID.Store(uint64(time.Now().UnixMilli()) << 12) }
-
-// NextID returns the next message ID of this process. Safe from any goroutine. IDs pass 2^53
-// in September 2039: 2^41 ms after 1970.
-func NextID() uint64 { return lastID.Add(1) }
-
-// LastID returns the ID that was given last. Safe from any goroutine.
-func LastID() uint64 { return lastID.Load() }
 
 // arena cuts strings and slices out of one allocation.
 type arena struct{ buf []byte }

@@ -21,9 +21,8 @@ func borrowed(buf []byte) *Message {
 		Retain:      true,
 		Kept:        true,
 
-		PayloadFormat:   1,
-		ResponseTopic:   text(12, 13),
-		CorrelationData: buf[13:14],
+		PayloadFormat: 1,
+		Request:       &Request{ResponseTopic: text(12, 13), CorrelationData: buf[13:14]},
 	}
 }
 
@@ -46,22 +45,6 @@ func TestCloneAllocatesTwice(t *testing.T) {
 	m := &Message{Topic: "device/1/telemetry", Payload: make([]byte, 100), ContentType: JSON, Source: "1"}
 	if n := testing.AllocsPerRun(100, func() { m.Clone() }); n != 2 {
 		t.Errorf("%v allocations, want the struct and its bytes", n)
-	}
-}
-
-func TestIDs(t *testing.T) {
-	const most = 1<<53 - 1 // what a JSON number holds
-	before := uint64(time.Now().Add(-time.Minute).UnixMilli()) << 12
-	last := NextID()
-	if last <= before || last > most {
-		t.Errorf("ID %d is not above those of a minute ago, or above %d", last, uint64(most))
-	}
-	for range 1000 {
-		id := NextID()
-		if id <= last {
-			t.Fatalf("ID %d after %d", id, last)
-		}
-		last = id
 	}
 }
 
@@ -150,4 +133,27 @@ func TestEncodedFromManyGoroutines(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+func BenchmarkClone(b *testing.B) {
+	m := &Message{Topic: "device/m-7/telemetry", Payload: make([]byte, 128), ContentType: JSON, Source: "m-7", Time: 1 << 40, QoS: AtLeastOnce}
+	b.ReportAllocs()
+	for b.Loop() {
+		m.Clone()
+	}
+}
+
+func BenchmarkNextID(b *testing.B) {
+	b.Run("one", func(b *testing.B) {
+		for b.Loop() {
+			NextID()
+		}
+	})
+	b.Run("parallel", func(b *testing.B) {
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				NextID()
+			}
+		})
+	})
 }

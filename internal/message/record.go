@@ -36,6 +36,9 @@ const (
 	fieldCorrelation   protowire.Number = 14 // also when it is empty, which is not the same as none
 	fieldSubscription  protowire.Number = 15 // once for each identifier
 	fieldShare         protowire.Number = 16
+	fieldNode          protowire.Number = 17
+	fieldVia           protowire.Number = 18
+	fieldTrace         protowire.Number = 19 // see Trace.append
 
 	fieldKey   protowire.Number = 1 // of a property
 	fieldValue protowire.Number = 2
@@ -61,16 +64,24 @@ func AppendRecord(dst []byte, m *Message) []byte {
 	dst = appendNumber(dst, fieldRetain, protowire.EncodeBool(m.Retain))
 	dst = appendNumber(dst, fieldKept, protowire.EncodeBool(m.Kept))
 	dst = appendNumber(dst, fieldPayloadFormat, uint64(m.PayloadFormat))
-	dst = appendText(dst, fieldResponseTopic, m.ResponseTopic)
-	if m.CorrelationData != nil {
-		dst = protowire.AppendTag(dst, fieldCorrelation, protowire.BytesType)
-		dst = protowire.AppendBytes(dst, m.CorrelationData)
+	if m.Request != nil {
+		dst = appendText(dst, fieldResponseTopic, m.Request.ResponseTopic)
+		if m.Request.CorrelationData != nil {
+			dst = protowire.AppendTag(dst, fieldCorrelation, protowire.BytesType)
+			dst = protowire.AppendBytes(dst, m.Request.CorrelationData)
+		}
 	}
 	if m.Delivery != nil {
 		for _, id := range m.Delivery.Subscriptions {
 			dst = appendNumber(dst, fieldSubscription, uint64(id))
 		}
 		dst = appendText(dst, fieldShare, m.Delivery.Share)
+	}
+	dst = appendNumber(dst, fieldNode, uint64(m.Origin.Node))
+	dst = appendNumber(dst, fieldVia, uint64(m.Origin.Via))
+	if m.Trace != nil {
+		dst = protowire.AppendTag(dst, fieldTrace, protowire.BytesType)
+		dst = m.Trace.append(protowire.AppendVarint(dst, traceSize))
 	}
 	return dst
 }
@@ -175,19 +186,20 @@ var (
 	errFieldType = errors.New("has another type")
 	errUTF8      = errors.New("is not UTF-8")
 	errQoS       = errors.New("is no QoS")
+	errTrace     = errors.New("is no trace")
 )
 
 // setField takes the field that r has read. One that is not known is of a later version.
 func (m *Message) setField(r *fieldReader) error {
 	var err error
 	switch r.num {
-	case fieldID, fieldTime, fieldExpiry, fieldQoS, fieldRetain, fieldKept, fieldPayloadFormat, fieldSubscription:
+	case fieldID, fieldTime, fieldExpiry, fieldQoS, fieldRetain, fieldKept, fieldPayloadFormat, fieldSubscription, fieldNode, fieldVia:
 		if err = r.want(protowire.VarintType); err == nil {
 			err = m.setNumber(r.num, r.number)
 		}
 	case fieldProperty:
 		return m.addProperty(r)
-	case fieldTopic, fieldPayload, fieldContentType, fieldSource, fieldResponseTopic, fieldCorrelation, fieldShare:
+	case fieldTopic, fieldPayload, fieldContentType, fieldSource, fieldResponseTopic, fieldCorrelation, fieldShare, fieldTrace:
 		if err = r.want(protowire.BytesType); err == nil {
 			err = m.setBytes(r.num, slices.Clip(r.bytes))
 		}
@@ -228,6 +240,10 @@ func (m *Message) setNumber(num protowire.Number, v uint64) error {
 	case fieldSubscription:
 		d := m.delivery()
 		d.Subscriptions = append(d.Subscriptions, uint32(v))
+	case fieldNode:
+		m.Origin.Node = uint16(v)
+	case fieldVia:
+		m.Origin.Via = Via(v)
 	}
 	return nil
 }
@@ -243,13 +259,23 @@ func (m *Message) setBytes(num protowire.Number, p []byte) (err error) {
 	case fieldSource:
 		m.Source, err = text(p)
 	case fieldResponseTopic:
-		m.ResponseTopic, err = text(p)
+		m.request().ResponseTopic, err = text(p)
 	case fieldCorrelation:
-		m.CorrelationData = p
+		m.request().CorrelationData = p
 	case fieldShare:
 		m.delivery().Share, err = text(p)
+	case fieldTrace:
+		m.Trace, err = parseTrace(p)
 	}
 	return err
+}
+
+// request is that of m, made if there is none.
+func (m *Message) request() *Request {
+	if m.Request == nil {
+		m.Request = new(Request)
+	}
+	return m.Request
 }
 
 // delivery is that of m, made if there is none.

@@ -24,7 +24,9 @@ func full() *Message {
 			v.Field(i).Set(sample(f.Type))
 		}
 	}
-	m.Payload, m.CorrelationData = []byte("payload"), []byte("correlation")
+	m.Payload, m.Request = []byte("payload"), &Request{"x", []byte("correlation")}
+	m.Origin = Origin{Node: 300, Via: ViaAPI}
+	m.Trace, _ = ParseTraceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
 	m.Properties = []Property{{"key", "value"}, {"", ""}}
 	m.Delivery = &Delivery{Subscriptions: []uint32{1, 300}, Share: "$share/g/x"}
 	return m
@@ -35,7 +37,8 @@ func TestRecordHasEveryField(t *testing.T) {
 	for name, m := range map[string]*Message{
 		"full":              full(),
 		"least":             {ID: 1, Topic: "a"},
-		"empty correlation": {ID: 1, Topic: "a", CorrelationData: []byte{}},
+		"empty correlation": {ID: 1, Topic: "a", Request: &Request{CorrelationData: []byte{}}},
+		"response topic":    {ID: 1, Topic: "a", Request: &Request{ResponseTopic: "r"}},
 	} {
 		got, err := ParseRecord(AppendRecord(nil, m))
 		if err != nil {
@@ -47,29 +50,42 @@ func TestRecordHasEveryField(t *testing.T) {
 	}
 }
 
-// What was written by this version is read by all later ones.
+// What an earlier program wrote is read: record1.txt has the fields that there were at first, and the last
+// golden file has them all.
 func TestRecordGolden(t *testing.T) {
-	const file = "testdata/record1.txt"
+	first := full()
+	first.Origin, first.Trace = Origin{}, nil
+	if m, err := ParseRecord(golden(t, "testdata/record1.txt")); err != nil || !reflect.DeepEqual(m, first) {
+		t.Errorf("%+v, %v", m, err)
+	}
+	const last = "testdata/record1_origin.txt"
 	record := AppendRecord(nil, full())
 	if *update {
-		if err := os.WriteFile(file, []byte(strconv.Quote(string(record))+"\n"), 0o600); err != nil {
+		if err := os.WriteFile(last, []byte(strconv.Quote(string(record))+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
+	want := golden(t, last)
+	if !bytes.Equal(record, want) {
+		t.Errorf("the record is\n%q, was\n%q", record, want)
+	}
+	if m, err := ParseRecord(want); err != nil || !reflect.DeepEqual(m, full()) {
+		t.Errorf("%+v, %v", m, err)
+	}
+}
+
+// golden is the record of a file.
+func golden(t *testing.T, file string) []byte {
+	t.Helper()
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, err := strconv.Unquote(strings.TrimSpace(string(text)))
+	record, err := strconv.Unquote(strings.TrimSpace(string(text)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if string(record) != want {
-		t.Errorf("the record is\n%q, was\n%q", record, want)
-	}
-	if m, err := ParseRecord([]byte(want)); err != nil || !reflect.DeepEqual(m, full()) {
-		t.Errorf("%+v, %v", m, err)
-	}
+	return []byte(record)
 }
 
 // Nodes of two versions share records.
@@ -100,6 +116,7 @@ func TestBadRecords(t *testing.T) {
 		"byte 6: field 9 is no QoS":        with(fieldQoS, protowire.VarintType, 3),
 		"byte 6: field 6 is not UTF-8":     with(fieldSource, protowire.BytesType, 1, 0xff),
 		"byte 8: field 1 is not UTF-8":     with(fieldProperty, protowire.BytesType, 3, 1<<3|2, 1, 0xff),
+		"byte 6: field 19 is no trace":     with(fieldTrace, protowire.BytesType, 1, 0),
 		"byte 8: field 1 is cut off":       with(fieldProperty, protowire.BytesType, 2, 1<<3|2, 1),
 	} {
 		_, err := ParseRecord(p)
