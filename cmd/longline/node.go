@@ -26,6 +26,7 @@ import (
 type node struct {
 	files    *reload.Watcher
 	store    store.Store
+	ids      *store.IDs  // nil when the node remembers nothing
 	audit    *auditFile  // nil without one
 	devices  *auth.Chain // nil when they are not asked for credentials
 	sessions *session.Manager
@@ -44,6 +45,9 @@ func startNode(ctx context.Context, c config.Config, log *slog.Logger, stderr io
 			n.close()
 		}
 	}()
+	if err = n.startIDs(c.Node, log); err != nil {
+		return nil, err
+	}
 	r := router.New(c.Router, n.store)
 	if n.sessions, err = session.NewManager(c.Sessions, r, n.store); err != nil {
 		return nil, err
@@ -96,6 +100,24 @@ func startNode(ctx context.Context, c config.Config, log *slog.Logger, stderr io
 	return n, nil
 }
 
+// startIDs has the node's message IDs come from its state directory, or by its clock.
+func (n *node) startIDs(c config.Node, log *slog.Logger) (err error) {
+	var ranges message.Ranges = message.NewClock(uint16(c.Number))
+	if c.State != "" {
+		if n.ids, err = store.OpenIDs(c.State, uint16(c.Number)); err != nil {
+			return fmt.Errorf("node.state: %w", err)
+		}
+		ranges = n.ids
+	}
+	err = message.StartIDs(ranges, func(err error) {
+		log.Error("no further message IDs: publications will be refused when those that are left are used", "error", err)
+	})
+	if err != nil {
+		return fmt.Errorf("node.state: %w", err)
+	}
+	return nil
+}
+
 // doorMetrics are those of the admin port.
 func (n *node) doorMetrics(backend *api.API) []prometheus.Collector {
 	counter := func(name, help string, value func() uint64) prometheus.Collector {
@@ -136,5 +158,8 @@ func (n *node) close() {
 		_ = n.audit.Close() // appended to without a buffer
 	}
 	_ = n.store.Close() // memory: nothing to lose
+	if n.ids != nil {
+		_ = n.ids.Close() // each reservation was synced
+	}
 	n.files.Close()
 }

@@ -8,6 +8,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/longline/longline/internal/auth"
+	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/session"
 	"github.com/longline/longline/internal/store"
@@ -25,6 +26,7 @@ var codes = []struct {
 	{session.ErrNoAnswer, connect.CodeDeadlineExceeded},
 	{session.ErrTooManyCalls, connect.CodeResourceExhausted},
 	{session.ErrNotCallable, connect.CodeUnimplemented},
+	{message.ErrNoIDs, connect.CodeUnavailable},
 	{router.ErrQuota, connect.CodeResourceExhausted},
 	{router.ErrTooLate, connect.CodeResourceExhausted},
 	{store.ErrFull, connect.CodeResourceExhausted},

@@ -58,6 +58,21 @@ func TestPublishReachesDevices(t *testing.T) {
 	})
 }
 
+// A backend's trace goes with what it publishes.
+func TestPublishInATrace(t *testing.T) {
+	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	w := newWorld(t, Config{}, router.Config{})
+	d := w.connect(t, "a", new(fakeDevice), "t")
+	r := connect.NewRequest(&longlinev1.PublishRequest{Message: &longlinev1.Message{Topic: "t"}})
+	r.Header().Set("traceparent", trace)
+	if _, err := w.client("json").Publish(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if m := <-d.got; m.Trace.String() != trace || m.Origin.Via != message.ViaAPI {
+		t.Errorf("got %v, %v", m.Trace, m.Origin)
+	}
+}
+
 func TestTextIsTyped(t *testing.T) {
 	w := newWorld(t, Config{}, router.Config{})
 	d := w.connect(t, "a", new(fakeDevice), "t")

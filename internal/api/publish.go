@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"net/http"
 
 	"connectrpc.com/connect"
 
@@ -12,7 +13,7 @@ import (
 
 // Publish implements GatewayHandler.
 func (a *API) Publish(ctx context.Context, r *connect.Request[longlinev1.PublishRequest]) (*connect.Response[longlinev1.PublishResponse], error) {
-	m, err := a.published(ctx, r.Msg.Message)
+	m, err := a.published(ctx, r.Msg.Message, r.Header())
 	if err != nil {
 		return nil, err
 	}
@@ -28,8 +29,8 @@ func (a *API) Publish(ctx context.Context, r *connect.Request[longlinev1.Publish
 }
 
 // published makes the message of a request, in the share of who calls.
-func (a *API) published(ctx context.Context, m *longlinev1.Message) (*message.Message, error) {
-	out, err := a.config.published(m)
+func (a *API) published(ctx context.Context, m *longlinev1.Message, h http.Header) (*message.Message, error) {
+	out, err := a.config.published(m, h)
 	if err == nil {
 		out.Debtor = message.BackendDebtor(callerOf(ctx).name)
 	}
@@ -67,7 +68,7 @@ func (a *API) publishAcknowledged(ctx context.Context, m *message.Message) (int,
 
 // Broadcast implements GatewayHandler.
 func (a *API) Broadcast(ctx context.Context, r *connect.Request[longlinev1.BroadcastRequest]) (*connect.Response[longlinev1.BroadcastResponse], error) {
-	m, err := a.published(ctx, r.Msg.Message)
+	m, err := a.published(ctx, r.Msg.Message, r.Header())
 	if err != nil {
 		return nil, err
 	}
@@ -84,6 +85,9 @@ func (a *API) Broadcast(ctx context.Context, r *connect.Request[longlinev1.Broad
 			return nil, misnamed("filter", err)
 		}
 	}
-	n := a.node.Sessions.Broadcast(m.Clone(), r.Msg.Filter)
+	if m, err = a.node.Router.Own(m); err != nil {
+		return nil, coded(err)
+	}
+	n := a.node.Sessions.Broadcast(m, r.Msg.Filter)
 	return connect.NewResponse(&longlinev1.BroadcastResponse{Devices: uint32(n)}), nil
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"net/http"
 	"strings"
 	"time"
 	"unicode"
@@ -27,9 +28,9 @@ const (
 // plainText is the content type of text that is not JSON.
 const plainText = "text/plain"
 
-// published makes the message that a backend asks to publish. It shares the request's
-// memory, which nobody changes.
-func (c *Config) published(m *longlinev1.Message) (*message.Message, error) {
+// published makes the message that a backend asks to publish, in a request with these headers. It shares the
+// request's memory, which nobody changes.
+func (c *Config) published(m *longlinev1.Message, h http.Header) (*message.Message, error) {
 	if m == nil {
 		return nil, invalid("message", "is missing")
 	}
@@ -64,6 +65,11 @@ func (c *Config) published(m *longlinev1.Message) (*message.Message, error) {
 		Time:        now.UnixMilli(),
 		QoS:         qos,
 		Retain:      m.Retain,
+		Origin:      message.Origin{Via: message.ViaAPI},
+		Trace:       message.TraceOf(properties),
+	}
+	if out.Trace == nil {
+		out.Trace, _ = message.ParseTraceparent(h.Get(message.Traceparent)) // one that is ill-formed is none
 	}
 	if expiry > 0 {
 		out.Expiry = now.Add(expiry).UnixMilli()

@@ -22,6 +22,7 @@ import (
 // Config is everything that a node may be told. The zero value works; a zero option stands
 // for its default.
 type Config struct {
+	Node     Node           `yaml:"node" help:"what tells this node from others, and what it remembers"`
 	Gateway  gateway.Config `yaml:"gateway" help:"the device port"`
 	Auth     auth.Config    `yaml:"auth" help:"who devices are and what they may do"`
 	Sessions session.Config `yaml:"sessions" help:"what outlives a device's connection"`
@@ -34,6 +35,8 @@ type Config struct {
 
 // WithDefaults returns c with the defaults in place of zero options.
 func (c Config) WithDefaults() Config {
+	c.Node = c.Node.WithDefaults()
+	c.Router.Node = uint16(c.Node.Number)
 	c.Gateway.Insecure = c.Gateway.Insecure || slices.Equal(c.Auth.Order, []string{"insecure"})
 	c.Limits = c.Limits.WithDefaults()
 	c.Gateway.Limits = c.Limits
@@ -58,6 +61,7 @@ func (c *Config) Check() error {
 			errs = append(errs, keyError(name, err))
 		}
 	}
+	section("node", d.Node.Validate())
 	section("gateway", d.Gateway.Validate())
 	section("auth", d.Auth.Validate())
 	section("api", d.API.Validate())

@@ -10,7 +10,7 @@ import (
 
 // noLimits are the options with a number that bound nothing.
 var noLimits = []string{
-	"gateway.loops", "gateway.compress_above",
+	"node.number", "gateway.loops", "gateway.compress_above",
 	"auth.basic.min_password", "auth.basic.max_password", "auth.jwt.leeway",
 	"api.heartbeat",
 }

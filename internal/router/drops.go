@@ -27,6 +27,7 @@ const (
 	Quota                       // the node owed as much as it may: its publisher was refused
 	QuotaDevice                 // it owed as much as it may of the device
 	QuotaCredential             // it owed as much as it may of the device's credential, or of the backend
+	NoIDs                       // the node had no ID for it
 	drops
 )
 
@@ -46,6 +47,7 @@ var dropLabels = [drops]string{
 	QuotaCredential: "quota_credential",
 	BadTopic:        "invalid_topic",
 	TooLarge:        "too_large",
+	NoIDs:           "no_ids",
 }
 
 func (d Drop) String() string { return dropLabels[d] }

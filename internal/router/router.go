@@ -58,6 +58,7 @@ type Hit = topic.Hit[Subscriber]
 type Config struct {
 	MaxWait time.Duration    `yaml:"max_wait" help:"how long a QoS 1 message waits for room at a receiver before its publisher is refused"`
 	Account *message.Account `yaml:"-"` // what the node owes; nil has no bound
+	Node    uint16           `yaml:"-"` // the node's number, for Message.Origin
 	Waiting WaitingConfig    `yaml:"waiting" help:"what may wait for room at one receiver, a device or a backend; more is refused at once, as after max_wait"`
 }
 
@@ -182,18 +183,22 @@ func (r *Router) publish(m *message.Message, done func(error), wait time.Duratio
 	}
 	var unkept error
 	if m.Retain {
-		if unkept = r.store.Retain(m.Clone(), time.Now()); unkept != nil {
+		if unkept = r.retain(m); unkept != nil {
 			r.NotRetained.add(unkept)
 		}
 	}
 	p := r.begin(done, wait)
 	defer r.pool.Put(p)
 	hits := r.index.Match(m.Topic, p.hits[:0])
+	var err error
 	if len(hits) > 0 {
-		m = m.Clone()
-		m.Kept, m.Retain = m.Retain, false // MQTT 5 §3.3.1.3: it was published now, not found retained
+		if m, err = r.Own(m); err == nil {
+			m.Kept, m.Retain = m.Retain, false // MQTT 5 §3.3.1.3: it was published now, not found retained
+		}
 	}
-	err := r.deliver(m, hits, p)
+	if err == nil {
+		err = r.deliver(m, hits, p)
+	}
 	if len(hits) == 0 && unkept != nil { // nothing was done with it
 		r.Drops.Add(Refused, 1)
 		err = unkept
@@ -203,6 +208,29 @@ func (r *Router) publish(m *message.Message, done func(error), wait time.Duratio
 	p.hits = hits[:0]
 	result.Later, err = p.end(err)
 	return result, err
+}
+
+// Own returns an owned copy of m, which this node has taken. Without an ID for it, it returns message.ErrNoIDs and counts
+// the drop.
+func (r *Router) Own(m *message.Message) (*message.Message, error) {
+	own := m.Clone()
+	if own.ID == 0 {
+		r.Drops.Add(NoIDs, 1)
+		return nil, message.ErrNoIDs
+	}
+	if own.Origin.Node == 0 {
+		own.Origin.Node = r.config.Node
+	}
+	return own, nil
+}
+
+// retain keeps a copy of m.
+func (r *Router) retain(m *message.Message) error {
+	own, err := r.Own(m)
+	if err != nil {
+		return err
+	}
+	return r.store.Retain(own, time.Now())
 }
 
 // begin borrows a publication from the pool.

@@ -33,6 +33,9 @@ func (m *Manager) Call(ctx context.Context, device, method string, payload []byt
 		return Reply{}, unanswered(ctx)
 	}
 	id := message.NextID()
+	if id == 0 {
+		return Reply{}, message.ErrNoIDs
+	}
 	answer := make(chan Reply, 1)
 	if err := s.call(ctx, id, method, payload, contentType, answer); err != nil {
 		return Reply{}, err

@@ -79,5 +79,6 @@ func (a *announcer) announce(e *event) {
 		ContentType: message.JSON,
 		QoS:         message.AtLeastOnce,
 		Time:        e.Time,
+		Origin:      message.Origin{Via: message.ViaGateway},
 	})
 }

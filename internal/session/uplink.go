@@ -42,6 +42,8 @@ func (l *Link) publish(p *wire.Packet) error {
 	}
 	now := time.Now()
 	m.Source, m.Time, m.Expiry = s.device, now.UnixMilli(), 0
+	m.Origin = message.Origin{Via: message.ViaDevice}
+	m.Trace = message.TraceOf(m.Properties)
 	if p.Expiry > 0 {
 		m.Expiry = now.Add(p.Expiry).UnixMilli()
 	}

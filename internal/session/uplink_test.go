@@ -26,6 +26,33 @@ func TestPublish(t *testing.T) {
 	expect(t, "bytes up", w.info("d").Traffic.UplinkBytes, 2)
 }
 
+// What becomes of a message is told to its trace, and by its origin how it came.
+func TestOrigin(t *testing.T) {
+	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	w := newWorld(t, Config{})
+	got := w.router.OpenInbox(router.InboxConfig{}, []string{"#", PresencePrefix + "#"}, 1, false)
+	last := will(0)
+	last.Message.Properties = []message.Property{{Key: message.Traceparent, Value: trace}}
+	c := w.connect("d", Options{Will: last})
+	c.handle(&wire.Packet{Op: wire.Pub, Message: message.Message{Topic: "a", Properties: last.Message.Properties}})
+	c.pub(0, "a", "no trace", 0)
+	c.leave("reset")
+	var list []string
+	for len(list) < 5 {
+		messages, _, err := got.Take(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range messages {
+			list = append(list, fmt.Sprint(m.Topic, " ", m.Origin.Via, " ", m.Trace))
+		}
+	}
+	expect(t, "origins", fmt.Sprint(list), fmt.Sprint([]string{
+		PresencePrefix + "d gateway <nil>", "a device " + trace, "a device <nil>",
+		PresencePrefix + "d gateway <nil>", "will will " + trace,
+	}))
+}
+
 func TestPublishToItself(t *testing.T) {
 	w := newWorld(t, Config{})
 	c := w.connect("d", Options{})

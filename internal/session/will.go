@@ -86,6 +86,8 @@ func (s *Session) announceWill() {
 	s.setWill(nil)
 	m, now := w.Message.Clone(), time.Now()
 	m.Source, m.Time, m.Expiry = s.device, now.UnixMilli(), 0
+	m.Origin = message.Origin{Via: message.ViaWill}
+	m.Trace = message.TraceOf(m.Properties)
 	if w.Expiry > 0 {
 		m.Expiry = now.Add(w.Expiry).UnixMilli()
 	}
