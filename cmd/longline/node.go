@@ -77,7 +77,7 @@ func startNode(ctx context.Context, c config.Config, log *slog.Logger, stderr io
 		Roles:       door.roles,
 		Certificate: door.certificate,
 		Audit:       door.audit,
-		Sessions:    n.sessions,
+		Devices:     n.sessions.Local(n.gateway.Peers),
 		Router:      r,
 		Gateway:     n.gateway,
 		Metrics:     promhttp.HandlerFor(metrics, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}),

@@ -18,15 +18,29 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/longline/longline/internal/auth"
+	"github.com/longline/longline/internal/devices"
+	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
-	"github.com/longline/longline/internal/session"
+	"github.com/longline/longline/internal/wire"
 	"github.com/longline/longline/proto/longline/v1/longlinev1connect"
 )
 
+// Devices is what is known of devices and can be asked of them, on whatever node they are. A context that ends ends the work,
+// and its error is returned. An unknown device is devices.ErrUnknown. Its methods are safe from any goroutine.
+type Devices interface {
+	Get(ctx context.Context, device string) (devices.Info, error)
+	List(ctx context.Context, page devices.Page) ([]devices.Info, error)
+	// Call asks a device that is connected for something, and waits for its reply.
+	Call(ctx context.Context, device string, c devices.Call) (devices.Reply, error)
+	// Disconnect closes a device's connection and reports whether there was one.
+	Disconnect(ctx context.Context, device string, why *wire.Close) (was bool, err error)
+	// Broadcast delivers m, whose topic is valid, to the devices with a subscription in common with filter, to all when it is empty, and
+	// returns how many they are. m is not changed.
+	Broadcast(ctx context.Context, m *message.Message, filter string) (n int, err error)
+}
+
 // Gateway is what only the gateway knows. Its methods are safe from any goroutine.
 type Gateway interface {
-	// Peers returns the peers of connections, in their order; those that it did not learn when ctx ends are zero.
-	Peers(ctx context.Context, conns []session.Conn) []session.Peer
 	// Drain refuses new connections, closes those that there are and returns when none is
 	// left. When ctx ends first, it returns its error, and draining goes on.
 	Drain(ctx context.Context) error
@@ -39,9 +53,9 @@ type Gateway interface {
 
 // Node is what the API is of. The fields of the second group may be zero.
 type Node struct {
-	Sessions *session.Manager
-	Router   *router.Router
-	Gateway  Gateway
+	Devices Devices
+	Router  *router.Router
+	Gateway Gateway
 
 	// Roles knows the tokens of callers. Without it, whoever reaches the port may do all.
 	Roles *auth.Roles

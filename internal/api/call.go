@@ -7,7 +7,7 @@ import (
 
 	"connectrpc.com/connect"
 
-	"github.com/longline/longline/internal/session"
+	"github.com/longline/longline/internal/devices"
 	longlinev1 "github.com/longline/longline/proto/longline/v1"
 )
 
@@ -30,7 +30,7 @@ func (a *API) Call(ctx context.Context, r *connect.Request[longlinev1.CallReques
 	}
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(timeout, a.config.CallTimeout))
 	defer cancel()
-	reply, err := a.node.Sessions.Call(ctx, c.Device, c.Method, payload, contentType)
+	reply, err := a.node.Devices.Call(ctx, c.Device, devices.Call{Method: c.Method, Payload: payload, ContentType: contentType})
 	if err != nil {
 		return nil, coded(err)
 	}
@@ -43,7 +43,7 @@ func asJSON(r connect.AnyRequest) bool {
 }
 
 // answer is the response for a reply; asText asks for its payload as text.
-func answer(r session.Reply, asText bool) *longlinev1.CallResponse {
+func answer(r devices.Reply, asText bool) *longlinev1.CallResponse {
 	if r.Err.Code != "" {
 		return &longlinev1.CallResponse{Error: &longlinev1.Error{Code: r.Err.Code, Reason: r.Err.Reason}}
 	}

@@ -3,13 +3,12 @@ package api
 import (
 	"context"
 	"net/netip"
-	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/longline/longline/internal/session"
+	"github.com/longline/longline/internal/devices"
 	"github.com/longline/longline/internal/wire"
 	longlinev1 "github.com/longline/longline/proto/longline/v1"
 )
@@ -30,7 +29,10 @@ func (a *API) ListDevices(ctx context.Context, r *connect.Request[longlinev1.Lis
 	}
 	size := a.pageSize(r.Msg.PageSize)
 	// One more than asked for tells whether there is another page.
-	list := a.node.Sessions.List(r.Msg.Prefix, r.Msg.PageToken, state, size+1)
+	list, err := a.node.Devices.List(ctx, devices.Page{Prefix: r.Msg.Prefix, After: r.Msg.PageToken, State: state, Limit: size + 1})
+	if err != nil {
+		return nil, coded(err)
+	}
 	response := new(longlinev1.ListDevicesResponse)
 	if len(list) > size {
 		list = list[:size]
@@ -39,14 +41,13 @@ func (a *API) ListDevices(ctx context.Context, r *connect.Request[longlinev1.Lis
 	for i := range list {
 		response.Devices = append(response.Devices, device(&list[i]))
 	}
-	a.addPeers(ctx, list, response.Devices)
 	return connect.NewResponse(response), nil
 }
 
-var states = map[longlinev1.State]session.State{
-	longlinev1.State_STATE_UNSPECIFIED: session.AnyState,
-	longlinev1.State_STATE_ONLINE:      session.Online,
-	longlinev1.State_STATE_AWAY:        session.Away,
+var states = map[longlinev1.State]devices.State{
+	longlinev1.State_STATE_UNSPECIFIED: devices.AnyState,
+	longlinev1.State_STATE_ONLINE:      devices.Online,
+	longlinev1.State_STATE_AWAY:        devices.Away,
 }
 
 func (a *API) pageSize(asked uint32) int {
@@ -57,8 +58,8 @@ func (a *API) pageSize(asked uint32) int {
 }
 
 // device is what a listing shows of a session.
-func device(i *session.Info) *longlinev1.Device {
-	return &longlinev1.Device{
+func device(i *devices.Info) *longlinev1.Device {
+	d := &longlinev1.Device{
 		Device:  i.Device,
 		Session: i.Session,
 		Online:  i.Online,
@@ -78,6 +79,10 @@ func device(i *session.Info) *longlinev1.Device {
 			DownlinkBytes:    i.Traffic.DownlinkBytes,
 		},
 	}
+	if p := i.Peer; p.Protocol != "" {
+		d.Address, d.Protocol = netip.AddrPortFrom(p.Addr.Addr().Unmap(), p.Addr.Port()).String(), p.Protocol
+	}
+	return d
 }
 
 // GetDevice implements GatewayHandler.
@@ -85,39 +90,19 @@ func (a *API) GetDevice(ctx context.Context, r *connect.Request[longlinev1.GetDe
 	if err := validDevice("device", r.Msg.Device); err != nil {
 		return nil, err
 	}
-	info, ok := a.node.Sessions.Get(r.Msg.Device)
-	if !ok {
-		return nil, coded(session.ErrUnknownDevice)
+	info, err := a.node.Devices.Get(ctx, r.Msg.Device)
+	if err != nil {
+		return nil, coded(err)
 	}
 	d := device(&info)
 	for _, s := range info.Subscriptions {
 		d.Subscriptions = append(d.Subscriptions, &longlinev1.Subscription{Filter: s.Filter, Qos: uint32(s.QoS)})
 	}
-	a.addPeers(ctx, []session.Info{info}, []*longlinev1.Device{d})
 	return connect.NewResponse(&longlinev1.GetDeviceResponse{Device: d}), nil
 }
 
-// peerWait is how long a listing waits for loops that are busy, to show where their devices come from.
-const peerWait = time.Second
-
-// addPeers shows where the devices described come from, and what they speak, if they are connected.
-func (a *API) addPeers(ctx context.Context, described []session.Info, shown []*longlinev1.Device) {
-	ctx, cancel := context.WithTimeout(ctx, peerWait)
-	defer cancel()
-	conns := make([]session.Conn, len(described))
-	for i := range described {
-		conns[i] = described[i].Conn
-	}
-	for i, p := range a.node.Gateway.Peers(ctx, conns) {
-		if p.Protocol != "" {
-			shown[i].Address = netip.AddrPortFrom(p.Addr.Addr().Unmap(), p.Addr.Port()).String()
-			shown[i].Protocol = p.Protocol
-		}
-	}
-}
-
 // Disconnect implements GatewayHandler.
-func (a *API) Disconnect(_ context.Context, r *connect.Request[longlinev1.DisconnectRequest]) (*connect.Response[longlinev1.DisconnectResponse], error) {
+func (a *API) Disconnect(ctx context.Context, r *connect.Request[longlinev1.DisconnectRequest]) (*connect.Response[longlinev1.DisconnectResponse], error) {
 	if err := validDevice("device", r.Msg.Device); err != nil {
 		return nil, err
 	}
@@ -128,11 +113,9 @@ func (a *API) Disconnect(_ context.Context, r *connect.Request[longlinev1.Discon
 	if r.Msg.Reason != "" {
 		why = why.Because(r.Msg.Reason)
 	}
-	was := a.node.Sessions.Disconnect(r.Msg.Device, why)
-	if !was {
-		if _, ok := a.node.Sessions.Get(r.Msg.Device); !ok {
-			return nil, coded(session.ErrUnknownDevice)
-		}
+	was, err := a.node.Devices.Disconnect(ctx, r.Msg.Device, why)
+	if err != nil {
+		return nil, coded(err)
 	}
 	return connect.NewResponse(&longlinev1.DisconnectResponse{Disconnected: was}), nil
 }

@@ -8,9 +8,9 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/longline/longline/internal/auth"
+	"github.com/longline/longline/internal/devices"
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
-	"github.com/longline/longline/internal/session"
 	"github.com/longline/longline/internal/store"
 	"github.com/longline/longline/internal/topic"
 )
@@ -20,12 +20,12 @@ var codes = []struct {
 	err  error
 	code connect.Code
 }{
-	{session.ErrUnknownDevice, connect.CodeNotFound},
-	{session.ErrOffline, connect.CodeUnavailable}, // nothing was sent: may be tried again
-	{session.ErrLost, connect.CodeAborted},        // it may have been done
-	{session.ErrNoAnswer, connect.CodeDeadlineExceeded},
-	{session.ErrTooManyCalls, connect.CodeResourceExhausted},
-	{session.ErrNotCallable, connect.CodeUnimplemented},
+	{devices.ErrUnknown, connect.CodeNotFound},
+	{devices.ErrOffline, connect.CodeUnavailable}, // nothing was sent: may be tried again
+	{devices.ErrLost, connect.CodeAborted},        // it may have been done
+	{devices.ErrNoAnswer, connect.CodeDeadlineExceeded},
+	{devices.ErrTooManyCalls, connect.CodeResourceExhausted},
+	{devices.ErrNotCallable, connect.CodeUnimplemented},
 	{message.ErrNoIDs, connect.CodeUnavailable},
 	{router.ErrQuota, connect.CodeResourceExhausted},
 	{router.ErrTooLate, connect.CodeResourceExhausted},

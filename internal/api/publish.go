@@ -75,19 +75,14 @@ func (a *API) Broadcast(ctx context.Context, r *connect.Request[longlinev1.Broad
 	if m.Retain {
 		return nil, invalid("message.retain", "is set: a broadcast is not kept")
 	}
-	if m.QoS > message.AtMostOnce {
-		if err := a.node.Router.CheckQuota(m.Debtor); err != nil {
-			return nil, coded(err)
-		}
-	}
 	if r.Msg.Filter != "" {
 		if err := topic.ValidateFilter(r.Msg.Filter, a.config.Topics); err != nil {
 			return nil, misnamed("filter", err)
 		}
 	}
-	if m, err = a.node.Router.Own(m); err != nil {
+	n, err := a.node.Devices.Broadcast(ctx, m, r.Msg.Filter)
+	if err != nil {
 		return nil, coded(err)
 	}
-	n := a.node.Sessions.Broadcast(m, r.Msg.Filter)
 	return connect.NewResponse(&longlinev1.BroadcastResponse{Devices: uint32(n)}), nil
 }

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/longline/longline/internal/auth"
+	"github.com/longline/longline/internal/devices"
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/session"
@@ -58,10 +59,10 @@ func newWorld(t testing.TB, c Config, rc router.Config) *world {
 // node is what the API is of.
 func (w *world) node(t testing.TB) Node {
 	return Node{
-		Sessions: w.sessions,
-		Router:   w.router,
-		Gateway:  w.gateway,
-		Metrics:  say(http.StatusOK, "up 1\n"),
+		Devices: w.sessions.Local(w.gateway.Peers),
+		Router:  w.router,
+		Gateway: w.gateway,
+		Metrics: say(http.StatusOK, "up 1\n"),
 		Observe: func(procedure, code string, seconds float64) {
 			if seconds < 0 {
 				t.Errorf("%s took %v s", procedure, seconds)
@@ -144,12 +145,12 @@ type fakeGateway struct {
 
 var errDrain = errors.New("a connection does not end")
 
-func (g *fakeGateway) Peers(_ context.Context, conns []session.Conn) []session.Peer {
+func (g *fakeGateway) Peers(_ context.Context, conns []session.Conn) []devices.Peer {
 	g.asked.Add(1)
-	peers := make([]session.Peer, len(conns))
+	peers := make([]devices.Peer, len(conns))
 	for i, c := range conns {
 		if d, ok := c.(*fakeDevice); ok && !d.raw {
-			peers[i] = session.Peer{Addr: netip.MustParseAddrPort("[::ffff:192.0.2.7]:4321"), Protocol: "longline.v1.json"}
+			peers[i] = devices.Peer{Addr: netip.MustParseAddrPort("[::ffff:192.0.2.7]:4321"), Protocol: "longline.v1.json"}
 		}
 	}
 	return peers

@@ -203,9 +203,9 @@ func TestTenThousandDevices(t *testing.T) {
 	}
 	c.pinged.await(t, "ping")
 	for q := range c.news {
-		m := &message.Message{ID: message.NextID(), Topic: "news", Payload: []byte(`"all"`), ContentType: message.JSON, QoS: message.QoS(q), Time: time.Now().UnixMilli()}
-		if n := w.sessions.Broadcast(m, ""); n != size {
-			t.Errorf("broadcast to %d devices", n)
+		m := &message.Message{Topic: "news", Payload: []byte(`"all"`), ContentType: message.JSON, QoS: message.QoS(q), Time: time.Now().UnixMilli()}
+		if n, err := w.sessions.Broadcast(t.Context(), m, ""); n != size || err != nil {
+			t.Errorf("broadcast to %d devices, %v", n, err)
 		}
 		c.news[q].await(t, "broadcast of QoS "+strconv.Itoa(q))
 	}

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/longline/longline/internal/session"
+	"github.com/longline/longline/internal/devices"
 	"github.com/longline/longline/internal/wire"
 )
 
@@ -193,13 +193,13 @@ func TestHandshakeInPieces(t *testing.T) {
 func TestPeerOfWhoHasLeft(t *testing.T) {
 	w := newWorld(t, settings{})
 	w.greeted("/connect/a")
-	info, _ := w.sessions.Get("a")
+	conns := w.conns()
 	w.sessions.Disconnect("a", wire.CloseKicked)
 	w.awaitPresence("a", false)
 	w.await("the end", func() bool { return w.metric("longline_connections") == 0 })
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if peers := w.gateway.Peers(ctx, []session.Conn{info.Conn, nil}); peers[0] != (session.Peer{}) || peers[1] != (session.Peer{}) || ctx.Err() != nil {
+	if peers := w.gateway.Peers(ctx, append(conns, nil)); len(peers) != 2 || peers[0] != (devices.Peer{}) || peers[1] != (devices.Peer{}) || ctx.Err() != nil {
 		t.Errorf("%v, %v", peers, ctx.Err())
 	}
 }

@@ -15,7 +15,6 @@ import (
 	"github.com/longline/longline/internal/limit"
 	"github.com/longline/longline/internal/reactor"
 	"github.com/longline/longline/internal/reload"
-	"github.com/longline/longline/internal/session"
 	"github.com/longline/longline/internal/wire"
 	"github.com/longline/longline/internal/wire/mqtt"
 )
@@ -201,8 +200,7 @@ func TestProxyProtocolOnEveryPort(t *testing.T) {
 	if got := ask(t, w.dial(), header("203.0.113.97")+upgrade("/connect/c")); got.status != 429 {
 		t.Errorf("a second connection of an address: %+v", got)
 	}
-	info, _ := w.sessions.Get("a")
-	if peer := w.gateway.Peers(t.Context(), []session.Conn{info.Conn})[0]; peer.Addr.String() != "203.0.113.97:4711" {
+	if peer := w.peer("a"); peer.Addr.String() != "203.0.113.97:4711" {
 		t.Errorf("the peer is %v", peer)
 	}
 	m := &mqttWorld{w, way{mqtt.V5, "tcp"}}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
-	"github.com/longline/longline/internal/session"
 	"github.com/longline/longline/internal/wire/mqtt"
 )
 
@@ -70,8 +69,7 @@ func TestMQTTOverTLS(t *testing.T) {
 	p.say(opening("a"))
 	p.take(mqtt.Connack)
 	p.quiet()
-	info, _ := w.sessions.Get("a")
-	if peer := w.gateway.Peers(t.Context(), []session.Conn{info.Conn})[0]; peer.Protocol != "mqtt 5" || peer.Addr.String() != c.LocalAddr().String() {
+	if peer := w.peer("a"); peer.Protocol != "mqtt 5" || peer.Addr.String() != c.LocalAddr().String() {
 		t.Errorf("the peer is %v", peer)
 	}
 	if w.gateway.MQTTAddr().IsValid() {

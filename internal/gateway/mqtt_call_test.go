@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/longline/longline/internal/devices"
 	"github.com/longline/longline/internal/message"
-	"github.com/longline/longline/internal/session"
 	"github.com/longline/longline/internal/wire/mqtt"
 )
 
@@ -20,7 +20,7 @@ func TestMQTTCall(t *testing.T) {
 		p.hear(1, "device/cp/call/#")
 		for q := range message.QoS(3) {
 			for _, refused := range []bool{false, true} {
-				got := make(chan session.Reply, 1)
+				got := make(chan devices.Reply, 1)
 				go func() { got <- w.call("reset") }()
 				answer := p.answer(p.take(mqtt.Publish), refused)
 				if answer.QoS = q; q > 0 {
@@ -42,7 +42,7 @@ func TestMQTTCall(t *testing.T) {
 }
 
 // call asks the device cp, and returns an empty reply when that fails.
-func (w *mqttWorld) call(method string) session.Reply {
+func (w *mqttWorld) call(method string) devices.Reply {
 	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
 	defer cancel()
 	r, err := w.sessions.Call(ctx, "cp", method, []byte("hard"), "text/plain")

@@ -3,13 +3,14 @@ package gateway
 import (
 	"context"
 
+	"github.com/longline/longline/internal/devices"
 	"github.com/longline/longline/internal/reactor"
 	"github.com/longline/longline/internal/session"
 )
 
 // Peers returns the peers of connections, in their order. It asks each loop once, of its connections. When ctx ends, those of
 // loops that have not answered are zero.
-func (g *Gateway) Peers(ctx context.Context, conns []session.Conn) []session.Peer {
+func (g *Gateway) Peers(ctx context.Context, conns []session.Conn) []devices.Peer {
 	questions := make(map[*reactor.Loop]*peersOf)
 	answers := make(chan *peersOf, len(conns))
 	for i, conn := range conns {
@@ -23,9 +24,9 @@ func (g *Gateway) Peers(ctx context.Context, conns []session.Conn) []session.Pee
 			q = &peersOf{answers: answers}
 			questions[loop] = q
 		}
-		q.at, q.devices = append(q.at, i), append(q.devices, d)
+		q.at, q.handlers = append(q.at, i), append(q.handlers, d)
 	}
-	peers := make([]session.Peer, len(conns))
+	peers := make([]devices.Peer, len(conns))
 	waiting := 0
 	for loop, q := range questions {
 		if loop.Post(q) {
@@ -47,22 +48,22 @@ func (g *Gateway) Peers(ctx context.Context, conns []session.Conn) []session.Pee
 
 // peersOf asks one loop for the peers of its connections.
 type peersOf struct {
-	answers chan<- *peersOf // has room for it
-	at      []int           // which of those asked for
-	devices []handler
-	peers   []session.Peer // set by the loop
+	answers  chan<- *peersOf // has room for it
+	at       []int           // which of those asked for
+	handlers []handler
+	peers    []devices.Peer // set by the loop
 }
 
 // Run implements reactor.Task.
 func (q *peersOf) Run(*reactor.Loop) {
-	q.peers = make([]session.Peer, len(q.devices))
-	for i, d := range q.devices {
+	q.peers = make([]devices.Peer, len(q.handlers))
+	for i, d := range q.handlers {
 		conn := d.base().conn
 		if conn.Closed() {
 			continue
 		}
 		if addr := conn.RemoteAddr(); addr.IsValid() {
-			q.peers[i] = session.Peer{Addr: addr, Protocol: d.speaks()}
+			q.peers[i] = devices.Peer{Addr: addr, Protocol: d.speaks()}
 		}
 	}
 	q.answers <- q

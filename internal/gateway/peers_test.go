@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/longline/longline/internal/devices"
 	"github.com/longline/longline/internal/reactor"
 	"github.com/longline/longline/internal/session"
 )
@@ -17,12 +18,11 @@ func TestPeersOfAPage(t *testing.T) {
 	for i := range devices {
 		w.greeted(fmt.Sprintf("/connect/d%02d", i))
 	}
-	conns := make([]session.Conn, devices)
+	conns := w.conns()
 	byLoop := map[*reactor.Loop][]session.Conn{}
-	for i, info := range w.sessions.List("d", "", session.Online, devices) {
-		conns[i] = info.Conn
-		loop := info.Conn.(handler).base().conn.Loop()
-		byLoop[loop] = append(byLoop[loop], info.Conn)
+	for _, c := range conns {
+		loop := c.(handler).base().conn.Loop()
+		byLoop[loop] = append(byLoop[loop], c)
 	}
 	if all := w.gateway.Peers(t.Context(), conns); known(all) != devices {
 		t.Errorf("%d of %d peers are known", known(all), devices)
@@ -44,11 +44,34 @@ func TestPeersOfAPage(t *testing.T) {
 	}
 }
 
-func known(all []session.Peer) (n int) {
+func known(all []devices.Peer) (n int) {
 	for _, p := range all {
 		if p.Addr.IsValid() && p.Protocol != "" {
 			n++
 		}
 	}
 	return n
+}
+
+// conns are the connections of all devices.
+func (w *world) conns() (all []session.Conn) {
+	w.t.Helper()
+	local := w.sessions.Local(func(_ context.Context, conns []session.Conn) []devices.Peer {
+		all = conns
+		return nil
+	})
+	if _, err := local.List(w.t.Context(), devices.Page{State: devices.Online, Limit: 1000}); err != nil {
+		w.t.Fatal(err)
+	}
+	return all
+}
+
+// peer is what a listing shows of a device's connection.
+func (w *world) peer(device string) devices.Peer {
+	w.t.Helper()
+	info, err := w.sessions.Local(w.gateway.Peers).Get(w.t.Context(), device)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return info.Peer
 }

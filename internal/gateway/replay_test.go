@@ -182,7 +182,7 @@ func drainStream(stream *connect.ServerStreamForClient[longlinev1.SubscribeRespo
 // the first response, an empty one, has come.
 func (w *world) stream(ctx context.Context) *connect.ServerStreamForClient[longlinev1.SubscribeResponse] {
 	w.t.Helper()
-	a := api.New(api.Config{}, api.Node{Sessions: w.sessions, Router: w.router, Gateway: w.gateway})
+	a := api.New(api.Config{}, api.Node{Devices: w.sessions.Local(w.gateway.Peers), Router: w.router, Gateway: w.gateway})
 	server := httptest.NewServer(a.Handler())
 	w.t.Cleanup(func() { a.Close(); server.Close() })
 	client := longlinev1connect.NewGatewayClient(server.Client(), server.URL)

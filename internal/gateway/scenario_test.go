@@ -15,9 +15,9 @@ import (
 
 	coder "github.com/coder/websocket"
 
+	"github.com/longline/longline/internal/devices"
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
-	"github.com/longline/longline/internal/session"
 	"github.com/longline/longline/internal/wire"
 )
 
@@ -363,7 +363,9 @@ func (p *play) backend(verb, rest string) {
 		filter, rest, _ := strings.Cut(rest, " ")
 		m := &parsePacket(p.t, rest).Message
 		m.Time = time.Now().UnixMilli()
-		p.world.sessions.Broadcast(m.Clone(), strings.TrimPrefix(filter, "all"))
+		if _, err := p.world.sessions.Broadcast(p.t.Context(), m, strings.TrimPrefix(filter, "all")); err != nil {
+			p.t.Fatal(err)
+		}
 	case "kicks":
 		if !p.world.sessions.Disconnect(rest, wire.CloseKicked) {
 			p.t.Fatal("there is no connection")
@@ -419,7 +421,7 @@ func jsonType(payload string) string {
 	return message.JSON
 }
 
-func outcome(reply session.Reply, err error) string {
+func outcome(reply devices.Reply, err error) string {
 	switch {
 	case err != nil:
 		return "failure " + err.Error()

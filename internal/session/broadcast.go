@@ -1,6 +1,7 @@
 package session
 
 import (
+	"context"
 	"slices"
 
 	"github.com/longline/longline/internal/message"
@@ -8,17 +9,35 @@ import (
 	"github.com/longline/longline/internal/topic"
 )
 
-// Broadcast delivers msg, which must be owned and have a valid topic, to every device that
+// Broadcast delivers msg, which must have a valid topic, to every device that
 // has a subscription in common with filter, or to all when filter is empty, whatever the
 // topic. QoS 0 reaches those on line, QoS 1 also those that are away; it waits, as long as a
-// publisher, for those whose queue is full. It returns the number of devices.
-func (m *Manager) Broadcast(msg *message.Message, filter string) int {
-	to := m.receivers(msg.QoS, filter)
-	taken := make(chan struct{})
-	if later, _ := m.router.DeliverTo(to, msg, func(error) { close(taken) }); later {
-		<-taken // within router.Config.MaxWait; what was not taken is counted
+// publisher, for those whose queue is full. It returns the number of devices. When ctx ends it waits no
+// longer: what waits for room goes on to.
+func (m *Manager) Broadcast(ctx context.Context, msg *message.Message, filter string) (int, error) {
+	if msg.QoS > message.AtMostOnce {
+		if err := m.router.CheckQuota(msg.Debtor); err != nil {
+			return 0, err
+		}
 	}
-	return len(to)
+	msg, err := m.router.Own(msg)
+	if err != nil {
+		return 0, err
+	}
+	to := m.receivers(msg.QoS, filter)
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	taken := make(chan struct{})
+	if later, _ := m.router.DeliverTo(to, msg, func(error) { close(taken) }); !later {
+		return len(to), nil
+	}
+	select {
+	case <-taken: // within router.Config.MaxWait; what was not taken is counted
+		return len(to), nil
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
 }
 
 // receivers finds the sessions that a broadcast is for: first those that are away, then those of

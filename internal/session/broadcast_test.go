@@ -24,7 +24,7 @@ func TestBroadcastToShares(t *testing.T) {
 		"$share/h/jobs/1": 0,
 	} {
 		m := (&message.Message{Topic: "t", QoS: 1}).Clone()
-		expect(t, filter, w.manager.Broadcast(m, filter), want)
+		expect(t, filter, w.broadcast(m, filter), want)
 	}
 }
 

@@ -7,91 +7,80 @@ import (
 	"strings"
 	"time"
 
+	"github.com/longline/longline/internal/devices"
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/wire"
-)
-
-// What can keep a call from being answered.
-var (
-	ErrUnknownDevice = errors.New("no session of this device")
-	ErrOffline       = errors.New("the device is not connected")
-	ErrNotCallable   = errors.New("the device's protocol has no calls")
-	ErrTooManyCalls  = errors.New("too many calls of the device are unanswered")
-	ErrLost          = errors.New("the device's connection ended before it answered")
-	ErrNoAnswer      = errors.New("the device did not answer in time")
 )
 
 // Call asks the device to do method and waits for its answer, at most until ctx ends. A
 // call is not queued: the device is connected now, or the call fails. payload must not
 // change any more.
-func (m *Manager) Call(ctx context.Context, device, method string, payload []byte, contentType string) (Reply, error) {
+func (m *Manager) Call(ctx context.Context, device, method string, payload []byte, contentType string) (devices.Reply, error) {
 	s := m.session(device)
 	if s == nil {
-		return Reply{}, ErrUnknownDevice
+		return devices.Reply{}, devices.ErrUnknown
 	}
 	if ctx.Err() != nil {
-		return Reply{}, unanswered(ctx)
+		return devices.Reply{}, unanswered(ctx)
 	}
 	id := message.NextID()
 	if id == 0 {
-		return Reply{}, message.ErrNoIDs
+		return devices.Reply{}, message.ErrNoIDs
 	}
-	answer := make(chan Reply, 1)
+	answer := make(chan reply, 1)
 	if err := s.call(ctx, id, method, payload, contentType, answer); err != nil {
-		return Reply{}, err
+		return devices.Reply{}, err
 	}
 	defer s.forget(id)
 	select {
 	case r := <-answer:
 		if r.lost {
-			return Reply{}, ErrLost
+			return devices.Reply{}, devices.ErrLost
 		}
-		return r, nil
+		return r.Reply, nil
 	case <-ctx.Done():
-		return Reply{}, unanswered(ctx)
+		return devices.Reply{}, unanswered(ctx)
 	}
 }
 
 // unanswered is why a call failed whose context has ended.
 func unanswered(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return ErrNoAnswer
+		return devices.ErrNoAnswer
 	}
 	return ctx.Err()
 }
 
-// Reply answers a call.
-type Reply struct {
-	Payload     []byte
-	ContentType string
-	Err         wire.Error // its Code is empty when the call succeeded
-	lost        bool       // the connection ended first
+// reply is a Reply, or none.
+type reply struct {
+	devices.Reply
+	lost bool // the connection ended first
 }
 
 // call registers the answer and has the loop send the packet.
-func (s *Session) call(ctx context.Context, id uint64, method string, payload []byte, contentType string, answer chan<- Reply) error {
+func (s *Session) call(ctx context.Context, id uint64, method string, payload []byte, contentType string, answer chan<- reply) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.link
 	switch {
 	case l == nil:
-		return ErrOffline
+		return devices.ErrOffline
 	case !l.conn.Acks():
-		return ErrNotCallable
+		return devices.ErrNotCallable
 	case len(s.calls) >= s.manager.config.MaxCalls:
-		return ErrTooManyCalls
+		return devices.ErrTooManyCalls
 	}
 	p := &wire.Packet{Op: wire.Call, ID: id, Method: method, Payload: payload, ContentType: contentType}
 	if deadline, ok := ctx.Deadline(); ok {
 		p.Timeout = time.Until(deadline)
 	}
 	if s.calls == nil {
-		s.calls = make(map[uint64]chan<- Reply)
+		s.calls = make(map[uint64]chan<- reply)
 	}
 	s.calls[id] = answer
 	if !l.conn.Do(func() { l.ask(p) }) {
 		delete(s.calls, id)
-		return ErrOffline
+		return devices.ErrOffline
 	}
 	return nil
 }
@@ -121,7 +110,7 @@ func (s *Session) forget(id uint64) {
 func (l *Link) reply(p *wire.Packet) {
 	s := l.session
 	s.mu.Lock()
-	var answer chan<- Reply
+	var answer chan<- reply
 	if s.link == l {
 		answer = s.calls[p.ID]
 		delete(s.calls, p.ID)
@@ -130,17 +119,17 @@ func (l *Link) reply(p *wire.Packet) {
 	if answer == nil {
 		return
 	}
-	answer <- Reply{
+	answer <- reply{Reply: devices.Reply{
 		Payload:     bytes.Clone(p.Payload),
 		ContentType: strings.Clone(p.ContentType),
 		Err:         wire.Error{Code: strings.Clone(p.Err.Code), Reason: strings.Clone(p.Err.Reason)},
-	}
+	}}
 }
 
 // loseCalls fails the calls of a connection that has ended. Locked.
 func (s *Session) loseCalls() {
 	for _, answer := range s.calls {
-		answer <- Reply{lost: true}
+		answer <- reply{lost: true}
 	}
 	s.calls = nil
 }

@@ -7,12 +7,13 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/longline/longline/internal/devices"
 	"github.com/longline/longline/internal/wire"
 )
 
 // called is what a caller got.
 type called struct {
-	reply Reply
+	reply devices.Reply
 	err   error
 }
 
@@ -38,7 +39,7 @@ func TestCall(t *testing.T) {
 		w := newWorld(t, Config{MaxCalls: 2})
 		c := w.connect("d", Options{})
 		first, second := w.call(t.Context()), w.call(t.Context())
-		expect(t, "third", (<-w.call(t.Context())).err, ErrTooManyCalls)
+		expect(t, "third", (<-w.call(t.Context())).err, devices.ErrTooManyCalls)
 		c.saw("hello resumed=false missed=0", "call reboot(now)", "call reboot(now)")
 		c.reply(1, "", "busy") // in any order
 		c.reply(0, "done", "")
@@ -62,10 +63,10 @@ func TestCallUnanswered(t *testing.T) {
 		then func(*world, *conn, context.CancelFunc)
 		want error
 	}{
-		"deadline":   {func(*world, *conn, context.CancelFunc) { time.Sleep(time.Minute) }, ErrNoAnswer},
+		"deadline":   {func(*world, *conn, context.CancelFunc) { time.Sleep(time.Minute) }, devices.ErrNoAnswer},
 		"caller":     {func(_ *world, _ *conn, cancel context.CancelFunc) { cancel() }, context.Canceled},
-		"connection": {func(_ *world, c *conn, _ context.CancelFunc) { c.leave("reset") }, ErrLost},
-		"takeover":   {func(w *world, _ *conn, _ context.CancelFunc) { w.connect("d", Options{}) }, ErrLost},
+		"connection": {func(_ *world, c *conn, _ context.CancelFunc) { c.leave("reset") }, devices.ErrLost},
+		"takeover":   {func(w *world, _ *conn, _ context.CancelFunc) { w.connect("d", Options{}) }, devices.ErrLost},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -129,17 +130,17 @@ func TestCallImpossible(t *testing.T) {
 		_, err := w.manager.Call(t.Context(), "d", "m", nil, "")
 		return err
 	}
-	expect(t, "no session", call(), ErrUnknownDevice)
+	expect(t, "no session", call(), devices.ErrUnknown)
 	c := w.connect("d", Options{})
 	c.mu.Lock()
 	c.ended = true // the connection has ended, its session does not know yet
 	c.mu.Unlock()
-	expect(t, "ended", call(), ErrOffline)
+	expect(t, "ended", call(), devices.ErrOffline)
 	c.leave("reset")
-	expect(t, "away", call(), ErrOffline)
+	expect(t, "away", call(), devices.ErrOffline)
 	raw := &conn{world: w, room: -1, raw: true}
 	raw.attach("d", Options{})
-	if err := call(); !errors.Is(err, ErrNotCallable) {
+	if err := call(); !errors.Is(err, devices.ErrNotCallable) {
 		t.Error(err)
 	}
 }

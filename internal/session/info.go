@@ -1,77 +1,44 @@
 package session
 
 import (
-	"net/netip"
+	"context"
 	"strings"
 	"time"
 
-	"github.com/longline/longline/internal/topic"
+	"github.com/longline/longline/internal/devices"
 )
 
-// State selects sessions in a listing.
-type State uint8
-
-// The states.
-const (
-	AnyState State = iota
-	Online
-	Away
-)
-
-// Info describes a session at one moment.
-type Info struct {
-	Device        string
-	Session       string
-	Online        bool
-	Conn          Conn // the live one, nil when away
-	Created       time.Time
-	Changed       time.Time     // of the last connect or disconnect
-	Expiry        time.Duration // that the session outlives a connection
-	Subscriptions []topic.Subscription
-	Queued        int // messages owed
-	QueuedBytes   int
-	InFlight      int // of those, sent and not acknowledged
-	Waiting       int // QoS 1 messages that wait for room
-	Traffic       Traffic
-}
-
-// Peer is where a connection comes from, and what it speaks. The zero Peer is that of a connection that has ended.
-type Peer struct {
-	Addr     netip.AddrPort
-	Protocol string
-}
-
-// Get describes the device's session; ok is false when there is none.
-func (m *Manager) Get(device string) (info Info, ok bool) {
+// Get describes the device's session, but for the peer of its connection; ok is false when there is none.
+func (m *Manager) Get(device string) (info devices.Info, ok bool) {
 	s := m.session(device)
 	if s == nil {
-		return Info{}, false
+		return devices.Info{}, false
 	}
 	s.lock()
 	defer s.unlock()
-	return s.info(), true
+	info, _ = s.info()
+	return info, true
 }
 
-// pageSize is how many sessions List takes from the registry at a time.
+// pageSize is how many sessions list takes from the registry at a time.
 const pageSize = 256
 
-// List describes sessions in the order of device ids: those after the id given, whose id
-// begins with prefix, in the state asked for, at most limit.
-func (m *Manager) List(prefix, after string, state State, limit int) []Info {
-	var list []Info
-	for len(list) < limit {
-		page := m.page(prefix, after)
+// list describes the sessions of a page, with their connections, which are nil for those that are away. When ctx ends it returns
+// those that it has.
+func (m *Manager) list(ctx context.Context, p devices.Page) (list []devices.Info, conns []Conn) {
+	for len(list) < p.Limit && ctx.Err() == nil {
+		page := m.page(p.Prefix, p.After)
 		if len(page) == 0 {
 			break
 		}
 		for _, s := range page {
-			if info, ok := s.in(state); ok && len(list) < limit {
-				list = append(list, info)
+			if info, conn, ok := s.in(p.State); ok && len(list) < p.Limit {
+				list, conns = append(list, info), append(conns, conn)
 			}
 		}
-		after = page[len(page)-1].device
+		p.After = page[len(page)-1].device
 	}
-	return list
+	return list, conns
 }
 
 // page returns the next sessions after an id, whose id begins with prefix.
@@ -94,13 +61,14 @@ func (m *Manager) page(prefix, after string) []*Session {
 }
 
 // in describes s if it is in the state.
-func (s *Session) in(state State) (Info, bool) {
+func (s *Session) in(state devices.State) (info devices.Info, conn Conn, ok bool) {
 	s.lock()
 	defer s.unlock()
-	if online := s.link != nil; s.ended || (state != AnyState && online != (state == Online)) {
-		return Info{}, false
+	if online := s.link != nil; s.ended || (state != devices.AnyState && online != (state == devices.Online)) {
+		return devices.Info{}, nil, false
 	}
-	return s.info(), true
+	info, conn = s.info()
+	return info, conn, true
 }
 
 // Count returns how many sessions there are, and how many of them are connected.
@@ -110,8 +78,9 @@ func (m *Manager) Count() (sessions, online int) {
 	return m.sessions.Len(), m.online
 }
 
-func (s *Session) info() Info {
-	i := Info{
+// info describes s, and returns its live connection, nil when the device is away. Locked.
+func (s *Session) info() (i devices.Info, conn Conn) {
+	i = devices.Info{
 		Device:        s.device,
 		Session:       s.ID(),
 		Created:       time.Unix(int64(s.created), 0),
@@ -121,7 +90,7 @@ func (s *Session) info() Info {
 		Traffic:       s.traffic,
 	}
 	if s.link != nil {
-		i.Online, i.Conn = true, s.link.conn
+		i.Online, conn = true, s.link.conn
 	}
 	if s.queue != nil {
 		i.Queued, i.QueuedBytes, i.InFlight = s.queue.Len(), s.queue.Bytes(), s.queue.InFlight()
@@ -133,5 +102,5 @@ func (s *Session) info() Info {
 	if s.waiting != nil {
 		i.Waiting = s.waiting.Len()
 	}
-	return i
+	return i, conn
 }

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/longline/longline/internal/devices"
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/store"
 	"github.com/longline/longline/internal/topic"
@@ -115,29 +117,80 @@ func TestList(t *testing.T) {
 	w.connect("b", Options{})
 	for _, c := range []struct {
 		prefix, after string
-		state         State
+		state         devices.State
 		limit         int
 		want          []string
 	}{
-		{"", "", AnyState, 2, []string{"a000", "a001"}},
-		{"", "a599", AnyState, 9, []string{"b"}},
-		{"a", "a599", AnyState, 9, nil},
-		{"a", "a001", AnyState, 2, []string{"a002", "a003"}},
-		{"a", "", Online, 9, []string{"a000", "a300"}},
-		{"a29", "a298", Away, 9, []string{"a299"}},
-		{"b", "a", Online, 1, []string{"b"}},
-		{"b", "", Away, 1, nil},
-		{"", "", AnyState, 0, nil},
+		{"", "", devices.AnyState, 2, []string{"a000", "a001"}},
+		{"", "a599", devices.AnyState, 9, []string{"b"}},
+		{"a", "a599", devices.AnyState, 9, nil},
+		{"a", "a001", devices.AnyState, 2, []string{"a002", "a003"}},
+		{"a", "", devices.Online, 9, []string{"a000", "a300"}},
+		{"a29", "a298", devices.Away, 9, []string{"a299"}},
+		{"b", "a", devices.Online, 1, []string{"b"}},
+		{"b", "", devices.Away, 1, nil},
+		{"", "", devices.AnyState, 0, nil},
 	} {
 		var got []string
-		for _, i := range w.manager.List(c.prefix, c.after, c.state, c.limit) {
+		for _, i := range w.list(devices.Page{Prefix: c.prefix, After: c.after, State: c.state, Limit: c.limit}) {
 			got = append(got, i.Device)
 		}
 		if !slices.Equal(got, c.want) {
 			t.Errorf("%+v: %q", c, got)
 		}
 	}
-	expect(t, "all", len(w.manager.List("", "", AnyState, 1000)), 601)
+	expect(t, "all", len(w.list(devices.Page{Limit: 1000})), 601)
+}
+
+// list describes a page, whose devices have peers when they are on line.
+func (w *world) list(p devices.Page) []devices.Info {
+	w.t.Helper()
+	list, err := w.local().List(w.t.Context(), p)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, i := range list {
+		if (i.Peer.Protocol != "") != i.Online {
+			w.t.Errorf("%s has the peer %v", i.Device, i.Peer)
+		}
+	}
+	return list
+}
+
+func (w *world) local() *Local {
+	return w.manager.Local(func(_ context.Context, conns []Conn) []devices.Peer {
+		peers := make([]devices.Peer, len(conns))
+		for i, c := range conns {
+			if c != nil {
+				peers[i].Protocol = "json"
+			}
+		}
+		return peers
+	})
+}
+
+func (w *world) broadcast(m *message.Message, filter string) int {
+	w.t.Helper()
+	n, err := w.manager.Broadcast(w.t.Context(), m, filter)
+	if err != nil {
+		w.t.Error(err)
+	}
+	return n
+}
+
+// A context that ends ends the work.
+func TestLocalUntilTheContextEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, _ := full(t, Config{})
+		defer w.close()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		begin := time.Now()
+		n, err := w.local().Broadcast(ctx, &message.Message{Topic: "b", QoS: 1}, "")
+		expect(t, "broadcast", fmt.Sprint(n, " ", err, " ", time.Since(begin)), "0 context deadline exceeded 1s")
+		list, err := w.local().List(ctx, devices.Page{Limit: 9})
+		expect(t, "list", fmt.Sprint(len(list), " ", err), "0 context deadline exceeded")
+	})
 }
 
 func TestDisconnect(t *testing.T) {
@@ -151,6 +204,9 @@ func TestDisconnect(t *testing.T) {
 	if _, ok := w.manager.Get("e"); ok {
 		t.Error("an unknown device has a session")
 	}
+	_, unknown := w.local().Disconnect(t.Context(), "e", wire.CloseKicked)
+	_, away := w.local().Disconnect(t.Context(), "d", wire.CloseKicked)
+	expect(t, "errors", fmt.Sprint(unknown, " ", away), fmt.Sprint(devices.ErrUnknown, " ", nil))
 }
 
 func TestBroadcast(t *testing.T) {
@@ -169,7 +225,7 @@ func TestBroadcast(t *testing.T) {
 		{"", 0, 2}, {"", 1, 3}, {"news/1", 1, 2}, {"news/#", 0, 1}, {"other", 1, 1},
 	} {
 		m := (&message.Message{Topic: "t", Payload: fmt.Append(nil, i), QoS: b.qos}).Clone()
-		expect(t, fmt.Sprint("devices of ", i), w.manager.Broadcast(m, b.filter), b.want)
+		expect(t, fmt.Sprint("devices of ", i), w.broadcast(m, b.filter), b.want)
 	}
 	c.saw("hello resumed=false missed=0", "ack 1", "t=0 qos 0", "t=1 qos 1", "t=2 qos 1", "t=3 qos 0")
 	none.saw("hello resumed=false missed=0", "t=0 qos 0", "t=1 qos 1")
@@ -181,7 +237,7 @@ func TestBroadcastWaits(t *testing.T) {
 		w, s := full(t, Config{})
 		broadcast := func() chan int {
 			n := make(chan int, 1)
-			go func() { n <- w.manager.Broadcast((&message.Message{Topic: "b", QoS: 1}).Clone(), "") }()
+			go func() { n <- w.broadcast(&message.Message{Topic: "b", QoS: 1}, "") }()
 			synctest.Wait()
 			return n
 		}

@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/longline/longline/internal/devices"
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/store"
@@ -41,7 +42,7 @@ type Session struct {
 	// Guarded by uplink, which is held while a publication of the device is routed: a
 	// takeover comes before it or after it.
 	uplink  sync.Mutex
-	traffic Traffic // its downlink part is guarded by mu
+	traffic devices.Traffic // its downlink part is guarded by mu
 
 	// Guarded by mu.
 	mu            sync.Mutex
@@ -57,14 +58,8 @@ type Session struct {
 	next          *message.Message     // a lone QoS 0 message, older than all unsent in queue, and in no bound of it
 	queue         store.Queue          // nil when nothing was owed for a while
 	waiting       *router.Waiting      // QoS 1 and 2 messages that the queue has no room for; nil when there are none
-	calls         map[uint64]chan<- Reply
+	calls         map[uint64]chan<- reply
 	mqtt          *mqtt // nil when there is nothing that only MQTT has
-}
-
-// Traffic counts a session's messages and their payload bytes.
-type Traffic struct {
-	UplinkMessages, UplinkBytes     uint64
-	DownlinkMessages, DownlinkBytes uint64
 }
 
 // Device is the device's id.

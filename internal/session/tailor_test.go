@@ -58,7 +58,7 @@ func TestTailoredWaitersAndBroadcasts(t *testing.T) {
 	w := newWorld(t, Config{})
 	d := w.client("d", Options{ReceiveMaximum: 1})
 	d.subscribe(topic.Subscription{Filter: "a", QoS: 1, ID: 5}, topic.Subscription{Filter: "b", QoS: 1, NoLocal: true})
-	w.manager.Broadcast((&message.Message{Topic: "c", Payload: []byte("all"), QoS: 1}).Clone(), "#")
+	w.broadcast((&message.Message{Topic: "c", Payload: []byte("all"), QoS: 1}).Clone(), "#")
 	d.saw(fresh, "c=all qos 1 id 1")
 	for d.link.session.Offer((&message.Message{Topic: "z"}).Clone(), 1, nil) == nil { // until it is full
 	}

@@ -46,7 +46,7 @@ type takeover struct {
 	*world
 	old, new *conn
 	first    uint64 // id of the first message in flight
-	call     chan Reply
+	call     chan reply
 	presence *observer
 	uplink   *observer
 }
@@ -57,7 +57,7 @@ func newTakeover(t *testing.T) *takeover {
 		world:    w,
 		old:      &conn{world: w, room: -1},
 		new:      &conn{world: w, room: -1},
-		call:     make(chan Reply, 1),
+		call:     make(chan reply, 1),
 		presence: w.observe("$presence/+"),
 		uplink:   w.observe("up"),
 	}
@@ -183,7 +183,7 @@ func TestNewestWins(t *testing.T) {
 	third := k.connect("d", Options{})
 	third.saw("hello resumed=true missed=0", "a=0 qos 1", "a=1 qos 1")
 	k.new.saw("close taken_over")
-	if info, _ := k.manager.Get("d"); info.Conn != third {
+	if k.manager.session("d").link.conn != third {
 		t.Error("the newest connection is not the live one")
 	}
 	sessions, online := k.manager.Count()

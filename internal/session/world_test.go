@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/longline/longline/internal/devices"
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/store"
@@ -113,7 +114,7 @@ func (w *world) drops() map[string]uint64 {
 	return drops
 }
 
-func (w *world) info(device string) Info {
+func (w *world) info(device string) devices.Info {
 	w.t.Helper()
 	info, ok := w.manager.Get(device)
 	if !ok {
