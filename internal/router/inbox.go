@@ -106,7 +106,7 @@ func (b *Inbox) offer(m *message.Message, q message.QoS) error {
 		return nil
 	case q == message.AtMostOnce:
 		b.dropped++
-		b.router.Drops.Add(BackendTooSlow, 1)
+		b.router.Drop(m, "", BackendTooSlow, 1)
 		return nil
 	}
 	return ErrFull
@@ -128,7 +128,7 @@ func (b *Inbox) refuse() {
 	late := b.waiting.Overdue(time.Now())
 	b.dropped += uint64(len(late))
 	b.mu.Unlock()
-	b.router.Drops.Add(QueueFull, len(late))
+	b.router.Drop(nil, "", QueueFull, len(late))
 	Tell(late, ErrTooLate)
 }
 

@@ -59,7 +59,9 @@ type Config struct {
 	MaxWait time.Duration    `yaml:"max_wait" help:"how long a QoS 1 message waits for room at a receiver before its publisher is refused"`
 	Account *message.Account `yaml:"-"` // what the node owes; nil has no bound
 	Node    uint16           `yaml:"-"` // the node's number, for Message.Origin
-	Waiting WaitingConfig    `yaml:"waiting" help:"what may wait for room at one receiver, a device or a backend; more is refused at once, as after max_wait"`
+
+	Observer Observer      `yaml:"-"` // nil is none
+	Waiting  WaitingConfig `yaml:"waiting" help:"what may wait for room at one receiver, a device or a backend; more is refused at once, as after max_wait"`
 }
 
 // WithDefaults returns c with the defaults in place of zero fields.
@@ -143,7 +145,7 @@ func (r *Router) CheckQuota(d message.Debtor) error {
 	if full == message.NoPart {
 		return nil
 	}
-	r.Drops.Add(quotas[full].drop, 1)
+	r.Drop(nil, "", quotas[full].drop, 1)
 	return quotas[full].err
 }
 
@@ -200,7 +202,7 @@ func (r *Router) publish(m *message.Message, done func(error), wait time.Duratio
 		err = r.deliver(m, hits, p)
 	}
 	if len(hits) == 0 && unkept != nil { // nothing was done with it
-		r.Drops.Add(Refused, 1)
+		r.Drop(m, m.Source, Refused, 1)
 		err = unkept
 	}
 	result := Result{Receivers: len(hits)}
@@ -215,7 +217,7 @@ func (r *Router) publish(m *message.Message, done func(error), wait time.Duratio
 func (r *Router) Own(m *message.Message) (*message.Message, error) {
 	own := m.Clone()
 	if own.ID == 0 {
-		r.Drops.Add(NoIDs, 1)
+		r.Drop(m, m.Source, NoIDs, 1)
 		return nil, message.ErrNoIDs
 	}
 	if own.Origin.Node == 0 {
@@ -250,6 +252,7 @@ func (r *Router) DeliverTo(to []Hit, m *message.Message, done func(error)) (late
 
 // deliver gives m to each receiver, and returns the error of one that refused it.
 func (r *Router) deliver(m *message.Message, to []Hit, p *Publication) (refused error) {
+	r.observePublished(m, len(to))
 	r.published.Add(1)
 	r.offered.Add(uint64(len(to)))
 	for _, h := range to {
@@ -258,7 +261,7 @@ func (r *Router) deliver(m *message.Message, to []Hit, p *Publication) (refused 
 			with = nil
 		}
 		if err := h.Subscriber.Deliver(m, q, with); err != nil {
-			r.countRefusal(err)
+			r.countRefusal(m, err)
 			refused = err
 		}
 	}
@@ -266,10 +269,10 @@ func (r *Router) deliver(m *message.Message, to []Hit, p *Publication) (refused 
 }
 
 // countRefusal counts a message that a receiver did not take.
-func (r *Router) countRefusal(err error) {
+func (r *Router) countRefusal(m *message.Message, err error) {
 	why := Refused
 	if errors.Is(err, ErrTooLate) {
 		why = QueueFull
 	}
-	r.Drops.Add(why, 1)
+	r.Drop(m, "", why, 1)
 }

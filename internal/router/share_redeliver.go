@@ -37,7 +37,7 @@ func (r *Router) Redeliver(held []Held, home Subscriber) {
 		p.claim = h.Claim // its right is given up below, and another one lent to whoever has it wait
 		err := r.redeliver(h, home, p)
 		if err != nil {
-			r.countRefusal(err)
+			r.countRefusal(h.Message, err)
 		}
 		if p.claim != nil {
 			p.claim.Done(err)
@@ -60,7 +60,7 @@ func (r *Router) redeliver(h Held, home Subscriber, p *Publication) error {
 		err = g.deliver(g.again(h.Message), h.Message.QoS, Away, p)
 	}
 	if errors.Is(err, errNobody) {
-		r.Drops.Add(SessionEnded, 1)
+		r.Drop(h.Message, "", SessionEnded, 1)
 		return nil // as for a subscriber that had left before
 	}
 	return err
