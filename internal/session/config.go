@@ -23,6 +23,7 @@ type Config struct {
 	AckTimeout         time.Duration `yaml:"ack_timeout" help:"how long a device for which publishers wait may leave a message unacknowledged before its connection is closed"`
 	MaxCalls           int           `yaml:"max_calls" help:"unanswered calls of a device"`
 	Topics             topic.Limits  `yaml:"topics" help:"topic names and filters"`
+	Observer           Observer      `yaml:"-"` // nil is none
 }
 
 // WithDefaults returns c with the defaults in place of zero fields.

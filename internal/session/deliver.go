@@ -72,22 +72,23 @@ func (s *Session) wait(m *message.Message, q message.QoS, p *router.Publication)
 func (s *Session) deliverOnce(m *message.Message, conflate bool) {
 	switch {
 	case s.link == nil:
-		s.drop(router.Offline, 1)
+		s.lose(m, router.Offline)
 		return
 	case s.waiting != nil: // it must not overtake
-		s.drop(router.QueueFull, 1)
+		s.lose(m, router.QueueFull)
 		return
 	}
-	replaces := conflate && s.next != nil && s.next.Topic == m.Topic
+	old := s.next
+	replaces := conflate && old != nil && old.Topic == m.Topic
 	switch {
 	case s.unsent() == 0 && (s.next == nil || replaces):
 		s.next = m
 	case s.manager.shedding.Load(), s.manager.router.Short(m.Debtor):
-		s.drop(router.Shed, 1)
+		s.lose(m, router.Shed)
 		return
 	default:
 		if err := s.push(m, message.AtMostOnce, conflate); err != nil {
-			s.dropFor(err)
+			s.dropFor(m, err)
 			return
 		}
 		if replaces {
@@ -95,7 +96,7 @@ func (s *Session) deliverOnce(m *message.Message, conflate bool) {
 		}
 	}
 	if replaces {
-		s.drop(router.Conflated, 1)
+		s.lose(old, router.Conflated)
 	}
 	s.wake()
 }
@@ -123,7 +124,7 @@ func (s *Session) admit(admitted []*router.Claim) []*router.Claim {
 	admitted = s.waiting.Admit(admitted, func(m *message.Message, q message.QoS) error {
 		err := s.push(m, q, false)
 		if err != nil && !errors.Is(err, router.ErrFull) {
-			s.drop(router.Refused, 1)
+			s.lose(m, router.Refused)
 		}
 		return err
 	})
@@ -192,7 +193,7 @@ func (s *Session) put(m *message.Message, q message.QoS, conflate bool) error {
 	}
 	old, err := s.queue.Conflate(m, now)
 	if old != nil {
-		s.drop(router.Conflated, 1)
+		s.lose(old, router.Conflated)
 	}
 	return err
 }
@@ -200,27 +201,28 @@ func (s *Session) put(m *message.Message, q message.QoS, conflate bool) error {
 // giveWay drops one message of a full queue for a newer one, if there is one to drop. Nobody waits for a device that is
 // away, or has not acknowledged in time.
 func (s *Session) giveWay() bool {
-	if _, ok := s.queue.DropOldestQoS0(); ok {
-		s.drop(router.QueueFull, 1)
+	if m, ok := s.queue.DropOldestQoS0(); ok {
+		s.lose(m, router.QueueFull)
 		return true
 	}
 	if s.link != nil && !s.faithless() {
 		return false
 	}
-	if _, ok := s.queue.DropOldest(); !ok {
+	m, ok := s.queue.DropOldest()
+	if !ok {
 		return false
 	}
 	s.missed++
-	s.drop(router.QueueOverflow, 1)
+	s.lose(m, router.QueueOverflow)
 	return true
 }
 
 // dropFor counts a message that push did not take.
-func (s *Session) dropFor(err error) {
+func (s *Session) dropFor(m *message.Message, err error) {
 	if errors.Is(err, router.ErrFull) {
-		s.drop(router.QueueFull, 1)
+		s.lose(m, router.QueueFull)
 	} else {
-		s.drop(router.Refused, 1)
+		s.lose(m, router.Refused)
 	}
 }
 
@@ -267,7 +269,7 @@ func (s *Session) flush(conn Conn, now time.Time) {
 	if m := s.next; m != nil && conn.Room() {
 		s.next = nil
 		if m.Expired(now) {
-			s.drop(router.Expired, 1)
+			s.lose(m, router.Expired)
 		} else {
 			s.send(conn, m, message.AtMostOnce)
 		}
@@ -305,6 +307,7 @@ func (s *Session) inWindow() bool {
 func (s *Session) send(conn Conn, m *message.Message, q message.QoS) {
 	s.traffic.DownlinkMessages++
 	s.traffic.DownlinkBytes += uint64(len(m.Payload))
+	s.observeSent(m, q)
 	t := s.exchange()
 	switch {
 	case q == message.AtMostOnce:
@@ -314,7 +317,7 @@ func (s *Session) send(conn Conn, m *message.Message, q message.QoS) {
 	default:
 		conn.Send(m, message.AtLeastOnce)
 		if !conn.Acks() {
-			s.queue.Ack(m.ID)
+			s.forgo(m.ID)
 		}
 	}
 }

@@ -76,7 +76,15 @@ func (l *Link) exchange(f func(*Session, *mqtt) (moved bool)) {
 }
 
 // forgo removes a message that the device has from what it is owed.
-func (s *Session) forgo(id uint64) bool { return s.queue != nil && s.queue.Ack(id) }
+func (s *Session) forgo(id uint64) bool {
+	if s.queue == nil || !s.queue.Ack(id) {
+		return false
+	}
+	if o := s.manager.config.Observer; o != nil {
+		o.Acknowledged(id, s.device)
+	}
+	return true
+}
 
 // acked frees the identifier of a QoS 1 message in flight and returns the message, or 0.
 func (p *packets) acked(id uint16) (m uint64, err error) {

@@ -109,7 +109,7 @@ func (l *Link) ack(id uint64) {
 	s := l.session
 	var admitted []*router.Claim
 	s.mu.Lock()
-	if s.link == l && s.queue != nil && s.queue.Ack(id) {
+	if s.link == l && s.forgo(id) {
 		s.acknowledged()
 		admitted = s.flushAll(l.conn, nil)
 		s.wakeToSearch()

@@ -258,9 +258,9 @@ func (s *Session) part(why string) {
 	s.manager.online--
 	s.changed = time.Now().UnixMilli()
 	s.loseCalls()
-	if s.next != nil {
+	if m := s.next; m != nil {
 		s.next = nil
-		s.drop(router.Offline, 1)
+		s.lose(m, router.Offline)
 	}
 	if s.queue != nil {
 		s.queue.Rewind()

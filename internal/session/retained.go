@@ -199,7 +199,7 @@ func (s *Session) queueRetained(sub *topic.Subscription, m *message.Message) err
 		s.next = m
 		return nil
 	case s.manager.shedding.Load():
-		s.drop(router.Shed, 1)
+		s.lose(m, router.Shed)
 		return nil
 	}
 	err := s.openQueue()
@@ -210,7 +210,7 @@ func (s *Session) queueRetained(sub *topic.Subscription, m *message.Message) err
 		return router.ErrFull
 	}
 	if err != nil {
-		s.drop(router.Refused, 1)
+		s.lose(m, router.Refused)
 	}
 	return nil
 }

@@ -81,4 +81,10 @@ func (s *Session) unlock() {
 	s.uplink.Unlock()
 }
 
-func (s *Session) drop(why router.Drop, n int) { s.manager.router.Drops.Add(why, n) }
+// drop counts n messages that are not delivered.
+func (s *Session) drop(why router.Drop, n int) { s.manager.router.Drop(nil, s.device, why, n) }
+
+// lose is drop for one message.
+func (s *Session) lose(m *message.Message, why router.Drop) {
+	s.manager.router.Drop(m, s.device, why, 1)
+}

@@ -28,7 +28,7 @@ func (s *Session) refuseEnded(m *message.Message) error {
 	if router.ShareOf(m) != "" {
 		return router.ErrGone
 	}
-	s.drop(router.SessionEnded, 1)
+	s.lose(m, router.SessionEnded)
 	return nil
 }
 

@@ -67,7 +67,7 @@ func (l *Link) refuseTopic(p *wire.Packet, why error) error {
 	if topic.ValidateName(p.Message.Topic, topic.Unbounded) != nil {
 		return wire.CloseContract.Because("pub: " + why.Error())
 	}
-	l.session.drop(router.BadTopic, 1)
+	l.session.lose(&p.Message, router.BadTopic)
 	l.refuse(p.ID, p.Message.QoS, wire.Error{Code: CodeBadTopic, Reason: why.Error()})
 	return nil
 }
@@ -101,7 +101,7 @@ func (l *Link) route(m *message.Message, id uint64, again bool) error {
 	s.traffic.UplinkMessages++
 	s.traffic.UplinkBytes += uint64(len(m.Payload))
 	if err := mayPublish(l.permissions, s.device, m.Topic); err != nil {
-		s.drop(router.NotAllowed, 1)
+		s.lose(m, router.NotAllowed)
 		return err
 	}
 	switch m.QoS {

@@ -25,7 +25,7 @@ func (m *Manager) accept(device string, o *Options) (*store.Will, error) {
 		return nil, fmt.Errorf("will: %w", err)
 	}
 	if err := mayPublish(o.Permissions, device, name); err != nil {
-		m.router.Drops.Add(router.NotAllowed, 1)
+		m.router.Drop(o.Will.Message, device, router.NotAllowed, 1)
 		return nil, fmt.Errorf("%w: %w", ErrWillNotAllowed, err)
 	}
 	debtor := message.DebtorOf(device, credentialOf(o.Permissions))
