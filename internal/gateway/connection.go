@@ -74,6 +74,9 @@ func (c *connection) transport() *reactor.Conn { return c.conn }
 // OnOpen implements reactor.Handler.
 func (c *connection) OnOpen(conn *reactor.Conn) {
 	c.conn = conn
+	if o := c.shard.gateway.config.Observer; o != nil {
+		o.Accepted(conn.RemoteAddr())
+	}
 	conn.SetAlarm(c.shard.gateway.config.HandshakeTimeout)
 }
 
@@ -129,12 +132,13 @@ func (c *connection) dismiss(why *wire.Close) {
 }
 
 // leave is called when the connection is over or about to be, and any number of times after:
-// why is the label of metrics and presence. It reports whether it was attached.
-func (c *connection) leave(why string) (was phase) {
+// why has the label of metrics and presence. It reports whether it was attached.
+func (c *connection) leave(why *wire.Close) (was phase) {
 	was, c.phase = c.phase, ended
 	if was == attached {
-		c.shard.closes[why]++
-		c.shard.gateway.sessions.Detach(&c.link, why)
+		c.shard.closes[why.Label]++
+		c.closing(why)
+		c.shard.gateway.sessions.Detach(&c.link, why.Label)
 	}
 	return was
 }

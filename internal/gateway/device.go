@@ -36,6 +36,7 @@ func (d *device) OnClose(conn *reactor.Conn, err error) {
 	d.shard.exit(conn)
 	if d.state == shaking {
 		d.shard.handshakes["incomplete"]++
+		d.refusing("incomplete", "")
 	}
 	d.ended(d, err)
 	d.phase = ended
@@ -132,13 +133,15 @@ func (d *device) receive(payload []byte, text bool) error {
 func (d *device) ready() bool { return d.shard.gateway.Ready() }
 
 // refused implements application.
-func (d *device) refused(status int) {
+func (d *device) refused(e *websocket.HTTPError) {
 	d.phase = ended
-	d.shard.handshakes["refused_"+strconv.Itoa(status)]++
+	status := strconv.Itoa(e.Status)
+	d.shard.handshakes["refused_"+status]++
+	d.refusing(status, e.Reason)
 }
 
 // left implements application.
-func (d *device) left(why string) { d.leave(why) }
+func (d *device) left(why *wire.Close) { d.leave(why) }
 
 // Acks implements session.Conn.
 func (d *device) Acks() bool { return d.protocol.codec.Acks() }
@@ -147,7 +150,7 @@ func (d *device) Acks() bool { return d.protocol.codec.Acks() }
 func (d *device) Send(m *message.Message, q message.QoS) {
 	frame := m.Encoded(d.protocol.encoders[q][d.window])
 	if len(frame) == 0 {
-		d.shard.gateway.router.Drops.Add(router.Refused, 1)
+		d.shard.gateway.router.Drop(m, d.link.Session().Device(), router.Refused, 1)
 		return
 	}
 	d.shard.latency.observe(time.Now().UnixMilli() - m.Time)

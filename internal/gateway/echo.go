@@ -7,6 +7,7 @@ import (
 
 	"github.com/longline/longline/internal/reactor"
 	"github.com/longline/longline/internal/websocket"
+	"github.com/longline/longline/internal/wire"
 )
 
 const (
@@ -132,8 +133,8 @@ func (c *echo) receive(payload []byte, text bool) error {
 
 func (c *echo) ready() bool { return true }
 
-func (c *echo) refused(int) {}
+func (c *echo) refused(*websocket.HTTPError) {}
 
-func (c *echo) left(string) {}
+func (c *echo) left(*wire.Close) {}
 
 func (c *echo) transport() *reactor.Conn { return c.conn }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"errors"
 	"strings"
 
@@ -60,7 +61,9 @@ func (e *entrance) from(n int) func(error) {
 		switch {
 		case e.phase != entering: // it has ended meanwhile
 		case err != nil:
+			e.shard.claimed = cmp.Or(e.device, e.credentials.Device)
 			e.refuse(err)
+			e.shard.claimed = ""
 		case n < len(steps):
 			steps[n](e, e.from(n+1))
 		default:
@@ -103,9 +106,6 @@ func (e *entrance) claim(next func(error)) {
 func (e *entrance) attach(next func(error)) {
 	var err error
 	e.resumed, e.missed, err = e.shard.gateway.sessions.Attach(e.device, &e.link, e.own(), e.options)
-	if errors.Is(err, session.ErrWillNotAllowed) {
-		e.shard.logSometimes("will_not_allowed", "a connection is refused for its will", e.device, err.Error())
-	}
 	next(err)
 }
 
@@ -126,6 +126,9 @@ func (e *entrance) open(outcome string) {
 	e.phase = attached
 	e.shard.handshakes[outcome]++
 	_ = e.shard.holds(e.conn, 0)
+	if o := e.shard.gateway.config.Observer; o != nil {
+		o.Attached(e.device, e.peer())
+	}
 }
 
 // refuse ends a connection that is not attached. It counts what a limit refuses.

@@ -68,6 +68,8 @@ type Config struct {
 
 	Account *message.Account `yaml:"-"` // what the node owes, whose bound the gateway sets; nil is not bounded
 
+	Observer Observer `yaml:"-"` // nil is none
+
 	Auth *auth.Chain `yaml:"-"` // who devices are; nil knows none. It outlives the gateway.
 }
 
@@ -202,6 +204,7 @@ type shard struct {
 	scratch []byte        // encoded into, again and again
 	mqtt    mqttShard
 	logged  map[string]time.Duration // when a refusal of a code was logged last, since guard.start
+	claimed string                   // who a connection says it is that is being refused
 	guests  map[*reactor.Conn]*guest // of connections that the limits have to remember
 	intake
 	turn // of the connection whose bytes are being handled
@@ -327,7 +330,18 @@ func (g *Gateway) Close() {
 	g.admission.close()
 }
 
-// endLabel names, for metrics and presence, how a connection ended without a close frame.
+// errPeerClosed is for a device that said good-bye.
+var errPeerClosed = &wire.Close{Label: "peer_closed"}
+
+// endOf is how a connection ended without a close frame, for metrics, presence and the log.
+func endOf(err error) *wire.Close {
+	end := &wire.Close{Label: endLabel(err)}
+	if err != nil {
+		end.Reason = err.Error()
+	}
+	return end
+}
+
 func endLabel(err error) string {
 	var errno unix.Errno
 	switch {

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/longline/longline/internal/devices"
 	"github.com/longline/longline/internal/session"
 	"github.com/longline/longline/internal/wire"
 )
@@ -13,17 +14,36 @@ const logPause = 10 * time.Second
 
 // logRefusal logs that a publication is refused.
 func (s *shard) logRefusal(l *session.Link, err *wire.Error) {
-	if err.Code != "" {
-		s.logSometimes(err.Code, "a publication is refused", l.Session().Device(), err.Reason)
+	if err.Code != "" && s.logs(err.Code) {
+		slog.Warn("a publication is refused"+othersLikeIt, "device", l.Session().Device(), "code", err.Code, "reason", err.Reason)
 	}
 }
 
-// logSometimes logs one refusal of a code every logPause and loop. Metrics count them all.
-func (s *shard) logSometimes(code, what, device, reason string) {
+// logs reports whether a line of this kind is due: one every logPause and loop. Metrics count all.
+func (s *shard) logs(kind string) bool {
 	now := time.Since(s.gateway.guard.start)
-	if last, told := s.logged[code]; told && now-last < logPause {
-		return
+	if last, told := s.logged[kind]; told && now-last < logPause {
+		return false
 	}
-	s.logged[code] = now
-	slog.Warn(what+"; others like it are only counted for a while", "device", device, "code", code, "reason", reason)
+	s.logged[kind] = now
+	return true
+}
+
+const othersLikeIt = "; others like it are only counted for a while"
+
+// ordinary are the labels of ends that are not worth a line: nothing went wrong, or whoever did it knows.
+var ordinary = map[string]bool{
+	errPeerClosed.Label:       true,
+	"peer_gone":               true,
+	wire.CloseNormal.Label:    true,
+	wire.CloseGoingAway.Label: true,
+	wire.CloseRestart.Label:   true,
+	wire.CloseTakenOver.Label: true,
+	wire.CloseKicked.Label:    true,
+	wire.CloseRevoked.Label:   true,
+}
+
+// logConnection logs that a connection is refused or broken off.
+func logConnection(what, device string, p devices.Peer, code, reason string) {
+	slog.Warn(what+othersLikeIt, "device", device, "address", p.Addr, "protocol", p.Protocol, "code", code, "reason", reason)
 }

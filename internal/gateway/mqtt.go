@@ -183,8 +183,9 @@ func (c *mqttDevice) OnClose(conn *reactor.Conn, err error) {
 	c.shard.exit(conn)
 	if c.phase < attached {
 		c.shard.handshakes["incomplete"]++
+		c.refusing("incomplete", "")
 	}
-	c.left(endLabel(err))
+	c.left(endOf(err))
 }
 
 var _ session.Exchanger = (*mqttDevice)(nil)

@@ -120,7 +120,7 @@ func (s *mqttSocket) open(*websocket.Request) *websocket.HTTPError { return nil 
 func (s *mqttSocket) ready() bool { return s.shard.gateway.Ready() }
 
 // refused implements application.
-func (s *mqttSocket) refused(int) {}
+func (s *mqttSocket) refused(*websocket.HTTPError) {}
 
 // receive implements application: a piece of the stream. Once it is known that the rest is no
 // whole packet, that is known again after five bytes of it: Decode reads no packet twice.

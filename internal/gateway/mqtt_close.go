@@ -141,12 +141,12 @@ func (c *mqttDevice) farewell(end *mqttEnd) {
 
 // finish ends the connection once what is pending has left.
 func (c *mqttDevice) finish(why *wire.Close) {
-	c.left(why.Label)
+	c.left(why)
 	c.carrier.end(why)
 }
 
 // left implements application: the connection is over, or about to be.
-func (c *mqttDevice) left(why string) {
+func (c *mqttDevice) left(why *wire.Close) {
 	if c.leave(why) != ended {
 		c.opening, c.rare = nil, nil
 	}
@@ -154,7 +154,9 @@ func (c *mqttDevice) left(why string) {
 
 // refuseConnect answers a CONNECT that is not accepted, and ends the connection [MQTT-3.2.2-7].
 func (c *mqttDevice) refuseConnect(end *mqttEnd) {
-	c.shard.handshakes["refused_"+strings.ReplaceAll(end.code.String(), " ", "_")]++
+	code := strings.ReplaceAll(end.code.String(), " ", "_")
+	c.shard.handshakes["refused_"+code]++
+	c.refusing(code, end.Reason)
 	if c.answersRefused(end.code) {
 		p := mqtt.Packet{Type: mqtt.Connack, Reason: end.code}
 		p.Properties.ReasonString = end.Reason
@@ -185,7 +187,7 @@ func (c *mqttDevice) disconnect(p *mqtt.Packet) error {
 	if p.Reason == mqtt.Success {
 		c.link.ForgetWill()
 	}
-	c.left("peer_closed")
+	c.left(errPeerClosed)
 	c.carrier.end(wire.CloseNormal)
 	return nil
 }

@@ -178,7 +178,9 @@ func (c *mqttDevice) fits(b []byte, header func([]byte) int) bool {
 	return false
 }
 
-func (c *mqttDevice) dropped() { c.shard.gateway.router.Drops.Add(router.Refused, 1) }
+func (c *mqttDevice) dropped() {
+	c.shard.gateway.router.Drop(nil, c.link.Session().Device(), router.Refused, 1)
+}
 
 func (c *mqttDevice) observe(m *message.Message) {
 	c.shard.latency.observe(time.Now().UnixMilli() - m.Time)

@@ -20,10 +20,10 @@ type application interface {
 	// ready reports whether the node takes devices.
 	ready() bool
 	// refused is told the status with which a handshake was refused.
-	refused(status int)
+	refused(e *websocket.HTTPError)
 	// left is called once, when the WebSocket connection is over or closing, if it was
 	// open: why is the label of metrics and presence.
-	left(why string)
+	left(why *wire.Close)
 }
 
 // socket is the server's side of one WebSocket connection: handshake, frames, control
@@ -103,7 +103,7 @@ func (s *socket) shake(app application, p []byte, limits websocket.Limits) int {
 // reject answers the handshake with an HTTP error and ends the connection.
 func (s *socket) reject(app application, e *websocket.HTTPError) {
 	s.state = over
-	app.refused(e.Status)
+	app.refused(e)
 	conn := app.transport()
 	conn.Commit(websocket.AppendHTTPError(conn.Reserve(512), e))
 	conn.Finish()
@@ -145,7 +145,7 @@ func (s *socket) closed(app application, ev websocket.Event) {
 	if s.state == open {
 		conn := app.transport()
 		conn.Commit(websocket.AppendClose(conn.Reserve(closeRoom), ev.Code, ""))
-		app.left("peer_closed")
+		app.left(errPeerClosed)
 	}
 	s.finish(app)
 }
@@ -164,7 +164,7 @@ func (s *socket) close(app application, why *wire.Close) {
 		conn.Commit(websocket.AppendClose(conn.Reserve(closeRoom), why.Code, why.Reason))
 		conn.SetAlarm(closeWait)
 		conn.ResumeReading()
-		app.left(why.Label)
+		app.left(why)
 	}
 }
 
@@ -187,7 +187,7 @@ func (s *socket) ended(app application, err error) {
 	s.reader.Release()
 	if s.state == open {
 		s.state = over
-		app.left(endLabel(err))
+		app.left(endOf(err))
 	}
 	s.state = over
 }
