@@ -58,6 +58,7 @@ type ban struct {
 var below = []string{
 	"internal/message", "internal/topic", "internal/reactor", "internal/websocket",
 	"internal/wire", "internal/wire/mqtt", "internal/store", "internal/router", "internal/devices", "internal/session",
+	"internal/gateway/door", "internal/gateway/ws", "internal/gateway/mqtt",
 }
 
 var bans = []ban{
@@ -190,6 +191,10 @@ func TestBreaches(t *testing.T) {
 		{"internal/session", module + "internal/store/storetest", true},
 		{"internal/session", "github.com/prometheus/client_golang/prometheus", true},
 		{"internal/gateway", "github.com/prometheus/client_golang/prometheus", false},
+		{"internal/gateway", module + "internal/gateway/door", false},
+		{"internal/gateway/mqtt", module + "internal/gateway/ws", false},
+		{"internal/gateway/door", module + "internal/gateway/ws", true},
+		{"internal/gateway/ws", "github.com/prometheus/client_golang/prometheus", true},
 		{"internal/wire", "net", true},
 		{"internal/wire", "net/url", false},
 		{"internal/wire/mqtt", "net", true},

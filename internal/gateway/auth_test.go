@@ -100,7 +100,7 @@ func TestCredentials(t *testing.T) {
 	config.Basic.File = file(t, "m-1:"+string(hash))
 	w := newGuarded(t, config, settings{})
 	good := sign(t, jwt.MapClaims{"sub": "m-1"})
-	offered := tokenProtocol + base64.RawURLEncoding.EncodeToString([]byte(good))
+	offered := "longline.token." + base64.RawURLEncoding.EncodeToString([]byte(good))
 	for _, tt := range []struct {
 		name, target string
 		header       http.Header
@@ -288,7 +288,7 @@ func TestServiceThatIsSilent(t *testing.T) {
 		}
 	}
 	<-asked
-	w.await("the others to wait", func() bool { return w.gateway.admission.workers.Stats().Waiting == 2 })
+	w.await("the others to wait", func() bool { return w.gateway.door.Stats().Workers.Waiting == 2 })
 	start := time.Now()
 	w.gateway.Close()
 	if took := time.Since(start); took > patience/4 {

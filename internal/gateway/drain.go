@@ -2,12 +2,12 @@ package gateway
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
 	"time"
 
+	"github.com/longline/longline/internal/gateway/door"
 	"github.com/longline/longline/internal/reactor"
 	"github.com/longline/longline/internal/wire"
 )
@@ -19,7 +19,7 @@ const drainStep = 100 * time.Millisecond
 // pending for a device leaves before. Drain returns when none is left, or ctx ends: draining
 // goes on then. A second call waits for the same.
 func (g *Gateway) Drain(ctx context.Context) error {
-	g.draining.Store(true)
+	g.door.Drain()
 	g.drainer.begin.Do(func() { go g.drainAll() })
 	select {
 	case <-g.drainer.ended:
@@ -74,18 +74,15 @@ func (g *Gateway) drainAll() {
 
 // closeSome closes up to n of a loop's devices, and whatever has not shaken hands.
 func (g *Gateway) closeSome(l *reactor.Loop, n int) {
-	handlers(l, func(h handler) bool {
-		c := h.base()
-		if c.phase == attached {
+	door.Handlers(l, func(h door.Handler) bool {
+		c := h.Base()
+		if c.Attached() {
 			n--
 		}
-		c.dismiss(g.restart())
+		c.Dismiss(g.restart())
 		return n > 0
 	})
 }
-
-// errDraining is why no device is taken while the gateway is drained.
-var errDraining = errors.New("the gateway is being drained")
 
 // restart asks a device to come back after a delay of its own.
 func (g *Gateway) restart() *wire.Close {

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/longline/longline/internal/gateway/door"
+	"github.com/longline/longline/internal/gateway/ws"
 	"github.com/longline/longline/internal/reactor"
 	"github.com/longline/longline/internal/websocket"
 	"github.com/longline/longline/internal/wire"
@@ -26,7 +28,7 @@ type EchoConfig struct {
 // Echo is a WebSocket echo on the loops.
 type Echo struct {
 	group  *reactor.Group
-	keeper *keeper // nil without TLS
+	keeper *door.Keeper // nil without TLS
 }
 
 // StartEcho serves echo, for conformance suites and benchmarks: text and binary up to
@@ -36,19 +38,19 @@ func StartEcho(config EchoConfig) (*Echo, error) {
 	e := &echoServer{frame: websocket.AppendFrame(nil, websocket.Binary, bytes.Repeat([]byte{'b'}, 128))}
 	e.config.MaxMessage = echoMaxMessage
 	e.started = make(chan struct{})
-	k, err := openKeeper(config.TLS)
+	k, err := door.OpenKeeper(config.TLS)
 	if err != nil {
 		return nil, err
 	}
 	group, err := reactor.Start(reactor.Config{
 		Listen:         config.Listen,
-		TLS:            k.reactor(),
+		TLS:            k.Reactor(),
 		Loops:          config.Loops,
 		MaxConnections: config.MaxConnections,
 		NewHandler:     func(*reactor.Loop) reactor.Handler { return &echo{server: e} },
 	})
 	if err != nil {
-		k.close()
+		k.Close()
 		return nil, err
 	}
 	e.group = group
@@ -62,7 +64,7 @@ func (e *Echo) Addr() netip.AddrPort { return e.group.Addr() }
 // Close drops the connections and stops.
 func (e *Echo) Close() {
 	e.group.Close()
-	e.keeper.close()
+	e.keeper.Close()
 }
 
 type echoServer struct {
@@ -78,7 +80,7 @@ func (e *echoServer) broadcast() {
 	for _, l := range e.group.Loops() {
 		l.Post(reactor.TaskFunc(func(l *reactor.Loop) {
 			l.Handlers(func(h reactor.Handler) bool {
-				if c := h.(*echo); c.state == open {
+				if c := h.(*echo); c.IsOpen() {
 					c.conn.Share(e.frame)
 				}
 				return true
@@ -89,7 +91,7 @@ func (e *echoServer) broadcast() {
 
 // echo is one connection.
 type echo struct {
-	socket
+	ws.Socket
 	conn   *reactor.Conn
 	server *echoServer
 }
@@ -100,25 +102,25 @@ func (c *echo) OnOpen(conn *reactor.Conn) {
 }
 
 func (c *echo) OnData(_ *reactor.Conn, p []byte) int {
-	return c.onData(c, p, websocket.Limits{})
+	return c.OnBytes(c, p, websocket.Limits{})
 }
 
 func (c *echo) OnAlarm(conn *reactor.Conn) {
-	if c.state != open {
+	if !c.IsOpen() {
 		conn.Close()
 	}
 }
 
 func (c *echo) OnDrained(*reactor.Conn) {}
 
-func (c *echo) OnClose(_ *reactor.Conn, err error) { c.ended(c, err) }
+func (c *echo) OnClose(_ *reactor.Conn, err error) { c.Ended(c, err) }
 
-func (c *echo) open(req *websocket.Request) *websocket.HTTPError {
-	c.upgrade(c, req, &c.server.config, "", true)
+func (c *echo) Open(req *websocket.Request) *websocket.HTTPError {
+	c.Upgrade(c, req, &c.server.config, "", true)
 	return nil
 }
 
-func (c *echo) receive(payload []byte, text bool) error {
+func (c *echo) Receive(payload []byte, text bool) error {
 	op := websocket.Binary
 	if text {
 		op = websocket.Text
@@ -127,14 +129,14 @@ func (c *echo) receive(payload []byte, text bool) error {
 		return nil
 	}
 	room := c.conn.Reserve(len(payload) + websocket.MaxHeader)
-	c.conn.Commit(websocket.AppendCompressed(room, op, payload, c.window, echoCompress))
+	c.conn.Commit(websocket.AppendCompressed(room, op, payload, c.Window(), echoCompress))
 	return nil
 }
 
-func (c *echo) ready() bool { return true }
+func (c *echo) Health() bool { return true }
 
-func (c *echo) refused(*websocket.HTTPError) {}
+func (c *echo) Refused(*websocket.HTTPError) {}
 
-func (c *echo) left(*wire.Close) {}
+func (c *echo) Left(*wire.Close) {}
 
-func (c *echo) transport() *reactor.Conn { return c.conn }
+func (c *echo) Transport() *reactor.Conn { return c.conn }

@@ -1,17 +1,11 @@
-// Package gateway joins the layers: it listens, upgrades connections to WebSocket, ties
-// them to sessions, watches their heartbeat, and drains them.
-//
-// The flow: a loop accepts and makes a device, whose socket reads the handshake. The
-// gateway decides who it is, attaches it to its session and greets it. From then on frames
-// become packets, packets go to the session's link, and what the session owes comes back
-// through the same link as shared frames.
+// Package gateway joins the rooms: it listens, has connections let in (gateway/door) and served in their protocol
+// (gateway/ws, gateway/mqtt), drains them, and exports what all of that counted.
 package gateway
 
 import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"strconv"
@@ -19,16 +13,16 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/longline/longline/internal/auth"
+	"github.com/longline/longline/internal/gateway/door"
+	"github.com/longline/longline/internal/gateway/mqtt"
+	"github.com/longline/longline/internal/gateway/ws"
 	"github.com/longline/longline/internal/limit"
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/proxyproto"
 	"github.com/longline/longline/internal/reactor"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/session"
-	"github.com/longline/longline/internal/websocket"
 	"github.com/longline/longline/internal/wire"
 )
 
@@ -68,7 +62,7 @@ type Config struct {
 
 	Account *message.Account `yaml:"-"` // what the node owes, whose bound the gateway sets; nil is not bounded
 
-	Observer Observer `yaml:"-"` // nil is none
+	Observer door.Observer `yaml:"-"` // nil is none
 
 	Auth *auth.Chain `yaml:"-"` // who devices are; nil knows none. It outlives the gateway.
 }
@@ -88,7 +82,6 @@ func (c Config) WithDefaults() Config {
 	c.Heartbeat = cmp.Or(c.Heartbeat, 30*time.Second)
 	c.HeartbeatTimeout = cmp.Or(c.HeartbeatTimeout, 2*c.Heartbeat)
 	c.MessageTimeout = cmp.Or(c.MessageTimeout, time.Minute)
-	c.slice = cmp.Or(c.slice, slice)
 	c.PendingBytes = cmp.Or(c.PendingBytes, 32<<10)
 	c.StallTimeout = cmp.Or(c.StallTimeout, 30*time.Second)
 	c.CompressAbove = cmp.Or(c.CompressAbove, 512)
@@ -113,12 +106,8 @@ func (c Config) Validate() error {
 	if err := c.MQTT.Validate(c.TLS.Cert != ""); err != nil {
 		return fmt.Errorf("mqtt.%w", err)
 	}
-	all, err := newProtocols(c.RawProtocols, c.CompressAbove)
-	if err != nil {
-		return fmt.Errorf("raw_protocols: %w", err)
-	}
-	if all.find([]byte(c.DefaultProtocol)) == nil {
-		return fmt.Errorf("default_protocol: %q is not spoken: known are %s", c.DefaultProtocol, all.names())
+	if err := c.ws().Validate(); err != nil {
+		return err
 	}
 	for _, p := range c.Paths {
 		if !strings.HasPrefix(p, "/") || strings.ContainsAny(p, "?#% ") || strings.Contains(p, "//") {
@@ -140,7 +129,7 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// OnLoopback tells whether only this machine reaches the device ports.
+// OnLoopback reports whether only this machine reaches the device ports.
 func (c Config) OnLoopback() bool { return c.exposed() == "" }
 
 // exposed is the first of the device ports that other machines reach.
@@ -153,7 +142,7 @@ func (c Config) exposed() string {
 	return ""
 }
 
-// isAddress tells whether a port can be listened on, as far as its text shows.
+// isAddress reports whether a port can be listened on, as far as its text shows.
 func isAddress(listen string) bool {
 	_, port, err := net.SplitHostPort(listen)
 	if err != nil {
@@ -172,43 +161,74 @@ func onLoopback(listen string) bool {
 	return strings.EqualFold(host, "localhost") || err == nil && addr.IsLoopback()
 }
 
+// door is what the entrance needs of c.
+func (c Config) door() door.Config {
+	return door.Config{
+		Insecure:         c.Insecure,
+		MaxConnections:   c.MaxConnections,
+		MaxPayload:       c.MaxPayload,
+		HeaderBytes:      c.HeaderBytes,
+		UnverifiedBytes:  c.UnverifiedBytes,
+		HandshakeTimeout: c.HandshakeTimeout,
+		Heartbeat:        c.Heartbeat,
+		HeartbeatTimeout: c.HeartbeatTimeout,
+		MessageTimeout:   c.MessageTimeout,
+		PendingBytes:     c.PendingBytes,
+		Limits:           c.Limits,
+		Account:          c.Account,
+		Auth:             c.Auth,
+		Observer:         c.Observer,
+		Usage:            c.usage,
+		Slice:            c.slice,
+	}
+}
+
+// ws is what WebSocket needs of c.
+func (c Config) ws() ws.Config {
+	forwarded, _ := proxyproto.ParseTrusted(c.Proxies.Forwarded) // see Proxies.Validate
+	return ws.Config{
+		Origins:         c.Origins,
+		Paths:           c.Paths,
+		HeaderFields:    c.HeaderFields,
+		Compression:     c.Compression,
+		CompressAbove:   c.CompressAbove,
+		DefaultProtocol: c.DefaultProtocol,
+		RawProtocols:    c.RawProtocols,
+		Forwarded:       forwarded,
+		Other: ws.Other{
+			Names: mqtt.Subprotocols,
+			Paths: mqtt.Paths,
+			Take:  func(u *ws.Upgrade) reactor.Handler { return u.Transport.Loop().Local.(*shard).mqtt.Take(u) },
+		},
+	}
+}
+
 // Gateway is the device side of a node. Its methods are safe from any goroutine.
 type Gateway struct {
 	// Static after construction.
 	config     Config
-	limits     websocket.Limits
-	frames     websocket.Config
-	mqttFrames websocket.Config
-	mqttFirst  websocket.Config // until CONNECT is accepted
-	protocols  protocols
-	publishers [2][2]mqttEncoders // of 3.1.1 and 5; over TCP and WebSocket
-	router     *router.Router
-	sessions   *session.Manager
+	door       *door.Door
+	ws         *ws.Server
+	mqtt       *mqtt.Server
 	group      *reactor.Group
-	keeper     *keeper // nil without TLS
-	admission  *admission
-	guard      *guard
-	forwarded  proxyproto.Trusted
+	keeper     *door.Keeper // nil without TLS
+	stopMemory func()       // ends watching memory, and waits
 
 	// Safe from any goroutine.
-	draining atomic.Bool
-	closed   atomic.Bool
-	drainer  *drainer
+	closed  atomic.Bool
+	drainer *drainer
 }
 
-// shard is what a loop keeps for its devices. Owned by the loop.
+// shard is what a loop keeps. Owned by the loop.
 type shard struct {
-	gateway *Gateway
-	loop    *session.Loop // static
-	packet  wire.Packet   // decoded into, again and again
-	scratch []byte        // encoded into, again and again
-	mqtt    mqttShard
-	logged  map[string]time.Duration // when a refusal of a code was logged last, since guard.start
-	claimed string                   // who a connection says it is that is being refused
-	guests  map[*reactor.Conn]*guest // of connections that the limits have to remember
-	intake
-	turn // of the connection whose bytes are being handled
-	tally
+	door *door.Shard
+	ws   *ws.Shard
+	mqtt *mqtt.Shard
+}
+
+func (g *Gateway) newShard(l *reactor.Loop) *shard {
+	s := g.door.NewShard(l)
+	return &shard{s, g.ws.NewShard(s), g.mqtt.NewShard(s)}
 }
 
 // Start opens the device port.
@@ -217,70 +237,50 @@ func Start(config Config, r *router.Router, sessions *session.Manager) (*Gateway
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
-	all, err := newProtocols(config.RawProtocols, config.CompressAbove)
-	if err != nil {
-		return nil, err
-	}
-	g := &Gateway{
-		config:     config,
-		limits:     websocket.Limits{Bytes: config.HeaderBytes, Fields: config.HeaderFields},
-		frames:     websocket.Config{MaxMessage: config.MaxPayload},
-		mqttFrames: websocket.Config{MaxMessage: 2 * config.MaxPayload},  // the largest packet, and others beside it
-		mqttFirst:  websocket.Config{MaxMessage: 2 * config.HeaderBytes}, // CONNECT, and others beside it
-		protocols:  all,
-		publishers: newMQTTEncoders(),
-		router:     r,
-		sessions:   sessions,
-		drainer:    newDrainer(),
-	}
-	if g.guard, err = newGuard(&config); err != nil {
-		return nil, fmt.Errorf("limits: %w", err)
-	}
-	config.Account.SetLimit(g.guard.memory.Usage().Limit / 100 * int64(config.Limits.Memory.Owed))
-	sessions.Guard(g.guard.count)
-	proxied, _ := proxyproto.ParseTrusted(config.Proxies.Protocol) // valid
-	g.forwarded, _ = proxyproto.ParseTrusted(config.Proxies.Forwarded)
-	if g.keeper, err = openKeeper(config.TLS); err != nil {
+	g := &Gateway{config: config, drainer: newDrainer()}
+	var err error
+	if g.keeper, err = door.OpenKeeper(config.TLS); err != nil {
 		return nil, fmt.Errorf("gateway.%w", err)
 	}
-	g.admission = newAdmission(&config)
-	g.group, err = reactor.Start(reactor.Config{
-		Listen:         config.Listen,
-		Name:           "device port (gateway.listen)",
-		TLS:            g.keeper.reactor(),
-		Loops:          config.Loops,
-		MaxConnections: config.MaxConnections,
-		ClientsBegin:   true,
-		Stall:          config.StallTimeout,
-		OnStall:        func(h reactor.Handler) { handlerOf(h).base().dismiss(wire.CloseSlowConsumer) },
-		OnStart: func(l *reactor.Loop) {
-			l.Local = &shard{
-				gateway: g,
-				loop:    session.NewLoop(l.Index(), func(f func()) bool { return l.Post(reactor.TaskFunc(func(*reactor.Loop) { f() })) }),
-				guests:  make(map[*reactor.Conn]*guest),
-				logged:  make(map[string]time.Duration),
-				tally:   newTally(),
-			}
-		},
-		NewHandler: func(l *reactor.Loop) reactor.Handler {
-			return newDevice(l.Local.(*shard))
-		},
-		Also:    config.MQTT.listeners(),
-		Proxied: proxied,
-	})
-	if err != nil {
-		g.keeper.close()
-		g.admission.close()
-		if errors.Is(err, reactor.ErrConnections) {
-			return nil, fmt.Errorf("gateway.max_connections: %w", err)
-		}
+	if g.door, err = door.New(config.door(), r, sessions); err != nil {
+		g.keeper.Close()
 		return nil, err
 	}
-	g.watchMemory()
+	g.ws = ws.New(config.ws(), g.door)
+	g.mqtt = mqtt.New(mqtt.Config{TopicAliases: config.MQTT.TopicAliases, ServerReference: config.MQTT.ServerReference}, g.door)
+	if g.group, err = g.listen(); err != nil {
+		g.keeper.Close()
+		g.door.Close()
+		return nil, err
+	}
+	g.stopMemory = g.door.WatchMemory(g.group.Each)
 	if config.Auth != nil {
 		config.Auth.OnWithdrawn(g.withdrawn)
 	}
 	return g, nil
+}
+
+// listen starts the loops.
+func (g *Gateway) listen() (*reactor.Group, error) {
+	proxied, _ := proxyproto.ParseTrusted(g.config.Proxies.Protocol) // valid
+	group, err := reactor.Start(reactor.Config{
+		Listen:         g.config.Listen,
+		Name:           "device port (gateway.listen)",
+		TLS:            g.keeper.Reactor(),
+		Loops:          g.config.Loops,
+		MaxConnections: g.config.MaxConnections,
+		ClientsBegin:   true,
+		Stall:          g.config.StallTimeout,
+		OnStall:        func(h reactor.Handler) { door.HandlerOf(h).Base().Dismiss(wire.CloseSlowConsumer) },
+		OnStart:        func(l *reactor.Loop) { l.Local = g.newShard(l) },
+		NewHandler:     func(l *reactor.Loop) reactor.Handler { return ws.NewDevice(l.Local.(*shard).ws) },
+		Also:           g.config.MQTT.listeners(),
+		Proxied:        proxied,
+	})
+	if errors.Is(err, reactor.ErrConnections) {
+		return nil, fmt.Errorf("gateway.max_connections: %w", err)
+	}
+	return group, err
 }
 
 // Addr is the address of the device port.
@@ -306,53 +306,26 @@ func (g *Gateway) MQTTSecureAddr() (addr netip.AddrPort) {
 	return addr
 }
 
-// Ready tells whether new devices are taken.
-func (g *Gateway) Ready() bool { return !g.draining.Load() }
+// Ready reports whether new devices are taken.
+func (g *Gateway) Ready() bool { return g.door.Ready() }
 
 // Close drops the connections that are left, with a close frame that says so, and closes
 // the device port. Those that a drain has left are asked for a delay too.
 func (g *Gateway) Close() {
 	g.closed.Store(true)
 	why := func() *wire.Close { return wire.CloseGoingAway }
-	if g.draining.Swap(true) {
+	if !g.door.Drain() {
 		why = g.restart
 	}
 	g.drainer.close()
 	g.group.Each(func(l *reactor.Loop) {
-		handlers(l, func(h handler) bool {
-			h.base().dismiss(why())
+		door.Handlers(l, func(h door.Handler) bool {
+			h.Base().Dismiss(why())
 			return true
 		})
 	})
-	g.guard.stop()
+	g.stopMemory()
 	g.group.Close()
-	g.keeper.close()
-	g.admission.close()
-}
-
-// errPeerClosed is for a device that said good-bye.
-var errPeerClosed = &wire.Close{Label: "peer_closed"}
-
-// endOf is how a connection ended without a close frame, for metrics, presence and the log.
-func endOf(err error) *wire.Close {
-	end := &wire.Close{Label: endLabel(err)}
-	if err != nil {
-		end.Reason = err.Error()
-	}
-	return end
-}
-
-func endLabel(err error) string {
-	var errno unix.Errno
-	switch {
-	case errors.Is(err, io.EOF):
-		return "peer_gone"
-	case errors.Is(err, reactor.ErrClosed):
-		return "going_away"
-	case errors.Is(err, reactor.ErrHandshake):
-		return "tls_handshake"
-	case errors.As(err, &errno):
-		return "peer_reset"
-	}
-	return "failed"
+	g.keeper.Close()
+	g.door.Close()
 }

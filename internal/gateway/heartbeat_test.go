@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/longline/longline/internal/gateway/door"
 	"github.com/longline/longline/internal/reactor"
 	"github.com/longline/longline/internal/websocket"
 )
@@ -194,7 +195,7 @@ func TestPingsComeInNoWave(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		l.Handlers(func(h reactor.Handler) bool {
-			later := w.gateway.heartbeatAfter(handlerOf(h).base().conn) - beat
+			later := door.HandlerOf(h).Base().HeartbeatAfter() - beat
 			if later < 0 || later >= beat/10 {
 				t.Errorf("a ping comes %v after the heartbeat", later)
 				return false

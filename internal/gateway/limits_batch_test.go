@@ -16,7 +16,7 @@ var slowly = settings{gateway: Config{Limits: limit.Config{Device: limit.DeviceC
 // Of what a device has sent at once, the gateway handles a few packets before it looks at the
 // device's rate: a full buffer must not keep the loop from other devices.
 func TestDeviceRateHoldsWithinOneRead(t *testing.T) {
-	const sent = 100
+	const sent, chargeAfter = 100, 8
 	check := func(w *world, op string) {
 		w.t.Helper()
 		w.await("the device to be slowed", func() bool { return w.metric("longline_readers_slowed_total/rate") == 1 })

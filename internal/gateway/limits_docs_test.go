@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/longline/longline/internal/gateway/door"
 )
 
 // Every metric that docs/operating.md names exists, and every one of the limits is named there.
@@ -21,7 +23,7 @@ func TestOperatingNamesTheMetrics(t *testing.T) {
 			t.Errorf("there is no metric %s", name)
 		}
 	}
-	for _, label := range refusalLabels {
+	for _, label := range door.RefusalLabels {
 		if !strings.Contains(string(text), `reason="`+label+`"`) {
 			t.Errorf("the reason %s is not explained", label)
 		}

@@ -1,9 +1,9 @@
 package gateway
 
 import (
+	"github.com/longline/longline/internal/gateway/door"
 	"github.com/longline/longline/internal/limit"
 	"github.com/longline/longline/internal/reactor"
-	"github.com/longline/longline/internal/session"
 )
 
 var (
@@ -29,76 +29,62 @@ var (
 )
 
 // collectLimits exports what the limits have done.
-func (g *Gateway) collectLimits(t *tally, gauge func(metric, float64, ...string), count func(metric, uint64, ...string)) {
-	for _, label := range refusalLabels {
-		count(refusals, t.refusals[label], label)
+func (g *Gateway) collectLimits(t *door.Tally, gauge func(metric, float64, ...string), count func(metric, uint64, ...string)) {
+	for _, label := range door.RefusalLabels {
+		count(refusals, t.Refusals[label], label)
 	}
-	for why, label := range slowingLabels {
-		count(slowed, t.slowed[why], label)
+	for why, label := range door.SlowingLabels {
+		count(slowed, t.Slowed[why], label)
 	}
-	connections := g.guard.count.Stats()
-	gauge(sourceCount, float64(connections.Addresses))
-	for prefix, n := range connections.Prefixes {
+	s := g.door.Stats()
+	gauge(sourceCount, float64(s.Connections.Addresses))
+	for prefix, n := range s.Connections.Prefixes {
 		gauge(prefixOnline, float64(n), prefix)
 	}
-	g.collectLine(gauge, count)
-	gauge(unverified, float64(g.guard.unverified.Load()))
+	gauge(waiting, float64(s.Line.Waiting[limit.Resumed]), "resumed")
+	gauge(waiting, float64(s.Line.Waiting[limit.New]), "new")
+	for i, n := range [...]uint64{s.Line.AtOnce, s.Line.Late, s.Line.Left, s.Line.SentAway} {
+		count(turns, n, connectOutcome[i])
+	}
+	gauge(unverified, float64(s.Unverified))
 	owed, most := g.config.Account.Bytes()
 	gauge(owedBytes, float64(owed))
 	gauge(owedLimit, float64(most))
-	u := g.guard.memory.Usage()
-	gauge(memoryUsed, float64(u.Used))
-	gauge(memoryLimit, float64(u.Limit))
-	gauge(memoryStage, float64(g.guard.memory.Stage()))
-	count(memoryUnread, g.guard.unread.Load())
-	g.collectJobs(gauge, count)
-	if g.admission.chain != nil {
-		g.admission.collect(gauge, count)
-	}
+	gauge(memoryUsed, float64(s.Memory.Used))
+	gauge(memoryLimit, float64(s.Memory.Limit))
+	gauge(memoryStage, float64(s.Stage))
+	count(memoryUnread, s.MemoryUnread)
+	collectWorkers(g.keeper, &s, gauge, count)
+	collectVerifiers(&s, gauge, count)
 }
 
-var refusalLabels = []string{
-	limit.NodeFull.Label, limit.AddressFull.Label, limit.PrefixFull.Label, labelRate, labelRateTime, labelMemory, labelUnverified, labelCredential,
-	session.PrefixSessionsFull.Label, session.PrefixWillsFull.Label,
-}
-
-func (g *Gateway) collectLine(gauge func(metric, float64, ...string), count func(metric, uint64, ...string)) {
-	r := g.guard.rate.Stats()
-	gauge(waiting, float64(r.Waiting[limit.Resumed]), "resumed")
-	gauge(waiting, float64(r.Waiting[limit.New]), "new")
-	for i, n := range [...]uint64{r.AtOnce, r.Late, r.Left, r.SentAway} {
-		count(turns, n, connectOutcome[i])
-	}
-}
-
-// collectJobs exports how busy the workers are that do what is slow.
-func (g *Gateway) collectJobs(gauge func(metric, float64, ...string), count func(metric, uint64, ...string)) {
-	pool := func(name string, w *reactor.Workers) {
-		s := w.Stats()
+// collectWorkers exports how busy the workers are that do what is slow.
+func collectWorkers(k *door.Keeper, s *door.Stats, gauge func(metric, float64, ...string), count func(metric, uint64, ...string)) {
+	pool := func(name string, s reactor.WorkersStats) {
 		gauge(jobs, float64(s.Running), name, "running")
 		gauge(jobs, float64(s.Resting), name, "resting")
 		gauge(jobs, float64(s.Waiting), name, "waiting")
 		count(jobsRefused, s.Refused, name)
 	}
-	if g.keeper != nil {
-		pool("tls", g.keeper.workers)
+	if k != nil {
+		pool("tls", k.Stats())
 	}
-	if g.admission.chain != nil {
-		pool("verification", g.admission.workers)
+	if s.Verifying {
+		pool("verification", s.Workers)
 	}
 }
 
 // breakerStates are all that a breaker may be in.
 var breakerStates = []string{"closed", "half-open", "open"}
 
-// collect exports what the verifiers answered, and whether those are asked that are remote.
-func (a *admission) collect(gauge func(metric, float64, ...string), count func(metric, uint64, ...string)) {
-	for _, s := range a.chain.Stats() {
+// collectVerifiers exports what the verifiers answered, and whether those are asked that are remote.
+func collectVerifiers(s *door.Stats, gauge func(metric, float64, ...string), count func(metric, uint64, ...string)) {
+	for _, s := range s.Verifiers {
 		count(verifications, s.Accepted, s.Method, "accepted")
 		count(verifications, s.Refused, s.Method, "refused")
 		count(verifications, s.Unavailable, s.Method, "unavailable")
 	}
-	for name, is := range a.chain.Breakers() {
+	for name, is := range s.Breakers {
 		for _, state := range breakerStates {
 			gauge(breakerState, truth(state == is), name, state)
 		}

@@ -103,7 +103,7 @@ func newShortOf(t *testing.T, s settings) *shortOf {
 func (o *shortOf) use(percent int64, stage limit.Stage) {
 	o.t.Helper()
 	o.percent.Store(percent)
-	o.await(stage.String(), func() bool { return o.gateway.guard.memory.Stage() == stage })
+	o.await(stage.String(), func() bool { return o.gateway.door.Stats().Stage == stage })
 	if got := o.metric("longline_overload_stage"); got != float64(stage) {
 		o.t.Errorf("the stage is %v, want %v", got, stage)
 	}
@@ -113,7 +113,7 @@ func (o *shortOf) use(percent int64, stage limit.Stage) {
 func TestShortOfMemorySlowsPublishers(t *testing.T) {
 	o := newShortOf(t, settings{})
 	p, m := o.greeted("/connect/a"), o.client("m")
-	for used, least := range map[int64]time.Duration{70: slowRead, 10: 0} {
+	for used, least := range map[int64]time.Duration{70: time.Second, 10: 0} {
 		o.use(used, map[int64]limit.Stage{70: limit.SlowReaders, 10: limit.Calm}[used])
 		slowed := o.metric("longline_readers_slowed_total/memory")
 		start := time.Now()

@@ -120,7 +120,7 @@ func TestLimitsRememberNothingUnasked(t *testing.T) {
 	w := newWorld(t, settings{gateway: Config{Loops: 1}})
 	w.greeted("/connect/a").quiet()
 	for _, l := range w.gateway.group.Loops() {
-		if n := len(l.Local.(*shard).guests); n > 0 {
+		if n := l.Local.(*shard).door.Remembered(); n > 0 {
 			t.Errorf("%d guests", n)
 		}
 	}
@@ -136,7 +136,7 @@ func TestLineRemembersNobody(t *testing.T) {
 		t.Fatal("nobody waited")
 	}
 	w.gateway.group.Each(func(l *reactor.Loop) {
-		if n := len(l.Local.(*shard).guests); n > 0 {
+		if n := l.Local.(*shard).door.Remembered(); n > 0 {
 			t.Errorf("%d guests", n)
 		}
 	})
@@ -154,7 +154,7 @@ func TestConnectRate(t *testing.T) {
 	w := newWorld(t, settings{gateway: c})
 	_ = w.greeted("/connect/known").ws.CloseNow()
 	w.awaitPresence("known", false)
-	waiting := func() int { return w.gateway.guard.rate.Stats().Waiting[limit.New] }
+	waiting := func() int { return w.gateway.door.Stats().Line.Waiting[limit.New] }
 	answers := make(chan answer, 2*line)
 	for i := 0; waiting() < line; i++ { // one may get a turn meanwhile
 		conn, before := w.dial(), waiting()
@@ -255,7 +255,7 @@ func TestResumedIsProven(t *testing.T) {
 	if got := w.connectWith(bearerHeader("right"), "/connect/known").greeted(); got != "hello" {
 		t.Fatal(got)
 	}
-	waiting := func(c limit.Class) int { return w.gateway.guard.rate.Stats().Waiting[c] }
+	waiting := func(c limit.Class) int { return w.gateway.door.Stats().Line.Waiting[c] }
 	for waiting(limit.New) == 0 {
 		begin(t, w.dial(), upgrade("/connect/known", "Authorization: Bearer wrong"))
 		if waiting(limit.Resumed) > 0 {

@@ -41,12 +41,12 @@ func TestUnverifiedBytes(t *testing.T) {
 				if len(held) < 10 {
 					held = append(held, begin())
 				}
-				return w.metric("longline_connections_refused_total/"+labelUnverified) > 0
+				return w.metric("longline_connections_refused_total/unverified_bytes") > 0
 			})
 			for _, c := range held {
 				_ = c.Close()
 			}
-			w.await("room for others", func() bool { return w.gateway.guard.unverified.Load() == 0 })
+			w.await("room for others", func() bool { return w.gateway.door.Stats().Unverified == 0 })
 			w.greeted("/connect/b")
 		})
 	}
@@ -97,7 +97,7 @@ func TestShortOfMemoryTakesTheCure(t *testing.T) {
 	if got := p.take(mqtt.Publish); string(got.Payload) != "x" {
 		t.Errorf("got %s", show(got))
 	}
-	if n := o.gateway.guard.cures.Load(); n != 0 {
+	if n := o.gateway.door.Stats().Cures; n != 0 {
 		t.Errorf("%d are counted as being verified", n)
 	}
 }
@@ -107,7 +107,7 @@ func TestAcceptedHandshakeHoldsNothing(t *testing.T) {
 	for _, carrier := range []string{"tcp", "websocket", "http"} {
 		t.Run(carrier, func(t *testing.T) {
 			w := &mqttWorld{newWorld(t, settings{gateway: Config{MQTT: MQTT{Listen: "127.0.0.1:0"}}}), way{mqtt.V5, carrier}}
-			holds := func() bool { return w.gateway.guard.unverified.Load() > 0 }
+			holds := func() bool { return w.gateway.door.Stats().Unverified > 0 }
 			if carrier == "http" {
 				c, request := w.world.dial(), upgrade("/connect/a")
 				if _, err := io.WriteString(c, request[:30]); err != nil {

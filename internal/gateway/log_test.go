@@ -45,7 +45,7 @@ func TestRefusedWillIsLogged(t *testing.T) {
 	w := &mqttWorld{newGuarded(t, jwtOnly(t), settings{gateway: Config{Loops: 1, MaxConnections: 100, MQTT: MQTT{Listen: "127.0.0.1:0"}}}), fives[0]}
 	for range 3 {
 		connect := opening("meter-1")
-		connect.Connect.HasUsername, connect.Connect.Username = true, tokenUser
+		connect.Connect.HasUsername, connect.Connect.Username = true, "token"
 		connect.Connect.HasPassword, connect.Connect.Password = true, []byte(sign(t, jwt.MapClaims{"sub": "meter-1"}))
 		connect.Connect.HasWill, connect.Connect.Will = true, mqtt.Will{Topic: "elsewhere", Payload: []byte("gone")}
 		p := w.dial()

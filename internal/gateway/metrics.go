@@ -1,81 +1,17 @@
 package gateway
 
 import (
-	"maps"
 	"math"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/longline/longline/internal/gateway/door"
 	"github.com/longline/longline/internal/reactor"
 	"github.com/longline/longline/internal/websocket"
 	"github.com/longline/longline/internal/wire"
 	"github.com/longline/longline/internal/wire/mqtt"
 )
-
-// tally is what a loop counted; the loops' tallies are added up when somebody asks.
-type tally struct {
-	packets     [wire.Ops]uint64  // received, by op
-	mqttPackets [16]uint64        // of MQTT, by type
-	closes      map[string]uint64 // by label
-	handshakes  map[string]uint64 // by outcome
-	refusals    map[string]uint64 // of connections by limits, by label
-	slowed      [slowings]uint64  // devices not read for a while
-	latency     histogram         // of deliveries, from publication to the socket
-}
-
-func newTally() tally {
-	return tally{closes: make(map[string]uint64), handshakes: make(map[string]uint64), refusals: make(map[string]uint64)}
-}
-
-func (t *tally) add(o *tally) {
-	for i, n := range o.packets {
-		t.packets[i] += n
-	}
-	for i, n := range o.mqttPackets {
-		t.mqttPackets[i] += n
-	}
-	addAll(t.closes, o.closes)
-	addAll(t.handshakes, o.handshakes)
-	addAll(t.refusals, o.refusals)
-	for why, n := range o.slowed {
-		t.slowed[why] += n
-	}
-	t.latency.add(&o.latency)
-}
-
-func addAll(sum, part map[string]uint64) {
-	for label, n := range part {
-		sum[label] += n
-	}
-}
-
-// latencyBounds are the upper bounds of a histogram's buckets, in milliseconds.
-var latencyBounds = [...]int64{1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 60_000}
-
-// histogram counts latencies. Owned by a loop: plain numbers, where Prometheus's own would
-// need atomics on the way of every message.
-type histogram struct {
-	buckets [len(latencyBounds) + 1]uint64
-	sum     int64 // milliseconds
-}
-
-func (h *histogram) observe(ms int64) {
-	ms = max(0, ms)
-	i := 0
-	for i < len(latencyBounds) && ms > latencyBounds[i] {
-		i++
-	}
-	h.buckets[i]++
-	h.sum += ms
-}
-
-func (h *histogram) add(o *histogram) {
-	for i, n := range o.buckets {
-		h.buckets[i] += n
-	}
-	h.sum += o.sum
-}
 
 // metric is one that the gateway exports.
 type metric = *prometheus.Desc
@@ -133,63 +69,59 @@ func (g *Gateway) Collect(ch chan<- prometheus.Metric) {
 	gauge(unfinished, float64(websocket.Unfinished()))
 
 	t := g.tally()
-	for label, n := range t.handshakes {
+	for label, n := range t.Handshakes {
 		count(handshakes, n, label)
 	}
-	for label, n := range t.closes {
+	for label, n := range t.Closes {
 		count(closes, n, label)
 	}
 	for op := wire.Hello; op < wire.Ops; op++ {
-		count(packets, t.packets[op], op.String())
+		count(packets, t.Packets[op], op.String())
 	}
 	for p := mqtt.Connect; p <= mqtt.Auth; p++ {
-		if n := t.mqttPackets[p]; n > 0 {
+		if n := t.MQTTPackets[p]; n > 0 {
 			count(packets, n, strings.ToLower(p.String()))
 		}
 	}
-	ch <- t.latency.metric(latency)
+	ch <- histogram(latency, &t.Latency)
 	g.collectLimits(&t, gauge, count)
 
-	all, online := g.sessions.Count()
+	all, online := g.door.Sessions.Count()
 	gauge(sessionCount, float64(online), "online")
 	gauge(sessionCount, float64(all-online), "away")
 
-	failures, _ := g.sessions.StoreFailures()
+	failures, _ := g.door.Sessions.StoreFailures()
 	count(storeFailures, failures)
-	count(wills, g.sessions.Wills())
+	count(wills, g.door.Sessions.Wills())
 
-	r := g.router.Stats()
+	r := g.door.Router.Stats()
 	count(published, r.Published)
 	count(delivered, r.Delivered)
 	gauge(filters, float64(r.Filters))
 	gauge(subscriptions, float64(r.Subscriptions))
-	g.router.Drops.Each(func(label string, n uint64) { count(dropped, n, label) })
-	g.router.NotRetained.Each(func(label string, n uint64) { count(notRetained, n, label) })
+	g.door.Router.Drops.Each(func(label string, n uint64) { count(dropped, n, label) })
+	g.door.Router.NotRetained.Each(func(label string, n uint64) { count(notRetained, n, label) })
 }
 
-func (h *histogram) metric(d metric) prometheus.Metric {
-	cumulative := make(map[float64]uint64, len(latencyBounds))
+// histogram exports latencies.
+func histogram(d metric, h *door.Histogram) prometheus.Metric {
+	cumulative := make(map[float64]uint64, len(door.LatencyBounds))
 	n := uint64(0)
-	for i, bound := range latencyBounds {
-		n += h.buckets[i]
+	for i, bound := range door.LatencyBounds {
+		n += h.Buckets[i]
 		cumulative[float64(bound)/1000] = n
 	}
-	n += h.buckets[len(latencyBounds)]
-	return prometheus.MustNewConstHistogram(d, n, math.Round(float64(h.sum))/1000, cumulative)
+	n += h.Buckets[len(door.LatencyBounds)]
+	return prometheus.MustNewConstHistogram(d, n, math.Round(float64(h.Sum))/1000, cumulative)
 }
 
 // tally adds up what the loops counted.
-func (g *Gateway) tally() tally {
-	parts := make([]tally, len(g.group.Loops()))
-	g.group.Each(func(l *reactor.Loop) {
-		part := l.Local.(*shard).tally
-		part.closes, part.handshakes = maps.Clone(part.closes), maps.Clone(part.handshakes)
-		part.refusals = maps.Clone(part.refusals)
-		parts[l.Index()] = part
-	})
-	sum := newTally()
+func (g *Gateway) tally() door.Tally {
+	parts := make([]door.Tally, len(g.group.Loops()))
+	g.group.Each(func(l *reactor.Loop) { parts[l.Index()] = l.Local.(*shard).door.Counted() })
+	sum := door.NewTally()
 	for i := range parts {
-		sum.add(&parts[i])
+		sum.Add(&parts[i])
 	}
 	return sum
 }

@@ -6,6 +6,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	dto "github.com/prometheus/client_model/go"
+
+	"github.com/longline/longline/internal/gateway/door"
 )
 
 // gathered is the sum of each metric's values by name, and by name and label value.
@@ -106,14 +108,14 @@ func TestMetricsKeepTheConventions(t *testing.T) {
 }
 
 func TestHistogram(t *testing.T) {
-	var h histogram
+	var h door.Histogram
 	for _, ms := range []int64{-3, 0, 1, 2, 7, 60_000, 60_001, 1 << 40} {
-		h.observe(ms)
+		h.Observe(ms)
 	}
-	var sum histogram
-	sum.add(&h)
+	var sum door.Histogram
+	sum.Add(&h)
 	var m dto.Metric
-	if err := sum.metric(latency).Write(&m); err != nil {
+	if err := histogram(latency, &sum).Write(&m); err != nil {
 		t.Fatal(err)
 	}
 	cumulative := map[float64]uint64{}

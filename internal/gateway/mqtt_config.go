@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/longline/longline/internal/gateway/mqtt"
 	"github.com/longline/longline/internal/reactor"
 )
 
@@ -43,7 +44,7 @@ func (m MQTT) Validate(secure bool) error {
 
 // listeners are those of MQTT alone: first that over TCP.
 func (m MQTT) listeners() (all []reactor.Listener) {
-	handler := func(l *reactor.Loop) reactor.Handler { return newMQTTStream(l.Local.(*shard)) }
+	handler := func(l *reactor.Loop) reactor.Handler { return mqtt.NewStream(l.Local.(*shard).mqtt) }
 	if m.Listen != "" {
 		all = append(all, reactor.Listener{Name: "MQTT port (gateway.mqtt.listen)", Listen: m.Listen, NewHandler: handler})
 	}

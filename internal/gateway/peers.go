@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/longline/longline/internal/devices"
+	"github.com/longline/longline/internal/gateway/door"
 	"github.com/longline/longline/internal/reactor"
 	"github.com/longline/longline/internal/session"
 )
@@ -14,11 +15,11 @@ func (g *Gateway) Peers(ctx context.Context, conns []session.Conn) []devices.Pee
 	questions := make(map[*reactor.Loop]*peersOf)
 	answers := make(chan *peersOf, len(conns))
 	for i, conn := range conns {
-		d, ok := conn.(handler)
+		d, ok := conn.(door.Handler)
 		if !ok {
 			continue
 		}
-		loop := d.base().conn.Loop()
+		loop := d.Base().Transport().Loop()
 		q := questions[loop]
 		if q == nil {
 			q = &peersOf{answers: answers}
@@ -50,7 +51,7 @@ func (g *Gateway) Peers(ctx context.Context, conns []session.Conn) []devices.Pee
 type peersOf struct {
 	answers  chan<- *peersOf // has room for it
 	at       []int           // which of those asked for
-	handlers []handler
+	handlers []door.Handler
 	peers    []devices.Peer // set by the loop
 }
 
@@ -58,12 +59,12 @@ type peersOf struct {
 func (q *peersOf) Run(*reactor.Loop) {
 	q.peers = make([]devices.Peer, len(q.handlers))
 	for i, d := range q.handlers {
-		conn := d.base().conn
+		conn := d.Base().Transport()
 		if conn.Closed() {
 			continue
 		}
 		if addr := conn.RemoteAddr(); addr.IsValid() {
-			q.peers[i] = devices.Peer{Addr: addr, Protocol: d.speaks()}
+			q.peers[i] = devices.Peer{Addr: addr, Protocol: d.Protocol()}
 		}
 	}
 	q.answers <- q

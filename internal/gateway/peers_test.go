@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/longline/longline/internal/devices"
+	"github.com/longline/longline/internal/gateway/door"
 	"github.com/longline/longline/internal/reactor"
 	"github.com/longline/longline/internal/session"
 )
@@ -21,13 +22,13 @@ func TestPeersOfAPage(t *testing.T) {
 	conns := w.conns()
 	byLoop := map[*reactor.Loop][]session.Conn{}
 	for _, c := range conns {
-		loop := c.(handler).base().conn.Loop()
+		loop := c.(door.Handler).Base().Transport().Loop()
 		byLoop[loop] = append(byLoop[loop], c)
 	}
 	if all := w.gateway.Peers(t.Context(), conns); known(all) != devices {
 		t.Errorf("%d of %d peers are known", known(all), devices)
 	}
-	standing := conns[0].(handler).base().conn.Loop()
+	standing := conns[0].(door.Handler).Base().Transport().Loop()
 	release := make(chan struct{})
 	standing.Post(reactor.TaskFunc(func(*reactor.Loop) { <-release }))
 	defer close(release)

@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/longline/longline/internal/gateway/door"
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/reactor"
 	"github.com/longline/longline/internal/session"
@@ -83,7 +84,10 @@ func (w *world) turns() {
 func (w *world) pending() int {
 	var n atomic.Int64
 	w.gateway.group.Each(func(l *reactor.Loop) {
-		l.Handlers(func(h reactor.Handler) bool { n.Add(int64(handlerOf(h).base().conn.Pending())); return true })
+		l.Handlers(func(h reactor.Handler) bool {
+			n.Add(int64(door.HandlerOf(h).Base().Transport().Pending()))
+			return true
+		})
 	})
 	return int(n.Load())
 }
@@ -238,7 +242,7 @@ func TestSlowConsumer(t *testing.T) {
 	for i := range messages {
 		w.publish("t/bulk", size, 1, fmt.Sprint(i))
 	}
-	w.await("both to be closed", func() bool { return w.gateway.tally().closes["slow_consumer"] == 2 })
+	w.await("both to be closed", func() bool { return w.gateway.tally().Closes["slow_consumer"] == 2 })
 	if took := time.Since(start); took < stall {
 		t.Errorf("closed after %v", took)
 	}

@@ -1,0 +1,93 @@
+package door
+
+import (
+	"errors"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"github.com/longline/longline/internal/limit"
+	"github.com/longline/longline/internal/session"
+)
+
+// Denied is why a connection may not come in now, and when it may try again.
+type Denied struct {
+	label  string // of the metric
+	reason string
+	Kind   Denial
+	after  time.Duration
+}
+
+// Denial is a kind of them, which protocols have codes for.
+type Denial uint8
+
+const (
+	NodeFull Denial = iota // no room for anybody
+	Quota                  // no room for this device, address or credential
+	Rate                   // too many come at once
+	Busy                   // the node has to shed something first
+)
+
+func (d *Denied) Error() string { return d.reason }
+
+// retryTime is for who meets a limit that says nothing about when there is room: spread, so
+// that they do not come back as one wave.
+func retryTime() time.Duration { return 5*time.Second + rand.N(10*time.Second) }
+
+// Labels of denials that have no limit.Refusal.
+const (
+	labelRate       = "connect_rate"         // the line is full
+	labelRateTime   = "connect_rate_timeout" // the turn did not come within the handshake's time
+	labelMemory     = "memory"
+	labelCredential = "credential_sessions" // or bytes of wills
+	labelUnverified = "unverified_bytes"    // of all unfinished handshakes
+)
+
+// deny says what an error means for who connects, nil when no limit refuses.
+func deny(err error) *Denied {
+	var no *Denied
+	var busy *limit.Busy
+	var full *limit.Refusal
+	switch {
+	case errors.As(err, &no):
+		return no
+	case errors.Is(err, session.ErrCredentialFull):
+		return &Denied{labelCredential, err.Error(), Quota, retryTime()}
+	case errors.As(err, &busy):
+		return &Denied{labelRate, "too many devices connect at once", Rate, busy.RetryAfter}
+	case !errors.As(err, &full):
+		return nil
+	case full == limit.NodeFull:
+		return &Denied{full.Label, full.Reason, NodeFull, retryTime()}
+	}
+	return &Denied{full.Label, full.Reason, Quota, retryTime()}
+}
+
+func denyForMemory() *Denied {
+	return &Denied{labelMemory, "the node is short of memory", Busy, retryTime()}
+}
+
+func denyForHandshakes() *Denied {
+	return &Denied{labelUnverified, "the handshakes under way hold too much", Busy, retryTime()}
+}
+
+func denyForTime() *Denied {
+	return &Denied{labelRateTime, "too many devices connect at once: the turn did not come in time", Rate, retryTime()}
+}
+
+// RetryAfter is when to try again, in whole seconds.
+func (d *Denied) RetryAfter() string {
+	return strconv.Itoa(int((d.after + time.Second - 1) / time.Second))
+}
+
+// count notes a denial.
+func (s *Shard) count(d *Denied) *Denied {
+	s.Refusals[d.label]++
+	return d
+}
+
+// RefusalLabels are all labels that denials have.
+var RefusalLabels = []string{
+	limit.NodeFull.Label, limit.AddressFull.Label, limit.PrefixFull.Label, labelRate, labelRateTime, labelMemory, labelUnverified, labelCredential,
+	session.PrefixSessionsFull.Label, session.PrefixWillsFull.Label,
+}

@@ -1,0 +1,82 @@
+package door
+
+import (
+	"maps"
+
+	"github.com/longline/longline/internal/wire"
+)
+
+// Tally is what a loop counted; the loops' tallies are added up when somebody asks.
+type Tally struct {
+	Packets     [wire.Ops]uint64  // received, by op
+	MQTTPackets [16]uint64        // of MQTT, by type
+	Closes      map[string]uint64 // by label
+	Handshakes  map[string]uint64 // by outcome
+	Refusals    map[string]uint64 // of connections by limits, by label
+	Slowed      [Slowings]uint64  // devices not read for a while
+	Latency     Histogram         // of deliveries, from publication to the socket
+}
+
+// NewTally returns one that has counted nothing.
+func NewTally() Tally {
+	return Tally{Closes: make(map[string]uint64), Handshakes: make(map[string]uint64), Refusals: make(map[string]uint64)}
+}
+
+// Add adds another to t.
+func (t *Tally) Add(o *Tally) {
+	for i, n := range o.Packets {
+		t.Packets[i] += n
+	}
+	for i, n := range o.MQTTPackets {
+		t.MQTTPackets[i] += n
+	}
+	addAll(t.Closes, o.Closes)
+	addAll(t.Handshakes, o.Handshakes)
+	addAll(t.Refusals, o.Refusals)
+	for why, n := range o.Slowed {
+		t.Slowed[why] += n
+	}
+	t.Latency.Add(&o.Latency)
+}
+
+func addAll(sum, part map[string]uint64) {
+	for label, n := range part {
+		sum[label] += n
+	}
+}
+
+// LatencyBounds are the upper bounds of a Histogram's Buckets, in milliseconds.
+var LatencyBounds = [...]int64{1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 60_000}
+
+// Histogram counts latencies. Owned by a loop: plain numbers, where Prometheus's own would
+// need atomics on the way of every message.
+type Histogram struct {
+	Buckets [len(LatencyBounds) + 1]uint64
+	Sum     int64 // milliseconds
+}
+
+// Observe counts one latency.
+func (h *Histogram) Observe(ms int64) {
+	ms = max(0, ms)
+	i := 0
+	for i < len(LatencyBounds) && ms > LatencyBounds[i] {
+		i++
+	}
+	h.Buckets[i]++
+	h.Sum += ms
+}
+
+// Add adds another to h.
+func (h *Histogram) Add(o *Histogram) {
+	for i, n := range o.Buckets {
+		h.Buckets[i] += n
+	}
+	h.Sum += o.Sum
+}
+
+// Counted is what the loop has counted until now, for others. On the loop.
+func (s *Shard) Counted() Tally {
+	t := s.Tally
+	t.Closes, t.Handshakes, t.Refusals = maps.Clone(t.Closes), maps.Clone(t.Handshakes), maps.Clone(t.Refusals)
+	return t
+}

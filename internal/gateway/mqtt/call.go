@@ -1,0 +1,147 @@
+package mqtt
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/topic"
+	"github.com/longline/longline/internal/wire"
+	"github.com/longline/longline/internal/wire/mqtt"
+)
+
+// Calls. A device that can be called subscribes to device/{id}/call/#. A call comes with
+// QoS 0, because it is not queued: in MQTT 5 on device/{id}/call/{method}, with the response
+// topic device/{id}/reply and the call's number as correlation data, in decimal. What the
+// device publishes there with the same correlation data is the reply; a user property "error"
+// says that it is a refusal with that code, whose reason is the payload.
+//
+// 3.1.1 has no properties, so that the number is in the topics: a call on
+// device/{id}/call/{method}/{number} is answered on device/{id}/reply/{number}, or refused on
+// device/{id}/reply/{number}/error.
+
+func replyTopic(device string) string { return "device/" + device + "/reply" }
+
+// callError is the user property that makes a refusal of a reply, and the code of those of
+// 3.1.1.
+const callError = "error"
+
+// call sends a call, if the device has subscribed to it.
+func (c *Device) call(p *wire.Packet) {
+	device := c.Link().Session().Device()
+	out := mqtt.Packet{Type: mqtt.Publish, Topic: "device/" + device + "/call/" + p.Method, Payload: p.Payload}
+	number := strconv.FormatUint(p.ID, 10)
+	if c.version == mqtt.V5 {
+		out.Properties.ContentType = p.ContentType
+		out.Properties.ResponseTopic = replyTopic(device)
+		out.Properties.CorrelationData = []byte(number)
+		out.Properties.MessageExpiry = uint32((p.Timeout + time.Second - 1) / time.Second)
+	} else {
+		out.Topic += "/" + number
+	}
+	refused := ""
+	switch {
+	case !c.hears(device, out.Topic):
+		refused = "the device has not subscribed to " + out.Topic
+	case c.write(&out) != nil:
+		refused = "the call is larger than the device takes"
+	}
+	if refused != "" {
+		_ = c.Link().Handle(&wire.Packet{Op: wire.Reply, ID: p.ID, Err: wire.Error{Code: "not_callable", Reason: refused}})
+	}
+}
+
+// hears reports whether the device has subscribed to what is published to a topic.
+func (c *Device) hears(device, name string) bool {
+	info, _ := c.shard.server.Door.Sessions.Get(device)
+	return slices.ContainsFunc(info.Subscriptions, func(s topic.Subscription) bool { return topic.Match(s.Filter, name) })
+}
+
+// answersCall reports whether a publication is the device's reply to a call.
+func (c *Device) answersCall(p *mqtt.Packet) bool {
+	rest, ok := strings.CutPrefix(p.Topic, "device/")
+	if !ok {
+		return false
+	}
+	rest, ok = strings.CutPrefix(rest, c.Link().Session().Device())
+	if !ok {
+		return false
+	}
+	rest, ok = strings.CutPrefix(rest, "/reply")
+	if c.version == mqtt.V5 {
+		return ok && rest == "" && p.Properties.CorrelationData != nil
+	}
+	return ok && strings.HasPrefix(rest, "/")
+}
+
+// replied gives a reply to who waits for it. One to no call that waits changes nothing.
+func (c *Device) replied(p *mqtt.Packet) error {
+	repeated, err := c.noteReply(p)
+	if err == nil && !repeated {
+		if r := c.reply(p); r.ID != 0 {
+			err = c.Link().Handle(r)
+		}
+	}
+	if err == nil && p.QoS > message.AtMostOnce {
+		c.acknowledge(&wire.Packet{Op: wire.Ack, Of: wire.Pub, QoS: p.QoS, ID: uint64(p.ID)})
+	}
+	return err
+}
+
+// noteReply keeps the identifier of a reply of QoS 2 until it is released, and reports whether
+// the reply was there before.
+func (c *Device) noteReply(p *mqtt.Packet) (repeated bool, err error) {
+	if p.QoS != message.ExactlyOnce {
+		return false, nil
+	}
+	r := c.more()
+	switch {
+	case slices.Contains(r.replied, p.ID):
+		return true, nil
+	case len(r.replied) >= c.shard.server.Door.Sessions.Config().Unanswered:
+		return false, wire.CloseReceiveMax
+	}
+	r.replied = append(r.replied, p.ID)
+	return false, nil
+}
+
+// releasedReply forgets a reply of QoS 2, and reports whether there was one.
+func (c *Device) releasedReply(id uint16) bool {
+	if c.rare == nil {
+		return false
+	}
+	i := slices.Index(c.rare.replied, id)
+	if i >= 0 {
+		c.rare.replied = slices.Delete(c.rare.replied, i, i+1)
+	}
+	return i >= 0
+}
+
+// reply is what a publication says as a reply, borrowed; its ID is 0 when it names no call.
+func (c *Device) reply(p *mqtt.Packet) *wire.Packet {
+	r := &wire.Packet{Op: wire.Reply, Payload: p.Payload, ContentType: p.Properties.ContentType}
+	number := string(p.Properties.CorrelationData)
+	code, refused := userProperty(p, callError)
+	if c.version < mqtt.V5 {
+		number = p.Topic[len(replyTopic(c.Link().Session().Device()))+1:]
+		if number, refused = strings.CutSuffix(number, "/"+callError); refused {
+			code = callError
+		}
+	}
+	if refused {
+		r.Payload, r.Err = nil, wire.Error{Code: code, Reason: strings.ToValidUTF8(string(p.Payload), "\uFFFD")}
+	}
+	r.ID, _ = strconv.ParseUint(number, 10, 64)
+	return r
+}
+
+func userProperty(p *mqtt.Packet, key string) (value string, ok bool) {
+	for _, u := range p.Properties.User {
+		if u.Key == key {
+			return u.Value, true
+		}
+	}
+	return "", false
+}

@@ -1,0 +1,249 @@
+package mqtt
+
+import (
+	"encoding/binary"
+	"errors"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/router"
+	"github.com/longline/longline/internal/websocket"
+	"github.com/longline/longline/internal/wire/mqtt"
+)
+
+// encoders are those of one version over one carrier, by QoS.
+type encoders [3]encoder
+
+// encoder makes the PUBLISH with which a message goes down: the same bytes for every
+// connection of its class. With QoS 1 and 2 they are a template: each connection puts its
+// packet identifier in.
+type encoder struct {
+	version mqtt.Version
+	framed  bool // for WebSocket
+	qos     message.QoS
+	class   int
+}
+
+// anyID stands where a template has the packet identifier.
+const anyID = 1
+
+// newEncoders makes those of 3.1.1 and 5, over TCP and over WebSocket. Their classes are
+// below 0, those of other protocols are not.
+func newEncoders() (all [2][2]encoders) {
+	for v, version := range []mqtt.Version{mqtt.V4, mqtt.V5} {
+		for framed := range all[v] {
+			for q := range all[v][framed] {
+				all[v][framed][q] = encoder{version, framed == 1, message.QoS(q), -1 - q - 3*framed - 6*v}
+			}
+		}
+	}
+	return all
+}
+
+// encoders are those for a connection.
+func (srv *Server) encoders(v mqtt.Version, over carrier) *encoders {
+	version, framed := 0, 0
+	if v == mqtt.V5 {
+		version = 1
+	}
+	if _, ok := over.(*Socket); ok {
+		framed = 1
+	}
+	return &srv.publishers[version][framed]
+}
+
+// Class implements message.Encoder.
+func (e *encoder) Class() int { return e.class }
+
+// Encode implements message.Encoder. A message that MQTT cannot express has an empty form.
+func (e *encoder) Encode(m *message.Message) []byte {
+	var p mqtt.Packet
+	publication(&p, m, e.qos, anyID)
+	room := 0 // for the frame's header, which tells the packet's length
+	if e.framed {
+		room = websocket.MaxHeader
+	}
+	b, err := mqtt.Append(make([]byte, room, room+m.Size()+maxOverhead), e.version, &p)
+	if err != nil {
+		return nil
+	}
+	if !e.framed {
+		return b
+	}
+	var header [websocket.MaxHeader]byte
+	head := websocket.AppendHeader(header[:0], websocket.Binary, len(b)-room)
+	start := room - len(head)
+	copy(b[start:], head)
+	return b[start:]
+}
+
+// maxOverhead is what a PUBLISH has beside the contents of its fields, mostly: 9 bytes, and
+// with properties a few for each.
+const maxOverhead = 32
+
+// publication makes p the PUBLISH of a message.
+func publication(p *mqtt.Packet, m *message.Message, q message.QoS, id uint16) {
+	p.Type, p.QoS, p.Topic, p.Payload = mqtt.Publish, q, m.Topic, m.Payload
+	p.Retain = m.Retain
+	if q > message.AtMostOnce {
+		p.ID = id
+	}
+	x := &p.Properties
+	x.TextPayload = m.PayloadFormat == 1
+	x.ContentType = m.ContentType
+	if r := m.Request; r != nil {
+		x.ResponseTopic, x.CorrelationData = r.ResponseTopic, r.CorrelationData
+	}
+	x.User = m.Properties
+	if m.Expiry != 0 { // [MQTT-3.3.2-6]
+		left := time.Until(time.UnixMilli(m.Expiry))
+		x.MessageExpiry = uint32(min(max(1, (left+time.Second-1)/time.Second), math.MaxUint32))
+	}
+	if m.Delivery != nil {
+		x.SubscriptionIDs = m.Delivery.Subscriptions
+	}
+}
+
+// header is the length of the frame's header that a template begins with, RFC 6455 §5.2.
+func (e *encoder) header(template []byte) int {
+	switch {
+	case !e.framed:
+		return 0
+	case template[1] == 127:
+		return 10
+	case template[1] == 126:
+		return 4
+	}
+	return 2
+}
+
+// Send implements session.Conn.
+func (c *Device) Send(m *message.Message, q message.QoS) {
+	if c.special(m) {
+		c.sendOwn(m, q, 0, false)
+		return
+	}
+	e := &c.encoders[q]
+	if b := m.Encoded(e); c.fits(b, e.header) {
+		c.observe(m)
+		c.Transport().Share(b)
+	}
+}
+
+// SendPacket implements session.Exchanger. What a client cannot take is dropped as if it had
+// been acknowledged [MQTT-3.1.2-25].
+func (c *Device) SendPacket(m *message.Message, q message.QoS, id uint16, again bool) {
+	if c.special(m) {
+		if !c.sendOwn(m, q, id, again) {
+			c.forgo(q, id)
+		}
+		return
+	}
+	e := &c.encoders[q]
+	b := m.Encoded(e)
+	if !c.fits(b, e.header) {
+		c.forgo(q, id)
+		return
+	}
+	c.observe(m)
+	start := e.header(b)
+	at := start + mqtt.IDOffset(b[start:])
+	head := append(c.Transport().Reserve(at+2), b[:at+2]...)
+	binary.BigEndian.PutUint16(head[at:], id)
+	if again { // [MQTT-3.3.1-1]
+		head[start] |= dupFlag
+	}
+	c.Transport().Commit(head)
+	c.Transport().Share(b[at+2:])
+}
+
+// dupFlag is DUP in the first byte of a PUBLISH, §3.3.1.1.
+const dupFlag = 1 << 3
+
+// special reports whether a message is encoded for this connection alone: because of what
+// holds for this receiver, or for this moment.
+func (c *Device) special(m *message.Message) bool {
+	return c.version == mqtt.V5 && (m.Delivery != nil || m.Expiry != 0 || c.aliasMax > 0)
+}
+
+// fits reports whether the client takes the encoded message, and counts it if not.
+func (c *Device) fits(b []byte, header func([]byte) int) bool {
+	if len(b) > 0 && (c.maxPacket == 0 || len(b)-header(b) <= int(c.maxPacket)) {
+		return true
+	}
+	c.dropped()
+	return false
+}
+
+func (c *Device) dropped() {
+	c.shard.server.Door.Router.Drop(nil, c.Link().Session().Device(), router.Refused, 1)
+}
+
+func (c *Device) observe(m *message.Message) {
+	c.shard.Latency.Observe(time.Now().UnixMilli() - m.Time)
+}
+
+// sendOwn sends a message in a form of its own, with a topic alias if there is one. It is
+// false when the client does not take it.
+func (c *Device) sendOwn(m *message.Message, q message.QoS, id uint16, again bool) bool {
+	var p mqtt.Packet
+	publication(&p, m, q, id)
+	p.Dup = again
+	alias, known := c.aliasOf(m.Topic)
+	p.Properties.TopicAlias = uint16(alias)
+	if known {
+		p.Topic = ""
+	}
+	b, err := c.encode(&p)
+	if errors.Is(err, errNotSent) && alias > 0 { // which may be what is too much
+		alias, p.Properties.TopicAlias, p.Topic = 0, 0, m.Topic
+		b, err = c.encode(&p)
+	}
+	if err != nil {
+		c.dropped()
+		return false
+	}
+	if alias > 0 && !known {
+		c.rare.tell(m.Topic)
+	}
+	c.observe(m)
+	c.Transport().Commit(c.carrier.frame(c.Transport().Reserve(len(b)+maxFraming), b))
+	return true
+}
+
+// aliasOf is the topic's alias, MQTT 5 §3.3.2.3.4: one that the client knows, or the next one
+// that it may be told, or 0 when the table is full.
+func (c *Device) aliasOf(topic string) (alias int, known bool) {
+	if c.aliasMax == 0 {
+		return 0, false
+	}
+	table := c.more().outbound
+	if i := slices.Index(table, topic); i >= 0 {
+		return i + 1, true
+	}
+	if len(table) < min(int(c.aliasMax), c.shard.server.Config.TopicAliases) { // [MQTT-3.1.2-26]
+		return len(table) + 1, false
+	}
+	return 0, false
+}
+
+// tell gives a topic the next alias. It keeps a copy: a message's strings share the memory of
+// its payload.
+func (r *rare) tell(topic string) { r.outbound = append(r.outbound, strings.Clone(topic)) }
+
+// forgo takes a message that was not sent off what is owed. The session is locked now.
+func (c *Device) forgo(q message.QoS, id uint16) {
+	c.Do(func() {
+		if q == message.ExactlyOnce {
+			_, _ = c.Link().Received(id, true)
+		} else {
+			_ = c.Link().Acked(id)
+		}
+	})
+}
+
+// Release implements session.Exchanger.
+func (c *Device) Release(id uint16) { c.confirm(mqtt.Pubrel, id, true) }

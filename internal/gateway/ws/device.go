@@ -1,0 +1,235 @@
+package ws
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/longline/longline/internal/gateway/door"
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/reactor"
+	"github.com/longline/longline/internal/router"
+	"github.com/longline/longline/internal/websocket"
+	"github.com/longline/longline/internal/wire"
+)
+
+// Device is one connection of a device that speaks one of the protocols of internal/wire over WebSocket. It belongs
+// to its loop; of its methods, those that door.Conn names and Acks are safe from any goroutine.
+type Device struct {
+	door.Conn
+	Socket
+	shard    *Shard
+	protocol *protocol // nil until the handshake has come
+}
+
+var _ door.Handler = (*Device)(nil)
+
+// NewDevice is the handler of a connection that was accepted.
+func NewDevice(s *Shard) *Device { return &Device{Conn: s.NewConn(nil), shard: s} }
+
+// OnData implements reactor.Handler.
+func (d *Device) OnData(_ *reactor.Conn, p []byte) int {
+	n := d.OnBytes(d, p, d.shard.server.limits)
+	d.Keeps(len(p) - n)
+	d.EndFlood(d, d.shard.Shard, n)
+	d.AfterRead(n, n < len(p) || d.reader.Unfinished())
+	return n
+}
+
+// OnClose implements reactor.Handler.
+func (d *Device) OnClose(conn *reactor.Conn, err error) {
+	d.Exit(conn, err)
+	d.Ended(d, err)
+}
+
+// arrival is what the upgrade request of a device says.
+type arrival struct {
+	target
+	protocol    *protocol
+	subprotocol string // as it is named in the answer
+	req         *websocket.Request
+}
+
+// Open implements Application: it reads what the upgrade request says, and has the device
+// enter.
+func (d *Device) Open(req *websocket.Request) *websocket.HTTPError {
+	srv := d.shard.server
+	srv.heardOf(d.Transport(), req)
+	if subprotocol := srv.other(req); subprotocol != "" {
+		return d.handOver(req, subprotocol)
+	}
+	a, refusal := srv.arrive(req)
+	if refusal != nil {
+		return refusal
+	}
+	d.protocol = a.protocol
+	e := &door.Entrance{
+		Conn:        &d.Conn,
+		Credentials: srv.credentials(d.Transport(), req, &a.target, a.subprotocol),
+		Options:     a.options,
+		Greet:       func(e *door.Entrance) error { return d.greet(a, e) },
+	}
+	e.Enter()
+	return nil
+}
+
+// arrive reads the request, which is borrowed.
+func (srv *Server) arrive(req *websocket.Request) (a *arrival, refusal *websocket.HTTPError) {
+	a = &arrival{req: req.Keep()}
+	if !srv.mayComeFrom(req.Origin) {
+		return nil, foreign()
+	}
+	if a.target, refusal = srv.target(req); refusal != nil {
+		return nil, refusal
+	}
+	if srv.Door.Config.Insecure && a.device == "" {
+		return nil, badRequest("The device is not named: connect at PATH/{device} or PATH?device=ID, such as /connect/{device}.")
+	}
+	a.protocol, a.subprotocol, refusal = srv.choose(req)
+	return a, refusal
+}
+
+// greet upgrades the connection and says hello, or subscribes a raw device to its topic.
+func (d *Device) greet(a *arrival, e *door.Entrance) error {
+	srv := d.shard.server
+	d.Upgrade(d, a.req, &srv.frames, a.subprotocol, srv.Config.Compression)
+	e.Open("accepted")
+	d.SetAlarm(d.HeartbeatAfter())
+	s := d.Link().Session()
+	if d.Acks() {
+		d.Answer(&wire.Packet{Op: wire.Hello, Hello: wire.Greeting{
+			Session:    s.ID(),
+			Resumed:    e.Resumed,
+			Heartbeat:  srv.Door.Config.Heartbeat,
+			MaxPayload: srv.frames.MaxMessage,
+			Missed:     e.Missed,
+		}, Lifetime: d.Lifetime()})
+	} else if err := d.Link().Subscribe("device/"+s.Device()+"/down", message.AtLeastOnce); err != nil {
+		d.Fail(wire.CloseContract.Because(err.Error()))
+	}
+	return nil
+}
+
+// Receive implements Application: one packet of the device.
+func (d *Device) Receive(payload []byte, text bool) error {
+	p := &d.shard.packet
+	if err := d.protocol.codec.Decode(p, payload, text); err != nil {
+		return err
+	}
+	d.shard.Packets[p.Op]++
+	d.shard.Note(p.Op == wire.Pub, len(p.Filters))
+	if p.Op == wire.Refresh {
+		d.refresh(p)
+	} else if err := d.Link().Handle(p); err != nil {
+		return err
+	}
+	d.AfterPacket()
+	return nil
+}
+
+// Health implements Application.
+func (d *Device) Health() bool {
+	d.End()
+	return d.shard.server.Door.Ready()
+}
+
+// Refused implements Application.
+func (d *Device) Refused(e *websocket.HTTPError) {
+	d.End()
+	d.CountRefused(strconv.Itoa(e.Status), e.Reason)
+}
+
+// Left implements Application.
+func (d *Device) Left(why *wire.Close) { d.Leave(why) }
+
+// Acks implements session.Conn.
+func (d *Device) Acks() bool { return d.protocol.codec.Acks() }
+
+// Send implements session.Conn.
+func (d *Device) Send(m *message.Message, q message.QoS) {
+	frame := m.Encoded(d.protocol.encoders[q][d.window])
+	if len(frame) == 0 {
+		d.shard.server.Door.Router.Drop(m, d.Link().Session().Device(), router.Refused, 1)
+		return
+	}
+	d.shard.Latency.Observe(time.Now().UnixMilli() - m.Time)
+	d.Transport().Share(frame)
+}
+
+// Answer implements session.Conn.
+func (d *Device) Answer(p *wire.Packet) {
+	if d.state != open {
+		return
+	}
+	if p.Op == wire.Ack && p.Of == wire.Pub {
+		d.shard.LogRefusal(d.Link(), &p.Err)
+	}
+	scratch, err := d.protocol.codec.Append(d.shard.scratch[:0], p)
+	if err != nil {
+		d.CloseFor(d, wire.CloseInternal.Because(err.Error()))
+		return
+	}
+	d.Transport().Commit(websocket.AppendFrame(d.Transport().Reserve(len(scratch)+websocket.MaxHeader), d.protocol.op, scratch))
+	if cap(scratch) <= maxScratch {
+		d.shard.scratch = scratch
+	}
+}
+
+// maxScratch is the largest packet for which a loop keeps room.
+const maxScratch = 64 << 10
+
+// SetReading implements session.Conn. The silence of a device that was not listened to counts from now, and the
+// heartbeat goes on.
+func (d *Device) SetReading(on bool) {
+	switch {
+	case !on:
+		d.HoldReading()
+	case d.ReleaseReading():
+		d.Resume()
+	}
+}
+
+// OnAlarm implements reactor.Handler: the heartbeat, and what takes too long.
+func (d *Device) OnAlarm(conn *reactor.Conn) {
+	switch d.state {
+	case shaking:
+		d.TimeOut()
+	case closing:
+		conn.Close()
+	case open:
+		if !d.StillHeld() {
+			d.Beat()
+		}
+	}
+}
+
+// Fail implements door.Handler.
+func (d *Device) Fail(why error) {
+	if d.Shaking() {
+		d.Reject(d, d.shard.server.refusal(why))
+	} else {
+		d.CloseFor(d, door.CloseOf(why))
+	}
+}
+
+// Listen implements door.Handler: it pings a device that has been silent, and closes one that stays
+// so.
+func (d *Device) Listen() {
+	srv := d.shard.server
+	silence := d.Transport().Silence()
+	ping := d.HeartbeatAfter()
+	switch {
+	case d.Transport().Paused(): // it is we who do not listen
+		d.SetAlarm(ping)
+	case silence >= srv.Door.Config.HeartbeatTimeout:
+		d.CloseFor(d, wire.CloseHeartbeat)
+		d.Finish(d) // nobody is there to answer the close frame
+	case silence < ping:
+		d.SetAlarm(ping - silence)
+	default:
+		d.Ping(d)
+		d.SetAlarm(srv.Door.Config.HeartbeatTimeout - silence)
+	}
+}
+
+// Protocol implements door.Handler.
+func (d *Device) Protocol() string { return d.protocol.codec.Name() }

@@ -1,0 +1,130 @@
+package ws
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/websocket"
+	"github.com/longline/longline/internal/wire"
+)
+
+// protocol is one subprotocol that devices may speak, with the encoders of what is sent
+// down in it: one for each QoS and compression window.
+type protocol struct {
+	codec    wire.Codec
+	op       websocket.Opcode
+	encoders [2][websocket.FullWindow + 1]*encoder // by QoS, by window
+}
+
+// protocols are those of a gateway; the first is spoken when a device names none.
+type protocols []*protocol
+
+// newProtocols makes the standard ones and a raw one for each name.
+func newProtocols(raw []string, compressAbove int) (protocols, error) {
+	codecs := []wire.Codec{wire.JSON, wire.Protobuf}
+	for _, name := range raw {
+		codecs = append(codecs, wire.NewRaw(name))
+	}
+	var all protocols
+	for i, codec := range codecs {
+		if all.find([]byte(codec.Name())) != nil {
+			return nil, fmt.Errorf("subprotocol %q is there twice", codec.Name())
+		}
+		p := &protocol{codec: codec, op: websocket.Binary}
+		if codec.Text() {
+			p.op = websocket.Text
+		}
+		for q := range p.encoders {
+			for window := range p.encoders[q] {
+				p.encoders[q][window] = &encoder{
+					protocol: p,
+					qos:      message.QoS(q),
+					window:   websocket.Window(window),
+					least:    compressAbove,
+					class:    (i*len(p.encoders)+q)*len(p.encoders[q]) + window,
+				}
+			}
+		}
+		all = append(all, p)
+	}
+	return all, nil
+}
+
+// find returns the protocol of that name, in any case, nil when there is none.
+func (all protocols) find(name []byte) *protocol {
+	for _, p := range all {
+		if strings.EqualFold(p.codec.Name(), string(name)) {
+			return p
+		}
+	}
+	return nil
+}
+
+// choose picks the first that the device offers and the gateway speaks, under the name by which it was offered; or normal for
+// a device that offers none.
+func (srv *Server) choose(req *websocket.Request) (p *protocol, name string, err *websocket.HTTPError) {
+	offered := false
+	for name := range req.Protocols {
+		offered = true
+		if p := srv.protocols.find(name); p != nil {
+			return p, string(name), nil
+		}
+	}
+	if !offered {
+		return srv.normal, "", nil
+	}
+	known := srv.protocols.names()
+	if len(srv.Other.Names) > 0 {
+		known += ", " + srv.Other.Names[0]
+	}
+	return nil, "", &websocket.HTTPError{Status: 400, Reason: "None of the subprotocols offered is spoken here: " + known}
+}
+
+// names lists them, for errors.
+func (all protocols) names() string {
+	list := make([]string, len(all))
+	for i, p := range all {
+		list[i] = p.codec.Name()
+	}
+	return strings.Join(list, ", ")
+}
+
+// encoder makes the frame with which a message goes down: the same bytes for every
+// connection of its class.
+type encoder struct {
+	protocol *protocol
+	qos      message.QoS
+	window   websocket.Window
+	least    int // bytes below which nothing is compressed
+	class    int
+}
+
+// Class implements message.Encoder.
+func (e *encoder) Class() int { return e.class }
+
+// Encode implements message.Encoder. A message that the protocol cannot express has an
+// empty form.
+func (e *encoder) Encode(m *message.Message) []byte {
+	p := wire.Packet{Op: wire.Msg}
+	if e.qos > message.AtMostOnce {
+		p.ID = m.ID
+	}
+	p.Message.Topic = m.Topic
+	p.Message.Payload = m.Payload
+	p.Message.ContentType = m.ContentType
+	p.Message.Properties = m.Properties
+	p.Message.Time = m.Time
+	p.Message.Retain = m.Retain
+	p.Message.QoS = e.qos
+	body, err := e.protocol.codec.Append(nil, &p)
+	if err != nil {
+		return nil
+	}
+	return e.frame(make([]byte, 0, len(body)+websocket.MaxHeader), body)
+}
+
+// frame adds body to dst as one frame.
+func (e *encoder) frame(dst, body []byte) []byte {
+	return websocket.AppendCompressed(dst, e.protocol.op, body, e.window, e.least)
+}

@@ -1,0 +1,138 @@
+package ws
+
+import (
+	"encoding/base64"
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/longline/longline/internal/auth"
+	"github.com/longline/longline/internal/gateway/door"
+	"github.com/longline/longline/internal/proxyproto"
+	"github.com/longline/longline/internal/reactor"
+	"github.com/longline/longline/internal/websocket"
+)
+
+// tokenProtocol begins what a browser, which cannot set headers, offers as a subprotocol
+// besides the one that it speaks: the token follows in base64url without padding, RFC 4648
+// §5. It is never chosen, so that it does not come back in the answer.
+const tokenProtocol = "longline.token."
+
+// credentials are what a device shows: in the Authorization header, as a subprotocol or as
+// the query parameter token, the first of them, and its certificate. What is nothing of the
+// kind is as if it were not there.
+func (srv *Server) credentials(conn *reactor.Conn, req *websocket.Request, t *target, subprotocol string) *auth.Credentials {
+	c := &auth.Credentials{Device: t.device, Protocol: subprotocol}
+	if srv.Door.Config.Auth == nil {
+		return c
+	}
+	c.Remote = conn.RemoteAddr().Addr().Unmap()
+	c.Certificates = conn.PeerCertificates()
+	if authorize(c, string(req.Authorization)); c.Bearer == "" && !c.HasBasic {
+		c.Bearer = offeredToken(req)
+	}
+	if c.Bearer == "" && !c.HasBasic {
+		c.Bearer = t.token
+	}
+	return c
+}
+
+// authorize reads the schemes Bearer, RFC 6750 §2.1, and Basic, RFC 7617 §2.
+func authorize(c *auth.Credentials, header string) {
+	scheme, value, _ := strings.Cut(header, " ")
+	value = strings.TrimSpace(value)
+	switch {
+	case strings.EqualFold(scheme, "Bearer"):
+		c.Bearer = value
+	case strings.EqualFold(scheme, "Basic"):
+		plain, err := base64.StdEncoding.DecodeString(value)
+		if err == nil {
+			c.Username, c.Password, c.HasBasic = strings.Cut(string(plain), ":")
+		}
+	}
+}
+
+// offeredToken is the token among the subprotocols.
+func offeredToken(req *websocket.Request) string {
+	for name := range req.Protocols {
+		if encoded, ok := strings.CutPrefix(string(name), tokenProtocol); ok {
+			token, err := base64.RawURLEncoding.DecodeString(encoded)
+			if err == nil {
+				return string(token)
+			}
+		}
+	}
+	return ""
+}
+
+// mayComeFrom reports whether a page of an origin may connect, RFC 6455 §10.2. What is no
+// browser sends none.
+func (srv *Server) mayComeFrom(origin []byte) bool {
+	return origin == nil || len(srv.Config.Origins) == 0 || slices.Contains(srv.Config.Origins, string(origin))
+}
+
+// refusal is the answer to a handshake that is not accepted.
+func (srv *Server) refusal(why error) *websocket.HTTPError {
+	var no *door.Denied
+	var refused *auth.Refusal
+	switch {
+	case errors.As(why, &no):
+		return unwelcome(no)
+	case errors.As(why, &refused) && refused.Forbidden:
+		return &websocket.HTTPError{Status: 403, Reason: sentence(refused.Reason)}
+	case errors.As(why, &refused):
+		return &websocket.HTTPError{Status: 401, Reason: sentence(refused.Reason), Header: srv.challenges()}
+	case errors.Is(why, auth.ErrUnavailable):
+		return unavailable("Who the device is cannot be verified at the moment.")
+	case errors.Is(why, door.ErrTooSlow):
+		return &websocket.HTTPError{Status: 408, Reason: "The handshake took too long."}
+	case door.NoRoom(why):
+		return unavailable("No room for the device: " + why.Error() + ".")
+	}
+	return unavailable(sentence(why.Error()))
+}
+
+// unwelcome is the answer to a handshake that a limit refuses, RFC 9110 §10.2.3 and RFC 6585 §4.
+func unwelcome(no *door.Denied) *websocket.HTTPError {
+	status := 503
+	if no.Kind == door.Quota {
+		status = 429
+	}
+	return &websocket.HTTPError{Status: status, Reason: sentence(no.Error()), Header: []websocket.Field{{Name: "Retry-After", Value: no.RetryAfter()}}}
+}
+
+// challenges are what a 401 asks for, RFC 9110 §11.6.1.
+func (srv *Server) challenges() (fields []websocket.Field) {
+	if srv.Door.Config.Auth == nil {
+		return nil
+	}
+	order := srv.Door.Config.Auth.Config().Order
+	bearer := slices.ContainsFunc(order, func(m string) bool { return m != "basic" && m != "certificate" })
+	if bearer {
+		fields = append(fields, websocket.Field{Name: "WWW-Authenticate", Value: `Bearer realm="longline"`})
+	}
+	if slices.Contains(order, "basic") {
+		fields = append(fields, websocket.Field{Name: "WWW-Authenticate", Value: `Basic realm="longline", charset="UTF-8"`})
+	}
+	return fields
+}
+
+// sentence makes one of a reason.
+func sentence(reason string) string { return strings.ToUpper(reason[:1]) + reason[1:] + "." }
+
+// heardOf takes a trusted proxy's word in X-Forwarded-For for who is behind it. Without a
+// port, which the proxy does not tell.
+func (srv *Server) heardOf(conn *reactor.Conn, req *websocket.Request) {
+	if len(srv.Config.Forwarded) == 0 {
+		return
+	}
+	header := req.ForwardedFor()
+	if len(header) == 0 {
+		return
+	}
+	remote := conn.RemoteAddr().Addr()
+	if source := proxyproto.ForwardedFor(header, remote, srv.Config.Forwarded); source != remote {
+		conn.SetRemoteAddr(netip.AddrPortFrom(source, 0))
+	}
+}
