@@ -29,7 +29,7 @@ type load struct {
 }
 
 // attacks are all. Those of one setting are together: the short form makes them on one gateway.
-var attacks = slices.Concat(alone(usual, loads), alone(scarce, fills), trials)
+var attacks = slices.Concat(alone(usual, loads), alone(trusting, waves), alone(scarce, fills), trials)
 
 // alone are attacks that are a load and nothing else.
 func alone(s *setting, loads []load) (all []attack) {
@@ -80,6 +80,11 @@ var loads = []load{
 	{"admin-idle", "api.max_connections", 300, 300, adminIdle, []string{"api_connections_closed_total"}, 64},
 	{"admin-zero-window", "requests without a token, of a connection", 50, 50, adminZeroWindow, []string{"api_requests_reset_total"}, 64},
 	{"admin-pages", "api.origins", 50, 100, adminPages, []string{"api_pages_refused_total"}, 64},
+}
+
+// waves leave at once.
+var waves = []load{
+	{"will-waves", "a slice of wills in a turn", 3000, 1500, willWaves, []string{"wills_published_total"}, 128},
 }
 
 // fills have the gateway acknowledge more than there is memory for. Of a scarce gateway's limit, a tenth more is the bound.

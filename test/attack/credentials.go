@@ -51,7 +51,9 @@ func sessionNames(c *crew, member int) error {
 
 // sessionsResume has a device that has a session and a token come again and again.
 func sessionsResume(ctx context.Context, r *round) error {
-	return returns(ctx, r, connectAs("bench-back", honestToken))
+	p := connectAs("bench-back", honestToken)
+	p.Connect.Clean, p.Properties.SessionExpiry = false, keptFor
+	return returns(ctx, r, p)
 }
 
 // returns has a device come once it was let in, for as long as an attack lasts. Its error is that it was refused.

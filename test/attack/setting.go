@@ -22,6 +22,7 @@ type setting struct {
 	connect     string        // limits.connect
 	device      string        // limits.device
 	queue       string        // store.queue
+	wills       string        // sessions.wills_per_credential
 	heartbeat   time.Duration // 0 is the default
 	audit       string        // api.audit
 	descriptors int           // 0 is as many as this program may have
@@ -43,6 +44,8 @@ var (
 	short = &setting{memory: scarceMiB, connect: pace, marks: ", slow_readers: 50, refuse_new: 51, shed_qos0: 52, close_slow: 53"}
 	// paced takes the honest devices at once, and few a second after them.
 	paced = &setting{memory: 1024, connect: "{per_second: 100, burst: 1100, line: 100}", device: rates, queue: queues}
+	// trusting lets one credential leave thousands of wills.
+	trusting = &setting{memory: 1024, connect: pace, device: rates, queue: queues, wills: "64MiB"}
 	// impatient closes devices that are silent for some seconds.
 	impatient = &setting{memory: 1024, connect: pace, device: rates, queue: queues, heartbeat: time.Second}
 )
@@ -63,7 +66,7 @@ auth:
   tokens: {file: tokens}
   basic: {file: users}
   jwt: {secret_file: secret}
-sessions: {expiry: 5s, ack_timeout: %[1]v, wills_per_credential: 1MiB, max_subscriptions: 100, max_filters: 64}
+sessions: {expiry: 5s, ack_timeout: %[1]v, wills_per_credential: %[9]s, max_subscriptions: 100, max_filters: 64}
 store:
   queue: %[3]s
   retained: {count: 1000, bytes: 16MiB, per_device: 1}
@@ -92,7 +95,7 @@ func (s *setting) text(o *options) string {
 	if s.heartbeat > 0 {
 		heartbeat = fmt.Sprintf("heartbeat: %v\n  heartbeat_timeout: %v", s.heartbeat, 2*s.heartbeat)
 	}
-	return fmt.Sprintf(configuration, patience, heartbeat, cmp.Or(s.queue, "{}"), s.connect, cmp.Or(s.device, "{}"), s.memory, s.marks, s.audit)
+	return fmt.Sprintf(configuration, patience, heartbeat, cmp.Or(s.queue, "{}"), s.connect, cmp.Or(s.device, "{}"), s.memory, s.marks, s.audit, cmp.Or(s.wills, "1MiB"))
 }
 
 // Credentials of those who keep to the rules, and of those who do not.

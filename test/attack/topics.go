@@ -163,9 +163,7 @@ func neverAcks(c *crew, member int) error {
 
 // wills leaves without a word, and has a large will published; every other one later.
 func wills(c *crew, member int) error {
-	p := c.stolen(member)
-	p.Connect.HasWill = true
-	p.Connect.Will = mqtt.Will{Topic: topicOf(member, "will"), Payload: make([]byte, 7<<10)}
+	p := c.lastWord(member)
 	if member%2 == 0 {
 		p.Connect.Will.Properties.WillDelay, p.Properties.SessionExpiry = 3, 3
 	}
@@ -174,4 +172,24 @@ func wills(c *crew, member int) error {
 		return err
 	}
 	return reset(conn, conn.Conn, nil)
+}
+
+const wave = 3 * time.Second // between the times at which all leave
+
+// willWaves leaves without a word when all others do, and has a large will published.
+func willWaves(c *crew, member int) error {
+	conn, err := c.join(member, c.lastWord(member))
+	if err != nil {
+		return err
+	}
+	time.Sleep(time.Until(time.Now().Truncate(wave).Add(wave))) // the attack itself
+	return reset(conn, conn.Conn, nil)
+}
+
+// lastWord is the CONNECT of a stolen device with a large will.
+func (c *crew) lastWord(member int) *mqtt.Packet {
+	p := c.stolen(member)
+	p.Connect.HasWill = true
+	p.Connect.Will = mqtt.Will{Topic: topicOf(member, "will"), Payload: make([]byte, 7<<10)}
+	return p
 }
