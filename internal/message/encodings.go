@@ -19,7 +19,9 @@ type encoding struct {
 }
 
 // Encoded returns the wire form of an owned message, made at the first call for the
-// class and shared after. Safe from any goroutine; of two that race, both may encode.
+// class and shared after. It is not remembered while one place alone keeps the message (Hold): nobody else
+// asks for it, and a large message would be in memory twice, one time of which no account knows.
+// Safe from any goroutine; of two that race, both may encode.
 func (m *Message) Encoded(e Encoder) []byte {
 	class := e.Class()
 	for f := m.encodings.Load(); f != nil; f = f.next {
@@ -28,6 +30,9 @@ func (m *Message) Encoded(e Encoder) []byte {
 		}
 	}
 	f := &encoding{class: class, bytes: e.Encode(m)}
+	if m.holders.Load() == 1 {
+		return f.bytes
+	}
 	for {
 		f.next = m.encodings.Load()
 		if m.encodings.CompareAndSwap(f.next, f) {

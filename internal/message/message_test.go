@@ -122,6 +122,20 @@ func TestEncodedOncePerClass(t *testing.T) {
 	}
 }
 
+// The wire form of a message that one place keeps is in memory while it is sent, and no longer.
+func TestEncodedForOneIsNotKept(t *testing.T) {
+	m := (&Message{Topic: "t", Payload: []byte("p")}).Clone()
+	a, f := new(Account), &form{class: 1}
+	for _, c := range []struct{ holders, encoded int }{{1, 2}, {2, 3}} {
+		m.Hold(a)
+		m.Encoded(f)
+		m.Encoded(f)
+		if f.calls != c.encoded {
+			t.Errorf("with %d that keep it: encoded %d times, want %d", c.holders, f.calls, c.encoded)
+		}
+	}
+}
+
 func TestEncodedFromManyGoroutines(t *testing.T) {
 	m := (&Message{Topic: "t", Payload: []byte("p")}).Clone()
 	var wg sync.WaitGroup
