@@ -178,7 +178,8 @@ func (r *Router) PublishPatiently(m *message.Message, done func(error)) (Result,
 }
 
 func (r *Router) publish(m *message.Message, done func(error), wait time.Duration) (Result, error) {
-	if m.QoS > message.AtMostOnce || m.Retain && len(m.Payload) > 0 {
+	keeps := m.Retain && len(m.Payload) > 0
+	if keeps {
 		if err := r.CheckQuota(m.Debtor); err != nil {
 			return Result{}, err
 		}
@@ -191,9 +192,12 @@ func (r *Router) publish(m *message.Message, done func(error), wait time.Duratio
 	}
 	p := r.begin(done, wait)
 	defer r.pool.Put(p)
-	hits := r.index.Match(m.Topic, p.hits[:0])
+	hits := r.index.Match(m.Topic, p.hits[:0]) // after Retain: a new subscriber finds m in one place or the other
 	var err error
-	if len(hits) > 0 {
+	if len(hits) > 0 && !keeps && m.QoS > message.AtMostOnce {
+		err = r.CheckQuota(m.Debtor)
+	}
+	if len(hits) > 0 && err == nil {
 		if m, err = r.Own(m); err == nil {
 			m.Kept, m.Retain = m.Retain, false // MQTT 5 §3.3.1.3: it was published now, not found retained
 		}
