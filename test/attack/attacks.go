@@ -29,7 +29,7 @@ type load struct {
 }
 
 // attacks are all. Those of one setting are together: the short form makes them on one gateway.
-var attacks = slices.Concat(alone(usual, loads), alone(trusting, waves), alone(scarce, fills), trials)
+var attacks = slices.Concat(alone(usual, loads), trials, alone(trusting, waves), alone(scarce, fills))
 
 // alone are attacks that are a load and nothing else.
 func alone(s *setting, loads []load) (all []attack) {
@@ -98,12 +98,8 @@ var (
 
 // trials have a question that is answered by yes or no.
 var trials = []attack{
-	{load: load{name: "owed-come-back", limit: "limits.memory", room: scarceMiB}, setting: short, try: owedComeBack, after: true},
 	{load: load{"wrong-passwords", "half of the processors, wrong passwords of an address", 250, 100, wrongPasswords,
 		[]string{`verifications_total{method="basic"`}, 64}, setting: usual, try: passwordsKnown},
-	{load: load{"session-names", "limits.connect", 2000, 2500, sessionNames, []string{`connections_refused_total{reason="connect_rate"}`}, 96},
-		setting: paced, try: sessionsResume},
-	{load: load{name: "pause", limit: "gateway.heartbeat", room: 64}, setting: impatient, try: pause, after: true},
 	{load: load{name: "few-descriptors", limit: "ulimit -n", room: 64}, setting: usual, try: fewDescriptors, after: true},
 	{load: load{name: "two-names", limit: "Revoke", room: 64}, setting: usual, try: twoNames},
 	{load: load{name: "withdrawn-token", limit: "auth.tokens", room: 64}, setting: usual, try: withdrawnToken},
@@ -111,6 +107,10 @@ var trials = []attack{
 	{load: load{name: "foreign-wills", limit: "auth.permissions", room: 64}, setting: usual, try: foreignWills},
 	{load: load{name: "signals", limit: "SIGHUP, SIGPIPE", room: 64}, setting: usual, try: signals, after: true},
 	{load: load{name: "audit-full", limit: "api.audit", room: 64}, setting: usual, try: auditFull, after: true},
+	{load: load{name: "owed-come-back", limit: "limits.memory", room: scarceMiB}, setting: short, try: owedComeBack, after: true},
+	{load: load{"session-names", "limits.connect", 2000, 2500, sessionNames, []string{`connections_refused_total{reason="connect_rate"}`}, 96},
+		setting: paced, try: sessionsResume},
+	{load: load{name: "pause", limit: "gateway.heartbeat", room: 64}, setting: impatient, try: pause, after: true},
 }
 
 // shown reports whether one of the metrics that have risen shows the limit at work.

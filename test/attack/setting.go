@@ -41,7 +41,7 @@ var (
 	// scarce has little memory for devices that may send as fast as they like.
 	scarce = &setting{memory: scarceMiB, connect: pace}
 	// short is short of memory with what it may owe.
-	short = &setting{memory: scarceMiB, connect: pace, marks: ", slow_readers: 50, refuse_new: 51, shed_qos0: 52, close_slow: 53"}
+	short = &setting{memory: scarceMiB, connect: pace, marks: ", slow_readers: 40, refuse_new: 41, shed_qos0: 42, close_slow: 43"}
 	// paced takes the honest devices at once, and few a second after them.
 	paced = &setting{memory: 1024, connect: "{per_second: 100, burst: 1100, line: 100}", device: rates, queue: queues}
 	// trusting lets one credential leave thousands of wills.
