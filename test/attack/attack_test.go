@@ -14,7 +14,7 @@ func TestQuick(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", folder, ".", "../../cmd/longline").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	out, err := exec.CommandContext(t.Context(), folder+"attack", "--quick", "--devices=200", "--floor=300ms", "--calm=500ms", "--duration=700ms", "--longline="+folder+"longline").CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), folder+"attack", "--quick", "--devices=200", "--floor=300ms", "--calm=500ms", "--duration=400ms", "--longline="+folder+"longline").CombinedOutput()
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
