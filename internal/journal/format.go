@@ -25,6 +25,8 @@ const (
 
 	// formatVersion changes when an older reader would misunderstand what it reads.
 	formatVersion = 1
+
+	lastPlace Place = 1 << 62 // no head has one behind it
 )
 
 const frameMagic = "LLJOURNL"
@@ -105,7 +107,7 @@ func parseHead(b []byte) (h head, ok bool) {
 	h.count = binary.LittleEndian.Uint32(b[32:])
 	h.length = binary.LittleEndian.Uint32(b[36:])
 	h.crc = binary.LittleEndian.Uint32(b[40:])
-	return h, int64(h.count)*recordHead <= int64(h.length) && h.first <= h.place
+	return h, int64(h.count)*recordHead <= int64(h.length) && h.first <= h.place && h.place < lastPlace
 }
 
 // sealed reports whether the last four bytes of b are the CRC of those before.

@@ -201,6 +201,14 @@ func (d *Disk) Content(name string) []byte {
 	return slices.Clone(d.seen[name].seen)
 }
 
+// Put makes a file, or replaces it.
+func (d *Disk) Put(name string, content []byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.seen[name] = &node{seen: slices.Clone(content), safe: slices.Clone(content)}
+	d.safe[name] = d.seen[name]
+}
+
 // Sizes returns the sizes of all files.
 func (d *Disk) Sizes() map[string]int {
 	d.mu.Lock()
