@@ -9,8 +9,10 @@ import (
 func (j *Journal) commit() {
 	defer close(j.committed)
 	for {
-		switch b := j.take(); {
-		case b != nil:
+		switch {
+		case j.waits():
+			j.gather()
+			b := j.take()
 			j.settle(b, j.write(b))
 		case j.isClosing():
 			j.mark()
@@ -18,11 +20,23 @@ func (j *Journal) commit() {
 		default:
 			select {
 			case <-j.work:
-				j.gather()
 			case <-j.closing:
 			}
 		}
 	}
+}
+
+// waits reports whether there is something for the next group.
+func (j *Journal) waits() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return !j.intake.filling.empty()
+}
+
+func (j *Journal) halfFull() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.intake.filling.length() > j.options.Pending/2
 }
 
 func (j *Journal) isClosing() bool {
@@ -41,19 +55,13 @@ func (j *Journal) gather() {
 	}
 	timer := time.NewTimer(j.options.SyncDelay)
 	defer timer.Stop()
-	for {
+	for !j.halfFull() {
 		select {
 		case <-timer.C:
 			return
 		case <-j.closing:
 			return
 		case <-j.work:
-			j.mu.Lock()
-			half := j.intake.filling.length() > j.options.Pending/2
-			j.mu.Unlock()
-			if half {
-				return
-			}
 		}
 	}
 }

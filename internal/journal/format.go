@@ -116,17 +116,17 @@ func sealed(b []byte) bool {
 	return binary.LittleEndian.Uint32(b[n:]) == crc32.Checksum(b[:n], castagnoli)
 }
 
-// recordPrefix returns what stands before a record. The CRC begins with the salt, so that no
-// payload can hold what looks like a record.
+// recordPrefix returns what stands before a record.
 func recordPrefix(salt uint64, record []byte) (p [recordHead]byte) {
 	binary.LittleEndian.PutUint32(p[:], uint32(len(record)))
-	binary.LittleEndian.PutUint32(p[4:], recordCRC(salt, p[:4], record))
+	binary.LittleEndian.PutUint32(p[4:], recordCRC(salt, record))
 	return p
 }
 
-func recordCRC(salt uint64, length, record []byte) uint32 {
-	crc := crc32.Update(uint32(salt)^uint32(salt>>32), castagnoli, length)
-	return crc32.Update(crc, castagnoli, record)
+// recordCRC begins with the record's length, which it is to protect too, and with the salt, so that no
+// payload can hold what looks like a record.
+func recordCRC(salt uint64, record []byte) uint32 {
+	return crc32.Update(uint32(salt)^uint32(salt>>32)^uint32(len(record)), castagnoli, record)
 }
 
 // cutRecord takes the first record off b. It fails when b ends before the record does; good reports
@@ -140,5 +140,5 @@ func cutRecord(salt uint64, b []byte) (record, rest []byte, good, ok bool) {
 		return nil, nil, false, false
 	}
 	record, rest = b[recordHead:recordHead+length], b[recordHead+length:]
-	return record, rest, binary.LittleEndian.Uint32(b[4:]) == recordCRC(salt, b[:4], record), true
+	return record, rest, binary.LittleEndian.Uint32(b[4:]) == recordCRC(salt, record), true
 }

@@ -21,15 +21,11 @@ func (j *Journal) keepReady() {
 	defer close(j.prepared)
 	var pause time.Duration // after a preparation that failed
 	for !j.hasEnded() {
-		j.mu.Lock()
-		wanted, failed, after := j.spare == nil, errors.Is(j.intake.err, ErrFailed), pause
-		if failed {
-			after = max(pause, j.pause)
-		}
-		j.mu.Unlock()
+		wanted, failed, rest := j.state()
 		switch {
 		case wanted || failed:
-			j.rest(after)
+			j.rest(max(rest, pause))
+			_, failed, _ = j.state() // not later: it may fail again while the spare is made
 			if wanted && j.prepareSpare() != nil {
 				pause = nextPause(pause)
 				continue
@@ -47,6 +43,17 @@ func (j *Journal) keepReady() {
 			}
 		}
 	}
+}
+
+// state reports whether a spare is wanted and whether the journal fails, and how long to wait before that ends.
+func (j *Journal) state() (wanted, failed bool, rest time.Duration) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	wanted = j.spare == nil
+	if failed = errors.Is(j.intake.err, ErrFailed); failed {
+		rest = j.pause
+	}
+	return wanted, failed, rest
 }
 
 // nextPause returns how long to wait after one more failure in a row.

@@ -1,0 +1,511 @@
+package journal_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/longline/longline/internal/journal"
+	"github.com/longline/longline/internal/journal/journaltest"
+)
+
+func open(t *testing.T, o journal.Options) *journal.Journal {
+	t.Helper()
+	j, _, err := journal.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return j
+}
+
+// appendAll appends texts, and returns when they are safe.
+func appendAll(t *testing.T, j *journal.Journal, texts ...string) {
+	t.Helper()
+	for _, text := range texts {
+		if _, err := j.Append([]byte(text), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wait(t, j)
+}
+
+func TestKeptOverARestart(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "not", "there", "yet")
+	j := open(t, small(journal.Dir(dir)))
+	for n := range 50 {
+		appendAll(t, j, fmt.Sprintf("record %d %0200d", n, n))
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	j, rec, err := journal.Open(small(journal.Dir(dir)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	if rec.First != 1 || rec.End != 51 || rec.Cut != nil || rec.Lost != nil {
+		t.Errorf("recovery: %+v", rec)
+	}
+	found, gaps := read(t, j, 0)
+	if len(found) != 50 || gaps != nil || !strings.HasPrefix(found[50], "record 49 ") {
+		t.Errorf("%d records, gaps %v, last %q", len(found), gaps, found[50])
+	}
+}
+
+func TestOneProcessADirectory(t *testing.T) {
+	dir := t.TempDir()
+	j := open(t, small(journal.Dir(dir)))
+	_, _, err := journal.Open(small(journal.Dir(dir)))
+	if want := fmt.Sprintf("in use by process %d", os.Getpid()); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("the second is told %v, not %q", err, want)
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := open(t, small(journal.Dir(dir))).Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestNewerFormatIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := journaltest.New()
+		open(t, small(d)).Close()
+		content := d.Content("00000001.segment")
+		journal.SetVersion(content, 9)
+		d.Put("00000001.segment", content)
+		_, _, err := journal.Open(small(d))
+		if err == nil || !strings.Contains(err.Error(), "format version 9") {
+			t.Errorf("opened: %v", err)
+		}
+	})
+}
+
+func TestReaderAtTheEndIsWoken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := open(t, small(journaltest.New()))
+		read := make(chan string)
+		go func() {
+			defer close(read)
+			r := j.Reader(0)
+			for {
+				rec, err := r.Next(context.Background())
+				if err != nil {
+					read <- err.Error()
+					return
+				}
+				read <- fmt.Sprintf("%d %s", rec.Place, rec.Data)
+			}
+		}()
+		synctest.Wait() // it waits
+		for n, text := range []string{"a", "b"} {
+			appendAll(t, j, text)
+			if got, want := <-read, fmt.Sprintf("%d %s", n+1, text); got != want {
+				t.Errorf("read %q, not %q", got, want)
+			}
+			synctest.Wait()
+		}
+		j.Close()
+		if got := <-read; got != journal.ErrClosed.Error() {
+			t.Errorf("the end: %s", got)
+		}
+	})
+}
+
+func TestReaderHonoursItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := open(t, small(journaltest.New()))
+		defer j.Close()
+		appendAll(t, j, "a")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		r := j.Reader(2)
+		if _, err := r.Next(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("waited: %v", err)
+		}
+		appendAll(t, j, "b")
+		if rec, err := r.Next(ctx); err != nil || string(rec.Data) != "b" {
+			t.Errorf("what is there: %q, %v", rec.Data, err)
+		}
+	})
+}
+
+// TestReadersBesideTrimming has readers follow a journal whose segments are trimmed and used again under
+// their hands: what they read is right and in order, or told to be trimmed.
+func TestReadersBesideTrimming(t *testing.T) {
+	j := open(t, small(journal.Dir(t.TempDir())))
+	const records = 3000
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var readers sync.WaitGroup
+	for n := range 4 {
+		readers.Go(func() {
+			r := j.Reader(1)
+			for next := journal.Place(1); next <= records; {
+				rec, err := r.Next(ctx)
+				gap := new(journal.Gap)
+				switch {
+				case errors.As(err, &gap) && gap.Trimmed && gap.From == next:
+					next = gap.To
+				case err != nil:
+					t.Errorf("reader %d at %d: %v", n, next, err)
+					return
+				case rec.Place != next || binary.LittleEndian.Uint64(rec.Data) != uint64(next):
+					t.Errorf("reader %d: place %d at %d", n, rec.Place, next)
+					return
+				default:
+					next++
+				}
+			}
+		})
+	}
+	for n := range records {
+		record := make([]byte, 8+n%300)
+		binary.LittleEndian.PutUint64(record, uint64(n+1))
+		if _, err := j.Append(record, nil); err != nil {
+			wait(t, j)
+			if _, err = j.Append(record, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n%10 == 0 {
+			j.Trim(j.End())
+		}
+	}
+	readers.Wait()
+	if s := j.Stats(); s.Segments+s.Trimmed > 40 {
+		t.Errorf("%d segments, %d trimmed: files are not used again", s.Segments, s.Trimmed)
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// slow is a disk whose syncs wait for a word.
+type slow struct {
+	journal.FS
+	sync chan struct{}
+}
+
+func (s slow) Open(name string) (journal.File, error) {
+	f, err := s.FS.Open(name)
+	return slowFile{f, s.sync}, err
+}
+
+type slowFile struct {
+	journal.File
+	sync chan struct{}
+}
+
+func (f slowFile) Sync() error {
+	<-f.sync
+	return f.File.Sync()
+}
+
+func TestPublishersWaitForASlowDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := journaltest.New()
+		j := open(t, small(d))
+		appendAll(t, j, "x")
+		j.Close()
+		disk := slow{d, make(chan struct{}, 1)}
+		disk.sync <- struct{}{} // Open's
+		rooms := 0
+		o := small(disk)
+		o.OnRoom = func() { rooms++ }
+		j = open(t, o)
+		var told []int
+		n := 0
+		fill := func() (err error) {
+			for err == nil {
+				i := n
+				if _, err = j.Append(make([]byte, 92), func(error) { told = append(told, i) }); err == nil {
+					n++
+				}
+			}
+			synctest.Wait()
+			return err
+		}
+		appendOne := n
+		_ = appendOne
+		j.Append(nil, nil)
+		synctest.Wait() // it is under way
+		if err := fill(); !errors.Is(err, journal.ErrFull) || n != 10 {
+			t.Fatalf("after %d records of 100 bytes: %v", n, err)
+		}
+		if s := j.Stats(); s.Pending != 1000 || rooms != 0 || len(told) != 0 {
+			t.Errorf("%d bytes wait, %d times room, %d told", s.Pending, rooms, len(told))
+		}
+		time.Sleep(3 * time.Second)
+		if s := j.Stats().Syncing; s != 3*time.Second {
+			t.Errorf("the disk has been syncing for %v", s)
+		}
+		disk.sync <- struct{}{}
+		synctest.Wait()
+		if rooms != 1 {
+			t.Errorf("told %d times that there is room", rooms)
+		}
+		if len(told) != 0 {
+			t.Errorf("%v are told before their sync", told)
+		}
+		close(disk.sync)
+		synctest.Wait()
+		if fmt.Sprint(told) != "[0 1 2 3 4 5 6 7 8 9]" {
+			t.Errorf("told: %v", told)
+		}
+		j.Close()
+	})
+}
+
+func TestSyncDelayGathers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := small(journaltest.New())
+		o.SyncDelay = 20 * time.Millisecond
+		j := open(t, o)
+		defer j.Close()
+		groups := func() uint64 { return j.Stats().Groups }
+		for range 10 {
+			j.Append(nil, nil)
+			time.Sleep(time.Millisecond)
+		}
+		if n := groups(); n != 0 {
+			t.Errorf("%d groups before the delay is over", n)
+		}
+		time.Sleep(15 * time.Millisecond)
+		if n := groups(); n != 1 {
+			t.Errorf("%d groups after it", n)
+		}
+		j.Append(make([]byte, 600), nil)
+		synctest.Wait()
+		if n := groups(); n != 2 {
+			t.Errorf("%d groups: one that is half full waits", n)
+		}
+	})
+}
+
+func TestCommitComesBehindWhatWasAppended(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := open(t, small(journaltest.New()))
+		defer j.Close()
+		var order []string
+		say := func(s string) func(error) { return func(error) { order = append(order, s) } }
+		j.Commit(say("nothing"))
+		synctest.Wait()
+		j.Append(nil, say("a"))
+		j.Commit(say("fence"))
+		j.Append(nil, say("b"))
+		synctest.Wait()
+		if got := strings.Join(order, " "); got != "nothing a fence b" {
+			t.Error(got)
+		}
+	})
+}
+
+func TestFailedSyncIsFinalForItsFile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := journaltest.New()
+		o := small(d)
+		var faults []error
+		o.OnFault = func(err error) { faults = append(faults, err) }
+		j := open(t, o)
+		appendAll(t, j, "a")
+		synctest.Wait()
+		used := map[string]int{}
+		failed := false
+		d.Fail(func(s journaltest.Step) error {
+			used[s.Op+" "+s.Name]++
+			if s.Op == "sync" && !failed {
+				failed = true
+				return errors.New("input/output error")
+			}
+			return nil
+		}, journaltest.Forgotten)
+		appendAll(t, j, "b")
+		appendAll(t, j, "c")
+		if len(faults) != 1 || j.Err() != nil {
+			t.Errorf("faults %v, state %v", faults, j.Err())
+		}
+		if n := used["write 00000001.segment"]; n != 1 {
+			t.Errorf("%d writes to the file whose sync failed", n)
+		}
+		j.Close()
+		j = open(t, small(d.Crash(func(int) int { return 0 })))
+		defer j.Close()
+		if found, gaps := read(t, j, 1); len(found) != 3 || gaps != nil || found[2] != "b" {
+			t.Errorf("after a power cut: %v, %v", found, gaps)
+		}
+	})
+}
+
+func TestDiskThatFailsAndComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, disk := journaltest.New(), errors.New("input/output error")
+		o := small(d)
+		rooms, attempts := 0, 0
+		o.OnRoom = func() { rooms++ }
+		j := open(t, o)
+		defer j.Close()
+		synctest.Wait()
+		d.Fail(func(journaltest.Step) error { attempts++; return disk }, journaltest.Forgotten)
+		told := make(chan error, 1)
+		if _, err := j.Append([]byte("a"), func(err error) { told <- err }); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-told; !errors.Is(err, journal.ErrFailed) || !errors.Is(err, disk) {
+			t.Errorf("told %v", err)
+		}
+		if err := j.Err(); !errors.Is(err, disk) {
+			t.Errorf("state: %v", err)
+		}
+		if _, err := j.Append(nil, nil); !errors.Is(err, journal.ErrFailed) {
+			t.Errorf("accepted: %v", err)
+		}
+		time.Sleep(time.Hour)
+		if attempts > 3*3600/5+50 {
+			t.Errorf("%d attempts in an hour", attempts)
+		}
+		if rooms != 0 {
+			t.Error("told to come again while the disk fails")
+		}
+		d.Fail(nil, 0)
+		time.Sleep(10 * time.Second)
+		if err := j.Err(); err != nil || rooms != 1 {
+			t.Fatalf("state %v, told %d times", err, rooms)
+		}
+		appendAll(t, j, "b")
+		if found, _ := read(t, j, 1); len(found) != 1 || found[1] != "b" {
+			t.Errorf("found %v", found)
+		}
+	})
+}
+
+func TestFullDisk(t *testing.T) {
+	for name, limit := range map[string]func(*journal.Options, *journaltest.Disk){
+		"bytes":   func(o *journal.Options, _ *journaltest.Disk) { o.MaxBytes = 3*4096 + 100 },
+		"reserve": func(o *journal.Options, d *journaltest.Disk) { o.Reserve = 1 << 20; d.SetFree(1<<20 + 4096) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := journaltest.New()
+				o := small(d)
+				limit(&o, d)
+				rooms := 0
+				o.OnRoom = func() { rooms++ }
+				j := open(t, o)
+				defer j.Close()
+				var err error
+				n := 0
+				for ; err == nil && n < 100; n++ {
+					if name == "reserve" && n == 3 {
+						d.SetFree(1<<20 + 4095)
+					}
+					told := make(chan error, 1)
+					if _, err = j.Append(make([]byte, 900), func(err error) { told <- err }); err == nil {
+						err = <-told
+					}
+					synctest.Wait()
+				}
+				if !errors.Is(err, journal.ErrSpace) || !errors.Is(j.Err(), journal.ErrSpace) {
+					t.Fatalf("after %d records: %v, state %v", n, err, j.Err())
+				}
+				if _, err := j.Append(nil, nil); !errors.Is(err, journal.ErrSpace) {
+					t.Errorf("accepted: %v", err)
+				}
+				j.Trim(j.End())
+				synctest.Wait()
+				if j.Err() != nil || rooms != 1 {
+					t.Fatalf("after trimming: %v, told %d times", j.Err(), rooms)
+				}
+				appendAll(t, j, "goes on")
+			})
+		})
+	}
+}
+
+func TestDamagedFileIsKeptAside(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := journaltest.New()
+		j := open(t, small(d))
+		appendAll(t, j, "a")
+		appendAll(t, j, "b")
+		j.Close()
+		d.Flip("00000001.segment", 512+48+8, 0) // the first byte of a
+		j, rec, err := journal.Open(small(d))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer j.Close()
+		if fmt.Sprint(rec.Lost) != fmt.Sprint([]journal.Gap{{From: 1, To: 2}}) {
+			t.Errorf("lost: %v", rec.Lost)
+		}
+		found, gaps := read(t, j, 1)
+		if len(found) != 1 || found[2] != "b" || len(gaps) != 1 || gaps[0] != (journal.Gap{From: 1, To: 2}) {
+			t.Errorf("found %v, gaps %v", found, gaps)
+		}
+		appendAll(t, j, "c")
+		j.Trim(j.End())
+		synctest.Wait()
+		sizes := d.Sizes()
+		if sizes["00000001.segment.damaged"] == 0 || sizes["00000001.segment"] != 0 {
+			t.Errorf("files: %v", sizes)
+		}
+	})
+}
+
+// TestTrimmedFilesAreBounded fills many segments, trims them at once, and expects most files to be removed.
+func TestTrimmedFilesAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := journaltest.New()
+		j := open(t, small(d))
+		defer j.Close()
+		for range 60 {
+			appendAll(t, j, string(make([]byte, 900)))
+		}
+		before := len(d.Sizes())
+		j.Trim(j.End())
+		synctest.Wait()
+		if after := len(d.Sizes()); before < 20 || after > 5 {
+			t.Errorf("%d files, then %d", before, after)
+		}
+		if s := j.Stats(); s.First < 50 {
+			t.Errorf("after trimming the oldest is %d of %d", s.First, s.End)
+		}
+	})
+}
+
+func TestAppendAllocatesNothing(t *testing.T) {
+	j := open(t, journal.Options{FS: journal.Dir(t.TempDir()), SegmentSize: 8 << 20})
+	defer j.Close()
+	record, done := make([]byte, 128), func(error) {}
+	for range 5000 {
+		j.Append(record, done)
+	}
+	wait(t, j)
+	if n := testing.AllocsPerRun(2000, func() { j.Append(record, done) }); n > 0 {
+		t.Errorf("%v allocations a record", n)
+	}
+}
+
+func TestOptions(t *testing.T) {
+	for _, o := range []journal.Options{
+		{},
+		{FS: journaltest.New(), SegmentSize: 1000},
+		{FS: journaltest.New(), SegmentSize: 4096, Pending: 4096},
+		{FS: journaltest.New(), Pending: 1},
+	} {
+		if _, _, err := journal.Open(o); err == nil {
+			t.Errorf("accepted: %+v", o)
+		}
+	}
+	if _, _, err := journal.Open(journal.Options{FS: journal.Dir("/proc/none")}); err == nil {
+		t.Error("a directory that cannot be made is accepted")
+	}
+}
