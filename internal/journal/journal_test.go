@@ -189,6 +189,84 @@ func TestReadersBesideTrimming(t *testing.T) {
 	}
 }
 
+// meddler is a disk that does something before it reads.
+type meddler struct {
+	journal.FS
+	meddle func()
+}
+
+func (m *meddler) Create(name string) (journal.File, error) {
+	f, err := m.FS.Create(name)
+	return meddled{f, m}, err
+}
+
+type meddled struct {
+	journal.File
+	m *meddler
+}
+
+func (f meddled) ReadAt(p []byte, at int64) (int, error) {
+	if meddle := f.m.meddle; meddle != nil {
+		f.m.meddle = nil
+		meddle()
+	}
+	return f.File.ReadAt(p, at)
+}
+
+// TestFileUsedAgainWhileItIsRead has a segment trimmed and its file filled with others' records between the moment
+// at which a reader decides to read it and the reading.
+func TestFileUsedAgainWhileItIsRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &meddler{FS: journaltest.New()}
+		j := open(t, small(m))
+		defer j.Close()
+		for n := range 6 {
+			appendAll(t, j, fmt.Sprintf("%d %0900d", n+1, 0))
+		}
+		m.meddle = func() {
+			for n := range 30 {
+				j.Trim(j.End())
+				synctest.Wait()
+				appendAll(t, j, fmt.Sprintf("%d %0900d", n+7, 0))
+			}
+		}
+		_, err := j.Reader(1).Next(ended)
+		if gap := new(journal.Gap); !errors.As(err, &gap) || !gap.Trimmed || gap.From != 1 {
+			t.Errorf("read: %v", err)
+		}
+	})
+}
+
+// TestTornSegmentProvesTheOneBefore has the power cut while the first group of a segment is written; the last
+// group before it, in another segment, was safe, and is spoilt since.
+func TestTornSegmentProvesTheOneBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := journaltest.New()
+		j := open(t, small(d))
+		for n := range 4 { // three to a segment
+			appendAll(t, j, fmt.Sprintf("%d %0800d", n+1, 0))
+		}
+		synctest.Wait()
+		d = d.Copy()
+		j.Close()
+		d.Flip("00000002.segment", 512+100, 0)              // the fourth
+		d.Spoil("00000001.segment", 512+2*1024, 1024, 0x0F) // the third
+		j, rec, err := journal.Open(small(d))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer j.Close()
+		if fmt.Sprint(rec.Lost) != fmt.Sprint([]journal.Gap{{From: 3, To: 4}}) || rec.Cut == nil || rec.Cut.From != 4 {
+			t.Errorf("%+v", rec)
+		}
+		appendAll(t, j, "goes on")
+		found, gaps := read(t, j, 1)
+		if len(found) != 3 || found[4] != "goes on" || len(gaps) != 1 || gaps[0] != rec.Lost[0] {
+			t.Errorf("found %d, gaps %v", len(found), gaps)
+		}
+	})
+}
+
 // slow is a disk whose syncs wait for a word.
 type slow struct {
 	journal.FS
@@ -234,8 +312,6 @@ func TestPublishersWaitForASlowDisk(t *testing.T) {
 			synctest.Wait()
 			return err
 		}
-		appendOne := n
-		_ = appendOne
 		j.Append(nil, nil)
 		synctest.Wait() // it is under way
 		if err := fill(); !errors.Is(err, journal.ErrFull) || n != 10 {
@@ -330,18 +406,21 @@ func TestFailedSyncIsFinalForItsFile(t *testing.T) {
 		}, journaltest.Forgotten)
 		appendAll(t, j, "b")
 		appendAll(t, j, "c")
+		if found, gaps := read(t, j, 1); len(found) != 3 || gaps != nil || found[2] != "b" {
+			t.Errorf("found %v, %v", found, gaps)
+		}
 		if len(faults) != 1 || j.Err() != nil {
 			t.Errorf("faults %v, state %v", faults, j.Err())
 		}
-		if n := used["write 00000001.segment"]; n != 1 {
-			t.Errorf("%d writes to the file whose sync failed", n)
+		for range 5 {
+			appendAll(t, j, string(make([]byte, 900)))
+			j.Trim(j.End())
+			synctest.Wait()
+		}
+		if n := used["write 00000001.segment"]; n != 1 || used["remove 00000001.segment"] != 1 {
+			t.Errorf("%d writes to the file whose sync failed; removed: %v", n, used)
 		}
 		j.Close()
-		j = open(t, small(d.Crash(func(int) int { return 0 })))
-		defer j.Close()
-		if found, gaps := read(t, j, 1); len(found) != 3 || gaps != nil || found[2] != "b" {
-			t.Errorf("after a power cut: %v, %v", found, gaps)
-		}
 	})
 }
 
@@ -383,6 +462,10 @@ func TestDiskThatFailsAndComesBack(t *testing.T) {
 		appendAll(t, j, "b")
 		if found, _ := read(t, j, 1); len(found) != 1 || found[1] != "b" {
 			t.Errorf("found %v", found)
+		}
+		synctest.Wait()
+		if n := len(d.Sizes()); n > 3 {
+			t.Errorf("%d files are left", n)
 		}
 	})
 }

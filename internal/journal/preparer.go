@@ -3,6 +3,7 @@ package journal
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 )
 
@@ -34,14 +35,24 @@ func (j *Journal) keepReady() {
 			if failed {
 				j.heal()
 			}
-		case j.tidy():
 		default:
-			select {
-			case <-j.prepare:
-			case <-j.freed:
-			case <-j.committed:
+			busy, err := j.tidy()
+			if err != nil {
+				pause = nextPause(pause)
+				j.rest(pause)
+			} else if pause = 0; !busy {
+				j.await()
 			}
 		}
+	}
+}
+
+// await returns when the preparer may have something to do.
+func (j *Journal) await() {
+	select {
+	case <-j.prepare:
+	case <-j.freed:
+	case <-j.committed:
 	}
 }
 
@@ -115,12 +126,12 @@ func (j *Journal) prepareSpare() error {
 }
 
 func (j *Journal) makeSpare() (*segment, error) {
-	s, err := j.usedFile()
-	if s == nil && err == nil {
-		s, err = j.newFile()
-	}
-	if err != nil {
-		return nil, err
+	var err error
+	s := j.usedFile()
+	if s == nil {
+		if s, err = j.newFile(); err != nil {
+			return nil, err
+		}
 	}
 	j.number++
 	s.number = j.number
@@ -133,35 +144,37 @@ func (j *Journal) makeSpare() (*segment, error) {
 		err = j.options.FS.Sync()
 	}
 	if err != nil {
-		j.mu.Lock()
-		j.spoiled = append(j.spoiled, s)
-		j.mu.Unlock()
-		j.tidy()
+		j.giveUp(s)
 		return nil, err
 	}
 	return s, nil
 }
 
-// usedFile takes the oldest trimmed file that can be used again. Older ones that cannot be go first:
-// what is left after a crash must have no gaps.
-func (j *Journal) usedFile() (*segment, error) {
-	for {
-		j.mu.Lock()
-		if len(j.trimmed) == 0 {
-			j.mu.Unlock()
-			return nil, nil
-		}
-		s := j.trimmed[0]
-		j.trimmed = j.trimmed[1:]
-		reusable := j.reusable(s)
-		j.mu.Unlock()
-		if reusable {
-			return &segment{name: s.name, file: s.file, size: s.size, end: sector}, nil
-		}
-		if err := j.retire(s); err != nil {
-			return nil, err
+// giveUp has a file removed that holds no group.
+func (j *Journal) giveUp(s *segment) {
+	j.mu.Lock()
+	j.spoiled = append(j.spoiled, s)
+	j.mu.Unlock()
+	j.tidy()
+}
+
+// usedFile takes the oldest trimmed file, if it can be used again. Those that are older and cannot must
+// be gone first: what is left after a crash must have no gaps.
+func (j *Journal) usedFile() *segment {
+	for busy := true; busy; {
+		var err error
+		if busy, err = j.tidy(); err != nil {
+			return nil
 		}
 	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(j.trimmed) == 0 {
+		return nil
+	}
+	s := j.trimmed[0]
+	j.trimmed = j.trimmed[1:]
+	return &segment{name: s.name, file: s.file, size: s.size, end: sector}
 }
 
 // reusable reports whether the file of a trimmed segment can be used again. mu is held.
@@ -196,7 +209,8 @@ func (j *Journal) newFile() (*segment, error) {
 		}
 	}
 	if err != nil {
-		return nil, errors.Join(err, j.retire(s))
+		j.giveUp(s)
+		return nil, err
 	}
 	return s, nil
 }
@@ -220,42 +234,54 @@ func (j *Journal) checkSpace() error {
 	return err
 }
 
-// tidy removes a file that is not needed, and reports whether there was one.
-func (j *Journal) tidy() bool {
+// tidy removes a file that is not needed, and reports whether there was one. If that fails, it is the
+// next one again.
+func (j *Journal) tidy() (busy bool, err error) {
 	j.mu.Lock()
-	var s *segment
-	switch {
-	case len(j.spoiled) > 0:
-		s, j.spoiled = j.spoiled[0], j.spoiled[1:]
-	case len(j.trimmed) > len(j.segments)+2, len(j.trimmed) > 0 && !j.reusable(j.trimmed[0]):
-		s, j.trimmed = j.trimmed[0], j.trimmed[1:]
+	if n := len(j.trimmed); len(j.spoiled) == 0 && n > 0 && (n > len(j.segments)+2 || !j.reusable(j.trimmed[0])) {
+		j.spoiled, j.trimmed = append(j.spoiled, j.trimmed[0]), j.trimmed[1:]
+	}
+	if len(j.spoiled) == 0 {
+		j.mu.Unlock()
+		return false, nil
+	}
+	s := j.spoiled[0]
+	j.mu.Unlock()
+	err = j.retire(s)
+	j.mu.Lock()
+	if err == nil {
+		j.spoiled = j.spoiled[1:]
+	} else {
+		j.stats.Faults++
 	}
 	j.mu.Unlock()
-	if s == nil {
-		return false
-	}
-	if err := j.retire(s); err != nil { // the next Open finds the file
-		j.mu.Lock()
-		j.stats.Faults++
-		j.mu.Unlock()
+	if err != nil {
 		j.options.OnFault(err)
 	}
-	return true
+	return true, err
 }
 
 // retire takes a file out of the journal: it is removed, or set aside if what was safe in it was
-// spoilt.
+// spoilt. It may be called again after an error.
 func (j *Journal) retire(s *segment) error {
+	j.closeFiles([]*segment{s})
 	j.mu.Lock()
-	j.bytes -= s.size
 	damaged := s.damaged
 	j.mu.Unlock()
-	j.closeFiles([]*segment{s})
-	fs, err := j.options.FS, error(nil)
+	directory, err := j.options.FS, error(nil)
 	if damaged {
-		err = setAside(fs, s.name)
+		err = setAside(directory, s.name)
 	} else {
-		err = fs.Remove(s.name)
+		err = directory.Remove(s.name)
 	}
-	return errors.Join(err, fs.Sync())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err = directory.Sync(); err != nil {
+		return err
+	}
+	j.mu.Lock()
+	j.bytes -= s.size
+	j.mu.Unlock()
+	return nil
 }

@@ -111,8 +111,8 @@ func (w *world) check(j *journal.Journal, rec journal.Recovery, spoilt bool) {
 	if rec.Cut != nil {
 		gaps = append(gaps, *rec.Cut)
 	}
-	if !spoilt && len(rec.Lost) > 0 {
-		w.t.Fatalf("%s: lost without reason: %v", w.name, rec.Lost)
+	if _, missing := read(w.t, j, 0); !spoilt && len(rec.Lost)+len(missing) > 0 {
+		w.t.Fatalf("%s: lost without reason: %v, %v", w.name, rec.Lost, missing)
 	}
 	for place, text := range w.safe {
 		got, ok := found[place]
