@@ -424,6 +424,47 @@ func TestFailedSyncIsFinalForItsFile(t *testing.T) {
 	})
 }
 
+// TestGroupThatFailedTwice has a group reach the disk in two files, both of whose syncs fail, and neither of which
+// can be removed. Its claims are refused, and its places go to others: theirs is what counts.
+func TestGroupThatFailedTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := journaltest.New()
+		j := open(t, small(d))
+		appendAll(t, j, "a")
+		synctest.Wait()
+		d.Fail(func(s journaltest.Step) error {
+			if s.Op == "sync" && (s.Name == "00000001.segment" || s.Name == "00000002.segment") || s.Op == "remove" {
+				return errors.New("input/output error")
+			}
+			return nil
+		}, journaltest.Done)
+		told := make(chan error, 2)
+		for _, text := range []string{"refused", "refused too"} {
+			if _, err := j.Append([]byte(text), func(err error) { told <- err }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := errors.Join(<-told, <-told); !errors.Is(err, journal.ErrFailed) {
+			t.Fatalf("told %v", err)
+		}
+		time.Sleep(time.Minute)
+		appendAll(t, j, "b")
+		j.Close()
+		if sizes := d.Sizes(); len(sizes) < 3 {
+			t.Fatalf("files: %v", sizes)
+		}
+		d = d.Copy()
+		for range 2 {
+			j = open(t, small(d))
+			found, gaps := read(t, j, 1)
+			if len(found) != 2 || found[2] != "b" || gaps != nil {
+				t.Errorf("found %v, gaps %v", found, gaps)
+			}
+			j.Close()
+		}
+	})
+}
+
 func TestDiskThatFailsAndComesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, disk := journaltest.New(), errors.New("input/output error")
