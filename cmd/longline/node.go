@@ -53,6 +53,7 @@ func startNode(ctx context.Context, c config.Config, log *slog.Logger, stderr io
 		return nil, err
 	}
 	if len(c.Auth.Order) > 0 && !c.Gateway.Insecure {
+		c.Auth.RememberProven = c.Gateway.Limits.Connect.PerSecond > 0
 		if n.devices, err = auth.Open(c.Auth, n.files); err != nil {
 			return nil, fmt.Errorf("auth.%w", err)
 		}

@@ -18,6 +18,7 @@ type Chain struct {
 	permissions *Permissions
 	revoked     *Revocations
 	breakers    []*limit.Breaker
+	proven      *proven
 	now         func() time.Time
 	stop        context.CancelFunc
 
@@ -32,13 +33,14 @@ type link struct {
 	Verifier
 
 	// Safe from any goroutine.
-	accepted, refused, unavailable atomic.Uint64
+	accepted, refused, unavailable, guessing atomic.Uint64
 }
 
 // Stats counts the answers of one verifier.
 type Stats struct {
 	Method                         string
 	Accepted, Refused, Unavailable uint64
+	Guessing                       uint64 // not looked at, as their address guesses
 }
 
 // Config is what the chain was told, with the defaults.
@@ -56,17 +58,13 @@ func (c *Chain) VerifyNow(credentials *Credentials) (*Identity, error) {
 	return c.verify(context.Background(), credentials, false)
 }
 
-// Proves reports whether it is known at once that the credentials are those of the device that they claim to be of. Nothing
-// is counted: it only orders those who wait to be verified.
+// Proves reports whether it is known at once that the credentials are those of the device that they claim to be of: they
+// take microseconds to verify, or were accepted lately. Nothing is counted: it only orders those who wait to be verified.
 func (c *Chain) Proves(credentials *Credentials) bool {
-	l, _, err := c.ask(credentials, func(l *link) (*Identity, error) {
-		if q, ok := l.Verifier.(interface {
-			remembered(*Credentials) (*Identity, error)
-		}); ok {
-			return q.remembered(credentials)
-		}
-		return l.now(credentials)
-	})
+	l, _, err := c.ask(credentials, func(l *link) (*Identity, error) { return l.now(credentials) })
+	if errors.Is(err, ErrSlow) {
+		return c.proven.has(credentials)
+	}
 	return l != nil && err == nil
 }
 
@@ -85,6 +83,9 @@ func (c *Chain) verify(ctx context.Context, credentials *Credentials, wait bool)
 		return nil, err
 	case l != nil:
 		l.count(err)
+		if err == nil && wait && c.config.RememberProven {
+			c.proven.add(credentials)
+		}
 		return identity, err
 	}
 	c.strangers.Add(1)
@@ -159,7 +160,7 @@ const unclaimed = "none"
 func (c *Chain) Stats() []Stats {
 	all := make([]Stats, 0, len(c.links)+1)
 	for _, l := range c.links {
-		all = append(all, Stats{l.method, l.accepted.Load(), l.refused.Load(), l.unavailable.Load()})
+		all = append(all, Stats{l.method, l.accepted.Load(), l.refused.Load(), l.unavailable.Load(), l.guessing.Load()})
 	}
 	return append(all, Stats{Method: unclaimed, Refused: c.strangers.Load()})
 }
@@ -192,6 +193,8 @@ func (l *link) count(err error) {
 		l.accepted.Add(1)
 	case errors.As(err, &refusal):
 		l.refused.Add(1)
+	case errors.Is(err, errGuessing):
+		l.guessing.Add(1)
 	default:
 		l.unavailable.Add(1)
 	}

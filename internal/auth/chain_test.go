@@ -114,7 +114,9 @@ func TestChainCounts(t *testing.T) {
 		l.Verifier = fixed{err: ErrNotMine}
 	}
 	asked(t, chain, &Credentials{Bearer: "guessed"})
-	want := []Stats{{"0", 1, 1, 0}, {"1", 0, 1, 1}, {"none", 0, 1, 0}}
+	want := []Stats{
+		{Method: "0", Accepted: 1, Refused: 1}, {Method: "1", Refused: 1, Unavailable: 1}, {Method: "none", Refused: 1},
+	}
 	if got := chain.Stats(); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}

@@ -23,6 +23,7 @@ type Config struct {
 	Basic          Basic         `yaml:"basic" help:"HTTP Basic: OCPP's security profiles 1 and 2"`
 	JWT            JWT           `yaml:"jwt" help:"JSON Web Tokens"`
 	Certificate    Certificate   `yaml:"certificate" help:"client certificates, which TLS has verified"`
+	RememberProven bool          `yaml:"-"` // for Chain.Proves, where connections are paced
 	Webhook        Webhook       `yaml:"webhook" help:"a service that is asked about credentials; nobody is let in while it is down"`
 }
 

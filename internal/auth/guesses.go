@@ -25,6 +25,9 @@ const (
 	maxHashQueue = 16          // passwords that wait to be hashed
 )
 
+// errGuessing refuses whom an address that guesses sends; the password may be right.
+var errGuessing = fmt.Errorf("%w: too many wrong passwords came from the address", ErrUnavailable)
+
 // hasher hashes passwords. Safe from any goroutine.
 type hasher struct {
 	running chan struct{} // holds a token for each that is hashed

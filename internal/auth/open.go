@@ -29,6 +29,7 @@ func open(config Config, w *reload.Watcher, now func() time.Time) (*Chain, error
 		config:      config,
 		permissions: permissions,
 		revoked:     NewRevocations(config.MaxRevocations, now),
+		proven:      newProven(),
 		now:         now,
 		stop:        stop,
 	}

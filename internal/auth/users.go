@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -109,7 +108,7 @@ func (u *users) Verify(ctx context.Context, c *Credentials) (*Identity, error) {
 		who = anybody(table) // whose password takes as long
 	}
 	if u.guesses.tooMany(c.Remote) {
-		return nil, fmt.Errorf("%w: too many wrong passwords came from the address", ErrUnavailable) // the password may be right
+		return nil, errGuessing
 	}
 	right := false
 	if who != nil {
@@ -124,18 +123,6 @@ func (u *users) Verify(ctx context.Context, c *Credentials) (*Identity, error) {
 	}
 	who.known.Store(&mac)
 	return identified(name), nil
-}
-
-// remembered is Verify by what was accepted before alone.
-func (u *users) remembered(c *Credentials) (*Identity, error) {
-	if !c.HasBasic {
-		return nil, ErrNotMine
-	}
-	name, _ := topic.DeviceID(c.Username)
-	if who := u.file.Get()[name]; who != nil && u.knows(who, u.mac(c.Password)) {
-		return identified(name), nil
-	}
-	return nil, ErrSlow
 }
 
 // knows reports whether a password is the one that was last accepted, by its MAC.

@@ -83,6 +83,9 @@ func collectVerifiers(s *door.Stats, gauge func(metric, float64, ...string), cou
 		count(verifications, s.Accepted, s.Method, "accepted")
 		count(verifications, s.Refused, s.Method, "refused")
 		count(verifications, s.Unavailable, s.Method, "unavailable")
+		if s.Method == "basic" {
+			count(verifications, s.Guessing, s.Method, "guessing")
+		}
 	}
 	for name, is := range s.Breakers {
 		for _, state := range breakerStates {

@@ -78,6 +78,25 @@ type Place struct {
 	at    *list.Element // nil when it has left the line; guarded by rate.mu
 }
 
+// EnterNow takes a turn that is there at once, if it is.
+func (r *Rate) EnterNow() bool {
+	if r.pace.unlimited() {
+		return true
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.enterNow(time.Since(r.start))
+}
+
+func (r *Rate) enterNow(now time.Duration) bool {
+	if r.waiting() > 0 || r.bucket.wait(r.pace, now, 1) > 0 {
+		return false
+	}
+	r.bucket.take(r.pace, now, 1)
+	r.stats.AtOnce++
+	return true
+}
+
 // Enter asks for a turn. The connection may go on when both results are nil. Otherwise it
 // has a place, and turn is called once from a goroutine of the Rate's, perhaps before
 // Enter returns, unless Leave came first; or it is refused with a *Busy. turn must not
@@ -89,9 +108,7 @@ func (r *Rate) Enter(class Class, turn func()) (*Place, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now, waiting := time.Since(r.start), r.waiting()
-	if waiting == 0 && r.bucket.wait(r.pace, now, 1) == 0 {
-		r.bucket.take(r.pace, now, 1)
-		r.stats.AtOnce++
+	if r.enterNow(now) {
 		return nil, nil
 	}
 	if waiting >= r.room[class] {

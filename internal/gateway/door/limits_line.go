@@ -18,7 +18,12 @@ func (s *Shard) line(conn *reactor.Conn, c *auth.Credentials, done func(error)) 
 		done(err)
 		return
 	}
-	place, err := s.door.guard.rate.Enter(s.classOf(c), func() {
+	pace := s.door.guard.rate
+	if pace.EnterNow() { // and nothing need be known of its class
+		done(nil)
+		return
+	}
+	place, err := pace.Enter(s.classOf(c), func() {
 		conn.Loop().Post(reactor.TaskFunc(func(*reactor.Loop) {
 			if s.called(conn) {
 				done(nil)
@@ -51,10 +56,10 @@ func (s *Shard) countIn(conn *reactor.Conn) error {
 
 // classOf is that of a device that shows credentials: to be resumed, or new. Who names a device that has a session
 // is not yet that device. So its place is for those whose credentials show at once that they are: tokens,
-// certificates, passwords that were accepted before. Where nothing is paced it does not matter.
+// certificates, and what was accepted lately.
 func (s *Shard) classOf(c *auth.Credentials) limit.Class {
 	g := s.door
-	if g.guard.config.Connect.PerSecond > 0 && c.Device != "" && g.Sessions.Has(c.Device) && g.admission.proves(c) {
+	if c.Device != "" && g.Sessions.Has(c.Device) && g.admission.proves(c) {
 		return limit.Resumed
 	}
 	return limit.New
