@@ -35,18 +35,14 @@ type ConfigCheck struct {
 
 // Run prints one line when nothing is wrong.
 func (c ConfigCheck) Run(console *Console) error {
-	loaded, err := config.Load(c.File)
-	if err == nil {
-		err = checkFiles(loaded.WithDefaults())
-	}
-	if err != nil {
+	if _, err := config.LoadWith(c.File, checkFiles); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(console.Out, "%s: nothing is wrong\n", c.File)
+	_, err := fmt.Fprintf(console.Out, "%s: nothing is wrong\n", c.File)
 	return err
 }
 
-// checkFiles reads the files that a configuration names, as serve would.
+// checkFiles reads the files that a configuration names, as serve would. The error begins with a key.
 func checkFiles(c config.Config) error {
 	var w reload.Watcher // which looks at nothing again
 	if err := gateway.CheckFiles(c.Gateway.TLS); err != nil {

@@ -54,7 +54,7 @@ func TestConfigCheckLooksAtFiles(t *testing.T) {
 	bad := write("bad", "nonsense")
 	for text, want := range map[string]string{
 		"gateway: {tls: {cert: " + bad + ", key: " + bad + "}}":     "gateway.tls.cert",
-		"auth: {order: [tokens], tokens: {file: " + dir + "/none}}": "auth.tokens",
+		"auth: {order: [tokens], tokens: {file: " + dir + "/none}}": "longline.yaml:1:40: auth.tokens.file",
 		"auth: {order: [tokens], tokens: {file: " + bad + "}}":      "line 1",
 		"api: {tokens: " + bad + "}":                                "api.tokens",
 		"api: {audit: " + dir + "/none/audit.log}":                  "api.audit",

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"reflect"
+	"strings"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -19,6 +20,12 @@ const maxFile = 256 << 10
 // Load reads and checks a file. Options that it does not name are zero. Its errors join an
 // *Error for everything that is wrong with the content.
 func Load(path string) (Config, error) {
+	return LoadWith(path, func(Config) error { return nil })
+}
+
+// LoadWith is Load, and then asks more of the configuration with its defaults: an error that begins with a key gets the place of the
+// option below it that has a value which the error names, such as a file.
+func LoadWith(path string, more func(Config) error) (Config, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return Config{}, err
@@ -28,11 +35,15 @@ func Load(path string) (Config, error) {
 	if err != nil {
 		return Config{}, err
 	}
-	return Parse(path, text)
+	return parseWith(path, text, more)
 }
 
 // Parse is Load of a text; name stands for the file in errors.
 func Parse(name string, text []byte) (Config, error) {
+	return parseWith(name, text, func(Config) error { return nil })
+}
+
+func parseWith(name string, text []byte, more func(Config) error) (Config, error) {
 	if len(text) > maxFile {
 		return Config{}, fmt.Errorf("%s: the file is larger than %s", name, formatBytes(maxFile))
 	}
@@ -41,6 +52,9 @@ func Parse(name string, text []byte) (Config, error) {
 	d.document(text, reflect.ValueOf(&c).Elem())
 	if len(d.errs) == 0 {
 		d.check(&c)
+	}
+	if len(d.errs) == 0 {
+		d.locate(more(c.WithDefaults()))
 	}
 	if len(d.errs) > 0 {
 		return Config{}, errors.Join(d.errs...)
@@ -161,4 +175,24 @@ func (d *decoder) check(c *Config) {
 			d.fail(d.places[e.Key], e.Key, e.Msg)
 		}
 	}
+}
+
+// locate fails with an error that is not nil and begins with a key, at the option that it is about.
+func (d *decoder) locate(err error) {
+	if err == nil {
+		return
+	}
+	key, msg, _ := strings.Cut(err.Error(), " ")
+	key = strings.TrimSuffix(key, ":")
+	found, longest := key, 0
+	for path, at := range d.places {
+		if !strings.HasPrefix(path+".", key+".") || !strings.Contains(msg, at.Value) {
+			continue
+		}
+		n := len(at.Value)
+		if n > len("[]") && (n > longest || n == longest && path < found) { // not the mark of a list or a section
+			found, longest = path, n
+		}
+	}
+	d.fail(d.places[found], found, msg)
 }
