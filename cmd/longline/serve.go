@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -43,6 +44,7 @@ func (s *Serve) Run(ctx context.Context, console *Console) error {
 	stopReloading := n.reloadOnSignal(log)
 	defer stopReloading()
 	log.Info("listening", n.addresses()...)
+	n.warnOfDoors(&c, log)
 	select {
 	case <-ctx.Done():
 	case err := <-n.failed:
@@ -50,6 +52,16 @@ func (s *Serve) Run(ctx context.Context, console *Console) error {
 		return fmt.Errorf("admin port: %w", err)
 	}
 	return n.drain(console, log, c.Gateway.DrainTimeout)
+}
+
+// warnOfDoors says loudly when all devices come in, or none.
+func (n *node) warnOfDoors(c *config.Config, log *slog.Logger) {
+	switch {
+	case c.Gateway.Insecure || slices.Contains(c.Auth.Order, "insecure"):
+		log.Warn("INSECURE: devices are not asked for credentials: whoever reaches the device port is any device", "devices", n.gateway.Addr().String())
+	case len(c.Auth.Order) == 0:
+		log.Warn("no device can come in: auth.order names no way to prove who it is; for a trial on loopback, start with --insecure")
+	}
 }
 
 // reloadOnSignal has the files that are watched looked at when SIGHUP comes, until stop is called.
