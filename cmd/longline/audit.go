@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // auditFile is the file of the audit log, or standard error. A file is opened again when its name is another
@@ -25,16 +27,23 @@ type auditFile struct {
 	// Guarded by mu.
 	mu   sync.Mutex
 	file *os.File
-	torn bool      // the last line is not whole
-	told time.Time // when a failure was logged last
+	torn bool // the last line is not whole
+
+	telling rate.Sometimes // of failures, on the log
 }
 
 // auditPause is the time between two lines of the log that say the same.
 const auditPause = 10 * time.Second
 
 func openAudit(name string, log *slog.Logger) (*auditFile, error) {
-	a := &auditFile{name: name, log: log}
+	a := newAudit(log)
+	a.name = name
 	return a, a.reopen()
+}
+
+// newAudit is for a file or standard error, which has to be set.
+func newAudit(log *slog.Logger) *auditFile {
+	return &auditFile{log: log, telling: rate.Sometimes{Interval: auditPause}}
 }
 
 // reopen opens the file unless it is open already.
@@ -99,10 +108,9 @@ func (a *auditFile) append(line []byte) (int, error) {
 // failed counts and tells a failure. a is locked.
 func (a *auditFile) failed(err error) error {
 	a.failures.Add(1)
-	if now := time.Now(); now.Sub(a.told) >= auditPause {
-		a.told = now
+	a.telling.Do(func() {
 		a.log.Error("the audit log cannot be written as it should: what is done may not be noted", "file", a.name, "error", err, "lines", a.failures.Load())
-	}
+	})
 	return fmt.Errorf("audit log: %w", err)
 }
 

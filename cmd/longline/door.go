@@ -63,7 +63,8 @@ func (n *node) openDoor(c api.Config, log *slog.Logger, stderr io.Writer) (d doo
 	switch c.Audit {
 	case "":
 	case "-":
-		n.audit = &auditFile{log: log, stderr: stderr}
+		n.audit = newAudit(log)
+		n.audit.stderr = stderr
 		d.audit = slog.New(slog.NewJSONHandler(n.audit, nil))
 	default:
 		if n.audit, err = openAudit(c.Audit, log); err == nil {

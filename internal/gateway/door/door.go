@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/longline/longline/internal/auth"
 	"github.com/longline/longline/internal/limit"
 	"github.com/longline/longline/internal/message"
@@ -83,10 +85,10 @@ func (d *Door) Close() { d.admission.close() }
 type Shard struct {
 	Tally
 	door    *Door
-	loop    *session.Loop            // static
-	logged  map[string]time.Duration // when a refusal of a code was logged last, since guard.start
-	claimed string                   // who a connection says it is that is being refused
-	guests  map[*reactor.Conn]*guest // of connections that the limits have to remember
+	loop    *session.Loop              // static
+	logged  map[string]*rate.Sometimes // lines of the log, by kind
+	claimed string                     // who a connection says it is that is being refused
+	guests  map[*reactor.Conn]*guest   // of connections that the limits have to remember
 	intake
 	turn // of the connection whose bytes are being handled
 }
@@ -97,7 +99,7 @@ func (d *Door) NewShard(l *reactor.Loop) *Shard {
 		Tally:  NewTally(),
 		door:   d,
 		loop:   session.NewLoop(l.Index(), func(f func()) bool { return l.Post(reactor.TaskFunc(func(*reactor.Loop) { f() })) }),
-		logged: make(map[string]time.Duration),
+		logged: make(map[string]*rate.Sometimes),
 		guests: make(map[*reactor.Conn]*guest),
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/longline/longline/internal/devices"
 	"github.com/longline/longline/internal/session"
 	"github.com/longline/longline/internal/wire"
@@ -20,13 +22,14 @@ func (s *Shard) LogRefusal(l *session.Link, err *wire.Error) {
 }
 
 // logs reports whether a line of this kind is due: one every logPause and loop. Metrics count all.
-func (s *Shard) logs(kind string) bool {
-	now := time.Since(s.door.guard.start)
-	if last, told := s.logged[kind]; told && now-last < logPause {
-		return false
+func (s *Shard) logs(kind string) (due bool) {
+	line := s.logged[kind]
+	if line == nil {
+		line = &rate.Sometimes{Interval: logPause}
+		s.logged[kind] = line
 	}
-	s.logged[kind] = now
-	return true
+	line.Do(func() { due = true })
+	return due
 }
 
 const othersLikeIt = "; others like it are only counted for a while"
