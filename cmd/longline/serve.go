@@ -44,7 +44,7 @@ func (s *Serve) Run(ctx context.Context, console *Console) error {
 	stopReloading := n.reloadOnSignal(log)
 	defer stopReloading()
 	log.Info("listening", n.addresses()...)
-	n.warnOfDoors(&c, log)
+	warnOfDoors(log, &c, n.gateway.Addr().String())
 	select {
 	case <-ctx.Done():
 	case err := <-n.failed:
@@ -55,10 +55,10 @@ func (s *Serve) Run(ctx context.Context, console *Console) error {
 }
 
 // warnOfDoors says loudly when all devices come in, or none.
-func (n *node) warnOfDoors(c *config.Config, log *slog.Logger) {
+func warnOfDoors(log *slog.Logger, c *config.Config, devices string) {
 	switch {
 	case c.Gateway.Insecure || slices.Contains(c.Auth.Order, "insecure"):
-		log.Warn("INSECURE: devices are not asked for credentials: whoever reaches the device port is any device", "devices", n.gateway.Addr().String())
+		log.Warn("INSECURE: devices are not asked for credentials: whoever reaches the device port is any device", "devices", devices)
 	case len(c.Auth.Order) == 0:
 		log.Warn("no device can come in: auth.order names no way to prove who it is; for a trial on loopback, start with --insecure")
 	}

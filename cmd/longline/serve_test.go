@@ -22,6 +22,10 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/longline/longline/internal/auth"
+	"github.com/longline/longline/internal/config"
+	"github.com/longline/longline/internal/gateway"
 )
 
 // asProgram in the environment makes this test binary the program.
@@ -380,5 +384,21 @@ func TestAuditThatNobodyReads(t *testing.T) {
 	}
 	if err := a.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// Whoever starts a gateway that lets all devices in, or none, is told so.
+func TestServeWarnsOfDoors(t *testing.T) {
+	for want, c := range map[string]config.Config{
+		"INSECURE":              {Gateway: gateway.Config{Insecure: true}},
+		"not asked":             {Auth: auth.Config{Order: []string{"tokens", "insecure"}}},
+		"no device can come in": {},
+		"":                      {Auth: auth.Config{Order: []string{"tokens"}}},
+	} {
+		var log strings.Builder
+		warnOfDoors(slog.New(slog.NewTextHandler(&log, nil)), &c, "127.0.0.1:1")
+		if want == "" && log.Len() > 0 || !strings.Contains(log.String(), want) {
+			t.Errorf("logged %q, want %q", log.String(), want)
+		}
 	}
 }
