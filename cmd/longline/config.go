@@ -17,6 +17,7 @@ import (
 type ConfigCmd struct {
 	Example ConfigExample `cmd:"" help:"Print a configuration file with every option as a comment."`
 	Check   ConfigCheck   `cmd:"" help:"Tell what is wrong with a configuration file."`
+	Print   ConfigPrint   `cmd:"" help:"Print all that serve would work with, secrets left out."`
 }
 
 // ConfigExample prints what Load reads.
@@ -40,6 +41,18 @@ func (c ConfigCheck) Run(console *Console) error {
 	}
 	_, err := fmt.Fprintf(console.Out, "%s: nothing is wrong\n", c.File)
 	return err
+}
+
+// ConfigPrint prints what serve makes of its file, the environment and its flags.
+type ConfigPrint struct{ Serve }
+
+// Run prints it.
+func (p *ConfigPrint) Run(console *Console) error {
+	c, err := p.config(os.Environ())
+	if err != nil {
+		return err
+	}
+	return config.Print(console.Out, c)
 }
 
 // checkFiles reads the files that a configuration names, as serve would. The error begins with a key.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -16,19 +17,20 @@ import (
 
 // Serve is the command that runs a gateway.
 type Serve struct {
-	Config   string `type:"existingfile" placeholder:"FILE" help:"Configuration file; longline config example shows one."`
-	Listen   string `placeholder:"ADDR" help:"Address for devices; default :8080."`
-	MQTT     string `name:"mqtt" placeholder:"ADDR" help:"Address for MQTT over TCP, such as :1883; none when left out."`
-	Admin    string `placeholder:"ADDR" help:"Address for backends, metrics and health; default 127.0.0.1:8081."`
-	Insecure bool   `xor:"insecure" help:"Ask devices for no credentials: the id is the one in the URL. Loopback only."`
-	Anywhere bool   `name:"insecure-anywhere" xor:"insecure" help:"The same on any address: whoever reaches the port is any device."`
+	Config   string   `type:"existingfile" placeholder:"FILE" help:"Configuration file; longline config example shows one."`
+	Listen   string   `placeholder:"ADDR" help:"Address for devices; default :8080."`
+	MQTT     string   `name:"mqtt" placeholder:"ADDR" help:"Address for MQTT over TCP, such as :1883; none when left out."`
+	Admin    string   `placeholder:"ADDR" help:"Address for backends, metrics and health; default 127.0.0.1:8081."`
+	Insecure bool     `xor:"insecure" help:"Ask devices for no credentials: the id is the one in the URL. Loopback only."`
+	Set      []string `placeholder:"KEY=VALUE" sep:"none" help:"Set an option, such as gateway.heartbeat=10s; may be repeated."`
+	Anywhere bool     `name:"insecure-anywhere" xor:"insecure" help:"The same on any address: whoever reaches the port is any device."`
 }
 
 // Run serves until ctx ends, then drains; a second signal ends the drain, and the exit code is
 // exitCutShort. A drain that takes longer than gateway.drain_timeout ends as any other. SIGUSR1
 // makes it return free memory to the system, SIGHUP look at the files that it watches.
 func (s *Serve) Run(ctx context.Context, console *Console) error {
-	c, err := s.config()
+	c, err := s.config(os.Environ())
 	if err != nil {
 		return err
 	}
@@ -98,12 +100,24 @@ func (n *node) addresses() []any {
 	return all
 }
 
-// config is the file's, changed by the flags that were given.
-func (s *Serve) config() (config.Config, error) {
+// config is the file's, changed by the environment, and then by the flags that were given.
+func (s *Serve) config(environ []string) (config.Config, error) {
 	var c config.Config
 	if s.Config != "" {
 		var err error
 		if c, err = config.Load(s.Config); err != nil {
+			return c, err
+		}
+	}
+	if err := c.SetFrom(environ); err != nil {
+		return c, err
+	}
+	for _, each := range s.Set {
+		key, value, ok := strings.Cut(each, "=")
+		if !ok {
+			return c, fmt.Errorf("--set %s: want KEY=VALUE, such as gateway.heartbeat=10s", key)
+		}
+		if err := c.Set("--set", key, value); err != nil {
 			return c, err
 		}
 	}

@@ -44,6 +44,7 @@ func design() map[string]int {
 // beside are imports within a floor.
 var beside = map[string][]string{
 	"internal/topic":                      {"internal/message"},    // the index keeps each subscription's QoS
+	"internal/setting":                    {"internal/reload"},     // a secret in a file is read again when it changes
 	"internal/reactor":                    {"internal/proxyproto"}, // a PROXY header comes before TLS
 	"proto/longline/v1/longlinev1connect": {"proto/longline/v1"},
 }

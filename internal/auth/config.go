@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/longline/longline/internal/setting"
 )
 
 // Config says how devices prove who they are. The zero value knows no device. WithDefaults
@@ -41,18 +43,18 @@ type Basic struct {
 
 // JWT is about JSON Web Tokens, RFC 7519. Their keys come from one place.
 type JWT struct {
-	Algorithms       []string      `yaml:"algorithms" help:"accepted algorithms; when left out HS256 with secret_file, and RS256, PS256, ES256, EdDSA with key_file or jwks"`
-	KeyFile          string        `yaml:"key_file" help:"public keys or certificates, a PEM file; read again when it changes"`
-	SecretFile       string        `yaml:"secret_file" help:"the secret of HS256, HS384 and HS512, as it is but for white space around it; read again when it changes"`
-	JWKS             string        `yaml:"jwks" help:"URL of a JWK Set"`
-	Refresh          time.Duration `yaml:"refresh" help:"how often the JWK Set is fetched; also when a token names a key that is not in it"`
-	Timeout          time.Duration `yaml:"timeout" help:"how long fetching the JWK Set may take"`
-	Issuer           string        `yaml:"issuer" help:"what iss has to be; anything when left out"`
-	Audience         string        `yaml:"audience" help:"what aud has to have; anything when left out"`
-	Leeway           time.Duration `yaml:"leeway" help:"by how much clocks may differ"`
-	NoExpiry         bool          `yaml:"no_expiry" help:"also accept tokens without exp"`
-	DeviceClaim      string        `yaml:"device_claim" help:"the claim that is the device id"`
-	PermissionsClaim string        `yaml:"permissions_claim" help:"the claim that says what the device may do: an object with publish and subscribe, lists of filters"`
+	Algorithms       []string       `yaml:"algorithms" help:"accepted algorithms; when left out HS256 with secret, and RS256, PS256, ES256, EdDSA with key_file or jwks"`
+	KeyFile          string         `yaml:"key_file" help:"public keys or certificates, a PEM file; read again when it changes"`
+	Secret           setting.Secret `yaml:"secret" help:"the secret of HS256, HS384 and HS512"`
+	JWKS             string         `yaml:"jwks" help:"URL of a JWK Set"`
+	Refresh          time.Duration  `yaml:"refresh" help:"how often the JWK Set is fetched; also when a token names a key that is not in it"`
+	Timeout          time.Duration  `yaml:"timeout" help:"how long fetching the JWK Set may take"`
+	Issuer           string         `yaml:"issuer" help:"what iss has to be; anything when left out"`
+	Audience         string         `yaml:"audience" help:"what aud has to have; anything when left out"`
+	Leeway           time.Duration  `yaml:"leeway" help:"by how much clocks may differ"`
+	NoExpiry         bool           `yaml:"no_expiry" help:"also accept tokens without exp"`
+	DeviceClaim      string         `yaml:"device_claim" help:"the claim that is the device id"`
+	PermissionsClaim string         `yaml:"permissions_claim" help:"the claim that says what the device may do: an object with publish and subscribe, lists of filters"`
 }
 
 // Certificate is about client certificates.
@@ -65,14 +67,14 @@ type Certificate struct {
 
 // Webhook is about a service that knows devices.
 type Webhook struct {
-	URL         string        `yaml:"url" help:"where credentials are posted as JSON"`
-	Secret      string        `yaml:"secret" help:"bearer token that the gateway shows to the service"`
-	Timeout     time.Duration `yaml:"timeout" help:"how long an answer may take, and before it the wait for a turn"`
-	Concurrency int           `yaml:"concurrency" help:"requests at the same time"`
-	CacheTTL    time.Duration `yaml:"cache_ttl" help:"for how long an acceptance is remembered, unless the service says less"`
-	CacheSize   int           `yaml:"cache_size" help:"acceptances that are remembered"`
-	OpenAfter   int           `yaml:"open_after" help:"failures in a row after which the service is left alone"`
-	OpenFor     time.Duration `yaml:"open_for" help:"for how long it is left alone"`
+	URL         string         `yaml:"url" help:"where credentials are posted as JSON"`
+	Secret      setting.Secret `yaml:"secret" help:"bearer token that the gateway shows to the service"`
+	Timeout     time.Duration  `yaml:"timeout" help:"how long an answer may take, and before it the wait for a turn"`
+	Concurrency int            `yaml:"concurrency" help:"requests at the same time"`
+	CacheTTL    time.Duration  `yaml:"cache_ttl" help:"for how long an acceptance is remembered, unless the service says less"`
+	CacheSize   int            `yaml:"cache_size" help:"acceptances that are remembered"`
+	OpenAfter   int            `yaml:"open_after" help:"failures in a row after which the service is left alone"`
+	OpenFor     time.Duration  `yaml:"open_for" help:"for how long it is left alone"`
 }
 
 // WithDefaults returns c with the defaults in place of zero fields.
@@ -101,7 +103,7 @@ func (b Basic) WithDefaults() Basic {
 func (j JWT) WithDefaults() JWT {
 	if len(j.Algorithms) == 0 {
 		j.Algorithms = []string{"RS256", "PS256", "ES256", "EdDSA"}
-		if j.SecretFile != "" {
+		if j.Secret.Given() {
 			j.Algorithms = []string{"HS256"}
 		}
 	}
@@ -193,13 +195,13 @@ func (b Basic) Validate() error {
 // the families of algorithms apart, so that no public key serves as a secret, RFC 8725 §2.1.
 func (j JWT) Validate() error {
 	sources := 0
-	for _, source := range []string{j.KeyFile, j.SecretFile, j.JWKS} {
-		if source != "" {
+	for _, given := range []bool{j.KeyFile != "", j.Secret.Given(), j.JWKS != ""} {
+		if given {
 			sources++
 		}
 	}
 	if sources != 1 {
-		return errors.New("key_file: want one of key_file, secret_file and jwks")
+		return errors.New("key_file: want one of key_file, secret and jwks")
 	}
 	if j.JWKS != "" {
 		if err := remote("jwks", j.JWKS); err != nil {
@@ -207,7 +209,7 @@ func (j JWT) Validate() error {
 		}
 	}
 	allowed := asymmetric
-	if j.SecretFile != "" {
+	if j.Secret.Given() {
 		allowed = symmetric
 	}
 	for _, name := range j.Algorithms {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/longline/longline/internal/reload"
+	"github.com/longline/longline/internal/setting"
 )
 
 func TestValidate(t *testing.T) {
@@ -42,8 +43,8 @@ func TestValidate(t *testing.T) {
 		{token(JWT{KeyFile: "k", JWKS: "https://x"}), "jwt.key_file: want one of"},
 		{token(JWT{JWKS: "file:///etc/keys"}), "jwt.jwks: want a URL"},
 		{token(JWT{JWKS: "https://x/keys"}), ""},
-		{token(JWT{SecretFile: "s"}), ""},
-		{token(JWT{SecretFile: "s", Algorithms: []string{"HS256", "RS256"}}), "jwt.algorithms: want some of HS256, HS384, HS512 with these keys"},
+		{token(JWT{Secret: setting.SecretFile("s")}), ""},
+		{token(JWT{Secret: setting.SecretFile("s"), Algorithms: []string{"HS256", "RS256"}}), "jwt.algorithms: want some of HS256, HS384, HS512 with these keys"},
 		{token(JWT{KeyFile: "k", Algorithms: []string{"HS256"}}), "jwt.algorithms: want some of RS256"},
 		{token(JWT{KeyFile: "k", Algorithms: []string{"none"}}), "jwt.algorithms: want some of"},
 	} {
@@ -60,7 +61,7 @@ func TestOpen(t *testing.T) {
 	chain := opened(t, Config{
 		Order:  []string{"tokens", "jwt", "basic", "certificate", "insecure"},
 		Tokens: Tokens{File: written(t, "m-1 "+hashed("one"))},
-		JWT:    JWT{SecretFile: written(t, string(shared))},
+		JWT:    JWT{Secret: setting.SecretFile(written(t, string(shared)))},
 		Basic:  Basic{File: written(t, userLine(t, "m-3", password))},
 	}, new(reload.Watcher), c)
 	ca := newAuthority(t, c, "ca", "P-256")
@@ -86,7 +87,7 @@ func TestOpenSaysWhichFile(t *testing.T) {
 	for method, config := range map[string]Config{
 		"tokens":      {Tokens: Tokens{File: gone}},
 		"basic":       {Basic: Basic{File: gone}},
-		"jwt":         {JWT: JWT{SecretFile: gone}},
+		"jwt":         {JWT: JWT{Secret: setting.SecretFile(gone)}},
 		"certificate": {Certificate: Certificate{CRL: gone}},
 	} {
 		config.Order = []string{method}

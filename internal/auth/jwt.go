@@ -43,7 +43,7 @@ func newTokenVerifier(ctx context.Context, config JWT, w *reload.Watcher, now fu
 
 func newKeySource(ctx context.Context, config JWT, w *reload.Watcher) (keySource, error) {
 	switch {
-	case config.SecretFile != "":
+	case config.Secret.Given():
 		return newSecret(config, w)
 	case config.KeyFile != "":
 		return newPublicKeys(config.KeyFile, w)

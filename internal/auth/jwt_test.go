@@ -13,6 +13,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/longline/longline/internal/reload"
+	"github.com/longline/longline/internal/setting"
 )
 
 // shared is a secret that is long enough for every algorithm.
@@ -44,7 +45,7 @@ func TestJWTAlgorithms(t *testing.T) {
 			t.Errorf("%s: %s", method, got)
 		}
 	}
-	private := tokenVerifier(t, JWT{SecretFile: written(t, string(shared)+"\n"), Algorithms: symmetric}, new(reload.Watcher), c)
+	private := tokenVerifier(t, JWT{Secret: setting.SecretFile(written(t, string(shared)+"\n")), Algorithms: symmetric}, new(reload.Watcher), c)
 	for _, method := range symmetric {
 		if got := asked(t, private, &Credentials{Bearer: signed(t, c, method, shared, nil)}); got != "m-7" {
 			t.Errorf("%s: %s", method, got)
@@ -96,7 +97,7 @@ func TestJWTConfusion(t *testing.T) {
 func TestJWTClaims(t *testing.T) {
 	c := newClock()
 	file := written(t, string(shared))
-	base := JWT{SecretFile: file, Leeway: time.Minute}
+	base := JWT{Secret: setting.SecretFile(file), Leeway: time.Minute}
 	strict, lax, other := base, base, base
 	strict.Issuer, strict.Audience = "https://id", "longline"
 	lax.NoExpiry = true
@@ -138,7 +139,7 @@ func TestJWTClaims(t *testing.T) {
 
 func TestJWTIdentity(t *testing.T) {
 	c := newClock()
-	v := tokenVerifier(t, JWT{SecretFile: written(t, string(shared)), DeviceClaim: "dev", PermissionsClaim: "may"}, new(reload.Watcher), c)
+	v := tokenVerifier(t, JWT{Secret: setting.SecretFile(written(t, string(shared))), DeviceClaim: "dev", PermissionsClaim: "may"}, new(reload.Watcher), c)
 	token := signed(t, c, "HS256", shared, jwt.MapClaims{
 		"dev": "m-9", "sub": "factory", "jti": "j-1", "may": map[string]any{"publish": []string{"site/{device}/#"}},
 	})
@@ -200,7 +201,7 @@ func TestKeyFileErrors(t *testing.T) {
 			t.Errorf("%.40q: %v, want %s...", text, err, says)
 		}
 	}
-	long := JWT{SecretFile: written(t, string(shared[:63])), Algorithms: []string{"HS256", "HS512"}}
+	long := JWT{Secret: setting.SecretFile(written(t, string(shared[:63]))), Algorithms: []string{"HS256", "HS512"}}
 	if _, err := newSecret(long, new(reload.Watcher)); err == nil || !strings.Contains(err.Error(), "a secret of 64 bytes") {
 		t.Errorf("63 bytes for HS512: %v", err)
 	}
@@ -210,7 +211,7 @@ func TestKeyFileErrors(t *testing.T) {
 // nor one whose identity differs from its claims.
 func FuzzJWT(f *testing.F) {
 	c := newClock()
-	v := tokenVerifier(f, JWT{SecretFile: written(f, string(shared)), Issuer: "i"}, new(reload.Watcher), c)
+	v := tokenVerifier(f, JWT{Secret: setting.SecretFile(written(f, string(shared))), Issuer: "i"}, new(reload.Watcher), c)
 	claims := jwt.MapClaims{"iss": "i", "jti": "j", "permissions": map[string]any{"publish": []string{"{device}/#"}}}
 	good := signed(f, c, "HS256", shared, claims)
 	f.Add(good, "")

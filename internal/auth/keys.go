@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -17,19 +16,18 @@ import (
 	"github.com/longline/longline/internal/reload"
 )
 
-// secret is the key of HS256, HS384 and HS512, from a file.
-type secret struct{ file *reload.File[[]byte] }
+// secret is the key of HS256, HS384 and HS512.
+type secret struct{ reveal func() []byte }
 
 func newSecret(config JWT, w *reload.Watcher) (*secret, error) {
 	least := leastSecret(config.Algorithms)
-	f, err := reload.Open(w, config.SecretFile, func(text []byte) ([]byte, error) {
-		text = bytes.TrimSpace(text)
+	reveal, err := config.Secret.Follow(w, func(text []byte) error {
 		if len(text) < least {
-			return nil, fmt.Errorf("want a secret of %d bytes or more for these algorithms", least)
+			return fmt.Errorf("want a secret of %d bytes or more for these algorithms", least)
 		}
-		return text, nil
+		return nil
 	})
-	return &secret{f}, err
+	return &secret{reveal}, err
 }
 
 // leastSecret is the shortest secret in bytes: as long as the longest hash, RFC 7518 §3.2.
@@ -43,7 +41,7 @@ func leastSecret(algorithms []string) int {
 	return least
 }
 
-func (s *secret) keys(context.Context, *jwt.Token) (any, error) { return s.file.Get(), nil }
+func (s *secret) keys(context.Context, *jwt.Token) (any, error) { return s.reveal(), nil }
 
 // publicKeys are those of a PEM file. A signature by any of them is good.
 type publicKeys struct {

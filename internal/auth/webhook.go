@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/longline/longline/internal/limit"
+	"github.com/longline/longline/internal/reload"
 )
 
 // webhook asks a service about credentials. It posts a question as JSON. Status 200 with an
@@ -27,6 +28,7 @@ type webhook struct {
 	// Static after construction.
 	config Webhook
 	client *http.Client
+	secret func() []byte   // bearer token, empty when there is none
 	life   context.Context // the chain's: it ends what is asked
 
 	// Safe from any goroutine.
@@ -70,18 +72,23 @@ type answer struct {
 // maxAnswer bounds an answer, in bytes.
 const maxAnswer = 64 << 10
 
-func newWebhook(ctx context.Context, config Webhook, now func() time.Time) *webhook {
+func newWebhook(ctx context.Context, config Webhook, w *reload.Watcher, now func() time.Time) (*webhook, error) {
+	secret, err := config.Secret.Follow(w, nil)
+	if err != nil {
+		return nil, err
+	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = config.Concurrency
 	context.AfterFunc(ctx, transport.CloseIdleConnections)
 	return &webhook{
 		config:   config,
+		secret:   secret,
 		client:   &http.Client{Transport: transport, CheckRedirect: stay},
 		life:     ctx,
 		breaker:  limit.NewBreaker("webhook", config.OpenAfter, config.OpenFor, failed),
 		turns:    semaphore.NewWeighted(int64(config.Concurrency)),
 		accepted: newCache(config.CacheSize, now),
-	}
+	}, nil
 }
 
 // stay follows no redirect: credentials go where the configuration says.
@@ -154,8 +161,8 @@ func (w *webhook) post(ctx context.Context, body []byte, claimed string) (*Ident
 		return nil, err
 	}
 	r.Header.Set("Content-Type", "application/json")
-	if w.config.Secret != "" {
-		r.Header.Set("Authorization", "Bearer "+w.config.Secret)
+	if secret := w.secret(); len(secret) > 0 {
+		r.Header.Set("Authorization", "Bearer "+string(secret))
 	}
 	response, err := w.client.Do(r)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/longline/longline/internal/reload"
+	"github.com/longline/longline/internal/setting"
 )
 
 // service is a webhook that counts what it is asked.
@@ -37,7 +38,12 @@ func questionOf(t *testing.T, r *http.Request) (q question) {
 }
 
 func hooked(t *testing.T, c *clock, config Webhook) *webhook {
-	return newWebhook(t.Context(), config.WithDefaults(), c.now)
+	t.Helper()
+	w, err := newWebhook(t.Context(), config.WithDefaults(), new(reload.Watcher), c.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
 }
 
 func TestWebhookAnswers(t *testing.T) {
@@ -84,7 +90,7 @@ func TestWebhookQuestion(t *testing.T) {
 		reply(t, w, `{"id":"i","subject":"s","expires":"2040-01-02T03:04:05Z","permissions":{"subscribe":["x/#"]}}`)
 	})
 	c := newClock()
-	v := hooked(t, c, Webhook{URL: url, Secret: "gateway"})
+	v := hooked(t, c, Webhook{URL: url, Secret: setting.SecretFile(written(t, "gateway\n"))})
 	cert := newAuthority(t, c, "ca", "P-256").chain(t, &x509.Certificate{Subject: pkix.Name{CommonName: "m-7"}, DNSNames: []string{"m-7.local"}})
 	i, err := v.Verify(t.Context(), &Credentials{
 		Device: "m-7", Bearer: "b", Username: "u", Password: "p", HasBasic: true, Certificates: cert,

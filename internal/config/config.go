@@ -16,6 +16,7 @@ import (
 	"github.com/longline/longline/internal/limit"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/session"
+	"github.com/longline/longline/internal/setting"
 	"github.com/longline/longline/internal/store"
 )
 
@@ -57,8 +58,8 @@ func (c *Config) Check() error {
 	d := c.WithDefaults()
 	var errs []error
 	section := func(name string, err error) {
-		if err != nil {
-			errs = append(errs, keyError(name, err))
+		for _, e := range setting.Errors(err) {
+			errs = append(errs, keyError(name, e))
 		}
 	}
 	section("node", d.Node.Validate())

@@ -46,9 +46,12 @@ func all(root reflect.Value) map[string]field {
 	var walk func(path string, section reflect.Value)
 	walk = func(path string, section reflect.Value) {
 		for f := range fields(path, section) {
-			if f.section() {
+			switch {
+			case f.section():
 				walk(f.path, f.value)
-			} else {
+			case f.named(), f.sections():
+				walk(f.path, f.sample())
+			default:
 				m[f.path] = f
 			}
 		}
@@ -71,7 +74,7 @@ func TestEveryOptionIsDeclaredInFull(t *testing.T) {
 			if f.Tag.Get("help") == "" {
 				t.Errorf("%s%s has no help", path, f.Name)
 			}
-			if f.Type.Kind() == reflect.Struct {
+			if f.Type.Kind() == reflect.Struct && f.Type != secretType {
 				walk(path+f.Name+".", f.Type)
 			}
 		}
@@ -254,6 +257,19 @@ that is 0 or empty has its default. Unknown keys are errors. ` + "`longline conf
 file with every option, ` + "`longline config check FILE`" + ` tells what is wrong with one.
 
 Durations are such as 500ms, 30s, 1h; bytes such as 512, 64KiB, 1MiB.
+
+**Options one by one.** ` + "`longline serve --set gateway.heartbeat=10s`" + ` sets an option, as often as it is given, and so does an
+environment variable that is named after it, in capitals, with two underscores for each point:
+` + "`LONGLINE_GATEWAY__HEARTBEAT=10s`" + `. Flags go before the environment, the environment before the file. A list is replaced as a whole:
+` + "`--set 'gateway.raw_protocols=[ocpp1.6, ocpp2.0.1]'`" + `.
+
+**Several sections of a kind.** Where a section is listed here with a NAME in its keys, there may be any number of them below it, each under a name of
+1 to 64 of A-Z a-z 0-9 _ -, which is part of the keys: ` + "`--set SECTION.NAME.KEY=VALUE`" + ` sets one option of one of them, and makes that section if there is none. (In
+the environment names are in small letters.) Where it is listed with a 0, they are a list; errors count them from 0, and a flag or the environment
+replaces the whole list: ` + "`--set 'SECTION=[{KEY: VALUE}, {KEY: VALUE}]'`" + `.
+
+**Secrets** have three keys, of which one may be given: the secret itself, the name of a file that holds it (` + "`_file`" + `), and the name of an
+environment variable (` + "`_env`" + `). They are in no log, no error and not in what ` + "`longline config print`" + ` shows, which is all that serve would work with.
 `)
 	defaults := Config{}.WithDefaults()
 	table(&b, "", reflect.ValueOf(defaults))
@@ -264,7 +280,7 @@ func table(b *strings.Builder, path string, section reflect.Value) {
 	var sections []field
 	head := false
 	for f := range fields(path, section) {
-		if f.section() {
+		if f.section() || f.named() || f.sections() {
 			sections = append(sections, f)
 			continue
 		}
@@ -276,6 +292,13 @@ func table(b *strings.Builder, path string, section reflect.Value) {
 	}
 	for _, f := range sections {
 		fmt.Fprintf(b, "\n## %s\n\n%s.\n", f.path, strings.ToUpper(f.help[:1])+f.help[1:])
-		table(b, f.path, f.value)
+		switch {
+		case f.named():
+			table(b, below(f.path, "NAME"), f.sample())
+		case f.sections():
+			table(b, below(f.path, "0"), f.sample())
+		default:
+			table(b, f.path, f.value)
+		}
 	}
 }

@@ -1,7 +1,10 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"reflect"
+	"regexp"
 	"strings"
 
 	"github.com/goccy/go-yaml/token"
@@ -14,7 +17,7 @@ type Error struct {
 	Column int    // from 1, in characters
 	Key    string // such as gateway.heartbeat; empty when it is not about one
 	Msg    string
-	Source string // the line
+	Source string // the line; empty when it may hold a secret
 }
 
 // Error has the form of compilers, and the line with a mark below it.
@@ -29,7 +32,7 @@ func (e *Error) Error() string {
 		b.WriteString(e.Key + ": ")
 	}
 	b.WriteString(e.Msg)
-	if e.Line > 0 {
+	if e.Source != "" {
 		fmt.Fprintf(&b, "\n%5d | %s\n      | %*s", e.Line, e.Source, e.Column, "^")
 	}
 	return b.String()
@@ -38,13 +41,56 @@ func (e *Error) Error() string {
 // fail notes what is wrong at a token, nil when it is about no place of the file.
 func (d *decoder) fail(at *token.Token, key, msg string) {
 	e := &Error{File: d.name, Key: key, Msg: msg}
-	if at != nil && at.Position != nil {
+	if at != nil && at.Position != nil && !d.inline {
 		e.Line, e.Column = max(1, at.Position.Line), max(1, at.Position.Column)
 		if e.Line <= len(d.lines) {
 			e.Source = d.lines[e.Line-1]
 		}
 	}
 	d.errs = append(d.errs, e)
+}
+
+// err joins what is wrong, without the lines that may hold a secret.
+func (d *decoder) err() error {
+	all := make([]error, len(d.errs))
+	for i, e := range d.errs {
+		if d.hidden[e.Line] || d.secretKey != nil && d.secretKey.MatchString(e.Source) {
+			e.Source = ""
+		}
+		all[i] = e
+	}
+	return errors.Join(all...)
+}
+
+// hide has errors not show the lines of a token.
+func (d *decoder) hide(at *token.Token) {
+	if at == nil || at.Position == nil {
+		return
+	}
+	lines := strings.Count(at.Origin, "\n") + strings.Count(at.Value, "\n")
+	for i := range lines + 2 { // its position may be that of its last line, or of a mark before it
+		d.hidden[at.Position.Line+i], d.hidden[at.Position.Line-i] = true, true
+	}
+}
+
+// secretKeys matches lines with the key of a secret that is at or below a section.
+func secretKeys(section reflect.Type) *regexp.Regexp {
+	return regexp.MustCompile(`\b(` + strings.Join(append(secretNames(section), "secret"), "|") + `)\b`)
+}
+
+// secretNames are the keys of all secrets at and below a section.
+func secretNames(section reflect.Type) (all []string) {
+	for f := range fields("", reflect.New(section).Elem()) {
+		switch {
+		case f.secret() && f.way == inText:
+			all = append(all, f.key)
+		case f.section():
+			all = append(all, secretNames(f.value.Type())...)
+		case f.named(), f.sections():
+			all = append(all, secretNames(f.value.Type().Elem())...)
+		}
+	}
+	return all
 }
 
 // splitLines makes lines in which every character has the width of one.

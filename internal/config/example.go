@@ -2,7 +2,10 @@ package config
 
 import (
 	"fmt"
+	"io"
 	"reflect"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -21,13 +24,75 @@ func Example() []byte {
 	return []byte(b.String())
 }
 
+// Print writes c in full, with its defaults, as a file has it. Secrets are not in it.
+func Print(w io.Writer, c Config) error {
+	var b strings.Builder
+	printSection(&b, "", "", reflect.ValueOf(c.WithDefaults()))
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func printSection(b *strings.Builder, indent, path string, section reflect.Value) {
+	for f := range fields(path, section) {
+		switch {
+		case f.section():
+			fmt.Fprintf(b, "%s%s:\n", indent, f.key)
+			printSection(b, indent+"  ", f.path, f.value)
+		case f.named():
+			fmt.Fprintf(b, "%s%s:\n", indent, f.key)
+			names := f.value.MapKeys()
+			slices.SortFunc(names, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
+			for _, name := range names {
+				fmt.Fprintf(b, "%s  %s:\n", indent, name)
+				printSection(b, indent+"    ", below(f.path, name.String()), f.value.MapIndex(name))
+			}
+		case f.sections():
+			fmt.Fprintf(b, "%s%s:\n", indent, f.key)
+			for i := range f.value.Len() {
+				fmt.Fprintf(b, "%s  -\n", indent)
+				printSection(b, indent+"    ", below(f.path, strconv.Itoa(i)), f.value.Index(i))
+			}
+		case f.secret() && f.way == inText && f.text() != quote(""):
+			fmt.Fprintf(b, "%s%s: \"\" # %s\n", indent, f.key, f.text())
+		case !f.secret() || f.text() != quote(""):
+			fmt.Fprintf(b, "%s%s: %s\n", indent, f.key, f.text())
+		}
+	}
+}
+
 func example(b *strings.Builder, indent, path string, section reflect.Value) {
 	for f := range fields(path, section) {
-		if f.section() {
+		switch {
+		case f.section():
 			fmt.Fprintf(b, "\n%s%s: # %s\n", indent, f.key, f.help)
 			example(b, indent+"  ", f.path, f.value)
 			continue
+		case f.named(), f.sections():
+			fmt.Fprintf(b, "\n%s%s: # %s\n", indent, f.key, f.help)
+			exampleOf(b, indent+"  ", f)
+			continue
 		}
 		fmt.Fprintf(b, "%s# %s\n%s#%s: %s\n", indent, f.help, indent, f.key, f.text())
+	}
+}
+
+// exampleOf is one section of those that f holds, all of it as a comment.
+func exampleOf(b *strings.Builder, indent string, f field) {
+	var one strings.Builder
+	head := "NAME:"
+	if f.sections() {
+		head = "-"
+	}
+	example(&one, "", f.path, f.sample())
+	fmt.Fprintf(b, "%s#%s\n", indent, head)
+	for line := range strings.Lines(one.String()) {
+		key := strings.TrimLeft(line, " ")
+		depth := line[:len(line)-len(key)]
+		if strings.HasPrefix(key, "#") && !strings.HasPrefix(key, "# ") {
+			key = key[1:]
+		}
+		if key != "\n" {
+			fmt.Fprintf(b, "%s#  %s%s", indent, depth, key)
+		}
 	}
 }

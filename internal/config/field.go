@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"strings"
 	"time"
+
+	"github.com/longline/longline/internal/setting"
 )
 
 // field is one option or section of the file, as its declaration says.
@@ -13,7 +15,23 @@ type field struct {
 	path  string // in the file, such as gateway.heartbeat
 	help  string
 	bytes bool // a number of bytes
+	way   way  // of a secret
 	value reflect.Value
+}
+
+// way is one of the keys by which a secret can be given: KEY itself, KEY_file and KEY_env.
+type way string
+
+const (
+	inText way = ""
+	inFile way = "_file"
+	inEnv  way = "_env"
+)
+
+var wayHelp = map[way]string{
+	inText: "; whoever reads this file knows it",
+	inFile: ", in a file of this name, white space around it left out; read again when it changes",
+	inEnv:  ", in the environment variable of this name",
 }
 
 // fields yields those of a section, in order of declaration. Fields without a key are not
@@ -28,22 +46,74 @@ func fields(path string, section reflect.Value) iter.Seq[field] {
 			}
 			f := field{
 				key:   key,
-				path:  strings.TrimPrefix(path+"."+key, "."),
+				path:  below(path, key),
 				help:  tag.Get("help"),
 				bytes: tag.Get("unit") == "bytes",
 				value: section.Field(i),
 			}
-			if !yield(f) {
-				return
+			ways := []way{inText}
+			if f.secret() {
+				ways = []way{inText, inFile, inEnv}
+			}
+			for _, w := range ways {
+				each := f
+				if f.secret() {
+					each.key, each.path, each.help, each.way = f.key+string(w), f.path+string(w), f.help+wayHelp[w], w
+				}
+				if !yield(each) {
+					return
+				}
 			}
 		}
 	}
 }
 
-// section tells whether f holds further fields.
-func (f field) section() bool { return f.value.Kind() == reflect.Struct }
+func below(path, key string) string { return strings.TrimPrefix(path+"."+key, ".") }
 
-var durationType = reflect.TypeFor[time.Duration]()
+var (
+	durationType = reflect.TypeFor[time.Duration]()
+	secretType   = reflect.TypeFor[setting.Secret]()
+)
+
+// secret reports whether f is a secret.
+func (f field) secret() bool { return f.value.Type() == secretType }
+
+// section reports whether f holds further fields.
+func (f field) section() bool { return f.value.Kind() == reflect.Struct && !f.secret() }
+
+// named reports whether f holds sections under names of their own.
+func (f field) named() bool { return f.value.Kind() == reflect.Map }
+
+// sections reports whether f holds a list of sections.
+func (f field) sections() bool {
+	return f.value.Kind() == reflect.Slice && f.value.Type().Elem().Kind() == reflect.Struct
+}
+
+// sample is a section that f, which is named or sections, may hold, with its defaults.
+func (f field) sample() reflect.Value {
+	v := reflect.New(f.value.Type().Elem()).Elem()
+	if m := v.MethodByName("WithDefaults"); m.IsValid() {
+		v = m.Call(nil)[0]
+	}
+	return v
+}
+
+// entry is a copy of the section of that name, zero when there is none yet. f is named.
+func (f field) entry(name string) reflect.Value {
+	v := reflect.New(f.value.Type().Elem()).Elem()
+	if old := f.value.MapIndex(reflect.ValueOf(name)); old.IsValid() {
+		v.Set(old)
+	}
+	return v
+}
+
+// put gives f, which is named, a section of that name.
+func (f field) put(name string, section reflect.Value) {
+	if f.value.IsNil() {
+		f.value.Set(reflect.MakeMap(f.value.Type()))
+	}
+	f.value.SetMapIndex(reflect.ValueOf(name), section)
+}
 
 // find returns the field of that key.
 func find(path string, section reflect.Value, key string) (field, bool) {
@@ -62,4 +132,14 @@ func keys(section reflect.Value) string {
 		list = append(list, f.key)
 	}
 	return strings.Join(list, ", ")
+}
+
+// hasSecrets reports whether a section has secrets of its own.
+func hasSecrets(section reflect.Value) bool {
+	for f := range fields("", section) {
+		if f.secret() {
+			return true
+		}
+	}
+	return false
 }

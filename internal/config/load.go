@@ -6,12 +6,17 @@ import (
 	"io"
 	"os"
 	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
+
+	"github.com/longline/longline/internal/setting"
 )
 
 // maxFile bounds the file, in bytes.
@@ -47,7 +52,7 @@ func parseWith(name string, text []byte, more func(Config) error) (Config, error
 	if len(text) > maxFile {
 		return Config{}, fmt.Errorf("%s: the file is larger than %s", name, formatBytes(maxFile))
 	}
-	d := decoder{name: name, lines: splitLines(text), places: make(map[string]*token.Token)}
+	d := newDecoder(name, text)
 	var c Config
 	d.document(text, reflect.ValueOf(&c).Elem())
 	if len(d.errs) == 0 {
@@ -56,25 +61,37 @@ func parseWith(name string, text []byte, more func(Config) error) (Config, error
 	if len(d.errs) == 0 {
 		d.locate(more(c.WithDefaults()))
 	}
-	if len(d.errs) > 0 {
-		return Config{}, errors.Join(d.errs...)
+	if err := d.err(); err != nil {
+		return Config{}, err
 	}
 	return c, nil
 }
 
 // decoder fills a Config from a syntax tree and collects what is wrong.
 type decoder struct {
-	name   string
-	lines  []string
-	places map[string]*token.Token // of the values, by path
-	errs   []error
+	name      string
+	lines     []string
+	places    map[string]*token.Token // of the values, by path
+	secrets   map[string]string       // the keys by which they are given, by the path of the option
+	hidden    map[int]bool            // lines, from 1, that errors do not show
+	secretKey *regexp.Regexp
+	inline    bool // the text is one value: errors have no place
+	errs      []*Error
+}
+
+func newDecoder(name string, text []byte) *decoder {
+	return &decoder{name: name, lines: splitLines(text), places: make(map[string]*token.Token), secrets: make(map[string]string), hidden: make(map[int]bool)}
 }
 
 func (d *decoder) document(text []byte, root reflect.Value) {
+	d.secretKey = secretKeys(root.Type())
 	file, err := parser.ParseBytes(text, 0)
 	var syntax yaml.Error
 	switch {
 	case errors.As(err, &syntax):
+		if slices.ContainsFunc(d.lines, d.secretKey.MatchString) {
+			d.lines = nil // where a file is not YAML, nobody knows where a secret ends
+		}
 		d.fail(syntax.GetToken(), "", syntax.GetMessage())
 	case err != nil:
 		d.fail(nil, "", err.Error())
@@ -102,13 +119,23 @@ func (d *decoder) section(path string, section reflect.Value, n ast.Node) {
 			d.fail(at, path, "want a plain key")
 			continue
 		}
-		f, ok := find(path, section, key)
-		if !ok {
-			d.fail(at, path, fmt.Sprintf("there is no key %q; there are %s", key, keys(section)))
-			continue
+		if f, ok := d.find(path, section, key, at); ok {
+			d.value(f, each.Value())
 		}
-		d.value(f, each.Value())
 	}
+}
+
+// find returns the field of that key. That there is none is an error at a token. Where there are secrets, a key that is
+// not known may be one that is misspelt: its line is not shown.
+func (d *decoder) find(path string, section reflect.Value, key string, at *token.Token) (field, bool) {
+	f, ok := find(path, section, key)
+	if !ok {
+		if at != nil && hasSecrets(section) {
+			d.hide(at)
+		}
+		d.fail(at, path, fmt.Sprintf("there is no key %q; there are %s", key, keys(section)))
+	}
+	return f, ok
 }
 
 func (d *decoder) value(f field, n ast.Node) {
@@ -116,10 +143,60 @@ func (d *decoder) value(f field, n ast.Node) {
 	switch {
 	case f.section():
 		d.section(f.path, f.value, n)
+	case f.named():
+		d.named(f, n)
+	case f.sections():
+		d.sections(f, n)
 	case f.value.Kind() == reflect.Slice:
 		d.list(f, n)
 	default:
 		d.option(f, n)
+	}
+}
+
+// named takes sections under names of their own. An empty mapping says nothing.
+func (d *decoder) named(f field, n ast.Node) {
+	if n.Type() == ast.NullType {
+		return
+	}
+	mapping, ok := n.(ast.MapNode)
+	if !ok {
+		d.fail(n.GetToken(), f.path, "want names, and below each keys and values: "+keys(f.sample()))
+		return
+	}
+	for each := mapping.MapRange(); each.Next(); {
+		at := each.Key().GetToken()
+		name, ok := scalar(each.Key())
+		if !ok || !setting.ValidName(name) {
+			d.fail(at, f.path, badName(name))
+			continue
+		}
+		path, entry := below(f.path, name), f.entry(name)
+		d.places[path] = at
+		d.section(path, entry, each.Value())
+		f.put(name, entry)
+	}
+}
+
+func badName(name string) string {
+	return fmt.Sprintf("want a name of 1 to 64 of A-Z a-z 0-9 _ -, not %q", name)
+}
+
+// sections takes a sequence of sections. An empty one says nothing.
+func (d *decoder) sections(f field, n ast.Node) {
+	if n.Type() == ast.NullType {
+		return
+	}
+	sequence, ok := n.(*ast.SequenceNode)
+	if !ok {
+		d.fail(n.GetToken(), f.path, "want a list, each item with keys and values: "+keys(f.sample()))
+		return
+	}
+	for i, item := range sequence.Values {
+		path, entry := below(f.path, strconv.Itoa(i)), reflect.New(f.value.Type().Elem()).Elem()
+		d.places[path] = item.GetToken()
+		d.section(path, entry, item)
+		f.value.Set(reflect.Append(f.value, entry))
 	}
 }
 
@@ -141,13 +218,32 @@ func (d *decoder) list(f field, n ast.Node) {
 }
 
 func (d *decoder) option(f field, n ast.Node) {
+	if f.secret() && f.way == inText {
+		d.hide(n.GetToken())
+	}
 	text, ok := scalar(n)
 	if !ok {
 		d.fail(n.GetToken(), f.path, "want one value; leave the key out for the default")
 		return
 	}
-	if err := f.set(text); err != nil {
-		d.fail(n.GetToken(), f.path, fmt.Sprintf("%v, not %q", err, text))
+	d.scalar(f, text, n.GetToken())
+}
+
+// scalar gives an option a value.
+func (d *decoder) scalar(f field, text string, at *token.Token) {
+	if f.secret() && text != "" {
+		base := strings.TrimSuffix(f.path, string(f.way))
+		if first := d.secrets[base]; first != "" {
+			d.fail(at, f.path, "is given as "+first+" too: want one of them")
+			return
+		}
+		d.secrets[base] = f.path
+	}
+	switch err := f.set(text); {
+	case err != nil && f.secret():
+		d.fail(at, f.path, err.Error())
+	case err != nil:
+		d.fail(at, f.path, fmt.Sprintf("%v, not %q", err, text))
 	}
 }
 
@@ -172,7 +268,7 @@ func (d *decoder) check(c *Config) {
 	for _, err := range joined.Unwrap() {
 		var e *KeyError
 		if errors.As(err, &e) {
-			d.fail(d.places[e.Key], e.Key, e.Msg)
+			d.fail(d.place(e.Key), e.Key, e.Msg)
 		}
 	}
 }
@@ -195,4 +291,18 @@ func (d *decoder) locate(err error) {
 		}
 	}
 	d.fail(d.places[found], found, msg)
+}
+
+// place is where the value of a key is, or, if it has none, what the key is below; nil when that is not in the file.
+func (d *decoder) place(key string) *token.Token {
+	for {
+		if at := d.places[key]; at != nil {
+			return at
+		}
+		i := strings.LastIndexByte(key, '.')
+		if i < 0 {
+			return nil
+		}
+		key = key[:i]
+	}
 }

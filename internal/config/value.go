@@ -4,15 +4,20 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"reflect"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/longline/longline/internal/setting"
 )
 
 // set gives f the value that text says. Errors say what was wanted.
 func (f field) set(text string) error {
 	switch {
+	case f.secret():
+		return f.setSecret(text)
 	case f.value.Type() == durationType:
 		d, err := time.ParseDuration(text)
 		if err != nil || d < 0 {
@@ -44,9 +49,34 @@ func (f field) set(text string) error {
 	return nil
 }
 
-// text is the value of f as the file has it.
+// setSecret gives f, a secret, what text says, or the environment.
+func (f field) setSecret(text string) error {
+	s := setting.NewSecret(text)
+	switch f.way {
+	case inFile:
+		s = setting.SecretFile(text)
+	case inEnv:
+		if s = setting.NewSecret(os.Getenv(text)); text != "" && !s.Given() {
+			return fmt.Errorf("the environment variable %q is not set, or empty", text)
+		}
+	}
+	if text != "" {
+		f.value.Set(reflect.ValueOf(s))
+	}
+	return nil
+}
+
+// text is the value of f as the file has it, a secret aside.
 func (f field) text() string {
 	switch v := f.value.Interface().(type) {
+	case setting.Secret:
+		switch {
+		case f.way == inFile:
+			return quote(v.File())
+		case f.way == inText && v.Given() && v.File() == "":
+			return v.String()
+		}
+		return quote("")
 	case time.Duration:
 		return formatDuration(v)
 	case string:

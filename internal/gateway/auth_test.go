@@ -23,6 +23,7 @@ import (
 	"github.com/longline/longline/internal/auth"
 	"github.com/longline/longline/internal/limit"
 	"github.com/longline/longline/internal/reload"
+	"github.com/longline/longline/internal/setting"
 )
 
 // file makes one of lines.
@@ -57,7 +58,7 @@ const secret = "a secret of 32 bytes, for HS256."
 
 // jwtOnly accepts tokens that sign makes.
 func jwtOnly(t testing.TB) auth.Config {
-	return auth.Config{Order: []string{"jwt"}, JWT: auth.JWT{SecretFile: file(t, secret), Leeway: 1, NoExpiry: true}}
+	return auth.Config{Order: []string{"jwt"}, JWT: auth.JWT{Secret: setting.SecretFile(file(t, secret)), Leeway: 1, NoExpiry: true}}
 }
 
 func sign(t testing.TB, claims jwt.MapClaims) string {

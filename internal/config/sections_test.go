@@ -1,0 +1,291 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/longline/longline/internal/reload"
+	"github.com/longline/longline/internal/setting"
+)
+
+// houses is a configuration with all kinds of options.
+type houses struct {
+	Main   house                `yaml:"main" help:"one"`
+	Named  setting.Named[house] `yaml:"named" help:"any number"`
+	Listed setting.List[house]  `yaml:"listed" help:"a list"`
+}
+
+type house struct {
+	URL     string          `yaml:"url" help:"where"`
+	Wait    time.Duration   `yaml:"wait" help:"how long"`
+	Tags    []string        `yaml:"tags" help:"some"`
+	Secret  setting.Secret  `yaml:"secret" help:"what it knows"`
+	Windows map[string]pane `yaml:"windows" help:"to look out of"`
+}
+
+type pane struct {
+	Bytes int `yaml:"bytes" unit:"bytes" help:"size"`
+}
+
+func (h house) WithDefaults() house {
+	if h.Wait == 0 {
+		h.Wait = time.Second
+	}
+	return h
+}
+
+func (h house) Validate() error {
+	if h.URL == "" {
+		return errors.New("url: is missing")
+	}
+	return nil
+}
+
+func (h *houses) read(text string) error {
+	d := newDecoder("f", []byte(text))
+	d.document([]byte(text), reflect.ValueOf(h).Elem())
+	return d.err()
+}
+
+const housesText = `
+main: {url: a}
+named:
+  billing: {url: b, tags: [x, y], windows: {south: {bytes: 1KiB}}}
+  Old-1:
+    wait: 3s
+listed:
+  - url: c
+    secret: sesame
+  - {}
+`
+
+func TestSectionsOfAKind(t *testing.T) {
+	var h houses
+	if err := h.read(housesText); err != nil {
+		t.Fatal(err)
+	}
+	n, l := h.Named.WithDefaults(), h.Listed.WithDefaults()
+	switch {
+	case len(n) != 2, n["billing"].URL != "b", n["billing"].Wait != time.Second, n["Old-1"].Wait != 3*time.Second,
+		!reflect.DeepEqual(n["billing"].Tags, []string{"x", "y"}), n["billing"].Windows["south"].Bytes != 1024,
+		len(l) != 2, l[0].URL != "c", l[1].Wait != time.Second, h.Named["billing"].Wait != 0, h.Listed[1].Wait != 0:
+		t.Errorf("%+v, %+v", n, l)
+	}
+	if err := errors.Join(n.Validate(), l.Validate()); err.Error() != "Old-1.url: is missing\n1.url: is missing" {
+		t.Errorf("validated: %v", err)
+	}
+}
+
+func TestSectionErrorsSayWhere(t *testing.T) {
+	for _, tt := range []struct{ text, want string }{
+		{"named:\n  a:\n    wait: x\n", "f:3:11: named.a.wait: want a duration"},
+		{"named:\n  a:\n    wate: x\n", `f:3:5: named.a: there is no key "wate"`},
+		{"named:\n  a b: {}\n", `f:2:3: named: want a name of 1 to 64 of A-Z a-z 0-9 _ -, not "a b"`},
+		{"named:\n  a.b: {}\n", `f:2:3: named: want a name`},
+		{"named:\n  a: {}\n  a: {}\n", `f:3:3: `},
+		{"named: [a]\n", "f:1:8: named: want names, and below each keys and values: url, wait"},
+		{"named: {a: 3}\n", "f:1:12: named.a: want keys and values"},
+		{"listed: {a: {}}\n", "f:1:"},
+		{"listed: {a: {}}\n", "listed: want a list, each item with keys and values: url, wait"},
+		{"listed:\n  - {}\n  - {url: {}}\n", "f:3:11: listed.1.url: want one value"},
+		{"listed:\n  - {}\n  - 3\n", "f:3:5: listed.1: want keys and values"},
+		{"main: {windows: {w: {bytes: x}}}\n", "f:1:29: main.windows.w.bytes: want a number of bytes"},
+	} {
+		var h houses
+		if err := h.read(tt.text); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%q: %v, want %s", tt.text, err, tt.want)
+		}
+	}
+}
+
+// What a section's package says of a key that is not there is told at what it is below.
+func TestPlaceOfWhatIsMissing(t *testing.T) {
+	_, err := Parse("f", []byte("auth:\n  order: [webhook]\n  webhook: {timeout: 3s}\n"))
+	if err == nil || !strings.HasPrefix(err.Error(), "f:3:") || !strings.Contains(err.Error(), "auth.webhook.url: ") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestSet(t *testing.T) {
+	for _, tt := range []struct{ key, value, want string }{
+		{"main.wate", "1", `--set: main: there is no key "wate"`},
+		{"main.wait", "1", "--set: main.wait: want a duration"},
+		{"main.wait.x", "1", `--set: main.wait: there is nothing below it, so no "x"`},
+		{"", "1", `--set: there is no key ""`},
+		{"named.a b.url", "1", "--set: named: want a name"},
+		{"listed.0.url", "1", "--set: listed: there is nothing below it"},
+		{"main.tags", "a", "--set: main.tags: want a list"},
+		{"main.tags", "[", "--set: main.tags: want YAML"},
+		{"main", "3", "--set: main: want keys and values"},
+	} {
+		var h houses
+		if err := h.read(housesText); err != nil {
+			t.Fatal(err)
+		}
+		err := set(reflect.ValueOf(&h).Elem(), "--set", tt.key, tt.value)
+		if err == nil || !strings.HasPrefix(err.Error(), tt.want) {
+			t.Errorf("%s=%s: %v, want %s", tt.key, tt.value, err, tt.want)
+		}
+	}
+	var h houses
+	if err := h.read(housesText); err != nil {
+		t.Fatal(err)
+	}
+	for _, each := range [][2]string{
+		{"main.wait", "5s"}, {"main.url", ": {["}, {"main.tags", "[p, q]"}, {"main.windows.north.bytes", "2KiB"}, {"main.secret_file", "s"},
+		{"named.billing.wait", "7s"}, {"named.new.url", "n"}, {"named.Old-1", "{url: o}"}, {"listed", "[{url: l}, {}, {}]"},
+	} {
+		if err := set(reflect.ValueOf(&h).Elem(), "--set", each[0], each[1]); err != nil {
+			t.Error(err)
+		}
+	}
+	got := fmt.Sprintln(h.Main.Wait, h.Main.URL, h.Main.Tags, h.Main.Windows, h.Main.Secret, h.Named["billing"].Wait, h.Named["billing"].URL,
+		h.Named["new"].URL, h.Named["Old-1"].URL, h.Named["Old-1"].Wait, h.Listed[0].URL, len(h.Listed))
+	if want := "5s : {[ [p q] map[north:{2048}] (secret in s) 7s b n o 3s l 3\n"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	var c Config
+	err := c.SetFrom([]string{"LONGLINE_TOKEN=x", "LONGLINE_GATEWAY__HEARTBEAT=9s", "LONGLINE_AUTH__JWT__ISSUER=i", "PATH=/bin"})
+	if err != nil || c.Gateway.Heartbeat != 9*time.Second || c.Auth.JWT.Issuer != "i" {
+		t.Errorf("%v, %+v", err, c)
+	}
+	if err := c.SetFrom([]string{"LONGLINE_LOG__LEVLE=x"}); err == nil || !strings.HasPrefix(err.Error(), "environment variable LONGLINE_LOG__LEVLE: log: there is no key") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestSecrets(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(file, []byte("sesame\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("HOUSE_SECRET", "sesame")
+	for text, want := range map[string]string{
+		"main: {secret: sesame}\n":                                  "sesame",
+		"main: {secret_file: " + file + "}\n":                       "sesame",
+		"main: {secret_env: HOUSE_SECRET}\n":                        "sesame",
+		"main: {secret: \"\", secret_env: HOUSE_SECRET}\n":          "sesame",
+		"main: {secret: \"\", secret_file: \"\", secret_env: \"\"}": "",
+	} {
+		var h houses
+		if err := h.read(text); err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		reveal, err := h.Main.Secret.Follow(new(reload.Watcher), nil)
+		if err != nil || string(reveal()) != want || h.Main.Secret.Given() != (want != "") {
+			t.Errorf("%s: %v, %q", text, err, reveal())
+		}
+	}
+	for text, want := range map[string]string{
+		"main:\n  secret_env: HOUSE_SECRET_GONE\n":              `f:2:15: main.secret_env: the environment variable "HOUSE_SECRET_GONE" is not set, or empty`,
+		"main:\n  secret_file: f\n  secret_env: HOUSE_SECRET\n": "f:3:15: main.secret_env: is given as main.secret_file too",
+	} {
+		var h houses
+		if err := h.read(text); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+	}
+}
+
+// No error shows a secret, whatever is wrong around it.
+func TestErrorsShowNoSecret(t *testing.T) {
+	for _, text := range []string{
+		"main: {secret: sesame, wait: x}\n",
+		"main: {wait: x, secret: sesame}\n",
+		"main:\n  secret: [sesame]\n",
+		"main:\n  secret: sesame\n  secret_file: f\n",
+		"main:\n  secrt: sesame\n",
+		"main:\n  secret: \"ses\\x61me\\n sesame\"\n  wait: x\n",
+		"main:\n  secret: |\n    sesame\n    sesame\n  wait: x\n",
+		"main:\n  secret: >-\n    sesame\n\n    sesame\nmain: {}\n",
+		"main:\n  secret: \"sesame\n",
+		"main:\n  secret: 'sesame\n",
+		"main:\n  secret: sesame: sesame\n",
+		"main:\n  secret: sesame\n   sesame: [\n",
+		"main:\n  secret: {sesame\n",
+		"main:\n  secret: &sesame sesame\n",
+		"main:\n  secret: *sesame\n",
+		"main:\n  secret: !sesame sesame\n",
+		"main: {secret:\n\"sesame\",\nwait: x}\n",
+		"mane: {secret: sesame}\n",
+		"named: {a: {secret: sesame, wait: x}, a b: {secret: sesame}}\n",
+		"listed: [{secret: sesame, x: y}]\n",
+	} {
+		var h houses
+		err := h.read(text)
+		if err == nil || strings.Contains(err.Error(), "sesame") {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+func TestPrintHidesSecrets(t *testing.T) {
+	c := parse(t, "auth: {order: [webhook], webhook: {url: \"https://h\", secret: sesame}}\n")
+	var b strings.Builder
+	if err := Print(&b, c); err != nil || strings.Contains(b.String(), "sesame") || !strings.Contains(b.String(), "    secret: \"\" # (secret)\n") {
+		t.Errorf("%v\n%s", err, &b)
+	}
+	again := parse(t, b.String()).WithDefaults()
+	for path, f := range all(reflect.ValueOf(again)) {
+		if want := all(reflect.ValueOf(c.WithDefaults()))[path]; !f.secret() && f.text() != want.text() {
+			t.Errorf("%s: printed as %s, was %s", path, f.text(), want.text())
+		}
+	}
+	var h houses
+	if err := h.read(housesText); err != nil {
+		t.Fatal(err)
+	}
+	b.Reset()
+	printSection(&b, "", "", reflect.ValueOf(h))
+	var same houses
+	if err := same.read(b.String()); err != nil || len(same.Named) != 2 || same.Named["billing"].Windows["south"].Bytes != 1024 || len(same.Listed) != 2 || same.Listed[0].URL != "c" {
+		t.Errorf("%v, %+v\n%s", err, same, &b)
+	}
+}
+
+// The example of sections of a kind is a comment, and what it says is their defaults.
+func TestExampleOfSections(t *testing.T) {
+	var b strings.Builder
+	example(&b, "", "", reflect.ValueOf(houses{}))
+	var h houses
+	if err := h.read(b.String()); err != nil || !reflect.DeepEqual(h, houses{}) {
+		t.Errorf("%v, %+v\n%s", err, h, &b)
+	}
+	text := regexp.MustCompile(`(?m)^( *)#(\S|  )`).ReplaceAllString(strings.ReplaceAll(b.String(), "NAME", "n"), "$1$2")
+	if err := h.read(text); err != nil || h.Named["n"].Wait != time.Second || len(h.Listed) != 1 {
+		t.Errorf("%v, %+v\n%s", err, h, text)
+	}
+}
+
+// FuzzSections reads any text, and sets any option: no secret is in an error.
+func FuzzSections(f *testing.F) {
+	f.Add(housesText, "named.a.secret", "sesame")
+	f.Add("main:\n  secret: 3\n", "listed", "[{secret: sesame, x: y}]")
+	f.Add("listed: [{windows: {w: {bytes: 1}}}, {}]\nnamed: {? a : {}}\n", "main", "{secret: [sesame]}")
+	f.Fuzz(func(t *testing.T, text, key, value string) {
+		var h houses
+		err := h.read(text)
+		if err != nil && !strings.HasPrefix(err.Error(), "f:") {
+			t.Errorf("the error does not name the file: %v", err)
+		}
+		if err == nil {
+			var again houses
+			var b strings.Builder
+			printSection(&b, "", "", reflect.ValueOf(h))
+			if err := again.read(b.String()); err != nil && len(b.String()) < maxFile {
+				t.Errorf("what was printed cannot be read: %v\n%s", err, &b)
+			}
+		}
+		if err := set(reflect.ValueOf(&h).Elem(), "--set", key, value); err != nil && !strings.HasPrefix(err.Error(), "--set: ") {
+			t.Errorf("the error does not name the flag: %v", err)
+		}
+	})
+}

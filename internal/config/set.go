@@ -1,0 +1,85 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml/parser"
+
+	"github.com/longline/longline/internal/setting"
+)
+
+// Set changes one option or section of c. key is its path, such as gateway.heartbeat, with the names of named
+// sections in it. The value of an option is taken as it is; that of a list or a section is YAML, such as [a, b]; a list is
+// replaced, the keys of a section are added to those that are there. from stands for the file in errors.
+func (c *Config) Set(from, key, value string) error {
+	return set(reflect.ValueOf(c).Elem(), from, key, value)
+}
+
+func set(root reflect.Value, from, key, value string) error {
+	d := newDecoder(from, nil)
+	d.inline = true
+	d.assign("", root, strings.Split(key, "."), value)
+	return d.err()
+}
+
+// assign gives what keys lead to, from a section on, a value.
+func (d *decoder) assign(path string, section reflect.Value, keys []string, value string) {
+	if f, ok := d.find(path, section, keys[0], nil); ok {
+		d.assignTo(f, keys[1:], value)
+	}
+}
+
+func (d *decoder) assignTo(f field, rest []string, value string) {
+	switch {
+	case len(rest) == 0:
+		d.assignValue(f, value)
+	case f.section():
+		d.assign(f.path, f.value, rest, value)
+	case f.named() && setting.ValidName(rest[0]):
+		entry := field{key: rest[0], path: below(f.path, rest[0]), value: f.entry(rest[0])}
+		d.assignTo(entry, rest[1:], value)
+		f.put(rest[0], entry.value)
+	case f.named():
+		d.fail(nil, f.path, badName(rest[0]))
+	default:
+		d.fail(nil, f.path, fmt.Sprintf("there is nothing below it, so no %q", strings.Join(rest, ".")))
+	}
+}
+
+func (d *decoder) assignValue(f field, value string) {
+	if !f.section() && !f.named() && f.value.Kind() != reflect.Slice {
+		d.scalar(f, value, nil)
+		return
+	}
+	if f.value.Kind() == reflect.Slice {
+		f.value.SetZero()
+	}
+	file, err := parser.ParseBytes([]byte(value), 0)
+	if err != nil || len(file.Docs) != 1 || file.Docs[0].Body == nil {
+		d.fail(nil, f.path, "want YAML, such as [a, b] or {key: value}")
+		return
+	}
+	d.value(f, file.Docs[0].Body)
+}
+
+// variable is how the environment's variables that set options begin.
+const variable = "LONGLINE_"
+
+// SetFrom changes c by those variables of an environment, as os.Environ has it, that are named LONGLINE_ and a path in capitals
+// with __ in place of its points, such as LONGLINE_GATEWAY__HEARTBEAT.
+func (c *Config) SetFrom(environ []string) error {
+	for _, each := range slices.Sorted(slices.Values(environ)) {
+		name, value, _ := strings.Cut(each, "=")
+		key, ours := strings.CutPrefix(name, variable)
+		if !ours || !strings.Contains(key, "__") {
+			continue
+		}
+		if err := c.Set("environment variable "+name, strings.ToLower(strings.ReplaceAll(key, "__", ".")), value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
