@@ -1,9 +1,9 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
-	"io"
 	"log/slog"
 	"math"
 	"syscall"
@@ -46,34 +46,41 @@ func fit(c config.Config, log *slog.Logger) api.Config {
 	return c.API
 }
 
-// openDoor opens the files that c names.
-func (n *node) openDoor(c api.Config, log *slog.Logger, stderr io.Writer) (d door, err error) {
+// openDoor opens the files that the admin port needs.
+func (n *node) openDoor(context.Context) (err error) {
+	c, d := n.config.API, &n.door
 	if c.Tokens != "" {
 		if d.roles, err = auth.OpenRoles(c.Tokens, n.files); err != nil {
-			return d, fmt.Errorf("api.tokens: %w", err)
+			return fmt.Errorf("api.tokens: %w", err)
 		}
 	}
 	if c.Cert != "" {
 		pair, err := reload.OpenKeyPair(n.files, c.Cert, c.Key)
 		if err != nil {
-			return d, fmt.Errorf("api.cert: %w", err)
+			return fmt.Errorf("api.cert: %w", err)
 		}
 		d.certificate = pair.Get
 	}
-	switch c.Audit {
+	return n.openAudit(c.Audit)
+}
+
+// openAudit opens the audit log: a file, or - for standard error, or none.
+func (n *node) openAudit(name string) (err error) {
+	switch name {
 	case "":
+		return nil
 	case "-":
-		n.audit = newAudit(log)
-		n.audit.stderr = stderr
-		d.audit = slog.New(slog.NewJSONHandler(n.audit, nil))
+		n.audit = newAudit(n.log)
+		n.audit.stderr = n.stderr
 	default:
-		if n.audit, err = openAudit(c.Audit, log); err == nil {
-			err = n.files.Add(n.audit.reopen, c.Audit)
+		if n.audit, err = openAudit(name, n.log); err != nil {
+			return fmt.Errorf("api.audit: %w", err)
 		}
-		if err != nil {
-			return d, fmt.Errorf("api.audit: %w", err)
+		n.undo = append(n.undo, func() { _ = n.audit.Close() }) // appended to without a buffer
+		if err := n.files.Add(n.audit.reopen, name); err != nil {
+			return fmt.Errorf("api.audit: %w", err)
 		}
-		d.audit = slog.New(slog.NewJSONHandler(n.audit, nil))
 	}
-	return d, nil
+	n.door.audit = slog.New(slog.NewJSONHandler(n.audit, nil))
+	return nil
 }

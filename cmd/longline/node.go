@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,44 +26,133 @@ import (
 
 // node is one gateway process: every layer, put together.
 type node struct {
+	// Static after construction.
+	config config.Config
+	log    *slog.Logger
+	stderr io.Writer
+
+	// Set by the steps of startNode, in this order.
 	files    *reload.Watcher
 	store    store.Store
-	ids      *store.IDs  // nil when the node remembers nothing
-	audit    *auditFile  // nil without one
-	devices  *auth.Chain // nil when they are not asked for credentials
+	ids      *store.IDs // nil when the node remembers nothing
+	router   *router.Router
 	sessions *session.Manager
+	devices  *auth.Chain // nil when they are not asked for credentials
 	gateway  *gateway.Gateway
+	audit    *auditFile // nil without one
+	door     door
 	server   *api.Server
-	failed   chan error // holds the admin port's error, if it ends by one
+
+	undo   []func()   // ends what the steps have begun, first step first
+	failed chan error // holds the admin port's error, if it ends by one
 }
 
-// startNode opens the device port, then the admin port.
-func startNode(ctx context.Context, c config.Config, log *slog.Logger, stderr io.Writer) (_ *node, err error) {
-	account := new(message.Account)
-	c.Store.Account, c.Router.Account, c.Gateway.Account = account, account, account
-	n := &node{files: reload.Start(), store: store.NewMemory(c.Store), failed: make(chan error, 1)}
-	defer func() {
-		if err != nil {
+// startNode opens the device port, then the admin port. When a step fails, what was begun before it is ended.
+func startNode(ctx context.Context, c config.Config, log *slog.Logger, stderr io.Writer) (*node, error) {
+	n := &node{config: c, log: log, stderr: stderr, failed: make(chan error, 1)}
+	for _, step := range []func(context.Context) error{
+		n.watchFiles,
+		n.openStore,
+		n.startIDs,
+		n.openSessions,
+		n.openVerifiers,
+		n.openDevicePort,
+		n.openDoor,
+		n.openAdminPort,
+	} {
+		if err := step(ctx); err != nil {
 			n.close()
+			return nil, err
 		}
-	}()
-	if err = n.startIDs(c.Node, log); err != nil {
-		return nil, err
 	}
-	r := router.New(c.Router, n.store)
-	if n.sessions, err = session.NewManager(c.Sessions, r, n.store); err != nil {
-		return nil, err
+	return n, nil
+}
+
+// close ends what was begun, last step first.
+func (n *node) close() {
+	for _, undo := range slices.Backward(n.undo) {
+		undo()
 	}
-	if len(c.Auth.Order) > 0 && !c.Gateway.Insecure {
-		c.Auth.RememberProven = c.Gateway.Limits.Connect.PerSecond > 0
-		if n.devices, err = auth.Open(c.Auth, n.files); err != nil {
-			return nil, fmt.Errorf("auth.%w", err)
+	n.undo = nil
+}
+
+func (n *node) watchFiles(context.Context) error {
+	n.files = reload.Start()
+	n.undo = append(n.undo, n.files.Close)
+	return nil
+}
+
+func (n *node) openStore(context.Context) error {
+	account := new(message.Account)
+	n.config.Store.Account, n.config.Router.Account, n.config.Gateway.Account = account, account, account
+	n.store = store.NewMemory(n.config.Store)
+	n.undo = append(n.undo, func() { _ = n.store.Close() }) // memory: nothing to lose
+	return nil
+}
+
+// startIDs has the node's message IDs come from its state directory, or by its clock.
+func (n *node) startIDs(context.Context) (err error) {
+	c := n.config.Node
+	var ranges message.Ranges = message.NewClock(uint16(c.Number))
+	if c.State != "" {
+		if n.ids, err = store.OpenIDs(c.State, uint16(c.Number)); err != nil {
+			return fmt.Errorf("node.state: %w", err)
 		}
-		c.Gateway.Auth = n.devices
+		n.undo = append(n.undo, func() { _ = n.ids.Close() }) // each reservation was synced
+		ranges = n.ids
 	}
-	if n.gateway, err = gateway.Start(c.Gateway, r, n.sessions); err != nil {
-		return nil, err
+	err = message.StartIDs(ranges, func(err error) {
+		n.log.Error("no further message IDs: publications will be refused when those that are left are used", "error", err)
+	})
+	if err != nil {
+		return fmt.Errorf("node.state: %w", err)
 	}
+	return nil
+}
+
+func (n *node) openSessions(context.Context) (err error) {
+	n.router = router.New(n.config.Router, n.store)
+	if n.sessions, err = session.NewManager(n.config.Sessions, n.router, n.store); err != nil {
+		return err
+	}
+	n.undo = append(n.undo, n.sessions.Close)
+	return nil
+}
+
+func (n *node) openVerifiers(context.Context) (err error) {
+	if len(n.config.Auth.Order) == 0 || n.config.Gateway.Insecure {
+		return nil
+	}
+	n.config.Auth.RememberProven = n.config.Gateway.Limits.Connect.PerSecond > 0
+	if n.devices, err = auth.Open(n.config.Auth, n.files); err != nil {
+		return fmt.Errorf("auth.%w", err)
+	}
+	n.undo = append(n.undo, n.devices.Close)
+	return nil
+}
+
+func (n *node) openDevicePort(context.Context) (err error) {
+	n.config.Gateway.Auth = n.devices
+	if n.gateway, err = gateway.Start(n.config.Gateway, n.router, n.sessions); err != nil {
+		return err
+	}
+	n.undo = append(n.undo, n.gateway.Close)
+	return nil
+}
+
+// checks are what has to be well for the node to take devices.
+func (n *node) checks() []api.Check {
+	return []api.Check{
+		{Name: "devices", Failed: func() error {
+			if !n.gateway.Ready() {
+				return errors.New("the node is draining")
+			}
+			return nil
+		}},
+	}
+}
+
+func (n *node) openAdminPort(ctx context.Context) (err error) {
 	metrics := prometheus.NewRegistry()
 	requests := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "longline_api_request_duration_seconds",
@@ -70,52 +161,31 @@ func startNode(ctx context.Context, c config.Config, log *slog.Logger, stderr io
 	}, []string{"procedure", "code"})
 	metrics.MustRegister(n.gateway, requests, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	door, err := n.openDoor(c.API, log, stderr)
-	if err != nil {
-		return nil, err
-	}
-	backend := api.New(fit(c, log), api.Node{
-		Roles:       door.roles,
-		Certificate: door.certificate,
-		Audit:       door.audit,
+	backend := api.New(fit(n.config, n.log), api.Node{
+		Roles:       n.door.roles,
+		Certificate: n.door.certificate,
+		Audit:       n.door.audit,
 		Devices:     n.sessions.Local(n.gateway.Peers),
-		Router:      r,
+		Router:      n.router,
 		Gateway:     n.gateway,
-		Metrics:     promhttp.HandlerFor(metrics, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}),
+		Checks:      n.checks(),
+		Metrics:     promhttp.HandlerFor(metrics, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelWarn)}),
 		Observe: func(procedure, code string, seconds float64) {
 			if !strings.HasSuffix(strings.ToLower(procedure), "/subscribe") { // lasts as long as its reader
 				requests.WithLabelValues(procedure, code).Observe(seconds)
 			}
 		},
-		Log: log,
+		Log: n.log,
 	})
 	metrics.MustRegister(n.doorMetrics(backend)...)
 	if n.server, err = api.Listen(ctx, backend); err != nil {
-		return nil, fmt.Errorf("admin port: %w", err)
+		return fmt.Errorf("admin port: %w", err)
 	}
 	go func() {
 		if err := n.server.Serve(); err != nil {
 			n.failed <- err
 		}
 	}()
-	return n, nil
-}
-
-// startIDs has the node's message IDs come from its state directory, or by its clock.
-func (n *node) startIDs(c config.Node, log *slog.Logger) (err error) {
-	var ranges message.Ranges = message.NewClock(uint16(c.Number))
-	if c.State != "" {
-		if n.ids, err = store.OpenIDs(c.State, uint16(c.Number)); err != nil {
-			return fmt.Errorf("node.state: %w", err)
-		}
-		ranges = n.ids
-	}
-	err = message.StartIDs(ranges, func(err error) {
-		log.Error("no further message IDs: publications will be refused when those that are left are used", "error", err)
-	})
-	if err != nil {
-		return fmt.Errorf("node.state: %w", err)
-	}
 	return nil
 }
 
@@ -142,25 +212,4 @@ func (n *node) doorMetrics(backend *api.API) []prometheus.Collector {
 			return n.audit.failures.Load()
 		}),
 	}
-}
-
-// close ends what was started and is still there.
-func (n *node) close() {
-	if n.gateway != nil {
-		n.gateway.Close()
-	}
-	if n.sessions != nil {
-		n.sessions.Close()
-	}
-	if n.devices != nil {
-		n.devices.Close()
-	}
-	if n.audit != nil {
-		_ = n.audit.Close() // appended to without a buffer
-	}
-	_ = n.store.Close() // memory: nothing to lose
-	if n.ids != nil {
-		_ = n.ids.Close() // each reservation was synced
-	}
-	n.files.Close()
 }

@@ -47,8 +47,14 @@ type Gateway interface {
 	// Revoke closes the connections of a device, or those with a credential of this ID, and
 	// has it refused until a time. It returns how many it closes.
 	Revoke(b auth.Bearer, until time.Time) (closed int, err error)
-	// Ready tells whether the node takes devices.
-	Ready() bool
+}
+
+// Check is one thing that has to be well for the node to take devices.
+type Check struct {
+	Name string // a word
+	// Failed returns why it is not well, in one line that anybody may read, nil when it is. It is called for each request
+	// of /readyz, from any goroutine, and must not block.
+	Failed func() error
 }
 
 // Node is what the API is of. The fields of the second group may be zero.
@@ -57,6 +63,8 @@ type Node struct {
 	Router  *router.Router
 	Gateway Gateway
 
+	// Checks are what /readyz shows.
+	Checks []Check
 	// Roles knows the tokens of callers. Without it, whoever reaches the port may do all.
 	Roles *auth.Roles
 	// Certificate has the port speak TLS.

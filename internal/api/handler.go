@@ -18,7 +18,7 @@ POST /longline.v1.Gateway/{method}   backend API: gRPC, gRPC-Web, HTTP with JSON
      ListRetained DeleteRetained
 GET  /v1/subscribe?filter=...&qos=1  messages as server-sent events
 GET  /healthz                        200 while the process lives
-GET  /readyz                         200 while the node takes devices
+GET  /readyz                         200 while the node takes devices; each check, and why it fails
 GET  /metrics                        for Prometheus
 GET  /debug/pprof/                   profiles
 `
@@ -60,12 +60,17 @@ func (a *API) options() []connect.HandlerOption {
 	return append(options, a.node.Options...)
 }
 
+// ready tells each check on a line of its own.
 func (a *API) ready(w http.ResponseWriter, r *http.Request) {
-	if a.node.Gateway.Ready() {
-		say(http.StatusOK, "ok\n")(w, r)
-		return
+	status, text := http.StatusOK, ""
+	for _, c := range a.node.Checks {
+		state := "ok"
+		if err := c.Failed(); err != nil {
+			status, state = http.StatusServiceUnavailable, "failed: "+err.Error()
+		}
+		text += c.Name + " " + state + "\n"
 	}
-	say(http.StatusServiceUnavailable, "the node takes no devices: it is starting or draining\n")(w, r)
+	say(status, text)(w, r)
 }
 
 // say answers with a text.

@@ -70,7 +70,7 @@ func TestPagesOfTheAdminPort(t *testing.T) {
 	for path, want := range map[string]string{
 		"/":                            index,
 		"/healthz":                     "ok\n",
-		"/readyz":                      "ok\n",
+		"/readyz":                      "devices ok\nstore ok\n",
 		"/metrics":                     "up 1\n",
 		"/debug/pprof/":                "goroutine",
 		"/debug/pprof/goroutine":       "",
@@ -85,7 +85,7 @@ func TestPagesOfTheAdminPort(t *testing.T) {
 		t.Errorf("/nothing: %d", status)
 	}
 	w.gateway.ready.Store(false)
-	if status, body := w.get(t, "/readyz"); status != 503 || !strings.Contains(body, "draining") {
+	if status, body := w.get(t, "/readyz"); status != 503 || body != "devices failed: draining\nstore ok\n" {
 		t.Errorf("not ready: %d %s", status, body)
 	}
 }

@@ -63,6 +63,7 @@ func (w *world) node(t testing.TB) Node {
 		Router:  w.router,
 		Gateway: w.gateway,
 		Metrics: say(http.StatusOK, "up 1\n"),
+		Checks:  []Check{{"devices", w.gateway.drains}, {"store", func() error { return nil }}},
 		Observe: func(procedure, code string, seconds float64) {
 			if seconds < 0 {
 				t.Errorf("%s took %v s", procedure, seconds)
@@ -176,7 +177,13 @@ func (g *fakeGateway) Revoke(b auth.Bearer, until time.Time) (int, error) {
 	return 1, nil
 }
 
-func (g *fakeGateway) Ready() bool { return g.ready.Load() }
+// drains is a Check.
+func (g *fakeGateway) drains() error {
+	if !g.ready.Load() {
+		return errors.New("draining")
+	}
+	return nil
+}
 
 // fakeDevice is a connection with a loop of its own, which acknowledges what it gets.
 type fakeDevice struct {
