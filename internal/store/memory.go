@@ -59,12 +59,6 @@ func (s *Memory) Save(r *Record) error {
 	return nil
 }
 
-func (s *Memory) Load(device string) (*Record, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.records[device], nil
-}
-
 func (s *Memory) Records(yield func(*Record) bool) error {
 	for _, r := range s.allRecords() {
 		if !yield(r) {

@@ -176,9 +176,6 @@ type Store interface {
 	// Save keeps r in place of the device's record. It retains r.
 	Save(r *Record) error
 
-	// Load returns the device's record, nil when there is none.
-	Load(device string) (*Record, error)
-
 	// Records yields every record, in no order, until yield returns false. yield may call
 	// the store.
 	Records(yield func(*Record) bool) error

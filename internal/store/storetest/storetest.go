@@ -99,20 +99,14 @@ func testRecords(t *testing.T, open Open) {
 			t.Fatal(err)
 		}
 	}
-	r, err := s.Load("a")
-	if err != nil {
-		t.Fatal(err)
-	}
-	wantRecord(t, r, record("a", 3))
-	if r, err := s.Load("c"); r != nil || err != nil {
-		t.Errorf("an unknown device has %v, %v", r, err)
-	}
 	if err := s.Drop("b"); err != nil {
 		t.Fatal(err)
 	}
 	var devices []string
-	err = s.Records(func(r *store.Record) bool {
-		devices = append(devices, r.Device)
+	err := s.Records(func(r *store.Record) bool {
+		if devices = append(devices, r.Device); r.Device == "a" {
+			wantRecord(t, r, record("a", 3))
+		}
 		return s.Save(record("later", 0)) == nil // yield may call the store
 	})
 	if err != nil || !slices.Contains(devices, "a") || slices.Contains(devices, "b") {
