@@ -42,8 +42,9 @@ type Ranges interface {
 // ErrNoIDs says that the node has no ID for a message, because no further range could be reserved.
 var ErrNoIDs = errors.New("the node has no message IDs left, and could not reserve more")
 
-// IDs gives out the IDs of ranges, in ascending order. When half of a range is used it reserves the next, on a
-// goroutine of its own, so that giving an ID never waits: when there is none, it is 0. It is used after Start.
+// IDs gives out the IDs of ranges, in ascending order. When it begins a range it reserves the next, on a goroutine of
+// its own, so that giving an ID never waits: when there is none, it is 0. A reservation that failed is tried again from the
+// half of the range on, at most once a second. It is used after Start.
 type IDs struct {
 	current atomic.Pointer[idRange]
 
