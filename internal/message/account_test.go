@@ -94,7 +94,7 @@ func TestAccountShares(t *testing.T) {
 			}
 			for i := 0; ; i++ { // the honest have one message each
 				d := DebtorOf(fmt.Sprint("meter-", i), uint64(1000+i))
-				if a.devices[d.device].Load() > 0 {
+				if a.devices[d.device].Load() > 0 || a.credentials[d.credential].Load() > 0 {
 					continue // it has another's place
 				}
 				held, full := fill(a, d, 1)
