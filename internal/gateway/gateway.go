@@ -29,36 +29,34 @@ import (
 // Config is what a Gateway may be told. The zero value works, but refuses every device:
 // without Auth or Insecure there is no way to authenticate one. WithDefaults has the defaults.
 type Config struct {
-	Listen           string                      `yaml:"listen" help:"address that devices connect to; with insecure, 127.0.0.1:8080 when left out"`
-	Insecure         bool                        `yaml:"insecure" help:"believe the device id in the URL; loopback addresses only"`
-	ForceInsecure    bool                        `yaml:"force_insecure" help:"listen on any address although devices are asked for no credentials: whoever reaches the port is any device"`
-	Origins          []string                    `yaml:"origins" help:"origins of web pages that may connect, such as https://example.com; any when left out"`
-	MaxConnections   int                         `yaml:"max_connections" help:"connections at the same time"`
-	Loops            int                         `yaml:"loops" help:"event loops, at most 256; 0 is one a processor"`
-	MaxPayload       int                         `yaml:"max_payload" unit:"bytes" help:"largest packet of a device"`
-	HeaderBytes      int                         `yaml:"header_bytes" unit:"bytes" help:"largest handshake, and largest CONNECT of MQTT, its will included"`
-	UnverifiedBytes  int                         `yaml:"unverified_bytes" unit:"bytes" help:"what all unfinished handshakes and CONNECTs may hold"`
-	HeaderFields     int                         `yaml:"header_fields" help:"header lines of a handshake"`
-	HandshakeTimeout time.Duration               `yaml:"handshake_timeout" help:"how long a handshake may take"`
-	Heartbeat        time.Duration               `yaml:"heartbeat" help:"silence after which a device is pinged"`
-	HeartbeatTimeout time.Duration               `yaml:"heartbeat_timeout" help:"silence after which its connection is closed; twice heartbeat when left out"`
-	MessageTimeout   time.Duration               `yaml:"message_timeout" help:"how long a message of a device may take from its first byte to its last, while it is read"`
-	PendingBytes     int                         `yaml:"pending_bytes" unit:"bytes" help:"unsent bytes of a connection above which messages wait in the session's queue, and answers and calls go past them"`
-	StallTimeout     time.Duration               `yaml:"stall_timeout" help:"how long a device may take nothing of what is pending for it before it is closed as a slow consumer"`
-	Compression      bool                        `yaml:"compression" help:"permessage-deflate for devices that offer it"`
-	CompressAbove    int                         `yaml:"compress_above" unit:"bytes" help:"smallest packet that is compressed"`
-	Paths            []string                    `yaml:"paths" help:"paths at which devices connect besides /connect, such as /ocpp: /ocpp/{device}; / is every other path"`
-	DefaultProtocol  string                      `yaml:"default_protocol" help:"subprotocol of a device that offers none, such as ocpp1.6 for chargers that name it nowhere"`
-	RawProtocols     []string                    `yaml:"raw_protocols" help:"subprotocols whose frames are messages, such as ocpp1.6"`
-	DrainRate        int                         `yaml:"drain_rate" help:"connections closed a second while draining"`
-	DrainSpread      time.Duration               `yaml:"drain_spread" help:"time over which drained devices are asked to come back"`
-	DrainTimeout     time.Duration               `yaml:"drain_timeout" help:"how long draining may take when the process is told to end"`
-	TLS              TLS                         `yaml:"tls" help:"TLS on the device port"`
-	MQTT             MQTT                        `yaml:"mqtt" help:"MQTT besides that over WebSocket, which is always there"`
-	Proxies          Proxies                     `yaml:"proxies" help:"proxies whose word is taken about who connects"`
-	Limits           limit.Config                `yaml:"-"` // what protects the node; the file's section limits
-	usage            func() (limit.Usage, error) `yaml:"-"` // of memory, in tests; nil is the process's
-	slice            time.Duration               `yaml:"-"` // of a loop's time, in tests
+	Listen           string        `yaml:"listen" help:"address that devices connect to; with insecure, 127.0.0.1:8080 when left out"`
+	Insecure         bool          `yaml:"insecure" help:"believe the device id in the URL; loopback addresses only"`
+	ForceInsecure    bool          `yaml:"force_insecure" help:"listen on any address although devices are asked for no credentials: whoever reaches the port is any device"`
+	Origins          []string      `yaml:"origins" help:"origins of web pages that may connect, such as https://example.com; any when left out"`
+	MaxConnections   int           `yaml:"max_connections" help:"connections at the same time"`
+	Loops            int           `yaml:"loops" help:"event loops, at most 256; 0 is one a processor"`
+	MaxPayload       int           `yaml:"max_payload" unit:"bytes" help:"largest packet of a device"`
+	HeaderBytes      int           `yaml:"header_bytes" unit:"bytes" help:"largest handshake, and largest CONNECT of MQTT, its will included"`
+	UnverifiedBytes  int           `yaml:"unverified_bytes" unit:"bytes" help:"what all unfinished handshakes and CONNECTs may hold"`
+	HeaderFields     int           `yaml:"header_fields" help:"header lines of a handshake"`
+	HandshakeTimeout time.Duration `yaml:"handshake_timeout" help:"how long a handshake may take"`
+	Heartbeat        time.Duration `yaml:"heartbeat" help:"silence after which a device is pinged"`
+	HeartbeatTimeout time.Duration `yaml:"heartbeat_timeout" help:"silence after which its connection is closed; twice heartbeat when left out"`
+	MessageTimeout   time.Duration `yaml:"message_timeout" help:"how long a message of a device may take from its first byte to its last, while it is read"`
+	PendingBytes     int           `yaml:"pending_bytes" unit:"bytes" help:"unsent bytes of a connection above which messages wait in the session's queue, and answers and calls go past them"`
+	StallTimeout     time.Duration `yaml:"stall_timeout" help:"how long a device may take nothing of what is pending for it before it is closed as a slow consumer"`
+	Compression      bool          `yaml:"compression" help:"permessage-deflate for devices that offer it"`
+	CompressAbove    int           `yaml:"compress_above" unit:"bytes" help:"smallest packet that is compressed"`
+	Paths            []string      `yaml:"paths" help:"paths at which devices connect besides /connect, such as /ocpp: /ocpp/{device}; / is every other path"`
+	DefaultProtocol  string        `yaml:"default_protocol" help:"subprotocol of a device that offers none, such as ocpp1.6 for chargers that name it nowhere"`
+	RawProtocols     []string      `yaml:"raw_protocols" help:"subprotocols whose frames are messages, such as ocpp1.6"`
+	DrainRate        int           `yaml:"drain_rate" help:"connections closed a second while draining"`
+	DrainSpread      time.Duration `yaml:"drain_spread" help:"time over which drained devices are asked to come back"`
+	DrainTimeout     time.Duration `yaml:"drain_timeout" help:"how long draining may take when the process is told to end"`
+	TLS              TLS           `yaml:"tls" help:"TLS on the device port"`
+	MQTT             MQTT          `yaml:"mqtt" help:"MQTT besides that over WebSocket, which is always there"`
+	Proxies          Proxies       `yaml:"proxies" help:"proxies whose word is taken about who connects"`
+	Limits           limit.Config  `yaml:"-"` // what protects the node; the file's section limits
 
 	Account *message.Account `yaml:"-"` // what the node owes, whose bound the gateway sets; nil is not bounded
 
@@ -162,7 +160,7 @@ func onLoopback(listen string) bool {
 }
 
 // door is what the entrance needs of c.
-func (c Config) door() door.Config {
+func (c Config) door(h hooks) door.Config {
 	return door.Config{
 		Insecure:         c.Insecure,
 		MaxConnections:   c.MaxConnections,
@@ -178,8 +176,8 @@ func (c Config) door() door.Config {
 		Account:          c.Account,
 		Auth:             c.Auth,
 		Observer:         c.Observer,
-		Usage:            c.usage,
-		Slice:            c.slice,
+		Usage:            h.usage,
+		Slice:            h.slice,
 	}
 }
 
@@ -233,6 +231,16 @@ func (g *Gateway) newShard(l *reactor.Loop) *shard {
 
 // Start opens the device port.
 func Start(config Config, r *router.Router, sessions *session.Manager) (*Gateway, error) {
+	return start(config, hooks{}, r, sessions)
+}
+
+// hooks are what tests set besides the configuration. The zero value is for users.
+type hooks struct {
+	usage func() (limit.Usage, error) // of memory; nil is the process's
+	slice time.Duration               // of a loop's time for one device; 0 is door's
+}
+
+func start(config Config, h hooks, r *router.Router, sessions *session.Manager) (*Gateway, error) {
 	config = config.WithDefaults()
 	if err := config.Validate(); err != nil {
 		return nil, err
@@ -242,7 +250,7 @@ func Start(config Config, r *router.Router, sessions *session.Manager) (*Gateway
 	if g.keeper, err = door.OpenKeeper(config.TLS); err != nil {
 		return nil, fmt.Errorf("gateway.%w", err)
 	}
-	if g.door, err = door.New(config.door(), r, sessions); err != nil {
+	if g.door, err = door.New(config.door(h), r, sessions); err != nil {
 		g.keeper.Close()
 		return nil, err
 	}

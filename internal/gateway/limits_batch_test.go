@@ -65,7 +65,7 @@ func TestDeviceRateCountsFilters(t *testing.T) {
 // first; nothing is lost, and what it sent keeps its order.
 func TestOthersComeBetween(t *testing.T) {
 	const sent = 500
-	s := settings{gateway: Config{Loops: 1, MaxConnections: 100, slice: 1}} // so few that one loop has them all
+	s := settings{gateway: Config{Loops: 1, MaxConnections: 100}, hooks: hooks{slice: 1}} // so few that one loop has them all
 	check := func(w *world, say func(topic string, payload int) []byte, conns [2]io.Writer) {
 		w.t.Helper()
 		inbox := w.subscribe("t/#")

@@ -94,7 +94,7 @@ func newShortOf(t *testing.T, s settings) *shortOf {
 	o := &shortOf{}
 	s.gateway.Limits.Memory.Interval = time.Millisecond
 	s.gateway.MQTT.Listen = "127.0.0.1:0"
-	s.gateway.usage = func() (limit.Usage, error) { return limit.Usage{Used: o.percent.Load(), Limit: 100}, nil }
+	s.hooks.usage = func() (limit.Usage, error) { return limit.Usage{Used: o.percent.Load(), Limit: 100}, nil }
 	o.mqttWorld = &mqttWorld{newWorld(t, s), way{mqtt.V5, "tcp"}}
 	return o
 }

@@ -25,6 +25,7 @@ const patience = 20 * time.Second
 // settings of a world. The zero value has the defaults.
 type settings struct {
 	gateway  Config
+	hooks    hooks
 	router   router.Config
 	sessions session.Config
 	store    store.Options
@@ -58,7 +59,7 @@ func newWorld(t testing.TB, s settings) *world {
 	if s.gateway.Loops == 0 {
 		s.gateway.Loops = 2
 	}
-	if w.gateway, err = Start(s.gateway, w.router, w.sessions); err != nil {
+	if w.gateway, err = start(s.gateway, s.hooks, w.router, w.sessions); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.gateway.Close)
