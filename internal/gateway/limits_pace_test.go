@@ -7,8 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/longline/longline/internal/gateway/door"
 	"github.com/longline/longline/internal/limit"
 	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/reactor"
 	"github.com/longline/longline/internal/session"
 	"github.com/longline/longline/internal/wire/mqtt"
 )
@@ -203,8 +205,17 @@ func TestShortOfMemoryClosesSlowConsumers(t *testing.T) {
 		if _, err := o.router.Publish(m, nil); err != nil {
 			t.Fatal(err)
 		}
+		var full atomic.Bool // Queued alone may be what the loop has not come to yet
+		o.gateway.group.Each(func(l *reactor.Loop) {
+			door.Handlers(l, func(h door.Handler) bool {
+				if h.Base().Transport().Blocked() {
+					full.Store(true)
+				}
+				return true
+			})
+		})
 		info, _ := o.sessions.Get("slow")
-		return info.Queued > 1
+		return full.Load() && info.Queued > 1
 	}
 	o.await("its socket is full", blocked)
 	o.use(85, limit.CloseSlow)

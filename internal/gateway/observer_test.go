@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -145,5 +146,22 @@ func TestBrokenConnectionsAreLogged(t *testing.T) {
 		if found := log.containing(part); len(found) != want {
 			t.Errorf("%q: %q", part, found)
 		}
+	}
+}
+
+// A connection that fails in TLS was not accepted, so that nobody is told of its end.
+func TestObserversAreNotToldOfFailedTLS(t *testing.T) {
+	files, _ := tlsFiles(t)
+	d := &diary{ids: make(map[string]uint64)}
+	w := newWorld(t, settings{gateway: Config{TLS: files, Observer: d}})
+	c := w.dial()
+	if _, err := io.WriteString(c, "this is no TLS\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	w.await("the end of the handshake", func() bool { return w.metric("longline_handshakes_total/incomplete") == 1 })
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.events) > 0 {
+		t.Errorf("told of %q", d.events)
 	}
 }
