@@ -89,7 +89,7 @@ var waves = []load{
 
 // fills have the gateway acknowledge more than there is memory for. Of a scarce gateway's limit, a tenth more is the bound.
 var (
-	full  = []string{`messages_dropped_total{reason="quota"}`, `connections_refused_total{reason="memory"}`}
+	full  = []string{`messages_dropped_total{reason="quota`, `connections_refused_total{reason="memory"}`}
 	fills = []load{
 		{"fill-by-devices", "limits.memory.owed", 50, 50, fillByDevices, full, scarceMiB},
 		{"fill-by-backend", "limits.memory.owed", 4, 50, fillByBackend, full, scarceMiB},
