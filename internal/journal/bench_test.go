@@ -2,6 +2,7 @@ package journal_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,9 +17,15 @@ import (
 	"github.com/longline/longline/internal/journal"
 )
 
-// BenchmarkAppend has 1,000 publishers with one record of 128 bytes in flight each. Beside it, in the same
-// run, the floor: groups of the same sizes, written and synced into a file of zeroes by nobody else.
+// BenchmarkAppend has 1,000 publishers with one record of 128 bytes in flight each, into files that are used
+// again, and into new ones alone. Beside it, in the same run, the floor: groups of the same sizes, written and
+// synced into a file of zeroes by nobody else.
 func BenchmarkAppend(b *testing.B) {
+	b.Run("trimmed", func(b *testing.B) { benchmarkAppend(b, true) })
+	b.Run("growing", func(b *testing.B) { benchmarkAppend(b, false) })
+}
+
+func benchmarkAppend(b *testing.B, trim bool) {
 	const publishers = 1000
 	rec := &recorder{FS: journal.Dir(b.TempDir())}
 	j, _, err := journal.Open(journal.Options{FS: rec, OnFault: func(err error) { b.Error(err) }})
@@ -26,6 +33,13 @@ func BenchmarkAppend(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer j.Close()
+	for big := make([]byte, 1<<20); trim && j.Stats().Trimmed == 0; j.Trim(j.End()) { // until a file can be used again
+		if _, err := j.Append(big, nil); err != nil {
+			b.Fatal(err)
+		}
+		wait(b, j)
+	}
+	rec.forget()
 	var left atomic.Int64
 	left.Store(int64(b.N))
 	waits := make([][]time.Duration, publishers)
@@ -47,7 +61,7 @@ func BenchmarkAppend(b *testing.B) {
 					return
 				}
 				waits[i] = append(waits[i], time.Since(begun))
-				if i == 0 && len(waits[i])%128 == 0 {
+				if trim && i == 0 && len(waits[i])%128 == 0 {
 					j.Trim(j.End())
 				}
 			}
@@ -58,7 +72,7 @@ func BenchmarkAppend(b *testing.B) {
 	took, cpu := b.Elapsed(), processTime()-cpu
 	all := slices.Sorted(slices.Values(slices.Concat(waits...)))
 	n, groups := float64(len(all)), rec.sizes()
-	floor := floor(b, groups)
+	floor := disk(b, groups)
 	b.ReportMetric(n/took.Seconds(), "ack/s")
 	b.ReportMetric(ms(all[len(all)/2]), "ms-p50")
 	b.ReportMetric(ms(all[len(all)*99/100]), "ms-p99")
@@ -74,30 +88,36 @@ func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1e3 }
 // processTime returns the processor time that the process has used.
 func processTime() time.Duration {
 	var ru unix.Rusage
-	unix.Getrusage(unix.RUSAGE_SELF, &ru)
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &ru); err != nil {
+		panic(err)
+	}
 	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
 }
 
-// floor returns how long it takes to write and sync groups of these sizes, and does nothing else.
-func floor(b *testing.B, sizes []int) time.Duration {
+// disk returns how long it takes to write and sync groups of these sizes, and does nothing else.
+func disk(b *testing.B, sizes []int) time.Duration {
 	const size = 64 << 20
 	f, err := os.Create(filepath.Join(b.TempDir(), "floor"))
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer f.Close()
-	for range size >> 20 {
-		f.Write(make([]byte, 1<<20))
+	buf := make([]byte, 8<<20)
+	put := func(n, at int) {
+		_, err := f.WriteAt(buf[:n], int64(at))
+		if err = errors.Join(err, unix.Fdatasync(int(f.Fd()))); err != nil {
+			b.Fatal(err)
+		}
 	}
-	f.Sync()
-	buf, at := make([]byte, 8<<20), 0
-	begun := time.Now()
+	for at := 0; at < size; at += len(buf) {
+		put(len(buf), at)
+	}
+	begun, at := time.Now(), 0
 	for _, n := range sizes {
 		if at+n > size {
 			at = 0
 		}
-		f.WriteAt(buf[:n], int64(at))
-		unix.Fdatasync(int(f.Fd()))
+		put(n, at)
 		at += n
 	}
 	return time.Since(begun)
@@ -116,6 +136,12 @@ func (r *recorder) sizes() []int {
 	return slices.Clone(r.groups)
 }
 
+func (r *recorder) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.groups = nil
+}
+
 func (r *recorder) Create(name string) (journal.File, error) {
 	f, err := r.FS.Create(name)
 	return recorded{f, r}, err
@@ -127,7 +153,7 @@ type recorded struct {
 }
 
 func (f recorded) WriteAt(p []byte, at int64) (int, error) {
-	if at != 0 && len(p) != 1<<20 { // neither what says which segment it is nor zeroes
+	if at != 0 && len(p) != 256<<10 { // neither what says which segment it is nor zeroes
 		f.r.mu.Lock()
 		f.r.groups = append(f.r.groups, len(p))
 		f.r.mu.Unlock()

@@ -186,6 +186,7 @@ func (j *Journal) nextSegment() (*segment, error) {
 		if err != nil {
 			return nil, err
 		}
+		signal(j.urgent)
 		<-j.spared
 	}
 }

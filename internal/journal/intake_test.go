@@ -144,7 +144,7 @@ func (m *intakeModel) claim(name string) func(error) {
 }
 
 func (m *intakeModel) settle(ok bool) {
-	b, err := m.in.writing, error(errDisk)
+	b, err := m.in.writing, errDisk
 	if ok {
 		err = nil
 		if b.first != Place(len(m.disk)+1) {

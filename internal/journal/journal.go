@@ -43,7 +43,7 @@ type Options struct {
 	Pending int
 	// SyncDelay is how long a group gathers records before it is written, unless it is half full.
 	SyncDelay time.Duration
-	// MaxBytes bounds all segments together; 0 means no bound.
+	// MaxBytes bounds all segments together, of which there must be two; 0 means no bound.
 	MaxBytes int64
 	// Reserve is what the file system must have left after a segment was added.
 	Reserve int64
@@ -79,6 +79,8 @@ func (o *Options) fill() error {
 		return errors.New("journal: no directory")
 	case o.SegmentSize%sector != 0:
 		return fmt.Errorf("journal: a segment of %d bytes is no multiple of %d", o.SegmentSize, sector)
+	case o.MaxBytes > 0 && o.MaxBytes < 2*o.SegmentSize:
+		return fmt.Errorf("journal: %d bytes are too few for two segments of %d", o.MaxBytes, o.SegmentSize)
 	case o.Pending < recordHead || sector+groupSize(o.Pending) > o.SegmentSize:
 		return fmt.Errorf("journal: a segment of %d bytes has no room for a group of %d", o.SegmentSize, o.Pending)
 	}
@@ -120,6 +122,7 @@ type Journal struct {
 	spared  chan struct{} // to the committer: spare or spareErr has changed
 	prepare chan struct{} // to the preparer: the spare is taken, or the journal fails
 	freed   chan struct{} // to the preparer: segments were trimmed
+	urgent  chan struct{} // to the preparer: the committer waits for a spare
 
 	closing   chan struct{} // closed by Close
 	committed chan struct{} // closed when the committer has ended

@@ -113,6 +113,10 @@ func (j *Journal) prepareSpare() error {
 	j.mu.Unlock()
 	s, err := j.makeSpare()
 	j.mu.Lock()
+	select {
+	case <-j.urgent:
+	default:
+	}
 	j.spare, j.spareErr = s, err
 	if err != nil {
 		j.stats.Faults++
@@ -155,7 +159,7 @@ func (j *Journal) giveUp(s *segment) {
 	j.mu.Lock()
 	j.spoiled = append(j.spoiled, s)
 	j.mu.Unlock()
-	j.tidy()
+	_, _ = j.tidy() // it is told, and tried again
 }
 
 // usedFile takes the oldest trimmed file, if it can be used again. Those that are older and cannot must
@@ -182,9 +186,8 @@ func (j *Journal) reusable(s *segment) bool {
 	return !s.final && !s.damaged && s.size == j.options.SegmentSize
 }
 
-// newFile makes a file of zeroes. They are written, because a disk syncs what is written over them
-// faster than what is written to space that was only allocated; and synced piece by piece, so
-// that the committer's syncs do not wait for all of them.
+// newFile makes a file of zeroes. They are written, because a disk syncs what is written over them faster
+// than what is written to space that was only allocated.
 func (j *Journal) newFile() (*segment, error) {
 	if err := j.checkSpace(); err != nil {
 		return nil, err
@@ -198,21 +201,50 @@ func (j *Journal) newFile() (*segment, error) {
 	j.mu.Lock()
 	j.bytes += s.size
 	j.mu.Unlock()
-	err = s.file.Allocate(s.size)
-	for at := int64(0); err == nil && at < s.size; {
-		piece := make([]byte, min(1<<20, s.size-at))
-		if _, err = s.file.WriteAt(piece, at); err == nil {
-			err = s.file.Sync()
-		}
-		if at += int64(len(piece)); j.hasEnded() {
-			err = errors.Join(err, ErrClosed)
-		}
+	if err = s.file.Allocate(s.size); err == nil {
+		err = j.zero(s)
 	}
 	if err != nil {
 		j.giveUp(s)
 		return nil, err
 	}
 	return s, nil
+}
+
+// zeroPiece is how much of a new file is written and synced at once.
+const zeroPiece = 256 << 10
+
+// zero fills a file in pieces, and leaves the disk to the committer between them, unless that waits for the
+// file.
+func (j *Journal) zero(s *segment) error {
+	piece := make([]byte, min(zeroPiece, s.size))
+	for at := int64(0); at < s.size; at += int64(len(piece)) {
+		begun := time.Now()
+		piece = piece[:min(int64(len(piece)), s.size-at)]
+		if _, err := s.file.WriteAt(piece, at); err != nil {
+			return err
+		}
+		if err := s.file.Sync(); err != nil {
+			return err
+		}
+		if j.hasEnded() {
+			return ErrClosed
+		}
+		j.yield(3 * time.Since(begun))
+	}
+	return nil
+}
+
+// yield waits, unless the committer waits for a segment.
+func (j *Journal) yield(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-j.urgent:
+		signal(j.urgent) // until there is a segment
+	case <-j.committed:
+	}
 }
 
 // checkSpace reports whether a new file may be made.
@@ -264,7 +296,7 @@ func (j *Journal) tidy() (busy bool, err error) {
 // retire takes a file out of the journal: it is removed, or set aside if what was safe in it was
 // spoilt. It may be called again after an error.
 func (j *Journal) retire(s *segment) error {
-	j.closeFiles([]*segment{s})
+	_ = j.closeFiles([]*segment{s}) // nobody needs what it holds
 	j.mu.Lock()
 	damaged := s.damaged
 	j.mu.Unlock()

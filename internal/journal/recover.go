@@ -43,7 +43,7 @@ func Open(o Options) (*Journal, Recovery, error) {
 	j := &Journal{
 		options: o, lock: lock,
 		work: make(chan struct{}, 1), spared: make(chan struct{}, 1),
-		prepare: make(chan struct{}, 1), freed: make(chan struct{}, 1),
+		prepare: make(chan struct{}, 1), freed: make(chan struct{}, 1), urgent: make(chan struct{}, 1),
 		closing: make(chan struct{}), committed: make(chan struct{}), prepared: make(chan struct{}),
 	}
 	rec, err := j.recover()
@@ -76,10 +76,11 @@ func (j *Journal) recover() (Recovery, error) {
 	}
 	j.intake = newIntake(j.options.Pending, next)
 	if err == nil && len(files) == 0 {
+		signal(j.urgent)
 		err = j.prepareSpare() // a directory that cannot be written is told at once
 	}
 	if err != nil {
-		j.closeFiles(files)
+		_ = j.closeFiles(files) // what failed is told
 	}
 	rec.First, rec.End = j.first(), next
 	return rec, err
