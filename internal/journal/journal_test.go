@@ -425,6 +425,7 @@ func TestFailedSyncIsFinalForItsFile(t *testing.T) {
 		}, journaltest.Forgotten)
 		appendAll(t, j, "b")
 		appendAll(t, j, "c")
+		synctest.Wait()
 		if found, gaps := read(t, j, 1); len(found) != 3 || gaps != nil || found[2] != "b" {
 			t.Errorf("found %v, %v", found, gaps)
 		}
@@ -508,6 +509,7 @@ func TestDiskThatFailsAndComesBack(t *testing.T) {
 			t.Errorf("accepted: %v", err)
 		}
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		if attempts > 3*3600/5+50 {
 			t.Errorf("%d attempts in an hour", attempts)
 		}
@@ -516,6 +518,7 @@ func TestDiskThatFailsAndComesBack(t *testing.T) {
 		}
 		d.Fail(nil, 0)
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
 		if err := j.Err(); err != nil || rooms != 1 {
 			t.Fatalf("state %v, told %d times", err, rooms)
 		}
