@@ -283,6 +283,28 @@ func TestTornSegmentProvesTheOneBefore(t *testing.T) {
 	})
 }
 
+// TestRestOfAFirstGroup has the power cut while a segment's first group is written, of which only the middle
+// reached the disk: nothing was safe.
+func TestRestOfAFirstGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := journaltest.New()
+		j := open(t, small(d))
+		appendAll(t, j, "a")
+		synctest.Wait()
+		d = d.Copy()
+		j.Close()
+		d.Spoil("00000002.segment", 1024, 512, 'x')
+		j, rec, err := journal.Open(small(d))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer j.Close()
+		if rec.Lost != nil || rec.SetAside != nil || rec.End != 2 {
+			t.Errorf("%+v", rec)
+		}
+	})
+}
+
 // slow is a disk on which the syncs of the first file wait for a word.
 type slow struct {
 	journal.FS

@@ -219,10 +219,10 @@ func (j *Journal) survey(s *segment) content {
 	switch {
 	case old && at == sector: // the first group of the segment that was here before
 		return room
-	case !w.zero(sector):
-		return rubbish
-	case framed:
+	case framed && w.zero(sector, 2*sector): // a new file; of its first group at most other sectors were written
 		return room
+	case framed, !w.zero(sector, s.size):
+		return rubbish
 	}
 	return nothing
 }

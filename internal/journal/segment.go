@@ -81,15 +81,12 @@ func (w *window) locate(off int64, keep func(head) bool) (h head, at int64, ok b
 	}
 }
 
-// zero reports whether the file holds only zeroes from off on, as a new one does.
-func (w *window) zero(off int64) bool {
-	for ; ; off += sector {
-		b := w.view(off, sector)
-		if b == nil {
-			return true
-		}
-		if slices.ContainsFunc(b, func(b byte) bool { return b != 0 }) {
+// zero reports whether the file holds only zeroes from off to end.
+func (w *window) zero(off, end int64) bool {
+	for ; off < end; off += sector {
+		if slices.ContainsFunc(w.view(off, sector), func(b byte) bool { return b != 0 }) {
 			return false
 		}
 	}
+	return true
 }
