@@ -33,7 +33,7 @@ type node struct {
 
 	// Set by the steps of startNode, in this order.
 	files    *reload.Watcher
-	store    store.Store
+	store    *store.Memory
 	ids      *store.IDs // nil when the node remembers nothing
 	router   *router.Router
 	sessions *session.Manager
@@ -112,7 +112,7 @@ func (n *node) startIDs(context.Context) (err error) {
 
 func (n *node) openSessions(context.Context) (err error) {
 	n.router = router.New(n.config.Router, n.store)
-	if n.sessions, err = session.NewManager(n.config.Sessions, n.router, n.store); err != nil {
+	if n.sessions, err = session.NewManager(n.config.Sessions, n.router, n.store, n.store); err != nil {
 		return err
 	}
 	n.undo = append(n.undo, n.sessions.Close)
@@ -149,6 +149,7 @@ func (n *node) checks() []api.Check {
 			}
 			return nil
 		}},
+		{Name: "store", Failed: n.store.Err},
 	}
 }
 

@@ -46,7 +46,7 @@ func newWorld(t testing.TB, c Config, rc router.Config) *world {
 	w := &world{router: router.New(rc, memory), gateway: new(fakeGateway), observed: make(chan observation, 1024)}
 	w.gateway.ready.Store(true)
 	var err error
-	if w.sessions, err = session.NewManager(sc, w.router, memory); err != nil {
+	if w.sessions, err = session.NewManager(sc, w.router, memory, memory); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.sessions.Close)

@@ -16,7 +16,7 @@ func broker(t *testing.T) Target {
 	t.Helper()
 	memory := store.NewMemory(store.Options{})
 	r := router.New(router.Config{}, memory)
-	sessions, err := session.NewManager(session.Config{}, r, memory)
+	sessions, err := session.NewManager(session.Config{}, r, memory, memory)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,7 +31,7 @@ func realGateway(t *testing.T, config gateway.Config, filter string) (*gateway.G
 	t.Helper()
 	memory := store.NewMemory(store.Options{})
 	r := router.New(router.Config{}, memory)
-	sessions, err := session.NewManager(session.Config{}, r, memory)
+	sessions, err := session.NewManager(session.Config{}, r, memory, memory)
 	if err != nil {
 		t.Fatal(err)
 	}

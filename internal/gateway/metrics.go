@@ -37,7 +37,7 @@ var (
 	dropped       = describe("messages_dropped_total", "Messages not delivered, by reason.", "reason")
 	notRetained   = describe("messages_not_retained_total", "Messages that were to be retained and are not, by whose bound they would pass. They were delivered.", "reason")
 	wills         = describe("wills_published_total", "Wills published: their devices left without a good-bye.")
-	storeFailures = describe("store_failures_total", "Times that the store could not do what a session asked of it.")
+	storeFailing  = describe("store_failing", "1 while the store cannot make anything safe on its medium, otherwise 0.")
 	filters       = describe("filters", "Distinct filters subscribed to.")
 	subscriptions = describe("subscriptions", "Pairs of filter and subscriber.")
 	latency       = describe("delivery_latency_seconds", "Time from publication until a message was handed to the device's socket; what waited for an absent device included.")
@@ -90,8 +90,7 @@ func (g *Gateway) Collect(ch chan<- prometheus.Metric) {
 	gauge(sessionCount, float64(online), "online")
 	gauge(sessionCount, float64(all-online), "away")
 
-	failures, _ := g.door.Sessions.StoreFailures()
-	count(storeFailures, failures)
+	gauge(storeFailing, yes(g.door.Sessions.StoreErr() != nil))
 	count(wills, g.door.Sessions.Wills())
 
 	r := g.door.Router.Stats()
@@ -101,6 +100,14 @@ func (g *Gateway) Collect(ch chan<- prometheus.Metric) {
 	gauge(subscriptions, float64(r.Subscriptions))
 	g.door.Router.Drops.Each(func(label string, n uint64) { count(dropped, n, label) })
 	g.door.Router.NotRetained.Each(func(label string, n uint64) { count(notRetained, n, label) })
+}
+
+// yes is a condition as a gauge.
+func yes(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
 }
 
 // histogram exports latencies.

@@ -62,7 +62,7 @@ func startTLS(t *testing.T, config TLS) *Gateway {
 	t.Helper()
 	s := store.NewMemory(store.Options{})
 	r := router.New(router.Config{}, s)
-	sessions, err := session.NewManager(session.Config{}, r, s)
+	sessions, err := session.NewManager(session.Config{}, r, s, s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,7 +201,7 @@ func TestALPN(t *testing.T) {
 	config, pool := tlsFiles(t)
 	s := store.NewMemory(store.Options{})
 	r := router.New(router.Config{}, s)
-	sessions, err := session.NewManager(session.Config{}, r, s)
+	sessions, err := session.NewManager(session.Config{}, r, s, s)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -50,7 +50,7 @@ func newWorld(t testing.TB, s settings) *world {
 	memory := store.NewMemory(s.store)
 	w.router = router.New(s.router, memory)
 	var err error
-	if w.sessions, err = session.NewManager(s.sessions, w.router, memory); err != nil {
+	if w.sessions, err = session.NewManager(s.sessions, w.router, memory, memory); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.sessions.Close)

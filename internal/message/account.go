@@ -103,7 +103,7 @@ func (a *Account) Bytes() (owed, limit int64) {
 
 const (
 	messageBytes = int64(unsafe.Sizeof(Message{})) + 64 // and the allocator's rounding
-	entryBytes   = 48                                   // of a queue or a list, which grow by doubling
+	entryBytes   = 64                                   // of a queue or a list, which grow by doubling
 )
 
 // Hold notes one more place in which an owned message is kept. Who keeps it no longer calls Release. Its Debtor is

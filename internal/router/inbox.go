@@ -164,8 +164,8 @@ func (b *Inbox) add(m *message.Message) {
 func (b *Inbox) Take(ctx context.Context, room []*message.Message) (batch []*message.Message, missed uint64, err error) {
 	clear(room)
 	for b.search != nil && ctx.Err() == nil {
-		if batch, err = b.takeRetained(room); len(batch) > 0 || err != nil {
-			return batch, 0, err
+		if batch = b.takeRetained(room); len(batch) > 0 {
+			return batch, 0, nil
 		}
 	}
 	for {
@@ -189,13 +189,13 @@ const (
 )
 
 // takeRetained takes what the search finds next, which may be nothing.
-func (b *Inbox) takeRetained(room []*message.Message) ([]*message.Message, error) {
+func (b *Inbox) takeRetained(room []*message.Message) []*message.Message {
 	found := slices.Grow(room[:0], retainedBatch)[:0:retainedBatch]
-	found, _, _, err := b.search.Next(found, retainedLooks, time.Now())
+	found, _, _ = b.search.Next(found, retainedLooks, time.Now())
 	if b.search.Done() {
 		b.search = nil
 	}
-	return found, err
+	return found
 }
 
 // take swaps the queue for an empty one and lets those in that wait. An empty queue stays:

@@ -135,25 +135,6 @@ func TestInboxRetained(t *testing.T) {
 	}
 }
 
-// unreadable is a store that cannot list what is retained.
-type unreadable struct{ store.Store }
-
-func (unreadable) Retained(*store.Walk, []*message.Message, int, time.Time) ([]*message.Message, int, error) {
-	return nil, 0, errors.ErrUnsupported
-}
-
-func TestInboxWithoutItsRetained(t *testing.T) {
-	r := New(Config{}, unreadable{store.NewMemory(store.Options{})})
-	b := r.OpenInbox(InboxConfig{}, []string{"a"}, 1, true)
-	if _, _, err := b.Take(t.Context(), nil); !errors.Is(err, errors.ErrUnsupported) {
-		t.Error(err)
-	}
-	b.Close(nil)
-	if n := r.Stats().Subscriptions; n != 0 {
-		t.Errorf("%d subscriptions are left", n)
-	}
-}
-
 func TestInboxClose(t *testing.T) {
 	r := newRouter()
 	var a answers

@@ -16,14 +16,13 @@ func (r *Router) ListRetained(ctx context.Context, filter, after string, n int, 
 	if after != "" {
 		w.After(after)
 	}
-	err = r.eachRetained(ctx, &w, func(m *message.Message) error {
+	err = r.eachRetained(ctx, &w, func(m *message.Message) {
 		if want(m) {
 			list = append(list, m)
 		}
 		if len(list) == n {
 			w.Done = true
 		}
-		return nil
 	})
 	return list[:min(n, len(list))], err
 }
@@ -31,29 +30,24 @@ func (r *Router) ListRetained(ctx context.Context, filter, after string, n int, 
 // DeleteRetained removes the retained messages that a valid filter matches and want wants, and
 // returns how many they were, also with an error.
 func (r *Router) DeleteRetained(ctx context.Context, filter string, want func(*message.Message) bool) (deleted int, err error) {
-	err = r.eachRetained(ctx, &store.Walk{Filter: filter}, func(m *message.Message) error {
+	err = r.eachRetained(ctx, &store.Walk{Filter: filter}, func(m *message.Message) {
 		if !want(m) {
-			return nil
+			return
 		}
-		removed, err := r.store.Unretain(m)
-		if removed {
+		if r.store.Unretain(m) {
 			deleted++
 		}
-		return err
 	})
 	return deleted, err
 }
 
 // eachRetained calls do for all that w finds. It is for callers who are on no loop.
-func (r *Router) eachRetained(ctx context.Context, w *store.Walk, do func(*message.Message) error) error {
+func (r *Router) eachRetained(ctx context.Context, w *store.Walk, do func(*message.Message)) error {
 	room := make([]*message.Message, 0, retainedBatch)
 	for !w.Done && ctx.Err() == nil {
-		found, _, err := r.store.Retained(w, room, retainedLooks, time.Now())
-		for i := 0; i < len(found) && err == nil; i++ {
-			err = do(found[i])
-		}
-		if err != nil {
-			return err
+		found, _ := r.store.Retained(w, room, retainedLooks, time.Now())
+		for _, m := range found {
+			do(m)
 		}
 	}
 	return ctx.Err()

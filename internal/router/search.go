@@ -40,21 +40,21 @@ const matchesPerLook = 8
 // Next appends the messages that are found next to found, up to its capacity, and returns the
 // subscription that they are for. It stops after about as many looks at messages as looks says,
 // and returns how many they were, at least 1.
-func (s *Search) Next(found []*message.Message, looks int, now time.Time) (_ []*message.Message, sub *topic.Subscription, looked int, err error) {
+func (s *Search) Next(found []*message.Message, looks int, now time.Time) (_ []*message.Message, sub *topic.Subscription, looked int) {
 	s.prev, sub = s.at, &s.subs[s.at]
 	s.walk.Filter = sub.Filter
 	perLook := 1
 	if s.once {
 		perLook += s.at / matchesPerLook
 	}
-	found, looked, err = s.router.store.Retained(&s.walk, found, max(1, looks/perLook), now)
+	found, looked = s.router.store.Retained(&s.walk, found, max(1, looks/perLook), now)
 	found = slices.DeleteFunc(found, func(m *message.Message) bool {
 		return m.ID > s.last || s.once && anyMatches(s.subs[:s.at], m.Topic)
 	})
-	if err != nil || s.walk.Done {
+	if s.walk.Done {
 		s.at, s.walk = s.at+1, store.Walk{}
 	}
-	return found, sub, max(1, looked*perLook), err
+	return found, sub, max(1, looked*perLook)
 }
 
 func anyMatches(subs []topic.Subscription, name string) bool {

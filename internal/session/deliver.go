@@ -171,9 +171,7 @@ func (s *Session) forgetWaiting() {
 // push queues m. A full queue gives up its oldest QoS 0 messages for it; that of a device that
 // is away, its oldest of all. When that does not help, it is router.ErrFull.
 func (s *Session) push(m *message.Message, q message.QoS, conflate bool) error {
-	if err := s.openQueue(); err != nil {
-		return err
-	}
+	s.openQueue()
 	for {
 		err := s.put(m, q, conflate)
 		if !errors.Is(err, store.ErrFull) {
@@ -271,21 +269,14 @@ func (s *Session) flush(conn Conn, now time.Time) {
 		if m.Expired(now) {
 			s.lose(m, router.Expired)
 		} else {
-			s.send(conn, m, message.AtMostOnce)
+			s.countDown(m, message.AtMostOnce)
+			conn.Send(m, message.AtMostOnce)
 		}
 	}
-	for s.queue != nil && s.next == nil && s.inWindow() && conn.Room() {
-		m, q, ok := s.queue.Next(now)
-		if !ok {
-			break
-		}
-		s.send(conn, m, q)
+	if t := s.exchange(); t != nil && s.queue != nil {
+		s.release(t, now)
 	}
-	if t := s.exchange(); t != nil {
-		if s.unsent() == 0 {
-			t.sent.loseAll()
-		}
-		t.release()
+	for s.queue != nil && s.next == nil && s.inWindow() && conn.Room() && s.sendNext(conn, now) {
 	}
 	s.tidy()
 }
@@ -293,9 +284,9 @@ func (s *Session) flush(conn Conn, now time.Time) {
 // inWindow reports whether the device is sent one more message. There is a queue. One that does not acknowledge is
 // trusted with one.
 func (s *Session) inWindow() bool {
-	open, window := s.queue.InFlight(), s.manager.config.InFlight
+	open, window := s.queue.Open(), s.manager.config.InFlight
 	if t := s.exchange(); t != nil {
-		open, window = t.sent.open(), int(t.window)
+		window = int(t.window)
 	}
 	if open == 0 {
 		return window > 0
@@ -303,36 +294,35 @@ func (s *Session) inWindow() bool {
 	return open < window && !s.faithless()
 }
 
-// send gives one message to the connection.
-func (s *Session) send(conn Conn, m *message.Message, q message.QoS) {
+// sendNext gives the connection the next message of the queue, if there is one.
+func (s *Session) sendNext(conn Conn, now time.Time) bool {
+	if t := s.exchange(); t != nil {
+		return s.sendPacket(t, now)
+	}
+	m, q, ok := s.queue.Next(now)
+	if !ok {
+		return false
+	}
+	s.countDown(m, q)
+	conn.Send(m, min(q, message.AtLeastOnce))
+	if q > message.AtMostOnce && !conn.Acks() {
+		s.forgo(m.ID)
+	}
+	return true
+}
+
+// countDown counts a message that is sent.
+func (s *Session) countDown(m *message.Message, q message.QoS) {
 	s.traffic.DownlinkMessages++
 	s.traffic.DownlinkBytes += uint64(len(m.Payload))
 	s.observeSent(m, q)
-	t := s.exchange()
-	switch {
-	case q == message.AtMostOnce:
-		conn.Send(m, q)
-	case t != nil:
-		t.send(m, q)
-	default:
-		conn.Send(m, message.AtLeastOnce)
-		if !conn.Acks() {
-			s.forgo(m.ID)
-		}
-	}
 }
 
 // openQueue borrows the device's queue from the store, with what it holds.
-func (s *Session) openQueue() error {
-	if s.queue != nil {
-		return nil
+func (s *Session) openQueue() {
+	if s.queue == nil {
+		s.queue = s.manager.store.Queue(s.device)
 	}
-	queue, err := s.manager.store.Queue(s.device)
-	if err != nil {
-		return err
-	}
-	s.queue = queue
-	return nil
 }
 
 // tidy counts what expired in the queue and hands an empty one back to the store, a while
@@ -343,7 +333,7 @@ func (s *Session) tidy() {
 	}
 	s.drop(router.Expired, s.queue.TakeExpired())
 	switch {
-	case s.queue.Len() > 0:
+	case !s.queue.Empty():
 	case s.link == nil:
 		s.closeQueue()
 	case !s.lingers:
@@ -353,6 +343,6 @@ func (s *Session) tidy() {
 }
 
 func (s *Session) closeQueue() {
-	s.manager.note(s.queue.Close())
+	s.queue.Close()
 	s.queue = nil
 }

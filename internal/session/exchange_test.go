@@ -126,8 +126,9 @@ func TestLostOnTheWay(t *testing.T) {
 				default:
 					c.saw("hello resumed=true missed=2", "pubrel 1", "b=0 qos 1 id 3", "b=1 qos 1 id 4", "b=2 qos 1 id 5")
 				}
+				open := c.link.session.queue.Open() - 1
 				c.completed(1)
-				expect(t, "lapsed", c.link.session.mqtt.sent.lapsed, 0)
+				expect(t, "open", c.link.session.queue.Open(), open)
 			})
 		})
 	}
@@ -147,24 +148,8 @@ func TestIdentifiersEndWithTheProtocol(t *testing.T) {
 	w.client("d", Options{}).saw(resumed, "a=1 qos 2 id 1")
 }
 
-// Identifiers come round, without 0 and without those in use.
-func TestUnusedIdentifiers(t *testing.T) {
-	var p packets
-	first, _ := p.next(1, 2)
-	for i := range uint64(65533) {
-		e, _ := p.next(2+i, 1)
-		if m, err := p.acked(e.id); m != 2+i || err != nil || e.id == first.id || e.id == 0 {
-			t.Fatalf("id %d", e.id)
-		}
-	}
-	last, _ := p.next(70_000, 1)
-	next, _ := p.next(70_001, 1)
-	expect(t, "ids", [3]uint16{first.id, last.id, next.id}, [3]uint16{1, 65535, 2})
-}
-
 func TestRestartKeepsIdentifiers(t *testing.T) {
-	s := store.NewMemory(store.Options{})
-	w := newWorldOn(t, Config{InFlight: 3}, s)
+	w := newDurableWorld(t, Config{InFlight: 3})
 	c := w.client("d", Options{})
 	c.subscribe(filter("a", 2))
 	for i := range 3 {
@@ -176,7 +161,7 @@ func TestRestartKeepsIdentifiers(t *testing.T) {
 	c.saw("rec 7")
 	c.leave("reset")
 
-	w = newWorldOn(t, Config{InFlight: 4}, s)
+	w = w.restarted(Config{InFlight: 4})
 	up := w.observe("up")
 	c = w.client("d", Options{})
 	w.publish("a", "3", 2)
@@ -212,8 +197,8 @@ func TestExchangeDoesNotAllocate(t *testing.T) {
 	}
 	expect(t, "queued", w.info("d").Queued, 0)
 	w.manager.reclaim()
-	if c.link.session.mqtt.sent.list != nil {
-		t.Error("an idle session holds room for packets")
+	if c.link.session.queue != nil {
+		t.Error("an idle session holds a queue")
 	}
 }
 

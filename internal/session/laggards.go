@@ -138,9 +138,6 @@ func (s *Session) lookAt(now time.Time) {
 // unacknowledged returns since when the oldest message in flight waits for its acknowledgement; ok is false when none
 // does.
 func (s *Session) unacknowledged() (since time.Time, ok bool) {
-	if t := s.exchange(); t != nil {
-		return t.sent.oldest()
-	}
 	if s.queue == nil {
 		return time.Time{}, false
 	}

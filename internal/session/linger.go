@@ -55,11 +55,8 @@ func (m *Manager) reclaim() {
 	for _, s := range m.lingering.take() {
 		s.mu.Lock()
 		s.lingers = false
-		if s.queue != nil && s.queue.Len() == 0 {
+		if s.queue != nil && s.queue.Empty() {
 			s.closeQueue()
-			if s.mqtt != nil {
-				s.mqtt.sent.rest()
-			}
 		}
 		s.mu.Unlock()
 	}

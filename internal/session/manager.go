@@ -25,6 +25,7 @@ type Manager struct {
 	config                               Config
 	router                               *router.Router
 	store                                store.Store
+	durable                              bool // what the store is told outlives the process
 	gate                                 Gate
 	tooManyFilters, tooManySubscriptions wire.Error
 
@@ -44,13 +45,12 @@ type Manager struct {
 	laggards  laggards
 	owners    owners
 	orphans   chores[orphan]
-	failures  failures
 	searches  searches
 }
 
-// NewManager makes a manager with the sessions that the store has a record of.
-func NewManager(config Config, r *router.Router, s store.Store) (*Manager, error) {
-	m := &Manager{config: config.WithDefaults(), router: r, store: s, gate: openGate{}}
+// NewManager makes a manager with the sessions that the store has a record of. o is the other side of s.
+func NewManager(config Config, r *router.Router, s store.Store, o store.Opener) (*Manager, error) {
+	m := &Manager{config: config.WithDefaults(), router: r, store: s, durable: s.Durable(), gate: openGate{}}
 	m.tooManyFilters = wire.Error{Code: CodeTooManyFilters, Reason: fmt.Sprintf("a packet may have %d filters", m.config.MaxFilters)}
 	m.tooManySubscriptions = wire.Error{Code: CodeTooManySubscriptions, Reason: fmt.Sprintf("a device may have %d subscriptions", m.config.MaxSubscriptions)}
 	byDevice := func(a, b *Session) bool { return a.device < b.device }
@@ -64,7 +64,7 @@ func NewManager(config Config, r *router.Router, s store.Store) (*Manager, error
 	m.laggards.look, m.laggards.every = m.lookAtLaggards, max(m.config.AckTimeout/8, time.Millisecond)
 	var err error
 	if m.owners.prefixes, err = newPrefixes(&m.config); err == nil {
-		err = m.restoreAll()
+		err = m.restoreAll(o)
 	}
 	if err != nil {
 		m.Close()
@@ -75,6 +75,9 @@ func NewManager(config Config, r *router.Router, s store.Store) (*Manager, error
 
 // Config is what the manager was told, with the defaults.
 func (m *Manager) Config() Config { return m.config }
+
+// StoreErr is why the store cannot make anything safe at the moment; nil if it can.
+func (m *Manager) StoreErr() error { return m.store.Err() }
 
 // Close stops the expiry of sessions, and waits for what is being published or delivered.
 func (m *Manager) Close() {
@@ -140,10 +143,12 @@ func (s *Session) attach(l *Link, conn Conn, o *Options, will *store.Will) (miss
 	l.session, l.conn, l.permissions = s, conn, o.Permissions
 	s.link, s.woken = l, false
 	s.changed = time.Now().UnixMilli()
+	before := s.expiry
 	s.expiry = s.manager.expirySeconds(o.Expiry)
 	s.equip(conn, o, will)
 	s.permit(o.Permissions)
 	missed, s.missed = uint64(s.missed), 0
+	s.saveAfter(before)
 	s.manager.online++
 	s.manager.presence.addPresence(s, true, "")
 	return missed
@@ -247,7 +252,7 @@ func (m *Manager) detach(l *Link, why string, shares []string) {
 		return
 	}
 	s.giveAway(shares)
-	m.note(m.store.Save(s.record()))
+	s.save()
 	m.expirer.set(s, s.due())
 }
 
@@ -292,7 +297,7 @@ func (m *Manager) expire(s *Session) {
 	default:
 		s.announceWill()
 		s.unplug()
-		m.note(m.store.Save(s.record()))
+		s.save()
 		m.expirer.set(s, s.due())
 	}
 	s.mu.Unlock()
@@ -328,7 +333,7 @@ func (m *Manager) end(s *Session) {
 		s.drop(router.Expired, s.queue.TakeExpired())
 		s.closeQueue()
 	}
-	m.note(m.store.Drop(s.device))
+	m.store.Drop(s.device)
 }
 
 // Disconnect closes the device's connection. It reports false when there is none.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/longline/longline/internal/devices"
 	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/store"
 	"github.com/longline/longline/internal/topic"
 	"github.com/longline/longline/internal/wire"
@@ -255,8 +256,7 @@ func TestBroadcastWaits(t *testing.T) {
 
 func TestRestore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := store.NewMemory(store.Options{})
-		before := newWorldOn(t, Config{Expiry: time.Hour}, s)
+		before := newDurableWorld(t, Config{Expiry: time.Hour})
 		c := before.connect("d", Options{})
 		c.sub(1, 1, "a")
 		id := c.link.session.ID()
@@ -264,10 +264,10 @@ func TestRestore(t *testing.T) {
 		before.publish("a", "1", 1)
 		second := before.connect("soon", Options{Expiry: new(time.Minute)})
 		second.leave("reset")
-		before.manager.Close()
 		time.Sleep(2 * time.Minute)
 
-		w := newWorldOn(t, Config{}, s)
+		before.manager.Close()
+		w := before.restarted(Config{})
 		w.publish("a", "2", 1)
 		synctest.Wait()
 		sessions, online := w.manager.Count()
@@ -281,58 +281,23 @@ func TestRestore(t *testing.T) {
 	})
 }
 
-// broken is a store that fails.
-type broken struct{ store.Store }
+// broken is a store that cannot be read.
+type broken struct{ store.Opener }
 
 var errBroken = errors.New("the disk is gone")
 
-func (broken) Save(*store.Record) error          { return errBroken }
-func (broken) Queue(string) (store.Queue, error) { return nil, errBroken }
 func (broken) Records(yield func(*store.Record) bool) error {
 	yield(&store.Record{Device: "d", Subscriptions: []topic.Subscription{{Filter: "a"}}})
-	return nil
+	return errBroken
 }
 
-func TestStoreFails(t *testing.T) {
+func TestStoreCannotBeRead(t *testing.T) {
 	memory := store.NewMemory(store.Options{})
-	if _, err := NewManager(Config{}, newWorldOn(t, Config{}, memory).router, broken{memory}); !errors.Is(err, errBroken) {
-		t.Errorf("sessions were restored without their queues: %v", err)
+	r := router.New(router.Config{}, memory)
+	if _, err := NewManager(Config{}, r, memory, broken{memory}); !errors.Is(err, errBroken) {
+		t.Errorf("some sessions are missing: %v", err)
 	}
-	w := newWorldOn(t, Config{}, memory)
-	w.manager.store = broken{memory}
-	c := w.connect("d", Options{})
-	c.sub(1, 1, "a")
-	c.pub(2, "a", "x", 1)
-	c.saw("hello resumed=false missed=0", "ack 1", "ack 2 internal")
-	c.leave("reset")
-	n, err := w.manager.StoreFailures()
-	expect(t, "failures", n, 1)
-	expect(t, "error", err, errBroken)
 }
-
-// A store that fails for a while does not stop a session for longer: who waits there for room
-// is refused, and who comes later is not.
-func TestStoreFailsThoseThatWait(t *testing.T) {
-	w, s := full(t, Config{})
-	waits := new(outcome)
-	got, err := w.router.PublishPatiently(&message.Message{Topic: "a", Payload: []byte("x"), QoS: 1}, waits.set)
-	expect(t, "full", got.Later, true)
-	expect(t, "full", err, nil)
-	session := s.link.session
-	works := session.queue
-	session.queue = brokenQueue{works}
-	s.ack(0)
-	session.queue = works
-	expect(t, "who waited", waits.String(), errBroken.Error())
-	expect(t, "later", w.publish("a", "y", 1).String(), "taken")
-	s.saw("a=y qos 1")
-	expect(t, "refused", w.drops()["refused"], 1)
-}
-
-// brokenQueue takes no more.
-type brokenQueue struct{ store.Queue }
-
-func (brokenQueue) Push(*message.Message, message.QoS, time.Time) error { return errBroken }
 
 // What can never be taken is not counted as something that a full queue has no room for.
 func TestTooLargeIsRefused(t *testing.T) {

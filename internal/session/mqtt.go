@@ -1,7 +1,7 @@
 package session
 
 import (
-	"slices"
+	"time"
 
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/store"
@@ -31,7 +31,7 @@ type mqtt struct {
 
 	// Of the session.
 	waiting  int32                   // publications of patient connections that wait for room
-	sent     packets                 // on their way to the device
+	last     uint16                  // the identifier that was given last
 	received map[uint16]bool         // QoS 2 publications of the device not released; true is: its answer waits
 	delayed  map[uint16]*publication // QoS 1 publications of the device whose answers wait
 	will     *store.Will             // to be published; nil when there is none
@@ -43,6 +43,9 @@ func (s *Session) equip(conn Conn, o *Options, will *store.Will) {
 	x, _ := conn.(Exchanger)
 	if s.mqtt != nil {
 		s.setWill(nil)
+	}
+	if x == nil {
+		s.forgetPackets()
 	}
 	switch {
 	case x == nil && will == nil:
@@ -60,15 +63,25 @@ func (s *Session) equip(conn Conn, o *Options, will *store.Will) {
 	}
 }
 
-// unplug ends the connection. What is on its way is to be sent again.
+// forgetPackets frees all packet identifiers.
+func (s *Session) forgetPackets() {
+	if s.queue != nil {
+		s.queue.ForgetPackets()
+		s.tidy()
+	}
+	if s.mqtt != nil && len(s.mqtt.received) > 0 && s.manager.durable {
+		s.manager.store.Release(s.device, 0)
+	}
+}
+
+// unplug ends the connection.
 func (s *Session) unplug() {
 	t := s.mqtt
 	if t == nil {
 		return
 	}
 	t.conn = nil
-	t.sent.rewind()
-	if len(t.sent.list)+len(t.received)+len(t.delayed) == 0 && t.waiting == 0 && t.will == nil {
+	if s.queue == nil && len(t.received)+len(t.delayed) == 0 && t.waiting == 0 && t.will == nil {
 		s.mqtt = nil
 	}
 }
@@ -81,59 +94,42 @@ func (s *Session) exchange() *mqtt {
 	return s.mqtt
 }
 
-// send gives a message to the connection, and first PUBREL for what was lost on the way.
-func (t *mqtt) send(m *message.Message, q message.QoS) {
-	p, again := t.sent.next(m.ID, q)
-	t.release()
-	t.conn.SendPacket(m, p.qos, p.id, again)
+// sendPacket is sendNext for a connection that has packet identifiers. PUBREL for what was lost on the way leaves first.
+func (s *Session) sendPacket(t *mqtt, now time.Time) bool {
+	p, ok := s.queue.NextPacket(now, t.last)
+	s.release(t, now)
+	switch {
+	case !ok:
+	case p.QoS == message.AtMostOnce:
+		s.countDown(p.Message, p.QoS)
+		t.conn.Send(p.Message, p.QoS)
+	default:
+		if !p.Again {
+			t.last = p.ID
+		}
+		s.countDown(p.Message, p.QoS)
+		t.conn.SendPacket(p.Message, p.QoS, p.ID, p.Again)
+	}
+	return ok
 }
 
 // release sends PUBREL for what was received, or lost, before this connection, in the order of
-// the publications [MQTT-4.4.0-1] [MQTT-4.6.0-4].
-func (t *mqtt) release() {
-	if !t.sent.owes {
-		return
+// PUBREC [MQTT-4.4.0-1] [MQTT-4.6.0-4]. There is a queue.
+func (s *Session) release(t *mqtt, now time.Time) {
+	for id, ok := s.queue.NextRelease(now); ok; id, ok = s.queue.NextRelease(now) {
+		t.conn.Release(id)
 	}
-	t.sent.owes = false
-	for i := range t.sent.list {
-		if p := &t.sent.list[i]; p.state == unreleased {
-			p.state = released
-			t.conn.Release(p.id)
-		}
-	}
-}
-
-// record is what a restart must not forget; nil when it is nothing. A publication that waits
-// for room is none that was received: it is forgotten with those who wait.
-func (t *mqtt) record() *store.Packets {
-	r := &store.Packets{Last: t.sent.last, Sent: t.sent.record()}
-	for id, waits := range t.received {
-		if !waits {
-			r.Received = append(r.Received, id)
-		}
-	}
-	if len(r.Sent)+len(r.Received) == 0 {
-		return nil
-	}
-	slices.Sort(r.Received)
-	return r
 }
 
 // restoreMQTT makes s.mqtt from a record.
 func (s *Session) restoreMQTT(r *store.Record) {
-	if r.Will == nil && r.Packets == nil {
+	if r.Will == nil && len(r.Received) == 0 {
 		return
 	}
 	s.mqtt = new(mqtt)
 	s.setWill(r.Will)
-	if r.Packets == nil {
-		return
-	}
-	s.mqtt.sent.restore(r.Packets)
-	for _, id := range r.Packets.Received {
+	for _, id := range r.Received {
 		s.mqtt.receive(id)
-	}
-	for id := range s.mqtt.received {
 		s.mqtt.received[id] = false
 	}
 }

@@ -16,3 +16,10 @@ func (s *Session) observeSent(m *message.Message, q message.QoS) {
 		o.Sent(m, s.device, q)
 	}
 }
+
+// observeAcknowledged tells the observer of a message that the device has.
+func (s *Session) observeAcknowledged(id uint64) {
+	if o := s.manager.config.Observer; o != nil {
+		o.Acknowledged(id, s.device)
+	}
+}

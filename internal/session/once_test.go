@@ -252,8 +252,8 @@ func playOnce(t *testing.T, script []byte) {
 		}
 	}
 	expect(t, "drops", len(w.drops()), 0)
-	if s := c.pipe.link.session.mqtt; len(s.sent.list)+len(s.received) > 0 {
-		t.Errorf("left: %+v", s)
+	if s := c.pipe.link.session; len(s.mqtt.received) > 0 || s.queue != nil && !s.queue.Empty() {
+		t.Errorf("left: %+v, %+v", s.mqtt, s.queue)
 	}
 }
 

@@ -100,7 +100,7 @@ func TestSessionsOfAPrefix(t *testing.T) {
 		PerPrefix:      []string{"m-=3", "m-test-=1", "banned-=0"},
 		WillsPerPrefix: []string{fmt.Sprintf("m-=%d", 2*size)},
 	}
-	w := newWorld(t, c)
+	w := newDurableWorld(t, c)
 	attach := func(device string, want error, o Options) *client {
 		t.Helper()
 		x := &client{&conn{world: w, room: -1}}
@@ -123,7 +123,7 @@ func TestSessionsOfAPrefix(t *testing.T) {
 	attach("banned-1", PrefixSessionsFull, Options{})
 	attach("other", nil, Options{Will: will(time.Hour)})
 
-	w = newWorldOn(t, c, w.store)
+	w = w.restarted(c)
 	attach("m-5", PrefixSessionsFull, Options{})
 	attach("m-4", PrefixWillsFull, Options{Will: will(time.Hour)})
 	attach("m-4", nil, Options{Clean: true, Expiry: &zero}).leave("")

@@ -30,14 +30,18 @@ func (t *mqtt) receive(id uint16) receipt {
 	return firstTime
 }
 
-// settle notes what became of a publication. A refused one is over: its identifier is free
-// [MQTT-4.3.3-9].
-func (t *mqtt) settle(id uint16, err error) {
+// settle notes what became of a publication, and reports whether its identifier is in use still. That of a refused one is
+// free [MQTT-4.3.3-9].
+func (t *mqtt) settle(id uint16, err error) (used bool) {
+	if _, used = t.received[id]; !used {
+		return false
+	}
 	if err != nil {
 		delete(t.received, id)
-	} else if _, there := t.received[id]; there {
-		t.received[id] = false
+		return false
 	}
+	t.received[id] = false
+	return true
 }
 
 // crowded tells whether the device has as many unreleased publications as it may have: the
@@ -111,7 +115,9 @@ func (s *Session) conclude(p *publication, err error) *Link {
 	}
 	switch {
 	case p.qos == message.ExactlyOnce:
-		t.settle(id, err)
+		if t.settle(id, err) && s.manager.durable {
+			s.manager.store.Receive(s.device, id)
+		}
 	case t.delayed[id] == p:
 		delete(t.delayed, id)
 	default:

@@ -128,8 +128,7 @@ func (s *Session) forgetRetained(filters map[string]bool) {
 func (s *Session) look(search *router.Search, looks int) (taken, passed int, full bool) {
 	found, now := make([]*message.Message, 0, queueAtOnce), time.Now()
 	for !search.Done() && looks > 0 {
-		batch, sub, looked, err := search.Next(found, looks, now)
-		s.manager.note(err)
+		batch, sub, looked := search.Next(found, looks, now)
 		looks -= looked
 		passed += looked
 		for _, m := range batch {
@@ -202,10 +201,8 @@ func (s *Session) queueRetained(sub *topic.Subscription, m *message.Message) err
 		s.lose(m, router.Shed)
 		return nil
 	}
-	err := s.openQueue()
-	if err == nil {
-		err = s.put(m, q, false)
-	}
+	s.openQueue()
+	err := s.put(m, q, false)
 	if errors.Is(err, store.ErrFull) {
 		return router.ErrFull
 	}

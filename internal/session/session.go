@@ -16,6 +16,7 @@ package session
 import (
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/longline/longline/internal/devices"
 	"github.com/longline/longline/internal/message"
@@ -88,3 +89,6 @@ func (s *Session) drop(why router.Drop, n int) { s.manager.router.Drop(nil, s.de
 func (s *Session) lose(m *message.Message, why router.Drop) {
 	s.manager.router.Drop(m, s.device, why, 1)
 }
+
+// seconds is a time in Unix seconds.
+func seconds(t time.Time) uint32 { return uint32(t.Unix()) }

@@ -92,7 +92,7 @@ func (s *Session) takeQueued(give func(share string) bool) (held []router.Held) 
 	}
 	s.queue.Remove(func(m *message.Message, q message.QoS) bool {
 		share := router.ShareOf(m)
-		if share == "" || !give(share) || s.exchanges(m) {
+		if share == "" || !give(share) {
 			return false
 		}
 		held = append(held, router.Held{Message: m, QoS: q})
@@ -100,13 +100,6 @@ func (s *Session) takeQueued(give func(share string) bool) (held []router.Held) 
 	}, time.Now())
 	s.tidy()
 	return held
-}
-
-// exchanges tells whether m is a QoS 2 message that was sent and not received for certain.
-func (s *Session) exchanges(m *message.Message) bool {
-	return s.mqtt != nil && slices.ContainsFunc(s.mqtt.sent.list, func(p packet) bool {
-		return p.message == m.ID && p.qos == message.ExactlyOnce
-	})
 }
 
 // orphan is a message that a session gives away once it is not locked: to another member of its share, if it came

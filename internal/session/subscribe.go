@@ -178,7 +178,10 @@ func (c *change) put(sub topic.Subscription) wire.Error {
 // were put.
 func (c *change) commit(granted []topic.Subscription) {
 	s := c.session
-	s.subscriptions, s.special = c.subs, anySpecial(c.subs)
+	same := slices.Equal(s.subscriptions, c.subs)
+	if s.subscriptions, s.special = c.subs, anySpecial(c.subs); !same {
+		s.save()
+	}
 	for _, sub := range granted {
 		s.manager.router.Subscribe(sub.Filter, s, sub.QoS)
 	}
@@ -251,5 +254,8 @@ func (s *Session) unsubscribe(filters []string, existed []bool) {
 	}
 	s.subscriptions = slices.DeleteFunc(c.subs, func(sub topic.Subscription) bool { return gone[sub.Filter] })
 	s.special = anySpecial(s.subscriptions)
+	if len(gone) > 0 {
+		s.save()
+	}
 	s.forgetRetained(gone)
 }

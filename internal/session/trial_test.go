@@ -246,7 +246,7 @@ func (g *trial) finish() {
 		g.t.Errorf("%d did not come, of them %d that were taken for good: %v", missing, lied, drops)
 	}
 	expect(g.t, "left", fmt.Sprint(info.Queued, info.InFlight, info.Waiting), "0 0 0")
-	if x := g.client.link.session.mqtt; x != nil {
-		expect(g.t, "identifiers in use", len(x.sent.list), 0)
+	if q := g.client.link.session.queue; q != nil {
+		expect(g.t, "identifiers in use", q.Open(), 0)
 	}
 }

@@ -63,8 +63,9 @@ func (l *Link) ForgetWill() {
 	s := l.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.link == l && s.mqtt != nil {
+	if s.link == l && s.mqtt != nil && s.mqtt.will != nil {
 		s.setWill(nil)
+		s.save()
 	}
 }
 
@@ -110,7 +111,9 @@ func (l *Link) SetExpiry(d time.Duration) bool {
 	if s.expiry == 0 && d > 0 {
 		return false
 	}
+	before := s.expiry
 	s.expiry = s.manager.expirySeconds(&d)
+	s.saveAfter(before)
 	return true
 }
 

@@ -101,11 +101,9 @@ func TestSessionOutlivesItsWill(t *testing.T) {
 
 func TestWillSurvivesARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := store.NewMemory(store.Options{})
-		w := newWorldOn(t, Config{}, s)
+		w := newDurableWorld(t, Config{})
 		w.client("d", Options{Will: will(time.Minute)}).leave("reset")
-		w.manager.Close()
-		w = newWorldOn(t, Config{}, s)
+		w = w.restarted(Config{})
 		defer w.manager.Close()
 		up := w.observe("will")
 		time.Sleep(time.Minute)

@@ -12,6 +12,7 @@ import (
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/store"
+	"github.com/longline/longline/internal/store/storetest"
 	"github.com/longline/longline/internal/wire"
 )
 
@@ -19,7 +20,7 @@ import (
 type world struct {
 	t       testing.TB
 	config  Config
-	store   store.Store
+	store   storetest.Whole
 	router  *router.Router
 	manager *Manager
 }
@@ -33,7 +34,7 @@ func newWorld(t testing.TB, c Config, queue ...store.Limits) *world {
 	return newWorldOn(t, c, store.NewMemory(o))
 }
 
-func newWorldOn(t testing.TB, c Config, s store.Store) *world {
+func newWorldOn(t testing.TB, c Config, s storetest.Whole) *world {
 	t.Helper()
 	return newWorldAround(t, c, router.New(router.Config{}, s), s)
 }
@@ -46,14 +47,25 @@ func newAccountedWorld(t testing.TB, queue store.Limits) (*world, *message.Accou
 	return newWorldAround(t, Config{}, router.New(router.Config{Account: account}, s), s), account
 }
 
-func newWorldAround(t testing.TB, c Config, r *router.Router, s store.Store) *world {
+func newWorldAround(t testing.TB, c Config, r *router.Router, s storetest.Whole) *world {
 	t.Helper()
-	m, err := NewManager(c, r, s)
+	m, err := NewManager(c, r, s, s)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(m.Close)
 	return &world{t, c, s, r, m}
+}
+
+// newDurableWorld makes a world on a durable store.
+func newDurableWorld(t testing.TB, c Config) *world {
+	return newWorldOn(t, c, storetest.NewOnJournal(store.Options{}))
+}
+
+// restarted is the world of a durable store after a restart.
+func (w *world) restarted(c Config) *world {
+	w.manager.Close()
+	return newWorldOn(w.t, c, w.store.(*storetest.OnJournal).Restart(w.t))
 }
 
 // close is for a world in a bubble, which ends before what the test cleans up.

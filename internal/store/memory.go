@@ -1,46 +1,69 @@
 package store
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/longline/longline/internal/message"
 )
 
-// Memory is a Store that lasts as long as the process. A session costs it one map entry,
-// and its queue another while that is open or has contents.
+// Memory is a Store whose state is in memory alone. It lasts as long as the process, unless it has a journal.
+// What a device has there costs one map entry: for its record, and for its queue while that is open or has contents.
 type Memory struct {
 	options  Options // static
+	log      log     // static
 	retained retained
 
 	// Guarded by mu.
 	mu      sync.Mutex
-	records map[string]*Record
+	records map[string]*saved
 	queues  map[string]*queue
 }
 
-var _ Store = (*Memory)(nil)
-
-// NewMemory returns an empty store.
-func NewMemory(o Options) *Memory {
-	o = o.WithDefaults()
-	return &Memory{
-		options:  o,
-		retained: newRetained(o.Retained, o.Account),
-		records:  map[string]*Record{},
-		queues:   map[string]*queue{},
-	}
+// saved is a record with what belongs to it.
+type saved struct {
+	record   *Record
+	received map[uint16]struct{} // nil when empty
 }
 
-func (s *Memory) Queue(device string) (Queue, error) {
+var (
+	_ Store  = (*Memory)(nil)
+	_ Opener = (*Memory)(nil)
+)
+
+// NewMemory returns an empty store that is not durable.
+func NewMemory(o Options) *Memory { return NewJournaled(o, nil) }
+
+// NewJournaled returns an empty store that appends its operations to j. A journal that holds operations already
+// is replayed by Apply first.
+func NewJournaled(o Options, j Journal) *Memory {
+	o = o.WithDefaults()
+	s := &Memory{
+		options: o,
+		log:     log{j},
+		records: map[string]*saved{},
+		queues:  map[string]*queue{},
+	}
+	s.retained = newRetained(o.Retained, o.Account, s.log)
+	return s
+}
+
+func (s *Memory) Queue(device string) Queue {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.queue(device)
+}
+
+// queue returns the device's queue, made if there is none. Locked.
+func (s *Memory) queue(device string) *queue {
 	q := s.queues[device]
 	if q == nil {
-		q = &queue{store: s, device: device}
+		q = &queue{store: s, device: device, durable: s.log.journal != nil && s.records[device] != nil}
 		s.queues[device] = q
 	}
-	return q, nil
+	return q
 }
 
 // release forgets q, which is empty.
@@ -52,11 +75,29 @@ func (s *Memory) release(q *queue) {
 	}
 }
 
-func (s *Memory) Save(r *Record) error {
+// Opened implements Store: all is in memory.
+func (s *Memory) Opened(string) bool { return true }
+
+// Open implements Opener.
+func (s *Memory) Open(string) error { return nil }
+
+func (s *Memory) Save(r *Record) {
+	s.log.add(&Op{Kind: OpSave, Device: r.Device, Record: r})
+	if q := s.save(r); q != nil && s.log.journal != nil {
+		q.makeDurable()
+	}
+}
+
+// save keeps r and returns the queue that the device has, nil when it has none.
+func (s *Memory) save(r *Record) *queue {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.records[r.Device] = r
-	return nil
+	if had := s.records[r.Device]; had != nil {
+		had.record = r
+	} else {
+		s.records[r.Device] = &saved{record: r}
+	}
+	return s.queues[r.Device]
 }
 
 func (s *Memory) Records(yield func(*Record) bool) error {
@@ -72,30 +113,103 @@ func (s *Memory) allRecords() []*Record {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := make([]*Record, 0, len(s.records))
-	for _, r := range s.records {
-		all = append(all, r)
+	for _, has := range s.records {
+		r := *has.record
+		r.Received = slices.Sorted(maps.Keys(has.received))
+		all = append(all, &r)
 	}
 	return all
 }
 
-func (s *Memory) Drop(device string) error {
+func (s *Memory) Drop(device string) {
+	if s.drop(device) {
+		s.log.add(&Op{Kind: OpDrop, Device: device})
+	}
+}
+
+// drop reports whether the device had a record.
+func (s *Memory) drop(device string) (had bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	_, had = s.records[device]
 	delete(s.records, device)
 	if q := s.queues[device]; q != nil {
 		q.letGo()
 	}
 	delete(s.queues, device)
-	return nil
+	return had
+}
+
+func (s *Memory) Receive(device string, id uint16) {
+	if s.receive(device, id) {
+		s.log.add(&Op{Kind: OpReceive, Device: device, Packet: id})
+	}
+}
+
+// receive reports whether the device has a record.
+func (s *Memory) receive(device string, id uint16) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	has := s.records[device]
+	if has == nil {
+		return false
+	}
+	if has.received == nil {
+		has.received = make(map[uint16]struct{})
+	}
+	has.received[id] = struct{}{}
+	return true
+}
+
+func (s *Memory) Release(device string, id uint16) {
+	if s.unreceive(device, id) {
+		s.log.add(&Op{Kind: OpRelease, Device: device, Packet: id})
+	}
+}
+
+// unreceive reports whether it has changed something.
+func (s *Memory) unreceive(device string, id uint16) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	has := s.records[device]
+	if has == nil {
+		return false
+	}
+	before := len(has.received)
+	if delete(has.received, id); id == 0 {
+		has.received = nil
+	}
+	return len(has.received) < before
 }
 
 func (s *Memory) Retain(m *message.Message, now time.Time) error { return s.retained.put(m, now) }
 
-func (s *Memory) Unretain(m *message.Message) (bool, error) { return s.retained.drop(m), nil }
+func (s *Memory) Unretain(m *message.Message) bool { return s.retained.drop(m) }
 
-func (s *Memory) Retained(w *Walk, found []*message.Message, looks int, now time.Time) ([]*message.Message, int, error) {
-	found, looked := s.retained.find(w, found, looks, now)
-	return found, looked, nil
+func (s *Memory) Retained(w *Walk, found []*message.Message, looks int, now time.Time) ([]*message.Message, int) {
+	return s.retained.find(w, found, looks, now)
 }
 
-func (s *Memory) Close() error { return nil }
+func (s *Memory) Durable() bool { return s.log.journal != nil }
+
+func (s *Memory) Commit(done func(error)) {
+	if s.log.journal == nil {
+		done(nil)
+		return
+	}
+	s.log.journal.Commit(done)
+}
+
+func (s *Memory) Err() error {
+	if s.log.journal == nil {
+		return nil
+	}
+	return s.log.journal.Err()
+}
+
+// Close implements Opener: it waits for a fence.
+func (s *Memory) Close() error {
+	safe := make(chan error, 1)
+	s.Commit(func(err error) { safe <- err })
+	return <-safe
+}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"math"
 	"time"
 
 	"github.com/longline/longline/internal/message"
@@ -12,7 +13,8 @@ import (
 //	entries:  ... | sent | unsent |
 //	              head   cursor   len(entries)
 //
-// Both parts may have gaps.
+// Both parts may have gaps. Unsent messages that have an identifier, sent on an older connection,
+// come before all that were never sent.
 type queue struct {
 	// Static after construction.
 	store  *Memory
@@ -29,15 +31,29 @@ type queue struct {
 	lossy        int   // no unsent entry before it has QoS 0
 
 	conflated map[string]int // the entries that Conflate has made, by topic; nil when there are none
+	released  []release      // identifiers that wait for PUBCOMP, in the order of PUBREC
+
+	durable    bool   // the store has a journal, and the device a record
+	lastNumber uint64 // of an entry
 }
 
 // entry is one message, or a gap when m is nil: acknowledged or dropped before others.
 type entry struct {
 	m         *message.Message
+	number    uint64 // names it in the journal; 0 when it is not there
 	due       int64  // Unix milliseconds at which its time is over
 	sent      uint32 // Unix seconds at which Next gave it
+	id        uint16 // packet identifier; 0 when it has none
 	qos       message.QoS
 	conflates bool // it is in queue.conflated
+}
+
+// release is a packet identifier whose QoS 2 message has left the queue.
+type release struct {
+	number uint64 // as that of the entry
+	since  uint32 // Unix seconds at which PUBREL was sent
+	id     uint16
+	told   bool // PUBREL was sent on this connection
 }
 
 // fewEntries is the size of the first array, and of the one that an empty queue keeps.
@@ -66,10 +82,17 @@ func (q *queue) Push(m *message.Message, qos message.QoS, now time.Time) error {
 	}
 	q.settle(m.Topic)
 	q.entries = append(q.entries, entry{m: m, due: q.due(m, now), qos: qos})
-	q.live++
-	q.bytes += size
-	m.Hold(q.store.options.Account)
+	q.count(m)
+	if q.durable {
+		q.journal(&q.entries[len(q.entries)-1])
+	}
 	return nil
+}
+
+func (q *queue) count(m *message.Message) {
+	q.live++
+	q.bytes += m.Size()
+	m.Hold(q.store.options.Account)
 }
 
 func (q *queue) Conflate(m *message.Message, now time.Time) (*message.Message, error) {
@@ -129,29 +152,43 @@ func (q *queue) fits(size int, limits *Limits) bool {
 }
 
 func (q *queue) Next(now time.Time) (*message.Message, message.QoS, bool) {
+	i, ok := q.oldestUnsent(now)
+	if !ok {
+		return nil, 0, false
+	}
+	e := q.entries[i]
+	if e.qos == message.AtMostOnce {
+		q.takeUnsent()
+	} else {
+		q.send(&q.entries[i], now)
+	}
+	return e.m, e.qos, true
+}
+
+// oldestUnsent discards the unsent messages whose time is over and returns the place of the first that is left.
+func (q *queue) oldestUnsent(now time.Time) (i int, ok bool) {
 	for q.cursor < len(q.entries) {
-		e := q.entries[q.cursor]
-		switch {
+		switch e := &q.entries[q.cursor]; {
 		case e.m == nil:
 			q.cursor++
-			continue
 		case now.UnixMilli() >= e.due:
 			q.expired++
 			q.takeUnsent()
-			continue
-		case e.qos == message.AtMostOnce:
-			q.takeUnsent()
 		default:
-			if e.qos == message.ExactlyOnce { // [MQTT-4.3.3-7]
-				q.entries[q.cursor].due = now.Add(q.store.options.Queue.Age).UnixMilli()
-			}
-			q.entries[q.cursor].sent = uint32(now.Unix())
-			q.cursor++
-			q.inFlight++
+			return q.cursor, true
 		}
-		return e.m, e.qos, true
 	}
-	return nil, 0, false
+	return 0, false
+}
+
+// send notes that the oldest unsent message, which is not of QoS 0, is sent.
+func (q *queue) send(e *entry, now time.Time) {
+	if e.qos == message.ExactlyOnce { // [MQTT-4.3.3-7]
+		e.due = now.Add(q.store.options.Queue.Age).UnixMilli()
+	}
+	e.sent = uint32(now.Unix())
+	q.cursor++
+	q.inFlight++
 }
 
 func (q *queue) TakeExpired() int {
@@ -163,8 +200,7 @@ func (q *queue) TakeExpired() int {
 func (q *queue) Ack(id uint64) bool {
 	for i := q.head; i < q.cursor; i++ {
 		if m := q.entries[i].m; m != nil && m.ID == id {
-			q.inFlight--
-			q.forget(i)
+			q.takeSent(i)
 			return true
 		}
 	}
@@ -172,15 +208,25 @@ func (q *queue) Ack(id uint64) bool {
 }
 
 func (q *queue) Oldest() (time.Time, bool) {
+	oldest := uint32(math.MaxUint32)
 	for i := q.head; i < q.cursor; i++ {
 		if e := &q.entries[i]; e.m != nil {
-			return time.Unix(int64(e.sent), 0), true
+			oldest = e.sent
+			break
 		}
 	}
-	return time.Time{}, false
+	for i := range q.released {
+		if r := &q.released[i]; r.told {
+			oldest = min(oldest, r.since)
+		}
+	}
+	return time.Unix(int64(oldest), 0), oldest != math.MaxUint32
 }
 
 func (q *queue) Rewind() {
+	for i := range q.released {
+		q.released[i].told = false
+	}
 	q.closeGaps(q.entries[:0])
 	q.cursor, q.inFlight = 0, 0
 	for i := range q.entries {
@@ -215,14 +261,24 @@ func (q *queue) ShedQoS0() int {
 
 func (q *queue) Remove(want func(*message.Message, message.QoS) bool, now time.Time) int {
 	q.expire(now.UnixMilli())
-	return q.sweep(func(e *entry) bool { return want(e.m, e.qos) })
+	return q.sweep(func(e *entry) bool { return !e.exchanged() && want(e.m, e.qos) })
 }
 
-func (q *queue) Close() error {
-	if q.live == 0 {
+// exchanged reports whether the device may have received a QoS 2 message.
+func (e *entry) exchanged() bool { return e.id != 0 && e.qos == message.ExactlyOnce }
+
+func (q *queue) Empty() bool { return q.live == 0 && len(q.released) == 0 }
+
+func (q *queue) Close() {
+	if q.Empty() {
 		q.store.release(q)
 	}
-	return nil
+}
+
+// takeSent removes a message in flight.
+func (q *queue) takeSent(i int) {
+	q.inFlight--
+	q.forget(i)
 }
 
 // takeUnsent removes the oldest unsent entry.
@@ -241,13 +297,24 @@ func (q *queue) forget(i int) {
 	q.reset()
 }
 
+// uncount is for an entry that leaves the queue. What the device may have received leaves its identifier behind.
 func (q *queue) uncount(e *entry) {
-	q.live--
-	q.bytes -= e.m.Size()
-	e.m.Release(q.store.options.Account)
+	q.discount(e.m)
 	if e.conflates {
 		delete(q.conflated, e.m.Topic)
 	}
+	switch {
+	case e.exchanged():
+		q.release(e)
+	case e.number != 0:
+		q.note(&Op{Kind: OpRemove, Number: e.number})
+	}
+}
+
+func (q *queue) discount(m *message.Message) {
+	q.live--
+	q.bytes -= m.Size()
+	m.Release(q.store.options.Account)
 }
 
 // reset gives back the memory of an empty queue, except for the smallest array.
@@ -330,10 +397,10 @@ func (q *queue) moved() {
 // letGo forgets all that the queue holds: its session has ended.
 func (q *queue) letGo() {
 	for i := range q.entries {
-		if q.entries[i].m != nil {
-			q.uncount(&q.entries[i])
+		if m := q.entries[i].m; m != nil {
+			q.discount(m)
 		}
 	}
-	q.entries = nil
+	q.entries, q.released, q.inFlight, q.durable = nil, nil, 0, false
 	q.reset()
 }

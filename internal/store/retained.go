@@ -22,6 +22,7 @@ const expireAtOnce = 64
 type retained struct {
 	most    usage            // static
 	account *message.Account // static
+	log     log              // static
 
 	// Guarded by mu, which is held for a bounded number of messages.
 	mu       sync.RWMutex
@@ -31,10 +32,11 @@ type retained struct {
 	shares   shares
 }
 
-func newRetained(l RetainedLimits, account *message.Account) retained {
+func newRetained(l RetainedLimits, account *message.Account, log log) retained {
 	return retained{
 		most:    usage{l.Count, l.Bytes},
 		account: account,
+		log:     log,
 		shares:  newShares(l),
 		byTopic: newOrder(func(a, b *message.Message) bool {
 			return topic.Compare(a.Topic, b.Topic) < 0
@@ -61,6 +63,13 @@ func (r *retained) put(m *message.Message, now time.Time) error {
 	if err := r.room(m, old); err != nil {
 		return err
 	}
+	r.set(m, old)
+	r.log.add(&Op{Kind: OpRetain, Message: m})
+	return nil
+}
+
+// set puts m in the place of old, which may be nil.
+func (r *retained) set(m, old *message.Message) {
 	r.byTopic.Set(m)
 	r.uncount(old)
 	if m.Expiry != 0 {
@@ -69,7 +78,23 @@ func (r *retained) put(m *message.Message, now time.Time) error {
 	r.bytes += m.Size()
 	m.Hold(r.account)
 	r.shares.count(m, 1)
-	return nil
+}
+
+// restore is put for what the journal tells.
+func (r *retained) restore(m *message.Message) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old, _ := r.byTopic.Get(m)
+	r.set(m, old)
+}
+
+// forget is remove for what the journal tells.
+func (r *retained) forget(name string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if m, ok := r.byTopic.Delete(&message.Message{Topic: name}); ok {
+		r.uncount(m)
+	}
 }
 
 // room returns the bound that m would pass in the place of old, which may be nil.
@@ -90,6 +115,7 @@ func (r *retained) remove(m *message.Message) {
 	if m != nil {
 		r.byTopic.Delete(m)
 		r.uncount(m)
+		r.log.add(&Op{Kind: OpUnretain, Topic: m.Topic})
 	}
 }
 

@@ -48,7 +48,7 @@ func newWorld(t *testing.T, v mqtt.Version, overWebSocket bool, s settings) *wor
 	memory := store.NewMemory(s.store)
 	r := router.New(router.Config{}, memory)
 	var err error
-	if w.sessions, err = session.NewManager(s.sessions, r, memory); err != nil {
+	if w.sessions, err = session.NewManager(s.sessions, r, memory, memory); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.sessions.Close)

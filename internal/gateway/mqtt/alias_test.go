@@ -30,7 +30,7 @@ func TestAliasKeepsLittleOfALongTopic(t *testing.T) {
 	memory := store.NewMemory(store.Options{})
 	var config session.Config
 	config.Topics.Length = longest
-	sessions, err := session.NewManager(config, router.New(router.Config{}, memory), memory)
+	sessions, err := session.NewManager(config, router.New(router.Config{}, memory), memory, memory)
 	if err != nil {
 		t.Fatal(err)
 	}

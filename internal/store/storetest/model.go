@@ -15,6 +15,15 @@ type model struct {
 	limits  store.Limits
 	entries []modelEntry
 	expired int
+
+	packets  bool // NextPacket is used
+	last     uint16
+	released []modelRelease
+}
+
+type modelRelease struct {
+	id   uint16
+	told bool
 }
 
 type modelEntry struct {
@@ -23,6 +32,7 @@ type modelEntry struct {
 	due       time.Time
 	sent      bool
 	conflates bool
+	id        uint16
 }
 
 func (o *model) bytes() (n int) {
@@ -44,8 +54,21 @@ func (o *model) inFlight() (n int) {
 // remove takes out the entries that match and returns how many there were.
 func (o *model) remove(match func(modelEntry) bool) int {
 	before := len(o.entries)
-	o.entries = slices.DeleteFunc(o.entries, match)
+	o.entries = slices.DeleteFunc(o.entries, func(e modelEntry) bool {
+		if !match(e) {
+			return false
+		}
+		o.lose(e)
+		return true
+	})
 	return before - len(o.entries)
+}
+
+// lose is for an entry that leaves without an acknowledgement.
+func (o *model) lose(e modelEntry) {
+	if e.id != 0 && e.qos == qos2 {
+		o.released = append(o.released, modelRelease{id: e.id})
+	}
 }
 
 func (o *model) push(m *message.Message, q message.QoS, now time.Time) error {
@@ -120,8 +143,14 @@ func (o *model) next(now time.Time) *message.Message {
 		e := &o.entries[i]
 		m, over := e.m, !now.Before(e.due)
 		e.sent = true
+		if o.packets && e.id == 0 && e.qos > 0 && !over {
+			e.id = o.unused()
+		}
 		switch {
 		case over || e.qos == message.AtMostOnce:
+			if over {
+				o.lose(*e)
+			}
 			o.entries = slices.Delete(o.entries, i, i+1)
 		case e.qos == message.ExactlyOnce: // its own expiry is over
 			e.due = now.Add(o.limits.Age)
@@ -139,18 +168,117 @@ func (o *model) dropOldest() *message.Message {
 		return nil
 	}
 	m := o.entries[i].m
+	o.lose(o.entries[i])
 	o.entries = slices.Delete(o.entries, i, i+1)
 	return m
 }
 
-// Script runs the calls that script spells, two bytes each, on an empty queue made with the
-// limits, and on a slice, and compares the two after each. It is for fuzzing.
-func Script(t *testing.T, q store.Queue, limits store.Limits, script []byte) {
+func (o *model) unused() uint16 {
+	for o.last++; o.find(o.last) != nil || o.release(o.last) >= 0; o.last++ {
+	}
+	return o.last
+}
+
+func (o *model) find(id uint16) *modelEntry {
+	i := slices.IndexFunc(o.entries, func(e modelEntry) bool { return e.id == id })
+	if i < 0 {
+		return nil
+	}
+	return &o.entries[i]
+}
+
+func (o *model) release(id uint16) int {
+	return slices.IndexFunc(o.released, func(r modelRelease) bool { return r.id == id })
+}
+
+func (o *model) acked(id uint16) bool {
+	return o.remove(func(e modelEntry) bool { return e.sent && e.id == id && e.qos == qos1 }) > 0
+}
+
+func (o *model) received(id uint16) bool {
+	switch e := o.find(id); {
+	case e != nil && (!e.sent || e.qos != qos2):
+		return false
+	case e != nil:
+		o.remove(func(e modelEntry) bool { return e.id == id })
+	}
+	i := o.release(id)
+	if i >= 0 {
+		o.released[i].told = true
+	}
+	return i >= 0
+}
+
+func (o *model) completed(id uint16) bool {
+	i := o.release(id)
+	if i < 0 || !o.released[i].told {
+		return false
+	}
+	o.released = slices.Delete(o.released, i, i+1)
+	return true
+}
+
+func (o *model) nextRelease() uint16 {
+	for i := range o.released {
+		if r := &o.released[i]; !r.told {
+			r.told = true
+			return r.id
+		}
+	}
+	return 0
+}
+
+// rewind is for a new connection, of a device that has packet identifiers or has not.
+func (o *model) rewind(packets bool) {
+	o.packets = packets
+	for i := range o.entries {
+		o.entries[i].sent = false
+		if !packets {
+			o.entries[i].id = 0
+		}
+	}
+	for i := range o.released {
+		o.released[i].told = false
+	}
+	if !packets {
+		o.released = nil
+	}
+}
+
+// Script runs the calls that script spells, two bytes each, on the empty queue of a device of a store with the
+// limits, and on a slice, and compares the two after each, and what is found after a kill. It is for
+// fuzzing.
+func Script(t *testing.T, s Killable, limits store.Limits, script []byte) {
+	s.Save(&store.Record{Device: "d"})
+	q := s.Queue("d")
+	o := runScript(t, q, limits, script)
+	commit(t, s)
+	found := s.Kill(t)[0]
+	o.rewind(true)
+	o.remove(func(e modelEntry) bool { return e.qos == qos0 })
+	again := found.Queue("d")
+	compare(t, again, o)
+	if o.packets = true; !slices.EqualFunc(o.entries, packetsLeft(again), func(e modelEntry, p store.Packet) bool {
+		return e.m.ID == p.Message.ID && (e.id == 0 || e.id == p.ID)
+	}) {
+		t.Fatalf("found after a kill: %d messages, want %d", again.Len(), len(o.entries))
+	}
+}
+
+// packetsLeft takes what is to be sent, at the begin of time.
+func packetsLeft(q store.Queue) (all []store.Packet) {
+	for p, ok := q.NextPacket(time.Time{}, 0); ok; p, ok = q.NextPacket(time.Time{}, 0) {
+		all = append(all, p)
+	}
+	return all
+}
+
+func runScript(t *testing.T, q store.Queue, limits store.Limits, script []byte) *model {
 	o, now := &model{limits: limits}, start
 	var pushed []*message.Message
 	for ; len(script) >= 2; script = script[2:] {
 		arg := int(script[1])
-		switch op := script[0] % 16; op {
+		switch op := script[0] % 20; op {
 		case 0, 1, 2, 3: // may expire
 			m := msg("a", string(make([]byte, arg&63)))
 			if arg&64 != 0 {
@@ -162,7 +290,17 @@ func Script(t *testing.T, q store.Queue, limits store.Limits, script []byte) {
 			}
 			pushed = append(pushed, m)
 		case 4, 5, 6:
-			m, _, ok := q.Next(now)
+			m, ok := (*message.Message)(nil), false
+			if o.packets {
+				var p store.Packet
+				p, ok = q.NextPacket(now, o.last)
+				m = p.Message
+				if again := p.ID != 0 && o.find(p.ID) != nil; again != p.Again {
+					t.Fatalf("%d: again %t, want %t", p.ID, p.Again, again)
+				}
+			} else {
+				m, _, ok = q.Next(now)
+			}
 			if want := o.next(now); m != want && (!ok || want == nil || m.ID != want.ID) {
 				t.Fatalf("Next: %v, want %v", m, want)
 			}
@@ -188,9 +326,9 @@ func Script(t *testing.T, q store.Queue, limits store.Limits, script []byte) {
 			}
 		case 11:
 			if arg&3 != 0 {
-				q.Rewind()
-				for i := range o.entries {
-					o.entries[i].sent = false
+				o.rewind(arg&4 != 0)
+				if q.Rewind(); !o.packets {
+					q.ForgetPackets()
 				}
 			} else if got, want := q.ShedQoS0(), o.remove(func(e modelEntry) bool {
 				return !e.sent && e.qos == message.AtMostOnce
@@ -209,8 +347,36 @@ func Script(t *testing.T, q store.Queue, limits store.Limits, script []byte) {
 			if !errors.Is(err, failed) || old != want && (old == nil || want == nil || old.ID != want.ID) {
 				t.Fatalf("Conflate: %v, %v; want %v, %v", old, err, want, failed)
 			}
+		case 16, 17, 18, 19:
+			packetStep(t, q, o, int(op)-16, uint16(arg), now)
 		}
 		compare(t, q, o)
+	}
+	return o
+}
+
+// packetStep compares an answer of the device, to one of the last identifiers, or what is to be released.
+func packetStep(t *testing.T, q store.Queue, o *model, what int, arg uint16, now time.Time) {
+	t.Helper()
+	id := max(1, o.last-arg&7)
+	var got, want bool
+	switch what {
+	case 0:
+		m, _ := q.Acked(id)
+		got = m != 0
+		want = o.acked(id)
+	case 1:
+		_, got, _ = q.Received(id, false, now)
+		want = o.received(id)
+	case 2:
+		got, _ = q.Completed(id)
+		want = o.completed(id)
+	case 3:
+		id, _ = q.NextRelease(now)
+		got, want = true, o.nextRelease() == id
+	}
+	if got != want {
+		t.Fatalf("answer %d to %d: %t, want %t", what, id, got, want)
 	}
 }
 
@@ -220,7 +386,7 @@ func removes(t *testing.T, q store.Queue, o *model, now time.Time) {
 	var got, want []uint64
 	o.expired += o.remove(func(e modelEntry) bool { return !e.sent && !now.Before(e.due) })
 	o.remove(func(e modelEntry) bool {
-		if e.sent || len(e.m.Payload)%2 != 0 {
+		if e.sent || len(e.m.Payload)%2 != 0 || e.id != 0 && e.qos == qos2 {
 			return false
 		}
 		want = append(want, e.m.ID)
@@ -240,9 +406,9 @@ func removes(t *testing.T, q store.Queue, o *model, now time.Time) {
 
 func compare(t *testing.T, q store.Queue, o *model) {
 	t.Helper()
-	got := [...]int{q.Len(), q.Bytes(), q.InFlight(), q.TakeExpired()}
-	want := [...]int{len(o.entries), o.bytes(), o.inFlight(), o.expired}
+	got := [...]int{q.Len(), q.Bytes(), q.InFlight(), q.Open(), q.TakeExpired()}
+	want := [...]int{len(o.entries), o.bytes(), o.inFlight(), o.inFlight() + len(o.released), o.expired}
 	if o.expired = 0; got != want {
-		t.Fatalf("messages, bytes, in flight, expired: %v, want %v", got, want)
+		t.Fatalf("messages, bytes, in flight, open, expired: %v, want %v", got, want)
 	}
 }

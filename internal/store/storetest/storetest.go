@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -15,10 +14,16 @@ import (
 	"github.com/longline/longline/internal/topic"
 )
 
-// Open makes an empty store with the options; it lasts until the test ends.
-type Open func(t *testing.T, o store.Options) store.Store
+// Whole is both sides of a store.
+type Whole interface {
+	store.Store
+	store.Opener
+}
 
-// Run tests the whole contract.
+// Open makes an empty store with the options; it lasts until the test ends.
+type Open func(t *testing.T, o store.Options) Whole
+
+// Run tests what holds for every store.
 func Run(t *testing.T, open Open) {
 	for name, test := range map[string]func(*testing.T, Open){
 		"Order":           testOrder,
@@ -32,7 +37,11 @@ func Run(t *testing.T, open Open) {
 		"Drops":           testDrops,
 		"DropOldestQoS0":  testDropOldestQoS0,
 		"Conflate":        testConflate,
+		"Packets":         testPackets,
+		"PacketsLost":     testPacketsLost,
+		"PacketsForgot":   testPacketsForgot,
 		"Records":         testRecords,
+		"Fence":           testFence,
 		"Retained":        testRetained,
 		"RetainedExpiry":  testRetainedExpiry,
 		"RetainedLimits":  testRetainedLimits,
@@ -87,39 +96,79 @@ func testRecords(t *testing.T, open Open) {
 				{Filter: "b", QoS: qos2, ID: 7, NoLocal: true, RetainAsPublished: true, RetainHandling: topic.RetainNever},
 			},
 			Will: &store.Will{Message: will, Delay: time.Minute, Expiry: time.Hour},
-			Packets: &store.Packets{
-				Sent:     []store.Packet{{Message: 1, ID: 3, QoS: qos2, Released: true}, {Message: 2, ID: 4, QoS: qos1}},
-				Last:     4,
-				Received: []uint16{9},
-			},
 		}
 	}
 	for _, r := range []*store.Record{record("a", 1), record("b", 2), record("a", 3)} {
-		if err := s.Save(r); err != nil {
-			t.Fatal(err)
-		}
+		s.Save(r)
 	}
-	if err := s.Drop("b"); err != nil {
-		t.Fatal(err)
-	}
-	var devices []string
-	err := s.Records(func(r *store.Record) bool {
-		if devices = append(devices, r.Device); r.Device == "a" {
-			wantRecord(t, r, record("a", 3))
-		}
-		return s.Save(record("later", 0)) == nil // yield may call the store
-	})
-	if err != nil || !slices.Contains(devices, "a") || slices.Contains(devices, "b") {
-		t.Errorf("records of %q, %v", devices, err)
+	s.Receive("a", 9)
+	s.Receive("a", 8)
+	s.Receive("a", 8)
+	s.Receive("b", 8)
+	s.Receive("a", 7)
+	s.Release("a", 8)
+	s.Receive("no record", 1)
+	s.Release("no record", 1)
+	want := record("a", 3)
+	want.Received = []uint16{7, 9}
+	wantRecord(t, recordOf(t, s, "a"), want)
+	s.Save(record("a", 4)) // which says nothing of what was received
+	want.Missed = 4
+	wantRecord(t, recordOf(t, s, "a"), want)
+	s.Release("a", 0)
+	wantRecord(t, recordOf(t, s, "a"), record("a", 4))
+
+	s.Drop("b")
+	s.Save(record("b", 5))
+	wantRecord(t, recordOf(t, s, "b"), record("b", 5))
+	s.Drop("b")
+	if r := recordOf(t, s, "b"); r != nil {
+		t.Errorf("a device that was dropped has %+v", r)
 	}
 	n := 0
-	if err := s.Records(func(*store.Record) bool { n++; return false }); err != nil || n != 1 {
+	if err := s.Records(func(*store.Record) bool {
+		s.Save(record("later", 0)) // yield may call the store
+		n++
+		return false
+	}); err != nil || n != 1 {
 		t.Errorf("%d records after a stop at one, %v", n, err)
+	}
+}
+
+// recordOf finds the record of a device, nil when there is none.
+func recordOf(t *testing.T, s store.Opener, device string) (found *store.Record) {
+	t.Helper()
+	if err := s.Records(func(r *store.Record) bool {
+		if r.Device == device {
+			found = r
+		}
+		return true
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// A fence passes once for each who asks, also after the store was closed.
+func testFence(t *testing.T, open Open) {
+	s := open(t, store.Options{})
+	told := make(chan error, 3)
+	s.Commit(func(err error) { told <- err })
+	s.Save(&store.Record{Device: "d"})
+	s.Commit(func(err error) { told <- err })
+	if err := errors.Join(<-told, <-told, s.Err(), s.Close()); err != nil {
+		t.Error(err)
+	}
+	if len(told) > 0 {
+		t.Error("a fence is told twice")
 	}
 }
 
 func wantRecord(t *testing.T, got, want *store.Record) {
 	t.Helper()
+	if got == nil {
+		t.Fatalf("no record of %s", want.Device)
+	}
 	will := got.Will
 	if will == nil || !will.Message.Equal(want.Will.Message) || will.Delay != want.Will.Delay || will.Expiry != want.Will.Expiry {
 		t.Errorf("got the will %+v, want %+v", will, want.Will)
@@ -150,11 +199,9 @@ func testConcurrent(t *testing.T, open Open) {
 }
 
 // session is one short life of a device's session.
-func session(s store.Store, device string, i int) error {
-	q, err := s.Queue(device)
-	if err != nil {
-		return err
-	}
+func session(s Whole, device string, i int) error {
+	s.Save(&store.Record{Device: device})
+	q := s.Queue(device)
 	m := numbered(i)
 	if err := q.Push(m, qos1, start); err != nil {
 		return err
@@ -162,12 +209,14 @@ func session(s store.Store, device string, i int) error {
 	if got, _, ok := q.Next(start); !ok || got.ID != m.ID || !q.Ack(m.ID) {
 		return fmt.Errorf("%s got %v of another", device, got)
 	}
+	q.Close()
+	safe := make(chan error, 1)
+	s.Commit(func(err error) { safe <- err })
+	defer s.Drop(device)
 	return errors.Join(
-		q.Close(),
-		s.Save(&store.Record{Device: device}),
+		<-safe,
 		s.Retain(msg(device+"/last", fmt.Sprint(i)), start),
 		walkAll(s, "+/last", start, func(*message.Message) {}),
 		s.Records(func(*store.Record) bool { return true }),
-		s.Drop(device),
 	)
 }
