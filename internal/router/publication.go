@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/store"
 )
 
 // Publication is one message that is offered to its receivers. It lends them claims: a receiver that
@@ -15,6 +16,7 @@ type Publication struct {
 	done  func(error)   // told when all claims are; nil when nobody wants to know
 	wait  time.Duration // how long the message may wait for room; 0 means for ever
 	claim *Claim        // made at the first need
+	saved bool          // a receiver has called Saved
 	hits  []Hit         // scratch
 }
 
@@ -26,6 +28,17 @@ func (p *Publication) Claim() *Claim {
 	}
 	p.claim.pending.Add(1)
 	return p.claim
+}
+
+// Saved says that the receiver that is asked now has given the message to a durable store: the publisher is answered once that
+// is safe. All receivers of a publication wait for one fence.
+func (p *Publication) Saved() { p.saved = true }
+
+// fence has a claim wait for the store, if a receiver has called Saved and somebody is to be told.
+func (p *Publication) fence(s store.Store) {
+	if p.saved && p.done != nil {
+		s.Commit(p.Claim().Done)
+	}
 }
 
 // end is called when all receivers were asked; refused is the error of one that did not take the

@@ -184,14 +184,15 @@ func (r *Router) publish(m *message.Message, done func(error), wait time.Duratio
 			return Result{}, err
 		}
 	}
+	p := r.begin(done, wait)
+	defer r.pool.Put(p)
 	var unkept error
 	if m.Retain {
 		if unkept = r.retain(m); unkept != nil {
 			r.NotRetained.add(unkept)
 		}
+		p.saved = unkept == nil && m.QoS > message.AtMostOnce && r.store.Durable()
 	}
-	p := r.begin(done, wait)
-	defer r.pool.Put(p)
 	hits := r.index.Match(m.Topic, p.hits[:0]) // after Retain: a new subscriber finds m in one place or the other
 	var err error
 	if len(hits) > 0 && !keeps && m.QoS > message.AtMostOnce {
@@ -242,7 +243,7 @@ func (r *Router) retain(m *message.Message) error {
 // begin borrows a publication from the pool.
 func (r *Router) begin(done func(error), wait time.Duration) *Publication {
 	p := r.pool.Get().(*Publication)
-	p.done, p.wait = done, wait
+	p.done, p.wait, p.saved = done, wait, false
 	return p
 }
 
@@ -269,6 +270,7 @@ func (r *Router) deliver(m *message.Message, to []Hit, p *Publication) (refused 
 			refused = err
 		}
 	}
+	p.fence(r.store)
 	return refused
 }
 

@@ -40,9 +40,19 @@ func (r *Router) Redeliver(held []Held, home Subscriber) {
 			r.countRefusal(h.Message, err)
 		}
 		if p.claim != nil {
-			p.claim.Done(err)
+			r.answerOnceSafe(p, err)
 		}
 	}
+}
+
+// answerOnceSafe gives up the right that came with a message that was given back.
+func (r *Router) answerOnceSafe(p *Publication, err error) {
+	if p.saved && err == nil {
+		r.store.Commit(p.claim.Done)
+	} else {
+		p.claim.Done(err)
+	}
+	p.saved = false
 }
 
 func (r *Router) redeliver(h Held, home Subscriber, p *Publication) error {

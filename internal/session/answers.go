@@ -12,6 +12,7 @@ import (
 // the order of the publications. It has a bound: beyond it the device is not read.
 type answers struct {
 	line   []answer
+	fences int  // other packets whose answers wait for the store
 	paused bool // the device is not read
 }
 
@@ -71,8 +72,56 @@ func (l *Link) settle(id uint64, q message.QoS, err wire.Error) {
 			return
 		}
 	}
+	l.rest()
+}
+
+// Durable reports whether answers about the session wait for the store, see WhenSafe.
+func (l *Link) Durable() bool {
+	s := l.session
+	if !s.manager.durable {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.durable()
+}
+
+// WhenSafe calls answer when what the store was told about the session so far is safe: at once if nothing is to be
+// waited for, else on the loop, unless the connection has ended by then. answer writes a packet. If the
+// store fails the connection is closed. A device that waits for many answers is not read.
+func (l *Link) WhenSafe(answer func()) {
+	if !l.Durable() {
+		answer()
+		return
+	}
+	if l.answers == nil {
+		l.answers = new(answers)
+	}
+	l.answers.fences++
 	l.throttle()
-	if len(l.answers.line) == 0 {
+	l.session.manager.store.Commit(func(err error) { l.conn.Do(func() { l.safe(err, answer) }) })
+}
+
+// safe is called on the loop when a fence of WhenSafe has passed.
+func (l *Link) safe(err error, answer func()) {
+	switch {
+	case l.answers == nil:
+		return
+	case err != nil:
+		l.conn.Close(wire.CloseInternal.Because("the node cannot store what it has to answer for: " + err.Error()))
+		return
+	}
+	l.answers.fences--
+	answer()
+	if l.answers != nil { // that has not ended the connection
+		l.rest()
+	}
+}
+
+// rest lets the device be read again, and lets go of a line that is empty.
+func (l *Link) rest() {
+	l.throttle()
+	if len(l.answers.line)+l.answers.fences == 0 {
 		l.answers = nil
 	}
 }
@@ -81,7 +130,7 @@ func (l *Link) settle(id uint64, q message.QoS, err wire.Error) {
 // them have left, not at each one.
 func (l *Link) throttle() {
 	a, most := l.answers, l.session.manager.config.Unanswered
-	switch n := len(a.line); {
+	switch n := len(a.line) + a.fences; {
 	case !a.paused && n >= most:
 		a.paused = true
 		l.conn.SetReading(false)

@@ -37,7 +37,7 @@ func (s *Session) deliver(m *message.Message, q message.QoS, p *router.Publicati
 		s.deliverOnce(m, conflate)
 		return nil
 	}
-	err := s.take(m, q)
+	err := s.take(m, q, p)
 	if errors.Is(err, router.ErrFull) && wait {
 		return s.wait(m, q, p)
 	}
@@ -45,12 +45,15 @@ func (s *Session) deliver(m *message.Message, q message.QoS, p *router.Publicati
 }
 
 // take queues a QoS 1 or 2 message behind those that wait, so that it is router.ErrFull while there are any.
-func (s *Session) take(m *message.Message, q message.QoS) error {
+func (s *Session) take(m *message.Message, q message.QoS, p *router.Publication) error {
 	if s.waiting != nil {
 		return router.ErrFull
 	}
 	if err := s.push(m, q, false); err != nil {
 		return err
+	}
+	if s.durable() {
+		p.Saved()
 	}
 	s.wake()
 	return nil
@@ -158,8 +161,13 @@ func (s *Session) admitSomeAway() (more bool) {
 	return more
 }
 
-// tell answers the publishers of messages that were let in. No lock may be held.
-func (m *Manager) tell(admitted []*router.Claim) { router.Tell(admitted, nil) }
+// tell answers the publishers of messages that were let in, once those are safe. No lock may be held.
+func (m *Manager) tell(admitted []*router.Claim) {
+	if len(admitted) == 0 {
+		return
+	}
+	m.store.Commit(func(err error) { router.Tell(admitted, err) })
+}
 
 // forgetWaiting lets go of an empty line.
 func (s *Session) forgetWaiting() {

@@ -83,7 +83,8 @@ func (s *Session) forgo(id uint64) bool {
 }
 
 // Released is for PUBREL: the device will not send the QoS 2 publication again. found tells
-// whether it was known: the answer is PUBCOMP, with 0x92 when it was not.
+// whether it was known: the answer is PUBCOMP, with 0x92 when it was not. It is written by WhenSafe: a node that forgot the release
+// would take the next publication with the identifier for a repetition.
 func (l *Link) Released(id uint16) (found bool) {
 	s := l.session
 	s.mu.Lock()

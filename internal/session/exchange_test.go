@@ -149,25 +149,31 @@ func TestIdentifiersEndWithTheProtocol(t *testing.T) {
 }
 
 func TestRestartKeepsIdentifiers(t *testing.T) {
-	w := newDurableWorld(t, Config{InFlight: 3})
-	c := w.client("d", Options{})
-	c.subscribe(filter("a", 2))
-	for i := range 3 {
-		w.publish("a", fmt.Sprint(i), 2)
-	}
-	c.saw(fresh, "a=0 qos 2 id 1", "a=1 qos 2 id 2", "a=2 qos 2 id 3")
-	c.pub(7, "up", "x", 2)
-	c.received(1, false, true)
-	c.saw("rec 7")
-	c.leave("reset")
+	synctest.Test(t, func(t *testing.T) {
+		w := newDurableWorld(t, Config{InFlight: 3})
+		c := w.client("d", Options{})
+		c.subscribe(filter("a", 2))
+		for i := range 3 {
+			w.publish("a", fmt.Sprint(i), 2)
+		}
+		c.saw(fresh, "a=0 qos 2 id 1", "a=1 qos 2 id 2", "a=2 qos 2 id 3")
+		c.pub(7, "up", "x", 2)
+		c.received(1, false, true)
+		synctest.Wait()
+		c.saw("rec 7")
+		c.leave("reset")
 
-	w = w.restarted(Config{InFlight: 4})
-	up := w.observe("up")
-	c = w.client("d", Options{})
-	w.publish("a", "3", 2)
-	c.pub(7, "up", "x", 2)
-	c.saw(resumed, "pubrel 1", "a=1 qos 2 id 2 again", "a=2 qos 2 id 3 again", "rec 7", "a=3 qos 2 id 4")
-	up.saw(t)
+		w = w.restarted(Config{InFlight: 4})
+		defer w.close()
+		up := w.observe("up")
+		c = w.client("d", Options{})
+		w.publish("a", "3", 2)
+		c.pub(7, "up", "x", 2)
+		c.saw(resumed, "pubrel 1", "a=1 qos 2 id 2 again", "a=2 qos 2 id 3 again", "a=3 qos 2 id 4")
+		synctest.Wait()
+		c.saw("rec 7")
+		up.saw(t)
+	})
 }
 
 // What an MQTT client is sent and acknowledges costs no memory each.

@@ -94,7 +94,13 @@ type publication struct {
 
 // settle has the answer to a publication that waited sent. Safe from any goroutine.
 func (p *publication) settle(err error) {
-	if l := p.link.session.conclude(p, err); l != nil {
+	s := p.link.session
+	l := s.conclude(p, err)
+	switch {
+	case l == nil:
+	case err == nil && p.qos == message.ExactlyOnce && s.manager.durable: // PUBREC says that the identifier is kept
+		s.manager.store.Commit(func(err error) { l.tell(p.qos, p.id, err) })
+	default:
 		l.tell(p.qos, p.id, err)
 	}
 }

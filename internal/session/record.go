@@ -6,7 +6,11 @@ import (
 	"github.com/longline/longline/internal/store"
 )
 
-// save gives the store the session's record, if the session outlives its connection and the store the process. Locked.
+// durable reports whether the store has a record of the session: it outlives its connection, and what the store is told
+// the process. Locked.
+func (s *Session) durable() bool { return s.manager.durable && s.expiry > 0 }
+
+// save gives the store the session's record, if it is durable. Locked.
 func (s *Session) save() { s.saveAfter(s.expiry) }
 
 // saveAfter is save when the expiry has changed: a session that was to outlive its connection, and is not any

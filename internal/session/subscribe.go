@@ -26,15 +26,20 @@ func (l *Link) subscribe(p *wire.Packet) {
 		}
 	}
 	s.mu.Unlock()
-	if live {
-		l.acknowledge(wire.Sub, 0, p.ID, refused)
+	switch id := p.ID; {
+	case !live:
+	case refused.Code != "":
+		l.acknowledge(wire.Sub, 0, id, refused)
+	default:
+		l.WhenSafe(func() { l.acknowledge(wire.Sub, 0, id, wire.Error{}) })
 	}
 }
 
 // SubscribeEach adds subscriptions as a SUBSCRIBE does: each has an answer of its own, in
 // results, which is as long as subs and empty where one is granted; and each takes what is
 // retained, as its RetainHandling says, as if it were alone [MQTT-3.8.4-5]. The filters are
-// borrowed. Messages wait for the next flush, so that SUBACK leaves first.
+// borrowed. SUBACK is written by WhenSafe. Messages wait for the next flush, so that SUBACK leaves first if it does not
+// wait for the store.
 func (l *Link) SubscribeEach(subs []topic.Subscription, results []wire.Error) {
 	s := l.session
 	for i := range subs {
@@ -196,13 +201,13 @@ func (l *Link) unsubscribe(p *wire.Packet) {
 		s.unsubscribe(p.Filters, nil)
 	}
 	s.mu.Unlock()
-	if live {
-		l.acknowledge(wire.Unsub, 0, p.ID, wire.Error{})
+	if id := p.ID; live {
+		l.WhenSafe(func() { l.acknowledge(wire.Unsub, 0, id, wire.Error{}) })
 	}
 }
 
 // UnsubscribeEach removes filters as an UNSUBSCRIBE does. existed, which is as long as
-// filters, tells which there were; the answer for the others is 0x11 [MQTT-3.11.3-1].
+// filters, tells which there were; the answer for the others is 0x11 [MQTT-3.11.3-1]. UNSUBACK is written by WhenSafe.
 func (l *Link) UnsubscribeEach(filters []string, existed []bool) {
 	s := l.session
 	s.mu.Lock()

@@ -56,6 +56,10 @@ func (l *Link) publish(p *wire.Packet) error {
 		l.await(p.ID, m.QoS)
 	case errors.Is(err, errRepeated):
 		l.awaitOnce(p.ID, m.QoS)
+	case err == nil && m.QoS == message.ExactlyOnce && l.Durable(): // PUBREC says that the identifier is kept
+		l.await(p.ID, m.QoS)
+		id := p.ID
+		s.manager.store.Commit(func(err error) { l.tell(message.ExactlyOnce, id, err) })
 	default:
 		l.answer(p.ID, m.QoS, refusal(err))
 	}

@@ -106,7 +106,12 @@ func (c *Device) received(p *mqtt.Packet) error {
 
 // released is for PUBREL.
 func (c *Device) released(p *mqtt.Packet) {
-	c.confirm(mqtt.Pubcomp, p.ID, c.Link().Released(p.ID) || c.releasedReply(p.ID))
+	id, found := p.ID, c.Link().Released(p.ID) || c.releasedReply(p.ID)
+	if !c.Link().Durable() {
+		c.confirm(mqtt.Pubcomp, id, found)
+		return
+	}
+	c.Link().WhenSafe(func() { c.confirm(mqtt.Pubcomp, id, found) })
 }
 
 // confirm sends a PUBREL or PUBCOMP, which says whether the identifier was known.
@@ -157,7 +162,7 @@ func (c *Device) subscribe(p *mqtt.Packet) {
 			c.explain(&answer, refused.Reason)
 		}
 	}
-	_ = c.write(&answer)
+	c.Link().WhenSafe(func() { _ = c.write(&answer) })
 }
 
 const tooManyFilters = "the packet has more filters than sessions.max_filters"
@@ -172,7 +177,7 @@ func (c *Device) unsubscribe(p *mqtt.Packet) {
 			answer.Codes[i] = mqtt.NoSubscriptionExisted
 		}
 	}
-	_ = c.write(&answer)
+	c.Link().WhenSafe(func() { _ = c.write(&answer) })
 }
 
 // refusals are the session's, as reason codes.
