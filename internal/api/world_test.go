@@ -217,7 +217,9 @@ func (w *world) connect(t testing.TB, id string, d *fakeDevice, filters ...strin
 		close(d.loop)
 		<-ran
 	})
-	if _, _, err := w.sessions.Attach(id, &d.link, d, session.Options{}); err != nil {
+	err := errors.New("Attach has not called back")
+	w.sessions.Attach(id, &d.link, d, session.Options{}, func(_ session.Attached, e error) { err = e })
+	if err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range filters {

@@ -98,10 +98,10 @@ func TestQuotaTakesTheCure(t *testing.T) {
 	account.SetLimit(owed)
 
 	var l Link
-	if _, _, err := w.manager.Attach("new", &l, &quietClient{}, Options{Will: will(0)}); !errors.Is(err, router.ErrQuota) {
+	if _, _, err := w.manager.attachNow("new", &l, &quietClient{}, Options{Will: will(0)}); !errors.Is(err, router.ErrQuota) {
 		t.Errorf("who is owed nothing: %v", err)
 	}
-	resumed, _, err := w.manager.Attach("away", &l, &quietClient{}, Options{Will: will(0)})
+	resumed, _, err := w.manager.attachNow("away", &l, &quietClient{}, Options{Will: will(0)})
 	if err != nil || !resumed {
 		t.Errorf("who is owed something: resumed %t, %v", resumed, err)
 	}

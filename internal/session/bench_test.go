@@ -28,7 +28,7 @@ func idle(t testing.TB, w *world, n int, c Conn) []Link {
 	links := make([]Link, n)
 	for i := range links {
 		device := fmt.Sprintf("device-%06d", i)
-		if _, _, err := w.manager.Attach(device, &links[i], c, Options{}); err != nil {
+		if _, _, err := w.manager.attachNow(device, &links[i], c, Options{}); err != nil {
 			t.Fatal(err)
 		}
 		if err := links[i].Subscribe("device/"+device+"/#", 1); err != nil {
@@ -119,7 +119,7 @@ func BenchmarkDownlink(b *testing.B) {
 			b.ResetTimer()
 			b.RunParallel(func(pb *testing.PB) {
 				c := &quiet{}
-				if _, _, err := w.manager.Attach(fmt.Sprint("d", devices.Add(1)), &c.link, c, Options{}); err != nil {
+				if _, _, err := w.manager.attachNow(fmt.Sprint("d", devices.Add(1)), &c.link, c, Options{}); err != nil {
 					b.Fatal(err)
 				}
 				m := (&message.Message{Topic: "a", Payload: make([]byte, 128), QoS: q}).Clone()
@@ -140,7 +140,7 @@ func BenchmarkDownlink(b *testing.B) {
 func BenchmarkUplink(b *testing.B) {
 	w := newWorld(b, Config{})
 	c := &quiet{}
-	if _, _, err := w.manager.Attach("d", &c.link, c, Options{}); err != nil {
+	if _, _, err := w.manager.attachNow("d", &c.link, c, Options{}); err != nil {
 		b.Fatal(err)
 	}
 	p := &wire.Packet{Op: wire.Pub, ID: 1}

@@ -119,17 +119,25 @@ func (l *Link) reply(p *wire.Packet) {
 	if answer == nil {
 		return
 	}
-	answer <- reply{Reply: devices.Reply{
+	answerCall(answer, reply{Reply: devices.Reply{
 		Payload:     bytes.Clone(p.Payload),
 		ContentType: strings.Clone(p.ContentType),
 		Err:         wire.Error{Code: strings.Clone(p.Err.Code), Reason: strings.Clone(p.Err.Reason)},
-	}}
+	}})
+}
+
+// answerCall answers a call, which has room for one answer and gets one. It does not block.
+func answerCall(answer chan<- reply, r reply) {
+	select {
+	case answer <- r:
+	default:
+	}
 }
 
 // loseCalls fails the calls of a connection that has ended. Locked.
 func (s *Session) loseCalls() {
 	for _, answer := range s.calls {
-		answer <- reply{lost: true}
+		answerCall(answer, reply{lost: true})
 	}
 	s.calls = nil
 }

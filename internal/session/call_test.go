@@ -105,7 +105,7 @@ func TestCallTimeoutReachesTheDevice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, Config{})
 		c := &caller{quiet: &quiet{}, calls: make(chan time.Duration, 1)}
-		if _, _, err := w.manager.Attach("d", &c.link, c, Options{}); err != nil {
+		if _, _, err := w.manager.attachNow("d", &c.link, c, Options{}); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

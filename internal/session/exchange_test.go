@@ -180,7 +180,7 @@ func TestRestartKeepsIdentifiers(t *testing.T) {
 func TestExchangeDoesNotAllocate(t *testing.T) {
 	w := newWorld(t, Config{})
 	c := &numbering{}
-	if _, _, err := w.manager.Attach("d", &c.link, c, Options{}); err != nil {
+	if _, _, err := w.manager.attachNow("d", &c.link, c, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	m := (&message.Message{Topic: "a", QoS: 2}).Clone()

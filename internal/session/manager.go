@@ -2,7 +2,6 @@ package session
 
 import (
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -10,7 +9,6 @@ import (
 
 	"github.com/tidwall/btree"
 
-	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/store"
 	"github.com/longline/longline/internal/wire"
@@ -25,6 +23,7 @@ type Manager struct {
 	config                               Config
 	router                               *router.Router
 	store                                store.Store
+	opener                               opener
 	durable                              bool // what the store is told outlives the process
 	gate                                 Gate
 	tooManyFilters, tooManySubscriptions wire.Error
@@ -48,46 +47,11 @@ type Manager struct {
 	searches  searches
 }
 
-// NewManager makes a manager with the sessions that the store has a record of. o is the other side of s.
-func NewManager(config Config, r *router.Router, s store.Store, o store.Opener) (*Manager, error) {
-	m := &Manager{config: config.WithDefaults(), router: r, store: s, durable: s.Durable(), gate: openGate{}}
-	m.tooManyFilters = wire.Error{Code: CodeTooManyFilters, Reason: fmt.Sprintf("a packet may have %d filters", m.config.MaxFilters)}
-	m.tooManySubscriptions = wire.Error{Code: CodeTooManySubscriptions, Reason: fmt.Sprintf("a device may have %d subscriptions", m.config.MaxSubscriptions)}
-	byDevice := func(a, b *Session) bool { return a.device < b.device }
-	m.sessions = btree.NewBTreeGOptions(byDevice, btree.Options{NoLocks: true})
-	m.presence.publish = func(e *message.Message) {
-		_, _ = r.Publish(e, nil) // nobody to tell: what is not taken is counted
-	}
-	m.presence.do, m.orphans.do = m.presence.announce, m.rehome
-	m.presence.wanted, m.presence.account = r.Wanted, r.Account()
-	m.expirer.end, m.lingering.reclaim = m.expire, m.reclaim
-	m.laggards.look, m.laggards.every = m.lookAtLaggards, max(m.config.AckTimeout/8, time.Millisecond)
-	var err error
-	if m.owners.prefixes, err = newPrefixes(&m.config); err == nil {
-		err = m.restoreAll(o)
-	}
-	if err != nil {
-		m.Close()
-		return nil, err
-	}
-	return m, nil
-}
-
 // Config is what the manager was told, with the defaults.
 func (m *Manager) Config() Config { return m.config }
 
 // StoreErr is why the store cannot make anything safe at the moment; nil if it can.
 func (m *Manager) StoreErr() error { return m.store.Err() }
-
-// Close stops the expiry of sessions, and waits for what is being published or delivered.
-func (m *Manager) Close() {
-	defer m.presence.wait()
-	defer m.orphans.wait()
-	defer m.admitting.Wait()
-	m.expirer.stop()
-	m.lingering.stop()
-	m.laggards.stop()
-}
 
 // Options are what a device may say about its session when it connects, and what is known
 // of it. The zero value is any device that resumes.
@@ -102,28 +66,44 @@ type Options struct {
 	Patient        bool   // it can be told neither refusals nor our Receive Maximum, as MQTT 3.1.1
 }
 
+// Attached is what a device finds.
+type Attached struct {
+	Resumed bool   // the session was there before
+	Missed  uint64 // messages that its bounds made it lose since the device left
+}
+
 // Attach makes l the live connection of the device, and conn its way down. The newest
-// connection wins: an older one is closed, and its link changes nothing any more. resumed
-// tells whether the session was there before, missed how many messages its bounds made it
-// lose since the device left. On conn's loop; call l.Flush when the device was greeted. The
+// connection wins: an older one is closed, and its link changes nothing any more. Attach is called on conn's loop, and
+// done too: before Attach returns, or later if the store has to open the device's queue. A
+// connection that ends by then is not attached, and done not called. Call l.Flush when the device was greeted. The
 // string device is kept.
 //
 // The will's topic must be valid; an error of another wraps *topic.Error. A will that the
 // device is not allowed to publish is ErrWillNotAllowed, one session or will too many of a credential
-// ErrCredentialFull, of a prefix PrefixSessionsFull or PrefixWillsFull. The Gate's errors are returned as they are.
-func (m *Manager) Attach(device string, l *Link, conn Conn, o Options) (resumed bool, missed uint64, err error) {
-	will, err := m.accept(device, &o)
+// ErrCredentialFull, of a prefix PrefixSessionsFull or PrefixWillsFull. A queue that cannot be opened is ErrNotOpened. The
+// Gate's errors are returned as they are.
+func (m *Manager) Attach(device string, l *Link, conn Conn, o Options, done func(Attached, error)) {
+	if !m.store.Opened(device) {
+		m.attachOpened(device, l, conn, o, done)
+		return
+	}
+	done(m.attach(device, l, conn, &o))
+}
+
+// attach is Attach for a device whose queue is open.
+func (m *Manager) attach(device string, l *Link, conn Conn, o *Options) (found Attached, err error) {
+	will, err := m.accept(device, o)
 	if err != nil {
-		return false, 0, err
+		return found, err
 	}
 	m.mu.Lock()
-	s, resumed, err := m.claim(device, &o)
+	s, resumed, err := m.claim(device, o)
 	if err == nil {
-		missed = s.attach(l, conn, &o, will)
+		found = Attached{resumed, s.attach(l, conn, o, will)}
 	}
 	m.mu.Unlock()
 	m.runChores()
-	return resumed, missed, err
+	return found, err
 }
 
 // runChores does what a change of sessions has left to do. No lock may be held.

@@ -97,7 +97,7 @@ func TestMaxSessions(t *testing.T) {
 	w := newWorld(t, Config{MaxSessions: 1})
 	w.connect("d", Options{}).leave("reset")
 	c := &conn{world: w}
-	if _, _, err := w.manager.Attach("e", &c.link, c, Options{}); !errors.Is(err, ErrTooManySessions) {
+	if _, _, err := w.manager.attachNow("e", &c.link, c, Options{}); !errors.Is(err, ErrTooManySessions) {
 		t.Fatal(err)
 	}
 	w.manager.Detach(&c.link, "refused")

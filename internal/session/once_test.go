@@ -169,7 +169,7 @@ func (f *flaky) leave() {
 func (f *flaky) connect() {
 	f.pipe = &pipe{client: f}
 	f.pipe.loop = NewLoop(0, f.pipe.Do)
-	if _, _, err := f.manager.Attach("d", &f.pipe.link, f.pipe, Options{ReceiveMaximum: 3}); err != nil {
+	if _, _, err := f.manager.attachNow("d", &f.pipe.link, f.pipe, Options{ReceiveMaximum: 3}); err != nil {
 		f.t.Fatal(err)
 	}
 	f.pipe.link.Flush(true)

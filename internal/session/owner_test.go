@@ -19,7 +19,7 @@ func TestSessionsOfACredential(t *testing.T) {
 	w := newWorld(t, Config{PerCredential: 2})
 	attach := func(device string, o Options) (*conn, error) {
 		c := &conn{world: w, room: -1}
-		_, _, err := w.manager.Attach(device, &c.link, c, o)
+		_, _, err := w.manager.attachNow(device, &c.link, c, o)
 		return c, err
 	}
 	shared := Options{Permissions: heldBy(7)}
@@ -66,7 +66,7 @@ func TestWillsOfACredential(t *testing.T) {
 	w := newWorld(t, Config{WillsPerCredential: 2 * size})
 	attach := func(device string) (*client, error) {
 		c := &client{&conn{world: w, room: -1}}
-		_, _, err := w.manager.Attach(device, &c.link, c, Options{Permissions: heldBy(7), Will: will(time.Hour)})
+		_, _, err := w.manager.attachNow(device, &c.link, c, Options{Permissions: heldBy(7), Will: will(time.Hour)})
 		return c, err
 	}
 	a, err := attach("a")
@@ -104,7 +104,7 @@ func TestSessionsOfAPrefix(t *testing.T) {
 	attach := func(device string, want error, o Options) *client {
 		t.Helper()
 		x := &client{&conn{world: w, room: -1}}
-		if _, _, err := w.manager.Attach(device, &x.link, x, o); !errors.Is(err, want) {
+		if _, _, err := w.manager.attachNow(device, &x.link, x, o); !errors.Is(err, want) {
 			t.Errorf("%s: %v, want %v", device, err, want)
 		}
 		return x

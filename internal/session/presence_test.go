@@ -101,7 +101,7 @@ func TestNobodyPublishesForAll(t *testing.T) {
 	a := &w.manager.presence
 	for i := range devices {
 		c := &conn{world: w, room: -1}
-		if _, _, err := w.manager.Attach(fmt.Sprint("d", i), &c.link, c, Options{}); err != nil {
+		if _, _, err := w.manager.attachNow(fmt.Sprint("d", i), &c.link, c, Options{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -150,7 +150,7 @@ func TestPresenceAlternates(t *testing.T) {
 			for i := range rounds {
 				c := &conn{world: w, room: -1}
 				device := fmt.Sprint("d", i%devices)
-				if _, _, err := w.manager.Attach(device, &c.link, c, Options{Clean: i%5 == 0}); err != nil {
+				if _, _, err := w.manager.attachNow(device, &c.link, c, Options{Clean: i%5 == 0}); err != nil {
 					t.Error(err)
 					return
 				}

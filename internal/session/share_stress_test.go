@@ -42,7 +42,7 @@ func (g *crowd) come(device string) (leave func()) {
 		c.Do(func() { _ = c.link.Handle(ackOf(m.ID)) })
 	})
 	stay := time.Duration(rand.IntN(2)) * time.Hour
-	if _, _, err := g.manager.Attach(device, &c.link, c, Options{Expiry: &stay}); err != nil {
+	if _, _, err := g.manager.attachNow(device, &c.link, c, Options{Expiry: &stay}); err != nil {
 		g.t.Error(err)
 	}
 	if err := c.link.Subscribe(shared, 1); err != nil {

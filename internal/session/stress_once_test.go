@@ -71,7 +71,7 @@ func (b *inbox) connect(w *world, loops *sync.WaitGroup) *exchanging {
 	b.mu.Lock()
 	b.present = c
 	b.mu.Unlock()
-	if _, _, err := w.manager.Attach("d", &c.link, c, Options{ReceiveMaximum: 8}); err != nil {
+	if _, _, err := w.manager.attachNow("d", &c.link, c, Options{ReceiveMaximum: 8}); err != nil {
 		b.t.Error(err)
 	}
 	c.Do(func() { c.link.Flush(true) })

@@ -91,7 +91,7 @@ func TestStressDownlink(t *testing.T) {
 				_ = c.link.Handle(ackOf(id))
 			})
 		})
-		if _, _, err := w.manager.Attach("d", &c.link, c, Options{}); err != nil {
+		if _, _, err := w.manager.attachNow("d", &c.link, c, Options{}); err != nil {
 			t.Error(err)
 		}
 		c.Do(func() { c.link.Flush(true) })
@@ -166,7 +166,7 @@ func TestStressUplink(t *testing.T) {
 	var loops sync.WaitGroup
 	for k := range connections {
 		c := &quiet{}
-		if _, _, err := w.manager.Attach("d", &c.link, c, Options{}); err != nil {
+		if _, _, err := w.manager.attachNow("d", &c.link, c, Options{}); err != nil {
 			t.Fatal(err)
 		}
 		started := make(chan struct{})

@@ -289,7 +289,7 @@ func TestAnswersStopWithTheConnection(t *testing.T) {
 func TestAcknowledgeDoesNotAllocate(t *testing.T) {
 	w := newWorld(t, Config{})
 	c := &quiet{}
-	if _, _, err := w.manager.Attach("d", &c.link, c, Options{}); err != nil {
+	if _, _, err := w.manager.attachNow("d", &c.link, c, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	p := &wire.Packet{Op: wire.Pub, ID: 1, Message: message.Message{Topic: "a", Payload: []byte("x"), QoS: 1}}

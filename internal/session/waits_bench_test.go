@@ -32,7 +32,7 @@ func BenchmarkUplinkWaits(b *testing.B) {
 	w := newWorld(b, Config{}, store.Limits{Count: 1})
 	from, to := newPosting(), newPosting()
 	for name, c := range map[string]*posting{"from": from, "to": to} {
-		if _, _, err := w.manager.Attach(name, &c.link, c, Options{}); err != nil {
+		if _, _, err := w.manager.attachNow(name, &c.link, c, Options{}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -62,7 +62,7 @@ func BenchmarkUplinkDelivered(b *testing.B) {
 	w := newWorld(b, Config{})
 	from, to := newPosting(), newPosting()
 	for name, c := range map[string]*posting{"from": from, "to": to} {
-		if _, _, err := w.manager.Attach(name, &c.link, c, Options{}); err != nil {
+		if _, _, err := w.manager.attachNow(name, &c.link, c, Options{}); err != nil {
 			b.Fatal(err)
 		}
 	}

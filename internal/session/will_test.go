@@ -118,13 +118,13 @@ func TestWillRefused(t *testing.T) {
 	reserved.Message.Topic, bad.Message.Topic = "$presence/victim", "a/+"
 	for _, o := range []Options{{Will: will(0), Permissions: only("a/")}, {Will: reserved}} {
 		c := &client{&conn{world: w}}
-		if _, _, err := w.manager.Attach("d", &c.link, c, o); !errors.Is(err, ErrWillNotAllowed) {
+		if _, _, err := w.manager.attachNow("d", &c.link, c, o); !errors.Is(err, ErrWillNotAllowed) {
 			t.Errorf("a will on %s: %v", o.Will.Message.Topic, err)
 		}
 	}
 	expect(t, "drops", w.drops()["not_allowed"], 2)
 	c := &client{&conn{world: w}}
-	_, _, err := w.manager.Attach("d", &c.link, c, Options{Will: bad})
+	_, _, err := w.manager.attachNow("d", &c.link, c, Options{Will: bad})
 	if e := (*topic.Error)(nil); !errors.As(err, &e) {
 		t.Error(err)
 	}

@@ -2,6 +2,7 @@ package session
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -178,12 +179,19 @@ func (c *conn) attach(device string, o Options) {
 
 func (c *conn) attachAs(device string, as Conn, o Options) {
 	c.world.t.Helper()
-	resumed, missed, err := c.world.manager.Attach(device, &c.link, as, o)
+	resumed, missed, err := c.world.manager.attachNow(device, &c.link, as, o)
 	if err != nil {
 		c.world.t.Fatal(err)
 	}
 	c.log = append(c.log, fmt.Sprintf("hello resumed=%t missed=%d", resumed, missed))
 	c.link.Flush(true)
+}
+
+// attachNow is Attach on a store that has all queues open.
+func (m *Manager) attachNow(device string, l *Link, conn Conn, o Options) (resumed bool, missed uint64, err error) {
+	err = errors.New("Attach has not called back")
+	m.Attach(device, l, conn, o, func(a Attached, e error) { resumed, missed, err = a.Resumed, a.Missed, e })
+	return resumed, missed, err
 }
 
 func (c *conn) post(f func()) bool {

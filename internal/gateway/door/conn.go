@@ -107,7 +107,7 @@ func (c *Conn) Wake() { c.conn.Loop().Post(c) }
 // Do implements session.Conn.
 func (c *Conn) Do(f func()) bool {
 	return c.conn.Loop().Post(reactor.TaskFunc(func(*reactor.Loop) {
-		if c.phase == Attached {
+		if c.phase == Entering || c.phase == Attached {
 			f()
 		}
 	}))

@@ -104,9 +104,10 @@ func (e *Entrance) claim(next func(error)) {
 
 // attach ties the connection to the device's session.
 func (e *Entrance) attach(next func(error)) {
-	var err error
-	e.Resumed, e.Missed, err = e.shard.door.Sessions.Attach(e.Device, &e.link, e.own(), e.Options)
-	next(err)
+	e.shard.door.Sessions.Attach(e.Device, &e.link, e.own(), e.Options, func(found session.Attached, err error) {
+		e.Resumed, e.Missed = found.Resumed, found.Missed
+		next(err)
+	})
 }
 
 // welcome greets the device and sends what it is owed.
