@@ -25,7 +25,7 @@ type answer struct {
 
 // answer sends the answer to a publication, behind those that still wait.
 func (l *Link) answer(id uint64, q message.QoS, err wire.Error) {
-	if l.answers == nil {
+	if l.answers == nil || len(l.answers.line) == 0 {
 		l.acknowledge(wire.Pub, q, id, err)
 		return
 	}

@@ -169,9 +169,8 @@ func TestRestartKeepsIdentifiers(t *testing.T) {
 		c = w.client("d", Options{})
 		w.publish("a", "3", 2)
 		c.pub(7, "up", "x", 2)
-		c.saw(resumed, "pubrel 1", "a=1 qos 2 id 2 again", "a=2 qos 2 id 3 again", "a=3 qos 2 id 4")
 		synctest.Wait()
-		c.saw("rec 7")
+		c.saw(resumed, "pubrel 1", "a=1 qos 2 id 2 again", "a=2 qos 2 id 3 again", "a=3 qos 2 id 4", "rec 7")
 		up.saw(t)
 	})
 }

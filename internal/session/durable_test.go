@@ -1,0 +1,362 @@
+package session
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/store"
+	"github.com/longline/longline/internal/store/storetest"
+	"github.com/longline/longline/internal/wire"
+)
+
+// What publishers and devices were told is true of whatever a kill leaves, at every moment: a session that begins owns its queue.
+func TestKilledAtEveryStep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDurableWorld(t, Config{})
+		defer w.close()
+		var c *client
+		owed := []string{} // what was taken and not acknowledged
+		publish := func(payload string, q message.QoS) func() {
+			return func() {
+				o := w.publish("a", payload, q)
+				for range 2 { // not before a fence
+					w.wantOwed(owed)
+					synctest.Wait()
+				}
+				expect(t, payload, o.String(), "taken")
+				owed = append(owed, payload)
+			}
+		}
+		for _, step := range []func(){
+			func() { c = w.client("d", Options{}) },
+			func() { c.subscribe(filter("a", 2)); synctest.Wait(); c.saw(fresh) },
+			publish("one", 1),
+			publish("two", 2),
+			func() { c.saw("a=one qos 1 id 1", "a=two qos 2 id 2") },
+			publish("three", 2),
+			func() { c.acked(1); owed = owed[1:] },
+			func() { c.received(2, false, true); owed = owed[1:] },
+			func() { c.leave("reset") },
+			publish("four", 1),
+			func() { c = w.client("d", Options{}) },
+			func() { c.link.SubscribeEach(nil, nil) },
+		} {
+			step()
+			synctest.Wait()
+			w.wantOwed(owed)
+		}
+	})
+}
+
+// wantOwed kills the store, connects the device of each session that is found, and checks that it gets what it is owed, in order. What a
+// publisher was not told yet may come too, and what the device has acknowledged lately comes again.
+func (w *world) wantOwed(want []string) {
+	w.t.Helper()
+	for _, found := range w.store.(*storetest.OnJournal).Kill(w.t.(*testing.T)) {
+		again := newWorldOn(w.t, w.config, found)
+		got := []string{}
+		if n, _ := again.manager.Count(); n > 0 {
+			c := again.client("d", Options{})
+			for _, m := range c.owedTo() {
+				got = append(got, m)
+			}
+		}
+		again.close()
+		left := want
+		for _, m := range got {
+			if len(left) > 0 && left[0] == m {
+				left = left[1:]
+			}
+		}
+		if len(left) > 0 {
+			w.t.Fatalf("a kill leaves %q, want %q", got, want)
+		}
+	}
+}
+
+// owedTo are the payloads that the device saw.
+func (c *client) owedTo() (all []string) {
+	for _, line := range c.log {
+		var name, payload string
+		if n, _ := fmt.Sscanf(line, "a=%s qos", &payload); n == 1 {
+			all = append(all, payload)
+		} else if _, err := fmt.Sscanf(line, "%s", &name); err != nil {
+			c.world.t.Errorf("the device saw %q", line)
+		}
+	}
+	return all
+}
+
+// A session that ends with its connection, and one that has ended, leave nothing.
+func TestKilledSessionsThatEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDurableWorld(t, Config{})
+		defer w.close()
+		none := time.Duration(0)
+		short := w.client("short", Options{Expiry: &none})
+		short.subscribe(filter("a", 1))
+		expect(t, "QoS 1 to who does not stay", w.publish("a", "x", 1).String(), "taken") // without a fence
+		w.client("left", Options{Expiry: &none}).leave("")
+		kept := w.client("kept", Options{})
+		kept.leave("")
+		w.client("cleaned", Options{}).leave("")
+		w.client("cleaned", Options{Clean: true, Expiry: &none})
+		w.client("will", Options{Will: will(time.Hour)}).link.ForgetWill()
+		changed := w.client("changed", Options{})
+		expect(t, "expiry", changed.link.SetExpiry(2*time.Hour), true)
+
+		w.manager.Close()
+		again := w.restarted(Config{})
+		defer again.close()
+		var left []string
+		for _, s := range again.manager.all() {
+			left = append(left, s.device)
+		}
+		expect(t, "sessions", fmt.Sprint(left), "[changed kept will]")
+		expect(t, "expiry", again.info("changed").Expiry, 2*time.Hour)
+		if s := again.manager.session("will"); s.mqtt != nil {
+			t.Errorf("a will that was forgotten: %+v", s.mqtt.will)
+		}
+	})
+}
+
+// A session that was to stay and is resumed by a connection with which it ends is over when the node is killed.
+func TestKilledSessionThatStaysNoMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDurableWorld(t, Config{})
+		none := time.Duration(0)
+		w.connect("d", Options{}).leave("")
+		w.connect("d", Options{Expiry: &none})
+		again := w.restarted(Config{})
+		defer again.close()
+		time.Sleep(time.Millisecond)
+		synctest.Wait()
+		n, _ := again.manager.Count()
+		expect(t, "sessions", n, 0)
+	})
+}
+
+const slow = 200 * time.Millisecond
+
+// newSlowWorld makes a world, in a bubble, on a store that takes its time.
+func newSlowWorld(t *testing.T) *world {
+	return newWorldOn(t, Config{}, storetest.NewSlow(store.Options{}, slow))
+}
+
+// atOnce checks that f takes no time.
+func (w *world) atOnce(what string, f func()) {
+	w.t.Helper()
+	from := time.Now()
+	if f(); time.Since(from) > 0 {
+		w.t.Errorf("%s took %v", what, time.Since(from))
+	}
+}
+
+// connectSlowly is connect on a slow store.
+func (w *world) connectSlowly(device string, o Options) *conn {
+	w.t.Helper()
+	c := &conn{world: w, room: -1}
+	attached := false
+	w.atOnce("attach", func() {
+		w.manager.Attach(device, &c.link, c, o, func(a Attached, err error) {
+			attached = err == nil
+			c.log = append(c.log, fmt.Sprintf("hello resumed=%t missed=%d", a.Resumed, a.Missed))
+		})
+	})
+	if _, known := w.manager.Get(device); attached || known {
+		w.t.Errorf("%s is attached before its queue is open", device)
+	}
+	w.pass(c)
+	if !attached {
+		w.t.Fatalf("%s is not attached", device)
+	}
+	return c
+}
+
+// pass lets a fence pass, or a queue be opened.
+func (w *world) pass(c *conn) {
+	time.Sleep(slow)
+	synctest.Wait()
+	w.atOnce("a turn", func() {
+		for c.step() {
+		}
+	})
+}
+
+// Nothing that is called on a loop or with a lock held waits for a store that takes its time; what says that something is safe does.
+func TestSlowStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newSlowWorld(t)
+		defer w.close()
+		c := w.connectSlowly("d", Options{})
+		c.saw("hello resumed=false missed=0")
+
+		w.atOnce("subscribe", func() { c.sub(1, 1, "a") })
+		c.saw()
+		w.pass(c)
+		c.saw("ack 1")
+
+		var one *outcome
+		w.atOnce("publish", func() { one = w.publish("a", "1", 1) })
+		c.saw("a=1 qos 1") // the device need not wait
+		expect(t, "before the fence", one.String(), "waits")
+		w.pass(c)
+		expect(t, "behind the fence", one.String(), "taken")
+		expect(t, "QoS 0", w.publish("a", "0", 0).String(), "taken")
+		c.saw("a=0 qos 0")
+
+		w.atOnce("a retained one", func() { one = w.publishRetained("b", "kept") })
+		expect(t, "retained, before the fence", one.String(), "waits")
+		w.pass(c)
+		expect(t, "retained, behind the fence", one.String(), "taken")
+
+		w.atOnce("unsubscribe", func() { c.unsub(2, "a") })
+		c.pub(3, "nobody", "x", 1) // what concerns no store is answered at once
+		c.saw("ack 3")
+		w.pass(c)
+		c.saw("ack 2")
+		w.atOnce("acknowledge", func() { c.ack(0) })
+		w.atOnce("detach", func() { c.leave("reset") })
+	})
+}
+
+func (w *world) publishRetained(name, payload string) *outcome {
+	o := new(outcome)
+	m := &message.Message{Topic: name, Payload: []byte(payload), QoS: 1, Retain: true}
+	if r, err := w.router.Publish(m, o.set); !r.Later {
+		o.set(err)
+	}
+	return o
+}
+
+// A message that had to wait for room is taken once it is safe in the queue.
+func TestSlowStoreWithoutRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorldOn(t, Config{}, storetest.NewSlow(store.Options{Queue: store.Limits{Count: 1}}, slow))
+		defer w.close()
+		c := w.connectSlowly("d", Options{})
+		c.sub(1, 1, "a")
+		w.pass(c)
+		c.saw("hello resumed=false missed=0", "ack 1")
+		w.publish("a", "1", 1)
+		second := w.publish("a", "2", 1)
+		w.pass(c)
+		c.saw("a=1 qos 1")
+		expect(t, "without room", second.String(), "waits")
+		c.ack(0)
+		c.saw("a=2 qos 1")
+		expect(t, "before the fence", second.String(), "waits")
+		w.pass(c)
+		expect(t, "behind the fence", second.String(), "taken")
+	})
+}
+
+// A QoS 2 identifier is safe before PUBREC says so, and its release before PUBCOMP does.
+func TestSlowStoreExactlyOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newSlowWorld(t)
+		defer w.close()
+		c := &client{&conn{world: w, room: -1}}
+		w.manager.Attach("d", &c.link, c, Options{}, func(Attached, error) {})
+		w.pass(c.conn)
+		c.pub(7, "up", "x", 2)
+		c.pub(7, "up", "x", 2) // again
+		c.saw()
+		w.pass(c.conn)
+		c.saw("rec 7", "rec 7")
+		released := false
+		expect(t, "known", c.link.Released(7), true)
+		c.link.WhenSafe(func() { released = true })
+		c.saw()
+		expect(t, "before the fence", released, false)
+		w.pass(c.conn)
+		expect(t, "behind the fence", released, true)
+	})
+}
+
+// A device whose answers wait for the store is not read for ever.
+func TestSlowStoreIsNotFlooded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newSlowWorld(t)
+		defer w.close()
+		c := w.connectSlowly("d", Options{})
+		c.saw("hello resumed=false missed=0")
+		most := w.manager.Config().Unanswered
+		for i := range most {
+			c.sub(uint64(i), 1, fmt.Sprint(i))
+		}
+		c.saw("reading false")
+		w.pass(c)
+		if !slices.Contains(c.log, "reading true") || len(c.log) != most+1 {
+			t.Errorf("the device saw %q", c.log)
+		}
+		if c.link.answers != nil {
+			t.Error("answers are left")
+		}
+	})
+}
+
+// A connection that ends while its device's queue is opened is let go, and one that comes meanwhile is not.
+func TestEndedWhileOpening(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newSlowWorld(t)
+		defer w.close()
+		gone := &conn{world: w, room: -1}
+		w.manager.Attach("d", &gone.link, gone, Options{}, func(Attached, error) { t.Error("it is attached") })
+		gone.ended = true
+		w.connectSlowly("d", Options{}).saw("hello resumed=false missed=0")
+		_, online := w.manager.Count()
+		expect(t, "online", online, 1)
+	})
+}
+
+// Devices that leave together do not wait for each other.
+func TestManyLeaveAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newSlowWorld(t)
+		defer w.close()
+		var all []*conn
+		for i := range 100 {
+			c := &conn{world: w, room: -1}
+			w.manager.Attach(fmt.Sprint("d", i), &c.link, c, Options{}, func(Attached, error) {})
+			all = append(all, c)
+		}
+		time.Sleep(100 * slow / openAtOnce)
+		for _, c := range all {
+			w.pass(c)
+		}
+		_, online := w.manager.Count()
+		expect(t, "online", online, 100)
+		w.atOnce("100 detaches", func() {
+			for _, c := range all {
+				c.leave("reset")
+			}
+		})
+	})
+}
+
+// broke is a store whose fences fail.
+type broke struct{ *storetest.OnJournal }
+
+func (broke) Commit(done func(error)) { go done(errBroken) }
+func (broke) Err() error              { return errBroken }
+
+// What cannot be made safe is not acknowledged.
+func TestFenceFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorldOn(t, Config{}, broke{storetest.NewOnJournal(store.Options{})})
+		defer w.close()
+		c := w.connect("d", Options{})
+		c.sub(1, 1, "a")
+		synctest.Wait()
+		c.saw("hello resumed=false missed=0", "close "+wire.CloseInternal.Label)
+		o := w.publish("a", "x", 1)
+		synctest.Wait()
+		expect(t, "outcome", o.String(), errBroken.Error())
+		expect(t, "the store", w.manager.StoreErr(), errBroken)
+	})
+}
