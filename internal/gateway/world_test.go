@@ -17,6 +17,7 @@ import (
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/session"
 	"github.com/longline/longline/internal/store"
+	"github.com/longline/longline/internal/store/storetest"
 )
 
 // patience is how long a test waits for what must come.
@@ -29,7 +30,8 @@ type settings struct {
 	router   router.Config
 	sessions session.Config
 	store    store.Options
-	secure   bool // credentials are asked for
+	durable  storetest.Whole // instead of a store in memory, if it is not nil
+	secure   bool            // credentials are asked for
 }
 
 // world is a node in one process: a store in memory, a router, sessions, and a gateway on
@@ -47,7 +49,10 @@ type world struct {
 func newWorld(t testing.TB, s settings) *world {
 	t.Helper()
 	w := &world{t: t}
-	memory := store.NewMemory(s.store)
+	memory := s.durable
+	if memory == nil {
+		memory = store.NewMemory(s.store)
+	}
 	w.router = router.New(s.router, memory)
 	var err error
 	if w.sessions, err = session.NewManager(s.sessions, w.router, memory, memory); err != nil {

@@ -1,0 +1,80 @@
+package gateway
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/longline/longline/internal/reactor"
+	"github.com/longline/longline/internal/store"
+	"github.com/longline/longline/internal/store/storetest"
+	"github.com/longline/longline/internal/wire/mqtt"
+)
+
+// storeDelay is what a slow store takes for everything.
+const storeDelay = 200 * time.Millisecond
+
+// lag measures how long the loops let a post wait, at the worst, until stop is called.
+func (w *world) lag() (stop func() time.Duration) {
+	ended, worst := make(chan struct{}), make(chan time.Duration)
+	go func() {
+		var most time.Duration
+		for {
+			select {
+			case <-ended:
+				worst <- most
+				return
+			default:
+				from := time.Now()
+				w.gateway.group.Each(func(*reactor.Loop) {})
+				most = max(most, time.Since(from))
+			}
+		}
+	}()
+	return func() time.Duration { close(ended); return <-worst }
+}
+
+// A store that takes its time delays answers: no loop waits for it, and devices do not wait for each other.
+func TestSlowStore(t *testing.T) {
+	const devices = 40
+	eachWay(t, ways, settings{durable: storetest.NewSlow(store.Options{}, storeDelay)}, func(w *mqttWorld) {
+		lag := w.lag()
+		from := time.Now()
+		var all sync.WaitGroup
+		for i := range devices {
+			device := fmt.Sprintf("d%d-%s-%d", w.way.version, w.way.carrier, i)
+			p := w.dial()
+			all.Go(func() {
+				p.say(keeping(device))
+				p.sees(mqtt.Connack)
+				p.say(&mqtt.Packet{Type: mqtt.Subscribe, ID: 9, Subscriptions: []mqtt.Subscription{{Filter: device, QoS: 2}}})
+				p.sees(mqtt.Suback)
+				p.say(saying(device+"=x", 2, 7))
+				p.sees(mqtt.Publish, mqtt.Pubrec)
+			})
+		}
+		all.Wait()
+		took, worst := time.Since(from), lag()
+		t.Logf("%d devices took %v, the worst lag was %v", devices, took, worst)
+		if worst > storeDelay/2 {
+			t.Errorf("a loop stood still for %v", worst)
+		}
+		// each waits for its queue, SUBACK, its message and PUBREC; 16 queues are opened at a time
+		if most := devices * storeDelay / 2; took > most {
+			t.Errorf("%d devices took %v, want at most %v", devices, took, most)
+		}
+	})
+}
+
+// sees takes packets of the types, in any order.
+func (p *mqttPeer) sees(want ...mqtt.Type) {
+	for range want {
+		packet := <-p.packets
+		if packet == nil || !slices.Contains(want, packet.Type) {
+			p.t.Errorf("got %+v, want one of %v; %v", packet, want, p.end)
+			return
+		}
+	}
+}
