@@ -13,6 +13,7 @@ import (
 type answers struct {
 	line   []answer
 	fences int  // other packets whose answers wait for the store
+	first  int  // of those, the ones before whose answers nothing is sent
 	paused bool // the device is not read
 }
 
@@ -94,6 +95,10 @@ func (l *Link) WhenSafe(answer func()) {
 		answer()
 		return
 	}
+	l.afterFence(answer)
+}
+
+func (l *Link) afterFence(answer func()) {
 	if l.answers == nil {
 		l.answers = new(answers)
 	}
@@ -117,6 +122,23 @@ func (l *Link) safe(err error, answer func()) {
 		l.rest()
 	}
 }
+
+// WhenSubscribed is WhenSafe for the answer to a subscription: no message leaves before it.
+func (l *Link) WhenSubscribed(answer func()) {
+	if !l.Durable() {
+		answer()
+		return
+	}
+	l.afterFence(func() {
+		l.answers.first--
+		answer()
+		l.conn.Wake()
+	})
+	l.answers.first++
+}
+
+// holds reports whether nothing may be sent yet.
+func (l *Link) holds() bool { return l.answers != nil && l.answers.first > 0 }
 
 // rest lets the device be read again, and lets go of a line that is empty.
 func (l *Link) rest() {

@@ -272,6 +272,9 @@ func (s *Session) flushAll(conn Conn, admitted []*router.Claim) []*router.Claim 
 
 // flush sends what the connection and the window have room for.
 func (s *Session) flush(conn Conn, now time.Time) {
+	if s.link.holds() {
+		return
+	}
 	if m := s.next; m != nil && conn.Room() {
 		s.next = nil
 		if m.Expired(now) {

@@ -360,3 +360,19 @@ func TestFenceFails(t *testing.T) {
 		expect(t, "the store", w.manager.StoreErr(), errBroken)
 	})
 }
+
+// The answer to a subscription comes before its messages, also when it waits for the store.
+func TestSlowStoreAnswersFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newSlowWorld(t)
+		defer w.close()
+		w.retain("a", "old")
+		c := w.connectSlowly("d", Options{})
+		c.saw("hello resumed=false missed=0")
+		c.sub(1, 1, "a")
+		w.publish("a", "new", 1)
+		c.saw()
+		w.pass(c)
+		c.saw("ack 1", "a=old qos 1", "a=new qos 1")
+	})
+}

@@ -31,15 +31,14 @@ func (l *Link) subscribe(p *wire.Packet) {
 	case refused.Code != "":
 		l.acknowledge(wire.Sub, 0, id, refused)
 	default:
-		l.WhenSafe(func() { l.acknowledge(wire.Sub, 0, id, wire.Error{}) })
+		l.WhenSubscribed(func() { l.acknowledge(wire.Sub, 0, id, wire.Error{}) })
 	}
 }
 
 // SubscribeEach adds subscriptions as a SUBSCRIBE does: each has an answer of its own, in
 // results, which is as long as subs and empty where one is granted; and each takes what is
 // retained, as its RetainHandling says, as if it were alone [MQTT-3.8.4-5]. The filters are
-// borrowed. SUBACK is written by WhenSafe. Messages wait for the next flush, so that SUBACK leaves first if it does not
-// wait for the store.
+// borrowed. SUBACK is written by WhenSubscribed. Messages wait for the next flush, so that SUBACK leaves first.
 func (l *Link) SubscribeEach(subs []topic.Subscription, results []wire.Error) {
 	s := l.session
 	for i := range subs {

@@ -162,7 +162,7 @@ func (c *Device) subscribe(p *mqtt.Packet) {
 			c.explain(&answer, refused.Reason)
 		}
 	}
-	c.Link().WhenSafe(func() { _ = c.write(&answer) })
+	c.Link().WhenSubscribed(func() { _ = c.write(&answer) })
 }
 
 const tooManyFilters = "the packet has more filters than sessions.max_filters"
