@@ -8,9 +8,10 @@ import (
 	"testing"
 
 	"github.com/longline/longline/internal/gateway/door"
+	"github.com/longline/longline/internal/router"
 )
 
-// Every metric that docs/operating.md names exists, and every one of the limits is named there.
+// docs/operating.md names every metric of the node and every reason of a refusal or a drop, and no other metric.
 func TestOperatingNamesTheMetrics(t *testing.T) {
 	text, err := os.ReadFile("../../docs/operating.md")
 	if err != nil {
@@ -23,6 +24,16 @@ func TestOperatingNamesTheMetrics(t *testing.T) {
 			t.Errorf("there is no metric %s", name)
 		}
 	}
+	for _, name := range declared {
+		if !strings.Contains(string(text), "`longline_"+name) {
+			t.Errorf("the metric %s is not named", name)
+		}
+	}
+	new(router.Drops).Each(func(label string, _ uint64) {
+		if !strings.Contains(string(text), `"`+label+`"`) && !strings.Contains(string(text), "`"+label+"`") {
+			t.Errorf("the reason %s of a drop is not explained", label)
+		}
+	})
 	for _, label := range door.RefusalLabels {
 		if !strings.Contains(string(text), `reason="`+label+`"`) {
 			t.Errorf("the reason %s is not explained", label)
@@ -30,7 +41,7 @@ func TestOperatingNamesTheMetrics(t *testing.T) {
 	}
 }
 
-// declaredMetrics are those of the node, by name.
+// declaredMetrics returns the names of the node's metrics, without their prefix.
 func declaredMetrics(t *testing.T) (all []string) {
 	t.Helper()
 	for _, file := range []string{"metrics.go", "limits_metrics.go", "../../cmd/longline/node.go"} {
