@@ -163,7 +163,8 @@ func (s *Session) admitSomeAway() (more bool) {
 
 // tell answers the publishers of messages that were let in, once those are safe. No lock may be held.
 func (m *Manager) tell(admitted []*router.Claim) {
-	if len(admitted) == 0 {
+	if !m.durable || len(admitted) == 0 {
+		router.Tell(admitted, nil)
 		return
 	}
 	m.store.Commit(func(err error) { router.Tell(admitted, err) })
