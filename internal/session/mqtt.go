@@ -32,7 +32,7 @@ type mqtt struct {
 	// Of the session.
 	waiting  int32                   // publications of patient connections that wait for room
 	last     uint16                  // the identifier that was given last
-	received map[uint16]bool         // QoS 2 publications of the device not released; true is: its answer waits
+	received map[uint16]*publication // QoS 2 publications of the device that it has not released; nil for one that was answered
 	delayed  map[uint16]*publication // QoS 1 publications of the device whose answers wait
 	will     *store.Will             // to be published; nil when there is none
 }
@@ -126,10 +126,9 @@ func (s *Session) restoreMQTT(r *store.Record) {
 	if r.Will == nil && len(r.Received) == 0 {
 		return
 	}
-	s.mqtt = new(mqtt)
+	s.mqtt = &mqtt{received: make(map[uint16]*publication, len(r.Received))}
 	s.setWill(r.Will)
 	for _, id := range r.Received {
-		s.mqtt.receive(id)
-		s.mqtt.received[id] = false
+		s.mqtt.received[id] = nil // answered
 	}
 }

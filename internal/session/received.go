@@ -16,31 +16,33 @@ const (
 
 // receive notes a QoS 2 publication of the device: it is routed the first time only, until
 // the device releases its identifier [MQTT-4.3.3-10].
-func (t *mqtt) receive(id uint16) receipt {
-	switch waiting, there := t.received[id]; {
-	case waiting:
+func (t *mqtt) receive(p *publication) receipt {
+	switch first, there := t.received[uint16(p.id)]; {
+	case first != nil:
+		first.link = p.link
 		return waits
 	case there:
 		return answered
 	}
 	if t.received == nil {
-		t.received = make(map[uint16]bool)
+		t.received = make(map[uint16]*publication)
 	}
-	t.received[id] = true
+	t.received[uint16(p.id)] = p
 	return firstTime
 }
 
 // settle notes what became of a publication, and reports whether its identifier is in use still. That of a refused one is
 // free [MQTT-4.3.3-9].
-func (t *mqtt) settle(id uint16, err error) (used bool) {
-	if _, used = t.received[id]; !used {
+func (t *mqtt) settle(p *publication, err error) (used bool) {
+	id := uint16(p.id)
+	if t.received[id] != p { // the device has released it
 		return false
 	}
 	if err != nil {
 		delete(t.received, id)
 		return false
 	}
-	t.received[id] = false
+	t.received[id] = nil
 	return true
 }
 
@@ -51,17 +53,17 @@ func (t *mqtt) crowded(most int) bool { return !t.patient && len(t.received) >= 
 
 // receive is mqtt.receive for the live connection. An error is a *wire.Close. One without
 // packet identifiers never repeats a publication.
-func (s *Session) receive(id uint16) (receipt, error) {
+func (s *Session) receive(p *publication) (receipt, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.exchange()
 	if t == nil {
 		return firstTime, nil
 	}
-	if _, known := t.received[id]; !known && t.crowded(s.manager.config.Unanswered) {
+	if _, known := t.received[uint16(p.id)]; !known && t.crowded(s.manager.config.Unanswered) {
 		return 0, wire.CloseReceiveMax
 	}
-	return t.receive(id), nil
+	return t.receive(p), nil
 }
 
 // reserve takes a place for a publication that may wait for ever, if the connection is a
@@ -84,30 +86,30 @@ func (s *Session) reserve() bool {
 // publication is one of an MQTT device, of QoS 1 or 2, that was given to the router.
 type publication struct {
 	// Static after construction.
-	link    *Link // on which it came
+	session *Session
 	id      uint64
 	qos     message.QoS
-	patient bool // it has a place among those that wait for ever
 
-	over bool // guarded by Session.mu
+	patient bool // it has a place among those that wait for ever; static once it is routed
+
+	// Guarded by Session.mu.
+	link *Link // on which it came last: no other waits for its answer
+	over bool
 }
 
-// settle has the answer to a publication that waited sent. Safe from any goroutine.
+// settle sends the answer to a publication that waited. Safe from any goroutine.
 func (p *publication) settle(err error) {
-	s := p.link.session
+	s := p.session
 	l := s.conclude(p, err)
-	switch {
-	case l == nil:
-	case err == nil && p.qos == message.ExactlyOnce && s.manager.durable: // PUBREC says that the identifier is kept
+	if err == nil && p.qos == message.ExactlyOnce && s.manager.durable { // PUBREC says that the identifier is kept
 		s.manager.store.Commit(func(err error) { l.tell(p.qos, p.id, err) })
-	default:
-		l.tell(p.qos, p.id, err)
+		return
 	}
+	l.tell(p.qos, p.id, err)
 }
 
-// conclude notes what became of a publication and returns the connection that is told: the
-// one of the day, where the device may have sent it again, or the one on which it came, if the
-// device has given its identifier to another one since.
+// conclude notes what became of a publication and returns the connection that waits for its answer: the one on
+// which it came last. On a newer one the device has still to repeat it, and is answered then.
 func (s *Session) conclude(p *publication, err error) *Link {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -121,15 +123,13 @@ func (s *Session) conclude(p *publication, err error) *Link {
 	}
 	switch {
 	case p.qos == message.ExactlyOnce:
-		if t.settle(id, err) && s.manager.durable {
+		if t.settle(p, err) && s.manager.durable {
 			s.manager.store.Receive(s.device, id)
 		}
 	case t.delayed[id] == p:
 		delete(t.delayed, id)
-	default:
-		return p.link
 	}
-	return s.link
+	return p.link
 }
 
 // delay remembers a QoS 1 publication that waits, for a device that connects again and
@@ -146,9 +146,13 @@ func (s *Session) delay(p *publication) {
 	s.mqtt.delayed[uint16(p.id)] = p
 }
 
-// repeats tells whether a QoS 1 publication that the device sends again still waits.
-func (s *Session) repeats(id uint16) bool {
+// repeats reports whether a QoS 1 publication that the device sends again on l still waits: it is answered there.
+func (s *Session) repeats(l *Link, id uint16) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.mqtt != nil && s.mqtt.delayed[id] != nil
+	if s.mqtt == nil || s.mqtt.delayed[id] == nil {
+		return false
+	}
+	s.mqtt.delayed[id].link = l
+	return true
 }

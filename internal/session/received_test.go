@@ -197,3 +197,22 @@ func TestPatienceHasABound(t *testing.T) {
 		expect(t, "waiting for ever", w.info("subscriber").Waiting, 2)
 	})
 }
+
+// The answer to what the device published on an older connection does not answer what it publishes again on a newer
+// one after that: the new publication has its own.
+func TestAnswerBeforeTheRepetition(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, s := full(t, Config{})
+		defer w.close()
+		w.client("d", Options{}).pub(7, "a", "x", 2)
+		c := w.client("d", Options{})
+		time.Sleep(11 * time.Second) // longer than it may wait
+		synctest.Wait()
+		c.pub(7, "a", "x", 2)
+		c.saw(resumed)
+		s.ack(0)
+		s.saw("a=x qos 1")
+		c.saw("rec 7")
+		c.released(7, true)
+	})
+}

@@ -115,15 +115,16 @@ func (l *Link) route(m *message.Message, id uint64, again bool) error {
 	case message.ExactlyOnce:
 		return l.routeOnce(m, id)
 	}
-	if again && s.repeats(uint16(id)) {
+	if again && s.repeats(l, uint16(id)) {
 		return errRepeated
 	}
-	return l.routeAnswered(m, id)
+	return l.routeAcknowledged(m, id)
 }
 
 // routeOnce routes a QoS 2 publication unless it was routed before.
 func (l *Link) routeOnce(m *message.Message, id uint64) error {
-	switch r, err := l.session.receive(uint16(id)); {
+	p := &publication{session: l.session, link: l, id: id, qos: m.QoS}
+	switch r, err := l.session.receive(p); {
 	case err != nil:
 		return err
 	case r == waits:
@@ -131,20 +132,27 @@ func (l *Link) routeOnce(m *message.Message, id uint64) error {
 	case r == answered:
 		return nil
 	}
-	return l.routeAnswered(m, id)
+	return p.route(m)
 }
 
-// routeAnswered routes a publication whose answer may come later.
-func (l *Link) routeAnswered(m *message.Message, id uint64) error {
+// routeAcknowledged routes a QoS 1 publication, whose answer may come later.
+func (l *Link) routeAcknowledged(m *message.Message, id uint64) error {
 	s := l.session
-	if s.mqtt == nil && m.QoS == message.AtLeastOnce { // the common one remembers as little as it may; uplink is held
+	if s.mqtt == nil { // the common one remembers as little as it may; uplink is held
 		result, err := s.manager.router.Publish(m, func(err error) { l.tell(message.AtLeastOnce, id, err) })
 		if result.Later {
 			return errAwaited
 		}
 		return err
 	}
-	p := &publication{link: l, id: id, qos: m.QoS, patient: s.reserve()}
+	p := &publication{session: s, link: l, id: id, qos: m.QoS}
+	return p.route(m)
+}
+
+// route gives m, which is the publication, to the router.
+func (p *publication) route(m *message.Message) error {
+	s := p.session
+	p.patient = s.reserve()
 	publish := s.manager.router.Publish
 	if p.patient {
 		publish = s.manager.router.PublishPatiently
