@@ -156,7 +156,7 @@ func TestSet(t *testing.T) {
 	if err != nil || c.Gateway.Heartbeat != 9*time.Second || c.Auth.JWT.Issuer != "i" {
 		t.Errorf("%v, %+v", err, c)
 	}
-	if err := c.SetFrom([]string{"LONGLINE_LOG__LEVLE=x"}); err == nil || !strings.HasPrefix(err.Error(), "environment variable LONGLINE_LOG__LEVLE: log: there is no key") {
+	if err := c.SetFrom([]string{"LONGLINE_LOG__LEVELS=x"}); err == nil || !strings.HasPrefix(err.Error(), "environment variable LONGLINE_LOG__LEVELS: log: there is no key") {
 		t.Errorf("%v", err)
 	}
 }

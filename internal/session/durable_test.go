@@ -61,9 +61,7 @@ func (w *world) wantOwed(want []string) {
 		got := []string{}
 		if n, _ := again.manager.Count(); n > 0 {
 			c := again.client("d", Options{})
-			for _, m := range c.owedTo() {
-				got = append(got, m)
-			}
+			got = append(got, c.owedTo()...)
 		}
 		again.close()
 		left := want
