@@ -103,7 +103,7 @@ func (o *owners) find(credential uint64) uint32 {
 type demand struct {
 	device     string
 	credential uint64
-	sessions   int // 1 if it has none
+	sessions   int // 1 if the device has none
 	will       int // bytes
 
 	// Of the session that there is.
@@ -115,12 +115,16 @@ type demand struct {
 func (o *owners) admits(c *Config, d *demand) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if at, ok := o.place[d.credential]; ok {
-		has, more := &o.list[at], d.will
-		if at == d.owner {
-			more -= d.had
+	if d.credential != 0 {
+		has, sessions, wills := owner{}, 1, d.will // what another credential let in is one session more for this one
+		at := o.place[d.credential]
+		if at != 0 {
+			has = o.list[at]
 		}
-		if has.sessions+d.sessions > c.PerCredential || more > 0 && has.wills+more > c.WillsPerCredential {
+		if at != 0 && at == d.owner {
+			sessions, wills = 0, d.will-d.had
+		}
+		if sessions > 0 && has.sessions+sessions > c.PerCredential || wills > 0 && has.wills+wills > c.WillsPerCredential {
 			return ErrCredentialFull
 		}
 	}

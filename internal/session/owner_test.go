@@ -61,6 +61,31 @@ func TestSessionsOfACredential(t *testing.T) {
 	}
 }
 
+// A session that another credential let in is one more for the credential that takes it. However many would be taken, those
+// that a credential has may come again.
+func TestFullCredentialKeepsItsSessions(t *testing.T) {
+	w := newWorld(t, Config{PerCredential: 2})
+	attach := func(device string, p heldBy) error {
+		c := &conn{world: w, room: -1}
+		_, _, err := w.manager.attachNow(device, &c.link, c, Options{Permissions: p})
+		return err
+	}
+	for _, device := range []string{"meter-0", "meter-1"} {
+		if err := attach(device, 7); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := attach("other", 8); err != nil {
+		t.Fatal(err)
+	}
+	if err := attach("other", 7); !errors.Is(err, ErrCredentialFull) {
+		t.Errorf("a session of another credential: %v", err)
+	}
+	if err := attach("meter-0", 7); err != nil {
+		t.Errorf("a session that is there: %v", err)
+	}
+}
+
 func TestWillsOfACredential(t *testing.T) {
 	size := will(0).Message.Size()
 	w := newWorld(t, Config{WillsPerCredential: 2 * size})
