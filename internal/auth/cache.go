@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// cache remembers identities by the digest of what was asked, in two generations: when the
-// young one is full it becomes the old one, and what was not asked for since is forgotten.
+// cache remembers identities by the digest of the question, in two generations: when the
+// young one is full it becomes the old one, and entries that nobody asked for since are forgotten.
 // Safe from any goroutine.
 type cache struct {
 	// Static after construction.
-	most int // entries of a generation
+	most int // entries per generation
 	now  func() time.Time
 
 	// Guarded by mu.
@@ -23,7 +23,7 @@ type entry struct {
 	until    time.Time
 }
 
-// newCache remembers up to size identities.
+// newCache returns a cache of up to size identities.
 func newCache(size int, now func() time.Time) *cache {
 	return &cache{most: max(1, size/2), now: now, young: make(map[digest]entry)}
 }
@@ -40,7 +40,7 @@ func (c *cache) get(key digest) (*Identity, bool) {
 	return e.identity, ok && c.now().Before(e.until)
 }
 
-// put remembers i for ttl, or until it expires.
+// put remembers i for ttl, or until i expires if that is earlier.
 func (c *cache) put(key digest, i *Identity, ttl time.Duration) {
 	until := c.now().Add(ttl)
 	if !i.Expires.IsZero() && i.Expires.Before(until) {

@@ -11,11 +11,11 @@ import (
 	"github.com/longline/longline/internal/topic"
 )
 
-// certificates knows client certificates. That the chain leads to a trusted root is TLS's to
-// verify; here it is read, and held against the revocation lists.
+// certificates verifies client certificates. TLS has already verified that the chain leads to a trusted
+// root; this verifier reads the device id and checks the revocation lists.
 type certificates struct {
 	config Certificate
-	lists  *reload.File[revocationLists] // nil without a file
+	lists  *reload.File[revocationLists] // nil without a CRL file
 	now    func() time.Time
 }
 
@@ -29,7 +29,7 @@ func newCertificates(config Certificate, w *reload.Watcher, now func() time.Time
 	return v, err
 }
 
-// Verify takes the one name of the certificate, or of several the one that was claimed.
+// Verify takes the one name in the certificate, or, if there are several, the one that the client claimed.
 func (v *certificates) Verify(_ context.Context, c *Credentials) (*Identity, error) {
 	if len(c.Certificates) == 0 {
 		return nil, ErrNotMine
@@ -44,18 +44,18 @@ func (v *certificates) Verify(_ context.Context, c *Credentials) (*Identity, err
 	i := &Identity{Subject: leaf.Subject.String(), ID: "serial:" + leaf.SerialNumber.Text(16), Expires: leaf.NotAfter}
 	switch {
 	case len(names) == 0:
-		return nil, refuse("the certificate has no device id as " + v.config.Name)
+		return nil, refuse("the certificate has no device id in its " + v.config.Name)
 	case slices.Contains(names, c.Device):
 		i.Device = c.Device
 	case len(names) > 1:
-		return nil, refuse("the certificate has several names: the URL has to have one")
+		return nil, refuse("the certificate has several device ids: the URL must name one of them")
 	default:
 		i.Device = names[0]
 	}
 	return i, nil
 }
 
-// names are the device ids of a certificate.
+// names returns the device ids in a certificate.
 func (v *certificates) names(c *x509.Certificate) (ids []string) {
 	for _, name := range v.texts(c) {
 		rest, begins := strings.CutPrefix(name, v.config.Prefix)
@@ -63,7 +63,7 @@ func (v *certificates) names(c *x509.Certificate) (ids []string) {
 		if !begins || !ends || id == "" {
 			continue
 		}
-		if canonical, err := topic.CanonicalDevice(id); err == nil { // else the chain says what is wrong
+		if canonical, err := topic.CanonicalDevice(id); err == nil { // otherwise Chain.admit refuses it
 			id = canonical
 		}
 		ids = append(ids, id)
@@ -71,7 +71,7 @@ func (v *certificates) names(c *x509.Certificate) (ids []string) {
 	return ids
 }
 
-// texts are the names where the device id is, RFC 5280 §4.1.2.6 and §4.2.1.6.
+// texts returns the names that may hold a device id, RFC 5280 §4.1.2.6 and §4.2.1.6.
 func (v *certificates) texts(c *x509.Certificate) []string {
 	switch v.config.Name {
 	case "dns":

@@ -90,7 +90,7 @@ func TestCertificateNames(t *testing.T) {
 		EmailAddresses: []string{"m-7@example.com"},
 		URIs:           []*url.URL{uri("urn:device:m-7"), uri("spiffe://fleet/m-9")},
 	}
-	const several = "refused: the certificate has several names: the URL has to have one"
+	const several = "refused: the certificate has several device ids: the URL must name one of them"
 	for _, tt := range []struct {
 		config         Certificate
 		claimed, wants string
@@ -98,7 +98,7 @@ func TestCertificateNames(t *testing.T) {
 		{Certificate{Name: "cn"}, "", "cn-7"},
 		{Certificate{Name: "cn"}, "m-7", "cn-7"}, // for the chain to refuse
 		{Certificate{Name: "cn", Prefix: "cn-"}, "", "7"},
-		{Certificate{Name: "cn", Prefix: "cn-7"}, "", "refused: the certificate has no device id as cn"},
+		{Certificate{Name: "cn", Prefix: "cn-7"}, "", "refused: the certificate has no device id in its cn"},
 		{Certificate{Name: "dns", Suffix: ".devices.example.com"}, "m-8", "m-8"},
 		{Certificate{Name: "dns", Suffix: ".devices.example.com"}, "", several},
 		{Certificate{Name: "dns", Suffix: ".devices.example.com"}, "www.example.com", several},
@@ -106,7 +106,7 @@ func TestCertificateNames(t *testing.T) {
 		{Certificate{Name: "email", Suffix: "@example.com"}, "", "m-7"},
 		{Certificate{Name: "uri", Prefix: "urn:device:"}, "", "m-7"},
 		{Certificate{Name: "uri", Prefix: "spiffe://fleet/"}, "", "m-9"},
-		{Certificate{Name: "uri", Prefix: "urn:other:"}, "", "refused: the certificate has no device id as uri"},
+		{Certificate{Name: "uri", Prefix: "urn:other:"}, "", "refused: the certificate has no device id in its uri"},
 	} {
 		v, err := newCertificates(tt.config, new(reload.Watcher), c.now)
 		if err != nil {
@@ -197,7 +197,7 @@ func TestRevocationListErrors(t *testing.T) {
 	c := newClock()
 	list := newAuthority(t, c, "ca", "P-256").list(t, c.now())
 	for text, says := range map[string]string{
-		"":          "no PEM block",
+		"":          "contains no PEM block",
 		list + list: "block 2: a second list",
 		list + string(pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: []byte("no")})): "block 2: ",
 	} {

@@ -23,13 +23,13 @@ type Chain struct {
 	stop        context.CancelFunc
 
 	// Safe from any goroutine.
-	strangers atomic.Uint64 // refused, as no verifier knew what they showed
+	strangers atomic.Uint64 // credentials refused because no verifier knew them
 }
 
-// link is a verifier under its name.
+// link is one verifier in the chain, with its counters.
 type link struct {
 	method string
-	slow   bool // it computes for long, or waits
+	slow   bool // it takes more than microseconds: it computes or waits
 	Verifier
 
 	// Safe from any goroutine.
@@ -40,26 +40,27 @@ type link struct {
 type Stats struct {
 	Method                         string
 	Accepted, Refused, Unavailable uint64
-	Guessing                       uint64 // not looked at, as their address guesses
+	Guessing                       uint64 // refused unverified, because too many wrong passwords came from the address
 }
 
-// Config is what the chain was told, with the defaults.
+// Config returns the chain's configuration, with the defaults.
 func (c *Chain) Config() Config { return c.config }
 
-// Verify returns who the device is: an identity with Method and Permissions set. An error is
+// Verify returns the device's identity, with Method and Permissions set. An error is
 // a *Refusal or an ErrUnavailable.
 func (c *Chain) Verify(ctx context.Context, credentials *Credentials) (*Identity, error) {
 	return c.verify(ctx, credentials, true)
 }
 
-// VerifyNow is Verify for a caller that cannot wait: it takes microseconds. ErrSlow says that
-// Verify has to be asked.
+// VerifyNow is Verify for callers that must not block: it takes microseconds. ErrSlow says that
+// the caller has to call Verify.
 func (c *Chain) VerifyNow(credentials *Credentials) (*Identity, error) {
 	return c.verify(context.Background(), credentials, false)
 }
 
-// Proves reports whether it is known at once that the credentials are those of the device that they claim to be of: they
-// take microseconds to verify, or were accepted lately. Nothing is counted: it only orders those who wait to be verified.
+// Proves reports whether it is known at once that the credentials belong to the device that they claim: they
+// take microseconds to verify, or were accepted recently. It counts nothing, and serves only to order the
+// connections that wait to be verified.
 func (c *Chain) Proves(credentials *Credentials) bool {
 	l, _, err := c.ask(credentials, func(l *link) (*Identity, error) { return l.now(credentials) })
 	if errors.Is(err, ErrSlow) {
@@ -68,7 +69,7 @@ func (c *Chain) Proves(credentials *Credentials) bool {
 	return l != nil && err == nil
 }
 
-// ErrSlow says that the credentials are not verified within microseconds.
+// ErrSlow says that the credentials cannot be verified within microseconds.
 var ErrSlow = errors.New("verifying takes time")
 
 func (c *Chain) verify(ctx context.Context, credentials *Credentials, wait bool) (*Identity, error) {
@@ -79,7 +80,7 @@ func (c *Chain) verify(ctx context.Context, credentials *Credentials, wait bool)
 		return l.Verify(ctx, credentials)
 	})
 	switch {
-	case errors.Is(err, ErrSlow): // Verify will be asked, and counts
+	case errors.Is(err, ErrSlow): // the caller calls Verify next, which counts
 		return nil, err
 	case l != nil:
 		l.count(err)
@@ -95,7 +96,7 @@ func (c *Chain) verify(ctx context.Context, credentials *Credentials, wait bool)
 	return nil, refuse("the credential is not known")
 }
 
-// ask returns what verify says of the first link that the credentials are for, and that link: nil when they are for none.
+// ask returns the result of verify for the first link that knows this kind of credential, and that link; nil if there is none.
 func (c *Chain) ask(credentials *Credentials, verify func(*link) (*Identity, error)) (*link, *Identity, error) {
 	for _, l := range c.links {
 		known, err := verify(l)
@@ -111,7 +112,7 @@ func (c *Chain) ask(credentials *Credentials, verify func(*link) (*Identity, err
 	return nil, nil, nil
 }
 
-// admit completes an identity, and refuses one that is not what was claimed.
+// admit completes an identity and refuses it if it is not the claimed device, is revoked or has expired.
 func (c *Chain) admit(method string, known *Identity, claimed string) (*Identity, error) {
 	i := *known
 	i.Method = method
@@ -133,17 +134,17 @@ func (c *Chain) admit(method string, known *Identity, claimed string) (*Identity
 	return &i, nil
 }
 
-// Revoke has identities of a bearer refused until a time. ErrRevocationsFull says that the node can
-// remember no more.
+// Revoke refuses the identities of b until a time. ErrRevocationsFull says that the node can
+// remember no more revocations.
 func (c *Chain) Revoke(b Bearer, until time.Time) error { return c.revoked.Revoke(b, until) }
 
-// Revoked reports whether an identity that was given out is revoked.
+// Revoked reports whether an identity that Verify returned was revoked.
 func (c *Chain) Revoked(i *Identity) bool {
 	return c.revoked.Has(Bearer{Device: i.Device}) || i.ID != "" && c.revoked.Has(Bearer{Credential: i.ID})
 }
 
-// OnWithdrawn has f called with the IDs of credentials that are no longer in a file. It is called
-// before the first file changes, and f from the goroutine that reads files.
+// OnWithdrawn makes the chain call f with the IDs of credentials that were removed from a file. Call it
+// before the first file changes; f runs on the goroutine that reads files.
 func (c *Chain) OnWithdrawn(f func(ids []string)) {
 	for _, l := range c.links {
 		if w, ok := l.Verifier.(interface{ onWithdrawn(func(ids []string)) }); ok {
@@ -152,11 +153,11 @@ func (c *Chain) OnWithdrawn(f func(ids []string)) {
 	}
 }
 
-// unclaimed is the method of credentials that no verifier takes for its own.
+// unclaimed is the method under which Stats counts credentials that no verifier knew.
 const unclaimed = "none"
 
-// Stats returns the counts of each verifier, in order, and last those of credentials that were
-// refused because none of them knew what to make of them: such are guessed tokens.
+// Stats returns the counts per verifier, in order, and last the count of credentials that were
+// refused because no verifier knew them: guessed tokens are among these.
 func (c *Chain) Stats() []Stats {
 	all := make([]Stats, 0, len(c.links)+1)
 	for _, l := range c.links {
@@ -165,7 +166,7 @@ func (c *Chain) Stats() []Stats {
 	return append(all, Stats{Method: unclaimed, Refused: c.strangers.Load()})
 }
 
-// Breakers returns the states of the circuit breakers in front of what is remote, by name:
+// Breakers returns the states of the circuit breakers in front of remote services, by name:
 // closed, half-open or open.
 func (c *Chain) Breakers() map[string]string {
 	states := make(map[string]string, len(c.breakers))
@@ -175,10 +176,10 @@ func (c *Chain) Breakers() map[string]string {
 	return states
 }
 
-// Close ends what runs in the background.
+// Close stops the background work of the verifiers.
 func (c *Chain) Close() { c.stop() }
 
-// now is Verify within microseconds; ErrSlow where that cannot be.
+// now is Verify within microseconds; it returns ErrSlow where Verify would take longer.
 func (l *link) now(credentials *Credentials) (*Identity, error) {
 	if l.slow {
 		return nil, ErrSlow

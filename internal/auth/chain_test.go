@@ -49,7 +49,7 @@ func TestChainAsksInOrder(t *testing.T) {
 		{"nothing shown", []fixed{pass}, Credentials{Device: "m-7"}, "refused: no credential was shown", ""},
 		{"no verifier", nil, Credentials{Device: "m-7"}, "refused: no credential was shown", ""},
 		{"claimed", []fixed{yes}, Credentials{Device: "m-7"}, "m-7", "0"},
-		{"claimed another", []fixed{yes}, Credentials{Device: "m-8"}, "refused: the credential is of another device", ""},
+		{"claimed another", []fixed{yes}, Credentials{Device: "m-8"}, "refused: the credential belongs to another device", ""},
 		{"no id", []fixed{{identity: &Identity{Device: strings.Repeat("x", 129)}}}, Credentials{}, "refused: the device id is longer than 128 bytes", ""},
 	} {
 		chain := chained(t, newClock(), tt.answers...)

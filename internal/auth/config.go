@@ -12,69 +12,69 @@ import (
 	"github.com/longline/longline/internal/setting"
 )
 
-// Config says how devices prove who they are. The zero value knows no device. WithDefaults
+// Config says how devices authenticate. The zero value admits no device. WithDefaults
 // has the defaults.
 type Config struct {
-	Order          []string      `yaml:"order" help:"how a device may prove who it is, tried in this order: tokens, basic, jwt, certificate, webhook; insecure believes the device id"`
-	Permissions    Filters       `yaml:"permissions" help:"what a device may do when its credential does not say"`
-	Concurrency    int           `yaml:"concurrency" help:"credentials verified at the same time"`
-	Waiting        int           `yaml:"waiting" help:"devices whose credentials wait for their turn; more are told to come back"`
-	Grace          time.Duration `yaml:"grace" help:"how long a device stays connected when its credential has expired, for it to refresh it"`
-	MaxRevocations int           `yaml:"max_revocations" help:"revoked devices and tokens that the node remembers at one time"`
+	Order          []string      `yaml:"order" help:"how devices may authenticate, tried in this order: tokens, basic, jwt, certificate, webhook; insecure believes the device id"`
+	Permissions    Filters       `yaml:"permissions" help:"what a device may do if its credential does not say"`
+	Concurrency    int           `yaml:"concurrency" help:"most credentials verified concurrently"`
+	Waiting        int           `yaml:"waiting" help:"devices that may wait for their credentials to be verified; further ones are refused and told when to retry"`
+	Grace          time.Duration `yaml:"grace" help:"how long a device stays connected after its credential has expired, so that it can refresh it"`
+	MaxRevocations int           `yaml:"max_revocations" help:"most revoked devices and tokens that the node remembers"`
 	Tokens         Tokens        `yaml:"tokens" help:"bearer tokens in a file"`
 	Basic          Basic         `yaml:"basic" help:"HTTP Basic: OCPP's security profiles 1 and 2"`
 	JWT            JWT           `yaml:"jwt" help:"JSON Web Tokens"`
-	Certificate    Certificate   `yaml:"certificate" help:"client certificates, which TLS has verified"`
-	RememberProven bool          `yaml:"-"` // for Chain.Proves, where connections are paced
-	Webhook        Webhook       `yaml:"webhook" help:"a service that is asked about credentials; nobody is let in while it is down"`
+	Certificate    Certificate   `yaml:"certificate" help:"client certificates that TLS verified"`
+	RememberProven bool          `yaml:"-"` // for Chain.Proves, where the rate of connections is limited
+	Webhook        Webhook       `yaml:"webhook" help:"a service that verifies credentials; while it is down, it admits no device"`
 }
 
-// Tokens is about bearer tokens in a file.
+// Tokens configures bearer tokens in a file.
 type Tokens struct {
-	File string `yaml:"file" help:"lines of a device id, or the beginning of one and *, sha256: with the token's SHA-256 in hexadecimal digits, and a name if you like; read again when it changes"`
+	File string `yaml:"file" help:"file with one token per line: a device id, or the beginning of one and *; sha256: with the token's SHA-256 in hexadecimal digits; an optional name; read again when it changes"`
 }
 
-// Basic is about users in a file.
+// Basic configures users in a file.
 type Basic struct {
-	File        string `yaml:"file" help:"lines of device:hash, as htpasswd -B writes them; read again when it changes"`
+	File        string `yaml:"file" help:"file with one user per line, device:hash, as htpasswd -B writes them; read again when it changes"`
 	MinPassword int    `yaml:"min_password" unit:"bytes" help:"shortest password"`
 	MaxPassword int    `yaml:"max_password" unit:"bytes" help:"longest password, at most 72"`
 }
 
-// JWT is about JSON Web Tokens, RFC 7519. Their keys come from one place.
+// JWT configures JSON Web Tokens, RFC 7519. Their keys come from one source.
 type JWT struct {
 	Algorithms       []string       `yaml:"algorithms" help:"accepted algorithms; when left out HS256 with secret, and RS256, PS256, ES256, EdDSA with key_file or jwks"`
 	KeyFile          string         `yaml:"key_file" help:"public keys or certificates, a PEM file; read again when it changes"`
 	Secret           setting.Secret `yaml:"secret" help:"the secret of HS256, HS384 and HS512"`
 	JWKS             string         `yaml:"jwks" help:"URL of a JWK Set"`
-	Refresh          time.Duration  `yaml:"refresh" help:"how often the JWK Set is fetched; also when a token names a key that is not in it"`
+	Refresh          time.Duration  `yaml:"refresh" help:"how often the JWK Set is fetched; it is also fetched when a token names a key that is not in it"`
 	Timeout          time.Duration  `yaml:"timeout" help:"how long fetching the JWK Set may take"`
-	Issuer           string         `yaml:"issuer" help:"what iss has to be; anything when left out"`
-	Audience         string         `yaml:"audience" help:"what aud has to have; anything when left out"`
-	Leeway           time.Duration  `yaml:"leeway" help:"by how much clocks may differ"`
+	Issuer           string         `yaml:"issuer" help:"required value of iss; any when left out"`
+	Audience         string         `yaml:"audience" help:"required value of aud; any when left out"`
+	Leeway           time.Duration  `yaml:"leeway" help:"clock skew that is tolerated"`
 	NoExpiry         bool           `yaml:"no_expiry" help:"also accept tokens without exp"`
-	DeviceClaim      string         `yaml:"device_claim" help:"the claim that is the device id"`
+	DeviceClaim      string         `yaml:"device_claim" help:"the claim that contains the device id"`
 	PermissionsClaim string         `yaml:"permissions_claim" help:"the claim that says what the device may do: an object with publish and subscribe, lists of filters"`
 }
 
-// Certificate is about client certificates.
+// Certificate configures client certificates.
 type Certificate struct {
-	Name   string `yaml:"name" help:"where the device id is: cn, or a subject alternative name: dns, uri, email"`
-	Prefix string `yaml:"prefix" help:"what is before the device id, such as urn:device:"`
-	Suffix string `yaml:"suffix" help:"what is after the device id, such as .devices.example.com"`
-	CRL    string `yaml:"crl" help:"revocation lists, a PEM file; with it, the device's issuer has to have one that is not out of date; read again when it changes"`
+	Name   string `yaml:"name" help:"the field that contains the device id: cn, or a subject alternative name: dns, uri, email"`
+	Prefix string `yaml:"prefix" help:"text in front of the device id, such as urn:device:"`
+	Suffix string `yaml:"suffix" help:"text behind the device id, such as .devices.example.com"`
+	CRL    string `yaml:"crl" help:"certificate revocation lists, a PEM file; if given, it must have a current list of each issuer of device certificates; read again when it changes"`
 }
 
-// Webhook is about a service that knows devices.
+// Webhook configures a service that verifies credentials.
 type Webhook struct {
-	URL         string         `yaml:"url" help:"where credentials are posted as JSON"`
-	Secret      setting.Secret `yaml:"secret" help:"bearer token that the gateway shows to the service"`
-	Timeout     time.Duration  `yaml:"timeout" help:"how long an answer may take, and before it the wait for a turn"`
-	Concurrency int            `yaml:"concurrency" help:"requests at the same time"`
-	CacheTTL    time.Duration  `yaml:"cache_ttl" help:"for how long an acceptance is remembered, unless the service says less"`
-	CacheSize   int            `yaml:"cache_size" help:"acceptances that are remembered"`
-	OpenAfter   int            `yaml:"open_after" help:"failures in a row after which the service is left alone"`
-	OpenFor     time.Duration  `yaml:"open_for" help:"for how long it is left alone"`
+	URL         string         `yaml:"url" help:"URL to which credentials are posted as JSON"`
+	Secret      setting.Secret `yaml:"secret" help:"bearer token that the gateway presents to the service"`
+	Timeout     time.Duration  `yaml:"timeout" help:"how long an answer may take, and how long a request may wait before it is sent"`
+	Concurrency int            `yaml:"concurrency" help:"most concurrent requests"`
+	CacheTTL    time.Duration  `yaml:"cache_ttl" help:"how long an accepted credential is remembered; the service may say less"`
+	CacheSize   int            `yaml:"cache_size" help:"most accepted credentials that are remembered"`
+	OpenAfter   int            `yaml:"open_after" help:"failures in a row after which the circuit breaker opens and requests stop"`
+	OpenFor     time.Duration  `yaml:"open_for" help:"how long the circuit breaker stays open"`
 }
 
 // WithDefaults returns c with the defaults in place of zero fields.
@@ -126,20 +126,20 @@ func (w Webhook) WithDefaults() Webhook {
 	return w
 }
 
-// Methods are the kinds of verifiers: what Order may have and what Identity.Method says.
+// Methods returns the kinds of verifiers: the values of Order and of Identity.Method.
 func Methods() []string {
 	return []string{"tokens", "basic", "jwt", "certificate", "webhook", "insecure"}
 }
 
-// Validate names what cannot be, after WithDefaults. The error begins with the key. Sections
-// that are not in Order are not looked at.
+// Validate returns what is wrong with c, after WithDefaults. The error begins with the key. It does not
+// look at the sections of methods that are not in Order.
 func (c Config) Validate() error {
 	for i, method := range c.Order {
 		if !slices.Contains(Methods(), method) {
-			return fmt.Errorf("order: want some of %s, not %q", strings.Join(Methods(), ", "), method)
+			return fmt.Errorf("order: want any of %s, not %q", strings.Join(Methods(), ", "), method)
 		}
 		if slices.Contains(c.Order[:i], method) {
-			return fmt.Errorf("order: %s is in it twice", method)
+			return fmt.Errorf("order: %s is listed twice", method)
 		}
 		if err := c.validate(method); err != nil {
 			return fmt.Errorf("%s.%w", method, err)
@@ -169,7 +169,7 @@ func (c Config) validate(method string) error {
 
 func given(key, value string) error {
 	if value == "" {
-		return fmt.Errorf("%s: is missing", key)
+		return fmt.Errorf("%s: missing", key)
 	}
 	return nil
 }
@@ -182,17 +182,17 @@ func remote(key, value string) error {
 	return nil
 }
 
-// Validate names what cannot be, after WithDefaults. The error begins with the key.
+// Validate returns what is wrong with b, after WithDefaults. The error begins with the key.
 func (b Basic) Validate() error {
-	const most = 72 // bytes that bcrypt looks at
+	const most = 72 // bytes that bcrypt uses
 	if b.MaxPassword < b.MinPassword || b.MaxPassword > most {
 		return fmt.Errorf("max_password: want min_password, %d, to %d", b.MinPassword, most)
 	}
 	return given("file", b.File)
 }
 
-// Validate names what cannot be, after WithDefaults. The error begins with the key. It keeps
-// the families of algorithms apart, so that no public key serves as a secret, RFC 8725 §2.1.
+// Validate returns what is wrong with j, after WithDefaults. The error begins with the key. It does not mix
+// families of algorithms, so that no public key serves as a secret, RFC 8725 §2.1.
 func (j JWT) Validate() error {
 	sources := 0
 	for _, given := range []bool{j.KeyFile != "", j.Secret.Given(), j.JWKS != ""} {
@@ -201,7 +201,7 @@ func (j JWT) Validate() error {
 		}
 	}
 	if sources != 1 {
-		return errors.New("key_file: want one of key_file, secret and jwks")
+		return errors.New("key_file: want exactly one of key_file, secret and jwks")
 	}
 	if j.JWKS != "" {
 		if err := remote("jwks", j.JWKS); err != nil {
@@ -214,13 +214,13 @@ func (j JWT) Validate() error {
 	}
 	for _, name := range j.Algorithms {
 		if !slices.Contains(allowed, name) {
-			return fmt.Errorf("algorithms: want some of %s with these keys, not %q", strings.Join(allowed, ", "), name)
+			return fmt.Errorf("algorithms: want any of %s with these keys, not %q", strings.Join(allowed, ", "), name)
 		}
 	}
 	return nil
 }
 
-// Validate names what cannot be, after WithDefaults. The error begins with the key.
+// Validate returns what is wrong with c, after WithDefaults. The error begins with the key.
 func (c Certificate) Validate() error {
 	if !slices.Contains([]string{"cn", "dns", "uri", "email"}, c.Name) {
 		return fmt.Errorf("name: want cn, dns, uri or email, not %q", c.Name)

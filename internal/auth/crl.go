@@ -14,8 +14,8 @@ type revocationLists map[string]*revocationList
 
 type revocationList struct {
 	list   *x509.RevocationList
-	serial map[string]struct{} // revoked ones, big-endian
-	// signer is the issuer by which the signature was found good: it is verified once.
+	serial map[string]struct{} // revoked serial numbers, big-endian
+	// signer is the issuer whose signature was found valid, so that it is verified once.
 	signer atomic.Pointer[x509.Certificate]
 }
 
@@ -31,7 +31,7 @@ func parseRevocationLists(text []byte) (revocationLists, error) {
 			return nil, fmt.Errorf("block %d: %w", n, err)
 		}
 		if lists[string(list.RawIssuer)] != nil {
-			return nil, fmt.Errorf("block %d: a second list of the same issuer", n)
+			return nil, fmt.Errorf("block %d: a second list from the same issuer", n)
 		}
 		l := &revocationList{list: list, serial: make(map[string]struct{}, len(list.RevokedCertificateEntries))}
 		for _, entry := range list.RevokedCertificateEntries {
@@ -40,25 +40,25 @@ func parseRevocationLists(text []byte) (revocationLists, error) {
 		lists[string(list.RawIssuer)], text = l, rest
 	}
 	if len(lists) == 0 {
-		return nil, errors.New("no PEM block in it")
+		return nil, errors.New("contains no PEM block")
 	}
 	return lists, nil
 }
 
-// check judges a chain at a time, but for its last certificate, which is trusted as it is,
-// RFC 5280 §6.1. The issuer of the first must have a list; of the others those are looked at
-// that there are.
+// check judges a chain at a time, except for its last certificate, which is trusted as it is,
+// RFC 5280 §6.1. The issuer of the first must have a list; for the others a list is used
+// if there is one.
 func (l revocationLists) check(chain []*x509.Certificate, now time.Time) error {
 	for i, c := range chain[:max(1, len(chain)-1)] {
 		list := l[string(c.RawIssuer)]
 		if list == nil {
 			if i == 0 {
-				return fmt.Errorf("%w: no revocation list of %s", ErrUnavailable, c.Issuer)
+				return fmt.Errorf("%w: no revocation list from %s", ErrUnavailable, c.Issuer)
 			}
 			continue
 		}
 		if err := list.current(chain[min(i+1, len(chain)-1)], now); err != nil {
-			return fmt.Errorf("%w: revocation list of %s: %w", ErrUnavailable, c.Issuer, err)
+			return fmt.Errorf("%w: revocation list from %s: %w", ErrUnavailable, c.Issuer, err)
 		}
 		if _, revoked := list.serial[string(c.SerialNumber.Bytes())]; revoked {
 			return refuse("the certificate is revoked")
@@ -67,7 +67,7 @@ func (l revocationLists) check(chain []*x509.Certificate, now time.Time) error {
 	return nil
 }
 
-// current tells whether the list is its issuer's and may still be relied on.
+// current returns an error unless the issuer signed the list and the list is not out of date.
 func (l *revocationList) current(issuer *x509.Certificate, now time.Time) error {
 	if !l.list.NextUpdate.IsZero() && now.After(l.list.NextUpdate) {
 		return errors.New("out of date")

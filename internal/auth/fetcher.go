@@ -16,7 +16,7 @@ const (
 	fetchFailures = 3
 )
 
-// fetcher is the way to a JWK Set: through a breaker, and bounded. It follows no redirect.
+// fetcher fetches a JWK Set through a circuit breaker, with a bound on its size. It follows no redirect.
 type fetcher struct {
 	transport *http.Transport
 	breaker   *limit.Breaker
@@ -29,7 +29,7 @@ func newFetcher(ctx context.Context) *fetcher {
 	return &fetcher{t, limit.NewBreaker("jwks", fetchFailures, unknownEvery, failed)}
 }
 
-// RoundTrip is what http.Client calls.
+// RoundTrip implements http.RoundTripper.
 func (f *fetcher) RoundTrip(r *http.Request) (response *http.Response, err error) {
 	err = f.breaker.Do(func() (err error) {
 		response, err = f.fetch(r) //nolint:bodyclose // http.Client closes it
@@ -51,7 +51,7 @@ func (f *fetcher) fetch(r *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-// bounded is a body of which no more than so much is read.
+// bounded is a response body that ends after a number of bytes.
 type bounded struct {
 	io.Reader
 	io.Closer

@@ -13,25 +13,25 @@ import (
 	"github.com/longline/longline/internal/limit"
 )
 
-// To hash a password takes tens of milliseconds of a processor, by design. Whoever guesses is not to take the
-// processors from the devices that are connected: half of them hash at the most, a bounded number waits for that,
-// and an address from which many wrong passwords came is refused before anything is hashed. A password that was
-// accepted before needs no hashing (user.known), so devices that come back are not held up.
+// Hashing a password takes tens of milliseconds of a processor, by design. So that guesses do not take the
+// processors from connected devices, passwords are hashed on at most half of the processors, a bounded number waits
+// for that, and an address that sent many wrong passwords is refused without hashing. A password that was
+// accepted before is not hashed again (user.known), so devices that reconnect are not delayed.
 
 const (
-	maxWrong     = 20          // wrong passwords of one address in guessWindow
+	maxWrong     = 20          // wrong passwords per address and guessWindow
 	guessWindow  = time.Minute // after which they are forgotten
-	maxGuessers  = 10_000      // addresses that are remembered at a time
+	maxGuessers  = 10_000      // addresses remembered at a time
 	maxHashQueue = 16          // passwords that wait to be hashed
 )
 
-// errGuessing refuses whom an address that guesses sends; the password may be right.
-var errGuessing = fmt.Errorf("%w: too many wrong passwords came from the address", ErrUnavailable)
+// errGuessing refuses an address that sent too many wrong passwords; this one may be right.
+var errGuessing = fmt.Errorf("%w: too many wrong passwords from this address", ErrUnavailable)
 
 // hasher hashes passwords. Safe from any goroutine.
 type hasher struct {
-	running chan struct{} // holds a token for each that is hashed
-	waiting chan struct{} // and for each that waits or is hashed
+	running chan struct{} // one token per password that is being hashed
+	waiting chan struct{} // one token per password that waits or is being hashed
 }
 
 func newHasher() *hasher {
@@ -39,24 +39,24 @@ func newHasher() *hasher {
 	return &hasher{make(chan struct{}, n), make(chan struct{}, n+maxHashQueue)}
 }
 
-// compare reports whether a password is that of a hash. An error says that there is no time to find out.
+// compare reports whether password matches hash. An error says that too many passwords are ahead of it.
 func (h *hasher) compare(ctx context.Context, hash []byte, password string) (bool, error) {
 	select {
 	case h.waiting <- struct{}{}:
 		defer func() { <-h.waiting }()
 	default:
-		return false, fmt.Errorf("%w: too many passwords wait to be looked at", ErrUnavailable)
+		return false, fmt.Errorf("%w: too many passwords are waiting to be verified", ErrUnavailable)
 	}
 	select {
 	case h.running <- struct{}{}:
 		defer func() { <-h.running }()
 	case <-ctx.Done():
-		return false, fmt.Errorf("%w: too many passwords are being looked at", ErrUnavailable)
+		return false, fmt.Errorf("%w: the password waited too long to be verified", ErrUnavailable)
 	}
 	return bcrypt.CompareHashAndPassword(hash, []byte(password)) == nil, nil
 }
 
-// guesses counts the wrong passwords of each address. Safe from any goroutine.
+// guesses counts the wrong passwords per address. Safe from any goroutine.
 type guesses struct {
 	now func() time.Time
 
@@ -66,7 +66,7 @@ type guesses struct {
 	since time.Time
 }
 
-// tooMany reports whether an address has guessed wrong too often.
+// tooMany reports whether too many wrong passwords came from an address.
 func (g *guesses) tooMany(from netip.Addr) bool {
 	if !from.IsValid() {
 		return false
@@ -77,8 +77,8 @@ func (g *guesses) tooMany(from netip.Addr) bool {
 	return g.wrong[limit.SourceOf(from)] >= maxWrong
 }
 
-// note counts a wrong password. When too many addresses are remembered, it is not counted: then the bound of those
-// that are hashed is what protects.
+// note counts a wrong password. It ignores further addresses when too many are remembered: then only the bound
+// on concurrent hashing protects the node.
 func (g *guesses) note(from netip.Addr) {
 	if !from.IsValid() {
 		return
@@ -92,7 +92,7 @@ func (g *guesses) note(from netip.Addr) {
 	}
 }
 
-// forget begins anew when the window is over. g is locked.
+// forget resets the counts when the window is over. g is locked.
 func (g *guesses) forget() {
 	if now := g.now(); g.wrong == nil || now.Sub(g.since) >= guessWindow {
 		g.wrong, g.since = make(map[limit.Source]int), now

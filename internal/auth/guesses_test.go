@@ -39,7 +39,7 @@ func TestGuessesOfAnAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range maxWrong {
-		if err := verify("192.0.2.1", fmt.Sprint("guess-", i), another); err == nil || !strings.Contains(err.Error(), "user or password is wrong") {
+		if err := verify("192.0.2.1", fmt.Sprint("guess-", i), another); err == nil || !strings.Contains(err.Error(), "wrong user or password") {
 			t.Fatal(err)
 		}
 	}
@@ -53,7 +53,7 @@ func TestGuessesOfAnAddress(t *testing.T) {
 		t.Errorf("another address: %v", err)
 	}
 	c.pass(guessWindow)
-	if err := verify("192.0.2.1", "b", another); err == nil || !strings.Contains(err.Error(), "user or password is wrong") {
+	if err := verify("192.0.2.1", "b", another); err == nil || !strings.Contains(err.Error(), "wrong user or password") {
 		t.Errorf("after a while: %v", err)
 	}
 }
@@ -72,7 +72,7 @@ func TestHashingIsBounded(t *testing.T) {
 			errs <- err
 		}()
 	}
-	if err := <-errs; !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "wait to be looked at") {
+	if err := <-errs; !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "waiting to be verified") {
 		t.Errorf("one too many: %v", err)
 	}
 	cancel()

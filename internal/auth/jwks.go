@@ -17,32 +17,32 @@ import (
 	"github.com/longline/longline/internal/limit"
 )
 
-// unknownEvery is how often a token may have the set fetched for a key that is not in it.
+// unknownEvery is the least time between two fetches for keys that are not in the set.
 const unknownEvery = 30 * time.Second
 
-// keySet is a JWK Set (RFC 7517) of a URL. It is fetched in the background from the start on,
-// from time to time, and when a token needs a key that is not in it. It need not be there at
-// the start: until it is, there are no keys and nobody is let in.
+// keySet is a JWK Set (RFC 7517) at a URL. It is fetched in the background from the start,
+// periodically, and when a token needs a key that is not in it. The URL need not answer at
+// the start: until it does, there are no keys and no device is admitted.
 type keySet struct {
 	// Static after construction.
 	stored  *storedKeys
-	find    keyfunc.Keyfunc // in stored
+	find    keyfunc.Keyfunc // looks up a key in stored
 	fetcher *fetcher
-	unknown *rate.Limiter // of fetches for a key that is not in stored
-	fetched chan struct{} // closed when the first fetch has ended, good or not
+	unknown *rate.Limiter // limits fetches for keys that are not in stored
+	fetched chan struct{} // closed when the first fetch has ended, successful or not
 
 	// Static after fetched is closed.
-	remote jwkset.Storage // fetches the set to read a key that is not in stored
-	err    error          // why there is no remote
+	remote jwkset.Storage // fetches the set when a key that it is asked for is not in stored
+	err    error          // why remote is nil
 }
 
-// storedKeys are those of the last fetch that was good.
+// storedKeys are the keys of the last successful fetch.
 type storedKeys struct {
 	jwkset.Storage
-	stale atomic.Bool // the last fetch was not good
+	stale atomic.Bool // the last fetch failed
 }
 
-// KeyReplaceAll is called with what a good fetch has brought.
+// KeyReplaceAll stores the keys of a successful fetch.
 func (s *storedKeys) KeyReplaceAll(ctx context.Context, keys []jwkset.JWK) error {
 	s.stale.Store(false)
 	return s.Storage.KeyReplaceAll(ctx, keys)
@@ -68,7 +68,7 @@ func newKeySet(ctx context.Context, config JWT) (*keySet, error) {
 	return k, nil
 }
 
-// fetch waits for the first fetch, and has the set fetched again until ctx is done.
+// fetch makes the storage that fetches the set until ctx is done. It waits for the first fetch.
 func (k *keySet) fetch(ctx context.Context, config JWT) (jwkset.Storage, error) {
 	remote, err := jwkset.NewStorageFromHTTP(config.JWKS, jwkset.HTTPClientStorageOptions{
 		Client:                    &http.Client{Transport: k.fetcher},
@@ -78,7 +78,7 @@ func (k *keySet) fetch(ctx context.Context, config JWT) (jwkset.Storage, error) 
 		RefreshInterval:           config.Refresh,
 		RefreshErrorHandler: func(_ context.Context, err error) {
 			k.stored.stale.Store(true)
-			slog.Error("the JWK Set cannot be fetched; the keys from before stay", "url", config.JWKS, "error", err)
+			slog.Error("the JWK Set cannot be fetched; the previous keys stay in use", "url", config.JWKS, "error", err)
 		},
 		Storage: k.stored,
 	})
@@ -87,14 +87,14 @@ func (k *keySet) fetch(ctx context.Context, config JWT) (jwkset.Storage, error) 
 	}
 	return jwkset.NewHTTPClient(jwkset.HTTPClientOptions{
 		HTTPURLs:          map[string]jwkset.Storage{config.JWKS: remote},
-		RefreshUnknownKID: rate.NewLimiter(rate.Inf, 0), // it is for us to say how often
+		RefreshUnknownKID: rate.NewLimiter(rate.Inf, 0), // k.unknown limits these fetches
 		RateLimitWaitMax:  config.Timeout,
 	})
 }
 
 func (k *keySet) breakers() []*limit.Breaker { return []*limit.Breaker{k.fetcher.breaker} }
 
-// ready waits for the first fetch, as long as ctx lets it.
+// ready waits for the first fetch, at most until ctx ends.
 func (k *keySet) ready(ctx context.Context) error {
 	select {
 	case <-k.fetched:
@@ -104,34 +104,34 @@ func (k *keySet) ready(ctx context.Context) error {
 	}
 }
 
-// keys refuses a token whose key is not in the set, unless the set could not be fetched to look
-// for it: then it may be in it.
+// keys returns the key of a token. It refuses a token whose key is not in the set; if the set could not be
+// fetched, the key may be in it, and the error is ErrUnavailable.
 func (k *keySet) keys(ctx context.Context, t *jwt.Token) (any, error) {
 	if err := k.ready(ctx); err != nil {
-		return nil, fmt.Errorf("%w: the JWK Set is not there yet: %w", ErrUnavailable, err)
+		return nil, fmt.Errorf("%w: the JWK Set has not been fetched yet: %w", ErrUnavailable, err)
 	}
 	if err := k.seek(ctx, t); err != nil {
 		return nil, err
 	}
 	found, err := k.find.KeyfuncCtx(ctx)(t)
-	all, whole := found.(jwt.VerificationKeySet) // for a token that names none
+	all, whole := found.(jwt.VerificationKeySet) // when the token names no key
 	all.Keys = slices.DeleteFunc(all.Keys, func(key jwt.VerificationKey) bool { return usable(key) != nil })
 	missing := err != nil || whole && len(all.Keys) == 0
 	switch {
 	case missing && (k.stored.stale.Load() || ctx.Err() != nil):
 		return nil, fmt.Errorf("%w: the JWK Set cannot be fetched", ErrUnavailable)
 	case missing:
-		return nil, refuse("the token's key is not known")
+		return nil, refuse("the token's key is unknown")
 	case whole:
 		return all, nil
 	case usable(found) != nil:
-		return nil, refuse("the token's key is not fit for use")
+		return nil, refuse("the token's key is too weak or of an unknown type")
 	}
 	return found, nil
 }
 
-// seek has the set fetched if the token's key is not in it, or none is for a token that names
-// none. The error is ErrUnavailable: another token had it fetched a short while ago.
+// seek fetches the set if the token's key is not in it, or, for a token that names no key, if the set is empty.
+// The error is ErrUnavailable: the set was fetched for another token a short while ago.
 func (k *keySet) seek(ctx context.Context, t *jwt.Token) error {
 	kid, _ := t.Header[jwkset.HeaderKID].(string)
 	_, named := t.Header[jwkset.HeaderKID]
@@ -139,13 +139,13 @@ func (k *keySet) seek(ctx context.Context, t *jwt.Token) error {
 		return nil
 	}
 	if !k.unknown.Allow() {
-		return fmt.Errorf("%w: the JWK Set is not fetched again so soon", ErrUnavailable)
+		return fmt.Errorf("%w: the JWK Set was fetched a short while ago", ErrUnavailable)
 	}
-	_, _ = k.remote.KeyRead(ctx, kid) // what it has found is in stored
+	_, _ = k.remote.KeyRead(ctx, kid) // the keys that it fetches are in stored
 	return nil
 }
 
-// has tells whether a key is there, or any for a token that names none.
+// has reports whether a key is in stored; for a token that names none, whether any is.
 func (k *keySet) has(ctx context.Context, kid string, named bool) bool {
 	if named {
 		_, err := k.stored.KeyRead(ctx, kid)

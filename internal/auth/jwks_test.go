@@ -176,7 +176,7 @@ func TestJWKSRefusesNobodyUnasked(t *testing.T) {
 	s := newKeyServer(t, set(t, map[string]crypto.Signer{"old": keys()["RSA"]}))
 	v := keySetVerifier(t, s, c)
 	wrong := signed(t, c, "RS256", keys()["RSA"], jwt.MapClaims{"kid": "wrong"})
-	if got := asked(t, v, &Credentials{Bearer: wrong}); got != "refused: the token's key is not known" || s.fetched.Load() != 2 {
+	if got := asked(t, v, &Credentials{Bearer: wrong}); got != "refused: the token's key is unknown" || s.fetched.Load() != 2 {
 		t.Errorf("a key that the set does not have: %s, fetched %d times", got, s.fetched.Load())
 	}
 	s.serve(set(t, map[string]crypto.Signer{"new": keys()["P-256"]}))
@@ -208,7 +208,7 @@ func TestJWKSWeakKeys(t *testing.T) {
 	c := newClock()
 	v := keySetVerifier(t, newKeyServer(t, set(t, map[string]crypto.Signer{"weak": weak, "good": keys()["P-256"]})), c)
 	for kid, want := range map[any]string{
-		"weak": "refused: the token's key is not fit for use",
+		"weak": "refused: the token's key is too weak or of an unknown type",
 		nil:    "refused: the token's signature or algorithm is not accepted",
 	} {
 		if got := asked(t, v, &Credentials{Bearer: signed(t, c, "RS256", weak, jwt.MapClaims{"kid": kid})}); got != want {

@@ -24,7 +24,7 @@ type keySource interface {
 	keys(ctx context.Context, t *jwt.Token) (any, error)
 }
 
-// jwtVerifier knows JSON Web Tokens, RFC 7519.
+// jwtVerifier verifies JSON Web Tokens, RFC 7519.
 type jwtVerifier struct {
 	config JWT
 	parser *jwt.Parser
@@ -78,14 +78,14 @@ func (v *jwtVerifier) breakers() []*limit.Breaker {
 	return nil
 }
 
-// Verify passes on tokens that do not have a JWT's three parts.
+// Verify returns ErrNotMine for tokens that do not have a JWT's three parts.
 func (v *jwtVerifier) Verify(ctx context.Context, c *Credentials) (*Identity, error) {
 	if strings.Count(c.Bearer, ".") != 2 {
 		return nil, ErrNotMine
 	}
 	claims := jwt.MapClaims{}
 	_, err := v.parser.ParseWithClaims(c.Bearer, claims, func(t *jwt.Token) (any, error) {
-		if _, critical := t.Header["crit"]; critical { // RFC 7515 §4.1.11: none is understood here
+		if _, critical := t.Header["crit"]; critical { // RFC 7515 §4.1.11: this parser understands none
 			return nil, refuse("the token has critical extensions")
 		}
 		return v.source.keys(ctx, t)
@@ -96,17 +96,17 @@ func (v *jwtVerifier) Verify(ctx context.Context, c *Credentials) (*Identity, er
 	return v.identity(claims)
 }
 
-// identity reads what verified claims say. The device's word is good until exp and the
-// leeway are over: from then on the parser refuses the token.
+// identity reads verified claims. The identity expires after exp and the leeway: from then on the
+// parser refuses the token.
 func (v *jwtVerifier) identity(claims jwt.MapClaims) (*Identity, error) {
 	i := new(Identity)
 	var ok bool
 	if i.Device, ok = claims[v.config.DeviceClaim].(string); !ok {
-		return nil, refuse("the token has no text as claim " + v.config.DeviceClaim)
+		return nil, refuse("the token has no string as claim " + v.config.DeviceClaim)
 	}
 	if id, there := claims["jti"]; there {
 		if i.ID, ok = id.(string); !ok {
-			return nil, refuse("the token's jti is not a text") // RFC 7519 §4.1.7
+			return nil, refuse("the token's jti is not a string") // RFC 7519 §4.1.7
 		}
 	}
 	i.Subject, _ = claims["sub"].(string)
@@ -123,7 +123,7 @@ func (v *jwtVerifier) identity(claims jwt.MapClaims) (*Identity, error) {
 	return i, nil
 }
 
-// permissionsOf makes permissions of a claim; a list that it does not have is empty.
+// permissionsOf makes permissions of a claim; a missing list is empty.
 func (v *jwtVerifier) permissionsOf(claim any, device string) (*Permissions, error) {
 	text, err := json.Marshal(claim)
 	if err != nil {
@@ -136,19 +136,19 @@ func (v *jwtVerifier) permissionsOf(claim any, device string) (*Permissions, err
 	return v.templates.of(f, device)
 }
 
-// tokenReasons are what is said of the parser's errors, the first that fits.
+// tokenReasons are the reasons for the parser's errors; the first match counts.
 var tokenReasons = []struct {
 	err    error
 	reason string
 }{
 	{jwt.ErrTokenMalformed, "the token is malformed"},
 	{jwt.ErrTokenSignatureInvalid, "the token's signature or algorithm is not accepted"},
-	{jwt.ErrTokenUnverifiable, "the token's key is not known"},
+	{jwt.ErrTokenUnverifiable, "the token's key is unknown"},
 	{jwt.ErrTokenExpired, "the token has expired"},
 	{jwt.ErrTokenNotValidYet, "the token is not valid yet"},
-	{jwt.ErrTokenInvalidIssuer, "the token is of another issuer"},
+	{jwt.ErrTokenInvalidIssuer, "the token is from another issuer"},
 	{jwt.ErrTokenInvalidAudience, "the token is for another audience"},
-	{jwt.ErrTokenRequiredClaimMissing, "the token lacks a claim that is required"},
+	{jwt.ErrTokenRequiredClaimMissing, "the token lacks a required claim"},
 }
 
 func refuseToken(err error) error {

@@ -72,7 +72,7 @@ func TestJWTConfusion(t *testing.T) {
 	const signatures = "refused: the token's signature or algorithm is not accepted"
 	for name, tt := range map[string]struct{ token, want string }{
 		"none":                 {signed(t, c, "none", jwt.UnsafeAllowNoneSignatureType, nil), signatures},
-		"None":                 {recoded(`{"alg":"None"}`) + "." + claims + ".", "refused: the token's key is not known"},
+		"None":                 {recoded(`{"alg":"None"}`) + "." + claims + ".", "refused: the token's key is unknown"},
 		"public key as secret": {signed(t, c, "HS256", []byte(pemText), nil), signatures},
 		"its DER as secret":    {signed(t, c, "HS256", block.Bytes, nil), signatures},
 		"not configured":       {signed(t, c, "RS512", keys()["RSA"], nil), signatures},
@@ -113,20 +113,20 @@ func TestJWTClaims(t *testing.T) {
 		{"plain", base, nil, "m-7"},
 		{"expired", base, jwt.MapClaims{"exp": at(-time.Minute)}, "refused: the token has expired"},
 		{"within the leeway", base, jwt.MapClaims{"exp": at(-59 * time.Second)}, "m-7"},
-		{"no exp", base, jwt.MapClaims{"exp": nil}, "refused: the token lacks a claim that is required"},
+		{"no exp", base, jwt.MapClaims{"exp": nil}, "refused: the token lacks a required claim"},
 		{"no exp, allowed", lax, jwt.MapClaims{"exp": nil}, "m-7"},
 		{"expired, exp not required", lax, jwt.MapClaims{"exp": at(-time.Hour)}, "refused: the token has expired"},
 		{"exp of another type", lax, jwt.MapClaims{"exp": "soon"}, "refused: the token is not valid"},
 		{"not yet", base, jwt.MapClaims{"nbf": at(61 * time.Second)}, "refused: the token is not valid yet"},
 		{"soon enough", base, jwt.MapClaims{"nbf": at(59 * time.Second)}, "m-7"},
 		{"issuer and audience", strict, to, "m-7"},
-		{"no issuer", strict, jwt.MapClaims{"aud": "longline"}, "refused: the token lacks a claim that is required"},
-		{"another issuer", strict, jwt.MapClaims{"iss": "https://id/", "aud": "longline"}, "refused: the token is of another issuer"},
+		{"no issuer", strict, jwt.MapClaims{"aud": "longline"}, "refused: the token lacks a required claim"},
+		{"another issuer", strict, jwt.MapClaims{"iss": "https://id/", "aud": "longline"}, "refused: the token is from another issuer"},
 		{"another audience", strict, jwt.MapClaims{"iss": "https://id", "aud": "x"}, "refused: the token is for another audience"},
 		{"device claim", other, jwt.MapClaims{"device": "m-9"}, "m-9"},
-		{"no device claim", other, nil, "refused: the token has no text as claim device"},
-		{"device of another type", base, jwt.MapClaims{"sub": 7}, "refused: the token has no text as claim sub"},
-		{"jti of another type", base, jwt.MapClaims{"jti": 7}, "refused: the token's jti is not a text"},
+		{"no device claim", other, nil, "refused: the token has no string as claim device"},
+		{"device of another type", base, jwt.MapClaims{"sub": 7}, "refused: the token has no string as claim sub"},
+		{"jti of another type", base, jwt.MapClaims{"jti": 7}, "refused: the token's jti is not a string"},
 		{"permissions of another type", base, jwt.MapClaims{"permissions": "all"}, "refused: the token's claim permissions is not an object with lists of filters"},
 		{"permissions of no filter", base, jwt.MapClaims{"permissions": map[string]any{"publish": []string{"a/#/b"}}}, "refused: the token's claim permissions is not an object with lists of filters"},
 	} {
@@ -192,7 +192,7 @@ func TestKeyFileErrors(t *testing.T) {
 		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
 	}
 	for text, says := range map[string]string{
-		"":                                "no PEM block",
+		"":                                "contains no PEM block",
 		block("PUBLIC KEY", []byte("no")): "block 1: ",
 		publicPEM(t, "P-256") + block("PRIVATE KEY", nil):                     `block 2: want a public key or a certificate, not "PRIVATE KEY"`,
 		block("RSA PUBLIC KEY", x509.MarshalPKCS1PublicKey(&short.PublicKey)): "block 1: an RSA key of fewer than 2048 bits",

@@ -43,7 +43,7 @@ func leastSecret(algorithms []string) int {
 
 func (s *secret) keys(context.Context, *jwt.Token) (any, error) { return s.reveal(), nil }
 
-// publicKeys are those of a PEM file. A signature by any of them is good.
+// publicKeys are the keys in a PEM file. A signature by any of them is accepted.
 type publicKeys struct {
 	file *reload.File[[]jwt.VerificationKey]
 }
@@ -72,7 +72,7 @@ func parsePublicKeys(text []byte) ([]jwt.VerificationKey, error) {
 		keys, text = append(keys, key), rest
 	}
 	if len(keys) == 0 {
-		return nil, errors.New("no PEM block in it")
+		return nil, errors.New("contains no PEM block")
 	}
 	return slices.Clip(keys), nil
 }
@@ -97,7 +97,7 @@ func parsePublicKey(block *pem.Block) (key any, err error) {
 	return key, usable(key)
 }
 
-// usable refuses keys that no algorithm takes, and RSA keys that are too short, RFC 7518 §3.3.
+// usable returns an error for keys that no algorithm uses, and for RSA keys that are too short, RFC 7518 §3.3.
 func usable(key any) error {
 	switch k := key.(type) {
 	case *rsa.PublicKey:

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// eachLine calls take with each line of a text, without those that are empty or begin with
-// #. It stops at the first error and says in which line that is.
+// eachLine calls take with each line of a text, except for empty lines and lines that begin with
+// #. It stops at the first error, which names the line.
 func eachLine(text []byte, take func(line string) error) error {
 	n := 0
 	for raw := range bytes.Lines(text) {
@@ -26,28 +26,28 @@ func eachLine(text []byte, take func(line string) error) error {
 	return nil
 }
 
-// digest is the SHA-256 of a token. Tokens are random and long, so that one round without
-// salt is enough: there is nothing to guess. It is what is looked up, so what the time of a
-// look-up tells is about the digest, from which nothing follows about the token.
+// digest is the SHA-256 of a token. Tokens are random and long, so one round without
+// salt is enough. The digest is the key of the look-up, so the duration of a
+// look-up reveals something about the digest at most, and nothing about the token.
 type digest [sha256.Size]byte
 
 func digestOf(token string) digest { return sha256.Sum256([]byte(token)) }
 
-// id names a token in logs and for its revocation, by the first 16 digits.
+// id names a token in logs and revocations, by the first 16 digits of its digest.
 func (d digest) id() string { return "sha256:" + hex.EncodeToString(d[:8]) }
 
-// grant is a line of a tokens file: for whom the token with this digest is, as a device
-// pattern or a role, and the name that logs give it.
+// grant is one line of a tokens file: the subject, a device pattern or a role, and
+// the name in logs.
 type grant struct{ subject, name string }
 
 // parseGrants reads lines of "subject sha256:hex [name]" into a table by digest; check
-// judges subjects.
+// returns what is wrong with a subject.
 func parseGrants(text []byte, check func(subject string) error) (map[digest]grant, error) {
 	table := make(map[digest]grant)
 	err := eachLine(text, func(line string) error {
 		fields := strings.Fields(line)
 		if len(fields) < 2 || len(fields) > 3 {
-			return errors.New("want a subject, sha256:hex and, if you like, a name")
+			return errors.New("want a subject, sha256:hex and optionally a name")
 		}
 		if err := check(fields[0]); err != nil {
 			return err
@@ -57,7 +57,7 @@ func parseGrants(text []byte, check func(subject string) error) (map[digest]gran
 			return err
 		}
 		if _, twice := table[d]; twice {
-			return errors.New("the same token is in an earlier line")
+			return errors.New("the same token is on an earlier line")
 		}
 		name := d.id()
 		if len(fields) == 3 {

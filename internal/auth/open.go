@@ -9,10 +9,10 @@ import (
 	"github.com/longline/longline/internal/reload"
 )
 
-// guarded is a verifier with circuit breakers in front of what is remote.
+// guarded is a verifier with circuit breakers in front of remote services.
 type guarded interface{ breakers() []*limit.Breaker }
 
-// Open makes the verifiers that config names. w watches their files, and outlives the chain.
+// Open makes the verifiers that config names. w watches their files, and must outlive the chain.
 func Open(config Config, w *reload.Watcher) (*Chain, error) { return open(config, w, time.Now) }
 
 func open(config Config, w *reload.Watcher, now func() time.Time) (*Chain, error) {
@@ -47,19 +47,19 @@ func open(config Config, w *reload.Watcher, now func() time.Time) (*Chain, error
 	return c, nil
 }
 
-// slow reports whether a method takes more than microseconds: hashes that are made to, signatures,
-// requests.
+// slow reports whether a method takes more than microseconds: passwords are hashed, signatures
+// verified, services asked.
 func (c *Config) slow(method string) bool {
 	switch method {
 	case "basic", "jwt", "webhook":
 		return true
 	case "certificate":
-		return c.Certificate.CRL != "" // whose signature is verified
+		return c.Certificate.CRL != "" // the signatures of the lists are verified
 	}
 	return false
 }
 
-// verifier makes one of Methods; ctx ends what it does in the background.
+// verifier makes the verifier of a method; ctx ends its background work.
 func (c *Chain) verifier(ctx context.Context, method string, config *Config, w *reload.Watcher) (Verifier, error) {
 	switch method {
 	case "tokens":

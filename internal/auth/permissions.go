@@ -7,15 +7,15 @@ import (
 	"github.com/longline/longline/internal/topic"
 )
 
-// Filters are what a device may publish to and subscribe to: topic filters, in which a level
+// Filters are the topic filters that a device may publish to and subscribe to. In them a level
 // {device} stands for its id. They come from the configuration, a token's claim or a webhook.
 type Filters struct {
-	Publish   []string `yaml:"publish" json:"publish" help:"filters of the topics that a device may publish to when its credential does not say; a level {device} is its id"`
-	Subscribe []string `yaml:"subscribe" json:"subscribe" help:"filters that a device may subscribe to, or to a part of, when its credential does not say"`
+	Publish   []string `yaml:"publish" json:"publish" help:"filters of the topics that a device may publish to if its credential does not say; the level {device} stands for its id"`
+	Subscribe []string `yaml:"subscribe" json:"subscribe" help:"filters that a device may subscribe to, wholly or in part, if its credential does not say"`
 }
 
-// WithDefaults returns f with what a device may do by itself in place of nil: everything
-// below device/{device}, and hear what is broadcast.
+// WithDefaults returns f with the defaults in place of nil: a device may publish and subscribe to everything
+// below device/{device}, and subscribe to broadcasts.
 func (f Filters) WithDefaults() Filters {
 	if f.Publish == nil {
 		f.Publish = []string{"device/{device}/#"}
@@ -26,14 +26,14 @@ func (f Filters) WithDefaults() Filters {
 	return f
 }
 
-// maxFilters bounds each list of a credential.
+// maxFilters bounds each list in a credential.
 const maxFilters = 64
 
-// Permissions are Filters made ready, and never changed. All devices whose credentials do not
-// say what they may do share those of the configuration.
+// Permissions are compiled Filters, and immutable. All devices whose credentials do not
+// say what they may do share the configured ones.
 type Permissions struct{ publish, subscribe []rule }
 
-// NewPermissions makes filters ready. An empty list permits nothing. The error begins with
+// NewPermissions compiles filters. An empty list permits nothing. The error begins with
 // the key.
 func NewPermissions(f Filters) (p *Permissions, err error) {
 	p = new(Permissions)
@@ -46,7 +46,7 @@ func NewPermissions(f Filters) (p *Permissions, err error) {
 	return p, nil
 }
 
-// MayPublish tells whether a device may publish to a valid topic name. It allocates nothing.
+// MayPublish reports whether a device may publish to a valid topic name. It allocates nothing.
 func (p *Permissions) MayPublish(device, name string) bool {
 	for i := range p.publish {
 		if p.publish[i].allows(device, name, topic.Match) {
@@ -56,7 +56,7 @@ func (p *Permissions) MayPublish(device, name string) bool {
 	return false
 }
 
-// MaySubscribe tells whether a device may subscribe to a valid filter: whether one of its own
+// MaySubscribe reports whether a device may subscribe to a valid filter: whether one of its permissions
 // covers it. A shared subscription is judged by its filter, MQTT 5 §4.8.2.
 func (p *Permissions) MaySubscribe(device, filter string) bool {
 	_, filter, _, err := topic.Shared(filter)
@@ -74,7 +74,7 @@ func (p *Permissions) MaySubscribe(device, filter string) bool {
 // deviceLevel is the level that stands for the device's id.
 const deviceLevel = "{device}"
 
-// rule is a filter with "+" where the device's id has to be, and which levels these are.
+// rule is a filter with "+" in place of {device}, and the positions of these levels.
 type rule struct {
 	filter string
 	levels []int // from 0
@@ -82,7 +82,7 @@ type rule struct {
 
 func newRules(filters []string) ([]rule, error) {
 	if len(filters) > maxFilters {
-		return nil, fmt.Errorf("has more than %d filters", maxFilters)
+		return nil, fmt.Errorf("more than %d filters", maxFilters)
 	}
 	rules := make([]rule, len(filters))
 	for i, filter := range filters {
@@ -92,7 +92,7 @@ func newRules(filters []string) ([]rule, error) {
 				levels[n] = "+"
 				rules[i].levels = append(rules[i].levels, n)
 			} else if strings.Contains(level, deviceLevel) {
-				return nil, fmt.Errorf("%q: %s is a whole level", filter, deviceLevel)
+				return nil, fmt.Errorf("%q: %s must be a whole level", filter, deviceLevel)
 			}
 		}
 		rules[i].filter = strings.Join(levels, "/")
@@ -103,8 +103,8 @@ func newRules(filters []string) ([]rule, error) {
 	return rules, nil
 }
 
-// allows tells whether r, by match, takes in what is asked for. An id has no wildcards, so
-// where it has to be, what is asked for has it literally.
+// allows reports whether r, by match, covers the asked topic or filter. An id has no wildcards, so
+// the levels of {device} must equal it.
 func (r *rule) allows(device, asked string, match func(filter, asked string) bool) bool {
 	if !match(r.filter, asked) {
 		return false
@@ -117,7 +117,7 @@ func (r *rule) allows(device, asked string, match func(filter, asked string) boo
 	return true
 }
 
-// level returns the nth level, from 0, of a name or filter that has so many.
+// level returns the nth level, from 0, of a name or filter that has at least n+1.
 func level(s string, n int) string {
 	for ; n > 0; n-- {
 		_, s, _ = strings.Cut(s, "/")

@@ -9,14 +9,14 @@ import (
 	"sync"
 )
 
-// mostProven bounds the credentials that are remembered, in two generations.
+// mostProven bounds the remembered credentials, in two generations.
 const mostProven = 1 << 19
 
-// proven remembers by 8 bytes of their MAC the credentials that were accepted lately and took time to verify, so that a
-// device that comes back is known at once for the one that it says it is. It lets nobody in: whoever shows a credential is verified
-// as ever. Safe from any goroutine.
+// proven remembers by 8 bytes of their MAC the credentials that were accepted recently and took time to verify, so that
+// the node knows at once which reconnecting devices are who they claim to be. It admits nobody: every credential is still
+// verified. Safe from any goroutine.
 type proven struct {
-	secret []byte // of this process; static
+	secret []byte // random, per process; static
 
 	// Guarded by mu.
 	mu         sync.Mutex
@@ -48,7 +48,7 @@ func (p *proven) has(c *Credentials) bool {
 	return young || old
 }
 
-// key is of what was shown, and the device that it was shown for.
+// key returns the key of credentials together with the device that they claim.
 func (p *proven) key(c *Credentials) uint64 {
 	h := hmac.New(sha256.New, p.secret)
 	for _, part := range []string{c.Device, c.Bearer, c.Username, c.Password} {
@@ -60,7 +60,7 @@ func (p *proven) key(c *Credentials) uint64 {
 	return binary.BigEndian.Uint64(h.Sum(nil))
 }
 
-// writePart writes its length too, so that no two lists of parts are the same bytes.
+// writePart writes the length too, so that no two lists of parts give the same bytes.
 func writePart(h hash.Hash, part []byte) {
 	_, _ = h.Write(binary.BigEndian.AppendUint32(nil, uint32(len(part)))) // a hash has no errors
 	_, _ = h.Write(part)

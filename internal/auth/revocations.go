@@ -6,18 +6,18 @@ import (
 	"time"
 )
 
-// ErrNothingShown says that devices show no credentials, so that there is nothing to revoke.
+// ErrNothingShown says that devices present no credentials, so that there is nothing to revoke.
 var ErrNothingShown = errors.New("devices are not asked for credentials")
 
-// ErrRevocationsFull says that as many revocations are in force as the node remembers.
+// ErrRevocationsFull says that the node remembers as many revocations as it may.
 var ErrRevocationsFull = errors.New("too many revocations are in force")
 
-// Bearer is whose credentials a revocation is about: a device, or all who show the credential with an
-// ID. One of both is set: a device may have the name that another's credential has as its ID.
+// Bearer is the subject of a revocation: a device, or everyone who presents the credential with an
+// ID. One of both is set, because a device's id may equal the ID of another's credential.
 type Bearer struct{ Device, Credential string }
 
 // Revocations remembers devices and credential IDs that are no longer accepted, each until a
-// time. It forgets none before. Safe from any goroutine.
+// time. It forgets none earlier. Safe from any goroutine.
 type Revocations struct {
 	// Static after construction.
 	most int
@@ -28,13 +28,13 @@ type Revocations struct {
 	until map[Bearer]time.Time
 }
 
-// NewRevocations remembers up to most at one time.
+// NewRevocations returns Revocations that remember up to most entries.
 func NewRevocations(most int, now func() time.Time) *Revocations {
 	return &Revocations{most: most, now: now, until: make(map[Bearer]time.Time)}
 }
 
-// Revoke adds a bearer until a time; a second time replaces the first, and one that has passed
-// lifts it. It returns ErrRevocationsFull when there is no room.
+// Revoke refuses a bearer until a time; a later call replaces an earlier one, and a time that has passed
+// lifts the revocation. It returns ErrRevocationsFull when there is no room.
 func (r *Revocations) Revoke(b Bearer, until time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -60,7 +60,7 @@ func (r *Revocations) Has(b Bearer) bool {
 	return ok && until.After(r.now())
 }
 
-// sweep forgets those whose time has passed.
+// sweep forgets the revocations whose time has passed.
 func (r *Revocations) sweep() {
 	now := r.now()
 	for b, until := range r.until {

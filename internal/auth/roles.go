@@ -21,7 +21,7 @@ var roleNames = [...]string{NoRole: "none", Read: "read", Operate: "operate", Ad
 
 func (r Role) String() string { return roleNames[r] }
 
-// Allows tells whether a caller with r may do what needs a role.
+// Allows reports whether a caller with r may do what needs a role.
 func (r Role) Allows(needs Role) bool { return r >= needs }
 
 // Roles knows the bearer tokens of the API. Safe from any goroutine.
@@ -29,8 +29,8 @@ type Roles struct {
 	file *reload.File[map[digest]grant]
 }
 
-// OpenRoles reads a tokens file and has w read it again when it changes: lines of a role,
-// sha256: with the token's SHA-256 in hexadecimal digits and, if you like, a name.
+// OpenRoles reads a tokens file, and w reads it again when it changes. Each line has a role,
+// sha256: with the token's SHA-256 in hexadecimal digits, and optionally a name.
 func OpenRoles(file string, w *reload.Watcher) (*Roles, error) {
 	f, err := reload.Open(w, file, parseRoles)
 	if err != nil {
@@ -48,7 +48,7 @@ func parseRoles(text []byte) (map[digest]grant, error) {
 	})
 }
 
-// role returns NoRole for a name that is none of a role.
+// role returns the role of that name, NoRole if there is none.
 func role(name string) Role {
 	for r := Read; r <= Admin; r++ {
 		if roleNames[r] == name {
@@ -58,14 +58,14 @@ func role(name string) Role {
 	return NoRole
 }
 
-// Authorize returns the role of a token, and its name for logs. An error is a *Refusal.
+// Authorize returns the role of a token, and the name for logs. An error is a *Refusal.
 func (r *Roles) Authorize(token string) (Role, string, error) {
 	if token == "" {
-		return NoRole, "", refuse("no token was shown")
+		return NoRole, "", refuse("no token was presented")
 	}
 	g, ok := r.file.Get()[digestOf(token)]
 	if !ok {
-		return NoRole, "", refuse("the token is not known")
+		return NoRole, "", refuse("the token is unknown")
 	}
 	return role(g.subject), g.name, nil
 }

@@ -5,18 +5,18 @@ import (
 	"sync"
 )
 
-// maxTemplates is how many different permissions are remembered at a time, to be shared.
+// maxTemplates bounds the permissions that devices share.
 const maxTemplates = 1024
 
-// templates are the permissions that credentials have shown, by what they say. A fleet's tokens mostly say the same,
-// but for the device's id, for which {device} stands here: so all share one. Those beyond the bound
-// are each device's own. Safe from any goroutine.
+// templates are the permissions that credentials contain, by their text. The tokens of a fleet mostly differ only in
+// the device's id, for which {device} stands here, so their devices share one template. Beyond the bound
+// each device has its own. Safe from any goroutine.
 type templates struct {
 	mu     sync.Mutex
 	byText map[string]*Permissions
 }
 
-// of returns the permissions of a device whose credential says f.
+// of returns the permissions of a device whose credential contains f.
 func (t *templates) of(f Filters, device string) (*Permissions, error) {
 	var text strings.Builder
 	for _, list := range []*[]string{&f.Publish, &f.Subscribe} {
@@ -24,7 +24,7 @@ func (t *templates) of(f Filters, device string) (*Permissions, error) {
 		for i, filter := range *list {
 			general[i] = generalize(filter, device)
 			text.WriteString(general[i])
-			text.WriteByte(0) // which no filter has
+			text.WriteByte(0) // no filter contains it
 		}
 		*list = general
 		text.WriteByte(0)
@@ -50,8 +50,8 @@ func (t *templates) of(f Filters, device string) (*Permissions, error) {
 	return p, nil
 }
 
-// generalize puts {device} in the place of the levels of a filter that are the device's id.
-func generalize(filter, device string) string {
+// generalize replaces the levels of a filter that equal the device's id by {device}.
+func generalize(filter, device string) string { // a credential for any device names none
 	if device == "" || !strings.Contains(filter, device) { // a credential for any device names none
 		return filter
 	}

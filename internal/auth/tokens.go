@@ -8,7 +8,7 @@ import (
 	"github.com/longline/longline/internal/topic"
 )
 
-// tokens knows bearer tokens that are in a file.
+// tokens verifies bearer tokens that are listed in a file.
 type tokens struct {
 	file *reload.File[map[digest]grant]
 }
@@ -18,7 +18,7 @@ func newTokens(file string, w *reload.Watcher) (*tokens, error) {
 	return &tokens{f}, err
 }
 
-// onWithdrawn has f called with the IDs of tokens that were taken out, or are for another device now.
+// onWithdrawn makes t call f with the IDs of tokens that were removed, or belong to another device now.
 func (t *tokens) onWithdrawn(f func(ids []string)) {
 	t.file.OnChange(func(old, now map[digest]grant) {
 		var ids []string
@@ -42,7 +42,7 @@ func parseTokens(text []byte) (map[digest]grant, error) {
 	})
 }
 
-// Verify passes on tokens that are not in the file: they may be of another kind.
+// Verify returns ErrNotMine for tokens that are not in the file: they may be of another kind.
 func (t *tokens) Verify(_ context.Context, c *Credentials) (*Identity, error) {
 	if c.Bearer == "" {
 		return nil, ErrNotMine
@@ -56,7 +56,7 @@ func (t *tokens) Verify(_ context.Context, c *Credentials) (*Identity, error) {
 	if beginning, wild := strings.CutSuffix(device, "*"); wild {
 		switch {
 		case c.Device == "":
-			return nil, refuse("the token is of several devices: the URL has to name one")
+			return nil, refuse("the token is valid for several devices: the URL must name one")
 		case !strings.HasPrefix(c.Device, beginning):
 			return nil, errOtherDevice
 		}

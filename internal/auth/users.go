@@ -17,22 +17,22 @@ import (
 	"github.com/longline/longline/internal/topic"
 )
 
-// users knows HTTP Basic, RFC 7617, as OCPP's security profiles 1 and 2 use it: the user is
+// users verifies HTTP Basic, RFC 7617, as OCPP's security profiles 1 and 2 use it: the user name is
 // the charge point's identity.
 type users struct {
 	config Basic
 	file   *reload.File[map[string]*user]
-	key    []byte // of this process; see user.known
+	key    []byte // random, per process; see user.known
 	hasher *hasher
 
 	guesses guesses
 }
 
-// user is a line of the file.
+// user is one line of the file.
 type user struct {
 	hash []byte // bcrypt
-	// known is the MAC of the password that was last accepted. A fleet that comes back all at
-	// once is not held up by bcrypt, which is slow by design; the MAC's key is never stored.
+	// known is the MAC of the password that was accepted last, so that a fleet that reconnects all at
+	// once does not wait for bcrypt, which is slow by design. The MAC's key is never stored.
 	known atomic.Pointer[[sha256.Size]byte]
 }
 
@@ -46,7 +46,7 @@ func newUsers(config Basic, w *reload.Watcher, now func() time.Time) (*users, er
 	return u, nil
 }
 
-// onWithdrawn has f called with the IDs of users that were taken out, or have another password.
+// onWithdrawn makes u call f with the IDs of users that were removed, or have another password.
 func (u *users) onWithdrawn(f func(ids []string)) {
 	u.file.OnChange(func(old, now map[string]*user) {
 		var ids []string
@@ -59,7 +59,7 @@ func (u *users) onWithdrawn(f func(ids []string)) {
 	})
 }
 
-// userID names the credential of a user.
+// userID returns the credential's ID of a user.
 func userID(name string) string { return "basic:" + name }
 
 // parseUsers reads lines of "device:hash", as `htpasswd -B` writes them. Device ids may have
@@ -77,10 +77,10 @@ func parseUsers(text []byte) (map[string]*user, error) {
 		}
 		hash := []byte(line[at+1:])
 		if _, err := bcrypt.Cost(hash); err != nil {
-			return errors.New("want a bcrypt hash, such as htpasswd -B makes")
+			return errors.New("want a bcrypt hash, such as htpasswd -B writes")
 		}
 		if table[name] != nil {
-			return errors.New("the same device is in an earlier line")
+			return errors.New("the same device is on an earlier line")
 		}
 		table[name] = &user{hash: hash}
 		return nil
@@ -88,7 +88,7 @@ func parseUsers(text []byte) (map[string]*user, error) {
 	return table, err
 }
 
-// Verify says of an unknown user no more, and no sooner, than of a wrong password.
+// Verify answers for an unknown user as for a wrong password, and as late.
 func (u *users) Verify(ctx context.Context, c *Credentials) (*Identity, error) {
 	if !c.HasBasic {
 		return nil, ErrNotMine
@@ -97,7 +97,7 @@ func (u *users) Verify(ctx context.Context, c *Credentials) (*Identity, error) {
 		return nil, refuse("the password is shorter or longer than allowed")
 	}
 	table := u.file.Get()
-	name, _ := topic.DeviceID(c.Username) // none is no user's
+	name, _ := topic.DeviceID(c.Username) // an invalid name is no user's
 	who, ok := table[name]
 	mac := u.mac(c.Password)
 	if ok {
@@ -105,7 +105,7 @@ func (u *users) Verify(ctx context.Context, c *Credentials) (*Identity, error) {
 			return identified(name), nil
 		}
 	} else {
-		who = anybody(table) // whose password takes as long
+		who = anybody(table) // so that the answer takes as long
 	}
 	if u.guesses.tooMany(c.Remote) {
 		return nil, errGuessing
@@ -119,13 +119,13 @@ func (u *users) Verify(ctx context.Context, c *Credentials) (*Identity, error) {
 	}
 	if !ok || !right {
 		u.guesses.note(c.Remote)
-		return nil, refuse("user or password is wrong")
+		return nil, refuse("wrong user or password")
 	}
 	who.known.Store(&mac)
 	return identified(name), nil
 }
 
-// knows reports whether a password is the one that was last accepted, by its MAC.
+// knows reports whether the MAC is that of the password that was accepted last.
 func (u *users) knows(who *user, mac [sha256.Size]byte) bool {
 	known := who.known.Load()
 	return known != nil && hmac.Equal(known[:], mac[:])

@@ -32,7 +32,7 @@ func TestUsers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const wrong, length = "refused: user or password is wrong", "refused: the password is shorter or longer than allowed"
+	const wrong, length = "refused: wrong user or password", "refused: the password is shorter or longer than allowed"
 	ask := func(user, password string) string {
 		return asked(t, v, &Credentials{HasBasic: true, Username: user, Password: password})
 	}

@@ -21,15 +21,15 @@ import (
 	"github.com/longline/longline/internal/reload"
 )
 
-// webhook asks a service about credentials. It posts a question as JSON. Status 200 with an
-// answer accepts, 401 and 403 refuse with the answer's reason; anything else, and silence,
+// webhook asks a service to verify credentials. It posts a question as JSON. Status 200 with an
+// answer accepts, 401 and 403 refuse with the answer's reason; anything else, and no answer,
 // is a failure.
 type webhook struct {
 	// Static after construction.
 	config Webhook
 	client *http.Client
 	secret func() []byte   // bearer token, empty when there is none
-	life   context.Context // the chain's: it ends what is asked
+	life   context.Context // the chain's: when it ends, requests end
 
 	// Safe from any goroutine.
 	breaker  *limit.Breaker
@@ -38,7 +38,7 @@ type webhook struct {
 	accepted *cache
 }
 
-// question is what is posted: what the device has shown, as far as there is any.
+// question is the body of the request: what the device presented.
 type question struct {
 	Device      string         `json:"device,omitempty"`
 	Remote      string         `json:"remote,omitempty"`
@@ -49,7 +49,7 @@ type question struct {
 	Certificate *clientSubject `json:"certificate,omitempty"`
 }
 
-// clientSubject is what is told about a client certificate.
+// clientSubject describes a client certificate.
 type clientSubject struct {
 	Subject string   `json:"subject"`
 	Serial  string   `json:"serial"` // hexadecimal
@@ -59,13 +59,13 @@ type clientSubject struct {
 	URI     []string `json:"uri,omitempty"`
 }
 
-// answer is what the service says; no field is required.
+// answer is the service's answer; no field is required.
 type answer struct {
-	Device      string    `json:"device"` // when left out, the one that was claimed
-	ID          string    `json:"id"`     // of the credential, to revoke it by
+	Device      string    `json:"device"` // when left out, the one that the client claimed
+	ID          string    `json:"id"`     // of the credential, for revocation
 	Subject     string    `json:"subject"`
-	Expires     time.Time `json:"expires"`     // RFC 3339; when the device has to prove itself again
-	Permissions *Filters  `json:"permissions"` // when left out, the configured ones; a list that it does not have is empty
+	Expires     time.Time `json:"expires"`     // RFC 3339; when the device has to authenticate again
+	Permissions *Filters  `json:"permissions"` // when left out, the configured ones; a missing list is empty
 	Reason      string    `json:"reason"`      // of a refusal
 }
 
@@ -91,10 +91,10 @@ func newWebhook(ctx context.Context, config Webhook, w *reload.Watcher, now func
 	}, nil
 }
 
-// stay follows no redirect: credentials go where the configuration says.
+// stay makes the client follow no redirect: credentials go where the configuration says and nowhere else.
 func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// failed tells errors that are the service's from refusals.
+// failed reports whether err is a failure of the service, and not a refusal.
 func failed(err error) bool {
 	var refusal *Refusal
 	return err != nil && !errors.As(err, &refusal)
@@ -102,8 +102,8 @@ func failed(err error) bool {
 
 func (w *webhook) breakers() []*limit.Breaker { return []*limit.Breaker{w.breaker} }
 
-// Verify asks once for all that ask the same at one time. So what is asked does not end with
-// the context of one of them, but within twice the timeout.
+// Verify sends one request for all concurrent callers with the same question. So the request does not end with
+// the context of one of them, but after twice the timeout at the latest.
 func (w *webhook) Verify(ctx context.Context, c *Credentials) (*Identity, error) {
 	if c.none() {
 		return nil, ErrNotMine
@@ -122,14 +122,14 @@ func (w *webhook) Verify(ctx context.Context, c *Credentials) (*Identity, error)
 	}
 }
 
-// ask gets an answer, unless there is one from before, and remembers an acceptance. The time of
-// the answer begins with the turn: one that had to be waited for is no failure of the service.
+// ask returns the answer that is in the cache, or sends a request and caches an acceptance. The timeout of
+// the request begins after turn: waiting for a turn is no failure of the service.
 func (w *webhook) ask(key digest, body []byte, claimed string) (*Identity, error) {
 	if i, ok := w.accepted.get(key); ok {
 		return i, nil
 	}
 	if !w.turn() {
-		return nil, fmt.Errorf("%w: webhook: too many requests", ErrUnavailable)
+		return nil, fmt.Errorf("%w: webhook: too many concurrent requests", ErrUnavailable)
 	}
 	defer w.turns.Release(1)
 	ctx, cancel := context.WithTimeout(w.life, w.config.Timeout)
@@ -148,7 +148,7 @@ func (w *webhook) ask(key digest, body []byte, claimed string) (*Identity, error
 	return i, err
 }
 
-// turn waits for one, for the timeout at most.
+// turn waits for one of Concurrency places, at most for the timeout, and reports whether it got one.
 func (w *webhook) turn() bool {
 	ctx, cancel := context.WithTimeout(w.life, w.config.Timeout)
 	defer cancel()
@@ -176,7 +176,7 @@ func (w *webhook) post(ctx context.Context, body []byte, claimed string) (*Ident
 	return readAnswer(response.StatusCode, text, claimed)
 }
 
-// readAnswer makes an identity or a refusal of an answer. Other errors are the service's.
+// readAnswer makes an identity or a refusal of an answer. Any other error is a failure of the service.
 func readAnswer(status int, text []byte, claimed string) (*Identity, error) {
 	var a answer
 	err := json.Unmarshal(text, &a)
@@ -200,7 +200,7 @@ func readAnswer(status int, text []byte, claimed string) (*Identity, error) {
 	return i, err
 }
 
-// reasonOf is what a refusing service says, as far as a header or a close frame takes it.
+// reasonOf shortens the service's reason so that it fits into a header or a close frame.
 func reasonOf(reason string) string {
 	const most = 100 // bytes
 	reason = strings.Map(func(r rune) rune {
