@@ -6,14 +6,14 @@ import (
 	"github.com/sony/gobreaker/v2"
 )
 
-// Breaker leaves a remote part alone that has failed, and lets one call try after a while.
+// Breaker is a circuit breaker: it stops calls to a remote service that fails, and lets one call try after a while.
 // All methods are safe from any goroutine.
 type Breaker struct {
 	breaker *gobreaker.CircuitBreaker[struct{}]
 }
 
-// NewBreaker returns a closed breaker. It opens for a pause after so many failures in a row,
-// at least 1. failed tells the errors that are the remote part's from its answers.
+// NewBreaker returns a closed breaker. It opens for a pause after that many failures in a row,
+// at least 1. failed reports whether an error is a failure of the service, and not its answer.
 func NewBreaker(name string, failures int, pause time.Duration, failed func(error) bool) *Breaker {
 	return &Breaker{gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
 		Name:         name,
@@ -23,15 +23,15 @@ func NewBreaker(name string, failures int, pause time.Duration, failed func(erro
 	})}
 }
 
-// Do runs call and returns its error. While the remote part is left alone it does not run
-// call, and returns an error that says so.
+// Do runs call and returns its error. While the breaker is open it does not run call,
+// and returns an error that says so.
 func (b *Breaker) Do(call func() error) error {
 	_, err := b.breaker.Execute(func() (struct{}, error) { return struct{}{}, call() })
 	return err
 }
 
-// Name is what tells b from others in metrics.
+// Name returns the breaker's name in metrics.
 func (b *Breaker) Name() string { return b.breaker.Name() }
 
-// State tells whether calls go through: all when closed, one when half-open, none when open.
+// State returns which calls go through: all when closed, one when half-open, none when open.
 func (b *Breaker) State() string { return b.breaker.State().String() }

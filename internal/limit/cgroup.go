@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// controller is where a version of control groups has its files, and how it calls them.
+// controller is one version of control groups: where its files are and how they are named.
 type controller struct {
 	mount, limit, used string
-	inactive           string // key of memory.stat: page cache that goes first
+	inactive           string // key in memory.stat of the page cache that the kernel reclaims first
 }
 
 var (
@@ -26,8 +26,8 @@ type group struct {
 	limit int64  // bytes
 }
 
-// findGroup returns the group of the lowest limit: the process's own or one around it.
-// nil is none.
+// findGroup returns the group with the lowest limit, the process's own or one around it;
+// nil if none has a limit.
 func findGroup(root fs.FS) (lowest *group) {
 	text, err := fs.ReadFile(root, "proc/self/cgroup")
 	if err != nil {
@@ -46,7 +46,7 @@ func findGroup(root fs.FS) (lowest *group) {
 	return lowest
 }
 
-// group returns the one of that path if it has a limit.
+// group returns the group at that path if it has a limit.
 func (c controller) group(root fs.FS, dir string) *group {
 	dir = path.Join(c.mount, dir)
 	limit, err := number(root, path.Join(dir, c.limit))
@@ -56,18 +56,18 @@ func (c controller) group(root fs.FS, dir string) *group {
 	return &group{c, dir, limit}
 }
 
-// unlimited bounds what counts as a limit: version 1 says none with a number near 2^63.
+// unlimited is where limits end: version 1 has a number near 2^63 for none.
 const unlimited = 1 << 60
 
-// parseGroup reads a line id:controllers:path; cgroups(7). ok is false when the group has
-// nothing to do with memory.
+// parseGroup reads a line id:controllers:path; cgroups(7). ok is false when the group does not
+// control memory.
 func parseGroup(line string) (c controller, dir string, ok bool) {
 	_, rest, _ := strings.Cut(line, ":")
 	controllers, dir, _ := strings.Cut(rest, ":")
 	if !strings.HasPrefix(dir, "/") {
 		return c, dir, false
 	}
-	dir = path.Clean(dir) // a group out of the namespace's sight begins with /..
+	dir = path.Clean(dir) // the path of a group outside of the namespace begins with /..
 	if controllers == "" {
 		return cgroup2, dir, true
 	}
@@ -79,8 +79,8 @@ func parseGroup(line string) (c controller, dir string, ok bool) {
 	return c, dir, false
 }
 
-// usage is the memory of g and what it has below it, without the page cache that the
-// kernel would take first.
+// usage returns the memory of g and the groups below it, without the page cache that the
+// kernel would reclaim first.
 func (g *group) usage(root fs.FS) (Usage, error) {
 	used, err := number(root, path.Join(g.dir, g.used))
 	if err != nil {

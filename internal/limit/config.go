@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// Config is what protects a node. The zero value works; WithDefaults has the defaults.
+// Config configures what protects a node. The zero value works; WithDefaults has the defaults.
 type Config struct {
-	Connections CountConfig  `yaml:"connections" help:"how many connections one source may have"`
-	Connect     RateConfig   `yaml:"connect" help:"how fast the node takes connections"`
-	Device      DeviceConfig `yaml:"device" help:"what one device may send"`
-	Memory      MemoryConfig `yaml:"memory" help:"what is shed when memory runs out, in this order"`
+	Connections CountConfig  `yaml:"connections" help:"most connections per source"`
+	Connect     RateConfig   `yaml:"connect" help:"how fast the node accepts connections"`
+	Device      DeviceConfig `yaml:"device" help:"how much one device may send"`
+	Memory      MemoryConfig `yaml:"memory" help:"what the node does when memory runs out, in this order"`
 }
 
 // WithDefaults returns c with the defaults in place of zero fields.
@@ -22,7 +22,7 @@ func (c Config) WithDefaults() Config {
 	return c
 }
 
-// Validate names what cannot be, after WithDefaults. The error begins with the key.
+// Validate returns what is wrong with c, after WithDefaults. The error begins with the key.
 func (c Config) Validate() error {
 	if err := c.Connections.Validate(); err != nil {
 		return fmt.Errorf("connections.%w", err)
@@ -36,14 +36,14 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// CountConfig bounds connections at the same time.
+// CountConfig bounds concurrent connections.
 type CountConfig struct {
-	Node       int      `yaml:"-"` // of the node; 0 is unlimited. Not an option: the gateway's max_connections.
-	PerAddress int      `yaml:"per_address" help:"connections of one IPv4 address or one IPv6 /64; 0 is unlimited"`
-	PerPrefix  []string `yaml:"per_prefix" help:"connections of the devices whose id begins so, each as prefix=limit such as demo-=100; the longest prefix counts"`
+	Node       int      `yaml:"-"` // most connections of the node; 0 is unlimited. Not an option: the gateway's max_connections.
+	PerAddress int      `yaml:"per_address" help:"most connections per IPv4 address or IPv6 /64; 0 is unlimited"`
+	PerPrefix  []string `yaml:"per_prefix" help:"most connections of devices whose id begins with a prefix, each as prefix=limit such as demo-=100; the longest matching prefix counts"`
 }
 
-// Validate names what cannot be. The error begins with the key.
+// Validate returns what is wrong with c. The error begins with the key.
 func (c CountConfig) Validate() error {
 	if _, err := NewCount(c); err != nil {
 		return fmt.Errorf("per_prefix: %w", err)
@@ -51,11 +51,11 @@ func (c CountConfig) Validate() error {
 	return nil
 }
 
-// RateConfig bounds how fast a node takes connections.
+// RateConfig bounds how fast a node accepts connections.
 type RateConfig struct {
-	PerSecond int           `yaml:"per_second" help:"connections a second; 0 is unlimited"`
-	Burst     int           `yaml:"burst" help:"connections at once after a quiet time; as many as a second's when left out"`
-	Line      int           `yaml:"line" help:"connections that wait for their turn, resumed sessions first; beyond it they get 503"`
+	PerSecond int           `yaml:"per_second" help:"connections per second; 0 is unlimited"`
+	Burst     int           `yaml:"burst" help:"connections at once after a quiet time; per_second when left out"`
+	Line      int           `yaml:"line" help:"most connections that wait for their turn, resumed sessions first; further ones get 503"`
 	MaxRetry  time.Duration `yaml:"max_retry" help:"the longest Retry-After of a 503"`
 }
 
@@ -67,19 +67,19 @@ func (c RateConfig) WithDefaults() RateConfig {
 	return c
 }
 
-// What becomes of a device above its rates.
+// The values of DeviceConfig.Above.
 const (
-	Slow       = "slow"       // it is not read until its rates allow
-	Disconnect = "disconnect" // it is closed
+	Slow       = "slow"       // the device is not read until its rates allow it
+	Disconnect = "disconnect" // the device is disconnected
 )
 
-// DeviceConfig bounds what each device sends.
+// DeviceConfig bounds how much each device sends.
 type DeviceConfig struct {
-	Messages     int    `yaml:"messages" help:"packets a second of one device, each filter of a subscription being one; 0 is unlimited"`
-	MessageBurst int    `yaml:"message_burst" help:"packets at once after a quiet time; as many as a second's when left out"`
-	Bytes        int    `yaml:"bytes" unit:"bytes" help:"bytes a second of one device; 0 is unlimited"`
-	ByteBurst    int    `yaml:"byte_burst" unit:"bytes" help:"bytes at once after a quiet time; as many as a second's when left out"`
-	Above        string `yaml:"above" help:"what becomes of a device above its rates: slow (it is read later) or disconnect"`
+	Messages     int    `yaml:"messages" help:"packets per second and device, where each filter of a subscription counts as one; 0 is unlimited"`
+	MessageBurst int    `yaml:"message_burst" help:"packets at once after a quiet time; messages when left out"`
+	Bytes        int    `yaml:"bytes" unit:"bytes" help:"bytes per second and device; 0 is unlimited"`
+	ByteBurst    int    `yaml:"byte_burst" unit:"bytes" help:"bytes at once after a quiet time; bytes when left out"`
+	Above        string `yaml:"above" help:"what happens to a device that exceeds its rates: slow (it is read later) or disconnect"`
 }
 
 // WithDefaults returns c with the defaults in place of zero fields.
@@ -90,7 +90,7 @@ func (c DeviceConfig) WithDefaults() DeviceConfig {
 	return c
 }
 
-// Validate names what cannot be, after WithDefaults. The error begins with the key.
+// Validate returns what is wrong with c, after WithDefaults. The error begins with the key.
 func (c DeviceConfig) Validate() error {
 	if c.Above != Slow && c.Above != Disconnect {
 		return fmt.Errorf("above: want %s or %s, not %q", Slow, Disconnect, c.Above)
@@ -98,16 +98,16 @@ func (c DeviceConfig) Validate() error {
 	return nil
 }
 
-// MemoryConfig says at how much memory which stage begins.
+// MemoryConfig says at which use of memory each stage begins.
 type MemoryConfig struct {
-	Limit       int           `yaml:"limit" unit:"bytes" help:"memory of the process; the lowest of this, GOMEMLIMIT, the control group's and the machine's counts"`
-	Owed        int           `yaml:"owed" help:"percent of the limit that messages may take that are kept for somebody; beyond it, or beyond a publisher's share of it, QoS 1 and 2 publications are refused with quota"`
-	SlowReaders int           `yaml:"slow_readers" help:"percent of the limit at which a device that publishes is read once a second"`
-	RefuseNew   int           `yaml:"refuse_new" help:"percent at which new connections are refused"`
-	ShedQoS0    int           `yaml:"shed_qos0" help:"percent at which QoS 0 messages that would have to wait are dropped"`
-	CloseSlow   int           `yaml:"close_slow" help:"percent at which slow consumers are closed"`
-	Slack       int           `yaml:"slack" help:"percent below its mark at which each of these ends"`
-	Interval    time.Duration `yaml:"interval" help:"how often memory is looked at"`
+	Limit       int           `yaml:"limit" unit:"bytes" help:"memory of the process; the lowest of this, GOMEMLIMIT, the control group's limit and the machine's memory counts"`
+	Owed        int           `yaml:"owed" help:"percent of the limit that queued, waiting and retained messages may take; beyond it, or beyond a publisher's share of it, QoS 1 and 2 publications are refused with quota"`
+	SlowReaders int           `yaml:"slow_readers" help:"percent of the limit at which a device that publishes is read only once per second"`
+	RefuseNew   int           `yaml:"refuse_new" help:"percent of the limit at which new connections are refused"`
+	ShedQoS0    int           `yaml:"shed_qos0" help:"percent of the limit at which QoS 0 messages that would have to wait are dropped"`
+	CloseSlow   int           `yaml:"close_slow" help:"percent of the limit at which the connections of slow consumers are closed"`
+	Slack       int           `yaml:"slack" help:"how many percent below its mark each of these stages ends"`
+	Interval    time.Duration `yaml:"interval" help:"how often the use of memory is measured"`
 }
 
 // WithDefaults returns c with the defaults in place of zero fields.
@@ -122,12 +122,12 @@ func (c MemoryConfig) WithDefaults() MemoryConfig {
 	return c
 }
 
-// marks are the percents at which the stages begin.
+// marks returns the percents at which the stages begin.
 func (c MemoryConfig) marks() [stages]int {
 	return [stages]int{SlowReaders: c.SlowReaders, RefuseNew: c.RefuseNew, ShedQoS0: c.ShedQoS0, CloseSlow: c.CloseSlow}
 }
 
-// Validate names what cannot be, after WithDefaults. The error begins with the key.
+// Validate returns what is wrong with c, after WithDefaults. The error begins with the key.
 func (c MemoryConfig) Validate() error {
 	if c.Slack >= c.SlowReaders {
 		return fmt.Errorf("slack: %d%% is not below slow_readers (%d%%)", c.Slack, c.SlowReaders)
@@ -138,11 +138,11 @@ func (c MemoryConfig) Validate() error {
 	marks := c.marks()
 	for s := RefuseNew; s <= CloseSlow; s++ {
 		if marks[s] < marks[s-1] {
-			return fmt.Errorf("%v: %d%% is below %v (%d%%), which comes before it", s, marks[s], s-1, marks[s-1])
+			return fmt.Errorf("%v: %d%% is below %v (%d%%), which must begin first", s, marks[s], s-1, marks[s-1])
 		}
 	}
 	if c.CloseSlow > 100 {
-		return fmt.Errorf("close_slow: %d%% is never reached", c.CloseSlow)
+		return fmt.Errorf("close_slow: %d%% is more than 100%%", c.CloseSlow)
 	}
 	return nil
 }

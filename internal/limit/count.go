@@ -7,43 +7,43 @@ import (
 	"sync/atomic"
 )
 
-// The limits that Count holds.
+// The refusals of Count.
 var (
-	NodeFull    = &Refusal{"node_connections", "the node has as many connections as it takes"}
-	AddressFull = &Refusal{"address_connections", "the address has as many connections as it may have"}
-	PrefixFull  = &Refusal{"prefix_connections", "the devices of this prefix have as many connections as they may have"}
+	NodeFull    = &Refusal{"node_connections", "the node has reached its limit of connections"}
+	AddressFull = &Refusal{"address_connections", "too many connections from this address"}
+	PrefixFull  = &Refusal{"prefix_connections", "too many connections of devices with this prefix"}
 )
 
-// Count counts connections: of the node, of each source address, and of the devices of
-// each configured prefix. All methods are safe from any goroutine. Its memory is bounded
-// by the connections that it counts: an address without any is forgotten.
+// Count counts connections: all, those per source address, and those per configured prefix of
+// device ids. All methods are safe from any goroutine. Its memory is bounded
+// by the connections that it counts: it forgets an address without any.
 type Count struct {
 	// Static after construction.
 	perNode, perAddress int
 	prefixes            Prefixes
 
 	// Safe from any goroutine.
-	devices []prefixCount // of each prefix
+	devices []prefixCount // per prefix
 
 	// Guarded by mu.
 	mu      sync.Mutex
 	node    int
 	sources map[Source]int32
-	refused [2]uint64 // of the node, of addresses
+	refused [2]uint64 // by the limit of the node, by that of addresses
 }
 
-// prefixCount is what a prefix has.
+// prefixCount counts the devices of one prefix.
 type prefixCount struct {
 	used    atomic.Int64
 	refused atomic.Uint64
 }
 
-// Source is what counts as one address: an IPv4 address, or the /64 of an IPv6 one, which
-// is what one customer has. In 8 bytes, so that a connection can keep it.
+// Source is what counts as one address: an IPv4 address, or an IPv6 /64, which
+// one customer has. It takes 8 bytes, so that a connection can keep it.
 type Source uint64
 
-// SourceOf returns that of addr. IPv4 addresses, mapped ones too, stand where the /64s of
-// ::/32 would, which nobody has: IANA's registry of the IPv6 address space reserves ::/8.
+// SourceOf returns the Source of addr. IPv4 addresses, also mapped ones, take the values of the /64s in
+// ::/32, which nobody has: IANA's registry of the IPv6 address space reserves ::/8.
 func SourceOf(addr netip.Addr) Source {
 	if addr = addr.Unmap(); addr.Is4() {
 		b := addr.As4()
@@ -53,7 +53,7 @@ func SourceOf(addr netip.Addr) Source {
 	return Source(binary.BigEndian.Uint64(b[:8]))
 }
 
-// NewCount returns a Count that holds c, which is valid.
+// NewCount returns a Count with the limits of c, which is valid.
 func NewCount(c CountConfig) (*Count, error) {
 	prefixes, err := ParsePrefixes(c.PerPrefix)
 	if err != nil {
@@ -66,8 +66,8 @@ func NewCount(c CountConfig) (*Count, error) {
 	}, nil
 }
 
-// Acquire counts a connection of s, or refuses it with NodeFull or AddressFull. Who got
-// nil calls Release when the connection has ended.
+// Acquire counts a connection from s, or refuses it with NodeFull or AddressFull. If it returns
+// nil, the caller calls Release when the connection has ended.
 func (k *Count) Acquire(s Source) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -99,9 +99,9 @@ func (k *Count) Release(s Source) {
 	}
 }
 
-// AcquireDevice counts a connected device under the longest prefix that its id has, or
-// refuses it with PrefixFull. A connection that takes another's place takes its count,
-// too: a device must not be shut out by its own dead connection.
+// AcquireDevice counts a connected device under the longest matching prefix of its id, or
+// refuses it with PrefixFull. A connection that takes over from another keeps the count of that one:
+// a device must not be refused because of its own dead connection.
 func (k *Count) AcquireDevice(id string) error {
 	at := k.prefixes.Find(id)
 	if at < 0 {
@@ -126,15 +126,15 @@ func (k *Count) ReleaseDevice(id string) {
 	}
 }
 
-// CountStats is what a Count holds and has refused.
+// CountStats is what a Count counts and refused.
 type CountStats struct {
-	Connections int // of the node
-	Addresses   int // with connections; 0 when addresses have no limit
-	Prefixes    map[string]int
+	Connections int               // all
+	Addresses   int               // with connections; 0 when addresses have no limit
+	Prefixes    map[string]int    // connections per prefix
 	Refused     map[string]uint64 // by Refusal.Label
 }
 
-// Stats tells what k holds and has refused.
+// Stats returns what k counts and refused.
 func (k *Count) Stats() CountStats {
 	s := CountStats{Prefixes: make(map[string]int), Refused: make(map[string]uint64)}
 	s.Refused[PrefixFull.Label] = 0

@@ -1,13 +1,13 @@
-// Package limit holds what keeps a node on its feet: token buckets, the line before the
-// door, counts of connections, circuit breakers, and the watermarks of memory.
+// Package limit holds what protects a node from overload: token buckets, the line of connections that
+// wait to be accepted, counts of connections, circuit breakers, and watermarks of memory.
 //
-// Nothing here knows connections or metrics. What answers "not now" says for how long or
-// why; what counts has a method that a collector reads. Rate, Memory and Breaker
-// look at the clock; the others are told the time.
+// Nothing here knows connections or metrics. A refusal says for how long or
+// why; each type that counts has a method that a collector reads. Rate, Memory and Breaker
+// read the clock; the callers of the others pass the time.
 package limit
 
-// Refusal is a limit that was met: the Go error, and the label that the metrics carry.
-// There is one value a rule, so == works.
+// Refusal says which limit was reached: the Go error, and the metrics' label.
+// There is one value per rule, so == works.
 type Refusal struct {
 	Label  string // of metrics and logs: snake_case, from a closed set
 	Reason string

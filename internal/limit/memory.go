@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// Stage is how far a node goes to save memory. Each stage does what those before it do.
+// Stage is how much a node does to save memory. Each stage includes the earlier ones.
 type Stage uint8
 
 const (
 	Calm        Stage = iota
-	SlowReaders       // those who publish are read less
+	SlowReaders       // devices that publish are read less often
 	RefuseNew         // new connections are answered 503
-	ShedQoS0          // QoS 0 messages are dropped
-	CloseSlow         // slow consumers are closed
+	ShedQoS0          // QoS 0 messages that would have to wait are dropped
+	CloseSlow         // the connections of slow consumers are closed
 	stages
 )
 
@@ -22,14 +22,14 @@ var stageNames = [stages]string{"calm", "slow_readers", "refuse_new", "shed_qos0
 
 func (s Stage) String() string { return stageNames[s] }
 
-// Usage is memory in bytes against what limits it.
+// Usage is the memory in use and its limit, in bytes.
 type Usage struct{ Used, Limit int64 }
 
-// share is the used part of the limit in percent.
+// share returns the used part of the limit in percent.
 func (u Usage) share() float64 { return 100 * float64(u.Used) / float64(u.Limit) }
 
-// Memory tells the stage that the use of memory calls for. A stage begins at its mark and
-// ends some percent below it, so that it does not flutter. Stage and Usage are safe from
+// Memory decides the stage from the use of memory. A stage begins at its mark and
+// ends some percent below it, so that it does not flap. Stage and Usage are safe from
 // any goroutine.
 type Memory struct {
 	// Static after construction.
@@ -43,8 +43,8 @@ type Memory struct {
 	used, limit atomic.Int64
 }
 
-// NewMemory returns a Memory that holds c, whose defaults are set, after a first Sample.
-// read tells the use; ProcessMemory is the process's own.
+// NewMemory returns a Memory with the marks of c, whose defaults are set, after a first Sample.
+// read returns the use of memory, such as ProcessMemory's.
 func NewMemory(c MemoryConfig, read func() (Usage, error)) (*Memory, error) {
 	m := &Memory{slack: float64(c.Slack), interval: c.Interval, read: read}
 	for s, percent := range c.marks() {
@@ -53,8 +53,8 @@ func NewMemory(c MemoryConfig, read func() (Usage, error)) (*Memory, error) {
 	return m, m.Sample()
 }
 
-// Run samples until ctx is done, and tells onStage the stage after each sample. A sample that
-// fails leaves the stage as it is; onError is told.
+// Run samples until ctx is done, and calls onStage with the stage after each sample. A sample that
+// fails leaves the stage as it is, and Run calls onError.
 func (m *Memory) Run(ctx context.Context, onStage func(Stage), onError func(error)) {
 	tick := time.NewTicker(m.interval)
 	defer tick.Stop()
@@ -84,7 +84,7 @@ func (m *Memory) Sample() error {
 	return nil
 }
 
-// next is the stage after now when percent is in use.
+// next returns the stage that follows now at a use of percent.
 func (m *Memory) next(now Stage, percent float64) Stage {
 	next := CloseSlow
 	for ; next > Calm; next-- {
@@ -99,8 +99,8 @@ func (m *Memory) next(now Stage, percent float64) Stage {
 	return next
 }
 
-// Stage is the one that is on.
+// Stage returns the current stage.
 func (m *Memory) Stage() Stage { return Stage(m.stage.Load()) }
 
-// Usage is the last sample.
+// Usage returns the last sample.
 func (m *Memory) Usage() Usage { return Usage{m.used.Load(), m.limit.Load()} }

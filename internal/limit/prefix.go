@@ -8,16 +8,16 @@ import (
 	"strings"
 )
 
-// Prefixes are limits for the devices whose ids begin so. The longest prefix counts.
+// Prefixes are limits for the devices whose ids begin with a prefix. The longest matching prefix counts.
 type Prefixes []Prefix
 
-// Prefix is the limit of those that begin with Text.
+// Prefix is the limit for the devices whose ids begin with Text.
 type Prefix struct {
 	Text  string
 	Limit int64
 }
 
-// ParsePrefixes reads a list of prefix=limit. A limit of 0 lets none in.
+// ParsePrefixes reads a list of prefix=limit. A limit of 0 admits no device.
 func ParsePrefixes(list []string) (Prefixes, error) {
 	all := make(Prefixes, 0, len(list))
 	for _, s := range list {
@@ -33,13 +33,13 @@ func ParsePrefixes(list []string) (Prefixes, error) {
 	})
 	for i := 1; i < len(all); i++ {
 		if all[i].Text == all[i-1].Text {
-			return nil, fmt.Errorf("%q is there twice", all[i].Text)
+			return nil, fmt.Errorf("%q is listed twice", all[i].Text)
 		}
 	}
 	return all, nil
 }
 
-// Find returns the place of a device's prefix, or -1.
+// Find returns the index of the longest prefix of a device's id, or -1.
 func (p Prefixes) Find(device string) int {
 	return slices.IndexFunc(p, func(x Prefix) bool { return strings.HasPrefix(device, x.Text) })
 }

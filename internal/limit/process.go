@@ -12,33 +12,33 @@ import (
 	"strconv"
 )
 
-// process reads its own memory. Not for two goroutines at once.
+// process reads its own memory. One goroutine at a time may use it.
 type process struct {
-	root  fs.FS        // of the files
+	root  fs.FS        // where the files of proc and sys are
 	limit int64        // bytes
-	group *group       // nil is none
-	spare func() int64 // resident bytes that the runtime can do without
+	group *group       // nil if no control group has a limit
+	spare func() int64 // resident bytes that the runtime can give back
 }
 
-// ProcessMemory returns how to read the memory of this process: the resident set against
+// ProcessMemory returns a function that reads the memory of this process: the resident set against
 // the lowest of configured (bytes; 0 is none), GOMEMLIMIT and the machine's memory, or the
-// control group's use against its limit, whichever is nearer. What the runtime can do
-// without does not count: see LimitRuntime. Not for two goroutines at once.
+// control group's use against its limit, whichever is nearer to its limit. Memory that the runtime can give
+// back does not count: see LimitRuntime. One goroutine at a time may call read.
 func ProcessMemory(configured int) (read func() (Usage, error), err error) {
 	p := &process{root: os.DirFS("/"), spare: newSpare()}
 	return p.read, p.findLimits(int64(configured), debug.SetMemoryLimit(-1))
 }
 
-// LimitRuntime has the runtime collect garbage as it comes near limit (bytes), unless
-// GOMEMLIMIT says when. Without it garbage may take a process over its limit of which
-// less than half is in use.
+// LimitRuntime makes the runtime collect garbage as memory comes near limit (bytes), unless
+// GOMEMLIMIT is set. Without it, garbage may take a process over its limit when
+// less than half of its memory is in use.
 func LimitRuntime(limit int64) {
 	if debug.SetMemoryLimit(-1) == math.MaxInt64 {
 		debug.SetMemoryLimit(limit / 10 * 9)
 	}
 }
 
-// findLimits finds what limits the process. configured is 0 and runtime is MaxInt64 for
+// findLimits finds the limits of the process. A configured of 0 and a runtime of MaxInt64 are
 // none.
 func (p *process) findLimits(configured, runtime int64) error {
 	total, err := field(p.root, "proc/meminfo", "MemTotal:") // proc_meminfo(5): in KiB
@@ -56,7 +56,7 @@ func (p *process) findLimits(configured, runtime int64) error {
 	return nil
 }
 
-// read is what ProcessMemory returns.
+// read returns the memory in use against the nearest limit; see ProcessMemory.
 func (p *process) read() (Usage, error) {
 	used, err := resident(p.root)
 	if err != nil {
@@ -75,9 +75,9 @@ func (p *process) read() (Usage, error) {
 	return group, err
 }
 
-// newSpare returns what tells the resident bytes that the runtime can do without: objects
-// beyond those that the last collection found alive, and free pages. Not for two
-// goroutines at once.
+// newSpare returns a function that returns how many resident bytes the runtime can give back: objects
+// beyond those that the last collection found alive, and free pages. One goroutine at a time may call
+// it.
 func newSpare() func() int64 {
 	s := []metrics.Sample{
 		{Name: "/memory/classes/heap/objects:bytes"},
@@ -91,7 +91,7 @@ func newSpare() func() int64 {
 	}
 }
 
-// resident is the second field of statm, in pages; proc_pid_statm(5).
+// resident returns the resident set in bytes, from the second field of statm, in pages; proc_pid_statm(5).
 func resident(root fs.FS) (int64, error) {
 	text, err := fs.ReadFile(root, "proc/self/statm")
 	if err != nil {
@@ -105,7 +105,7 @@ func resident(root fs.FS) (int64, error) {
 	return pages * int64(os.Getpagesize()), err
 }
 
-// field reads the number after a key of a file whose lines are key and number.
+// field reads the number behind a key in a file with one key and number per line.
 func field(root fs.FS, name, key string) (int64, error) {
 	text, err := fs.ReadFile(root, name)
 	if err != nil {

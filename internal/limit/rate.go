@@ -8,23 +8,23 @@ import (
 	"time"
 )
 
-// Class orders who waits: resumed sessions before new ones, which wait for as long as
-// resumed ones come. The caller's timeout ends that.
+// Class orders the connections that wait: resumed sessions before new ones. New ones may wait for as long as
+// resumed ones arrive, until their caller gives up.
 type Class uint8
 
 const (
-	Resumed Class = iota // the device has a session here: it lost its connection
+	Resumed Class = iota // the device has a session on this node: it lost its connection
 	New
 	classes
 )
 
-// Rate paces how fast a node takes connections: a token bucket with a bounded line before
-// it. Who must wait holds a Place and no goroutine; one timer, armed while anybody waits,
+// Rate paces how fast a node accepts connections: a token bucket with a bounded line in front of
+// it. A connection that must wait holds a Place and no goroutine; one timer, armed while any waits,
 // calls those whose turn has come. All methods are safe from any goroutine.
 type Rate struct {
 	// Static after construction.
 	pace     pace
-	room     [classes]int // the length of the line from which a class is refused
+	room     [classes]int // the length of the line at which a class is refused
 	maxRetry time.Duration
 	start    time.Time
 
@@ -33,22 +33,22 @@ type Rate struct {
 	bucket   full
 	lines    [classes]list.List // of *Place
 	timer    *time.Timer
-	promised time.Duration // since start: up to when turns were promised to those sent away
+	promised time.Duration // since start: the time up to which turns were promised to refused connections
 	stats    RateStats
 }
 
-// RateStats is what a Rate has done.
+// RateStats counts what a Rate did.
 type RateStats struct {
 	Waiting  [classes]int // now, by Class
-	AtOnce   uint64       // went on without waiting
-	Late     uint64       // went on after waiting
+	AtOnce   uint64       // accepted without waiting
+	Late     uint64       // accepted after waiting
 	Left     uint64       // ended while waiting
-	SentAway uint64       // were refused
+	SentAway uint64       // refused
 }
 
 // Busy refuses a connection: the line is full.
 type Busy struct {
-	// RetryAfter is when to come back: at least a second, at most the configured most.
+	// RetryAfter is when the device should retry: after at least one second, at most MaxRetry.
 	RetryAfter time.Duration
 }
 
@@ -56,29 +56,29 @@ func (b *Busy) Error() string {
 	return fmt.Sprintf("too many devices connect at once; retry after %v", b.RetryAfter.Round(time.Second))
 }
 
-// NewRate returns a Rate that holds c, whose defaults are set.
+// NewRate returns a Rate with the limits of c, whose defaults are set.
 func NewRate(c RateConfig) *Rate {
 	r := &Rate{
 		pace:     newPace(c.PerSecond, c.Burst),
 		maxRetry: c.MaxRetry,
 		start:    time.Now(),
 	}
-	// New devices fill half of the line at most, so that resumed ones find places.
+	// New devices take at most half of the line, so that resumed ones find places.
 	r.room = [classes]int{Resumed: c.Line, New: (c.Line + 1) / 2}
 	r.timer = time.AfterFunc(forever, r.call)
 	r.timer.Stop()
 	return r
 }
 
-// Place is that of a connection in the line.
+// Place is a connection's place in the line.
 type Place struct {
 	rate  *Rate
 	class Class
 	turn  func()
-	at    *list.Element // nil when it has left the line; guarded by rate.mu
+	at    *list.Element // nil when the place has left the line; guarded by rate.mu
 }
 
-// EnterNow takes a turn that is there at once, if it is.
+// EnterNow takes a turn if one is available, and reports whether it did.
 func (r *Rate) EnterNow() bool {
 	if r.pace.unlimited() {
 		return true
@@ -97,8 +97,8 @@ func (r *Rate) enterNow(now time.Duration) bool {
 	return true
 }
 
-// Enter asks for a turn. The connection may go on when both results are nil. Otherwise it
-// has a place, and turn is called once from a goroutine of the Rate's, perhaps before
+// Enter asks for a turn. If both results are nil, the connection may go on. Otherwise either
+// it has a place, and a goroutine of the Rate calls turn once, perhaps before
 // Enter returns, unless Leave came first; or it is refused with a *Busy. turn must not
 // block.
 func (r *Rate) Enter(class Class, turn func()) (*Place, error) {
@@ -124,8 +124,8 @@ func (r *Rate) Enter(class Class, turn func()) (*Place, error) {
 
 func (r *Rate) waiting() int { return r.lines[Resumed].Len() + r.lines[New].Len() }
 
-// sendAway promises the turn after the line's, and after those of all that were sent away
-// before, so that they do not come back as one wave. A quarter of it is jitter.
+// sendAway promises the turn after those of the line and of all connections that were refused
+// before, so that the refused ones do not return as one wave. A quarter of the time is jitter.
 func (r *Rate) sendAway(now time.Duration) *Busy {
 	r.stats.SentAway++
 	line := now + r.bucket.wait(r.pace, now, r.waiting())
@@ -134,14 +134,14 @@ func (r *Rate) sendAway(now time.Duration) *Busy {
 	return &Busy{RetryAfter: max(d-rand.N(d/4), time.Second)}
 }
 
-// call tells those whose turn has come, without the lock.
+// call calls the places whose turn has come, without holding the lock.
 func (r *Rate) call() {
 	for _, p := range r.due() {
 		p.turn()
 	}
 }
 
-// due takes from the line those whose turn has come.
+// due takes the places whose turn has come from the line.
 func (r *Rate) due() (list []*Place) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -159,7 +159,7 @@ func (r *Rate) due() (list []*Place) {
 	return list
 }
 
-// first is who is next; nil is nobody.
+// first returns the next place, nil if nobody waits.
 func (r *Rate) first() *Place {
 	for class := range r.lines {
 		if e := r.lines[class].Front(); e != nil {
@@ -174,7 +174,7 @@ func (r *Rate) remove(p *Place) {
 	p.at = nil
 }
 
-// Leave gives the place up, for a connection that has ended. After the turn it does
+// Leave gives up the place of a connection that has ended. After the turn it does
 // nothing.
 func (p *Place) Leave() {
 	p.rate.mu.Lock()
@@ -185,7 +185,7 @@ func (p *Place) Leave() {
 	}
 }
 
-// Stats tells what r has done.
+// Stats returns what r counted.
 func (r *Rate) Stats() RateStats {
 	r.mu.Lock()
 	defer r.mu.Unlock()
