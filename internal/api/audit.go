@@ -10,10 +10,10 @@ import (
 	longlinev1 "github.com/longline/longline/proto/longline/v1"
 )
 
-// auditor is the interceptor that tells Node.Audit of what is done.
+// auditor is the interceptor that writes Node.Audit.
 type auditor struct{ api *API }
 
-// audit notes what somebody did, or may not do. The request may be nil.
+// audit logs what a caller did or was refused. The request may be nil.
 func (a *API) audit(ctx context.Context, who, path string, request any, err error) {
 	fields := []slog.Attr{slog.String("who", who), slog.String("method", path)}
 	fields = append(fields, objects(request)...)
@@ -24,7 +24,7 @@ func (a *API) audit(ctx context.Context, who, path string, request any, err erro
 	a.node.Audit.LogAttrs(ctx, slog.LevelInfo, "audit", fields...)
 }
 
-// objects are what a request is about. Payloads are not noted.
+// objects returns what a request is about, without payloads.
 func objects(request any) (fields []slog.Attr) {
 	add := func(key, value string) {
 		if value != "" {
@@ -60,7 +60,7 @@ func (o auditor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	}
 }
 
-// WrapStreamingHandler implements connect.Interceptor: streams only read.
+// WrapStreamingHandler implements connect.Interceptor. Streams only read, so they are not logged.
 func (auditor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
 	return next
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/longline/longline/proto/longline/v1/longlinev1connect"
 )
 
-// needed is the role for each path. What is not here needs admin, if it is there at all.
+// needed is the role that each path needs. Any other path needs admin.
 var needed = map[string]auth.Role{
 	"/":        auth.NoRole,
 	"/healthz": auth.NoRole,
@@ -42,20 +42,20 @@ func roleFor(path string) auth.Role {
 // callerKey is the key of the context's value that is the *caller.
 type callerKey struct{}
 
-// caller is who calls. Static after construction.
+// caller is the sender of a request. Static after construction.
 type caller struct {
 	name  string
-	still func() error // says why it may not go on: its token was taken out, or has another role
+	check func() error // returns an error when its token was removed or has another role
 }
 
 func callerOf(ctx context.Context) *caller {
 	if c, ok := ctx.Value(callerKey{}).(*caller); ok {
 		return c
 	}
-	return &caller{still: func() error { return nil }}
+	return &caller{check: func() error { return nil }}
 }
 
-// guard lets those pass whose token has the role that a path needs.
+// guard serves requests whose token has the role that the path needs.
 func (a *API) guard(next http.Handler) http.Handler {
 	writer := connect.NewErrorWriter()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -63,26 +63,26 @@ func (a *API) guard(next http.Handler) http.Handler {
 		name, err := a.authorize(path, token, host)
 		switch {
 		case err != nil:
-			a.crowd.briefly(w, r, func() {
-				if name != "" { // whom nobody knows does not fill the log
+			a.conns.serveAnonymous(w, r, func() {
+				if name != "" { // unknown callers must not fill the log
 					a.audit(r.Context(), name, path, nil, err)
 				}
-				turnAway(writer, w, r, err)
+				refuseCaller(writer, w, r, err)
 			})
 		case a.node.Roles != nil && roleFor(path) == auth.NoRole:
-			a.crowd.briefly(w, r, func() { next.ServeHTTP(w, r) })
+			a.conns.serveAnonymous(w, r, func() { next.ServeHTTP(w, r) })
 		default:
-			greet(w, r)
-			still := func() error {
+			markAuthorized(w, r)
+			check := func() error {
 				_, err := a.authorize(path, token, host)
 				return err
 			}
-			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, &caller{name, still})))
+			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, &caller{name, check})))
 		}
 	})
 }
 
-// authorize returns the name of who calls, or why it may not.
+// authorize returns the caller's name, or why it is refused.
 func (a *API) authorize(path, token, host string) (name string, err error) {
 	needs := roleFor(path)
 	if a.node.Roles == nil {
@@ -99,7 +99,7 @@ func (a *API) authorize(path, token, host string) (name string, err error) {
 	case err != nil:
 		return "", connect.NewError(connect.CodeUnauthenticated, err)
 	case !role.Allows(needs):
-		return name, connect.NewError(connect.CodePermissionDenied, errors.New("needs the role "+needs.String()+", the token has "+role.String()))
+		return name, connect.NewError(connect.CodePermissionDenied, errors.New("the role "+needs.String()+" is needed, the token has "+role.String()))
 	}
 	return name, nil
 }
@@ -112,10 +112,10 @@ func bearerToken(r *http.Request) string {
 	return strings.TrimSpace(token)
 }
 
-var errNamedHost = errors.New("without api.tokens the port answers to an IP address or localhost only, so that no web page reaches it by a name of its own")
+var errNamedHost = errors.New("without api.tokens the host in the URL must be an IP address or localhost, so that no web page can reach the port by DNS rebinding")
 
-// numeric tells whether a Host is an IP address or localhost. A page can have its own name
-// lead to loopback, and is then of the same origin as this port: DNS rebinding.
+// numeric reports whether a Host is an IP address or localhost. A page can make its own name
+// resolve to loopback, and then has the same origin as this port: DNS rebinding.
 func numeric(hostport string) bool {
 	host, _, err := net.SplitHostPort(hostport)
 	if err != nil {
@@ -125,15 +125,15 @@ func numeric(hostport string) bool {
 	return err == nil || host == "localhost"
 }
 
-// turnAway answers in the protocol of the request.
-func turnAway(writer *connect.ErrorWriter, w http.ResponseWriter, r *http.Request, err error) {
+// refuseCaller answers with err in the protocol of the request.
+func refuseCaller(writer *connect.ErrorWriter, w http.ResponseWriter, r *http.Request, err error) {
 	status := http.StatusForbidden
 	if connect.CodeOf(err) == connect.CodeUnauthenticated {
 		status = http.StatusUnauthorized
 		w.Header().Set("WWW-Authenticate", `Bearer realm="longline"`) // RFC 6750 §3
 	}
 	if writer.IsSupported(r) {
-		_ = writer.Write(w, r, err) // the client has left: nothing to do
+		_ = writer.Write(w, r, err) // it fails only when the client has left
 		return
 	}
 	var c *connect.Error

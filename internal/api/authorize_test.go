@@ -117,7 +117,7 @@ func TestRoles(t *testing.T) {
 	}
 	for _, protocol := range []string{"grpc", "grpc-web", "json"} {
 		_, err := w.client(protocol).ListDevices(t.Context(), connect.NewRequest(new(longlinev1.ListDevicesRequest)))
-		if connect.CodeOf(err) != connect.CodeUnauthenticated || !strings.Contains(err.Error(), "no token was shown") {
+		if connect.CodeOf(err) != connect.CodeUnauthenticated || !strings.Contains(err.Error(), "no token was presented") {
 			t.Errorf("%s: %v", protocol, err)
 		}
 	}
@@ -252,8 +252,8 @@ func TestRevoke(t *testing.T) {
 		}{
 			{&longlinev1.RevokeRequest{Device: "m-1", Until: until}, 0, ""},
 			{&longlinev1.RevokeRequest{Credential: "serial:7f", Until: until}, 0, ""},
-			{&longlinev1.RevokeRequest{Until: until}, connect.CodeInvalidArgument, "one of both"},
-			{&longlinev1.RevokeRequest{Device: "a", Credential: "b", Until: until}, connect.CodeInvalidArgument, "one of both"},
+			{&longlinev1.RevokeRequest{Until: until}, connect.CodeInvalidArgument, "must be set, but not both"},
+			{&longlinev1.RevokeRequest{Device: "a", Credential: "b", Until: until}, connect.CodeInvalidArgument, "must be set, but not both"},
 			{&longlinev1.RevokeRequest{Device: "a/b", Until: until}, connect.CodeInvalidArgument, "device"},
 			{&longlinev1.RevokeRequest{Device: "a"}, connect.CodeInvalidArgument, "until"},
 			{&longlinev1.RevokeRequest{Device: "none", Until: until}, connect.CodeFailedPrecondition, "not asked for credentials"},

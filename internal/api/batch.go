@@ -10,25 +10,25 @@ import (
 	longlinev1 "github.com/longline/longline/proto/longline/v1"
 )
 
-// batch is the response of a subscription, made anew in the same memory for every send:
-// sending has ended when it returns. At first it is the empty response that says that the
-// subscription holds.
+// batch is the response of a subscription. Every send reuses its memory,
+// because sending has ended when Send returns. The first response is empty and says that the
+// subscription is active.
 type batch struct {
 	// Static after construction.
 	qos  uint32 // of the subscription
-	text bool   // payloads that are UTF-8 are shown as text
+	text bool   // show payloads that are UTF-8 as text
 
 	response longlinev1.SubscribeResponse
 	slots    []*slot
 }
 
-// slot is the memory of one message.
+// slot holds the memory for one message.
 type slot struct {
 	message longlinev1.Message
 	ts      timestamppb.Timestamp
 }
 
-// fill makes the response of messages; it holds views of them.
+// fill makes the response from messages; it keeps views of them until the next call.
 func (b *batch) fill(messages []*message.Message, missed uint64) {
 	for len(b.slots) < len(messages) {
 		b.slots = append(b.slots, new(slot))
@@ -41,7 +41,7 @@ func (b *batch) fill(messages []*message.Message, missed uint64) {
 	b.response.Messages, b.response.Missed = list, missed
 }
 
-// put writes every field of a slot.
+// put sets every field of a slot.
 func (b *batch) put(s *slot, m *message.Message) {
 	s.ts.Seconds, s.ts.Nanos = m.Time/1000, int32(m.Time%1000)*1e6
 	d := &s.message

@@ -21,7 +21,7 @@ import (
 // for its token yet.
 func TestSlowBodyIsCutOff(t *testing.T) {
 	w := newWorld(t, Config{}, router.Config{})
-	s := httptest.NewServer(timely(w.api.Handler(), 50*time.Millisecond))
+	s := httptest.NewServer(limitBodyTime(w.api.Handler(), 50*time.Millisecond))
 	defer s.Close()
 	c, err := new(net.Dialer).DialContext(t.Context(), "tcp", s.Listener.Addr().String())
 	if err != nil {
@@ -41,7 +41,7 @@ func TestSlowBodyIsCutOff(t *testing.T) {
 func TestStreamOutlivesItsBody(t *testing.T) {
 	const limit = 50 * time.Millisecond
 	w := newWorld(t, Config{}, router.Config{})
-	s := httptest.NewUnstartedServer(timely(w.api.Handler(), limit))
+	s := httptest.NewUnstartedServer(limitBodyTime(w.api.Handler(), limit))
 	s.Config.Protocols = new(http.Protocols)
 	s.Config.Protocols.SetHTTP1(true)
 	s.Config.Protocols.SetUnencryptedHTTP2(true)

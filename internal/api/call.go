@@ -37,12 +37,12 @@ func (a *API) Call(ctx context.Context, r *connect.Request[longlinev1.CallReques
 	return connect.NewResponse(answer(reply, c.Text != nil || len(c.Payload) == 0 && asJSON(r))), nil
 }
 
-// asJSON reports whether the caller speaks JSON, in which bytes are base64.
+// asJSON reports whether the caller uses JSON, in which bytes are base64.
 func asJSON(r connect.AnyRequest) bool {
 	return strings.HasPrefix(r.Header().Get("Content-Type"), "application/json")
 }
 
-// answer is the response for a reply; asText asks for its payload as text.
+// answer returns the response for a reply; asText asks for its payload as text.
 func answer(r devices.Reply, asText bool) *longlinev1.CallResponse {
 	if r.Err.Code != "" {
 		return &longlinev1.CallResponse{Error: &longlinev1.Error{Code: r.Err.Code, Reason: r.Err.Reason}}

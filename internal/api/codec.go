@@ -7,11 +7,11 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// jsonCodec is JSON as people write and read it: names as in gateway.proto, zeros shown,
-// and a misspelt field refused.
+// jsonCodec is JSON for people: field names as in gateway.proto, zeros shown,
+// unknown fields refused.
 type jsonCodec struct{ name string }
 
-// The names under which connect looks for the codec of JSON.
+// jsonCodecs are under the names by which connect looks up the codec of JSON.
 var jsonCodecs = []jsonCodec{{"json"}, {"json; charset=utf-8"}}
 
 var errNotProto = errors.New("not a protobuf message")
@@ -20,7 +20,7 @@ func (c jsonCodec) Name() string { return c.name }
 
 func (c jsonCodec) Marshal(v any) ([]byte, error) { return c.MarshalAppend(nil, v) }
 
-// MarshalAppend saves connect a copy.
+// MarshalAppend appends to dst, which saves connect a copy.
 func (jsonCodec) MarshalAppend(dst []byte, v any) ([]byte, error) {
 	m, ok := v.(proto.Message)
 	if !ok {

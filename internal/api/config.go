@@ -12,29 +12,29 @@ import (
 	"github.com/longline/longline/internal/topic"
 )
 
-// Config bounds what backends may ask for. The zero value works; WithDefaults has the
+// Config bounds what backends may request. The zero value works; WithDefaults has the
 // defaults.
 type Config struct {
-	Address        string             `yaml:"address" help:"host:port that backends connect to; a loopback address when there is no tokens file"`
-	Tokens         string             `yaml:"tokens" help:"who may do what: lines of read, operate or admin, sha256: with the token's SHA-256 in hexadecimal digits, and a name; read again when it changes; without it, whoever reaches the port may do everything"`
+	Address        string             `yaml:"address" help:"host:port that backends connect to; without a tokens file only a loopback address is allowed"`
+	Tokens         string             `yaml:"tokens" help:"file with one token per line: a role (read, operate or admin), sha256: with the token's SHA-256 in hexadecimal digits, and a name; read again when it changes; without it, anyone who reaches the port may do everything"`
 	Cert           string             `yaml:"cert" help:"certificate chain for TLS, a PEM file; read again when it changes"`
-	Key            string             `yaml:"key" help:"its private key, a PEM file; read again when it changes"`
-	Origins        []string           `yaml:"origins" help:"origins of web pages that may call, such as https://example.com, besides the port's own"`
-	Audit          string             `yaml:"audit" help:"file to which everything that is done, but reading, is appended as lines of JSON; - is standard error"`
+	Key            string             `yaml:"key" help:"private key of cert, a PEM file; read again when it changes"`
+	Origins        []string           `yaml:"origins" help:"origins of web pages that may call the API, such as https://example.com, in addition to the port's own origin"`
+	Audit          string             `yaml:"audit" help:"file to which every request except reading is appended as one line of JSON; - is standard error"`
 	MaxPayload     int                `yaml:"max_payload" unit:"bytes" help:"largest payload of a message or call"`
-	Topics         topic.Limits       `yaml:"-"` // those of the sessions
-	MaxConnections int                `yaml:"max_connections" help:"connections of the port; beyond it the oldest that has shown no token is closed"`
-	MaxFilters     int                `yaml:"max_filters" help:"filters of a subscription"`
-	MaxPageSize    int                `yaml:"max_page_size" help:"devices of a page of ListDevices"`
-	CallTimeout    time.Duration      `yaml:"call_timeout" help:"how long a call waits for its answer when it does not say"`
-	MaxCallTimeout time.Duration      `yaml:"max_call_timeout" help:"the most that a call may say"`
-	MaxPublishing  int                `yaml:"max_publishing" help:"QoS 1 publications of all backends that wait for their receivers at one time"`
-	MaxSubscribers int                `yaml:"max_subscribers" help:"subscriptions of all backends"`
-	Inbox          router.InboxConfig `yaml:"inbox" help:"the buffer of a subscription that does not say"`
-	MaxInbox       router.InboxConfig `yaml:"max_inbox" help:"the largest buffer that a subscription may ask for"`
-	Batch          router.InboxConfig `yaml:"batch" help:"one response of a subscription; gRPC clients take 4 MiB unless told otherwise"`
-	Heartbeat      time.Duration      `yaml:"heartbeat" help:"how often an idle stream of events shows that it lives"`
-	Stall          time.Duration      `yaml:"stall" help:"how long a subscriber may take for one batch before it is ended, so that it does not hold publishers up for ever"`
+	Topics         topic.Limits       `yaml:"-"` // the limits of the sessions
+	MaxConnections int                `yaml:"max_connections" help:"most connections of the port; beyond it the oldest one without a valid token is closed"`
+	MaxFilters     int                `yaml:"max_filters" help:"most filters per subscription"`
+	MaxPageSize    int                `yaml:"max_page_size" help:"most devices per page of ListDevices"`
+	CallTimeout    time.Duration      `yaml:"call_timeout" help:"how long a call waits for its reply if the request names no timeout"`
+	MaxCallTimeout time.Duration      `yaml:"max_call_timeout" help:"longest timeout that a call may name"`
+	MaxPublishing  int                `yaml:"max_publishing" help:"most QoS 1 publications of all backends that wait for their receivers"`
+	MaxSubscribers int                `yaml:"max_subscribers" help:"most subscriptions of all backends"`
+	Inbox          router.InboxConfig `yaml:"inbox" help:"the buffer of a subscription if the request names no size"`
+	MaxInbox       router.InboxConfig `yaml:"max_inbox" help:"the largest buffer that a subscription may request"`
+	Batch          router.InboxConfig `yaml:"batch" help:"the most that one response of a subscription holds; gRPC clients accept 4 MiB unless configured otherwise"`
+	Heartbeat      time.Duration      `yaml:"heartbeat" help:"how often the gateway sends a comment on an idle stream of events"`
+	Stall          time.Duration      `yaml:"stall" help:"how long a subscriber may take to accept one batch; after that its stream is closed, so that it does not delay publishers for ever"`
 }
 
 // WithDefaults returns c with the defaults in place of zero fields.
@@ -59,17 +59,17 @@ func (c Config) WithDefaults() Config {
 	return c
 }
 
-// Validate names what cannot be, after WithDefaults. The error begins with the key.
+// Validate returns what is wrong with c, after WithDefaults. The error begins with the key.
 func (c Config) Validate() error {
 	if (c.Cert == "") != (c.Key == "") {
-		return errors.New("cert: cert and key go together")
+		return errors.New("cert: want both cert and key, or neither")
 	}
 	host, _, err := net.SplitHostPort(c.Address)
 	if err != nil {
 		return fmt.Errorf("address: want host:port, not %q", c.Address)
 	}
 	if c.Tokens == "" && !isLoopback(host) {
-		return fmt.Errorf("tokens: is missing; without it the admin port is on a loopback address only, such as 127.0.0.1:8081, not on %q", c.Address)
+		return fmt.Errorf("tokens: missing; without it api.address must be a loopback address such as 127.0.0.1:8081, not %q", c.Address)
 	}
 	return nil
 }
@@ -79,6 +79,6 @@ func isLoopback(host string) bool {
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
-// maxBody bounds a request in bytes: a payload as base64 or as text with every second
-// character escaped, and what the other fields may need.
+// maxBody bounds a request in bytes: a payload as base64, or as text in which every second
+// character is escaped, and the other fields.
 func (c *Config) maxBody() int { return 2*c.MaxPayload + 256<<10 }

@@ -9,81 +9,83 @@ import (
 	"time"
 )
 
-// Whoever reaches the admin port without a token gets little of it: a bounded number of connections,
-// of requests at a time on each, and a bounded time to take each answer. The bound of requests is each
-// connection's own, so that nobody who takes no answers has /healthz of others reset. A connection that has
-// shown a token is not closed for the sake of others.
+// A client without a valid token gets bounded resources of the admin port: a number of connections,
+// a number of concurrent requests on each, and a time for each answer. The bound of requests is
+// per connection, so that a client that reads no answers cannot get requests for /healthz on other connections reset. A connection
+// that has presented a valid token is not closed to make room for others, unless it is idle.
 
 const (
-	strangerRequests = 4                // requests without a good token at a time, of one connection
-	strangerTime     = 10 * time.Second // that the answer to one takes
+	anonymousRequests = 4                // most concurrent requests without a valid token, per connection
+	anonymousTime     = 10 * time.Second // how long the answer to one may take
 )
 
-// crowd is the connections of the admin port.
-type crowd struct {
+// portConns are the connections of the admin port.
+type portConns struct {
 	// Static after construction.
 	most int
 
 	// Safe from any goroutine.
-	closed atomic.Uint64 // connections, to make room
-	reset  atomic.Uint64 // requests, beyond strangerRequests
+	closed atomic.Uint64 // connections closed to make room
+	reset  atomic.Uint64 // requests reset, beyond anonymousRequests
 
 	// Guarded by mu.
-	mu    sync.Mutex
-	conns map[net.Conn]*guest
-	next  uint64
+	mu   sync.Mutex
+	list map[net.Conn]*portConn
+	next uint64
 }
 
-// guest is one connection.
-type guest struct {
+// portConn is one connection.
+type portConn struct {
 	// Static after construction.
 	order uint64 // of arrival
 
-	// Guarded by crowd.mu.
+	// Guarded by portConns.mu.
 	idle bool
 
 	// Safe from any goroutine.
-	known atomic.Bool  // it has shown a good token, or none is asked for
-	busy  atomic.Int32 // requests without a good token whose answers are not written yet
+	known atomic.Bool  // it has presented a valid token, or none is needed
+	busy  atomic.Int32 // requests without a valid token whose answers are not written yet
 }
 
-func newCrowd(most int) *crowd { return &crowd{most: most, conns: make(map[net.Conn]*guest)} }
+func newPortConns(most int) *portConns {
+	return &portConns{most: most, list: make(map[net.Conn]*portConn)}
+}
 
-// guestKey is the key of the context's value that is the connection's *guest.
-type guestKey struct{}
+// portConnKey is the key of the context's value that is the request's *portConn.
+type portConnKey struct{}
 
-// join is http.Server.ConnContext: it makes room for a connection if there are too many. The first to go
-// is the oldest that has shown no token, then the oldest that is idle, then the new one itself.
-func (c *crowd) join(ctx context.Context, conn net.Conn) context.Context {
+// join is http.Server.ConnContext: it closes a connection if there are too many: the oldest that has presented no
+// token, otherwise the oldest idle one, otherwise the new one.
+func (c *portConns) join(ctx context.Context, conn net.Conn) context.Context {
 	c.mu.Lock()
-	g := &guest{order: c.next, idle: true}
+	g := &portConn{order: c.next, idle: true}
 	c.next++
-	c.conns[conn] = g
+	c.list[conn] = g
 	var gone net.Conn
-	if len(c.conns) > c.most {
+	if len(c.list) > c.most {
 		gone = c.leastWanted()
-		delete(c.conns, gone)
+		delete(c.list, gone)
 	}
 	c.mu.Unlock()
 	if gone != nil {
 		c.closed.Add(1)
-		_ = gone.Close() // whoever it is has nothing to be told
+		_ = gone.Close() // a connection without a request gets no answer
 	}
-	return context.WithValue(ctx, guestKey{}, g)
+	return context.WithValue(ctx, portConnKey{}, g)
 }
 
-// leastWanted is the connection to close. c is locked.
-func (c *crowd) leastWanted() (worst net.Conn) {
-	for conn, g := range c.conns {
-		if worst == nil || g.goesBefore(c.conns[worst]) {
+// leastWanted returns the connection to close. c is locked.
+func (c *portConns) leastWanted() (worst net.Conn) {
+	for conn, g := range c.list {
+		if worst == nil || g.goesBefore(c.list[worst]) {
 			worst = conn
 		}
 	}
 	return worst
 }
 
-// goesBefore reports whether g is closed rather than o: of those that are in use, the one that came last is.
-func (g *guest) goesBefore(o *guest) bool {
+// goesBefore reports whether to close g rather than o: the oldest, but among those in use the newest.
+func (g *portConn) goesBefore(o *portConn) bool {
 	mine, other := g.rank(), o.rank()
 	switch {
 	case mine != other:
@@ -94,14 +96,14 @@ func (g *guest) goesBefore(o *guest) bool {
 	return g.order < o.order
 }
 
-// What a connection is, the first to go first.
+// The ranks of connections; the lowest is closed first.
 const (
 	unknown = iota
 	unused
 	inUse
 )
 
-func (g *guest) rank() int {
+func (g *portConn) rank() int {
 	switch {
 	case !g.known.Load():
 		return unknown
@@ -112,49 +114,49 @@ func (g *guest) rank() int {
 }
 
 // change is http.Server.ConnState.
-func (c *crowd) change(conn net.Conn, s http.ConnState) {
+func (c *portConns) change(conn net.Conn, s http.ConnState) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch g := c.conns[conn]; {
+	switch g := c.list[conn]; {
 	case g == nil:
 	case s == http.StateClosed, s == http.StateHijacked:
-		delete(c.conns, conn)
+		delete(c.list, conn)
 	default:
 		g.idle = s == http.StateIdle
 	}
 }
 
-// count is the number of connections.
-func (c *crowd) count() int {
+// count returns the number of connections.
+func (c *portConns) count() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.conns)
+	return len(c.list)
 }
 
-// greet notes that the connection of a request has shown a good token, or needs none.
-func greet(w http.ResponseWriter, r *http.Request) {
-	if g, ok := r.Context().Value(guestKey{}).(*guest); ok && !g.known.Load() {
+// markAuthorized marks the connection of a request that has a valid token, or needs none.
+func markAuthorized(w http.ResponseWriter, r *http.Request) {
+	if g, ok := r.Context().Value(portConnKey{}).(*portConn); ok && !g.known.Load() {
 		g.known.Store(true)
 	}
-	if r.ProtoMajor == 1 { // the deadline of an earlier request holds for the connection
+	if r.ProtoMajor == 1 { // the deadline of an earlier request applies to the whole connection
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
 	}
 }
 
-// briefly answers a request without a good token by next: in a bounded time, or not at all when its connection
-// has too many such requests.
-func (c *crowd) briefly(w http.ResponseWriter, r *http.Request, next func()) {
-	if g, ok := r.Context().Value(guestKey{}).(*guest); ok {
+// serveAnonymous answers a request without a valid token by next, in bounded time; it resets the request when its
+// connection has too many of these.
+func (c *portConns) serveAnonymous(w http.ResponseWriter, r *http.Request, next func()) {
+	if g, ok := r.Context().Value(portConnKey{}).(*portConn); ok {
 		defer g.busy.Add(-1)
-		if g.busy.Add(1) > strangerRequests {
+		if g.busy.Add(1) > anonymousRequests {
 			c.reset.Add(1)
-			panic(http.ErrAbortHandler) // an answer might never be taken
+			panic(http.ErrAbortHandler) // the client might never read an answer
 		}
 	}
 	control := http.NewResponseController(w)
-	_ = control.SetWriteDeadline(time.Now().Add(strangerTime)) // a recorder of tests has none
+	_ = control.SetWriteDeadline(time.Now().Add(anonymousTime)) // fails for the recorders of tests, which have no deadline
 	next()
 	if r.ProtoMajor == 2 {
-		_ = control.Flush() // the answer is written before the request counts no more; a client that left needs none
+		_ = control.Flush() // the request counts until its answer is written; fails when the client has left
 	}
 }

@@ -69,22 +69,22 @@ func TestStrangersAreClosedForOthers(t *testing.T) {
 
 // Who takes no answer, of HTTP/2 by a window of 0, holds a bounded number of requests, and others are answered.
 func TestStrangersWhoTakeNothing(t *testing.T) {
-	const streams, conns = 10 * strangerRequests, 40
+	const streams, conns = 10 * anonymousRequests, 40
 	w := newDoor(t, func(*Config, *Node) {})
 	for range conns {
-		stall(t, w.dialRaw(t), streams, streams-strangerRequests)
+		stall(t, w.dialRaw(t), streams, streams-anonymousRequests)
 	}
-	w.api.crowd.mu.Lock()
+	w.api.conns.mu.Lock()
 	held := 0
-	for _, g := range w.api.crowd.conns {
+	for _, g := range w.api.conns.list {
 		held += int(g.busy.Load())
 	}
-	w.api.crowd.mu.Unlock()
-	if held != conns*strangerRequests {
-		t.Errorf("%d requests are held, want %d", held, conns*strangerRequests)
+	w.api.conns.mu.Unlock()
+	if held != conns*anonymousRequests {
+		t.Errorf("%d requests are held, want %d", held, conns*anonymousRequests)
 	}
-	if n := w.api.PortStats().Reset; n != conns*(streams-strangerRequests) {
-		t.Errorf("%d requests were reset, want %d", n, conns*(streams-strangerRequests))
+	if n := w.api.PortStats().Reset; n != conns*(streams-anonymousRequests) {
+		t.Errorf("%d requests were reset, want %d", n, conns*(streams-anonymousRequests))
 	}
 	late := w.dialRaw(t)
 	if got := get(t, late, bufio.NewReader(late), "/healthz", ""); got != http.StatusOK {

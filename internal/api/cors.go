@@ -9,7 +9,7 @@ import (
 	"github.com/longline/longline/internal/auth"
 )
 
-// What pages of other origins may send and see: Connect's and gRPC-Web's headers, in the
+// What pages of other origins may send and see: the headers of Connect and gRPC-Web, in the
 // terms of the Fetch standard, https://fetch.spec.whatwg.org/#http-cors-protocol.
 const (
 	corsMethods = "GET, POST"
@@ -18,8 +18,8 @@ const (
 	corsMaxAge  = "7200" // seconds
 )
 
-// across judges requests of web pages, and answers preflights.
-func (a *API) across(next http.Handler) http.Handler {
+// checkOrigin refuses requests from web pages that may not call, and answers preflight requests.
+func (a *API) checkOrigin(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		origin := r.Header.Get("Origin")
 		if why := a.fromPage(r); why != "" {
@@ -46,26 +46,26 @@ func (a *API) across(next http.Handler) http.Handler {
 	})
 }
 
-// fromPage says why a request may not come from the web page that it comes from; it is empty for one that
-// may, and for what is no browser. A page sends its Origin, unless it asks for an image or the like: then only
-// Sec-Fetch-Site (https://w3c.github.io/webappsec-fetch-metadata/) tells that it is another's. A browser
-// too old to send that is told by its name, and where no token is asked for it gets nothing but health and metrics.
+// fromPage returns why a request from a web page is refused. It is empty for a page that may call,
+// and for clients that are no browsers. A page sends its Origin, except for images and the like: then only
+// Sec-Fetch-Site (https://w3c.github.io/webappsec-fetch-metadata/) shows that the page has another origin. A browser
+// too old to send that field is recognized by its user agent; without Roles it gets only health and metrics.
 func (a *API) fromPage(r *http.Request) (why string) {
 	origin, site := r.Header.Get("Origin"), r.Header.Get("Sec-Fetch-Site")
 	switch {
 	case origin != "":
 		if !sameOrigin(origin, r.Host) && !slices.Contains(a.config.Origins, origin) {
-			return "pages of this origin may not call: api.origins does not have it"
+			return "web pages of this origin may not call the API: it is not in api.origins"
 		}
 	case site == "cross-site", site == "same-site":
-		return "pages of other origins may not call without saying who they are"
+		return "web pages of other origins may not call the API without an Origin header"
 	case site == "" && strings.HasPrefix(r.UserAgent(), "Mozilla/") && a.node.Roles == nil && roleFor(r.URL.Path) > auth.NoRole && r.URL.Path != "/metrics":
-		return "this browser does not say which page it is asked by (Sec-Fetch-Site): without api.tokens it gets health and metrics only"
+		return "this browser sends no Sec-Fetch-Site header: without api.tokens it may read only health and metrics"
 	}
 	return ""
 }
 
-// sameOrigin tells whether a page of this port calls.
+// sameOrigin reports whether a page of this port is calling.
 func sameOrigin(origin, host string) bool {
 	u, err := url.Parse(origin)
 	return err == nil && u.Host != "" && u.Host == host

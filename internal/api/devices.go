@@ -13,8 +13,8 @@ import (
 	longlinev1 "github.com/longline/longline/proto/longline/v1"
 )
 
-// normalPage is the page size of who does not say.
-const normalPage = 100
+// defaultPage is the page size when the request names none.
+const defaultPage = 100
 
 // ListDevices implements GatewayHandler.
 func (a *API) ListDevices(ctx context.Context, r *connect.Request[longlinev1.ListDevicesRequest]) (*connect.Response[longlinev1.ListDevicesResponse], error) {
@@ -28,7 +28,7 @@ func (a *API) ListDevices(ctx context.Context, r *connect.Request[longlinev1.Lis
 		}
 	}
 	size := a.pageSize(r.Msg.PageSize)
-	// One more than asked for tells whether there is another page.
+	// One more than requested, to find out whether there is another page.
 	list, err := a.node.Devices.List(ctx, devices.Page{Prefix: r.Msg.Prefix, After: r.Msg.PageToken, State: state, Limit: size + 1})
 	if err != nil {
 		return nil, coded(err)
@@ -52,12 +52,12 @@ var states = map[longlinev1.State]devices.State{
 
 func (a *API) pageSize(asked uint32) int {
 	if asked == 0 {
-		return min(normalPage, a.config.MaxPageSize)
+		return min(defaultPage, a.config.MaxPageSize)
 	}
 	return int(min(uint64(asked), uint64(a.config.MaxPageSize)))
 }
 
-// device is what a listing shows of a session.
+// device returns the entry of a session in a listing.
 func device(i *devices.Info) *longlinev1.Device {
 	d := &longlinev1.Device{
 		Device:  i.Device,

@@ -15,14 +15,14 @@ import (
 	"github.com/longline/longline/internal/topic"
 )
 
-// codes are those of the errors of the layers below. What is not here is internal.
+// codes are the codes of the errors of the layers below. Any other error is internal.
 var codes = []struct {
 	err  error
 	code connect.Code
 }{
 	{devices.ErrUnknown, connect.CodeNotFound},
-	{devices.ErrOffline, connect.CodeUnavailable}, // nothing was sent: may be tried again
-	{devices.ErrLost, connect.CodeAborted},        // it may have been done
+	{devices.ErrOffline, connect.CodeUnavailable}, // nothing was sent: the caller may try again
+	{devices.ErrLost, connect.CodeAborted},        // the device may have executed it
 	{devices.ErrNoAnswer, connect.CodeDeadlineExceeded},
 	{devices.ErrTooManyCalls, connect.CodeResourceExhausted},
 	{devices.ErrNotCallable, connect.CodeUnimplemented},
@@ -51,7 +51,7 @@ func coded(err error) error {
 	return connect.NewError(connect.CodeInternal, err)
 }
 
-// label is the code of err as metrics name it.
+// label returns the code of err as metrics name it.
 func label(err error) string {
 	if err == nil {
 		return "ok"
@@ -59,17 +59,17 @@ func label(err error) string {
 	return connect.CodeOf(err).String()
 }
 
-// exhausted refuses what would pass a bound of the node.
+// exhausted refuses a request that exceeds a limit of the node.
 func exhausted(format string, args ...any) error {
 	return connect.NewError(connect.CodeResourceExhausted, fmt.Errorf(format, args...))
 }
 
-// invalid refuses a request whose field breaks a rule: it names both.
+// invalid refuses a request, naming the field and the rule that it breaks.
 func invalid(field, format string, args ...any) error {
 	return connect.NewError(connect.CodeInvalidArgument, errors.New(field+" "+fmt.Sprintf(format, args...)))
 }
 
-// misnamed refuses a topic, filter or device id that package topic does not accept.
+// misnamed refuses a topic, filter or device id that package topic refuses.
 func misnamed(field string, err error) error {
 	var wrong *topic.Error
 	if !errors.As(err, &wrong) {

@@ -101,7 +101,7 @@ func TestRequestsAreRefused(t *testing.T) {
 		{"type", publishing(&longlinev1.Message{Topic: "a", ContentType: long}), connect.CodeInvalidArgument, "message.content_type is 1001 bytes long"},
 		{"expiry", publishing(&longlinev1.Message{Topic: "a", Expiry: durationpb.New(-1)}), connect.CodeInvalidArgument, "message.expiry is -1ns"},
 		{"many properties", publishing(&longlinev1.Message{Topic: "a", Properties: manyProperties(33, "v")}), connect.CodeInvalidArgument, "message.properties are 33"},
-		{"long properties", publishing(&longlinev1.Message{Topic: "a", Properties: manyProperties(5, long)}), connect.CodeInvalidArgument, "message.properties have 5010 bytes"},
+		{"long properties", publishing(&longlinev1.Message{Topic: "a", Properties: manyProperties(5, long)}), connect.CodeInvalidArgument, "message.properties take 5010 bytes"},
 
 		{"broadcast retained", broadcasting(&longlinev1.Message{Topic: "a", Retain: true}, ""), connect.CodeInvalidArgument, "message.retain is set"},
 		{"broadcast filter", broadcasting(&longlinev1.Message{Topic: "a"}, "a/#/b"), connect.CodeInvalidArgument, "filter level 2 is '#'"},
@@ -110,7 +110,7 @@ func TestRequestsAreRefused(t *testing.T) {
 		{"call method", calling(&longlinev1.CallRequest{Device: "a"}), connect.CodeInvalidArgument, "method is empty"},
 		{"call long method", calling(&longlinev1.CallRequest{Device: "a", Method: long}), connect.CodeInvalidArgument, "method is 1001 bytes long"},
 		{"call payload", calling(&longlinev1.CallRequest{Device: "a", Method: "m", Payload: []byte(long)}), connect.CodeInvalidArgument, "payload is 1001 bytes long"},
-		{"call timeout", calling(&longlinev1.CallRequest{Device: "a", Method: "m", Timeout: durationpb.New(time.Hour)}), connect.CodeInvalidArgument, "timeout is 1h0m0s: it is 1ms to 5m0s"},
+		{"call timeout", calling(&longlinev1.CallRequest{Device: "a", Method: "m", Timeout: durationpb.New(time.Hour)}), connect.CodeInvalidArgument, "timeout is 1h0m0s: want 1ms to 5m0s"},
 
 		{"list state", listing(&longlinev1.ListDevicesRequest{State: 9}), connect.CodeInvalidArgument, "state is 9"},
 		{"list token", listing(&longlinev1.ListDevicesRequest{PageToken: "?"}), connect.CodeInvalidArgument, "page_token has a character"},
@@ -160,9 +160,9 @@ func TestCallsThatGetNoAnswer(t *testing.T) {
 			return refused{name: device, do: calling(&longlinev1.CallRequest{Device: device, Method: "m", Timeout: durationpb.New(time.Minute)})}
 		}
 		for _, test := range []refused{
-			{"unknown", call("nobody").do, connect.CodeNotFound, "no session of this device"},
+			{"unknown", call("nobody").do, connect.CodeNotFound, "the device has no session"},
 			{"away", call("away").do, connect.CodeUnavailable, "not connected"},
-			{"raw", call("raw").do, connect.CodeUnimplemented, "no calls"},
+			{"raw", call("raw").do, connect.CodeUnimplemented, "does not support calls"},
 			{"late", calling(&longlinev1.CallRequest{Device: "mute", Method: "m", Timeout: durationpb.New(time.Millisecond)}), connect.CodeDeadlineExceeded, "did not answer in time"},
 		} {
 			test.check(t, c)
@@ -194,7 +194,7 @@ func TestPublishMeetsFullReceivers(t *testing.T) {
 	refused{"full", send, connect.CodeResourceExhausted, "stayed full"}.check(t, w.client("grpc"))
 
 	w.api.publishing.Store(1)
-	refused{"bound", send, connect.CodeResourceExhausted, "1 publications wait"}.check(t, w.client("grpc"))
+	refused{"bound", send, connect.CodeResourceExhausted, "1 publications are waiting"}.check(t, w.client("grpc"))
 	w.api.publishing.Store(0)
 
 	ctx, cancel := context.WithCancel(t.Context())

@@ -14,8 +14,8 @@ import (
 // event is the data of one message.
 type event struct {
 	Topic   string          `json:"topic"`
-	Payload json.RawMessage `json:"payload,omitempty"` // what is one JSON value
-	Text    *string         `json:"text,omitempty"`    // other UTF-8
+	Payload json.RawMessage `json:"payload,omitempty"` // if it is one JSON value
+	Text    *string         `json:"text,omitempty"`    // if it is other UTF-8
 	Data    *[]byte         `json:"data,omitempty"`    // anything else, in base64
 	Type    string          `json:"type,omitempty"`    // content type, absent with payload
 	QoS     message.QoS     `json:"qos"`
@@ -25,7 +25,7 @@ type event struct {
 	Props   properties      `json:"props,omitempty"`
 }
 
-// show sets the payload. Many clients of MQTT say no content type: what is JSON is shown as that all the same.
+// show sets the payload. Many MQTT clients name no content type: a payload that is JSON is shown as JSON all the same.
 func (e *event) show(m *message.Message) {
 	switch {
 	case (m.ContentType == message.JSON || m.ContentType == "") && len(m.Payload) > 0 && validJSON(m.Payload):
@@ -38,7 +38,7 @@ func (e *event) show(m *message.Message) {
 	}
 }
 
-// properties are shown as one object, in order; keys may repeat.
+// properties are encoded as one object, in order; keys may repeat.
 type properties []message.Property
 
 // MarshalJSON implements json.Marshaler.
@@ -58,16 +58,16 @@ func (p properties) MarshalJSON() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// eventWriter makes the bytes of events.
+// eventWriter encodes messages as events.
 type eventWriter struct {
 	qos message.QoS // of the subscription
 	buf bytes.Buffer
 }
 
-// comment is for the network: clients ignore it.
+// comment writes a comment, which clients ignore; it keeps the connection alive.
 func (e *eventWriter) comment(text string) { fmt.Fprintf(&e.buf, ": %s\n\n", text) }
 
-// batch writes an event for each message, after one that says how many were dropped.
+// batch writes one event per message, after an event with the number of dropped messages.
 func (e *eventWriter) batch(messages []*message.Message, missed uint64) error {
 	if missed > 0 {
 		fmt.Fprintf(&e.buf, "event: missed\ndata: {\"missed\":%d}\n\n", missed)
@@ -100,7 +100,7 @@ func (e *eventWriter) message(m *message.Message) error {
 	return nil
 }
 
-// send writes what was made to the client.
+// send writes the encoded events to the client.
 func (e *eventWriter) send(w http.ResponseWriter) error {
 	_, err := w.Write(e.buf.Bytes())
 	e.buf.Reset()

@@ -9,7 +9,7 @@ import (
 	"connectrpc.com/connect"
 )
 
-// eventsPath is where messages are streamed as server-sent events.
+// eventsPath is the path that streams messages as server-sent events.
 const eventsPath = "/v1/subscribe"
 
 // events streams messages as server-sent events (WHATWG HTML, §9.2).
@@ -43,7 +43,7 @@ func (a *API) streamEvents(w http.ResponseWriter, r *http.Request) error {
 	}
 }
 
-// nextEvents writes a batch, or a sign of life when none comes in time.
+// nextEvents writes a batch, or a comment when none arrives within the heartbeat.
 func (a *API) nextEvents(e *eventWriter, s *subscription) error {
 	ctx, cancel := context.WithTimeout(s.ctx, a.config.Heartbeat)
 	defer cancel()
@@ -58,7 +58,7 @@ func (a *API) nextEvents(e *eventWriter, s *subscription) error {
 	return err
 }
 
-// refuse answers a request that gets no stream, with the status of its code.
+// refuse answers a request whose stream is refused, with the HTTP status of its code.
 func refuse(w http.ResponseWriter, err error) error {
 	status, text := http.StatusInternalServerError, err.Error()
 	var c *connect.Error

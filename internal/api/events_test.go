@@ -131,14 +131,14 @@ func TestEventsAreRefused(t *testing.T) {
 	for query, want := range map[string]string{
 		"":                                 "filter is missing",
 		"filter=a&filter=b/%23/c":          `filter "b/#/c" level 2 is '#', which must be the last`,
-		"filter=a&qos=2":                   "qos is 2: it is 0 or 1",
+		"filter=a&qos=2":                   "qos is 2: want 0 or 1",
 		"filter=a&qos=x":                   `qos is "x": want a number`,
 		"filter=a&qos=1&qos=1":             "qos is given twice",
 		"filter=a&retained=perhaps":        `retained is "perhaps": want true or false`,
 		"filter=a&buffer_bytes=-1":         `buffer_bytes is "-1": want a number`,
 		"filter=a&buffer_messages=9e9":     `buffer_messages is "9e9": want a number`,
 		"filter=a&buffer_bytes=9999999999": "buffer_bytes is 9999999999: the limit is 268435456",
-		"filters=a":                        `"filters" is not a parameter: there are filter, qos, retained, buffer_messages, buffer_bytes`,
+		"filters=a":                        `"filters" is not a parameter: want any of filter, qos, retained, buffer_messages, buffer_bytes`,
 		"filter=%zz":                       "query does not parse",
 	} {
 		if status, body := w.get(t, eventsPath+"?"+query); status != 400 || !strings.HasPrefix(body, want) {
@@ -149,7 +149,7 @@ func TestEventsAreRefused(t *testing.T) {
 		}
 	}
 	w.listen(t, "filter=a")
-	if status, body := w.get(t, eventsPath+"?filter=a"); status != 429 || body != "1 subscriptions are open: the limit is reached\n" {
+	if status, body := w.get(t, eventsPath+"?filter=a"); status != 429 || body != "1 subscriptions are open, which is the limit\n" {
 		t.Errorf("the bound: %d %s", status, body)
 	}
 }

@@ -23,26 +23,26 @@ GET  /metrics                        for Prometheus
 GET  /debug/pprof/                   profiles
 `
 
-// Handler serves everything that is on the admin port.
+// Handler serves all paths of the admin port.
 func (a *API) Handler() http.Handler {
 	mux := http.NewServeMux()
 	path, methods := longlinev1connect.NewGatewayHandler(a, a.options()...)
 	mux.Handle(path, methods)
 	subscribe := longlinev1connect.GatewaySubscribeProcedure
-	mux.Handle(subscribe, unstalled(methods, a.config.Stall))
-	mux.Handle("GET "+eventsPath, unstalled(http.HandlerFunc(a.events), a.config.Stall))
-	mux.HandleFunc("GET /healthz", say(http.StatusOK, "ok\n"))
+	mux.Handle(subscribe, limitStall(methods, a.config.Stall))
+	mux.Handle("GET "+eventsPath, limitStall(http.HandlerFunc(a.events), a.config.Stall))
+	mux.HandleFunc("GET /healthz", respond(http.StatusOK, "ok\n"))
 	mux.HandleFunc("GET /readyz", a.ready)
-	mux.HandleFunc("GET /{$}", say(http.StatusOK, index))
+	mux.HandleFunc("GET /{$}", respond(http.StatusOK, index))
 	if a.node.Metrics != nil {
 		mux.Handle("GET /metrics", a.node.Metrics)
 	}
 	handleProfiles(mux)
-	return a.across(a.guard(mux))
+	return a.checkOrigin(a.guard(mux))
 }
 
-// options are those of the RPC handlers. Batches are not compressed, which would cost more
-// than all the rest; clients ask for it by default.
+// options returns the options of the RPC handlers. Batches are not compressed, which would cost more
+// CPU than everything else; clients request it by default.
 func (a *API) options() []connect.HandlerOption {
 	options := []connect.HandlerOption{
 		connect.WithReadMaxBytes(a.config.maxBody()),
@@ -60,7 +60,7 @@ func (a *API) options() []connect.HandlerOption {
 	return append(options, a.node.Options...)
 }
 
-// ready tells each check on a line of its own.
+// ready writes one line per check.
 func (a *API) ready(w http.ResponseWriter, r *http.Request) {
 	status, text := http.StatusOK, ""
 	for _, c := range a.node.Checks {
@@ -70,15 +70,15 @@ func (a *API) ready(w http.ResponseWriter, r *http.Request) {
 		}
 		text += c.Name + " " + state + "\n"
 	}
-	say(status, text)(w, r)
+	respond(status, text)(w, r)
 }
 
-// say answers with a text.
-func say(status int, text string) http.HandlerFunc {
+// respond returns a handler that answers with a text.
+func respond(status int, text string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.WriteHeader(status)
-		_, _ = io.WriteString(w, text) // the client has left: nothing to do
+		_, _ = io.WriteString(w, text) // it fails only when the client has left
 	}
 }
 

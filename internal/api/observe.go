@@ -7,7 +7,7 @@ import (
 	"connectrpc.com/connect"
 )
 
-// observer is the interceptor that tells Node.Observe of RPCs.
+// observer is the interceptor that calls Node.Observe for RPCs.
 type observer struct{ api *API }
 
 func (a *API) observe(procedure string, start time.Time, err error) {

@@ -28,7 +28,7 @@ func (a *API) Publish(ctx context.Context, r *connect.Request[longlinev1.Publish
 	return connect.NewResponse(&longlinev1.PublishResponse{Receivers: uint32(n)}), nil
 }
 
-// published makes the message of a request, in the share of who calls.
+// published makes the message of a request and charges it to the caller's share of the account.
 func (a *API) published(ctx context.Context, m *longlinev1.Message, h http.Header) (*message.Message, error) {
 	out, err := a.config.published(m, h)
 	if err == nil {
@@ -43,11 +43,11 @@ func (a *API) publishOnce(_ context.Context, m *message.Message) (int, error) {
 }
 
 // publishAcknowledged returns when every receiver has m or one refused it. A publication
-// counts against the bound until the router has answered, also when its backend has left.
+// counts against the limit until the router has answered, also when its backend has disconnected.
 func (a *API) publishAcknowledged(ctx context.Context, m *message.Message) (int, error) {
 	if a.publishing.Add(1) > int64(a.config.MaxPublishing) {
 		a.publishing.Add(-1)
-		return 0, exhausted("%d publications wait for their receivers: the limit is reached", a.config.MaxPublishing)
+		return 0, exhausted("%d publications are waiting for their receivers, which is the limit", a.config.MaxPublishing)
 	}
 	answer := make(chan error, 1)
 	result, err := a.node.Router.Publish(m, func(err error) {
@@ -73,7 +73,7 @@ func (a *API) Broadcast(ctx context.Context, r *connect.Request[longlinev1.Broad
 		return nil, err
 	}
 	if m.Retain {
-		return nil, invalid("message.retain", "is set: a broadcast is not kept")
+		return nil, invalid("message.retain", "is set: a broadcast cannot be retained")
 	}
 	if r.Msg.Filter != "" {
 		if err := topic.ValidateFilter(r.Msg.Filter, a.config.Topics); err != nil {

@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// parameters are those of a request for events.
+// parameters are the query parameters of a request for events.
 var parameters = []string{"filter", "qos", "retained", "buffer_messages", "buffer_bytes"}
 
-// queried checks the query of a request for events.
+// queried parses the query of a request for events.
 func (c *Config) queried(raw string) (selection, error) {
 	query, err := url.ParseQuery(raw)
 	if err != nil {
@@ -21,7 +21,7 @@ func (c *Config) queried(raw string) (selection, error) {
 	for name, values := range query {
 		switch {
 		case !slices.Contains(parameters, name):
-			err = invalid(strconv.Quote(name), "is not a parameter: there are %s", strings.Join(parameters, ", "))
+			err = invalid(strconv.Quote(name), "is not a parameter: want any of %s", strings.Join(parameters, ", "))
 		case name != "filter" && len(values) > 1:
 			err = invalid(name, "is given twice")
 		default:
@@ -34,7 +34,7 @@ func (c *Config) queried(raw string) (selection, error) {
 	return c.selected(s, func(int) string { return "filter" })
 }
 
-// set gives a parameter its value.
+// set sets a parameter.
 func (s *selection) set(name, value string) (err error) {
 	switch name {
 	case "qos":

@@ -26,7 +26,7 @@ func (a *API) ListRetained(ctx context.Context, r *connect.Request[longlinev1.Li
 		}
 	}
 	size := a.pageSize(r.Msg.PageSize)
-	// One more than asked for tells whether there is another page.
+	// One more than requested, to find out whether there is another page.
 	list, err := a.node.Router.ListRetained(ctx, filter, r.Msg.PageToken, size+1, by)
 	if err != nil {
 		return nil, coded(err)
@@ -56,7 +56,7 @@ func retained(m *message.Message) *longlinev1.Retained {
 	return r
 }
 
-// timestamp is of Unix milliseconds.
+// timestamp converts Unix milliseconds.
 func timestamp(ms int64) *timestamppb.Timestamp { return timestamppb.New(time.UnixMilli(ms)) }
 
 // DeleteRetained implements GatewayHandler.
@@ -72,7 +72,7 @@ func (a *API) DeleteRetained(ctx context.Context, r *connect.Request[longlinev1.
 	return connect.NewResponse(&longlinev1.DeleteRetainedResponse{Deleted: uint32(n)}), nil
 }
 
-// retainedBy checks a filter, and a device, which may be empty, and tells what the device published.
+// retainedBy checks a filter and a device, which may be empty, and returns a function that reports whether the device published a message.
 func (a *API) retainedBy(filter, device string) (func(*message.Message) bool, error) {
 	if err := topic.ValidateFilter(filter, a.config.Topics); err != nil {
 		return nil, misnamed("filter", err)

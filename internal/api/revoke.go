@@ -16,7 +16,7 @@ const maxCredential = 1024
 func (a *API) Revoke(_ context.Context, r *connect.Request[longlinev1.RevokeRequest]) (*connect.Response[longlinev1.RevokeResponse], error) {
 	who := auth.Bearer{Device: r.Msg.Device, Credential: r.Msg.Credential}
 	if (who.Device == "") == (who.Credential == "") {
-		return nil, invalid("device", "or credential is needed, one of both")
+		return nil, invalid("device", "or credential must be set, but not both")
 	}
 	if who.Device != "" {
 		if err := validDevice("device", who.Device); err != nil {
@@ -26,7 +26,7 @@ func (a *API) Revoke(_ context.Context, r *connect.Request[longlinev1.RevokeRequ
 		return nil, err
 	}
 	if !r.Msg.Until.IsValid() {
-		return nil, invalid("until", "is missing or no time")
+		return nil, invalid("until", "is missing or not a time")
 	}
 	closed, err := a.node.Gateway.Revoke(who, r.Msg.Until.AsTime())
 	if err != nil {

@@ -10,14 +10,14 @@ import (
 	"time"
 )
 
-// Server serves an API on its admin port: HTTP/1.1 and HTTP/2, with TLS or without.
+// Server serves an API on the admin port: HTTP/1.1 and HTTP/2, with or without TLS.
 type Server struct {
 	api      *API
 	listener net.Listener
 	server   *http.Server
 }
 
-// Listen opens the port of Config.Address.
+// Listen opens the port at Config.Address.
 func Listen(ctx context.Context, a *API) (*Server, error) {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", a.config.Address)
 	if err != nil {
@@ -26,21 +26,21 @@ func Listen(ctx context.Context, a *API) (*Server, error) {
 	return &Server{a, l, newServer(a)}, nil
 }
 
-// bodyTimeout is how long the body of a request, at most maxBody, takes to come.
+// bodyTimeout is how long the body of a request, at most maxBody, may take to arrive.
 const bodyTimeout = 30 * time.Second
 
 func newServer(a *API) *http.Server {
 	s := &http.Server{
-		Handler:           timely(a.Handler(), bodyTimeout),
+		Handler:           limitBodyTime(a.Handler(), bodyTimeout),
 		Protocols:         new(http.Protocols),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
-		ConnContext:       a.crowd.join,
-		ConnState:         a.crowd.change,
+		ConnContext:       a.conns.join,
+		ConnState:         a.conns.change,
 		MaxHeaderBytes:    64 << 10,
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams: 1000,
-			SendPingTimeout:      15 * time.Second, // finds clients that vanished
+			SendPingTimeout:      15 * time.Second, // detects clients that vanished
 			PingTimeout:          15 * time.Second,
 		},
 		ErrorLog: slog.NewLogLogger(a.node.Log.Handler(), slog.LevelWarn),
@@ -55,7 +55,7 @@ func newServer(a *API) *http.Server {
 	return s
 }
 
-// Addr is the address it listens on.
+// Addr returns the address of the port.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
 // Serve answers requests until Shutdown, and then returns nil.
@@ -76,7 +76,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.api.Close()
 	err := s.server.Shutdown(ctx)
 	if err != nil {
-		_ = s.server.Close() // the error to tell is that there was no time
+		_ = s.server.Close() // the error to return is ctx's
 	}
 	return err
 }

@@ -34,8 +34,8 @@ func TestJSONByHand(t *testing.T) {
 		{"Publish", `{"message":{"topic":"t","expiry":"soon"}}`, 400, `invalid_argument`},
 		{"Publish", `{"message":{"topic":"t","text":"` + strings.Repeat("x", 1<<20) + `"}}`, 429, `resource_exhausted`},
 		{"ListDevices", `{"page_size":1,"state":"STATE_AWAY"}`, 200, `{"devices":[],"next_page_token":""}`},
-		{"GetDevice", `{"device":"b"}`, 404, `{"code":"not_found","message":"no session of this device"}`},
-		{"Call", `{"device":"b","method":"m"}`, 404, `{"code":"not_found","message":"no session of this device"}`},
+		{"GetDevice", `{"device":"b"}`, 404, `{"code":"not_found","message":"the device has no session"}`},
+		{"Call", `{"device":"b","method":"m"}`, 404, `{"code":"not_found","message":"the device has no session"}`},
 		{"Disconnect", `{"device":"a"}`, 200, `{"disconnected":true}`},
 		{"Drain", `{}`, 200, `{}`},
 	} {

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// unstalled has next's stream end when its client takes nothing for limit.
-func unstalled(next http.Handler, limit time.Duration) http.Handler {
+// limitStall ends next's stream when its client accepts nothing for limit.
+func limitStall(next http.Handler, limit time.Duration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s := &stallGuard{ResponseWriter: w, control: http.NewResponseController(w), limit: limit}
 		defer s.disarm()
@@ -31,14 +31,14 @@ func (s *stallGuard) Write(p []byte) (int, error) {
 // Flush implements http.Flusher.
 func (s *stallGuard) Flush() { _ = s.FlushError() }
 
-// FlushError is what http.ResponseController calls.
+// FlushError is called by http.ResponseController.
 func (s *stallGuard) FlushError() error {
 	s.arm()
 	defer s.disarm()
 	return s.control.Flush()
 }
 
-// Unwrap gives http.ResponseController the rest of the methods.
+// Unwrap gives http.ResponseController access to the other methods.
 func (s *stallGuard) Unwrap() http.ResponseWriter { return s.ResponseWriter }
 
 func (s *stallGuard) arm() {

@@ -18,7 +18,7 @@ import (
 // errEnded ends the streams of a node that shuts down.
 var errEnded = connect.NewError(connect.CodeUnavailable, errors.New("the node is shutting down"))
 
-// selection is what a subscriber asks for.
+// selection is what a subscriber requests.
 type selection struct {
 	filters  []string
 	qos      message.QoS
@@ -26,7 +26,7 @@ type selection struct {
 	buffer   router.InboxConfig
 }
 
-// selected checks what a subscriber asks for. filterField names a filter in a refusal.
+// selected checks what a subscriber requests. filterField names the i-th filter in errors.
 func (c *Config) selected(s selection, filterField func(i int) string) (selection, error) {
 	switch n := len(s.filters); {
 	case n == 0:
@@ -58,17 +58,17 @@ type subscription struct {
 	qos    message.QoS
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	room   []*message.Message // what the inbox gave last
-	batch  []*message.Message // of that, what next returned last
-	rest   []*message.Message // of that, what next has not returned yet
-	missed uint64             // what the inbox dropped and next has not told yet
+	room   []*message.Message // what the inbox returned last
+	batch  []*message.Message // the part of room that next returned last
+	rest   []*message.Message // the part of room that next has not returned yet
+	missed uint64             // what the inbox dropped and next has not reported yet
 }
 
-// subscribe opens a subscription that lasts as long as ctx and the API at the most.
+// subscribe opens a subscription that lasts until ctx ends or the API closes.
 func (a *API) subscribe(ctx context.Context, s selection) (*subscription, error) {
 	if a.subscribers.Add(1) > int64(a.config.MaxSubscribers) {
 		a.subscribers.Add(-1)
-		return nil, exhausted("%d subscriptions are open: the limit is reached", a.config.MaxSubscribers)
+		return nil, exhausted("%d subscriptions are open, which is the limit", a.config.MaxSubscribers)
 	}
 	s.buffer.Messages = cmp.Or(s.buffer.Messages, a.config.Inbox.Messages)
 	s.buffer.Bytes = cmp.Or(s.buffer.Bytes, a.config.Inbox.Bytes)
@@ -82,7 +82,7 @@ func (a *API) subscribe(ctx context.Context, s selection) (*subscription, error)
 	return &subscription{api: a, inbox: inbox, qos: s.qos, ctx: ctx, cancel: cancel}, nil
 }
 
-// watch ends a subscription whose token is no longer good. It looks again and again until ctx ends.
+// watch ends a subscription when its token is no longer valid. It checks at intervals until ctx ends.
 func watch(ctx context.Context, cancel context.CancelCauseFunc, who *caller, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -91,7 +91,7 @@ func watch(ctx context.Context, cancel context.CancelCauseFunc, who *caller, eve
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if err := who.still(); err != nil {
+			if err := who.check(); err != nil {
 				cancel(err)
 				return
 			}
@@ -99,8 +99,8 @@ func watch(ctx context.Context, cancel context.CancelCauseFunc, who *caller, eve
 	}
 }
 
-// close ends the subscription. Messages that it holds are lost to its subscriber, but those
-// of a share go to another, and with them those that could not be sent.
+// close ends the subscription. Its subscriber loses the messages that it holds, except for those
+// of a shared subscription, which go to another member.
 func (s *subscription) close() {
 	s.inbox.Close(slices.Concat(s.batch, s.rest))
 	s.cancel(nil)
@@ -108,9 +108,9 @@ func (s *subscription) close() {
 }
 
 // next waits for messages and returns as many as one batch holds, valid until the next
-// call, without those whose time is over. missed is how many the inbox dropped since it
-// was last told. Who calls again has sent the last batch. After the API's Close it returns what
-// is there before an error.
+// call, without those that have expired. missed is how many messages the inbox dropped since
+// it was last reported. A call means that the last batch was sent. After the API's Close it returns
+// the remaining messages before an error.
 func (s *subscription) next(ctx context.Context) (batch []*message.Message, missed uint64, err error) {
 	s.batch = nil
 	for len(s.rest) == 0 {
@@ -124,7 +124,7 @@ func (s *subscription) next(ctx context.Context) (batch []*message.Message, miss
 	return s.batch, missed, nil
 }
 
-// take has the inbox fill rest.
+// take fills rest from the inbox.
 func (s *subscription) take(ctx context.Context) error {
 	taken, missed, err := s.inbox.Take(ctx, s.room)
 	if err != nil && s.flushes() {
@@ -141,13 +141,13 @@ func (s *subscription) take(ctx context.Context) error {
 	return nil
 }
 
-// flushes tells whether the stream ends because the node shuts down, and the inbox has what
-// publishers were told is safe: it is sent first.
+// flushes reports whether the stream ends because the node shuts down, while the inbox still holds messages
+// that publishers were told are safe: these are sent first.
 func (s *subscription) flushes() bool {
 	return errors.Is(context.Cause(s.ctx), errEnded) && s.inbox.State() == router.Busy
 }
 
-// ending says why the stream ends that met err.
+// ending returns the error of a stream that ends with err.
 func (s *subscription) ending(err error) error {
 	if s.ctx.Err() != nil {
 		err = context.Cause(s.ctx)
@@ -155,7 +155,7 @@ func (s *subscription) ending(err error) error {
 	return coded(err)
 }
 
-// cut returns how many of the messages fit in one batch: at least one.
+// cut returns how many of the messages fit into one batch: at least one.
 func (c *Config) cut(messages []*message.Message) int {
 	bytes := 0
 	for i, m := range messages[:min(len(messages), c.Batch.Messages)] {

@@ -28,7 +28,7 @@ const (
 // plainText is the content type of text that is not JSON.
 const plainText = "text/plain"
 
-// published makes the message that a backend asks to publish, in a request with these headers. It shares the
+// published returns the message that a backend asks to publish, in a request with these headers. It shares the
 // request's memory, which nobody changes.
 func (c *Config) published(m *longlinev1.Message, h http.Header) (*message.Message, error) {
 	if m == nil {
@@ -38,7 +38,7 @@ func (c *Config) published(m *longlinev1.Message, h http.Header) (*message.Messa
 		return nil, misnamed("message.topic", err)
 	}
 	if m.Topic[0] == '$' {
-		return nil, invalid("message.topic", "starts with $: such topics are the gateway's own")
+		return nil, invalid("message.topic", "starts with $: these topics are reserved for the gateway")
 	}
 	qos, err := validQoS("message.qos", m.Qos)
 	if err != nil {
@@ -69,7 +69,7 @@ func (c *Config) published(m *longlinev1.Message, h http.Header) (*message.Messa
 		Trace:       message.TraceOf(properties),
 	}
 	if out.Trace == nil {
-		out.Trace, _ = message.ParseTraceparent(h.Get(message.Traceparent)) // one that is ill-formed is none
+		out.Trace, _ = message.ParseTraceparent(h.Get(message.Traceparent)) // an ill-formed one is ignored
 	}
 	if expiry > 0 {
 		out.Expiry = now.Add(expiry).UnixMilli()
@@ -77,8 +77,8 @@ func (c *Config) published(m *longlinev1.Message, h http.Header) (*message.Messa
 	return out, nil
 }
 
-// content returns the payload, which is given as bytes or as text, and its type. prefix is
-// that of the fields' names.
+// content returns the payload, which is given as bytes or as text, and its type. prefix precedes
+// the names of the fields in errors.
 func (c *Config) content(prefix string, payload []byte, text *string, contentType string) ([]byte, string, error) {
 	field := prefix + "payload"
 	if text != nil {
@@ -98,7 +98,7 @@ func (c *Config) content(prefix string, payload []byte, text *string, contentTyp
 	case isJSON:
 		return payload, message.JSON, nil
 	case contentType == message.JSON && len(payload) > 0:
-		return nil, "", invalid(field, "is not one JSON value, which content type %s says", message.JSON)
+		return nil, "", invalid(field, "is not one JSON value, as content type %s requires", message.JSON)
 	case contentType == "" && text != nil && len(payload) > 0:
 		return payload, plainText, nil
 	}
@@ -109,7 +109,7 @@ func validJSON(b []byte) bool { return json.Valid(b) && utf8.Valid(b) }
 
 func validQoS(field string, qos uint32) (message.QoS, error) {
 	if qos > uint32(message.AtLeastOnce) {
-		return 0, invalid(field, "is %d: it is 0 or 1", qos)
+		return 0, invalid(field, "is %d: want 0 or 1", qos)
 	}
 	return message.QoS(qos), nil
 }
@@ -128,7 +128,7 @@ func validProperties(list []*longlinev1.Property) ([]message.Property, error) {
 		sum += len(p.GetKey()) + len(p.GetValue())
 	}
 	if sum > maxPropertySum {
-		return nil, invalid("message.properties", "have %d bytes: the limit is %d", sum, maxPropertySum)
+		return nil, invalid("message.properties", "take %d bytes: the limit is %d", sum, maxPropertySum)
 	}
 	return properties, nil
 }
@@ -142,13 +142,13 @@ func validDuration(field string, d *durationpb.Duration, limit time.Duration) (t
 		return 0, invalid(field, "is not a duration")
 	}
 	if v := d.AsDuration(); v < time.Millisecond || v > limit {
-		return 0, invalid(field, "is %v: it is 1ms to %v", v, limit)
+		return 0, invalid(field, "is %v: want 1ms to %v", v, limit)
 	}
 	return d.AsDuration(), nil
 }
 
-// content returns a payload as the fields of a response have it: text if that is asked for
-// and it is UTF-8, otherwise bytes.
+// content returns a payload as the fields of a response: as text if that is requested
+// and it is UTF-8, otherwise as bytes.
 func content(b []byte, asText bool) (payload []byte, text *string) {
 	if asText && utf8.Valid(b) {
 		s := string(b)
@@ -163,23 +163,23 @@ func validDevice(field, id string) error {
 		return nil
 	}
 	if is, e := topic.DeviceID(id); e == nil {
-		return invalid(field, "has a character other than A-Z a-z 0-9 . _ : - ; a device that calls itself so is %s here", is)
+		return invalid(field, "has a character other than A-Z a-z 0-9 . _ : - ; the id of a device with this name is %s", is)
 	}
 	return misnamed(field, err)
 }
 
-// validMethod checks the method of a call, which is one level of a topic to devices of MQTT.
+// validMethod checks the method of a call, which is one level of a topic for MQTT devices.
 func validMethod(method string) error {
 	if method == "" {
 		return invalid("method", "is empty")
 	}
 	if strings.ContainsAny(method, "/+#") || strings.ContainsFunc(method, unicode.IsControl) || !utf8.ValidString(method) {
-		return invalid("method", "has a /, +, # or control character: it is one level of a topic")
+		return invalid("method", "has a /, +, # or control character: want one level of a topic")
 	}
 	return validText("method", method, maxMethod)
 }
 
-// validText checks a text that has at most limit bytes.
+// validText checks a text of at most limit bytes.
 func validText(field, s string, limit int) error {
 	if len(s) > limit {
 		return invalid(field, "is %d bytes long: the limit is %d", len(s), limit)

@@ -62,7 +62,7 @@ func (w *world) node(t testing.TB) Node {
 		Devices: w.sessions.Local(w.gateway.Peers),
 		Router:  w.router,
 		Gateway: w.gateway,
-		Metrics: say(http.StatusOK, "up 1\n"),
+		Metrics: respond(http.StatusOK, "up 1\n"),
 		Checks:  []Check{{"devices", w.gateway.drains}, {"store", func() error { return nil }}},
 		Observe: func(procedure, code string, seconds float64) {
 			if seconds < 0 {

@@ -1,5 +1,5 @@
-// Package devices is what can be known of devices and asked of them by whoever is not their node: values and
-// errors, without connections or locks, so that another node may answer too.
+// Package devices has the values and errors by which a caller on any node asks about devices and sends requests to them.
+// It has no connections and no locks, so that another node can answer too.
 package devices
 
 import (
@@ -11,12 +11,12 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// What can keep a call from being answered. The first says it of every request about one device.
+// Why a call may fail. ErrUnknown is the error of every request about one device.
 var (
-	ErrUnknown      = errors.New("no session of this device")
+	ErrUnknown      = errors.New("the device has no session")
 	ErrOffline      = errors.New("the device is not connected")
-	ErrNotCallable  = errors.New("the device's protocol has no calls")
-	ErrTooManyCalls = errors.New("too many calls of the device are unanswered")
+	ErrNotCallable  = errors.New("the device's protocol does not support calls")
+	ErrTooManyCalls = errors.New("too many calls to the device are unanswered")
 	ErrLost         = errors.New("the device's connection ended before it answered")
 	ErrNoAnswer     = errors.New("the device did not answer in time")
 )
@@ -31,10 +31,10 @@ const (
 	Away
 )
 
-// Page selects devices: at most Limit of those behind After, in the order of their ids.
+// Page selects devices: at most Limit after After, in the order of their ids.
 type Page struct {
-	Prefix string // of their ids
-	After  string // an id, which need not be there
+	Prefix string // of the ids
+	After  string // an id, which need not exist
 	State  State
 	Limit  int
 }
@@ -44,19 +44,19 @@ type Info struct {
 	Device        string
 	Session       string
 	Online        bool
-	Peer          Peer // zero when it is away, or was not learnt in time
+	Peer          Peer // zero when the device is away, or its loop did not answer in time
 	Created       time.Time
-	Changed       time.Time     // of the last connect or disconnect
-	Expiry        time.Duration // that the session outlives a connection
+	Changed       time.Time     // time of the last connect or disconnect
+	Expiry        time.Duration // how long the session outlives a connection
 	Subscriptions []topic.Subscription
-	Queued        int // messages owed
+	Queued        int // messages in the queue
 	QueuedBytes   int
-	InFlight      int // of those, sent and not acknowledged
-	Waiting       int // QoS 1 messages that wait for room
+	InFlight      int // of Queued: sent and not acknowledged
+	Waiting       int // QoS 1 messages that wait for room in the queue
 	Traffic       Traffic
 }
 
-// Peer is where a connection comes from, and what it speaks.
+// Peer is the address and the protocol of a connection.
 type Peer struct {
 	Addr     netip.AddrPort
 	Protocol string
@@ -68,7 +68,7 @@ type Traffic struct {
 	DownlinkMessages, DownlinkBytes uint64
 }
 
-// Call asks a device to do something. The payload must not change any more.
+// Call is a request to a device. Nobody may change the payload any more.
 type Call struct {
 	Method      string
 	Payload     []byte

@@ -200,7 +200,7 @@ func TestCredentialsExpire(t *testing.T) {
 	busy = w.connectWith(bearerHeader(sign(t, jwt.MapClaims{"sub": "m-2", "exp": soon.Unix()})), "/connect/m-2")
 	busy.next()
 	for _, tt := range []struct{ token, want string }{
-		{token, `"code":"unauthorized","reason":"the credential is of another device"`},
+		{token, `"code":"unauthorized","reason":"the credential belongs to another device"`},
 		{"x.y.z", `"code":"unauthorized"`},
 		{sign(t, jwt.MapClaims{"sub": "m-2", "exp": time.Now().Add(time.Hour).Unix()}), `{"op":"ack","id":5,"expires":36`},
 	} {
