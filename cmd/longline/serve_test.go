@@ -230,7 +230,7 @@ func TestServeErrors(t *testing.T) {
 	for _, tt := range []struct{ args, want string }{
 		{"--listen " + busy + " --admin 127.0.0.1:0", "longline: device port (gateway.listen): listen on " + busy},
 		{"--listen 127.0.0.1:0 --admin " + busy, "longline: admin port: listen tcp " + busy},
-		{"--listen 127.0.0.1:1 --mqtt 127.0.0.1:1", `longline: gateway.mqtt.listen: "127.0.0.1:1" is gateway.listen too`},
+		{"--listen 127.0.0.1:1 --mqtt 127.0.0.1:1", `longline: gateway.mqtt.listen: "127.0.0.1:1" is also gateway.listen`},
 	} {
 		code, stdout, stderr := longline(t, append([]string{"serve", "--insecure"}, strings.Fields(tt.args)...)...)
 		if code != exitFailed || stdout != "" || !strings.HasPrefix(stderr, tt.want) {

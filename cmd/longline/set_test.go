@@ -26,7 +26,7 @@ func TestConfigPrint(t *testing.T) {
 	}
 	for args, want := range map[string]string{
 		"config print --set gateway.loops":   "longline: --set gateway.loops: want KEY=VALUE",
-		"config print --set gateway.lops=1":  `longline: --set: gateway: there is no key "lops"`,
+		"config print --set gateway.lops=1":  `longline: --set: gateway: unknown key "lops"`,
 		"config print --set log.level=shout": "longline: log.level: want debug",
 	} {
 		errs.Reset()

@@ -33,7 +33,7 @@ func TestAuthenticationFits(t *testing.T) {
 		{"auth: {order: [tokens, insecure], tokens: {file: f}}\n", "auth.order", "loopback"},
 		{"auth: {order: [tokens], tokens: {file: f}}\ngateway: {insecure: true}\n", "gateway.insecure", "auth.order"},
 		{"auth: {order: [certificate]}\n", "auth.order", "client_ca"},
-		{"auth: {order: [jwt]}\n", "auth.jwt.key_file", "want one of"},
+		{"auth: {order: [jwt]}\n", "auth.jwt.key_file", "want exactly one of"},
 		{"gateway: {tls: {client_auth: require}}\n", "gateway.tls.client_auth", "client_ca"},
 		{"api: {address: \":8081\"}\n", "api.tokens", "loopback"},
 		{"api: {address: \":8081\", tokens: f}\n", "", ""},

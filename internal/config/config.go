@@ -1,7 +1,7 @@
-// Package config is the configuration file: one YAML document made of each package's own
-// Config. What an option is called, what it means and its default are said once, where the
-// option is declared: by the tags yaml, help and unit of its field and by the package's
-// WithDefaults. The parser, the example and docs/configuration.md come from there.
+// Package config reads the configuration file: one YAML document made of each package's own
+// Config. The name, the meaning and the default of an option are declared once, where the
+// option is: by the tags yaml, help and unit of its field and by the package's
+// WithDefaults. The parser, the example and docs/configuration.md are derived from these.
 package config
 
 import (
@@ -20,16 +20,16 @@ import (
 	"github.com/longline/longline/internal/store"
 )
 
-// Config is everything that a node may be told. The zero value works; a zero option stands
+// Config is the whole configuration of a node. The zero value works; a zero option stands
 // for its default.
 type Config struct {
-	Node     Node           `yaml:"node" help:"what tells this node from others, and what it remembers"`
+	Node     Node           `yaml:"node" help:"the node's number and its state"`
 	Gateway  gateway.Config `yaml:"gateway" help:"the device port"`
-	Auth     auth.Config    `yaml:"auth" help:"who devices are and what they may do"`
+	Auth     auth.Config    `yaml:"auth" help:"how devices authenticate and what they may do"`
 	Sessions session.Config `yaml:"sessions" help:"what outlives a device's connection"`
-	Store    store.Options  `yaml:"store" help:"the messages that are kept"`
-	Router   router.Config  `yaml:"router" help:"messages on their way"`
-	Limits   limit.Config   `yaml:"limits" help:"what protects the node from too much"`
+	Store    store.Options  `yaml:"store" help:"queued and retained messages"`
+	Router   router.Config  `yaml:"router" help:"routing of messages"`
+	Limits   limit.Config   `yaml:"limits" help:"protection against overload"`
 	API      api.Config     `yaml:"api" help:"the admin port: backends, metrics, health"`
 	Log      Log            `yaml:"log" help:"the log, on standard error"`
 }
@@ -46,14 +46,14 @@ func (c Config) WithDefaults() Config {
 	c.Sessions = c.Sessions.WithDefaults()
 	c.Store = c.Store.WithDefaults()
 	c.Router = c.Router.WithDefaults()
-	c.API.Topics = c.Sessions.Topics // one rule for both sides
+	c.API.Topics = c.Sessions.Topics // the API accepts the same topics as sessions
 	c.API = c.API.WithDefaults()
 	c.Log = c.Log.WithDefaults()
 	return c
 }
 
-// Check tells what cannot be in c: what each package finds wrong with its section, and what
-// does not fit between them. It joins a *KeyError for each.
+// Check returns what is wrong with c: what each package finds in its section, and which sections do
+// not fit together. It joins one *KeyError per finding.
 func (c *Config) Check() error {
 	d := c.WithDefaults()
 	var errs []error
@@ -73,7 +73,7 @@ func (c *Config) Check() error {
 	return errors.Join(append(errs, d.fit()...)...)
 }
 
-// fit compares sections with each other.
+// fit returns what does not fit together between sections.
 func (c *Config) fit() (errs []error) {
 	want := func(ok bool, key, format string, args ...any) {
 		if !ok {
@@ -82,13 +82,13 @@ func (c *Config) fit() (errs []error) {
 	}
 	g, order := c.Gateway, c.Auth.Order
 	want(!g.Insecure || len(order) == 0 || slices.Equal(order, []string{"insecure"}), "gateway.insecure",
-		"asks devices for nothing, but auth.order says what to ask for")
+		"needs an empty auth.order, because no device authenticates")
 	want(!slices.Contains(order, "insecure") || g.OnLoopback() || g.ForceInsecure, "auth.order",
-		"with insecure the gateway listens on a loopback address only, such as 127.0.0.1:8080, not on %q, unless gateway.force_insecure", g.Listen)
+		"insecure needs a loopback address in gateway.listen such as 127.0.0.1:8080, not %q, or gateway.force_insecure", g.Listen)
 	want(!slices.Contains(order, "certificate") || g.TLS.ClientAuth != "none", "auth.order",
 		"certificate needs gateway.tls.client_ca")
-	distinct := func(key, address, otherKey, other string) { // the kernel would spread connections over both
-		want(address == "" || address != other || strings.HasSuffix(address, ":0"), key, "%q is %s too", address, otherKey)
+	distinct := func(key, address, otherKey, other string) { // otherwise the kernel would distribute connections over both listeners
+		want(address == "" || address != other || strings.HasSuffix(address, ":0"), key, "%q is also %s", address, otherKey)
 	}
 	distinct("gateway.mqtt.listen", g.MQTT.Listen, "gateway.listen", g.Listen)
 	distinct("gateway.mqtt.tls_listen", g.MQTT.TLSListen, "gateway.listen", g.Listen)
@@ -119,7 +119,7 @@ type KeyError struct {
 
 func (e *KeyError) Error() string { return e.Key + ": " + e.Msg }
 
-// keyError makes a KeyError of what a package says about its section: a text that begins
+// keyError makes a KeyError of a package's error about its section, which begins
 // with the key.
 func keyError(section string, err error) *KeyError {
 	key, msg, _ := strings.Cut(err.Error(), " ")

@@ -10,17 +10,17 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// Error says where a file is wrong and what is wrong there.
+// Error says where a file is wrong, and what is wrong.
 type Error struct {
 	File   string
-	Line   int    // from 1; 0 when it is not about one place
+	Line   int    // from 1; 0 when the error has no place
 	Column int    // from 1, in characters
-	Key    string // such as gateway.heartbeat; empty when it is not about one
+	Key    string // such as gateway.heartbeat; empty when the error is about no option
 	Msg    string
 	Source string // the line; empty when it may hold a secret
 }
 
-// Error has the form of compilers, and the line with a mark below it.
+// Error returns the message in the form of compilers, and the line with a mark below it.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(e.File)
@@ -38,7 +38,7 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// fail notes what is wrong at a token, nil when it is about no place of the file.
+// fail adds an error at a token; nil stands for no place in the file.
 func (d *decoder) fail(at *token.Token, key, msg string) {
 	e := &Error{File: d.name, Key: key, Msg: msg}
 	if at != nil && at.Position != nil && !d.inline {
@@ -50,7 +50,7 @@ func (d *decoder) fail(at *token.Token, key, msg string) {
 	d.errs = append(d.errs, e)
 }
 
-// err joins what is wrong, without the lines that may hold a secret.
+// err joins the errors, without the lines that may hold a secret.
 func (d *decoder) err() error {
 	all := make([]error, len(d.errs))
 	for i, e := range d.errs {
@@ -62,7 +62,7 @@ func (d *decoder) err() error {
 	return errors.Join(all...)
 }
 
-// hide has errors not show the lines of a token.
+// hide keeps the lines of a token out of errors.
 func (d *decoder) hide(at *token.Token) {
 	if at == nil || at.Position == nil {
 		return
@@ -73,12 +73,12 @@ func (d *decoder) hide(at *token.Token) {
 	}
 }
 
-// secretKeys matches lines with the key of a secret that is at or below a section.
+// secretKeys matches lines with the key of a secret that is in or below a section.
 func secretKeys(section reflect.Type) *regexp.Regexp {
 	return regexp.MustCompile(`\b(` + strings.Join(append(secretNames(section), "secret"), "|") + `)\b`)
 }
 
-// secretNames are the keys of all secrets at and below a section.
+// secretNames returns the keys of all secrets in and below a section.
 func secretNames(section reflect.Type) (all []string) {
 	for f := range fields("", reflect.New(section).Elem()) {
 		switch {
@@ -93,7 +93,7 @@ func secretNames(section reflect.Type) (all []string) {
 	return all
 }
 
-// splitLines makes lines in which every character has the width of one.
+// splitLines splits text into lines in which every character has a width of one.
 func splitLines(text []byte) []string {
 	return strings.Split(strings.NewReplacer("\r\n", "\n", "\t", " ").Replace(string(text)), "\n")
 }

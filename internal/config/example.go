@@ -15,7 +15,7 @@ const preface = `# Longline, as in: longline serve --config FILE
 # such as 500ms, 30s, 1h; bytes such as 512, 64KiB, 1MiB.
 `
 
-// Example is a file that names every option, each as a comment with its default.
+// Example returns a file that names every option, each as a comment with its default.
 func Example() []byte {
 	var b strings.Builder
 	b.WriteString(preface)
@@ -24,7 +24,7 @@ func Example() []byte {
 	return []byte(b.String())
 }
 
-// Print writes c in full, with its defaults, as a file has it. Secrets are not in it.
+// Print writes c in the form of a file, with its defaults, without secrets.
 func Print(w io.Writer, c Config) error {
 	var b strings.Builder
 	printSection(&b, "", "", reflect.ValueOf(c.WithDefaults()))
@@ -76,7 +76,7 @@ func example(b *strings.Builder, indent, path string, section reflect.Value) {
 	}
 }
 
-// exampleOf is one section of those that f holds, all of it as a comment.
+// exampleOf writes one section as an example of those that f may hold, all of it as a comment.
 func exampleOf(b *strings.Builder, indent string, f field) {
 	var one strings.Builder
 	head := "NAME:"

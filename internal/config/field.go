@@ -9,7 +9,7 @@ import (
 	"github.com/longline/longline/internal/setting"
 )
 
-// field is one option or section of the file, as its declaration says.
+// field is one option or section of the file, as it is declared.
 type field struct {
 	key   string // in its section, such as heartbeat
 	path  string // in the file, such as gateway.heartbeat
@@ -29,12 +29,12 @@ const (
 )
 
 var wayHelp = map[way]string{
-	inText: "; whoever reads this file knows it",
-	inFile: ", in a file of this name, white space around it left out; read again when it changes",
+	inText: "; anyone who can read this file knows it",
+	inFile: ", in the file of this name; white space around it is ignored; read again when it changes",
 	inEnv:  ", in the environment variable of this name",
 }
 
-// fields yields those of a section, in order of declaration. Fields without a key are not
+// fields yields the fields of a section, in order of declaration. Fields without a key are not
 // part of the file.
 func fields(path string, section reflect.Value) iter.Seq[field] {
 	return func(yield func(field) bool) {
@@ -89,7 +89,7 @@ func (f field) sections() bool {
 	return f.value.Kind() == reflect.Slice && f.value.Type().Elem().Kind() == reflect.Struct
 }
 
-// sample is a section that f, which is named or sections, may hold, with its defaults.
+// sample returns a section, with its defaults, of the kind that f, which is named or sections, holds.
 func (f field) sample() reflect.Value {
 	v := reflect.New(f.value.Type().Elem()).Elem()
 	if m := v.MethodByName("WithDefaults"); m.IsValid() {
@@ -98,7 +98,7 @@ func (f field) sample() reflect.Value {
 	return v
 }
 
-// entry is a copy of the section of that name, zero when there is none yet. f is named.
+// entry returns a copy of the section of that name, zero when there is none yet. f is named.
 func (f field) entry(name string) reflect.Value {
 	v := reflect.New(f.value.Type().Elem()).Elem()
 	if old := f.value.MapIndex(reflect.ValueOf(name)); old.IsValid() {
@@ -107,7 +107,7 @@ func (f field) entry(name string) reflect.Value {
 	return v
 }
 
-// put gives f, which is named, a section of that name.
+// put stores a section under that name in f, which is named.
 func (f field) put(name string, section reflect.Value) {
 	if f.value.IsNil() {
 		f.value.Set(reflect.MakeMap(f.value.Type()))
@@ -125,7 +125,7 @@ func find(path string, section reflect.Value, key string) (field, bool) {
 	return field{}, false
 }
 
-// keys lists those of a section, for people.
+// keys lists the keys of a section, for errors.
 func keys(section reflect.Value) string {
 	var list []string
 	for f := range fields("", section) {

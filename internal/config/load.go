@@ -22,14 +22,14 @@ import (
 // maxFile bounds the file, in bytes.
 const maxFile = 256 << 10
 
-// Load reads and checks a file. Options that it does not name are zero. Its errors join an
-// *Error for everything that is wrong with the content.
+// Load reads and checks a file. Options that it does not name are zero. Its errors join one
+// *Error per finding.
 func Load(path string) (Config, error) {
 	return LoadWith(path, func(Config) error { return nil })
 }
 
-// LoadWith is Load, and then asks more of the configuration with its defaults: an error that begins with a key gets the place of the
-// option below it that has a value which the error names, such as a file.
+// LoadWith is Load with a further check, more, of the configuration with its defaults. An error of more that begins with a key is
+// shown at the option below that key whose value the error names, such as the name of a file.
 func LoadWith(path string, more func(Config) error) (Config, error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -43,7 +43,7 @@ func LoadWith(path string, more func(Config) error) (Config, error) {
 	return parseWith(path, text, more)
 }
 
-// Parse is Load of a text; name stands for the file in errors.
+// Parse is Load for a text; errors name it name.
 func Parse(name string, text []byte) (Config, error) {
 	return parseWith(name, text, func(Config) error { return nil })
 }
@@ -67,12 +67,12 @@ func parseWith(name string, text []byte, more func(Config) error) (Config, error
 	return c, nil
 }
 
-// decoder fills a Config from a syntax tree and collects what is wrong.
+// decoder fills a Config from a syntax tree and collects errors.
 type decoder struct {
 	name      string
 	lines     []string
 	places    map[string]*token.Token // of the values, by path
-	secrets   map[string]string       // the keys by which they are given, by the path of the option
+	secrets   map[string]string       // the keys by which secrets are given, by the path of the option
 	hidden    map[int]bool            // lines, from 1, that errors do not show
 	secretKey *regexp.Regexp
 	inline    bool // the text is one value: errors have no place
@@ -90,7 +90,7 @@ func (d *decoder) document(text []byte, root reflect.Value) {
 	switch {
 	case errors.As(err, &syntax):
 		if slices.ContainsFunc(d.lines, d.secretKey.MatchString) {
-			d.lines = nil // where a file is not YAML, nobody knows where a secret ends
+			d.lines = nil // in a file that is not YAML, nobody knows where a secret ends
 		}
 		d.fail(syntax.GetToken(), "", syntax.GetMessage())
 	case err != nil:
@@ -102,7 +102,7 @@ func (d *decoder) document(text []byte, root reflect.Value) {
 	}
 }
 
-// section takes the keys of a mapping. An empty one says nothing.
+// section decodes a mapping. An empty one changes nothing.
 func (d *decoder) section(path string, section reflect.Value, n ast.Node) {
 	if n == nil || n.Type() == ast.NullType {
 		return
@@ -125,15 +125,15 @@ func (d *decoder) section(path string, section reflect.Value, n ast.Node) {
 	}
 }
 
-// find returns the field of that key. That there is none is an error at a token. Where there are secrets, a key that is
-// not known may be one that is misspelt: its line is not shown.
+// find returns the field of that key, or adds an error at a token. Where there are secrets, an unknown
+// key may be a misspelt one of theirs: its line is not shown.
 func (d *decoder) find(path string, section reflect.Value, key string, at *token.Token) (field, bool) {
 	f, ok := find(path, section, key)
 	if !ok {
 		if at != nil && hasSecrets(section) {
 			d.hide(at)
 		}
-		d.fail(at, path, fmt.Sprintf("there is no key %q; there are %s", key, keys(section)))
+		d.fail(at, path, fmt.Sprintf("unknown key %q: want any of %s", key, keys(section)))
 	}
 	return f, ok
 }
@@ -154,14 +154,14 @@ func (d *decoder) value(f field, n ast.Node) {
 	}
 }
 
-// named takes sections under names of their own. An empty mapping says nothing.
+// named decodes sections under names of their own. An empty mapping changes nothing.
 func (d *decoder) named(f field, n ast.Node) {
 	if n.Type() == ast.NullType {
 		return
 	}
 	mapping, ok := n.(ast.MapNode)
 	if !ok {
-		d.fail(n.GetToken(), f.path, "want names, and below each keys and values: "+keys(f.sample()))
+		d.fail(n.GetToken(), f.path, "want names, and below each name keys and values: "+keys(f.sample()))
 		return
 	}
 	for each := mapping.MapRange(); each.Next(); {
@@ -182,7 +182,7 @@ func badName(name string) string {
 	return fmt.Sprintf("want a name of 1 to 64 of A-Z a-z 0-9 _ -, not %q", name)
 }
 
-// sections takes a sequence of sections. An empty one says nothing.
+// sections decodes a sequence of sections. An empty one changes nothing.
 func (d *decoder) sections(f field, n ast.Node) {
 	if n.Type() == ast.NullType {
 		return
@@ -200,7 +200,7 @@ func (d *decoder) sections(f field, n ast.Node) {
 	}
 }
 
-// list takes a sequence of texts.
+// list decodes a sequence of texts.
 func (d *decoder) list(f field, n ast.Node) {
 	sequence, ok := n.(*ast.SequenceNode)
 	if !ok {
@@ -229,12 +229,12 @@ func (d *decoder) option(f field, n ast.Node) {
 	d.scalar(f, text, n.GetToken())
 }
 
-// scalar gives an option a value.
+// scalar sets an option from a text.
 func (d *decoder) scalar(f field, text string, at *token.Token) {
 	if f.secret() && text != "" {
 		base := strings.TrimSuffix(f.path, string(f.way))
 		if first := d.secrets[base]; first != "" {
-			d.fail(at, f.path, "is given as "+first+" too: want one of them")
+			d.fail(at, f.path, "is also given as "+first+": want one of them")
 			return
 		}
 		d.secrets[base] = f.path
@@ -247,8 +247,8 @@ func (d *decoder) scalar(f field, text string, at *token.Token) {
 	}
 }
 
-// scalar is the text of a plain or quoted value. Anchors, aliases and tags are not part of
-// this file's language.
+// scalar returns the text of a plain or quoted value. The file may not use anchors, aliases
+// or tags.
 func scalar(n ast.Node) (string, bool) {
 	switch n := n.(type) {
 	case *ast.StringNode:
@@ -259,7 +259,7 @@ func scalar(n ast.Node) (string, bool) {
 	return "", false
 }
 
-// check finds the places of what Check has to say.
+// check adds the errors of Check, at their places.
 func (d *decoder) check(c *Config) {
 	joined, ok := c.Check().(interface{ Unwrap() []error })
 	if !ok {
@@ -273,7 +273,7 @@ func (d *decoder) check(c *Config) {
 	}
 }
 
-// locate fails with an error that is not nil and begins with a key, at the option that it is about.
+// locate adds an error, which begins with a key, at the option that it is about.
 func (d *decoder) locate(err error) {
 	if err == nil {
 		return
@@ -286,14 +286,14 @@ func (d *decoder) locate(err error) {
 			continue
 		}
 		n := len(at.Value)
-		if n > len("[]") && (n > longest || n == longest && path < found) { // not the mark of a list or a section
+		if n > len("[]") && (n > longest || n == longest && path < found) { // longer than the mark of a list or a section
 			found, longest = path, n
 		}
 	}
 	d.fail(d.places[found], found, msg)
 }
 
-// place is where the value of a key is, or, if it has none, what the key is below; nil when that is not in the file.
+// place returns where the value of a key is or, if it has none, what the key is below; nil when that is not in the file.
 func (d *decoder) place(key string) *token.Token {
 	for {
 		if at := d.places[key]; at != nil {

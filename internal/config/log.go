@@ -6,9 +6,9 @@ import (
 	"log/slog"
 )
 
-// Log says what is logged and how. The zero value works.
+// Log configures the log. The zero value works.
 type Log struct {
-	Level  string `yaml:"level" help:"least level that is logged: debug, info, warn or error"`
+	Level  string `yaml:"level" help:"lowest level that is logged: debug, info, warn or error"`
 	Format string `yaml:"format" help:"text or json"`
 }
 
@@ -23,12 +23,12 @@ func (l Log) WithDefaults() Log {
 	return l
 }
 
-// levels are the names that the file uses.
+// levels are the levels by their names in the file.
 var levels = map[string]slog.Level{
 	"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
 }
 
-// Validate names what cannot be, after WithDefaults. The error begins with the key.
+// Validate returns what is wrong with l, after WithDefaults. The error begins with the key.
 func (l Log) Validate() error {
 	if _, ok := levels[l.Level]; !ok {
 		return fmt.Errorf("level: want debug, info, warn or error, not %q", l.Level)
@@ -39,7 +39,7 @@ func (l Log) Validate() error {
 	return nil
 }
 
-// Logger writes to w what l, which must be valid, lets through.
+// Logger returns a logger that writes to w what l, which must be valid, allows.
 func (l Log) Logger(w io.Writer) *slog.Logger {
 	l = l.WithDefaults()
 	options := &slog.HandlerOptions{Level: levels[l.Level]}

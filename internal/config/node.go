@@ -7,10 +7,10 @@ import (
 	"github.com/longline/longline/internal/message"
 )
 
-// Node tells a node from others. The zero value is a node alone that remembers nothing.
+// Node identifies a node. The zero value is a single node that keeps no state.
 type Node struct {
-	Number int    `yaml:"number" help:"number of the node, 1 to 63, another for each node whose messages come together anywhere: it is part of their IDs"`
-	State  string `yaml:"state" help:"directory for what the node remembers from one start to the next, such as the message IDs that it may have given out; left out, it relies on its clock"`
+	Number int    `yaml:"number" help:"number of the node, 1 to 63; it is part of message IDs, so nodes whose messages meet anywhere need different numbers"`
+	State  string `yaml:"state" help:"directory for the node's state between two starts, such as the message IDs that it may have assigned; when left out, IDs depend on the clock"`
 }
 
 // WithDefaults returns c with the defaults in place of zero options.
@@ -19,7 +19,7 @@ func (c Node) WithDefaults() Node {
 	return c
 }
 
-// Validate names what cannot be, after WithDefaults.
+// Validate returns what is wrong with c, after WithDefaults.
 func (c Node) Validate() error {
 	if c.Number < 1 || c.Number > message.MaxNode {
 		return fmt.Errorf("number: want 1 to %d, not %d", message.MaxNode, c.Number)

@@ -86,11 +86,11 @@ func TestSectionsOfAKind(t *testing.T) {
 func TestSectionErrorsSayWhere(t *testing.T) {
 	for _, tt := range []struct{ text, want string }{
 		{"named:\n  a:\n    wait: x\n", "f:3:11: named.a.wait: want a duration"},
-		{"named:\n  a:\n    wate: x\n", `f:3:5: named.a: there is no key "wate"`},
+		{"named:\n  a:\n    wate: x\n", `f:3:5: named.a: unknown key "wate"`},
 		{"named:\n  a b: {}\n", `f:2:3: named: want a name of 1 to 64 of A-Z a-z 0-9 _ -, not "a b"`},
 		{"named:\n  a.b: {}\n", `f:2:3: named: want a name`},
 		{"named:\n  a: {}\n  a: {}\n", `f:3:3: `},
-		{"named: [a]\n", "f:1:8: named: want names, and below each keys and values: url, wait"},
+		{"named: [a]\n", "f:1:8: named: want names, and below each name keys and values: url, wait"},
 		{"named: {a: 3}\n", "f:1:12: named.a: want keys and values"},
 		{"listed: {a: {}}\n", "f:1:"},
 		{"listed: {a: {}}\n", "listed: want a list, each item with keys and values: url, wait"},
@@ -115,12 +115,12 @@ func TestPlaceOfWhatIsMissing(t *testing.T) {
 
 func TestSet(t *testing.T) {
 	for _, tt := range []struct{ key, value, want string }{
-		{"main.wate", "1", `--set: main: there is no key "wate"`},
+		{"main.wate", "1", `--set: main: unknown key "wate"`},
 		{"main.wait", "1", "--set: main.wait: want a duration"},
-		{"main.wait.x", "1", `--set: main.wait: there is nothing below it, so no "x"`},
-		{"", "1", `--set: there is no key ""`},
+		{"main.wait.x", "1", `--set: main.wait: this option has no keys below it, so no "x"`},
+		{"", "1", `--set: unknown key ""`},
 		{"named.a b.url", "1", "--set: named: want a name"},
-		{"listed.0.url", "1", "--set: listed: there is nothing below it"},
+		{"listed.0.url", "1", "--set: listed: this option has no keys below it"},
 		{"main.tags", "a", "--set: main.tags: want a list"},
 		{"main.tags", "[", "--set: main.tags: want YAML"},
 		{"main", "3", "--set: main: want keys and values"},
@@ -156,7 +156,7 @@ func TestSet(t *testing.T) {
 	if err != nil || c.Gateway.Heartbeat != 9*time.Second || c.Auth.JWT.Issuer != "i" {
 		t.Errorf("%v, %+v", err, c)
 	}
-	if err := c.SetFrom([]string{"LONGLINE_LOG__LEVELS=x"}); err == nil || !strings.HasPrefix(err.Error(), "environment variable LONGLINE_LOG__LEVELS: log: there is no key") {
+	if err := c.SetFrom([]string{"LONGLINE_LOG__LEVELS=x"}); err == nil || !strings.HasPrefix(err.Error(), "environment variable LONGLINE_LOG__LEVELS: log: unknown key") {
 		t.Errorf("%v", err)
 	}
 }
@@ -186,7 +186,7 @@ func TestSecrets(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		"main:\n  secret_env: HOUSE_SECRET_GONE\n":              `f:2:15: main.secret_env: the environment variable "HOUSE_SECRET_GONE" is not set, or empty`,
-		"main:\n  secret_file: f\n  secret_env: HOUSE_SECRET\n": "f:3:15: main.secret_env: is given as main.secret_file too",
+		"main:\n  secret_file: f\n  secret_env: HOUSE_SECRET\n": "f:3:15: main.secret_env: is also given as main.secret_file",
 	} {
 		var h houses
 		if err := h.read(text); err == nil || !strings.HasPrefix(err.Error(), want) {

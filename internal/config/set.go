@@ -11,9 +11,9 @@ import (
 	"github.com/longline/longline/internal/setting"
 )
 
-// Set changes one option or section of c. key is its path, such as gateway.heartbeat, with the names of named
-// sections in it. The value of an option is taken as it is; that of a list or a section is YAML, such as [a, b]; a list is
-// replaced, the keys of a section are added to those that are there. from stands for the file in errors.
+// Set changes one option or section of c. key is its path, such as gateway.heartbeat, and contains the names of named
+// sections. The value of an option is taken literally; the value of a list or a section is YAML, such as [a, b]. A list is
+// replaced, the keys of a section are added to the existing ones. Errors name from in place of a file.
 func (c *Config) Set(from, key, value string) error {
 	return set(reflect.ValueOf(c).Elem(), from, key, value)
 }
@@ -25,7 +25,7 @@ func set(root reflect.Value, from, key, value string) error {
 	return d.err()
 }
 
-// assign gives what keys lead to, from a section on, a value.
+// assign sets the option that keys lead to, starting at a section.
 func (d *decoder) assign(path string, section reflect.Value, keys []string, value string) {
 	if f, ok := d.find(path, section, keys[0], nil); ok {
 		d.assignTo(f, keys[1:], value)
@@ -45,7 +45,7 @@ func (d *decoder) assignTo(f field, rest []string, value string) {
 	case f.named():
 		d.fail(nil, f.path, badName(rest[0]))
 	default:
-		d.fail(nil, f.path, fmt.Sprintf("there is nothing below it, so no %q", strings.Join(rest, ".")))
+		d.fail(nil, f.path, fmt.Sprintf("this option has no keys below it, so no %q", strings.Join(rest, ".")))
 	}
 }
 
@@ -65,11 +65,11 @@ func (d *decoder) assignValue(f field, value string) {
 	d.value(f, file.Docs[0].Body)
 }
 
-// variable is how the environment's variables that set options begin.
+// variable is the prefix of environment variables that set options.
 const variable = "LONGLINE_"
 
-// SetFrom changes c by those variables of an environment, as os.Environ has it, that are named LONGLINE_ and a path in capitals
-// with __ in place of its points, such as LONGLINE_GATEWAY__HEARTBEAT.
+// SetFrom changes c by the variables in an environment, as os.Environ returns it, that are named LONGLINE_ and a path in capitals
+// with __ in place of the points, such as LONGLINE_GATEWAY__HEARTBEAT.
 func (c *Config) SetFrom(environ []string) error {
 	for _, each := range slices.Sorted(slices.Values(environ)) {
 		name, value, _ := strings.Cut(each, "=")

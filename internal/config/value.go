@@ -13,7 +13,7 @@ import (
 	"github.com/longline/longline/internal/setting"
 )
 
-// set gives f the value that text says. Errors say what was wanted.
+// set parses text as the value of f. Errors say what is wanted.
 func (f field) set(text string) error {
 	switch {
 	case f.secret():
@@ -44,12 +44,12 @@ func (f field) set(text string) error {
 	case f.value.Kind() == reflect.String:
 		f.value.SetString(text)
 	default:
-		return fmt.Errorf("%v is no kind of option", f.value.Type())
+		return fmt.Errorf("an option cannot have type %v", f.value.Type())
 	}
 	return nil
 }
 
-// setSecret gives f, a secret, what text says, or the environment.
+// setSecret sets f, a secret, from text: the secret itself, or the name of a file or environment variable.
 func (f field) setSecret(text string) error {
 	s := setting.NewSecret(text)
 	switch f.way {
@@ -66,7 +66,7 @@ func (f field) setSecret(text string) error {
 	return nil
 }
 
-// text is the value of f as the file has it, a secret aside.
+// text returns the value of f as the file would have it. It is not for secrets.
 func (f field) text() string {
 	switch v := f.value.Interface().(type) {
 	case setting.Secret:
@@ -95,7 +95,7 @@ func (f field) text() string {
 	return fmt.Sprint(f.value.Interface())
 }
 
-// quote leaves plain words as they are.
+// quote quotes s unless it is a plain word.
 func quote(s string) string {
 	if s == "" {
 		return `""`
@@ -126,7 +126,7 @@ func parseBytes(s string) (int, bool) {
 	return n * size, err == nil && n >= 0 && n <= math.MaxInt/size
 }
 
-// formatBytes writes n in the largest unit that leaves it whole.
+// formatBytes formats n in the largest unit that divides it.
 func formatBytes(n int) string {
 	for _, u := range units {
 		if n >= u.size && n%u.size == 0 {
@@ -136,7 +136,7 @@ func formatBytes(n int) string {
 	return strconv.Itoa(n)
 }
 
-// formatDuration writes d without the zero parts that String adds: 1h, not 1h0m0s.
+// formatDuration formats d without the zero parts that String adds: 1h, not 1h0m0s.
 func formatDuration(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
