@@ -98,7 +98,7 @@ func TestNewPermissionsRefuses(t *testing.T) {
 		`publish: "a/#/b": filter level 2`: {Publish: []string{"ok", "a/#/b"}},
 		"subscribe: \"x-{device}\"":        {Subscribe: []string{"x-{device}"}},
 		`publish: "": filter is empty`:     {Publish: []string{""}},
-		"publish: more than 64":        {Publish: slices.Repeat([]string{"a"}, 65)},
+		"publish: more than 64":            {Publish: slices.Repeat([]string{"a"}, 65)},
 	} {
 		if _, err := NewPermissions(f); err == nil || !strings.HasPrefix(err.Error(), says) {
 			t.Errorf("got %v, want %s...", err, says)
