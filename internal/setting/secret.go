@@ -1,5 +1,5 @@
-// Package setting has the types of options that are more than a value: secrets, sections of which there are
-// several under names of their own, and lists of sections. Package config reads them.
+// Package setting has the types of options that are not plain values: secrets, named sections of one kind,
+// and lists of sections. Package config reads them.
 package setting
 
 import (
@@ -11,15 +11,15 @@ import (
 	"github.com/longline/longline/internal/reload"
 )
 
-// Secret is a text that must not be shown, or the name of a file that holds it. fmt, slog and encoding/json
-// show that there is one, never which. The zero value is none. In the configuration an option KEY of this type can
+// Secret is a text that must not be shown, or the name of a file that contains it. fmt, slog and encoding/json
+// show that there is one, but not its text. The zero value is no secret. In the configuration an option KEY of this type can
 // also be given as KEY_file or KEY_env.
 type Secret struct {
-	text *string // a pointer: fmt shows an address where it may not call Format, in unexported fields
+	text *string // a pointer: in unexported fields, where fmt does not call Format, it shows an address
 	file string
 }
 
-// NewSecret returns the secret text; an empty one is none.
+// NewSecret returns a Secret with this text; an empty text is no secret.
 func NewSecret(text string) Secret {
 	if text == "" {
 		return Secret{}
@@ -27,18 +27,18 @@ func NewSecret(text string) Secret {
 	return Secret{text: &text}
 }
 
-// SecretFile returns the secret that a file holds; without a name it is none.
+// SecretFile returns a Secret whose text is in a file; an empty name is no secret.
 func SecretFile(name string) Secret { return Secret{file: name} }
 
 // Given reports whether there is a secret.
 func (s Secret) Given() bool { return s.text != nil || s.file != "" }
 
-// File returns the name of the file that holds the secret, empty when none does.
+// File returns the name of the file that contains the secret, or an empty string.
 func (s Secret) File() string { return s.file }
 
-// Follow returns a function that reveals the secret: of a file what it holds now, without white space around it.
-// It is empty when there is no secret. w reads the file again when it changes; check, unless nil, says what is wrong with a
-// secret. What Follow returns is safe from any goroutine, and nobody may change its result.
+// Follow returns a function that returns the secret, or nothing if there is none. A secret in a file is the file's current content
+// without white space around it: w reads the file again when it changes. check, unless nil, returns what is wrong with a
+// secret. reveal is safe from any goroutine, and nobody may change its result.
 func (s Secret) Follow(w *reload.Watcher, check func(secret []byte) error) (reveal func() []byte, err error) {
 	parse := func(text []byte) ([]byte, error) {
 		text = bytes.TrimSpace(text)

@@ -8,18 +8,18 @@ import (
 	"strconv"
 )
 
-// Section is what a section of the configuration does.
+// Section is the interface of a section of the configuration.
 type Section[S any] interface {
 	// WithDefaults returns the section with the defaults in place of zero fields.
 	WithDefaults() S
-	// Validate names what cannot be, after WithDefaults. The error begins with the key.
+	// Validate returns what is wrong with the section, after WithDefaults. The error begins with the key.
 	Validate() error
 }
 
 // Named is any number of sections of one kind, each under a name of its own: 1 to 64 of A-Z a-z 0-9 _ -.
 type Named[S Section[S]] map[string]S
 
-// WithDefaults returns n with the defaults of each section.
+// WithDefaults returns n with each section's defaults.
 func (n Named[S]) WithDefaults() Named[S] {
 	full := maps.Clone(n)
 	for name, s := range full {
@@ -28,7 +28,7 @@ func (n Named[S]) WithDefaults() Named[S] {
 	return full
 }
 
-// Validate joins what the sections say, in the order of their names. Each error begins with the name.
+// Validate joins the sections' errors, in the order of their names. Each error begins with the name.
 func (n Named[S]) Validate() error {
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(n)) {
@@ -44,7 +44,7 @@ func (n Named[S]) Validate() error {
 // List is any number of sections of one kind, in order.
 type List[S Section[S]] []S
 
-// WithDefaults returns l with the defaults of each section.
+// WithDefaults returns l with each section's defaults.
 func (l List[S]) WithDefaults() List[S] {
 	full := slices.Clone(l)
 	for i, s := range full {
@@ -53,7 +53,7 @@ func (l List[S]) WithDefaults() List[S] {
 	return full
 }
 
-// Validate joins what the sections say. Each error begins with the number of its section, from 0.
+// Validate joins the sections' errors. Each error begins with the number of its section, from 0.
 func (l List[S]) Validate() error {
 	var errs []error
 	for i, s := range l {
@@ -62,7 +62,7 @@ func (l List[S]) Validate() error {
 	return errors.Join(errs...)
 }
 
-// under puts a name before the key of each error that err joins.
+// under puts name in front of the key of each error that err joins.
 func under(name string, err error) (errs []error) {
 	for _, e := range Errors(err) {
 		errs = append(errs, fmt.Errorf("%s.%w", name, e))
@@ -83,7 +83,7 @@ func Errors(err error) []error {
 
 var errName = errors.New("want a name of 1 to 64 of A-Z a-z 0-9 _ -")
 
-// ValidName reports whether a section may have this name: one that a key can hold.
+// ValidName reports whether name may be the name of a section, and so a part of a key.
 func ValidName(name string) bool {
 	for _, r := range name {
 		if (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '_' && r != '-' {
