@@ -7,10 +7,10 @@ import (
 	"sync/atomic"
 )
 
-// maxFile is the largest file that is read, in bytes.
+// maxFile is the largest file that Read reads, in bytes.
 const maxFile = 64 << 20
 
-// File is what parse made of the last good content of a file. Safe from any goroutine.
+// File is the parsed content of a file, as of the last time that it was valid. Safe from any goroutine.
 type File[T any] struct {
 	// Static after construction.
 	name  string
@@ -21,8 +21,8 @@ type File[T any] struct {
 	changed atomic.Pointer[func(old, now T)]
 }
 
-// Open reads a file and has w read it again when it changes. parse must return a new value
-// each time: others may still use the old one. Errors begin with the file's name.
+// Open reads a file; w reads it again when it changes. parse must return a new value
+// each time, because others may still use the old one. Errors begin with the file's name.
 func Open[T any](w *Watcher, name string, parse func(text []byte) (T, error)) (*File[T], error) {
 	f := &File[T]{name: name, parse: parse}
 	if err := w.Add(f.load, name); err != nil {
@@ -31,10 +31,10 @@ func Open[T any](w *Watcher, name string, parse func(text []byte) (T, error)) (*
 	return f, nil
 }
 
-// OnChange has call called after each change, from the goroutine that reads the file.
+// OnChange makes f call call after each change, on the goroutine that reads the file.
 func (f *File[T]) OnChange(call func(old, now T)) { f.changed.Store(&call) }
 
-// Get returns the value of the last good content, which nobody may change.
+// Get returns the current value, which nobody may change.
 func (f *File[T]) Get() T { return *f.value.Load() }
 
 func (f *File[T]) load() error {
@@ -53,7 +53,7 @@ func (f *File[T]) load() error {
 	return nil
 }
 
-// Read reads a file, unless it is larger than what such files have: 64 MiB.
+// Read reads a file of at most 64 MiB.
 func Read(name string) ([]byte, error) {
 	file, err := os.Open(name)
 	if err != nil {

@@ -11,7 +11,7 @@ type KeyPair struct {
 	value atomic.Pointer[tls.Certificate]
 }
 
-// OpenKeyPair reads two PEM files and has w read them again when one changes.
+// OpenKeyPair reads two PEM files; w reads them again when one changes.
 func OpenKeyPair(w *Watcher, cert, key string) (*KeyPair, error) {
 	k := new(KeyPair)
 	load := func() error {
@@ -28,5 +28,5 @@ func OpenKeyPair(w *Watcher, cert, key string) (*KeyPair, error) {
 	return k, nil
 }
 
-// Get is a tls.Config's GetCertificate.
+// Get implements GetCertificate of tls.Config.
 func (k *KeyPair) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) { return k.value.Load(), nil }

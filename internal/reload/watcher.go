@@ -1,5 +1,5 @@
 // Package reload reads files again when they change: keys, certificates, lists of
-// credentials. A file that cannot be used after a change leaves what was read before.
+// credentials. If a changed file is invalid, its previous content stays in use.
 package reload
 
 import (
@@ -9,31 +9,31 @@ import (
 	"time"
 )
 
-// every is how often a started Watcher looks at its files.
+// every is how often a started Watcher checks its files.
 const every = 2 * time.Second
 
-// Watcher looks at files by size, time and identity. The zero value works and looks when
-// Look is called; Start makes one that looks by itself. Safe from any goroutine.
+// Watcher detects changes of files by size, time and identity. The zero value works, and checks only when
+// Look is called; one made by Start also checks by itself. Safe from any goroutine.
 type Watcher struct {
 	// Static after construction; nil in a zero Watcher.
 	stop chan struct{}
 	done sync.WaitGroup
 
-	// Guarded by mu, also while files are read: a loader does not call the watcher.
+	// Guarded by mu, which is held while files are read: a loader must not call the watcher.
 	mu     sync.Mutex
 	items  []*item
 	failed uint64
 }
 
-// item is what is read together, such as a certificate and its key.
+// item is a set of files that are loaded together, such as a certificate and its key.
 type item struct {
 	load  func() error
 	names []string
-	last  []os.FileInfo // as they were before the last load; nil for one that was not there
+	last  []os.FileInfo // before the last load; nil for a file that did not exist
 	bad   bool          // the last load failed
 }
 
-// Start returns a watcher that looks every 2 s until Close.
+// Start returns a watcher that checks every 2 s until Close.
 func Start() *Watcher {
 	w := &Watcher{stop: make(chan struct{})}
 	w.done.Go(w.run)
@@ -53,14 +53,14 @@ func (w *Watcher) run() {
 	}
 }
 
-// Close ends the looking. It is called once, and only for a watcher that was started.
+// Close stops the checks. Call it once, and only for a watcher that was started.
 func (w *Watcher) Close() {
 	close(w.stop)
 	w.done.Wait()
 }
 
 // Add calls load, and again whenever one of the files has changed. It returns the error of
-// the first call, after which there is no other; later ones are logged and counted.
+// the first call, after which there are no others; later errors are logged and counted.
 func (w *Watcher) Add(load func() error, names ...string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -72,8 +72,8 @@ func (w *Watcher) Add(load func() error, names ...string) error {
 	return nil
 }
 
-// Look reads what has changed since the last look, and again what could not be used then: who
-// may read a file, for one, changes without its size and time.
+// Look loads the files that changed since the last look, and retries those whose last load failed, because
+// permissions, for example, change without a change of size or time.
 func (w *Watcher) Look() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -83,17 +83,17 @@ func (w *Watcher) Look() {
 		if !changed && !it.bad {
 			continue
 		}
-		it.last = now // before the load: what changes while it reads is seen by the next look
+		it.last = now // before the load: the next look sees a change during the load
 		err := it.load()
 		it.bad = err != nil
 		if changed && it.bad {
 			w.failed++
-			slog.Error("a file changed and cannot be used; what was read before stays", "error", err)
+			slog.Error("a changed file cannot be used; its previous content stays in use", "error", err)
 		}
 	}
 }
 
-// Failed is the number of changes that could not be used.
+// Failed returns the number of changes that could not be used.
 func (w *Watcher) Failed() uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
