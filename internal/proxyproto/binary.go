@@ -6,7 +6,7 @@ import (
 	"net/netip"
 )
 
-// §2.2: Version 2 is 16 bytes, then as many as they say: addresses and ports in network
+// §2.2: Version 2 is a header of 16 bytes, then as many bytes as its length says: addresses and ports in network
 // order, then type-length-values.
 //
 //	signature (12) | version, command (4 bits each) | family, transport (4 bits each) | length (2)
@@ -26,14 +26,14 @@ const (
 	familyUnix   = 3
 
 	transportUnspec   = 0
-	transportDatagram = 2 // the largest
+	transportDatagram = 2 // the largest assigned value
 )
 
-// typeCRC32C is the type of the one TLV that is read (§2.2.3).
+// typeCRC32C is the type of the only TLV that this package reads (§2.2.3).
 const typeCRC32C = 0x03
 
-// parseBinary reads a header of version 2. What is wrong is told as soon as its byte is
-// there, but addresses are read when all are (§2.2).
+// parseBinary reads a header of version 2. It reports an error as soon as the wrong byte has
+// arrived, but reads the addresses only when all of them have (§2.2).
 func parseBinary(b []byte) (Header, int, error) {
 	if err := checkFixed(b); err != nil || len(b) < fixed {
 		return Header{}, 0, err
@@ -52,7 +52,7 @@ func parseBinary(b []byte) (Header, int, error) {
 	return h, n, nil
 }
 
-// checkFixed checks version, command, family and transport, as far as they are there.
+// checkFixed checks version, command, family and transport, as far as they have arrived.
 func checkFixed(b []byte) error {
 	if len(b) > 12 {
 		if b[12]>>4 != 2 {
@@ -81,7 +81,7 @@ func parseBlock(b []byte) (Header, error) {
 		return h, ErrTruncated
 	}
 	if family == familyUnspec {
-		return h, nil // what the block would be is not specified
+		return h, nil // the specification defines no addresses for this family
 	}
 	if b[13]&15 != transportUnspec {
 		h.Source, h.Destination = ends(family, b[fixed:fixed+length])
@@ -89,7 +89,7 @@ func parseBlock(b []byte) (Header, error) {
 	return h, checkTLVs(b, fixed+length)
 }
 
-// ends reads both addresses, then both ports. Those of Unix sockets are of no use here.
+// ends reads both addresses, then both ports. It ignores the addresses of Unix sockets.
 func ends(family byte, b []byte) (source, destination netip.AddrPort) {
 	if family == familyUnix {
 		return source, destination
@@ -123,7 +123,7 @@ func checkTLVs(b []byte, at int) error {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// checksum is the CRC32C of b with zeros for the 4 bytes at the field of the checksum.
+// checksum returns the CRC32C of b with the 4 bytes at field, the checksum's own, set to zero.
 func checksum(b []byte, field int) uint32 {
 	sum := crc32.Update(0, castagnoli, b[:field])
 	sum = crc32.Update(sum, castagnoli, make([]byte, 4))

@@ -34,7 +34,7 @@ func parseLine(b []byte) (Header, int, error) {
 	return h, end + 1, nil
 }
 
-// parseFields reads what is between the signature and CRLF.
+// parseFields reads the text between the signature and CRLF.
 func parseFields(line string) (Header, error) {
 	h := Header{Version: 1}
 	protocol, rest, _ := strings.Cut(line, " ")
@@ -57,7 +57,7 @@ func parseFields(line string) (Header, error) {
 	return h, err
 }
 
-// parseEnd reads the address and port of one end.
+// parseEnd reads the address and port of one end of the connection.
 func parseEnd(protocol, address, port string) (netip.AddrPort, error) {
 	a, err := netip.ParseAddr(address)
 	if err != nil || a.Zone() != "" || a.Is4() != (protocol == "TCP4") {

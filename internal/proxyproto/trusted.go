@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Trusted are the addresses that are believed when they tell whom they speak for. The zero
-// value believes nobody.
+// Trusted are the addresses of proxies whose statements about clients are believed. The zero
+// value trusts nobody.
 type Trusted []netip.Prefix
 
 // ParseTrusted reads addresses, such as 10.0.0.7, and prefixes, such as 10.0.0.0/8.
@@ -24,19 +24,19 @@ func ParseTrusted(list []string) (Trusted, error) {
 	return t, nil
 }
 
-// parsePrefix reads a prefix, or an address as one of its whole length.
+// parsePrefix reads a prefix; an address is a prefix of its full length.
 func parsePrefix(s string) (netip.Prefix, error) {
 	if strings.Contains(s, "/") {
 		return netip.ParsePrefix(s)
 	}
 	a, err := netip.ParseAddr(s)
 	if a.Zone() != "" {
-		err = errors.New("an address with a zone is a host's own")
+		err = errors.New("an address with a zone is only valid on its host")
 	}
 	return netip.PrefixFrom(a, a.BitLen()), err
 }
 
-// Contains tells whether a is believed.
+// Contains reports whether a is trusted.
 func (t Trusted) Contains(a netip.Addr) bool {
 	a = a.Unmap().WithZone("")
 	for _, p := range t {
@@ -47,10 +47,10 @@ func (t Trusted) Contains(a netip.Addr) bool {
 	return false
 }
 
-// ForwardedFor returns who is behind remote, the address of the socket, by the values of
-// the X-Forwarded-For fields in their order. Each proxy adds at the end whom it heard, so
-// the list is believed from the right for as long as those who wrote it are trusted: the
-// first address that is not is the client's. What is no address ends the walk at the proxy
+// ForwardedFor returns the client's address, given remote, the address of the socket, and the values of
+// the X-Forwarded-For fields in their order. Each proxy appends the address of its peer, so
+// the list is believed from the right, for as long as the proxy that wrote an entry is trusted: the
+// first address that is not trusted is the client's. An entry that is no address ends the walk at the proxy
 // that wrote it.
 func ForwardedFor(header []string, remote netip.Addr, trusted Trusted) netip.Addr {
 	for i := len(header) - 1; i >= 0; i-- {
@@ -70,13 +70,13 @@ func ForwardedFor(header []string, remote netip.Addr, trusted Trusted) netip.Add
 	return remote
 }
 
-// cutLast cuts a list at its last comma; more tells that there was one.
+// cutLast cuts a list at its last comma; more reports whether there was one.
 func cutLast(list string) (rest, last string, more bool) {
 	i := strings.LastIndexByte(list, ',')
 	return list[:max(i, 0)], list[i+1:], i >= 0
 }
 
-// parseHop reads an address, with a port and brackets or without: proxies differ.
+// parseHop reads an address, with or without port and brackets: proxies differ.
 func parseHop(s string) (netip.Addr, bool) {
 	s = strings.Trim(s, " \t")
 	if p, err := netip.ParseAddrPort(s); err == nil {
