@@ -2,7 +2,7 @@ package topic
 
 import "strings"
 
-// Covers tells whether wide matches every name that narrow matches: who may subscribe to
+// Covers reports whether wide matches every name that narrow matches: whoever may subscribe to
 // wide may subscribe to narrow. Both must be valid filters.
 func Covers(wide, narrow string) bool {
 	if reserved(narrow) && wildFirst(wide) {
@@ -14,8 +14,8 @@ func Covers(wide, narrow string) bool {
 	return coversLevels(wide, narrow)
 }
 
-// coversLevels is Covers from some level on, where '$' means nothing and '#' stands for no
-// level as well.
+// coversLevels is Covers from a later level on, where '$' has no meaning and '#' also matches no
+// level.
 func coversLevels(wide, narrow string) bool {
 	for wide != "#" {
 		want, wideRest, wideMore := strings.Cut(wide, "/")

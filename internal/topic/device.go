@@ -6,17 +6,17 @@ import (
 	"strings"
 )
 
-// maxDevice is the most bytes that a device may call itself by.
+// maxDevice is the most bytes that the name of a device has.
 const maxDevice = 128
 
-// escaped begins the device ids of what is no device id itself.
+// escaped is the prefix of device ids that DeviceID makes of names that are no ids.
 const escaped = "x:"
 
 var errDeviceByte = &Error{"device id", 0, "has a character other than A-Z a-z 0-9 . _ : -"}
 
-// DeviceID is the id of a device that calls itself raw, in an MQTT client identifier, a URL or a user name: raw,
-// if it is a device id. Another, and one that begins as those do that are made here, is escaped byte by byte, so that
-// no two names are one device: chargers count on spaces, | and @, clients of MQTT on slashes. The
+// DeviceID returns the id of a device that calls itself raw, in an MQTT client identifier, a URL or a user name. If raw
+// is a device id, it is the result. Any other name, and one that begins with the prefix of escaped names, is escaped byte by byte, so that
+// two names never give the same id: chargers use spaces, | and @, MQTT clients use slashes. The
 // error is an *Error.
 func DeviceID(raw string) (string, error) {
 	switch {
@@ -30,8 +30,8 @@ func DeviceID(raw string) (string, error) {
 	return escapeDevice(raw), nil
 }
 
-// CanonicalDevice is DeviceID for those who may write either what the device calls itself or its id, such as an operator in
-// a file or a backend: an id stays as it is.
+// CanonicalDevice is DeviceID for texts that may be either the name of a device or its id, such as those that an operator writes into
+// a file or a backend sends: an id stays as it is.
 func CanonicalDevice(s string) (string, error) {
 	if ValidateDevice(s) == nil {
 		return s, nil
@@ -55,7 +55,7 @@ func escapeDevice(raw string) string {
 	return b.String()
 }
 
-// unescapeDevice is what escapeDevice made id of; ok is false where it made it of nothing.
+// unescapeDevice returns the name that escapeDevice made id of; ok is false if there is none.
 func unescapeDevice(id string) (raw string, ok bool) {
 	var b strings.Builder
 	rest := id[len(escaped):]
@@ -78,8 +78,8 @@ func unescapeDevice(id string) (raw string, ok bool) {
 	return b.String(), err == nil && again == id
 }
 
-// ValidateDevice returns an *Error when id is no device id, which is 1-128 of A-Z a-z 0-9 . _ : - What begins with x: is
-// one only if DeviceID makes it of a name: so it has a bound too, and no two ids are one device's.
+// ValidateDevice returns an *Error unless id is a device id: 1-128 of A-Z a-z 0-9 . _ : - An id that begins with x: must be
+// one that DeviceID makes of a name, so that its length is bounded too, and no device has two ids.
 func ValidateDevice(id string) error {
 	switch {
 	case id == "":
@@ -88,7 +88,7 @@ func ValidateDevice(id string) error {
 		return errDeviceByte
 	case strings.HasPrefix(id, escaped):
 		if _, ok := unescapeDevice(id); !ok {
-			return &Error{"device id", 0, fmt.Sprintf("begins with x: and is not the escaped name, of %d bytes at the most, of a device", maxDevice)}
+			return &Error{"device id", 0, fmt.Sprintf("begins with x: but is not an escaped name of at most %d bytes", maxDevice)}
 		}
 	case len(id) > maxDevice:
 		return &Error{"device id", 0, fmt.Sprintf("is longer than %d bytes", maxDevice)}
@@ -96,7 +96,7 @@ func ValidateDevice(id string) error {
 	return nil
 }
 
-// ValidateDevicePrefix returns an *Error when no device id begins with s.
+// ValidateDevicePrefix returns an *Error if no device id begins with s.
 func ValidateDevicePrefix(s string) error {
 	if longest := len(escaped) + 3*maxDevice; len(s) > longest {
 		return &Error{"device id", 0, fmt.Sprintf("is longer than %d bytes", longest)}

@@ -30,14 +30,14 @@ func NewIndex[S comparable]() *Index[S] {
 	}
 }
 
-// Stats returns the present size.
+// Stats returns the current size.
 func (x *Index[S]) Stats() Stats {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	return x.stats
 }
 
-// Subscribe adds s to a filter that ValidateFilter accepts, or changes its QoS, and tells
+// Subscribe adds s to a filter that ValidateFilter accepts, or changes its QoS, and reports
 // whether s is new there. The index keeps views of filter, so nobody may change it.
 func (x *Index[S]) Subscribe(filter string, s S, q message.QoS) (isNew bool) {
 	x.mu.Lock()
@@ -59,7 +59,7 @@ func (x *Index[S]) Subscribe(filter string, s S, q message.QoS) (isNew bool) {
 	return true
 }
 
-// Unsubscribe takes s off a filter and tells whether it was there.
+// Unsubscribe removes s from a filter and reports whether it was there.
 func (x *Index[S]) Unsubscribe(filter string, s S) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -81,7 +81,7 @@ func (x *Index[S]) Unsubscribe(filter string, s S) bool {
 	return true
 }
 
-// Wanted tells whether the topic has a subscriber.
+// Wanted reports whether the topic has a subscriber.
 func (x *Index[S]) Wanted(name string) bool {
 	var found nodes[subscribers[S]]
 	x.mu.RLock()
@@ -91,8 +91,8 @@ func (x *Index[S]) Wanted(name string) bool {
 }
 
 // Match appends each subscriber of the topic once, with the highest QoS of its matching
-// filters, in no order. The topic must be one that ValidateName accepts; it is not retained.
-// Up to fewNodes matching filters cost no allocation when dst has room.
+// filters, in no particular order. The topic must be one that ValidateName accepts; Match does not keep it.
+// Up to fewNodes matching filters cost no allocation if dst has room.
 func (x *Index[S]) Match(topic string, dst []Hit[S]) []Hit[S] {
 	var found nodes[subscribers[S]]
 	x.mu.RLock()
@@ -115,11 +115,11 @@ func (x *Index[S]) Match(topic string, dst []Hit[S]) []Hit[S] {
 	return dst
 }
 
-// maxSeen is the size beyond which a used map is left to the collector.
+// maxSeen is the size from which a used map is left to the garbage collector.
 const maxSeen = 4096
 
-// merge appends the subscribers of all nodes without repetition. Those of the largest node
-// go as they are. The others are looked up in it and, when there is more than one other, in
+// merge appends the subscribers of all nodes without duplicates. The subscribers of the largest node
+// are appended as they are. The others are looked up in it and, if there are several other nodes, in
 // seen: the positions in dst of subscribers that are not in the largest.
 func merge[S comparable](found *nodes[subscribers[S]], seen map[S]int, dst []Hit[S]) []Hit[S] {
 	most, base := largest(found), len(dst)
@@ -147,7 +147,7 @@ func merge[S comparable](found *nodes[subscribers[S]], seen map[S]int, dst []Hit
 	return dst
 }
 
-// largest returns which node has most subscribers.
+// largest returns the index of the node with the most subscribers.
 func largest[S comparable](found *nodes[subscribers[S]]) int {
 	most := 0
 	for k := range found.n {

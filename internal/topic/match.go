@@ -2,8 +2,8 @@ package topic
 
 import "strings"
 
-// Match tells whether a valid filter matches a valid name, MQTT 5 §4.7. It is the
-// reference for Index and Map.
+// Match reports whether a valid filter matches a valid name, MQTT 5 §4.7. It is the
+// reference for Index.
 func Match(filter, topic string) bool {
 	if reserved(topic) && (strings.HasPrefix(filter, "+") || strings.HasPrefix(filter, "#")) {
 		return false
@@ -11,12 +11,12 @@ func Match(filter, topic string) bool {
 	return matchLevels(filter, topic)
 }
 
-// reserved names are not matched by a filter that starts with a wildcard, §4.7.2.
+// reserved reports whether a name is not matched by filters that start with a wildcard, §4.7.2.
 func reserved(topic string) bool { return strings.HasPrefix(topic, "$") }
 
-// matchLevels is Match from some level on, where '$' means nothing.
+// matchLevels is Match from a later level on, where '$' has no meaning.
 func matchLevels(filter, topic string) bool {
-	for i, j := 0, 0; ; i, j = i+1, j+1 { // where a level of each begins
+	for i, j := 0, 0; ; i, j = i+1, j+1 { // where a level begins in each
 		switch {
 		case i == len(filter) || filter[i] != '#' && filter[i] != '+':
 			for ; i < len(filter) && filter[i] != '/'; i, j = i+1, j+1 {

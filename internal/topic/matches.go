@@ -2,10 +2,10 @@ package topic
 
 import "strings"
 
-// fewNodes is how many matching filters need no memory but the stack's.
+// fewNodes is how many matching filters fit on the stack.
 const fewNodes = 16
 
-// nodes is a list that lives on the stack while it is short.
+// nodes is a list that stays on the stack while it is short.
 type nodes[V any] struct {
 	n    int
 	few  [fewNodes]*node[V]
@@ -28,13 +28,13 @@ func (l *nodes[V]) at(i int) *node[V] {
 	return l.more[i-fewNodes]
 }
 
-// matches adds to found the nodes of t, a tree of filters, that match name.
+// matches adds the nodes of t, a tree of filters, that match name to found.
 func (t *tree[V]) matches(name string, found *nodes[V]) {
 	t.matchesIn(&t.root, name, !reserved(name), found)
 }
 
-// matchesIn visits at most the children '+', '#' and the level of name: the cost is bounded
-// by the filters that match a beginning of the name.
+// matchesIn visits at most the children '+', '#' and the first level of name, so the cost is bounded
+// by the number of filters that match a beginning of the name.
 func (t *tree[V]) matchesIn(kids *table[V], name string, wild bool, found *nodes[V]) {
 	level, _, _ := strings.Cut(name, "/")
 	t.matchesAt(kids.find(t.hash(level), level), name, found)
@@ -47,7 +47,7 @@ func (t *tree[V]) matchesIn(kids *table[V], name string, wild bool, found *nodes
 	}
 }
 
-// matchesAt continues at n, whose level matches the first of name.
+// matchesAt continues at n, whose level matches the first level of name.
 func (t *tree[V]) matchesAt(n *node[V], name string, found *nodes[V]) {
 	if n == nil {
 		return

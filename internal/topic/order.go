@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Compare orders names by their levels, so that all names below one follow it at once: '/' comes
+// Compare orders names by their levels, so that all names below a name follow it directly: '/' sorts
 // before every other byte.
 func Compare(a, b string) int {
 	n := min(len(a), len(b))
@@ -24,7 +24,7 @@ func Compare(a, b string) int {
 	return cmp.Compare(len(a), len(b))
 }
 
-// First is a name that no match of a valid filter comes before, in the order of Compare.
+// First returns a name that is not after any match of a valid filter, in the order of Compare.
 func First(filter string) string {
 	for i := 0; i < len(filter); {
 		level, _, more := strings.Cut(filter[i:], "/")
@@ -39,17 +39,17 @@ func First(filter string) string {
 	return filter
 }
 
-// Following is the least string behind name, in the order of Compare.
+// Following returns the least string after name, in the order of Compare.
 func Following(name string) string { return name + "/" }
 
-// Seek reports whether a valid filter matches a name, and where further matches may come in the
-// order of Compare: not before next, behind name at once if that is empty, nowhere if more is
+// Seek reports whether a valid filter matches a name, and where the next match may be in the
+// order of Compare: not before next; if next is empty, directly after name; nowhere if more is
 // false.
 func Seek(filter, name string) (match bool, next string, more bool) {
 	if reserved(name) && (strings.HasPrefix(filter, "+") || strings.HasPrefix(filter, "#")) {
-		return false, "%", true // which comes behind all that begin with '$'
+		return false, "%", true // which sorts after all names that begin with '$'
 	}
-	wild := -1 // where the last level of name ends that a '+' stands for
+	wild := -1 // where the last level of name ends that a '+' matches
 	for at := 0; ; {
 		want, rest, moreFilter := strings.Cut(filter, "/")
 		level, _, moreName := strings.Cut(name[at:], "/")
@@ -78,10 +78,10 @@ func Seek(filter, name string) (match bool, next string, more bool) {
 	}
 }
 
-// behind seeks what follows all names below name[:wild]; there is nothing when it is negative.
+// behind seeks the first name after all names below name[:wild]; there is none when wild is negative.
 func behind(name string, wild int) (match bool, next string, more bool) {
 	if wild < 0 {
 		return false, "", false
 	}
-	return false, name[:wild] + "\x00", true // which is in no name, §1.5.4
+	return false, name[:wild] + "\x00", true // no name contains it, §1.5.4
 }

@@ -2,7 +2,7 @@ package topic
 
 import "strings"
 
-// Overlap tells whether some topic name matches both filters, which must be valid.
+// Overlap reports whether some topic name matches both filters, which must be valid.
 func Overlap(a, b string) bool {
 	if reserved(a) != reserved(b) && (wildFirst(a) || wildFirst(b)) {
 		return false // MQTT 5 §4.7.2: a leading wildcard does not match $ topics

@@ -2,7 +2,7 @@ package topic
 
 import "github.com/longline/longline/internal/message"
 
-// Hit is one subscriber of a filter or a topic, and its QoS.
+// Hit is one subscriber of a filter or a topic, with its QoS.
 type Hit[S comparable] struct {
 	Subscriber S
 	QoS        message.QoS
@@ -10,13 +10,13 @@ type Hit[S comparable] struct {
 
 func (h *Hit[S]) raise(q message.QoS) { h.QoS = max(h.QoS, q) }
 
-// subscribers are those of one filter, at least one. The only one is held in place.
+// subscribers are the subscribers of one filter, at least one. A single one is stored in place.
 type subscribers[S comparable] struct {
 	one  [1]Hit[S]
-	many *crowd[S] // nil while there is one
+	many *hitList[S] // nil while there is only one
 }
 
-// hits views the subscribers, until the next change.
+// hits returns a view of the subscribers, valid until the next change.
 func (s *subscribers[S]) hits() []Hit[S] {
 	if s.many != nil {
 		return s.many.hits
@@ -24,7 +24,7 @@ func (s *subscribers[S]) hits() []Hit[S] {
 	return s.one[:]
 }
 
-// find returns the position of a subscriber in hits, or -1.
+// find returns the index of a subscriber in hits, or -1.
 func (s *subscribers[S]) find(v S) int {
 	if s.many != nil {
 		return s.many.find(v)
@@ -35,10 +35,10 @@ func (s *subscribers[S]) find(v S) int {
 	return -1
 }
 
-// add appends a subscriber that is not there yet.
+// add appends a subscriber that is not yet there.
 func (s *subscribers[S]) add(h Hit[S]) {
 	if s.many == nil {
-		s.many = &crowd[S]{hits: s.one[:1:1]}
+		s.many = &hitList[S]{hits: s.one[:1:1]}
 		s.many.hits = append(s.many.hits, h)
 		s.one[0] = Hit[S]{}
 		return
@@ -46,7 +46,7 @@ func (s *subscribers[S]) add(h Hit[S]) {
 	s.many.add(h)
 }
 
-// remove takes out the subscriber at a position; it must not be the only one.
+// remove removes the subscriber at an index; it must not be the only one.
 func (s *subscribers[S]) remove(at int) {
 	s.many.remove(at)
 	if len(s.many.hits) == 1 {
@@ -54,17 +54,17 @@ func (s *subscribers[S]) remove(at int) {
 	}
 }
 
-// fewHits is how many subscribers are searched one by one.
+// fewHits is how many subscribers are searched linearly.
 const fewHits = 16
 
-// crowd is a list that also knows where everyone is, once it is long: a filter of a whole
-// fleet is read as one slice, and left in constant time.
-type crowd[S comparable] struct {
+// hitList is a list that, once it is long, also has the index of each subscriber: a filter of a whole
+// fleet can be read as one slice, and a subscriber is removed in constant time.
+type hitList[S comparable] struct {
 	hits []Hit[S]
-	at   map[S]int // positions in hits; nil up to fewHits
+	at   map[S]int // indexes in hits; nil up to fewHits
 }
 
-func (c *crowd[S]) find(v S) int {
+func (c *hitList[S]) find(v S) int {
 	if c.at != nil {
 		if i, ok := c.at[v]; ok {
 			return i
@@ -79,7 +79,7 @@ func (c *crowd[S]) find(v S) int {
 	return -1
 }
 
-func (c *crowd[S]) add(h Hit[S]) {
+func (c *hitList[S]) add(h Hit[S]) {
 	c.hits = append(c.hits, h)
 	if c.at != nil {
 		c.at[h.Subscriber] = len(c.hits) - 1
@@ -88,8 +88,8 @@ func (c *crowd[S]) add(h Hit[S]) {
 	}
 }
 
-// remove moves the last to the place of the one that leaves.
-func (c *crowd[S]) remove(at int) {
+// remove moves the last subscriber into the place of the removed one.
+func (c *hitList[S]) remove(at int) {
 	last := len(c.hits) - 1
 	delete(c.at, c.hits[at].Subscriber)
 	if at != last {
@@ -105,8 +105,8 @@ func (c *crowd[S]) remove(at int) {
 	}
 }
 
-// index makes the map of positions anew: maps do not shrink.
-func (c *crowd[S]) index() {
+// index rebuilds the map of indexes, because maps do not shrink.
+func (c *hitList[S]) index() {
 	c.at = nil
 	if len(c.hits) <= fewHits {
 		return

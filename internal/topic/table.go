@@ -5,31 +5,31 @@ import (
 	"strings"
 )
 
-// node is one level of a tree. Without children it stands for all levels that are left of
-// its path: most paths of a fleet are device/{id}/... and part from all others at {id}, so
-// that one node is all they need.
+// node is one level of a tree. A node without children holds all remaining levels of
+// its path: most paths of a fleet are device/{id}/..., unique from {id} on, so
+// one node is all that they need.
 type node[V any] struct {
-	label string    // with children: one level; without: its path from this level on
+	label string    // with children: one level; without: the path from this level on
 	next  *node[V]  // in the same chain of the parent's table
 	kids  *table[V] // nil without children
 	value V
 	hash  uint32 // of the first level of label
-	set   bool   // value counts: a path ends here
+	set   bool   // value is valid: a path ends here
 }
 
-// is tells whether level is the first of the node's label.
+// is reports whether level is the first level of the node's label.
 func (n *node[V]) is(level string) bool {
 	rest, ok := strings.CutPrefix(n.label, level)
 	return ok && (rest == "" || rest[0] == '/')
 }
 
 // table holds the children of one node, by their level. It is a linear hash table (Litwin,
-// 1980) with exactly one chain a child: each insertion splits one chain and each removal
-// joins two, so that no call pays for a table of a million at once.
+// 1980) with exactly one chain per child: each insertion splits one chain and each removal
+// joins two, so that no call has to rehash a table of a million.
 type table[V any] struct{ heads []*node[V] }
 
-// slot returns the chain of hash among n > 0 chains. The first n - 2^k of the 2^k that
-// were there before the last doubling are split already.
+// slot returns the chain for hash among n > 0 chains. Of the 2^k chains before
+// the last doubling, the first n - 2^k are already split.
 func slot(hash uint32, n int) int {
 	mask := 1<<bits.Len(uint(n-1)) - 1
 	if i := int(hash) & mask; i < n {
@@ -38,7 +38,7 @@ func slot(hash uint32, n int) int {
 	return int(hash) & (mask >> 1)
 }
 
-// find returns the child of a level, or nil. A nil table has none.
+// find returns the child with that level, or nil. A nil table has none.
 func (t *table[V]) find(hash uint32, level string) *node[V] {
 	if t == nil || len(t.heads) == 0 {
 		return nil
@@ -93,7 +93,7 @@ func (t *table[V]) rehang(chain *node[V]) {
 	}
 }
 
-// shrink gives back the memory of a slice that uses less than a quarter of it.
+// shrink copies a slice that uses less than a quarter of its memory, to free the rest.
 func shrink[T any](s []T) []T {
 	if cap(s) < 64 || len(s) > cap(s)/4 {
 		return s

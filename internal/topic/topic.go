@@ -1,9 +1,9 @@
 // Package topic holds the rules of topic names, topic filters and device ids, and the
 // tree that finds subscribers by name, in an order that keeps a subtree together.
 //
-// Names and filters are those of MQTT 5 §4.7: levels joined by '/', any of which may be
-// empty; in a filter, '+' stands for one level and a last '#' for the levels that follow,
-// the parent included. Section numbers in this package are those of MQTT 5.
+// Names and filters follow MQTT 5 §4.7: levels joined by '/', any of which may be
+// empty. In a filter, '+' matches one level and a last '#' matches the remaining levels and the
+// parent. Section numbers in this package are those of MQTT 5.
 package topic
 
 import (
@@ -12,16 +12,16 @@ import (
 	"unicode/utf8"
 )
 
-// maxLength is what the two length bytes of an MQTT string can say, §1.5.4.
+// maxLength is the limit of an MQTT string, whose length has two bytes, §1.5.4.
 const maxLength = 65535
 
-// Unbounded are the limits of the protocols themselves.
+// Unbounded are the limits of the protocol alone.
 var Unbounded = Limits{Depth: maxLength + 1, Length: maxLength}
 
 // Limits bound names and filters. Zero fields mean the defaults.
 type Limits struct {
-	Depth  int `yaml:"depth" help:"levels"`
-	Length int `yaml:"length" unit:"bytes" help:"never more than 65535"`
+	Depth  int `yaml:"depth" help:"most levels of a topic or filter"`
+	Length int `yaml:"length" unit:"bytes" help:"longest topic or filter, at most 65535"`
 }
 
 // WithDefaults returns l with the defaults in place of zero fields.
@@ -36,11 +36,11 @@ func (l Limits) WithDefaults() Limits {
 	return l
 }
 
-// Error says what is wrong with a name, a filter or a device id. It does not quote it.
+// Error says what is wrong with a name, a filter or a device id. It does not quote the text.
 type Error struct {
 	What   string // "topic", "filter" or "device id"
-	Level  int    // the offending level, from 1; 0 when it is the whole
-	Reason string // what follows as a predicate: "is empty"
+	Level  int    // the wrong level, from 1; 0 when it is the whole text
+	Reason string // a predicate, such as "is empty"
 }
 
 func (e *Error) Error() string {
@@ -50,12 +50,12 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s level %d %s", e.What, e.Level, e.Reason)
 }
 
-// ValidateName returns an *Error when topic is not a name to publish to.
+// ValidateName returns an *Error unless topic is a valid name to publish to.
 func ValidateName(topic string, l Limits) error {
 	return validate("topic", topic, l, nameLevel)
 }
 
-// ValidateFilter returns an *Error when filter is not one to subscribe to, shared or not.
+// ValidateFilter returns an *Error unless filter is valid to subscribe to, shared or not.
 func ValidateFilter(filter string, l Limits) error {
 	_, _, shared, err := Shared(filter)
 	if err != nil {
@@ -68,8 +68,8 @@ func ValidateFilter(filter string, l Limits) error {
 	return validate("filter", filter, l, filterLevel)
 }
 
-// validate checks what names and filters share, and each level with rule, which returns
-// the reason of a refusal.
+// validate checks the rules that names and filters have in common, and each level with rule, which returns
+// the reason of an error.
 func validate(what, s string, l Limits, rule func(level string, last bool) string) error {
 	l = l.WithDefaults()
 	if s == "" { // §4.7.3
@@ -94,7 +94,7 @@ func validate(what, s string, l Limits, rule func(level string, last bool) strin
 	return nil
 }
 
-// textLevel holds the rules of every MQTT string, §1.5.4 and §4.7.3.
+// textLevel checks the rules for every MQTT string, §1.5.4 and §4.7.3.
 func textLevel(level string) string {
 	switch {
 	case strings.IndexByte(level, 0) >= 0:

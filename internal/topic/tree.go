@@ -6,7 +6,7 @@ import (
 )
 
 // tree maps paths, which are levels joined by '/', to values. Labels are views of the
-// paths it was given. It is not safe for concurrent use.
+// paths that put got. It is not safe for concurrent use.
 type tree[V any] struct {
 	root table[V]
 
@@ -23,7 +23,7 @@ func newTree[V any]() tree[V] {
 
 func (t *tree[V]) hash(level string) uint32 { return uint32(maphash.String(t.seed, level)) }
 
-// get returns the node with the value of path, or nil.
+// get returns the node that has the value of path, or nil.
 func (t *tree[V]) get(path string) *node[V] {
 	kids := &t.root
 	for {
@@ -41,7 +41,7 @@ func (t *tree[V]) get(path string) *node[V] {
 	}
 }
 
-// put returns the node of path, and makes it when there is none. The caller must set it.
+// put returns the node of path, which it adds if there is none. The caller must set the value.
 func (t *tree[V]) put(path string) *node[V] {
 	kids := &t.root
 	for {
@@ -63,7 +63,7 @@ func (t *tree[V]) put(path string) *node[V] {
 	}
 }
 
-// open readies n for children: levels after its first move to a child, with the value.
+// open prepares n for children: it moves the levels after the first, and the value, to a child.
 func (t *tree[V]) open(n *node[V]) {
 	if n.kids != nil {
 		return
@@ -84,7 +84,7 @@ func (n *node[V]) unset() {
 	n.value, n.set = none, false
 }
 
-// remove forgets the value of path, and the nodes that only it needed.
+// remove removes the value of path, and the nodes that no other path needs.
 func (t *tree[V]) remove(path string) { t.removeFrom(&t.root, path) }
 
 func (t *tree[V]) removeFrom(kids *table[V], path string) {
