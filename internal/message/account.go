@@ -6,34 +6,34 @@ import (
 	"unsafe"
 )
 
-// Account is what a node owes: the bytes of the messages that it keeps for somebody, in queues, lines,
-// retained, as wills. A message that many wait for is in it once, and each place in which it is kept as an
-// entry. It is asked before a message is taken, so that it cannot be outrun. A nil Account has no
-// bound. Safe from any goroutine.
+// Account counts what a node owes: the bytes of the messages that it keeps for receivers, in queues and lines,
+// as retained messages and as wills. A message that many receivers wait for counts once, and each place that keeps it
+// counts as an entry. The router asks the account before it accepts a message, so that no publisher is faster than
+// the limit. A nil Account has no limit. Safe from any goroutine.
 //
-// It has shares, so that nobody fills it for all. A device may owe as much as is still free, and so may, four times
-// over, all devices of one credential together, or a backend. So whoever fills it is refused at a half, or
-// at four fifths; of many who fill it each is refused the sooner, and something is always left for publishers of
-// whom little is kept.
+// Shares keep one publisher from using up the whole account. A device may owe as much as is still free. All devices
+// of one credential together, or a backend, may owe four times what is free. So a single device is refused when it owes
+// half of the limit, and a single credential at four fifths. The more publishers fill the account, the earlier each of
+// them is refused, and something is always left for publishers that owe little.
 type Account struct {
 	bytes, most atomic.Int64
 
-	// By Debtor. Publishers of one place have one share.
+	// By Debtor. Publishers with the same place have one share.
 	devices, credentials [debtorPlaces]atomic.Int64
 }
 
-// debtorPlaces bounds the memory of the shares. A publisher has the place of a given other by chance, one in as many.
+// debtorPlaces bounds the memory of the shares. Two given publishers have the same place with a probability of one in debtorPlaces.
 const debtorPlaces = 1 << 14
 
-// credentialShare is how many times what is free the publishers of one credential may owe.
+// credentialShare is how many times the free bytes the publishers of one credential may owe.
 const credentialShare = 4
 
-// Debtor is who published a message, as an Account knows it. The zero value is the gateway itself, which has no share.
+// Debtor identifies a message's publisher to an Account. The zero value is the gateway itself, which has no share.
 type Debtor struct{ device, credential uint16 }
 
 var debtorSeed = maphash.MakeSeed()
 
-// DebtorOf is a device and its credential, a number without order; 0 is none.
+// DebtorOf returns the debtor for a device and its credential, an arbitrary number; 0 is none.
 func DebtorOf(device string, credential uint64) Debtor {
 	var d Debtor
 	if device != "" {
@@ -45,33 +45,33 @@ func DebtorOf(device string, credential uint64) Debtor {
 	return d
 }
 
-// BackendDebtor is a backend, by the name of its token, which may be empty.
+// BackendDebtor returns the debtor for a backend with the name of its token, which may be empty.
 func BackendDebtor(name string) Debtor {
 	return Debtor{credential: placeOf(maphash.String(debtorSeed, name))}
 }
 
-// placeOf is never 0, which is nobody's.
+// placeOf returns a place from 1 on; 0 stands for nobody.
 func placeOf(hash uint64) uint16 { return uint16(1 + hash%(debtorPlaces-1)) }
 
-// Part is what of an Account is full.
+// Part names what is full in an Account.
 type Part uint8
 
 // The parts.
 const (
 	NoPart       Part = iota
-	OfNode            // all of it
+	OfNode            // the whole account
 	OfDevice          // the device's share
-	OfCredential      // that of its credential, or of the backend
+	OfCredential      // the share of its credential, or of the backend
 )
 
-// SetLimit bounds the account, in bytes; 0 is no bound.
+// SetLimit sets the account's limit in bytes; 0 means none.
 func (a *Account) SetLimit(bytes int64) {
 	if a != nil {
 		a.most.Store(bytes)
 	}
 }
 
-// Full returns what is full for a publisher, so that nothing more of it may be taken; NoPart is nothing.
+// Full returns which part is full for a publisher, so that no more of its messages may be accepted; NoPart if none is.
 func (a *Account) Full(d Debtor) Part {
 	if a == nil {
 		return NoPart
@@ -83,7 +83,7 @@ func (a *Account) Full(d Debtor) Part {
 		return NoPart
 	case free <= 0:
 		return OfNode
-	case bytes <= free: // nobody owes more
+	case bytes <= free: // nobody owes more than that
 		return NoPart
 	case d.device != 0 && a.devices[d.device].Load() > free:
 		return OfDevice
@@ -93,7 +93,7 @@ func (a *Account) Full(d Debtor) Part {
 	return NoPart
 }
 
-// Bytes returns what is owed, and the bound.
+// Bytes returns how much is owed, and the limit.
 func (a *Account) Bytes() (owed, limit int64) {
 	if a == nil {
 		return 0, 0
@@ -102,12 +102,12 @@ func (a *Account) Bytes() (owed, limit int64) {
 }
 
 const (
-	messageBytes = int64(unsafe.Sizeof(Message{})) + 64 // and the allocator's rounding
-	entryBytes   = 64                                   // of a queue or a list, which grow by doubling
+	messageBytes = int64(unsafe.Sizeof(Message{})) + 64 // with the allocator's rounding
+	entryBytes   = 64                                   // in a queue or a list, which grow by doubling
 )
 
-// Hold notes one more place in which an owned message is kept. Who keeps it no longer calls Release. Its Debtor is
-// not changed any more.
+// Hold counts one more place that keeps an owned message. The place calls Release when it no longer keeps it. The Debtor must
+// not change any more.
 func (m *Message) Hold(a *Account) {
 	if a == nil {
 		return

@@ -2,26 +2,26 @@ package message
 
 import "unsafe"
 
-// Encoder turns a message into the bytes of one class: what every connection of one
-// protocol, QoS and compression gets.
+// Encoder encodes messages for one class of connections: those with the same
+// protocol, QoS and compression.
 type Encoder interface {
-	// Class names the form; one number for each combination in the process.
+	// Class returns the class's number, which is unique in the process.
 	Class() int
-	// Encode returns the wire form of m. The result is shared and never changed.
+	// Encode returns the encoded form of m. It is shared, and nobody changes it.
 	Encode(m *Message) []byte
 }
 
-// encoding is one remembered wire form; a message has a list of the few it was asked for.
+// encoding is one cached form; a message has a list of the few that were asked for.
 type encoding struct {
 	class int
 	bytes []byte
 	next  *encoding
 }
 
-// Encoded returns the wire form of an owned message, made at the first call for the
-// class and shared after. It is not remembered while one place alone keeps the message (Hold): nobody else
-// asks for it, and a large message would be in memory twice, one time of which no account knows.
-// Safe from any goroutine; of two that race, both may encode.
+// Encoded returns the encoded form of an owned message. The first call for a class encodes, and later calls share
+// the result. The result is not cached while only one place keeps the message (Hold): nobody else
+// asks for it, and a large message would be in memory twice, once without being counted in an account.
+// Safe from any goroutine; two concurrent calls may both encode.
 func (m *Message) Encoded(e Encoder) []byte {
 	class := e.Class()
 	for f := m.encodings.Load(); f != nil; f = f.next {
@@ -41,5 +41,5 @@ func (m *Message) Encoded(e Encoder) []byte {
 	}
 }
 
-// unsafeString views bytes that nobody will change as a string.
+// unsafeString returns a view, as a string, of bytes that nobody will change.
 func unsafeString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

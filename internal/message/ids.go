@@ -8,43 +8,43 @@ import (
 	"time"
 )
 
-// A message's ID has 53 bits, because JSON devices read it as a number. No two nodes give out the same one,
-// nor two lives of a node, so that a device's late acknowledgement names no other message and a system behind
-// several nodes can tell repeated messages by it.
+// A message's ID has 53 bits, because JSON devices read it as a number. No ID is assigned twice, by two nodes
+// or by two lives of a node, so that a device's late acknowledgement cannot name another message, and a system behind
+// several nodes can recognize repeated messages by it.
 //
 //	52        32 31    26 25        0
 //	| range     | node   | in range |
-//
-// A node takes IDs by ranges, each above the one before. Where ranges come from is Ranges' business: from the clock,
-// or from a file that remembers which were given (store.OpenIDs). A shared counter of a cluster can be another, which
+// A node takes IDs in ranges, each above the previous one. Ranges decides where they come from: the clock,
+// or a file that records which were assigned (store.OpenIDs). A counter that a cluster shares could be another source, without
+// node numbers.
 // needs no node number.
 
 const (
 	rangeBits = 26 // 67 million IDs: 22 minutes at 50,000/s
 	nodeBits  = 6
 	idBits    = 53
-	laneBits  = idBits - nodeBits // a node's own IDs: 89 years at 50,000/s
+	laneBits  = idBits - nodeBits // the IDs of one node: 89 years at 50,000/s
 )
 
-// MaxNode is the largest number of a node; 1 is the smallest.
+// MaxNode is the largest node number; 1 is the smallest.
 const MaxNode = 1<<nodeBits - 1
 
-// Range is the IDs from First up to and without End.
+// Range is the IDs from First up to, but without, End.
 type Range struct{ First, End uint64 }
 
-// Ranges says which IDs a node may give out.
+// Ranges decides which IDs a node may assign.
 type Ranges interface {
-	// Reserve returns IDs that were and will be in no other range, of whatever node and life, and that are
-	// above those of the last range. It may block. It is not called while it runs.
+	// Reserve returns IDs that are in no other range, of any node at any time, and
+	// above those of the previous range. It may block. It is not called concurrently.
 	Reserve() (Range, error)
 }
 
 // ErrNoIDs says that the node has no ID for a message, because no further range could be reserved.
 var ErrNoIDs = errors.New("the node has no message IDs left, and could not reserve more")
 
-// IDs gives out the IDs of ranges, in ascending order. When it begins a range it reserves the next, on a goroutine of
-// its own, so that giving an ID never waits: when there is none, it is 0. A reservation that failed is tried again from the
-// half of the range on, at most once a second. It is used after Start.
+// IDs assigns the IDs of ranges, in ascending order. When it begins a range, it reserves the next one on another
+// goroutine, so that Next never waits: when no ID is left, it returns 0. If a reservation failed, it is retried in the
+// second half of the range, at most once per second. Call Start first.
 type IDs struct {
 	current atomic.Pointer[idRange]
 
@@ -53,14 +53,14 @@ type IDs struct {
 	ranges    Ranges
 	next      *idRange // nil until it is reserved
 	reserving bool
-	retry     time.Time // not before this; zero when the last reservation did not fail
+	retry     time.Time // no retry before this; zero if the last reservation succeeded
 	failed    func(error)
 }
 
-// idRange is a Range whose IDs are being given out.
+// idRange is the range in use.
 type idRange struct {
 	half, end uint64        // static
-	taken     atomic.Uint64 // the ID that was taken last; those from end on are not given out
+	taken     atomic.Uint64 // the last ID taken; from end on they are not assigned
 }
 
 func newIDRange(r Range) *idRange {
@@ -69,14 +69,14 @@ func newIDRange(r Range) *idRange {
 	return i
 }
 
-// Start has IDs come from r, instead of what they came from before. failed is told, on any goroutine, of each range that
-// could not be reserved later: at most one a second.
+// Start makes r the source of IDs, replacing the previous one. It calls failed, on any goroutine, for each later range that
+// could not be reserved: at most once per second.
 func (i *IDs) Start(r Ranges, failed func(error)) error {
 	first, err := r.Reserve()
 	if err != nil {
 		return err
 	}
-	second, err := r.Reserve() // as the first may be the short rest of one
+	second, err := r.Reserve() // because the first may be only a short rest of a range
 	if err != nil {
 		return err
 	}
@@ -98,19 +98,19 @@ func (i *IDs) Next() uint64 {
 	return i.nextOf(r, id)
 }
 
-// Last returns the ID that was given out last. Safe from any goroutine.
+// Last returns the last assigned ID. Safe from any goroutine.
 func (i *IDs) Last() uint64 {
 	r := i.current.Load()
 	return min(r.taken.Load(), r.end-1)
 }
 
-// askEvery is after how many IDs of a range's second half it is looked again whether the next is there.
+// askEvery is the number of IDs, in the second half of a range, between two checks whether the next range is there.
 const askEvery = 1 << 16
 
-// retryAfter is how long nothing is reserved after a failure.
+// retryAfter is the least time between a failed reservation and the next.
 const retryAfter = time.Second
 
-// nextOf is Next for an ID of r that is not in its first half.
+// nextOf is Next for an ID that is not in the first half of r.
 func (i *IDs) nextOf(r *idRange, id uint64) uint64 {
 	if id < r.end && (id-r.half)%askEvery != 0 {
 		return id
@@ -136,7 +136,7 @@ func (i *IDs) nextOf(r *idRange, id uint64) uint64 {
 	return id
 }
 
-// reserve has the next range reserved.
+// reserve reserves the next range.
 func (i *IDs) reserve(from Ranges) {
 	r, err := from.Reserve()
 	i.mu.Lock()
@@ -154,39 +154,39 @@ func (i *IDs) reserve(from Ranges) {
 	}
 }
 
-// A Lane is the part of all IDs that a node has for itself, as positions from 0. It bears the node's number.
+// A Lane is the part of all IDs that belongs to one node, as positions from 0. Its value is the node's number.
 type Lane uint16
 
-// At returns the IDs from a position to the end of its range, and the position of the next range.
+// At returns the IDs from a position to the end of the position's range, and the position of the next range.
 func (l Lane) At(position uint64) (r Range, next uint64, err error) {
 	if position >= 1<<laneBits {
-		return Range{}, 0, fmt.Errorf("node %d has given out all message IDs that there are", l)
+		return Range{}, 0, fmt.Errorf("node %d has assigned all of its message IDs", l)
 	}
 	first := position>>rangeBits<<(rangeBits+nodeBits) | uint64(l)<<rangeBits
 	in := position & (1<<rangeBits - 1)
 	return Range{first + in, first + 1<<rangeBits}, (position>>rangeBits + 1) << rangeBits, nil
 }
 
-// clockShift has the clock pass 256 positions in a millisecond, for 17 years from 2026.
+// clockShift makes the clock pass 256 positions per millisecond, for 17 years from 2026.
 const clockShift = 8
 
 var clockEpoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// Position is where the clock is on a lane: above what a node that began by the clock has given out since, unless
-// that was more than 256,000 IDs a second.
+// Position returns the clock's position on a lane. It is above every ID that a node assigned since it started by the clock, unless
+// the node assigned more than 256,000 IDs per second.
 func Position(now time.Time) uint64 {
 	return uint64(max(0, now.Sub(clockEpoch).Milliseconds())) << clockShift
 }
 
-// Clock is the Ranges of a node that remembers nothing from life to life. It goes by the clock, which therefore must
-// not have been set back since the life before; while the node lives it may be.
+// Clock is the Ranges of a node without persistent state. It uses the clock, which therefore must
+// not be set back between two lives of the node; during a life it may be.
 type Clock struct {
 	lane Lane
 	now  func() time.Time
 	next uint64
 }
 
-// NewClock makes the Ranges of a node by the clock.
+// NewClock returns the Ranges of a node that uses the clock.
 func NewClock(node uint16) *Clock { return &Clock{lane: Lane(node), now: time.Now} }
 
 // Reserve implements Ranges.
@@ -198,7 +198,7 @@ func (c *Clock) Reserve() (r Range, err error) {
 	return r, err
 }
 
-// processIDs are those of this process, which is one node. Until StartIDs they are those of node 1 by the clock.
+// processIDs assigns the IDs of this process, which is one node. Until StartIDs it uses the clock, as node 1.
 var processIDs IDs
 
 func init() {
@@ -207,11 +207,11 @@ func init() {
 	}
 }
 
-// StartIDs has the IDs of this process come from r; failed is as in IDs.Start.
+// StartIDs makes r the source of this process's IDs; failed is as in IDs.Start.
 func StartIDs(r Ranges, failed func(error)) error { return processIDs.Start(r, failed) }
 
 // NextID returns the next ID of this process, or 0 when there is none. Safe from any goroutine.
 func NextID() uint64 { return processIDs.Next() }
 
-// LastID returns the ID that was given out last. Safe from any goroutine.
+// LastID returns the last ID that was assigned in this process. Safe from any goroutine.
 func LastID() uint64 { return processIDs.Last() }

@@ -1,5 +1,5 @@
-// Package message holds the datum that Longline moves: what a device or a backend
-// published, above any wire format and below any policy.
+// Package message has the message that Longline transports: what a device or a backend
+// published, independent of wire formats and policies.
 package message
 
 import (
@@ -13,9 +13,9 @@ import (
 type QoS uint8
 
 const (
-	AtMostOnce  QoS = 0 // may be lost when something is full or away
-	AtLeastOnce QoS = 1 // kept until acknowledged or expired, may come twice
-	ExactlyOnce QoS = 2 // as AtLeastOnce, and never twice to a device whose protocol has it
+	AtMostOnce  QoS = 0 // may be lost when a buffer is full or the receiver is away
+	AtLeastOnce QoS = 1 // kept until acknowledged or expired; may arrive twice
+	ExactlyOnce QoS = 2 // like AtLeastOnce, but never twice for a device whose protocol has QoS 2
 )
 
 // JSON is the content type of a payload that is one JSON value.
@@ -24,48 +24,48 @@ const JSON = "application/json"
 // Property is one user property. Keys may repeat; order is kept.
 type Property struct{ Key, Value string }
 
-// Message is what was published. It is borrowed or owned.
+// Message is a published message. It is borrowed or owned.
 //
-// A borrowed message has fields that are views of a read buffer: it is valid until the
-// call that lent it returns. Clone makes an owned one, which nobody changes any more, so
-// that any number of goroutines may hold it.
+// The fields of a borrowed message are views of a read buffer, valid until the
+// call that passed it returns. Clone makes an owned copy, which nobody changes any more, so
+// any number of goroutines may keep it.
 type Message struct {
 	// ID is the message's number: ascending on a node, below 2^53 so that a JSON number holds it, and
-	// given once, see IDs. Downlink acknowledgements name it. It is 0 while m is borrowed, and when the
-	// node has no IDs.
+	// unique, see IDs. Downlink acknowledgements name it. It is 0 while m is borrowed, and when the
+	// node had no IDs.
 	ID          uint64
 	Topic       string
 	Payload     []byte
 	ContentType string // a media type, or empty for bytes of no stated type
 	Properties  []Property
 	Source      string // device id of the publisher; empty for a backend
-	Time        int64  // Unix milliseconds at which the gateway took it
-	Expiry      int64  // Unix milliseconds after which it is not delivered; 0 is never
+	Time        int64  // when the gateway received it, in Unix milliseconds
+	Expiry      int64  // when it expires, in Unix milliseconds; 0 means never
 	QoS         QoS
 
-	// Retain asks the gateway to keep the message for later subscribers, and tells one of
-	// those that it was kept. Kept tells the others that the publisher asked for it.
+	// In a publication, Retain asks the gateway to keep the message for later subscribers. For a receiver, it says that the
+	// message was sent because it was retained. Kept tells the other receivers that the publisher set Retain.
 	Retain bool
 	Kept   bool
 
-	// What only MQTT devices set; others do not see it. MQTT 5 §3.3.2.3.
+	// Only MQTT devices set these, and only they see them. MQTT 5 §3.3.2.3.
 	PayloadFormat uint8 // 1 says that the payload is UTF-8
 
-	Origin   Origin    // who took it, and how it came
-	Request  *Request  // whom to answer, only from MQTT devices; nil for most
-	Trace    *Trace    // the trace that it is part of; nil for most. Nobody changes it
-	Delivery *Delivery // of a copy for one receiver; nil when there is nothing to say
+	Origin   Origin    // which node received it, and from whom
+	Request  *Request  // where to send an answer; only from MQTT devices, nil for most
+	Trace    *Trace    // the trace that it belongs to; nil for most, and immutable
+	Delivery *Delivery // what is special for one receiver of a copy; nil if nothing is
 
-	Debtor Debtor // whose share of an Account it is in
+	Debtor Debtor // the share of an Account that it counts in
 
-	holders   atomic.Int32 // places in which it is kept, see Account
+	holders   atomic.Int32 // places that keep it, see Account
 	encodings atomic.Pointer[encoding]
 }
 
-// Request is what a publisher says that wants an answer, MQTT 5 §4.10.
+// Request is what a publisher that wants an answer adds, MQTT 5 §4.10.
 type Request struct {
 	ResponseTopic   string
-	CorrelationData []byte // nil when there is none, which is not the same as empty
+	CorrelationData []byte // nil if absent, which differs from empty
 }
 
 func (r *Request) size() int {
@@ -82,8 +82,8 @@ func (r *Request) equal(o *Request) bool {
 	return r.ResponseTopic == o.ResponseTopic && string(r.CorrelationData) == string(o.CorrelationData)
 }
 
-// copy returns a message with the fields of m, which share their bytes with m's. It is the one place that
-// names them all: whatever makes a message from another begins with it.
+// copy returns a message with the fields of m, which share their bytes with m's. It is the only place that
+// names all fields: every function that makes a message from another begins with it.
 func (m *Message) copy() *Message {
 	return &Message{
 		ID:          m.ID,
@@ -139,10 +139,10 @@ func (m *Message) Clone() *Message {
 	return c
 }
 
-// propertySize is what a property occupies beside its text, which may be empty.
+// propertySize is the size of a property without its text, which may be empty.
 const propertySize = int(unsafe.Sizeof(Property{}))
 
-// Size is the number of bytes that the message's content occupies, for queue bounds.
+// Size returns the number of bytes that the message's content occupies, for the limits of queues.
 func (m *Message) Size() int {
 	n := len(m.Topic) + len(m.Payload) + len(m.ContentType) + m.Request.size()
 	n += len(m.Properties) * propertySize

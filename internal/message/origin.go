@@ -1,21 +1,21 @@
 package message
 
-// Origin tells where a message comes from. Who makes a message sets Via; the router of the node that takes it sets
+// Origin says where a message comes from. The publisher's side sets Via; the router of the node that receives it sets
 // Node.
 type Origin struct {
-	Node uint16 // the number of the node that took it; 0 until one has
+	Node uint16 // number of the node that received it; 0 before
 	Via  Via
 }
 
-// Via is the way by which a message came to its node. Records keep the numbers.
+// Via is how a message came to its node. Records store the numbers.
 type Via uint8
 
 const (
 	ViaUnknown Via = 0
 	ViaDevice  Via = 1 // a device published it; Source names the device
-	ViaAPI     Via = 2 // a backend did
-	ViaWill    Via = 3 // a device left it for when its connection ends; Source names the device
-	ViaGateway Via = 4 // the gateway itself did, about one of its topics
+	ViaAPI     Via = 2 // a backend published it
+	ViaWill    Via = 3 // it is the will of a device; Source names the device
+	ViaGateway Via = 4 // the gateway published it, on one of its own topics
 )
 
 func (v Via) String() string {

@@ -9,22 +9,22 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// A record is a message as bytes: what stores, streams and the bus between nodes keep of it. It is
-// one byte that names the version, then fields in protobuf's wire format. Fields of zero value are left
-// out, and a reader passes over fields that it does not know, so that nodes of two versions can
+// A record is an encoded message, for stores, streams and the bus between nodes. It is
+// one byte with the version, then fields in protobuf's wire format. Fields with zero values are left
+// out, and a reader skips fields that it does not know, so that nodes of two versions can
 // share records while a cluster is upgraded. The version changes only when an old reader would
-// misunderstand what it knows.
+// misunderstand a field that it knows.
 
 // recordVersion is the first byte of a record.
 const recordVersion = 1
 
-// The fields of a record. A number is never used again for something else.
+// The fields of a record. A number is never reused for something else.
 const (
 	fieldID            protowire.Number = 1
 	fieldTopic         protowire.Number = 2
 	fieldPayload       protowire.Number = 3
 	fieldContentType   protowire.Number = 4
-	fieldProperty      protowire.Number = 5 // a pair, once for each property
+	fieldProperty      protowire.Number = 5 // a pair, once per property
 	fieldSource        protowire.Number = 6
 	fieldTime          protowire.Number = 7
 	fieldExpiry        protowire.Number = 8
@@ -33,8 +33,8 @@ const (
 	fieldKept          protowire.Number = 11
 	fieldPayloadFormat protowire.Number = 12
 	fieldResponseTopic protowire.Number = 13
-	fieldCorrelation   protowire.Number = 14 // also when it is empty, which is not the same as none
-	fieldSubscription  protowire.Number = 15 // once for each identifier
+	fieldCorrelation   protowire.Number = 14 // also when it is empty, which differs from absent
+	fieldSubscription  protowire.Number = 15 // once per identifier
 	fieldShare         protowire.Number = 16
 	fieldNode          protowire.Number = 17
 	fieldVia           protowire.Number = 18
@@ -44,7 +44,7 @@ const (
 	fieldValue protowire.Number = 2
 )
 
-// ErrRecord is what every error of ParseRecord wraps.
+// ErrRecord is wrapped by every error of ParseRecord.
 var ErrRecord = errors.New("message: bad record")
 
 // AppendRecord appends the record of m to dst.
@@ -112,8 +112,8 @@ func appendProperty(dst []byte, p Property) []byte {
 	return appendText(appendText(dst, fieldKey, p.Key), fieldValue, p.Value)
 }
 
-// ParseRecord returns the message of a record, which it owns: its strings and slices are views of p,
-// which nobody may change any more. An error wraps ErrRecord and says at which byte what is wrong.
+// ParseRecord decodes a record into an owned message, whose strings and slices are views of p:
+// nobody may change p any more. An error wraps ErrRecord and says what is wrong at which byte.
 func ParseRecord(p []byte) (*Message, error) {
 	if len(p) == 0 {
 		return nil, fmt.Errorf("%w: it is empty", ErrRecord)
@@ -141,20 +141,20 @@ func ParseRecord(p []byte) (*Message, error) {
 	return m, nil
 }
 
-// fieldReader walks over the fields of a record, or of a message within it.
+// fieldReader iterates over the fields of a record, or of a message within it.
 type fieldReader struct {
 	rest []byte
 	at   int // the byte of the record at which rest begins
 
-	// The field that next read; number or bytes is set, as its type says.
+	// The field that next has read; number or bytes is set, depending on its type.
 	num    protowire.Number
 	typ    protowire.Type
 	number uint64
 	bytes  []byte
-	start  int // the byte at which it begins
+	start  int // the byte at which the field begins
 }
 
-// next reads one field of those that are left.
+// next reads the next field.
 func (r *fieldReader) next() error {
 	r.start = r.at
 	n, body := 0, 0
@@ -176,20 +176,20 @@ func (r *fieldReader) next() error {
 	return nil
 }
 
-// fail says what is wrong with the field that next read.
+// fail returns an error for the field that next has read.
 func (r *fieldReader) fail(what error) error {
 	return fmt.Errorf("%w: byte %d: field %d %w", ErrRecord, r.start, r.num, what)
 }
 
 var (
-	errCutOff    = errors.New("is cut off")
-	errFieldType = errors.New("has another type")
+	errCutOff    = errors.New("is truncated")
+	errFieldType = errors.New("has the wrong type")
 	errUTF8      = errors.New("is not UTF-8")
-	errQoS       = errors.New("is no QoS")
-	errTrace     = errors.New("is no trace")
+	errQoS       = errors.New("is not a QoS")
+	errTrace     = errors.New("is not a trace")
 )
 
-// setField takes the field that r has read. One that is not known is of a later version.
+// setField sets the field that r has read. It ignores unknown fields, which later versions have.
 func (m *Message) setField(r *fieldReader) error {
 	var err error
 	switch r.num {
@@ -210,7 +210,7 @@ func (m *Message) setField(r *fieldReader) error {
 	return nil
 }
 
-// want reports a field of another type.
+// want returns an error if the field has another type.
 func (r *fieldReader) want(t protowire.Type) error {
 	if r.typ != t {
 		return errFieldType
@@ -270,7 +270,7 @@ func (m *Message) setBytes(num protowire.Number, p []byte) (err error) {
 	return err
 }
 
-// request is that of m, made if there is none.
+// request returns m.Request, which it adds if there is none.
 func (m *Message) request() *Request {
 	if m.Request == nil {
 		m.Request = new(Request)
@@ -278,7 +278,7 @@ func (m *Message) request() *Request {
 	return m.Request
 }
 
-// delivery is that of m, made if there is none.
+// delivery returns m.Delivery, which it adds if there is none.
 func (m *Message) delivery() *Delivery {
 	if m.Delivery == nil {
 		m.Delivery = new(Delivery)
@@ -312,7 +312,7 @@ func (m *Message) addProperty(r *fieldReader) error {
 	return nil
 }
 
-// text is p as a string: a view of it.
+// text returns p as a string: a view of it.
 func text(p []byte) (string, error) {
 	if !utf8.Valid(p) {
 		return "", errUTF8

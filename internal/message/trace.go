@@ -8,20 +8,20 @@ import (
 // Traceparent is the name of the user property, and of the HTTP header, that carries a trace.
 const Traceparent = "traceparent"
 
-// Trace names the span of a distributed trace during which a message was published, as W3C Trace Context
-// has it.
+// Trace names the span of a distributed trace in which a message was published, as in W3C Trace
+// Context.
 type Trace struct {
 	ID    [16]byte
 	Span  [8]byte
-	Flags byte // bit 0 says that the trace is recorded
+	Flags byte // bit 0 says that the trace is sampled
 }
 
-// traceSize is the number of bytes that append adds.
+// traceSize is the number of bytes that append appends.
 const traceSize = 16 + 8 + 1
 
 var errTraceparent = errors.New("traceparent: want 00-{32 hex digits}-{16 hex digits}-{2 hex digits}")
 
-// ParseTraceparent returns the trace that a traceparent names, W3C Trace Context §3.2.
+// ParseTraceparent parses a traceparent, W3C Trace Context §3.2.
 func ParseTraceparent(s string) (*Trace, error) {
 	const first = len("00-0123456789abcdef0123456789abcdef-0123456789abcdef-01")
 	var raw [1 + traceSize]byte // the version, then the trace
@@ -37,7 +37,7 @@ func ParseTraceparent(s string) (*Trace, error) {
 	}
 	switch version := raw[0]; {
 	case version == 0xff, version == 0 && len(s) > first, len(s) > first && s[first] != '-':
-		return nil, errTraceparent // a later version may say more, behind a dash
+		return nil, errTraceparent // only a later version may have more, after a dash
 	}
 	t, err := parseTrace(raw[1:])
 	if err != nil || t.ID == [16]byte{} || t.Span == [8]byte{} {
@@ -56,18 +56,18 @@ func appendHex(dst []byte, digits string) ([]byte, error) {
 	return hex.AppendDecode(dst, []byte(digits))
 }
 
-// TraceOf returns the trace that user properties name, or nil.
+// TraceOf returns the trace in user properties, or nil.
 func TraceOf(properties []Property) *Trace {
 	for _, p := range properties {
 		if p.Key == Traceparent {
-			t, _ := ParseTraceparent(p.Value) // W3C Trace Context §4.3: what is no traceparent is ignored
+			t, _ := ParseTraceparent(p.Value) // W3C Trace Context §4.3: an invalid traceparent is ignored
 			return t
 		}
 	}
 	return nil
 }
 
-// String is the traceparent.
+// String returns the traceparent.
 func (t *Trace) String() string {
 	b := append(make([]byte, 0, 55), "00-"...)
 	b = append(hex.AppendEncode(b, t.ID[:]), '-')
@@ -81,7 +81,7 @@ func (t *Trace) append(dst []byte) []byte {
 	return append(dst, t.Flags)
 }
 
-// parseTrace reads what append wrote. A later version may say more behind it.
+// parseTrace reads what append wrote, and ignores what a later version may have after it.
 func parseTrace(p []byte) (*Trace, error) {
 	if len(p) < traceSize {
 		return nil, errTrace
