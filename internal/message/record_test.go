@@ -107,16 +107,16 @@ func TestBadRecords(t *testing.T) {
 	for want, p := range map[string][]byte{
 		"it is empty": {},
 		"it has version 2, this program knows version 1": {2},
-		"it has no ID":                     {recordVersion},
-		"it has no topic":                  {recordVersion, 1 << 3, 7},
-		"byte 6: want a field":             append(bytes.Clone(least), 0),
+		"it has no ID":                       {recordVersion},
+		"it has no topic":                    {recordVersion, 1 << 3, 7},
+		"byte 6: want a field":               append(bytes.Clone(least), 0),
 		"byte 6: field 3 is truncated":       with(fieldPayload, protowire.BytesType, 5, 'x'),
 		"byte 6: field 3 has the wrong type": with(fieldPayload, protowire.VarintType, 5),
 		"byte 6: field 9 has the wrong type": with(fieldQoS, protowire.BytesType, 0),
-		"byte 6: field 9 is not a QoS":        with(fieldQoS, protowire.VarintType, 3),
-		"byte 6: field 6 is not UTF-8":     with(fieldSource, protowire.BytesType, 1, 0xff),
-		"byte 8: field 1 is not UTF-8":     with(fieldProperty, protowire.BytesType, 3, 1<<3|2, 1, 0xff),
-		"byte 6: field 19 is not a trace":     with(fieldTrace, protowire.BytesType, 1, 0),
+		"byte 6: field 9 is not a QoS":       with(fieldQoS, protowire.VarintType, 3),
+		"byte 6: field 6 is not UTF-8":       with(fieldSource, protowire.BytesType, 1, 0xff),
+		"byte 8: field 1 is not UTF-8":       with(fieldProperty, protowire.BytesType, 3, 1<<3|2, 1, 0xff),
+		"byte 6: field 19 is not a trace":    with(fieldTrace, protowire.BytesType, 1, 0),
 		"byte 8: field 1 is truncated":       with(fieldProperty, protowire.BytesType, 2, 1<<3|2, 1),
 	} {
 		_, err := ParseRecord(p)
