@@ -68,7 +68,7 @@ func TestDeviceAboveItsRateIsClosed(t *testing.T) {
 		for range 10 {
 			_, _ = p.tcp.Write(masked(`{"op":"pub","topic":"t","payload":1}`))
 		}
-		if e := p.closed(); e.Code != 1008 || !strings.Contains(e.Reason, "more than it may") {
+		if e := p.closed(); e.Code != 1008 || !strings.Contains(e.Reason, "exceeds its rate limit") {
 			t.Errorf("closed with %d %q", e.Code, e.Reason)
 		}
 		if w.metric("longline_closes_total/rate") != 1 {

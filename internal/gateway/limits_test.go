@@ -59,9 +59,9 @@ func TestConnectionLimits(t *testing.T) {
 		reason string
 		label  string
 	}{
-		"node":    {Config{MaxConnections: 2}, 503, "The node has as many connections", limit.NodeFull.Label},
-		"address": {Config{Limits: limits(limit.CountConfig{PerAddress: 2})}, 429, "The address has", limit.AddressFull.Label},
-		"prefix":  {Config{Limits: limits(limit.CountConfig{PerPrefix: []string{"demo-=2", "other=1"}})}, 429, "The devices of this prefix", limit.PrefixFull.Label},
+		"node":    {Config{MaxConnections: 2}, 503, "The node has reached its limit", limit.NodeFull.Label},
+		"address": {Config{Limits: limits(limit.CountConfig{PerAddress: 2})}, 429, "Too many connections from this address", limit.AddressFull.Label},
+		"prefix":  {Config{Limits: limits(limit.CountConfig{PerPrefix: []string{"demo-=2", "other=1"}})}, 429, "Too many connections of devices with this prefix", limit.PrefixFull.Label},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.config.MQTT.Listen = "127.0.0.1:0"
