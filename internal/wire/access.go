@@ -6,9 +6,9 @@ import (
 	"github.com/longline/longline/internal/message"
 )
 
-// The accessors of the fields of a Packet, by which both encodings read and fill it.
+// The accessors of a Packet's fields, by which both encodings read and fill it.
 
-// text returns where p keeps the text field f.
+// text returns a pointer to the text field f of p.
 func (p *Packet) text(f field) *string {
 	switch f {
 	case fieldSession:
@@ -27,7 +27,7 @@ func (p *Packet) text(f field) *string {
 	}
 }
 
-// flag returns where p keeps the flag f.
+// flag returns a pointer to the flag f of p.
 func (p *Packet) flag(f field) *bool {
 	switch f {
 	case fieldResumed:
@@ -39,7 +39,7 @@ func (p *Packet) flag(f field) *bool {
 	}
 }
 
-// payload returns where p keeps its payload.
+// payload returns a pointer to p's payload.
 func (p *Packet) payload() *[]byte {
 	if p.Op == Pub || p.Op == Msg {
 		return &p.Message.Payload
@@ -47,7 +47,7 @@ func (p *Packet) payload() *[]byte {
 	return &p.Payload
 }
 
-// qos returns where p keeps its QoS.
+// qos returns a pointer to p's QoS.
 func (p *Packet) qos() *message.QoS {
 	if p.Op == Sub {
 		return &p.QoS
@@ -55,7 +55,7 @@ func (p *Packet) qos() *message.QoS {
 	return &p.Message.QoS
 }
 
-// number returns the number field f of p. Durations are rounded up, so that a short one
+// number returns the value of the number field f of p. Durations are rounded up, so that a short one
 // does not become 0, which means none.
 func (p *Packet) number(f field) uint64 {
 	switch f {
@@ -88,7 +88,7 @@ func ceil(d, unit time.Duration) uint64 {
 	return uint64(n)
 }
 
-// setNumber sets the number field f of p to v, which is not above the field's max.
+// setNumber sets the number field f of p to v, which is at most the field's maximum.
 func (p *Packet) setNumber(f field, v uint64) {
 	switch f {
 	case fieldID:

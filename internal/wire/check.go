@@ -7,7 +7,7 @@ import (
 	"github.com/longline/longline/internal/message"
 )
 
-// check tells whether p keeps the rules that no field can show alone.
+// check returns an error when p breaks a rule that involves several fields.
 func (p *Packet) check() error {
 	if !p.Op.known() {
 		return p.breaks("op missing")
@@ -26,7 +26,7 @@ func (p *Packet) check() error {
 	return nil
 }
 
-// empty tells whether the required field f of p is absent.
+// empty reports whether the required field f of p is absent.
 func (p *Packet) empty(f field) bool {
 	switch fields[f].kind {
 	case kindNumber:
@@ -38,7 +38,7 @@ func (p *Packet) empty(f field) bool {
 	}
 }
 
-// checkEncodable tells whether p keeps the rules and fits the wire. Its zero values fit.
+// checkEncodable returns an error when p breaks a rule or cannot be encoded. Zero values can be.
 func (p *Packet) checkEncodable() error {
 	if err := p.check(); err != nil {
 		return err
@@ -51,7 +51,7 @@ func (p *Packet) checkEncodable() error {
 	return nil
 }
 
-// fits tells whether the field f of p can be written: text is UTF-8, numbers are in range.
+// fits reports whether the field f of p can be encoded: text is UTF-8, numbers are in range.
 func (p *Packet) fits(f field) bool {
 	switch fields[f].kind {
 	case kindNumber:
@@ -77,12 +77,12 @@ func (p *Packet) fits(f field) bool {
 	return true
 }
 
-// breaks returns CloseContract with a reason that starts with the name of the packet.
+// breaks returns CloseContract with a reason that begins with the name of the packet.
 func (p *Packet) breaks(format string, args ...any) *Close {
 	return CloseContract.Because(p.Op.String() + ": " + fmt.Sprintf(format, args...))
 }
 
-// wants returns CloseContract for the field f, which shows a wrong value at an offset of
+// wants returns CloseContract for the field f, whose wrong value, shown, is at an offset of
 // the frame.
 func (p *Packet) wants(f field, shown string, offset int) *Close {
 	return p.breaks("%s %.24s at byte %d: want %s", fields[f].name, shown, offset, fields[f].want)

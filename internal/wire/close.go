@@ -8,8 +8,8 @@ import (
 )
 
 // Close is why a connection ends: the WebSocket close code and reason that the device
-// sees, the error that Go code sees, and the label that the metrics carry. There is one
-// value a rule; Because adds what exactly was wrong.
+// gets, the Go error, and the metrics' label. There is one
+// value per rule; Because adds what exactly was wrong.
 //
 // Codes 1000-1015 mean what RFC 6455 §7.4.1 and the IANA registry say; 4000-4099 are
 // Longline's own.
@@ -21,17 +21,17 @@ type Close struct {
 
 func (c *Close) Error() string { return c.Label + ": " + c.Reason }
 
-// Is makes errors.Is match a Because of the same rule.
+// Is reports whether target has the same label, so that errors.Is matches the result of Because.
 func (c *Close) Is(target error) bool {
 	t, ok := target.(*Close)
 	return ok && t.Label == c.Label
 }
 
-// maxReason is what a close frame has left after its code, RFC 6455 §5.5.
+// maxReason is how many bytes a close frame has for its reason, RFC 6455 §5.5.
 const maxReason = 123
 
-// Because returns c with a reason that says what exactly was wrong, cut to what a close
-// frame holds.
+// Because returns a copy of c with a reason that says what exactly was wrong, cut to the size of a
+// close frame.
 func (c *Close) Because(reason string) *Close {
 	reason = strings.ToValidUTF8(reason, "\uFFFD")
 	if len(reason) > maxReason {
@@ -44,8 +44,8 @@ func (c *Close) Because(reason string) *Close {
 	return &Close{c.Code, c.Label, reason}
 }
 
-// AskedDelay finds how long a gateway asks to stay away in the reason of a close frame, such
-// as "drained; retry after 12s"; 0 is not at all.
+// AskedDelay returns how long a gateway asks the device to stay away in the reason of a close frame, such
+// as "drained; retry after 12s"; 0 if it does not ask.
 func AskedDelay(reason string) time.Duration {
 	_, rest, _ := strings.Cut(strings.ToLower(reason), "retry after ")
 	word, _, _ := strings.Cut(rest, " ")
@@ -65,20 +65,20 @@ var (
 	CloseInvalidUTF8  = rule(1007, "invalid_utf8", "text is not valid UTF-8")
 	CloseMalformed    = rule(1007, "malformed_packet", "the packet does not parse")
 	CloseContract     = rule(1008, "contract", "the packet breaks the contract")
-	CloseReceiveMax   = rule(1008, "receive_maximum", "the device has too many QoS 2 publications that it has not released")
-	CloseRate         = rule(1008, "rate", "the device sends more than it may")
-	CloseInternal     = rule(1011, "internal", "the gateway failed; please report it")
+	CloseReceiveMax   = rule(1008, "receive_maximum", "too many QoS 2 publications without PUBREL")
+	CloseRate         = rule(1008, "rate", "the device exceeds its rate limit")
+	CloseInternal     = rule(1011, "internal", "internal error of the gateway; please report it")
 	CloseRestart      = rule(1012, "restart", "the gateway restarts; reconnect")
-	CloseBusy         = rule(1013, "busy", "the node takes no more connections now")
+	CloseBusy         = rule(1013, "busy", "the node accepts no more connections at the moment")
 	CloseTakenOver    = rule(4000, "taken_over", "the device connected again")
-	CloseHeartbeat    = rule(4001, "heartbeat_lost", "nothing was heard from the device in time")
+	CloseHeartbeat    = rule(4001, "heartbeat_lost", "no data from the device within the heartbeat timeout")
 	CloseUnauthorized = rule(4002, "unauthorized", "the credential is not accepted")
 	CloseTokenExpired = rule(4003, "token_expired", "the credential has expired and was not refreshed")
 	CloseRevoked      = rule(4004, "revoked", "the credential was revoked")
 	CloseKicked       = rule(4005, "kicked", "an operator disconnected the device")
-	CloseSlowConsumer = rule(4006, "slow_consumer", "the device did not take what was sent to it")
-	CloseSlowMessage  = rule(4007, "message_timeout", "a message of the device's took too long to come")
-	CloseAckTimeout   = rule(4008, "ack_timeout", "publishers wait for messages that the device did not acknowledge in time")
+	CloseSlowConsumer = rule(4006, "slow_consumer", "the device did not read what was sent to it")
+	CloseSlowMessage  = rule(4007, "message_timeout", "a message took too long to arrive")
+	CloseAckTimeout   = rule(4008, "ack_timeout", "publishers are waiting for messages that the device did not acknowledge in time")
 )
 
 var rules []*Close
@@ -89,5 +89,5 @@ func rule(code uint16, label, reason string) *Close {
 	return c
 }
 
-// Rules returns every rule, ordered by code: what metrics count closes by.
+// Rules returns every rule, ordered by code. Metrics count closes by rule.
 func Rules() []*Close { return slices.Clone(rules) }

@@ -5,7 +5,7 @@ import (
 	"math/bits"
 )
 
-// field names a field of packets, whatever the encoding.
+// field names a field of a packet in any encoding.
 type field uint8
 
 const (
@@ -36,7 +36,7 @@ const (
 	numFields
 )
 
-// kind is what a field holds.
+// kind is the type of a field's value.
 type kind uint8
 
 const (
@@ -49,8 +49,8 @@ const (
 	kindError
 )
 
-// fields says of each field its name, what it holds, the largest number it may hold, and
-// how a close reason states what was wanted.
+// fields has the name, the kind and the largest number of each field, and
+// what a close reason says was wanted.
 var fields = [numFields]struct {
 	name string
 	kind kind
@@ -82,13 +82,13 @@ var fields = [numFields]struct {
 	fieldConflate:   {name: "conflate", kind: kindFlag, want: "true or false"},
 }
 
-// form says what packets of one op hold. The order of fields is the order in which JSON
-// packets are written, and the place of a field plus one is its protobuf number.
+// form says which fields the packets of one op have. JSON packets are written in this order of
+// fields, and the protobuf number of a field is its position plus one.
 type form struct {
 	name     string
 	fields   []field
 	required set
-	shown    set // those that JSON shows also when they are zero
+	shown    set // those that JSON shows even when they are zero
 }
 
 var forms = [...]form{
@@ -138,7 +138,7 @@ func (s set) has(f field) bool { return s&(1<<f) != 0 }
 // first returns the lowest field of s.
 func (s set) first() field { return field(bits.TrailingZeros32(uint32(s))) }
 
-// jsonMembers says which members the JSON packets of each op have.
+// jsonMembers has the members that the JSON packets of each op have.
 var jsonMembers = func() (of [len(forms)]set) {
 	for op := range of {
 		of[op] = setOf(forms[op].fields...)
@@ -149,7 +149,7 @@ var jsonMembers = func() (of [len(forms)]set) {
 	return of
 }()
 
-// fieldNamed returns the field that JSON packets call so.
+// fieldNamed returns the field with this name in JSON packets.
 func fieldNamed(name []byte) (field, bool) {
 	switch string(name) {
 	case "op":

@@ -9,8 +9,8 @@ import (
 	"github.com/longline/longline/internal/message"
 )
 
-// JSON is the protocol longline.v1.json: one object a text frame. It is also what devices
-// speak that offer no subprotocol.
+// JSON is the protocol longline.v1.json: one object per text frame. Devices that
+// offer no subprotocol use it too.
 var JSON Codec = jsonCodec{}
 
 type jsonCodec struct{}
@@ -19,7 +19,7 @@ func (jsonCodec) Name() string { return "longline.v1.json" }
 func (jsonCodec) Text() bool   { return true }
 func (jsonCodec) Acks() bool   { return true }
 
-// Decode writes into frame: escapes and base64 are decoded where they stand.
+// Decode changes frame: it decodes escapes and base64 in place.
 func (jsonCodec) Decode(p *Packet, frame []byte, text bool) error {
 	p.Reset()
 	if !text {
@@ -47,7 +47,7 @@ func invalidAt(b []byte) int {
 	return len(b)
 }
 
-// Append writes the payload as it is when it is one JSON value, and as base64 when not.
+// Append writes a payload that is one JSON value as it is, and any other as base64.
 func (jsonCodec) Append(dst []byte, p *Packet) ([]byte, error) {
 	if err := p.checkEncodable(); err != nil {
 		return dst, err
@@ -62,7 +62,7 @@ func (jsonCodec) Append(dst []byte, p *Packet) ([]byte, error) {
 	return append(dst, '}'), nil
 }
 
-// appendField adds the member of f, unless it is zero and zero is not shown.
+// appendField adds the member of f, unless its value is zero and zero says not to show that.
 func appendField(dst []byte, p *Packet, f field, zero bool) []byte {
 	switch fields[f].kind {
 	case kindText:
@@ -95,8 +95,8 @@ func appendName(dst []byte, f field) []byte {
 	return append(dst, '"', ':')
 }
 
-// appendPayload adds payload when b is JSON, otherwise data and type. An empty payload of
-// no type needs neither.
+// appendPayload adds payload when b is JSON, otherwise data and type. An empty payload without a
+// type needs neither.
 func appendPayload(dst, b []byte, contentType string) []byte {
 	if contentType == message.JSON {
 		if value, ok := jsonValue(b, 1); ok {
@@ -113,8 +113,8 @@ func appendPayload(dst, b []byte, contentType string) []byte {
 	return dst
 }
 
-// jsonValue returns the one JSON value that b is, without the white space around it, and
-// whether it may stand in a packet with depth objects and arrays around it.
+// jsonValue returns the one JSON value in b, without the white space around it, and
+// reports whether it may be in a packet with depth objects and arrays around it.
 func jsonValue(b []byte, depth int) (value []byte, ok bool) {
 	start := skipSpace(b, 0)
 	end, want := skipValue(b, start, depth)

@@ -6,8 +6,8 @@ import (
 	"github.com/longline/longline/internal/message"
 )
 
-// jsonDecoder decodes one packet. Because members come in any order, and op tells what
-// they mean, scan only finds where they are and fill takes those that the op has.
+// jsonDecoder decodes one packet. Members come in any order, and their meaning depends on
+// op, so scan only finds where they are, and fill then reads the ones that the op has.
 type jsonDecoder struct {
 	buf    []byte
 	values [numFields]span
@@ -15,10 +15,10 @@ type jsonDecoder struct {
 	twice  set
 }
 
-// span is where a value lies: buf[start:end]. Frames are far below 2 GiB.
+// span is the position of a value: buf[start:end]. Frames are far below 2 GiB.
 type span struct{ start, end int32 }
 
-// scan checks the grammar of the frame and finds the members with known names.
+// scan checks the syntax of the frame and finds the members with known names.
 func (d *jsonDecoder) scan() error {
 	i := skipSpace(d.buf, 0)
 	if byteAt(d.buf, i) != '{' {
@@ -44,7 +44,7 @@ func (d *jsonDecoder) scan() error {
 	return nil
 }
 
-// member skips the member at i and remembers where its value is.
+// member skips the member at i and notes where its value is.
 func (d *jsonDecoder) member(i int) (end int, want string) {
 	if byteAt(d.buf, i) != '"' {
 		return i, "a name in quotes"
@@ -62,7 +62,7 @@ func (d *jsonDecoder) member(i int) (end int, want string) {
 	}
 	name := d.buf[i+1 : nameEnd-1]
 	f, ok := fieldNamed(name)
-	if !ok { // a name with escapes may be one that we know
+	if !ok { // a name with escapes may be a known one
 		f, ok = fieldNamed(unescape(name))
 	}
 	if ok {
@@ -73,8 +73,8 @@ func (d *jsonDecoder) member(i int) (end int, want string) {
 	return end, ""
 }
 
-// fill sets the fields of p from the members found. Members that packets of its op do not
-// have are ignored, as unknown ones are.
+// fill sets the fields of p from the members that scan found. It ignores members that packets of this op do not
+// have, like unknown ones.
 func (d *jsonDecoder) fill(p *Packet) error {
 	if err := d.setOp(p); err != nil {
 		return err
@@ -82,7 +82,7 @@ func (d *jsonDecoder) fill(p *Packet) error {
 	own := d.seen & jsonMembers[p.Op]
 	if twice := own & d.twice; twice != 0 {
 		f := twice.first()
-		return p.breaks("%s again at byte %d: want it once", fields[f].name, d.values[f].start)
+		return p.breaks("%s a second time at byte %d: want it once", fields[f].name, d.values[f].start)
 	}
 	if err := d.checkPayload(p, own); err != nil {
 		return err
@@ -100,7 +100,7 @@ func (d *jsonDecoder) setOp(p *Packet) error {
 		return p.breaks("op missing")
 	}
 	if d.twice.has(fieldOp) {
-		return p.breaks("op again at byte %d: want it once", d.values[fieldOp].start)
+		return p.breaks("op a second time at byte %d: want it once", d.values[fieldOp].start)
 	}
 	if name, ok := d.text(fieldOp); ok {
 		for op := Hello; op.known(); op++ {
@@ -113,7 +113,7 @@ func (d *jsonDecoder) setOp(p *Packet) error {
 	return d.wants(p, fieldOp)
 }
 
-// checkPayload makes sure that the payload comes in one form.
+// checkPayload returns an error when the payload is given in two forms.
 func (d *jsonDecoder) checkPayload(p *Packet, own set) error {
 	payload, data, contentType := own.has(fieldPayload), own.has(fieldData), own.has(fieldType)
 	switch {
@@ -153,15 +153,15 @@ func (d *jsonDecoder) set(p *Packet, f field) error {
 	return nil
 }
 
-// bytes returns the value of f as it came.
+// bytes returns the undecoded value of f.
 func (d *jsonDecoder) bytes(f field) []byte {
 	return d.buf[d.values[f].start:d.values[f].end]
 }
 
-// text returns the string that f is, unescaped in place; false when it is none.
+// text returns the string in f, unescaped in place; false when the value is no string.
 func (d *jsonDecoder) text(f field) (string, bool) { return unquote(d.bytes(f)) }
 
-// unquote returns the string that the value b is, unescaped in place; false when b is no
+// unquote returns the string in the value b, unescaped in place; false when b is no
 // string.
 func unquote(b []byte) (string, bool) {
 	if b[0] != '"' {
@@ -174,7 +174,7 @@ func (d *jsonDecoder) wants(p *Packet, f field) error {
 	return p.wants(f, string(d.bytes(f)), int(d.values[f].start))
 }
 
-// integer returns the value of f, plain digits in the range of the field.
+// integer returns the value of f if it is plain digits in the field's range.
 func (d *jsonDecoder) integer(f field) (n uint64, ok bool) {
 	b := d.bytes(f)
 	if len(b) > len("9007199254740991") {
@@ -203,7 +203,7 @@ func (d *jsonDecoder) setPayload(p *Packet, f field) bool {
 	if !ok {
 		return false
 	}
-	// In place: Decode reads 4 characters, or 8, before it writes the 3 or 6 bytes they are.
+	// In place: Decode reads 4 characters, or 8, before it writes the 3 or 6 bytes they are. // in place: Decode reads 4 or 8 characters before it writes the 3 or 6 bytes that they encode
 	b := viewBytes(s)
 	n, err := strictBase64.Decode(b, b)
 	*p.payload() = b[:n:n]
@@ -248,14 +248,14 @@ func (d *jsonDecoder) setError(p *Packet) bool {
 	return ok && p.Err.Code != ""
 }
 
-// list walks over the elements of an object or array that scan has checked.
+// list iterates over the elements of an object or array that scan has checked.
 type list struct {
 	buf  []byte
 	at   int
 	last byte
 }
 
-// list returns the elements of f; false when f is no object or array that last ends.
+// list returns the elements of f; false when f is no object or array that ends with last.
 func (d *jsonDecoder) list(f field, last byte) (list, bool) {
 	b := d.bytes(f)
 	return list{b, skipSpace(b, 1), last}, b[len(b)-1] == last
@@ -271,7 +271,7 @@ func (l *list) name() string {
 	return name
 }
 
-// next skips a value and returns it when it is a string.
+// next skips a value and returns it if it is a string.
 func (l *list) next() (string, bool) {
 	end, _ := skipValue(l.buf, l.at, 1)
 	value := l.buf[l.at:end]

@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// unescape replaces the escapes of a checked JSON string, without its quotes, in place,
+// unescape replaces the escapes of a valid JSON string, without its quotes, in place,
 // and returns the shorter text.
 func unescape(b []byte) []byte {
 	i := bytes.IndexByte(b, '\\')
@@ -30,8 +30,8 @@ func unescape(b []byte) []byte {
 	return out
 }
 
-// escapeLen returns the length of the escape at the start of b, or of the two that are a
-// pair of surrogates; 0 when there is none.
+// escapeLen returns the length of the escape at the start of b, or of two that are a
+// surrogate pair; 0 when there is none.
 func escapeLen(b []byte) int {
 	if len(b) > 1 {
 		switch b[1] {
@@ -43,7 +43,7 @@ func escapeLen(b []byte) int {
 	return n
 }
 
-// unescaped returns what a backslash before c means.
+// unescaped returns the character that a backslash before c stands for.
 func unescaped(c byte) byte {
 	switch c {
 	case 'b':
@@ -61,8 +61,8 @@ func unescaped(c byte) byte {
 	}
 }
 
-// unicodeEscape reads the \uXXXX at the start of b, or the two that are a surrogate pair,
-// and returns the rune and the bytes it took: utf8.RuneError and 0 when there is none.
+// unicodeEscape reads the \uXXXX at the start of b, or two that are a surrogate pair,
+// and returns the rune and the number of bytes read: utf8.RuneError and 0 when there is none.
 func unicodeEscape(b []byte) (rune, int) {
 	r, ok := hex4(b)
 	if !ok {

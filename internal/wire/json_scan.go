@@ -6,22 +6,22 @@ import (
 	"math/bits"
 )
 
-// The functions below walk over JSON text (RFC 8259) that is valid UTF-8, and check its
-// grammar. They take the text and the offset where something starts, and return the offset
-// behind it. If it is not there, they return the offset of the byte that is wrong and what
-// they wanted instead of it; otherwise want is empty.
+// The functions below scan JSON text (RFC 8259) that is valid UTF-8, and check its
+// syntax. They take the text and the offset at which something starts, and return the offset
+// after it. If it is not there, they return the offset of the wrong byte and, in want, what
+// they expected instead; otherwise want is empty.
 //
 // Surrogates must come in pairs, RFC 7493 §2.1.
 
-// maxDepth bounds how deep objects and arrays nest, the packet's own object included.
+// maxDepth bounds the nesting of objects and arrays, including the packet's own object.
 const maxDepth = 64
 
-// malformed returns the error for a byte that is wrong.
+// malformed returns the error for a wrong byte.
 func malformed(at int, want string) error {
 	return CloseMalformed.Because(fmt.Sprintf("JSON at byte %d: want %s", at, want))
 }
 
-// byteAt returns b[i], or 0 at the end, which no grammar rule takes.
+// byteAt returns b[i], or 0 at the end, which no rule of the syntax accepts.
 func byteAt(b []byte, i int) byte {
 	if i < len(b) {
 		return b[i]
@@ -60,7 +60,7 @@ func skipValue(b []byte, i, depth int) (end int, want string) {
 	}
 }
 
-// skipList skips an object or array, which the byte last ends.
+// skipList skips an object or array that ends with the byte last.
 func skipList(b []byte, i int, last byte, depth int) (end int, want string) {
 	if depth > maxDepth {
 		return i, "at most 64 levels"
@@ -85,7 +85,7 @@ func skipList(b []byte, i int, last byte, depth int) (end int, want string) {
 	return i, ""
 }
 
-// skipName skips the name of a member, the colon and the space up to the value.
+// skipName skips the name of a member, the colon and the space in front of the value.
 func skipName(b []byte, i int) (end int, want string) {
 	if byteAt(b, i) != '"' {
 		return i, "a name in quotes"
@@ -104,8 +104,8 @@ func skipColon(b []byte, i int) (end int, want string) {
 	return skipSpace(b, i+1), ""
 }
 
-// skipComma skips the comma and the space up to the next element, or the byte last, after
-// which there are no more.
+// skipComma skips the comma and the space in front of the next element, or the byte last at the
+// end of the list; more reports whether there is a next element.
 func skipComma(b []byte, i int, last byte) (end int, more bool, want string) {
 	i = skipSpace(b, i)
 	switch byteAt(b, i) {
@@ -180,8 +180,8 @@ func skipString(b []byte, i int) (end int, want string) {
 	}
 }
 
-// skipPlain skips bytes that are ordinary in a string: not a quote, not a backslash, not a
-// control character. It looks at eight at a time.
+// skipPlain skips the bytes of a string that stand for themselves: not a quote, a backslash or a
+// control character. It checks eight at a time.
 func skipPlain(b []byte, i int) int {
 	for ; i+8 <= len(b); i += 8 {
 		if m := special(binary.LittleEndian.Uint64(b[i:])); m != 0 {
@@ -195,8 +195,8 @@ func skipPlain(b []byte, i int) int {
 }
 
 // special returns a word whose lowest set bit is in the lowest byte of w that is a quote,
-// a backslash or below 0x20, or 0 when there is none. A borrow can set bits above the
-// lowest one; it cannot below. (Bit Twiddling Hacks, "determine if a word has a zero byte"
+// a backslash or below 0x20, or 0 when there is none. A borrow can set wrong bits above the
+// lowest one, but not below. (Bit Twiddling Hacks, "determine if a word has a zero byte"
 // and "a byte less than n".)
 func special(w uint64) uint64 {
 	const ones, tops = 0x0101010101010101, 0x8080808080808080

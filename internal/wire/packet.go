@@ -1,10 +1,10 @@
-// Package wire holds the device protocols as codecs: bytes of one WebSocket message to
-// one Packet and back. It does no I/O and keeps no state of a connection.
+// Package wire implements the device protocols as codecs, between the bytes of one WebSocket message and
+// one Packet. It does no I/O and keeps no state of a connection.
 //
-// The flow: the gateway greets with hello; the device publishes (pub, answered by ack when
-// QoS is 1), subscribes (sub, unsub, each answered by ack), acknowledges what it was sent
-// with QoS 1 (msg, answered by ack) and answers calls (call, answered by reply). Before its
-// credential expires it shows another (refresh, answered by ack).
+// The flow: the gateway greets with hello. The device publishes (pub, answered by ack if
+// its QoS is 1), subscribes and unsubscribes (sub, unsub, each answered by ack), acknowledges the QoS 1 messages that
+// it gets (msg, answered by ack) and answers calls (call, answered by reply). Before its
+// credential expires it presents another (refresh, answered by ack).
 package wire
 
 import (
@@ -27,13 +27,13 @@ const (
 	Reply                 // device to gateway
 	Refresh               // device to gateway
 
-	Ops = iota + 1 // one more than the largest op: the size of a table by op
+	Ops = iota + 1 // number of ops plus one: the size of a table by op
 )
 
-// MaxID is the largest id of a packet: what a JSON number holds exactly.
+// MaxID is the largest id of a packet: a JSON number holds it exactly.
 const MaxID = 1<<53 - 1
 
-// Packet is one packet of any device protocol. Which fields count depends on Op.
+// Packet is one packet of any device protocol. Op decides which fields count.
 //
 // A decoded packet is borrowed: its strings and slices are views of the frame, valid
 // until the next Decode into it or until the frame's buffer is used again.
@@ -44,40 +44,40 @@ type Packet struct {
 	// reply, refresh. 1 to MaxID; 0 is absent.
 	ID uint64
 
-	// Message is what a pub or msg carries. In a pub, Source, Time and ID are not set.
+	// Message is the message of a pub or msg. In a pub, Source, Time and ID are not set.
 	Message message.Message
 
-	// Again says that the device has sent a pub before: MQTT's DUP.
+	// Again says that the device repeats an earlier pub: MQTT's DUP.
 	Again bool
 
 	// Expiry is how long the message of a pub may wait for its receivers; 0 is for ever.
 	Expiry time.Duration
 
-	// Filters, QoS and Conflate are those of a sub; Filters also of an unsub. QoS 2 is MQTT's
-	// alone.
+	// Filters, QoS and Conflate belong to a sub; Filters also to an unsub. Only MQTT has
+	// QoS 2.
 	Filters  []string
 	QoS      message.QoS
 	Conflate bool
 
-	// Method and Timeout are those of a call; Payload and ContentType of a call or reply.
+	// Method and Timeout belong to a call; Payload and ContentType to a call or reply.
 	Method      string
 	Timeout     time.Duration
 	Payload     []byte
 	ContentType string
 
-	// Err refuses what an ack or reply answers; its Code is empty when nothing was wrong.
+	// Err is the refusal in an ack or reply; its Code is empty if nothing went wrong.
 	Err Error
 
-	// Of is what an ack that is to be sent answers: Pub, Sub or Unsub; of a Pub, QoS is the
-	// publication's. Protocols whose acks do not say it have no use for it.
+	// Of is the op that an outgoing ack answers: Pub, Sub or Unsub. For a Pub, QoS is the
+	// publication's. Protocols whose acks do not show it ignore it.
 	Of Op
 
-	// Token is the credential of a refresh. Lifetime, of a hello and of the ack of a refresh,
-	// is how long the device's credential is good for; 0 is for ever.
+	// Token is the credential in a refresh. Lifetime, in a hello and in the ack of a refresh,
+	// is how long the device's credential stays valid; 0 means for ever.
 	Token    string
 	Lifetime time.Duration
 
-	// Hello is what a hello says.
+	// Hello is the content of a hello.
 	Hello Greeting
 }
 
@@ -85,33 +85,33 @@ type Packet struct {
 type Greeting struct {
 	Session    string        // session id
 	Resumed    bool          // the session existed before this connection
-	Heartbeat  time.Duration // silence after which the gateway pings; whole seconds
-	MaxPayload int           // bytes a message of the device may have
-	Missed     uint64        // messages that the offline queue lost while the device was away
+	Heartbeat  time.Duration // silence after which the gateway pings, in whole seconds
+	MaxPayload int           // most bytes in one message of the device
+	Missed     uint64        // messages that the queue lost while the device was away
 }
 
-// Error is a refusal that a peer can act on: Code for its program, Reason for its people.
+// Error is a refusal: Code for programs, Reason for people.
 type Error struct{ Code, Reason string }
 
 func (e Error) Error() string { return e.Code + ": " + e.Reason }
 
 // Codec is one device protocol. Codecs have no state and are safe from any goroutine.
 type Codec interface {
-	// Name is the subprotocol that chooses the codec.
+	// Name is the WebSocket subprotocol that selects the codec.
 	Name() string
-	// Text tells whether Append makes text frames (true) or binary ones.
+	// Text reports whether Append makes text frames rather than binary ones.
 	Text() bool
-	// Acks tells whether devices acknowledge QoS 1 messages and get hello, ack and call
+	// Acks reports whether devices acknowledge QoS 1 messages and get hello, ack and call
 	// packets. A raw protocol has only Pub and Msg.
 	Acks() bool
-	// Decode fills p from one message of the peer, a view of frame. text tells the kind of
-	// frame. An error is a *Close with the rule that was broken.
+	// Decode fills p from one message of the peer; p is then a view of frame. text reports whether it is a text
+	// frame. An error is a *Close with the broken rule.
 	Decode(p *Packet, frame []byte, text bool) error
-	// Append adds the encoded packet to dst.
+	// Append appends the encoded packet to dst.
 	Append(dst []byte, p *Packet) ([]byte, error)
 }
 
-// Op names a packet in both encodings.
+// String returns the name of the op in both encodings.
 func (o Op) String() string {
 	if o.known() {
 		return forms[o].name
@@ -121,7 +121,7 @@ func (o Op) String() string {
 
 func (o Op) known() bool { return o >= Hello && o < Ops }
 
-// Reset empties p and keeps the room of its slices.
+// Reset empties p and keeps the capacity of its slices.
 func (p *Packet) Reset() {
 	filters, properties := p.Filters[:0], p.Message.Properties[:0]
 	*p = Packet{Filters: filters}

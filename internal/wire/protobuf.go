@@ -9,11 +9,11 @@ import (
 	"github.com/longline/longline/internal/message"
 )
 
-// Protobuf is the protocol longline.v1.protobuf: one Packet of proto/longline/v1 a binary
+// Protobuf is the protocol longline.v1.protobuf: one Packet of proto/longline/v1 per binary
 // frame.
 //
-// It is stricter than proto3: a field that is not repeated comes at most once, with the
-// wire type of the schema, and a number that its type does not hold is refused. Unknown
+// It is stricter than proto3: a field that is not repeated may come only once, with the
+// wire type of the schema, and numbers out of range are refused. Unknown
 // fields are skipped.
 var Protobuf Codec = protobufCodec{}
 
@@ -38,7 +38,7 @@ func (protobufCodec) Decode(p *Packet, frame []byte, text bool) error {
 			continue
 		}
 		if p.Op != 0 {
-			return p.breaks("%s again at byte %d: want one packet", op, outer.tag)
+			return p.breaks("%s at byte %d is a second packet: want one", op, outer.tag)
 		}
 		p.Op = op
 		if outer.typ != protowire.BytesType {
@@ -63,7 +63,7 @@ func (p *Packet) setBody(r protoReader) error {
 		}
 		f := forms[p.Op].fields[r.num-1]
 		if seen.has(f) && !repeated(f) {
-			return p.breaks("%s again at byte %d: want it once", fields[f].name, r.tag)
+			return p.breaks("%s a second time at byte %d: want it once", fields[f].name, r.tag)
 		}
 		seen |= 1 << f
 		if err := p.setProto(f, &r); err != nil {
@@ -75,7 +75,7 @@ func (p *Packet) setBody(r protoReader) error {
 
 func repeated(f field) bool { return f == fieldProps || f == fieldFilters }
 
-// setProto sets or, when it is repeated, extends the field f of p.
+// setProto sets the field f of p, or extends it if it is repeated.
 func (p *Packet) setProto(f field, r *protoReader) error {
 	if r.typ != wireType(f) {
 		return p.breaks("%s at byte %d has wire type %d: want %d", fields[f].name, r.tag, r.typ, wireType(f))
@@ -119,8 +119,8 @@ func wireType(f field) protowire.Type {
 	}
 }
 
-// setPair sets the two strings, fields 1 and 2, of a Property or Error that is f or an
-// element of f.
+// setPair sets the two strings, fields 1 and 2, of f or of an element of f, which is a
+// Property or Error.
 func (p *Packet) setPair(f field, first, second *string, r protoReader) error {
 	for r.more() {
 		if err := r.next(); err != nil {

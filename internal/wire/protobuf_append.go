@@ -14,7 +14,7 @@ func (protobufCodec) Append(dst []byte, p *Packet) ([]byte, error) {
 	return insertLength(dst, start), nil
 }
 
-// appendProto adds the field f under the number num, unless it is zero.
+// appendProto appends the field f with the number num, unless it is zero.
 func appendProto(dst []byte, p *Packet, f field, num protowire.Number) []byte {
 	switch fields[f].kind {
 	case kindText:
@@ -42,7 +42,7 @@ func appendProto(dst []byte, p *Packet, f field, num protowire.Number) []byte {
 	return dst
 }
 
-// appendPair adds a Property or Error.
+// appendPair appends a Property or Error.
 func appendPair(dst []byte, num protowire.Number, first, second string) []byte {
 	dst = protowire.AppendTag(dst, num, protowire.BytesType)
 	start := len(dst)
@@ -65,7 +65,7 @@ func appendVarint(dst []byte, num protowire.Number, v uint64) []byte {
 	return protowire.AppendVarint(protowire.AppendTag(dst, num, protowire.VarintType), v)
 }
 
-// insertLength puts the length of dst[start:] before it.
+// insertLength inserts the length of dst[start:] in front of it.
 func insertLength(dst []byte, start int) []byte {
 	n := len(dst) - start
 	dst = append(dst, make([]byte, protowire.SizeVarint(uint64(n)))...)

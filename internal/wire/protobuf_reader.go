@@ -6,12 +6,12 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// protoReader walks over the fields of one protobuf message, buf[at:end].
+// protoReader iterates over the fields of one protobuf message, buf[at:end].
 type protoReader struct {
 	buf     []byte
 	at, end int
 
-	// The field that next read. Offsets count from the start of the frame.
+	// The field that next has read. Offsets count from the start of the frame.
 	num    protowire.Number
 	typ    protowire.Type
 	tag    int

@@ -2,13 +2,13 @@ package mqtt
 
 import "github.com/longline/longline/internal/message"
 
-// Append adds p to dst in the form of version v. It refuses what the wire cannot carry: strings
-// that are too long, not UTF-8 or have U+0000 (which a message from another protocol may), a
-// QoS above 2, an identifier of 0, a type that v does not have. Whether p keeps the other rules
-// is its author's business. On an error, an *Error, it returns dst as it was.
+// Append appends p to dst in the form of version v. It refuses what cannot be encoded: strings
+// that are too long, not UTF-8 or contain U+0000 (a message from another protocol may), a
+// QoS above 2, an identifier of 0, a type that v does not have. The caller makes sure that p keeps
+// the other rules. On an error, an *Error, it returns dst as it was.
 //
-// Fields that v does not have are not written: properties before 5, and reasons other than
-// that of a CONNACK and the codes of a SUBACK, which are translated.
+// It leaves out fields that v does not have: before 5, properties and reasons. Only the reason
+// of a CONNACK and the codes of a SUBACK are then translated.
 func Append(dst []byte, v Version, p *Packet) ([]byte, error) {
 	w := writer{b: dst}
 	at := len(dst) + 1
@@ -25,9 +25,9 @@ func Append(dst []byte, v Version, p *Packet) ([]byte, error) {
 	return append(w.b, payload...), nil
 }
 
-// IDOffset is for a PUBLISH that is encoded once and goes to many, with an identifier each: it
-// returns the offset in bytes of the two bytes, big-endian, of the packet identifier
-// in an encoded PUBLISH; 0 for one of QoS 0, which has none.
+// IDOffset returns the offset in bytes of the packet identifier, two bytes, big-endian,
+// in an encoded PUBLISH; 0 for QoS 0, which has none. It is for a PUBLISH that is encoded once and sent to many
+// connections, each with its own identifier.
 func IDOffset(publish []byte) int {
 	if publish[0]>>1&3 == 0 {
 		return 0
@@ -37,7 +37,7 @@ func IDOffset(publish []byte) int {
 	return topic + 2 + int(publish[topic])<<8 + int(publish[topic+1])
 }
 
-// firstByte is the type and the flags, §2.1.2 and §2.1.3.
+// firstByte returns the type and the flags, §2.1.2 and §2.1.3.
 func firstByte(p *Packet) byte {
 	if p.Type > Auth {
 		return 0 // body refuses it
@@ -57,7 +57,7 @@ func bit(on bool, mask byte) byte {
 	return 0
 }
 
-// body writes what follows the fixed header, but for the payload of a PUBLISH.
+// body writes what follows the fixed header, except for the payload of a PUBLISH.
 func (w *writer) body(v Version, p *Packet) {
 	switch p.Type {
 	case Connect:
@@ -96,8 +96,8 @@ func (w *writer) publish(v Version, p *Packet) {
 	w.properties(v, &p.Properties, Publish)
 }
 
-// shortened writes a reason code and properties, without what may be left out: properties if
-// there are none, and then the reason code Success, §3.4.2.1 and §3.14.2.1.
+// shortened writes a reason code and properties, without the parts that may be left out: the properties if
+// there are none, and then also the reason code Success, §3.4.2.1 and §3.14.2.1.
 func (w *writer) shortened(v Version, p *Packet) {
 	if v < V5 {
 		return
@@ -110,7 +110,7 @@ func (w *writer) shortened(v Version, p *Packet) {
 	}
 }
 
-// auth writes an AUTH, of which only the whole may be left out, §3.15.2.1.
+// auth writes an AUTH, which may be left out only as a whole, §3.15.2.1.
 func (w *writer) auth(v Version, p *Packet) {
 	if p.Reason == Success && !p.Properties.any(Auth) {
 		return
@@ -135,7 +135,7 @@ func (w *writer) subscribe(v Version, p *Packet) {
 	}
 }
 
-// subscribed writes a SUBACK or an UNSUBACK, which before 5 has no codes.
+// subscribed writes a SUBACK or an UNSUBACK; before 5 an UNSUBACK has no codes.
 func (w *writer) subscribed(v Version, p *Packet) {
 	w.id(p.ID)
 	w.properties(v, &p.Properties, p.Type)

@@ -1,6 +1,6 @@
 package mqtt
 
-// connect writes a CONNECT, §3.1. The version is v, whatever p says.
+// connect writes a CONNECT of version v, §3.1, whatever p.Connect.Version is.
 func (w *writer) connect(v Version, p *Packet) {
 	c := &p.Connect
 	w.require(names[v] != "", ErrProtocolLevel)
@@ -23,7 +23,7 @@ func (w *writer) connect(v Version, p *Packet) {
 	}
 }
 
-// connectFlags puts the connect flags together, §3.1.2.3.
+// connectFlags returns the connect flags, §3.1.2.3.
 func (w *writer) connectFlags(c *Client) byte {
 	flags := bit(c.Clean, flagClean) | bit(c.HasUsername, flagUsername) | bit(c.HasPassword, flagPassword)
 	if c.HasWill {

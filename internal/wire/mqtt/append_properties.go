@@ -1,6 +1,6 @@
 package mqtt
 
-// any tells whether p has a property that a packet of type t may have.
+// any reports whether p has a property that a packet of type t may have.
 func (p *Properties) any(t Type) bool {
 	for _, id := range allowed[t] {
 		if p.Has(id) {
@@ -10,7 +10,7 @@ func (p *Properties) any(t Type) bool {
 	return false
 }
 
-// properties writes those of p that a packet of type t, or a will, may have, §2.2.2.
+// properties writes the properties of p that a packet of type t, or a will, may have, §2.2.2.
 func (w *writer) properties(v Version, p *Properties, t Type) {
 	if v < V5 {
 		return
@@ -24,7 +24,7 @@ func (w *writer) properties(v Version, p *Properties, t Type) {
 	w.length(at, 0) // [MQTT-2.2.2-1]: 0 if there are none
 }
 
-// property writes one property, each of its values with the identifier.
+// property writes one property; if it has several values, each with the identifier.
 func (w *writer) property(p *Properties, id PropertyID) {
 	switch property(id).kind {
 	case kindBool:

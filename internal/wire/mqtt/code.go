@@ -51,10 +51,10 @@ const (
 	WildcardSubscriptionsNotSupported Code = 0xA2
 )
 
-// Failed tells whether c is a failure, §2.4.
+// Failed reports whether c is a failure, §2.4.
 func (c Code) Failed() bool { return c >= 0x80 }
 
-// String is the name of c as §2.4 writes it, in lower case.
+// String returns the name of c as in §2.4, in lower case.
 func (c Code) String() string {
 	if name := reasons[c].name; name != "" {
 		return name
@@ -62,7 +62,7 @@ func (c Code) String() string {
 	return fmt.Sprintf("reason code 0x%02X", uint8(c))
 }
 
-// ConnackV3 is c as the return code of a 3.1.1 CONNACK, of which there are six: what has none
+// ConnackV3 returns the return code of a 3.1.1 CONNACK for c. There are six: a c without one
 // of its own is "server unavailable", 3.1.1 §3.2.2.3.
 func (c Code) ConnackV3() byte {
 	switch c {
@@ -85,7 +85,7 @@ var connackV3 = [...]Code{
 	Success, UnsupportedProtocolVersion, ClientIDNotValid, ServerUnavailable, BadUsernameOrPassword, NotAuthorized,
 }
 
-// SubackV3 is c as the return code of a 3.1.1 SUBACK, 3.1.1 §3.9.3.
+// SubackV3 returns the return code of a 3.1.1 SUBACK for c, 3.1.1 §3.9.3.
 func (c Code) SubackV3() byte {
 	if c.Failed() {
 		return byte(UnspecifiedError)
@@ -93,13 +93,13 @@ func (c Code) SubackV3() byte {
 	return byte(c)
 }
 
-// reason is a reason code's name and who may send it in what.
+// reason is the name of a reason code, and the packets in which each side may send it.
 type reason struct {
 	name           string
 	server, client places
 }
 
-// legal tells whether a peer, the server or a client, may send c in a packet of type t.
+// legal reports whether a peer, the server or a client, may send c in a packet of type t.
 func (c Code) legal(t Type, server bool) bool {
 	if server {
 		return reasons[c].server.has(t)

@@ -24,13 +24,13 @@ func (d *Decoder) code(t Type, r *reader) Code {
 // publish reads a PUBLISH, §3.3.
 func (d *Decoder) publish(p *Packet, r *reader) {
 	p.Topic = r.text()
-	if p.QoS > message.AtMostOnce { // [MQTT-2.2.1-2] [3.1.1 MQTT-2.3.1-5]: not of QoS 0
+	if p.QoS > message.AtMostOnce { // [MQTT-2.2.1-2] [3.1.1 MQTT-2.3.1-5]: QoS 0 has none
 		p.ID = r.id()
 	}
 	d.properties(p, r)
 	switch {
 	case p.Topic != "":
-		r.require(!wild(p.Topic), ErrTopicWildcard) // [MQTT-3.3.2-2] [3.1.1 MQTT-3.3.2-2]
+		r.require(!hasWildcard(p.Topic), ErrTopicWildcard) // [MQTT-3.3.2-2] [3.1.1 MQTT-3.3.2-2]
 	case d.Version == V5:
 		r.require(p.Properties.TopicAlias != 0, ErrNoTopic)
 	default:
@@ -41,7 +41,7 @@ func (d *Decoder) publish(p *Packet, r *reader) {
 	p.Payload = r.rest()
 }
 
-func wild(topic string) bool {
+func hasWildcard(topic string) bool {
 	return strings.IndexByte(topic, '+') >= 0 || strings.IndexByte(topic, '#') >= 0
 }
 
@@ -53,8 +53,8 @@ func (d *Decoder) acknowledgement(p *Packet, r *reader) {
 	}
 }
 
-// shortened reads a reason code and properties. Without properties their length may be
-// missing, and with Success the reason code as well, §3.4.2.1 and §3.14.2.1.
+// shortened reads a reason code and properties. The length of the properties may be left out if there
+// are none, and then also the reason code Success, §3.4.2.1 and §3.14.2.1.
 func (d *Decoder) shortened(p *Packet, r *reader) {
 	if len(r.b) > 0 {
 		p.Reason = d.code(p.Type, r)
@@ -81,8 +81,8 @@ func (d *Decoder) subscribe(p *Packet, r *reader) {
 	r.require(len(p.Subscriptions) > 0, ErrNoSubscription) // [MQTT-3.8.3-2] [3.1.1 MQTT-3.8.3-3]
 }
 
-// filter reads a topic filter, whose bounds are the session's business. One that is ill-formed ends the connection [MQTT-4.13.1-1]: an answer with 0x8F is
-// for one that is correctly formed, §3.9.3.
+// filter reads a topic filter; the session checks its bounds. A malformed filter ends the connection [MQTT-4.13.1-1]: 0x8F
+// answers a filter that is correctly formed, §3.9.3.
 func (r *reader) filter() string {
 	filter := r.text()
 	r.require(filter != "", ErrEmptyFilter) // [MQTT-4.7.3-1]
@@ -92,7 +92,7 @@ func (r *reader) filter() string {
 	return filter
 }
 
-// options takes the subscription options apart, §3.8.3.1.
+// options sets s from the subscription options, §3.8.3.1.
 func (r *reader) options(s *Subscription, options byte) {
 	s.QoS = message.QoS(options & 3)
 	s.NoLocal = options&4 != 0
@@ -122,7 +122,7 @@ func (d *Decoder) subscribed(p *Packet, r *reader) {
 	if d.Version < V5 && p.Type == Unsuback {
 		return
 	}
-	r.require(len(r.b) > 0, ErrNoCode) // [MQTT-3.8.4-6], and no filters is no request
+	r.require(len(r.b) > 0, ErrNoCode) // [MQTT-3.8.4-6]; a request without filters is not legal
 	for len(r.b) > 0 {
 		c := d.code(p.Type, r)
 		if d.Version < V5 { // [3.1.1 MQTT-3.9.3-2]
@@ -132,8 +132,8 @@ func (d *Decoder) subscribed(p *Packet, r *reader) {
 	}
 }
 
-// farewell reads a DISCONNECT, §3.14, or an AUTH, §3.15.
-func (d *Decoder) farewell(p *Packet, r *reader) {
+// disconnectOrAuth reads a DISCONNECT, §3.14, or an AUTH, §3.15.
+func (d *Decoder) disconnectOrAuth(p *Packet, r *reader) {
 	if d.Version < V5 || len(r.b) == 0 { // Success, §3.14.2.1 and §3.15.2.1
 		r.require(Success.legal(p.Type, !d.Server), codeRules[p.Type])
 		return

@@ -16,7 +16,7 @@ const (
 // names are the protocol names by version, §3.1.2.1.
 var names = map[Version]string{V3: "MQIsdp", V4: "MQTT", V5: "MQTT"}
 
-// connect reads a CONNECT, §3.1. Its fields come in one order [MQTT-3.1.3-1].
+// connect reads a CONNECT, §3.1. The order of its fields is fixed [MQTT-3.1.3-1].
 func (r *reader) connect(p *Packet) {
 	c := &p.Connect
 	r.protocol(c)
@@ -27,8 +27,8 @@ func (r *reader) connect(p *Packet) {
 		r.properties(&p.Properties, Connect)
 	}
 	c.ClientID = r.text() // [MQTT-3.1.3-3] [MQTT-3.1.3-4]
-	// [3.1.1 MQTT-3.1.3-7] [3.1.1 MQTT-3.1.3-8]: one may be missing in 3.1.1 where nothing is
-	// kept, never in 3.1. That it has 23 characters at most, MQTT 3.1 §3.1, is not held
+	// [3.1.1 MQTT-3.1.3-7] [3.1.1 MQTT-3.1.3-8]: in 3.1.1 it may be empty for a clean session,
+	// in 3.1 never. The limit of 23 characters, MQTT 3.1 §3.1, is not enforced
 	r.require(c.ClientID != "" || c.Version == V5 || c.Version == V4 && c.Clean, ErrNoClientID)
 	if c.HasWill { // [MQTT-3.1.2-9]
 		r.will(&c.Will, c.Version)
@@ -41,7 +41,7 @@ func (r *reader) connect(p *Packet) {
 	}
 }
 
-// protocol reads the protocol name and level. What follows an unknown level is not looked at.
+// protocol reads the protocol name and level. The rest of a CONNECT with an unknown level is not read.
 func (r *reader) protocol(c *Client) {
 	name := r.text()
 	r.require(name == "MQTT" || name == "MQIsdp", ErrProtocolName) // [MQTT-3.1.2-1] [3.1.1 MQTT-3.1.2-1]
@@ -49,7 +49,7 @@ func (r *reader) protocol(c *Client) {
 	r.require(names[c.Version] == name, ErrProtocolLevel) // [MQTT-3.1.2-2] [3.1.1 MQTT-3.1.2-2]
 }
 
-// connectFlags takes the connect flags apart, §3.1.2.3 to §3.1.2.9.
+// connectFlags sets c from the connect flags, §3.1.2.3 to §3.1.2.9.
 func (r *reader) connectFlags(c *Client, flags byte) {
 	c.Clean = flags&flagClean != 0
 	c.HasWill = flags&flagWill != 0
@@ -70,16 +70,16 @@ func (r *reader) will(w *Will, v Version) {
 	if v == V5 {
 		r.properties(&w.Properties, inWill)
 	}
-	w.Topic = r.text()                          // [MQTT-3.1.3-11] [3.1.1 MQTT-3.1.3-10]
-	r.require(w.Topic != "", ErrEmptyTopic)     // [MQTT-4.7.3-1] [3.1.1 MQTT-4.7.3-1]
-	r.require(!wild(w.Topic), ErrTopicWildcard) // it becomes a PUBLISH: [MQTT-3.3.2-2]
+	w.Topic = r.text()                                 // [MQTT-3.1.3-11] [3.1.1 MQTT-3.1.3-10]
+	r.require(w.Topic != "", ErrEmptyTopic)            // [MQTT-4.7.3-1] [3.1.1 MQTT-4.7.3-1]
+	r.require(!hasWildcard(w.Topic), ErrTopicWildcard) // it becomes a PUBLISH: [MQTT-3.3.2-2]
 	w.Payload = r.binary()
 }
 
 // connack reads a CONNACK, §3.2. Return codes of 3.1.1 become reason codes of 5.
 func (d *Decoder) connack(p *Packet, r *reader) {
 	flags := r.byte()
-	// [MQTT-3.2.2-1]; 3.1 has no session present, and its byte is reserved without a value
+	// [MQTT-3.2.2-1]; 3.1 has no session present flag, and its byte is reserved without a fixed value
 	r.require(flags&^1 == 0 || d.Version == V3, ErrConnackFlags)
 	p.SessionPresent = flags&1 != 0 && d.Version > V3
 	if d.Version == V5 {

@@ -63,7 +63,7 @@ func (r *reader) value(p *Properties, id PropertyID, k kind) {
 		p.SubscriptionIDs = append(p.SubscriptionIDs, r.subscriptionID())
 	case kindPair: // [MQTT-1.5.7-1]
 		p.User = append(p.User, message.Property{Key: r.text(), Value: r.text()})
-	case kindNone: // refused before
+	case kindNone: // the caller has refused it
 	}
 }
 
@@ -81,7 +81,7 @@ func (r *reader) subscriptionID() uint32 {
 	return uint32(id)
 }
 
-// checkValue holds the rules of the values of single properties.
+// checkValue checks the rules for the values of single properties.
 func (r *reader) checkValue(p *Properties, id PropertyID) {
 	switch id {
 	case PropReceiveMaximum:
@@ -91,7 +91,7 @@ func (r *reader) checkValue(p *Properties, id PropertyID) {
 	case PropTopicAlias:
 		r.require(p.TopicAlias != 0, ErrTopicAlias) // [MQTT-3.3.2-8]
 	case PropResponseTopic:
-		r.require(p.ResponseTopic != "", ErrEmptyTopic)     // [MQTT-4.7.3-1]
-		r.require(!wild(p.ResponseTopic), ErrResponseTopic) // [MQTT-3.3.2-14]
+		r.require(p.ResponseTopic != "", ErrEmptyTopic)            // [MQTT-4.7.3-1]
+		r.require(!hasWildcard(p.ResponseTopic), ErrResponseTopic) // [MQTT-3.3.2-14]
 	}
 }

@@ -2,13 +2,13 @@ package mqtt
 
 import "slices"
 
-// Error is a rule that a packet breaks. There is one value a rule, so that == tells them
-// apart: the same value is the Go error, the reason code that the peer is told, and the
-// label that metrics carry.
+// Error is a rule that a packet breaks. There is one value per rule, so == tells them
+// apart: the same value is the Go error, the reason code that the peer gets, and the
+// metrics' label.
 type Error struct {
 	Code   Code   // for a CONNACK or DISCONNECT
-	Rule   string // the mark or section of the rule in MQTT 5, or with "3.1.1" in front in that
-	Reason string // what was wrong; at most a line
+	Rule   string // the mark or section of the rule in MQTT 5, or, with "3.1.1" in front, in 3.1.1
+	Reason string // what was wrong, in one line at most
 }
 
 func (e *Error) Error() string { return "mqtt: " + e.Reason + " [" + e.Rule + "]" }
@@ -21,7 +21,7 @@ func rule(code Code, mark, reason string) *Error {
 	return e
 }
 
-// Rules returns every rule: what metrics count refusals by.
+// Rules returns every rule. Metrics count refusals by rule.
 func Rules() []*Error { return slices.Clone(rules) }
 
 // The fixed header.
@@ -42,12 +42,12 @@ var (
 	ErrTooLarge         = rule(PacketTooLarge, "MQTT-3.2.2-15", "the packet is larger than the maximum packet size")
 )
 
-// What fields are made of.
+// The fields of packets.
 var (
-	ErrTruncated = rule(MalformedPacket, "MQTT5 §1.2", "a field runs over the end of the packet")
+	ErrTruncated = rule(MalformedPacket, "MQTT5 §1.2", "a field extends beyond the end of the packet")
 	ErrTrailing  = rule(MalformedPacket, "MQTT5 §1.2", "bytes follow the last field")
 	ErrUTF8      = rule(MalformedPacket, "MQTT-1.5.4-1", "a string is not well-formed UTF-8")
-	ErrNull      = rule(MalformedPacket, "MQTT-1.5.4-2", "a string has the null character U+0000")
+	ErrNull      = rule(MalformedPacket, "MQTT-1.5.4-2", "a string contains the null character U+0000")
 	ErrVarint    = rule(MalformedPacket, "MQTT-1.5.5-1", "a variable byte integer is not in its shortest form, or longer than four bytes")
 	ErrPacketID  = rule(ProtocolError, "MQTT-2.2.1-3", "the packet identifier is 0")
 	ErrTooLong   = rule(PacketTooLarge, "MQTT-4.7.3-3", "a string or binary field is longer than 65,535 bytes")
@@ -62,9 +62,9 @@ var (
 	ErrWillQoS3         = rule(MalformedPacket, "MQTT-3.1.2-12", "a will QoS of 3")
 	ErrWillRetain       = rule(MalformedPacket, "MQTT-3.1.2-13", "will retain without a will")
 	ErrPasswordAlone    = rule(MalformedPacket, "3.1.1 MQTT-3.1.2-22", "a password without a user name")
-	ErrNoClientID       = rule(ClientIDNotValid, "3.1.1 MQTT-3.1.3-8", "no client identifier, and the session is to be kept")
+	ErrNoClientID       = rule(ClientIDNotValid, "3.1.1 MQTT-3.1.3-8", "no client identifier, but the session is not clean")
 	ErrConnackFlags     = rule(MalformedPacket, "MQTT-3.2.2-1", "reserved flags of CONNACK are set")
-	ErrSessionOfRefused = rule(ProtocolError, "MQTT-3.2.2-6", "a refused connection with a session")
+	ErrSessionOfRefused = rule(ProtocolError, "MQTT-3.2.2-6", "session present in a refusal")
 )
 
 // Topics.
@@ -94,7 +94,7 @@ var (
 var (
 	ErrUnknownProperty   = rule(MalformedPacket, "MQTT5 §2.2.2.2", "an unknown property")
 	ErrPropertyPlace     = rule(MalformedPacket, "MQTT5 §2.2.2.2", "a property that this packet may not have")
-	ErrPropertyTwice     = rule(ProtocolError, "MQTT5 §2.2.2.2", "a property that is there twice")
+	ErrPropertyTwice     = rule(ProtocolError, "MQTT5 §2.2.2.2", "a property that may come only once came twice")
 	ErrPropertyBool      = rule(ProtocolError, "MQTT5 §2.2.2.2", "a property that is neither 0 nor 1")
 	ErrReceiveMaximum    = rule(ProtocolError, "MQTT5 §3.1.2.11.3", "a receive maximum of 0")
 	ErrMaximumPacket     = rule(ProtocolError, "MQTT5 §3.1.2.11.4", "a maximum packet size of 0")
@@ -103,7 +103,7 @@ var (
 	ErrSubscriptionID    = rule(ProtocolError, "MQTT5 §3.8.2.1.2", "a subscription identifier of 0")
 	ErrClientsID         = rule(ProtocolError, "MQTT-3.3.4-6", "a subscription identifier in a client's PUBLISH")
 	ErrServersExpiry     = rule(ProtocolError, "MQTT-3.14.2-2", "a session expiry interval in a server's DISCONNECT")
-	ErrPropertiesTooLong = rule(MalformedPacket, "MQTT5 §2.2.2.1", "the properties run over the end of the packet")
+	ErrPropertiesTooLong = rule(MalformedPacket, "MQTT5 §2.2.2.1", "the properties extend beyond the end of the packet")
 )
 
 // Reason codes that the packet may not have, from this peer.

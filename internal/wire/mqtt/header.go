@@ -5,21 +5,21 @@ import "github.com/longline/longline/internal/message"
 // maxRemaining is the largest remaining length, in bytes, §2.1.4.
 const maxRemaining = 1<<28 - 1
 
-// Decoder takes the packets of one peer from a stream of bytes. It has no state: what it needs
-// to know of the connection, its caller sets.
+// Decoder decodes the packets of one peer from a stream of bytes. It has no state: its caller sets
+// what it needs to know about the connection.
 type Decoder struct {
-	// Version is that of the CONNECT; 0 until there was one, when only CONNECT is legal.
-	// The caller sets it. Who decodes what a server sends sets it from the beginning.
+	// Version is the version of the CONNECT; 0 until there was one, when only CONNECT is legal.
+	// The caller sets it. A client's decoder has it from the start.
 	Version Version
-	// MaxPacket is the largest packet in bytes, with its fixed header; 0 is what the
-	// protocol can say, 268,435,460.
+	// MaxPacket is the largest packet in bytes, with its fixed header; 0 is the protocol's
+	// limit, 268,435,460.
 	MaxPacket int
-	// Server: this side is the server and decodes what clients send.
+	// Server says that this side is the server, which decodes the packets of clients.
 	Server bool
 }
 
-// Size returns the length in bytes, fixed header included, of the packet that b begins with:
-// 0 while b does not tell yet. The error is an *Error, and comes as early as b shows it.
+// Size returns the length in bytes, with the fixed header, of the packet at the beginning of b:
+// 0 if b is too short to tell. The error is an *Error, and comes as early as b shows it.
 func (d *Decoder) Size(b []byte) (int, error) {
 	n, _, err := d.measure(b)
 	if err != nil {
@@ -28,7 +28,7 @@ func (d *Decoder) Size(b []byte) (int, error) {
 	return n, nil
 }
 
-// measure returns the size of the packet, 0 if unknown, and that of its fixed header.
+// measure returns the size of the packet, 0 if unknown, and the size of its fixed header.
 func (d *Decoder) measure(b []byte) (size, header int, err *Error) {
 	if len(b) == 0 {
 		return 0, 0, nil
@@ -60,7 +60,7 @@ const (
 	flagDup    = 1 << 3
 )
 
-// checkFirst holds the rules of the first byte, §2.1.2 and §2.1.3.
+// checkFirst checks the rules for the first byte, §2.1.2 and §2.1.3.
 func (d *Decoder) checkFirst(first byte) *Error {
 	t, flags := Type(first>>4), first&0x0F
 	switch {
@@ -75,7 +75,7 @@ func (d *Decoder) checkFirst(first byte) *Error {
 	case t == Publish:
 		return checkPublishFlags(flags)
 	case t == Connect && d.Server:
-		return nil // only its version tells whether the flags are reserved: see Decode
+		return nil // only the version, which comes later, decides whether the flags are reserved: see Decode
 	case d.Version == V3 && forms[t].flags != 0 && flags == forms[t].flags|flagDup:
 		return nil
 	case flags != forms[t].flags: // [MQTT-2.1.3-1] [3.1.1 MQTT-2.2.2-1] [3.1.1 MQTT-2.2.2-2]
@@ -94,9 +94,9 @@ func checkPublishFlags(flags byte) *Error {
 	return nil
 }
 
-// Decode fills p from the packet that b begins with and returns its length n in bytes; n is 0
-// while b does not hold all of it. p is a view of b. The error is an *Error and comes as early
-// as b shows it; of p only Connect.Version counts then.
+// Decode fills p from the packet at the beginning of b and returns its length n in bytes; n is 0
+// if b does not hold all of it. p is a view of b. The error is an *Error and comes as early
+// as b shows it; of p, only Connect.Version is valid then.
 func (d *Decoder) Decode(p *Packet, b []byte) (n int, err error) {
 	size, header, e := d.measure(b)
 	if e != nil {
@@ -115,7 +115,7 @@ func (d *Decoder) Decode(p *Packet, b []byte) (n int, err error) {
 	r := reader{b: b[header:size:size]}
 	d.body(p, &r)
 	r.require(len(r.b) == 0, ErrTrailing)
-	// [MQTT-1.5.5-1]: of a CONNECT we know only now whether the rule is there
+	// [MQTT-1.5.5-1]: only now it is known whether the CONNECT's version has this rule
 	r.require(p.Connect.Version != V5 || shortest(b[1:header]), ErrVarint)
 	// [MQTT-2.1.3-1] [3.1.1 MQTT-2.2.2-2]: and whether its flags are reserved
 	r.require(p.Type != Connect || first&0x0F == 0 || p.Connect.Version == V3, ErrFlags)
@@ -143,7 +143,7 @@ func (d *Decoder) body(p *Packet, r *reader) {
 	case Unsubscribe:
 		d.unsubscribe(p, r)
 	case Disconnect, Auth:
-		d.farewell(p, r)
+		d.disconnectOrAuth(p, r)
 	case Pingreq, Pingresp: // nothing follows
 	}
 }

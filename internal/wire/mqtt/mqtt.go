@@ -1,22 +1,21 @@
 // Package mqtt is a codec for the control packets of MQTT 3.1, 3.1.1 and 5, in both
-// directions. It does no I/O and keeps no state of a session: it holds every rule that one
-// packet shows by itself, and leaves those that need another packet to its caller.
+// directions. It does no I/O and keeps no state of a session: it checks every rule that concerns one
+// packet alone, and leaves the rules that need another packet to its caller.
 //
 // The flow: a client opens with CONNECT, and the server answers with CONNACK (in 5 after an
 // exchange of AUTH, where the client names a method). Then either side publishes: a PUBLISH
 // of QoS 0 has no answer, one of QoS 1 is answered by PUBACK, one of QoS 2 by PUBREC, PUBREL,
-// PUBCOMP in turn. A client says SUBSCRIBE and UNSUBSCRIBE, answered by SUBACK and UNSUBACK,
-// and PINGREQ, answered by PINGRESP. DISCONNECT ends it; only in 5 a server says it.
+// PUBCOMP in turn. A client sends SUBSCRIBE and UNSUBSCRIBE, answered by SUBACK and UNSUBACK, and
+// PINGREQ, answered by PINGRESP. DISCONNECT ends the connection; only in 5 a server may send it.
 //
-// Marks such as [MQTT-3.1.2-3] are those of the MQTT 5 OASIS standard of 2019-03-07; those of
-// MQTT 3.1.1 (2014-10-29) are written [3.1.1 MQTT-3.1.2-22]. Sections are those of MQTT 5.
+// Marks such as [MQTT-3.1.2-3] refer to the MQTT 5 OASIS standard of 2019-03-07; marks
+// of MQTT 3.1.1 (2014-10-29) are written [3.1.1 MQTT-3.1.2-22]. Sections are those of MQTT 5.
 //
-// What it leaves to the session: the syntax of filters ('#' last, the form of $share), because
-// a SUBACK refuses one filter of many; limits that were negotiated; whether a payload that is
-// said to be UTF-8 is (MQTT 5 §3.3.2.3.2 lets a receiver look, and we do not).
+// It leaves to the session: the limits of topics and filters; limits that were negotiated; and whether a payload
+// that is marked as UTF-8 is UTF-8 (MQTT 5 §3.3.2.3.2 lets a receiver check it, and Longline does not).
 package mqtt
 
-// Version is the protocol level of a CONNECT. 0 is a connection whose CONNECT is not known yet.
+// Version is the protocol level of a CONNECT. 0 means that no CONNECT has arrived yet.
 type Version uint8
 
 const (

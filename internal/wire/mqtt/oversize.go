@@ -2,16 +2,16 @@ package mqtt
 
 import "github.com/longline/longline/internal/message"
 
-// Oversized is what has to be known of a PUBLISH that is not read because it is too large: how long it
-// is, and what its answer names.
+// Oversized describes a PUBLISH that is too large to be read: its length, and
+// what its acknowledgement needs.
 type Oversized struct {
-	Size int // bytes, fixed header included
+	Size int // bytes, with the fixed header
 	ID   uint16
 	QoS  message.QoS
 }
 
-// Oversize looks at the front of a packet that is larger than MaxPacket. ok is false while b does not tell
-// all, which takes the length of its topic at the most. The error is an *Error: ErrTooLarge when the
+// Oversize reads the beginning of a packet that is larger than MaxPacket. ok is false if b is too short, which
+// takes no more than the length of its topic. The error is an *Error: ErrTooLarge when the
 // packet is no PUBLISH.
 func (d *Decoder) Oversize(b []byte) (o Oversized, ok bool, err error) {
 	unbounded := *d

@@ -2,7 +2,7 @@ package mqtt
 
 import "github.com/longline/longline/internal/message"
 
-// Packet is one control packet of any version. Which fields count depends on Type.
+// Packet is one control packet of any version. Type decides which fields count.
 //
 // A decoded packet is borrowed: its strings and slices are views of the buffer, valid until
 // the next Decode into it or until the buffer is used again.
@@ -13,20 +13,20 @@ type Packet struct {
 	// PUBLISH, SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK. Never 0.
 	ID uint16
 
-	// PUBLISH. Topic is empty where a topic alias stands for it.
+	// PUBLISH. Topic is empty where a topic alias replaces it.
 	Dup, Retain bool
 	QoS         message.QoS
 	Topic       string
 	Payload     []byte
 
-	// Reason is that of CONNACK, PUBACK, PUBREC, PUBREL, PUBCOMP, DISCONNECT and AUTH. It is
-	// always a code of MQTT 5: those of a 3.1.1 CONNACK are translated both ways.
+	// Reason belongs to CONNACK, PUBACK, PUBREC, PUBREL, PUBCOMP, DISCONNECT and AUTH. It is
+	// always a code of MQTT 5: the codes of a 3.1.1 CONNACK are translated in both directions.
 	Reason Code
 
 	// SessionPresent is the flag of a CONNACK; always false in 3.1.
 	SessionPresent bool
 
-	// Codes of a SUBACK, and in 5 of an UNSUBACK, one for each filter in its order.
+	// Codes belong to a SUBACK, and in 5 to an UNSUBACK: one per filter, in the order of the filters.
 	Codes []Code
 
 	Subscriptions []Subscription // of SUBSCRIBE
@@ -34,8 +34,8 @@ type Packet struct {
 
 	Connect Client // of CONNECT
 
-	// Properties are MQTT 5's; before 5 there are none. Those that a type of packet may not
-	// have are not written.
+	// Properties exist only in MQTT 5. Append leaves out those that the type of packet may not
+	// have.
 	Properties Properties
 }
 
@@ -48,14 +48,14 @@ type Subscription struct {
 	RetainHandling    uint8 // 0 send retained messages, 1 if the subscription is new, 2 do not
 }
 
-// Client is what a CONNECT says about its sender.
+// Client is what a CONNECT states about its sender.
 type Client struct {
-	// Version is set as soon as it is read, so that it says after an error which form of a
-	// CONNACK the client may understand. It may then be a level that we do not know.
+	// Version is set as soon as it is read, so that after an error the caller knows which form of
+	// CONNACK the client may understand. It may then be an unknown level.
 	Version Version
 
-	Clean     bool   // clean start; before 5 also: forget the session at the end
-	KeepAlive uint16 // seconds, 0 is without
+	Clean     bool   // clean start; before 5 it also ends the session with the connection
+	KeepAlive uint16 // seconds, 0 means off
 	ClientID  string
 
 	HasUsername, HasPassword, HasWill bool
@@ -65,7 +65,7 @@ type Client struct {
 	Will     Will
 }
 
-// Will is the message to publish for a client that goes without a goodbye.
+// Will is the message to publish for a client whose connection ends without a DISCONNECT.
 type Will struct {
 	Topic      string
 	Payload    []byte
@@ -74,7 +74,7 @@ type Will struct {
 	Properties Properties
 }
 
-// Reset empties p and keeps the room of its slices.
+// Reset empties p and keeps the capacity of its slices.
 func (p *Packet) Reset() {
 	codes, subscriptions, filters := p.Codes[:0], p.Subscriptions[:0], p.Filters[:0]
 	ids, user, wills := p.Properties.SubscriptionIDs[:0], p.Properties.User[:0], p.Connect.Will.Properties.User[:0]

@@ -2,13 +2,13 @@ package mqtt
 
 import "github.com/longline/longline/internal/message"
 
-// Properties are those of MQTT 5 §2.2.2.2. A property is present when its field is not zero,
-// or when it is marked; decoding marks those that it found. Only where a zero differs from
-// absence, an encoder needs Mark: `p.MaximumQoS = 0; p.Mark(PropMaximumQoS)`.
+// Properties are the properties of MQTT 5 §2.2.2.2. A property is present when its field is not zero,
+// or when it is marked; decoding marks those that it found. Where zero and absent
+// differ, an encoder needs Mark: `p.MaximumQoS = 0; p.Mark(PropMaximumQoS)`.
 type Properties struct {
 	// Of a message: PUBLISH and will
 	TextPayload     bool   // payload format indicator: UTF-8
-	MessageExpiry   uint32 // seconds; absent is never
+	MessageExpiry   uint32 // seconds; absent means never
 	ContentType     string
 	ResponseTopic   string
 	CorrelationData []byte
@@ -18,7 +18,7 @@ type Properties struct {
 
 	// Of CONNECT and CONNACK; SessionExpiry also of a client's DISCONNECT, AuthMethod and
 	// AuthData also of AUTH
-	SessionExpiry     uint32 // seconds, 0xFFFFFFFF is never; absent is 0 in CONNECT, elsewhere what CONNECT said
+	SessionExpiry     uint32 // seconds, 0xFFFFFFFF is never; absent is 0 in CONNECT, elsewhere the value in CONNECT
 	ReceiveMaximum    uint16 // absent is 65,535
 	MaximumPacket     uint32 // bytes; absent is no limit
 	TopicAliasMaximum uint16
@@ -31,7 +31,7 @@ type Properties struct {
 
 	// Of CONNACK; ServerReference also of DISCONNECT
 	AssignedClientID string
-	ServerKeepAlive  uint16 // seconds; absent is what the client said
+	ServerKeepAlive  uint16 // seconds; absent means the client's
 	ResponseInfo     string
 	ServerReference  string
 	MaximumQoS       message.QoS // 0 or 1; absent is 2
@@ -39,14 +39,14 @@ type Properties struct {
 	// Of CONNACK; absent is true
 	RetainAvailable, WildcardAvailable, SubscriptionIDsAvailable, SharedAvailable bool
 
-	// Of nearly all
+	// Of nearly all packets
 	ReasonString string
 	User         []message.Property
 
 	present uint64 // bit n is the property with identifier n
 }
 
-// Has tells whether the property is present.
+// Has reports whether the property is present.
 func (p *Properties) Has(id PropertyID) bool {
 	if p.present&id.bit() != 0 {
 		return true

@@ -1,6 +1,6 @@
 package mqtt
 
-// PropertyID identifies a property, §2.2.2.2. All identifiers of MQTT 5 are one byte.
+// PropertyID identifies a property, §2.2.2.2. All identifiers of MQTT 5 fit into one byte.
 type PropertyID uint8
 
 const (
@@ -37,7 +37,7 @@ const (
 
 func (id PropertyID) bit() uint64 { return 1 << id }
 
-// kind is how a property's value looks on the wire.
+// kind is the type of a property's value on the wire.
 type kind uint8
 
 const (
@@ -52,10 +52,10 @@ const (
 	kindPair        // UTF-8 string pair, any number of times
 )
 
-// places is a set of the types of packets that may hold something: bit t is type t.
+// places is a set of packet types in which something is allowed: bit t is type t.
 type places uint16
 
-// inWill is the place of a will's properties; no packet has type 0.
+// inWill stands for a will's properties among packet types; no packet has type 0.
 const inWill Type = 0
 
 func in(types ...Type) (s places) {
@@ -67,7 +67,7 @@ func in(types ...Type) (s places) {
 
 func (s places) has(t Type) bool { return s>>t&1 != 0 }
 
-// definition of a property: how it looks and where it may be.
+// definition is the type of a property's value and where the property may be.
 type definition struct {
 	kind kind
 	in   places
@@ -111,7 +111,7 @@ var definitions = [maxProperty + 1]definition{
 	PropSharedAvailable:          {kindBool, inConnack},
 }
 
-// property returns the definition of id; of an unknown one its kind is kindNone.
+// property returns the definition of id; its kind is kindNone if id is unknown.
 func property(id PropertyID) definition {
 	if id > maxProperty {
 		return definition{}
@@ -119,7 +119,7 @@ func property(id PropertyID) definition {
 	return definitions[id]
 }
 
-// allowed lists the properties of each type of packet, and at inWill those of a will.
+// allowed lists the properties that each type of packet may have, and at inWill those of a will.
 var allowed = func() (lists [16][]PropertyID) {
 	for id, d := range definitions {
 		for t := range Type(len(lists)) {

@@ -7,8 +7,8 @@ import (
 	"unsafe"
 )
 
-// reader takes fields from the front of a packet's body. After the first error it gives zeros,
-// so that only the last field needs a look at err.
+// reader takes fields from the front of a packet's body. After the first error it returns zeros,
+// so that it is enough to check err after the last field.
 type reader struct {
 	b   []byte
 	err *Error
@@ -60,8 +60,8 @@ func (r *reader) uint32() uint32 {
 	return 0
 }
 
-// id reads a packet identifier. 0 is none [MQTT-2.2.1-3], [MQTT-2.2.1-4], and therefore no
-// answer's [MQTT-2.2.1-5], [MQTT-2.2.1-6]; [3.1.1 MQTT-2.3.1-1].
+// id reads a packet identifier. 0 is none [MQTT-2.2.1-3], [MQTT-2.2.1-4], and therefore illegal in
+// an answer, too [MQTT-2.2.1-5], [MQTT-2.2.1-6]; [3.1.1 MQTT-2.3.1-1].
 func (r *reader) id() uint16 {
 	id := r.uint16()
 	r.require(id != 0, ErrPacketID)
@@ -90,14 +90,14 @@ func (r *reader) text() string {
 	b := r.binary()
 	r.require(utf8.Valid(b), ErrUTF8)                 // [MQTT-1.5.4-1] [3.1.1 MQTT-1.5.3-1]
 	r.require(bytes.IndexByte(b, 0) < 0, ErrNull)     // [MQTT-1.5.4-2] [3.1.1 MQTT-1.5.3-2]
-	return unsafe.String(unsafe.SliceData(b), len(b)) // U+FEFF stays where it is [MQTT-1.5.4-3]
+	return unsafe.String(unsafe.SliceData(b), len(b)) // U+FEFF stays [MQTT-1.5.4-3]
 }
 
-// rest takes all that is left, as a view.
+// rest returns everything that is left, as a view.
 func (r *reader) rest() []byte { return r.take(len(r.b)) }
 
 // varint reads a variable byte integer, §1.5.5: n is its length in bytes; 0 when b ends within
-// it, below 0 when it is longer than four bytes.
+// it, negative when it is longer than four bytes.
 func varint(b []byte) (v, n int) {
 	for n < len(b) && n < 4 {
 		c := b[n]
@@ -113,5 +113,5 @@ func varint(b []byte) (v, n int) {
 	return 0, 0
 }
 
-// shortest tells whether a variable byte integer has no more bytes than it needs.
+// shortest reports whether a variable byte integer has no more bytes than it needs.
 func shortest(b []byte) bool { return len(b) == 1 || b[len(b)-1] != 0 }

@@ -1,15 +1,15 @@
 package mqtt
 
 var (
-	inAcks       = in(Puback, Pubrec) // where a publication is refused
+	inAcks       = in(Puback, Pubrec) // the acknowledgements that may refuse a publication
 	inDisconnect = in(Disconnect)
 	inSuback     = in(Suback)
 	inAuth       = in(Auth)
 	nowhere      places
 )
 
-// reasons is table 2-6 of §2.4, with the senders of tables 3-1 to 3-13: what each code may be
-// sent in by a server and by a client.
+// reasons is table 2-6 of §2.4, with the senders of tables 3-1 to 3-13: the packets in which a server
+// and a client may send each code.
 var reasons = [256]reason{
 	Success: {"success",
 		in(Connack, Puback, Pubrec, Pubrel, Pubcomp, Suback, Unsuback, Disconnect, Auth),
@@ -17,7 +17,7 @@ var reasons = [256]reason{
 	GrantedQoS1:                       {"granted QoS 1", inSuback, nowhere},
 	GrantedQoS2:                       {"granted QoS 2", inSuback, nowhere},
 	DisconnectWithWill:                {"disconnect with will message", nowhere, inDisconnect},
-	NoMatchingSubscribers:             {"no matching subscribers", inAcks, inAcks}, // of a client against §3.4.2.1; Mosquitto's bridge sends it, and it is a success
+	NoMatchingSubscribers:             {"no matching subscribers", inAcks, inAcks}, // §3.4.2.1 forbids it for a client; Mosquitto's bridge sends it, and it is a success
 	NoSubscriptionExisted:             {"no subscription existed", in(Unsuback), nowhere},
 	ContinueAuthentication:            {"continue authentication", inAuth, inAuth},
 	ReAuthenticate:                    {"re-authenticate", nowhere, inAuth},
@@ -58,7 +58,7 @@ var reasons = [256]reason{
 	WildcardSubscriptionsNotSupported: {"wildcard subscriptions not supported", inSuback | inDisconnect, nowhere},
 }
 
-// codeRules are what a code breaks that is not legal in a packet of the type.
+// codeRules has the rule that a code breaks that is not legal in a packet of the type.
 var codeRules = [16]*Error{
 	Connack:    ErrConnackCode,
 	Puback:     ErrPubackCode,

@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// writer appends fields to a packet. err is the first that did not fit.
+// writer appends fields to a packet. err is the first error.
 type writer struct {
 	b   []byte
 	err *Error
@@ -18,7 +18,7 @@ func (w *writer) byte(c byte)     { w.b = append(w.b, c) }
 func (w *writer) uint16(v uint16) { w.b = binary.BigEndian.AppendUint16(w.b, v) }
 func (w *writer) uint32(v uint32) { w.b = binary.BigEndian.AppendUint32(w.b, v) }
 
-// varint writes a variable byte integer, §1.5.5: MQTT's is that of protobuf, up to 28 bits.
+// varint writes a variable byte integer, §1.5.5, which is encoded as in protobuf, up to 28 bits.
 func (w *writer) varint(v int) { w.b = binary.AppendUvarint(w.b, uint64(v)) }
 
 // id writes a packet identifier.
@@ -43,8 +43,8 @@ func (w *writer) binary(b []byte) {
 	w.b = append(w.b, b...)
 }
 
-// length inserts before what was written since the offset at how long that is, and what is to
-// follow it: a variable byte integer.
+// length inserts, at the offset at, the length of what was written since then plus follows, the bytes that are still
+// to come, as a variable byte integer.
 func (w *writer) length(at, follows int) {
 	n := len(w.b) - at + follows
 	if n > maxRemaining {
