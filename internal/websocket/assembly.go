@@ -6,14 +6,14 @@ import (
 	"sync/atomic"
 )
 
-// assembly is a frame or message that came in pieces: the state that a Reader has only
-// while there is one, and the buffer of its payload. Both are borrowed from the pools.
+// assembly is a frame or message that arrives in pieces: the state that a Reader has only
+// while one is unfinished, and the buffer of its payload. Both are borrowed from the pools.
 type assembly struct {
 	buf []byte
 
-	// The frame under way.
-	left uint64 // payload bytes still to come
-	key  uint32 // turned to meet the next of them
+	// The current frame.
+	left uint64 // payload bytes that have not arrived yet
+	key  uint32 // rotated so that it fits the next payload byte
 	open bool   // false between the frames of a message
 	fin  bool
 
@@ -22,11 +22,11 @@ type assembly struct {
 	compressed bool
 	text       utf8Checker
 
-	// lent: the buffer is in the caller's hands until the next call.
+	// lent: the caller uses the buffer until the next call.
 	lent bool
 }
 
-// Buffers have 512 bytes times a power of two. Those of at most 1 MiB are pooled.
+// Buffers have 512 bytes times a power of two. Those of at most 1 MiB come from pools.
 const (
 	smallestClass = 9
 	classes       = 12
@@ -38,11 +38,11 @@ var pools [classes]sync.Pool
 // class returns the index of the smallest buffer with room for n bytes.
 func class(n int) int { return bits.Len(uint(max(n, 1)-1) >> smallestClass) }
 
-// lent counts the assemblies that Readers have. Safe from any goroutine.
+// lent counts the assemblies that Readers hold. Safe from any goroutine.
 var lent atomic.Int64
 
-// Unfinished returns how many messages and control frames came to the Readers of this process
-// in pieces, and have not been whole or given up: each holds what has come of it.
+// Unfinished returns how many messages and control frames of all Readers in this process have arrived
+// in part only: each holds a buffer.
 func Unfinished() int64 { return lent.Load() }
 
 // borrow returns an empty assembly with room for n bytes.
@@ -57,7 +57,7 @@ func borrow(n int) *assembly {
 	return &assembly{buf: make([]byte, 0, 1<<(c+smallestClass))}
 }
 
-// giveBack ends the use of a and its buffer.
+// giveBack returns a and its buffer to the pools.
 func (a *assembly) giveBack() {
 	lent.Add(-1)
 	*a = assembly{buf: a.buf[:0]}
@@ -66,7 +66,7 @@ func (a *assembly) giveBack() {
 	}
 }
 
-// grow makes room for n more bytes, by taking a larger buffer when it must.
+// grow makes room for n more bytes, in a larger buffer if necessary.
 func (a *assembly) grow(n int) {
 	need := len(a.buf) + n
 	if need <= cap(a.buf) {

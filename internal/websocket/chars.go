@@ -4,7 +4,7 @@ package websocket
 const (
 	tokenChar  = 1 << iota // RFC 9110 §5.6.2
 	valueChar              // RFC 9110 §5.5: visible, obs-text, space and tab
-	targetChar             // RFC 9112 §3.2: visible ASCII; a fragment is not part of it
+	targetChar             // RFC 9112 §3.2: visible ASCII; a fragment is not allowed
 )
 
 var charClass = func() (t [256]uint8) {
@@ -42,7 +42,7 @@ func allIn(p []byte, class uint8) bool {
 
 func isToken(p []byte) bool { return allIn(p, tokenChar) }
 
-// trim cuts optional white space, RFC 9110 §5.6.3.
+// trim removes optional white space at both ends, RFC 9110 §5.6.3.
 func trim(p []byte) []byte {
 	for len(p) > 0 && (p[0] == ' ' || p[0] == '\t') {
 		p = p[1:]
@@ -53,7 +53,7 @@ func trim(p []byte) []byte {
 	return p
 }
 
-// foldEqual compares ASCII without regard to case.
+// foldEqual reports whether p equals s, which is lower-case ASCII, regardless of case.
 func foldEqual(p []byte, s string) bool {
 	if len(p) != len(s) {
 		return false

@@ -5,14 +5,14 @@ import (
 	"unicode/utf8"
 )
 
-// state is what the rules need to know of a connection.
+// state is what the rules depend on.
 type state struct {
 	client  bool // the reader is the client: frames come from a server
 	deflate bool // permessage-deflate was negotiated
 	message bool // a fragmented message is unfinished
 }
 
-// check holds a header against the connection's state.
+// check checks a header against the rules, given the connection's state.
 func check(h header, s state) *Error {
 	op := h.op()
 	switch {
@@ -32,7 +32,7 @@ func check(h header, s state) *Error {
 	return checkLength(h)
 }
 
-// RFC 6455 §5.1: clients mask, servers do not.
+// maskError returns the error of a wrong mask bit, RFC 6455 §5.1: clients mask, servers do not.
 func maskError(client bool) *Error {
 	if client {
 		return ErrMasked
@@ -40,7 +40,7 @@ func maskError(client bool) *Error {
 	return ErrNotMasked
 }
 
-// RFC 6455 §5.5: control frames are short and whole.
+// checkControl checks the header of a control frame, RFC 6455 §5.5: it is short and not fragmented.
 func checkControl(h header) *Error {
 	switch {
 	case h.op() > Pong:
@@ -53,7 +53,7 @@ func checkControl(h header) *Error {
 	return nil
 }
 
-// RFC 6455 §5.2: the shortest form, and 63 bits at most.
+// checkLength checks the length field, RFC 6455 §5.2: the shortest form, and 63 bits at most.
 func checkLength(h header) *Error {
 	switch {
 	case h.short() == len16 && h.length <= 125, h.short() == len64 && h.length <= 0xFFFF:
@@ -64,8 +64,8 @@ func checkLength(h header) *Error {
 	return nil
 }
 
-// checkClose holds the payload of a close frame against RFC 6455 §5.5.1 and returns its
-// code, CodeNoStatus when it has none.
+// checkClose checks the payload of a close frame, RFC 6455 §5.5.1, and returns its
+// code, CodeNoStatus if it has none.
 func checkClose(p []byte) (uint16, *Error) {
 	switch len(p) {
 	case 0:
@@ -83,7 +83,7 @@ func checkClose(p []byte) (uint16, *Error) {
 	return code, nil
 }
 
-// validCode tells whether a peer may send the close code: RFC 6455 §7.4.1 and the IANA
+// validCode reports whether a peer may send the close code: RFC 6455 §7.4.1 and the IANA
 // registry below 1016, §7.4.2 from 3000 on.
 func validCode(code uint16) bool {
 	switch {

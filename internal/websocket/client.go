@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// ClientRequest is what a client asks for, RFC 6455 §4.1.
+// ClientRequest is a client's upgrade request, RFC 6455 §4.1.
 type ClientRequest struct {
 	Host          string   // host, with a port when it is not the scheme's
 	Target        string   // path and query, escaped; empty is /
-	Key           string   // of NewHandshakeKey
+	Key           string   // from NewHandshakeKey
 	Protocols     []string // in order of preference
 	Authorization string   // the header's value; empty is none
 	Deflate       bool     // offer permessage-deflate
@@ -27,7 +27,7 @@ func NewHandshakeKey() string {
 	return base64.StdEncoding.EncodeToString(raw[:])
 }
 
-// Validate tells which field could not be sent as it is: AppendRequest does not look.
+// Validate returns an error that names the first field that cannot be sent as it is. AppendRequest does not check that.
 func (r *ClientRequest) Validate() error {
 	switch {
 	case !allIn([]byte(r.Host), targetChar):
@@ -54,7 +54,7 @@ func (r *ClientRequest) Validate() error {
 
 func validValue(s string) bool { return s == "" || allIn([]byte(s), valueChar) }
 
-// AppendRequest adds the opening handshake.
+// AppendRequest appends the opening handshake.
 func AppendRequest(dst []byte, r *ClientRequest) []byte {
 	target := r.Target
 	if target == "" {
@@ -87,32 +87,32 @@ func AppendRequest(dst []byte, r *ClientRequest) []byte {
 	return append(dst, "\r\n"...)
 }
 
-// Response is a server's acceptance.
+// Response is a server's response that accepts the connection.
 type Response struct {
-	Protocol string // one of those offered; empty when the server chose none
+	Protocol string // one of the offered ones; empty if the server chose none
 	Deflate  bool   // permessage-deflate was agreed on
 
 	block fields
 }
 
 // Header returns the first value of a header, a view of the bytes given to ParseResponse;
-// nil when it was not sent.
+// nil if the header was not sent.
 func (r *Response) Header(name string) []byte { return r.block.get(name) }
 
-// HandshakeError is why a client has no connection.
+// HandshakeError is why a handshake failed.
 type HandshakeError struct {
-	Status     int           // of the response; 0 when it is not HTTP
-	Reason     string        // the response's own, or the rule that it breaks
-	RetryAfter time.Duration // what the server asks for in seconds; 0 when it does not
+	Status     int           // of the response; 0 if it is not HTTP
+	Reason     string        // the response's reason, or the rule that it breaks
+	RetryAfter time.Duration // the server's Retry-After in seconds; 0 if it sent none
 }
 
 func (e *HandshakeError) Error() string {
 	return fmt.Sprintf("websocket: handshake failed: %s (status %d)", e.Reason, e.Status)
 }
 
-// ParseResponse reads the answer to r at the front of p. n is its length, 0 when it is not
-// complete: call again with more bytes behind the same ones. Bytes after n are frames
-// already. An error is a *HandshakeError.
+// ParseResponse reads the response to r at the beginning of p. n is its length, 0 if it is not
+// complete: call ParseResponse again with the same bytes and more after them. The bytes after n are
+// frames. An error is a *HandshakeError.
 func ParseResponse(p []byte, r *ClientRequest, limits Limits) (n int, resp Response, err error) {
 	h := head{p: p, limits: limits.withDefaults()}
 	line, e := h.next()
@@ -125,7 +125,7 @@ func ParseResponse(p []byte, r *ClientRequest, limits Limits) (n int, resp Respo
 	c := responseFields{request: r}
 	var reason string
 	if c.status, reason = statusLine(line); c.status == 0 {
-		return 0, resp, &HandshakeError{Reason: "the answer is not HTTP/1.1"}
+		return 0, resp, &HandshakeError{Reason: "the response is not HTTP/1.1"}
 	}
 	start := h.at
 	for {
@@ -148,7 +148,7 @@ func ParseResponse(p []byte, r *ClientRequest, limits Limits) (n int, resp Respo
 	}
 }
 
-// statusLine reads HTTP/1.1 SP 3DIGIT SP reason, RFC 9112 §4; status 0 is anything else.
+// statusLine reads HTTP/1.1 SP 3DIGIT SP reason, RFC 9112 §4; status is 0 for anything else.
 func statusLine(line []byte) (status int, reason string) {
 	if len(line) < 12 || !isVersion(line[:8]) || line[5] != '1' || line[8] != ' ' ||
 		len(line) > 12 && line[12] != ' ' {
@@ -161,18 +161,18 @@ func statusLine(line []byte) (status int, reason string) {
 	return status, string(trim(line[12:]))
 }
 
-// responseFields is what ParseResponse must remember of the header lines until their end.
+// responseFields is what ParseResponse collects from the header lines.
 type responseFields struct {
 	request    *ClientRequest
 	status     int
 	retryAfter time.Duration
 
 	upgrade, connection, accept, protocol, extensions bool
-	problem                                           string // the first rule broken
+	problem                                           string // the first rule that was broken
 	response                                          Response
 }
 
-// add takes one header line.
+// add reads one header line.
 func (c *responseFields) add(name, value []byte) {
 	switch {
 	case foldEqual(name, "Upgrade"):
@@ -190,7 +190,7 @@ func (c *responseFields) add(name, value []byte) {
 	}
 }
 
-// seconds reads the form of Retry-After that needs no clock, RFC 9110 §10.2.3.
+// seconds reads a Retry-After in seconds, RFC 9110 §10.2.3; it returns 0 for a date.
 func seconds(value []byte) time.Duration {
 	n, err := strconv.ParseUint(string(value), 10, 31)
 	if err != nil {
@@ -205,7 +205,7 @@ func (c *responseFields) fail(problem string) {
 	}
 }
 
-// RFC 6455 §11.3.3: the accept key comes once.
+// addAccept reads the accept key, RFC 6455 §11.3.3: it may come only once.
 func (c *responseFields) addAccept(value []byte) {
 	var want [28]byte
 	if c.accept || string(value) != string(appendAccept(want[:0], []byte(c.request.Key))) {
@@ -214,7 +214,7 @@ func (c *responseFields) addAccept(value []byte) {
 	c.accept = true
 }
 
-// RFC 6455 §4.1: a subprotocol that was not asked for fails the connection.
+// addProtocol reads the subprotocol. RFC 6455 §4.1: one that was not offered fails the connection.
 func (c *responseFields) addProtocol(value []byte) {
 	for _, p := range c.request.Protocols {
 		if string(value) == p && !c.protocol {
@@ -225,8 +225,8 @@ func (c *responseFields) addProtocol(value []byte) {
 	c.fail("the server chose a subprotocol that was not offered")
 }
 
-// RFC 6455 §9.1: so does an extension; RFC 7692 §7.1: and parameters that were not
-// offered, or without which the server may refer to earlier messages.
+// addExtensions reads the extensions. RFC 6455 §9.1: one that was not offered fails the connection; RFC 7692 §7.1: so do
+// parameters that were not offered, or whose absence would let the server refer to earlier messages.
 func (c *responseFields) addExtensions(value []byte) {
 	var d deflateParams
 	list := extensionList{rest: value}
@@ -260,7 +260,7 @@ func (c *responseFields) agree(d deflateParams) {
 	}
 }
 
-// check holds the whole header against RFC 6455 §4.1.
+// check checks the whole header, RFC 6455 §4.1.
 func (c *responseFields) check() string {
 	switch {
 	case !c.upgrade:

@@ -57,7 +57,7 @@ func TestParseResponse(t *testing.T) {
 		{"full", "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n", HandshakeError{503, "Service Unavailable", 7 * time.Second}},
 		{"a date", "HTTP/1.0 429\r\nRetry-After: Wed, 21 Oct 2026 07:28:00 GMT\r\n\r\n", HandshakeError{429, "", 0}},
 		{"our own refusal", string(AppendHTTPError(nil, errKey)), HandshakeError{400, "Bad Request", 0}},
-		{"not HTTP", "SSH-2.0-OpenSSH\r\n", HandshakeError{0, "the answer is not HTTP/1.1", 0}},
+		{"not HTTP", "SSH-2.0-OpenSSH\r\n", HandshakeError{0, "the response is not HTTP/1.1", 0}},
 		{"no Upgrade", strings.Replace(response, "Upgrade: websocket", "Upgrade: h2c", 1), HandshakeError{101, "Upgrade is not websocket", 0}},
 		{"no Connection", strings.Replace(response, "Connection: Upgrade", "Connection: close", 1), HandshakeError{101, "Connection is not Upgrade", 0}},
 		{"another key", strings.Replace(response, "s3pP", "S3pP", 1), HandshakeError{101, "Sec-WebSocket-Accept does not match the key", 0}},

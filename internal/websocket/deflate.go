@@ -6,14 +6,14 @@ import (
 	"github.com/klauspost/compress/flate"
 )
 
-// CompressMin is a good least size, in bytes, of a message worth compressing.
+// CompressMin is a good minimum size, in bytes, of messages that are compressed.
 const CompressMin = 256
 
-// Window is how far back compressed data may refer, as a power of two: 8 to 15, RFC 7692
+// Window is the maximum distance of references in compressed data, as a power of two: 8 to 15, RFC 7692
 // §7.1.2. 0 stands for a connection without permessage-deflate.
 type Window uint8
 
-// FullWindow is the largest window, and the one when nothing else was agreed on.
+// FullWindow is the largest window, and the default.
 const FullWindow Window = 15
 
 // appender is an io.Writer that appends.
@@ -26,10 +26,10 @@ func (a *appender) Write(p []byte) (int, error) {
 
 var appenders = sync.Pool{New: func() any { return new(appender) }}
 
-// deflate adds the compressed payload of a message, RFC 7692 §7.2.1: blocks up to a flush,
-// without the flush's last four bytes. It keeps no state from one message to the next,
-// which is what no_context_takeover means (§7.1.1). In a smaller window than the full one,
-// each piece of that size stands alone.
+// deflate appends the compressed payload of a message, RFC 7692 §7.2.1: blocks up to a flush,
+// without the last four bytes of the flush. It keeps no state between messages,
+// as no_context_takeover requires (§7.1.1). If the window is smaller than the full one,
+// it compresses pieces of the window's size independently.
 func deflate(dst, payload []byte, window Window) []byte {
 	w := appenders.Get().(*appender)
 	w.buf = dst

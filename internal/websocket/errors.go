@@ -1,7 +1,7 @@
 package websocket
 
 // Error is a broken rule of RFC 6455 or RFC 7692: the Go error, the code and reason of
-// the closing frame, and the label of metrics. There is one value a rule, so that == works.
+// the close frame, and the metrics' label. There is one value per rule, so == works.
 type Error struct {
 	Code   uint16 // close code, RFC 6455 §7.4.1
 	Label  string // snake_case, from a closed set
@@ -10,7 +10,7 @@ type Error struct {
 
 func (e *Error) Error() string { return "websocket: " + e.Reason }
 
-// Close codes that this package gives or needs, RFC 6455 §7.4.1.
+// The close codes that this package uses, RFC 6455 §7.4.1.
 const (
 	CodeNormal        uint16 = 1000
 	CodeGoingAway     uint16 = 1001

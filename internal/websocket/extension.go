@@ -1,9 +1,9 @@
 package websocket
 
-// The parameters of permessage-deflate, RFC 7692 §7.1. Neither side here keeps a window
-// from one message to the next: the server always answers with both no_context_takeover
-// parameters, and the client always offers them. The server's window may be limited by the
-// client, who has little memory; the client's is always full.
+// The parameters of permessage-deflate, RFC 7692 §7.1. Neither side keeps a window
+// between messages: the server always answers with both no_context_takeover
+// parameters, and the client always offers them. A client with little memory may limit the
+// server's window; the client's window is always full.
 const (
 	deflateName     = "permessage-deflate"
 	serverNoContext = "server_no_context_takeover"
@@ -14,18 +14,18 @@ const (
 	deflateAgreed = deflateName + "; " + serverNoContext + "; " + clientNoContext
 )
 
-// deflateParams is what one offer or answer of permessage-deflate says.
+// deflateParams are the parameters of one offer or answer of permessage-deflate.
 type deflateParams struct {
-	valid           bool // it is permessage-deflate, with parameters known, sound and unrepeated
+	valid           bool // it is permessage-deflate, and its parameters are known, valid and not repeated
 	serverNoContext bool
 	clientNoContext bool
 	serverBits      Window // 0 when absent
 	clientBits      Window // 0 when absent
-	clientBitsBare  bool   // present without a value, which only an offer may do
+	clientBitsBare  bool   // present without a value, which is legal only in an offer
 }
 
-// add takes one parameter; value is nil when it has none. RFC 7692 §7.1: an offer with a
-// parameter unknown, invalid or repeated is declined.
+// add reads one parameter; value is nil if it has none. RFC 7692 §7.1: an offer with an
+// unknown, invalid or repeated parameter is declined.
 func (d *deflateParams) add(name, value []byte) {
 	switch string(name) {
 	case serverNoContext:
@@ -64,15 +64,15 @@ func (d *deflateParams) bits(field *Window, value []byte) {
 	*field = n
 }
 
-// extensionList reads the value of Sec-WebSocket-Extensions, RFC 6455 §9.1, item by item.
+// extensionList iterates over the value of Sec-WebSocket-Extensions, RFC 6455 §9.1.
 type extensionList struct {
 	rest  []byte
 	param bool // the next item is a parameter of the extension before it
-	bad   bool // the grammar is broken
+	bad   bool // the syntax is wrong
 }
 
-// next returns the next extension name or parameter. A nil name is the end; then bad
-// tells why. value is nil for a parameter without one.
+// next returns the next extension name or parameter; param reports which. A nil name is the end; then bad
+// reports whether the syntax is wrong. value is nil for a parameter without one.
 func (l *extensionList) next() (name, value []byte, param bool) {
 	if !l.param {
 		l.skipCommas()
@@ -105,7 +105,7 @@ func (l *extensionList) skipCommas() {
 	}
 }
 
-// take consumes b and the white space around it, if it comes next.
+// take consumes b and the white space around it, and reports whether b came next.
 func (l *extensionList) take(b byte) bool {
 	l.rest = trim(l.rest)
 	if len(l.rest) == 0 || l.rest[0] != b {
@@ -128,8 +128,8 @@ func (l *extensionList) token() []byte {
 	return t
 }
 
-// value reads a token or a quoted string, whose escapes are left in: no parameter that we
-// know has any.
+// value reads a token or a quoted string, without decoding escapes: no parameter that this package
+// knows has any.
 func (l *extensionList) value() []byte {
 	if len(l.rest) == 0 || l.rest[0] != '"' {
 		return l.token()

@@ -6,7 +6,7 @@ import (
 	"iter"
 )
 
-// Field is one header field to be written. Name and value go out as they are.
+// Field is a header field to send. The name and the value are sent as they are.
 type Field struct{ Name, Value string }
 
 func appendField(dst []byte, name, value string) []byte {
@@ -14,10 +14,10 @@ func appendField(dst []byte, name, value string) []byte {
 	return append(append(dst, value...), "\r\n"...)
 }
 
-// Limits bounds the head of an HTTP message. The zero value means the defaults.
+// Limits bounds the header of an HTTP message. The zero value means the defaults.
 type Limits struct {
-	Bytes  int // of all lines with their ends; 0 is 8192
-	Fields int // header lines; 0 is 64
+	Bytes  int // all lines with their line ends; 0 means 8192
+	Fields int // header lines; 0 means 64
 }
 
 func (l Limits) withDefaults() Limits {
@@ -30,16 +30,16 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// head walks the lines of an HTTP/1.1 message's head, RFC 9112 §2.1, as far as they have
-// come.
+// head iterates over the lines of an HTTP/1.1 message's header, RFC 9112 §2.1, as far as they have
+// arrived.
 type head struct {
 	p      []byte
 	at     int // where the next line begins
-	line   int // how many lines have been read
+	line   int // number of lines read
 	limits Limits
 }
 
-// next returns the next line without its end, nil when it is not complete.
+// next returns the next line without its line end, nil if it is not complete.
 func (h *head) next() ([]byte, *HTTPError) {
 	rest := h.p[h.at:]
 	end := bytes.IndexByte(rest, '\n')
@@ -54,14 +54,14 @@ func (h *head) next() ([]byte, *HTTPError) {
 	}
 	h.line++
 	h.at += end + 1
-	if end == 0 || rest[end-1] != '\r' { // RFC 9112 §2.2 lets a bare LF pass; we do not
+	if end == 0 || rest[end-1] != '\r' { // RFC 9112 §2.2 allows accepting a bare LF; this parser refuses it
 		return nil, h.malformed("it ends in LF without CR")
 	}
 	return rest[:end-1], nil
 }
 
-// field returns the next header field, RFC 9112 §5. done tells that the empty line which
-// ends the head was read; with neither a name nor done, the line is not complete.
+// field returns the next header field, RFC 9112 §5. done reports that the empty line at the end of
+// the header was read; if neither name nor done is set, the line is not complete.
 func (h *head) field() (name, value []byte, done bool, e *HTTPError) {
 	line, e := h.next()
 	if e != nil || line == nil {
@@ -84,7 +84,7 @@ func (h *head) malformed(problem string) *HTTPError {
 	return &HTTPError{Status: 400, Reason: fmt.Sprintf("Line %d of the header is malformed: %s.", h.line, problem)}
 }
 
-// parseField cuts a header line at its colon, or tells the problem.
+// parseField splits a header line at its colon, or returns what is wrong with it.
 func parseField(line []byte) (name, value []byte, problem string) {
 	if line[0] == ' ' || line[0] == '\t' { // RFC 9112 §5.2
 		return nil, nil, "it begins with a space, which is obsolete folding"
@@ -94,7 +94,7 @@ func parseField(line []byte) (name, value []byte, problem string) {
 		return nil, nil, "it has no colon"
 	}
 	name, value = line[:colon], trim(line[colon+1:])
-	if !isToken(name) { // also a space before the colon, RFC 9112 §5.1
+	if !isToken(name) { // this also refuses a space before the colon, RFC 9112 §5.1
 		return nil, nil, "its name is not a token"
 	}
 	if len(value) > 0 && !allIn(value, valueChar) {
@@ -103,10 +103,10 @@ func parseField(line []byte) (name, value []byte, problem string) {
 	return name, value, ""
 }
 
-// fields is a block of header lines that field has accepted.
+// fields is a block of valid header lines.
 type fields []byte
 
-// values yields the value of each line of the name, in any case, in order.
+// values yields the value of each line with this name, in any case, in order.
 func (f fields) values(name string) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		for rest := []byte(f); len(rest) > 2; {
@@ -122,7 +122,7 @@ func (f fields) values(name string) iter.Seq[[]byte] {
 	}
 }
 
-// get returns the first value of the name, nil when there is none.
+// get returns the first value with this name, nil if there is none.
 func (f fields) get(name string) []byte {
 	for v := range f.values(name) {
 		return v
@@ -136,7 +136,7 @@ func cutElement(list []byte) (element, rest []byte) {
 	return trim(element), rest
 }
 
-// listHas tells whether a comma-separated list has the element, in any case.
+// listHas reports whether a comma-separated list contains the element, in any case.
 func listHas(list []byte, element string) bool {
 	for len(list) > 0 {
 		var e []byte

@@ -5,19 +5,19 @@ import (
 	"unicode/utf8"
 )
 
-// AppendHeader adds the header of a server's whole message or control frame of length
+// AppendHeader appends the header of an unfragmented message or control frame from a server, with a payload of length
 // bytes: unmasked.
 func AppendHeader(dst []byte, op Opcode, length int) []byte {
 	return appendHeader(dst, bitFin|byte(op), length)
 }
 
-// AppendFrame adds a whole message or control frame of a server: unmasked.
+// AppendFrame appends an unfragmented message or control frame from a server: unmasked.
 func AppendFrame(dst []byte, op Opcode, payload []byte) []byte {
 	return append(AppendHeader(dst, op, len(payload)), payload...)
 }
 
-// AppendMaskedFrame adds a whole message or control frame of a client, masked with key:
-// NewKey for each frame, RFC 6455 §5.3.
+// AppendMaskedFrame appends an unfragmented message or control frame from a client, masked with key:
+// call NewKey for each frame, RFC 6455 §5.3.
 func AppendMaskedFrame(dst []byte, op Opcode, payload []byte, key uint32) []byte {
 	return appendMasked(dst, bitFin|byte(op), payload, key)
 }
@@ -30,8 +30,8 @@ func appendMasked(dst []byte, first byte, payload []byte, key uint32) []byte {
 	return dst
 }
 
-// AppendCompressed is AppendFrame for a connection with permessage-deflate: a message of
-// at least least bytes is compressed, if that makes it smaller. Control frames never are,
+// AppendCompressed is AppendFrame for a connection with permessage-deflate: it compresses a message of
+// at least least bytes if that makes it smaller. Control frames are never compressed,
 // RFC 7692 §6.1. Without a window, nothing is.
 func AppendCompressed(dst []byte, op Opcode, payload []byte, window Window, least int) []byte {
 	start := len(dst)
@@ -46,9 +46,9 @@ func AppendMaskedCompressed(dst []byte, op Opcode, payload []byte, least int, ke
 	return appendMasked(dst[:start], first, body, key)
 }
 
-// compress returns the first byte of the frame and what it carries: payload, or its
-// compressed form, which then is in dst behind the room for the longest header, to be
-// moved down to the header that it gets.
+// compress returns the first byte of the frame and its payload: the given one, or its
+// compressed form, which is then in dst after the room for the longest header, so that the caller has
+// to move it down to the header.
 func compress(dst []byte, op Opcode, payload []byte, window Window, least int) (grown []byte, first byte, body []byte) {
 	first = bitFin | byte(op)
 	if window == 0 || len(payload) == 0 || len(payload) < least || op.control() {
@@ -63,23 +63,23 @@ func compress(dst []byte, op Opcode, payload []byte, window Window, least int) (
 	return dst, first | bitRSV1, dst[at:]
 }
 
-// maxReason is what a close frame has left after its code, in bytes, RFC 6455 §5.5.
+// maxReason is how many bytes a close frame has for its reason, RFC 6455 §5.5.
 const maxReason = maxControl - 2
 
-// AppendClose adds a close frame of a server. A code of 0 or CodeNoStatus makes an empty
-// one; a reason too long is cut between characters.
+// AppendClose appends a close frame from a server. A code of 0 or CodeNoStatus makes an empty
+// frame; a reason that is too long is cut between characters.
 func AppendClose(dst []byte, code uint16, reason string) []byte {
 	var payload [maxControl]byte
 	return AppendFrame(dst, Close, appendCloseBody(payload[:0], code, reason))
 }
 
-// AppendMaskedClose adds a close frame of a client.
+// AppendMaskedClose appends a close frame from a client.
 func AppendMaskedClose(dst []byte, code uint16, reason string, key uint32) []byte {
 	var payload [maxControl]byte
 	return AppendMaskedFrame(dst, Close, appendCloseBody(payload[:0], code, reason), key)
 }
 
-// RFC 6455 §5.5.1: the code in network order, then the reason.
+// appendCloseBody appends the code in network order, then the reason, RFC 6455 §5.5.1.
 func appendCloseBody(dst []byte, code uint16, reason string) []byte {
 	if code == 0 || code == CodeNoStatus {
 		return dst

@@ -6,7 +6,7 @@ import "encoding/binary"
 type Opcode uint8
 
 const (
-	Continuation Opcode = 0x0 // never the Op of an event: there it means "none yet"
+	Continuation Opcode = 0x0 // never the Op of an event, where 0 means that there is none yet
 	Text         Opcode = 0x1
 	Binary       Opcode = 0x2
 	Close        Opcode = 0x8
@@ -14,7 +14,7 @@ const (
 	Pong         Opcode = 0xA
 )
 
-// control tells whether op is, or will be, a control frame's, RFC 6455 §5.5.
+// control reports whether op is a control frame's, also a reserved one, RFC 6455 §5.5.
 func (op Opcode) control() bool { return op&0x8 != 0 }
 
 // The first two bytes of a frame, RFC 6455 §5.2.
@@ -31,15 +31,15 @@ const (
 
 	maxControl = 125 // payload bytes, RFC 6455 §5.5
 
-	// MaxHeader is the most bytes that a frame's header has: the most that Next leaves
-	// unread is one less.
+	// MaxHeader is the largest size of a frame's header: Next leaves at most one byte less
+	// unread.
 	MaxHeader = 14
 )
 
-// header is the header of one frame. It has few enough fields to live in registers.
+// header is the header of one frame. It has so few fields that they fit into registers.
 type header struct {
-	first, second byte   // as on the wire
-	key           uint32 // masking key, its first byte the lowest; only when masked
+	first, second byte   // as received
+	key           uint32 // masking key, its first byte in the lowest bits; only if masked
 	length        uint64 // payload bytes
 }
 
@@ -49,8 +49,8 @@ func (h header) rsv() byte    { return h.first & bitsRSV }
 func (h header) masked() bool { return h.second&bitMask != 0 }
 func (h header) short() byte  { return h.second & bitsLen }
 
-// parseHeader reads a header at the front of p and returns the bytes that it takes, 0
-// when p does not hold all of it.
+// parseHeader reads the header at the beginning of p and returns its size, 0
+// if p does not hold all of it.
 func parseHeader(p []byte) (h header, n int) {
 	if len(p) < 2 {
 		return header{}, 0
@@ -80,8 +80,8 @@ func parseHeader(p []byte) (h header, n int) {
 	return h, n
 }
 
-// appendHeader adds a header with the first byte as given, its length in the shortest
-// form, unmasked.
+// appendHeader appends an unmasked header with the given first byte, and its length in the shortest
+// form.
 func appendHeader(dst []byte, first byte, length int) []byte {
 	switch {
 	case length <= 125:

@@ -8,25 +8,25 @@ import (
 	"github.com/klauspost/compress/flate"
 )
 
-// deflateTail is what the sender of a message cut off, RFC 7692 §7.2.1, and behind it an
+// deflateTail is what the sender cut off the end of a message, RFC 7692 §7.2.1, and after it an
 // empty final block that ends the stream for the decompressor.
 const deflateTail = "\x00\x00\xff\xff" + "\x01\x00\x00\xff\xff"
 
-// window is how far back DEFLATE refers, RFC 1951 §2.
+// window is the maximum distance of references in DEFLATE, RFC 1951 §2.
 const window = 32 << 10
 
 // maxStreams bounds the final blocks in one message: each costs a copy of the window, and
-// a sender needs one a fragment at most.
+// a sender needs at most one per fragment.
 const maxStreams = 256
 
-// inflateStep is the least room, in bytes, that is worth a read of the decompressor.
+// inflateStep is the least free room, in bytes, for a read of the decompressor.
 const inflateStep = 512
 
-// deflateBound is how many bytes of compressed data may stand for n bytes, also when a
-// compressor with small blocks made nothing of them.
+// deflateBound returns how many bytes the compressed form of n bytes may have, even if a
+// compressor with small blocks could not compress them.
 func deflateBound(n int) int { return n + n/8 + 64 }
 
-// inflater is a decompressor, about 45 KB, and the source that it reads.
+// inflater is a decompressor, about 45 KB, and its source.
 type inflater struct {
 	source bytes.Reader
 	flate  io.ReadCloser // also a flate.Resetter
@@ -42,7 +42,7 @@ var inflaters = sync.Pool{New: func() any {
 func inflate(a *assembly, limit int) (*assembly, *Error) {
 	out := borrow(min(4*len(a.buf), limit+1))
 	out.op, out.fin = a.op, true
-	if len(a.buf) == 0 { // lenient: §7.2.3.6 wants one byte for an empty message
+	if len(a.buf) == 0 { // lenient: §7.2.3.6 requires one byte for an empty message
 		return out, nil
 	}
 	a.grow(len(deflateTail))
@@ -62,7 +62,7 @@ func inflate(a *assembly, limit int) (*assembly, *Error) {
 }
 
 // run decompresses all of src. RFC 7692 §7.2.3.4 allows final blocks inside a message:
-// what follows one goes on with the same window.
+// the data after one continues with the same window.
 func (z *inflater) run(src []byte, out *assembly, limit int) *Error {
 	z.source.Reset(src)
 	for streams := 0; z.source.Len() > len(deflateTail); streams++ {

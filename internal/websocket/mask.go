@@ -6,12 +6,12 @@ import (
 	"math/rand/v2"
 )
 
-// NewKey returns a masking key: RFC 6455 §5.3 wants one that cannot be foretold, for each
-// frame anew. The runtime's generator is ChaCha8, seeded by the system.
+// NewKey returns a masking key. RFC 6455 §5.3 requires an unpredictable one for each
+// frame. The runtime's generator is ChaCha8, seeded by the system.
 func NewKey() uint32 { return rand.Uint32() }
 
-// mask XORs p with the key, whose lowest byte meets the first byte of p, RFC 6455 §5.3.
-// It returns the key turned so that it meets the byte after p.
+// mask XORs p with the key, whose lowest byte belongs to the first byte of p, RFC 6455 §5.3.
+// It returns the key rotated so that it fits the byte after p.
 func mask(p []byte, key uint32) uint32 {
 	turn := len(p)
 	wide := uint64(key)<<32 | uint64(key)

@@ -1,15 +1,15 @@
 package websocket
 
-// DefaultMaxMessage is the limit of a Config that has none, in bytes.
+// DefaultMaxMessage is the default of Config.MaxMessage, in bytes.
 const DefaultMaxMessage = 1 << 20
 
-// Config is what many Readers share. The zero value is a server's.
+// Config is the configuration that many Readers share. The zero value is for servers.
 type Config struct {
-	// Client: the reader is the client, so that frames must come unmasked.
+	// Client says that the reader is the client, which gets unmasked frames.
 	Client bool
 	// MaxMessage bounds a message, in bytes after decompression; 0 is DefaultMaxMessage.
 	MaxMessage int
-	// MaxFrame bounds the payload of one frame, in bytes; 0 leaves it to MaxMessage.
+	// MaxFrame bounds the payload of one frame, in bytes; 0 means that only MaxMessage counts.
 	MaxFrame int
 }
 
@@ -22,34 +22,34 @@ func (c *Config) maxMessage() int {
 
 // Event is one whole message or control frame.
 type Event struct {
-	// Op is Text, Binary, Close, Ping or Pong. It is 0 when there is no event: more bytes
+	// Op is Text, Binary, Close, Ping or Pong. It is 0 if there is no event: more bytes
 	// are needed.
 	Op Opcode
-	// Code is the close code of a Close, CodeNoStatus when the frame has none.
+	// Code is the code of a Close, CodeNoStatus if the frame has none.
 	Code uint16
 	// Payload is the message, or the application data of a control frame; of a Close, the
-	// reason. Valid until the next call of a method of the Reader, or until the buffer
-	// that Next was given is used again.
+	// reason. It is valid until the next call of a method of the Reader, or until the buffer
+	// that was given to Next is used again.
 	Payload []byte
 }
 
 // Reader turns the bytes of one connection into events. It is not safe for concurrent
-// use. While no frame or message is unfinished, it holds no buffer.
+// use. It holds a buffer only while a frame or message is unfinished.
 type Reader struct {
 	cfg     *Config   // shared
-	message *assembly // the data message that came in pieces, unfinished or lent
-	control *assembly // the control frame that came in pieces, unfinished or lent
+	message *assembly // the data message that arrives in pieces, unfinished or lent
+	control *assembly // the control frame that arrives in pieces, unfinished or lent
 	deflate bool
 }
 
-// Init makes r ready for a new connection. deflate tells whether permessage-deflate,
-// without context takeover by the peer, was negotiated.
+// Init prepares r for a new connection. deflate says whether permessage-deflate was negotiated,
+// without context takeover by the peer.
 func (r *Reader) Init(cfg *Config, deflate bool) { *r = Reader{cfg: cfg, deflate: deflate} }
 
-// Use changes what bounds the messages that have not begun.
+// Use changes the configuration for messages that have not begun.
 func (r *Reader) Use(cfg *Config) { r.cfg = cfg }
 
-// Held is the size of the buffer that an unfinished message has, in bytes.
+// Held returns the size of the buffer of an unfinished message, in bytes.
 func (r *Reader) Held() int {
 	if r.message == nil || r.message.lent {
 		return 0
@@ -57,12 +57,12 @@ func (r *Reader) Held() int {
 	return cap(r.message.buf)
 }
 
-// Unfinished tells whether r holds a message or control frame of which a part has come.
+// Unfinished reports whether only a part of a message or control frame has arrived.
 func (r *Reader) Unfinished() bool {
 	return r.message != nil && !r.message.lent || r.control != nil && !r.control.lent
 }
 
-// Release gives back what r has borrowed; the last event's payload is invalid after.
+// Release returns what r has borrowed; the last event's payload is invalid after that.
 func (r *Reader) Release() {
 	if r.message != nil {
 		r.message.giveBack()
@@ -74,9 +74,9 @@ func (r *Reader) Release() {
 	}
 }
 
-// Next consumes n bytes of p and returns at most one event. Call it again with the rest
-// until there is no event; what is then left, less than MaxHeader bytes, is offered again
-// with more behind it. p is changed in place: payloads are unmasked there.
+// Next consumes n bytes of p and returns at most one event. Call it with the rest of p
+// until there is no event. What is left then, less than MaxHeader bytes, must be passed again
+// with more bytes after it. Next changes p: it unmasks payloads in place.
 //
 // An error is an *Error. After one, and after a Close, nothing more may be read.
 func (r *Reader) Next(p []byte) (n int, ev Event, err error) {
@@ -117,7 +117,7 @@ func (r *Reader) Next(p []byte) (n int, ev Event, err error) {
 	}
 }
 
-// reclaim takes back what the last call lent.
+// reclaim takes back what the last call lent to the caller.
 func (r *Reader) reclaim() {
 	if r.message != nil && r.message.lent {
 		r.message.giveBack()
@@ -129,7 +129,7 @@ func (r *Reader) reclaim() {
 	}
 }
 
-// open returns the assembly whose frame is under way, nil when a header comes next.
+// open returns the assembly of the current frame, nil if a header comes next.
 func (r *Reader) open() *assembly {
 	if r.control != nil {
 		return r.control
@@ -140,7 +140,7 @@ func (r *Reader) open() *assembly {
 	return nil
 }
 
-// check holds a header against the rules and the limits.
+// check checks a header against the rules and the limits.
 func (r *Reader) check(h header) *Error {
 	s := state{client: r.cfg.Client, deflate: r.deflate, message: r.message != nil}
 	if e := check(h, s); e != nil || h.op().control() {
@@ -163,13 +163,13 @@ func (r *Reader) check(h header) *Error {
 	return nil
 }
 
-// whole tells whether the frame is an event by itself that can be delivered from the
+// whole reports whether the frame is an event by itself that can be a view of the
 // caller's buffer, which has avail bytes after the header.
 func (r *Reader) whole(h header, avail int) bool {
 	return h.fin() && h.op() != Continuation && h.rsv() == 0 && h.length <= uint64(avail)
 }
 
-// single makes the event of a whole frame, a view of payload.
+// single makes the event of an unfragmented frame, a view of payload.
 func single(h header, payload []byte) (Event, error) {
 	if h.masked() {
 		mask(payload, h.key)
@@ -180,7 +180,7 @@ func single(h header, payload []byte) (Event, error) {
 	return event(h.op(), payload)
 }
 
-// event checks what only a whole control frame shows.
+// event makes an event, and checks the rules that need the whole payload of a control frame.
 func event(op Opcode, payload []byte) (Event, error) {
 	if op != Close {
 		return Event{Op: op, Payload: payload}, nil
@@ -192,7 +192,7 @@ func event(op Opcode, payload []byte) (Event, error) {
 	return Event{Op: Close, Code: code, Payload: payload[min(2, len(payload)):]}, nil
 }
 
-// begin opens an assembly for a frame, or the message's next frame.
+// begin starts an assembly for a frame, or continues the message with its next frame.
 func (r *Reader) begin(h header) *assembly {
 	a := r.message
 	switch {
@@ -210,8 +210,8 @@ func (r *Reader) begin(h header) *assembly {
 	return a
 }
 
-// absorb moves what p has of the frame into the buffer, unmasked, and validates text as
-// far as it has come.
+// absorb moves the frame's bytes from p into the buffer, unmasks them, and validates text as
+// far as it has arrived.
 func (a *assembly) absorb(p []byte) (int, *Error) {
 	if uint64(len(p)) > a.left {
 		p = p[:a.left]
@@ -227,7 +227,7 @@ func (a *assembly) absorb(p []byte) (int, *Error) {
 	return len(p), nil
 }
 
-// finish makes the event of a frame or message that has come in full.
+// finish makes the event of a frame or message that is complete.
 func (r *Reader) finish(a *assembly) (Event, error) {
 	if a.compressed {
 		b, e := inflate(a, r.cfg.maxMessage())

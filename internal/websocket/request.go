@@ -8,28 +8,28 @@ import (
 )
 
 // Request is an upgrade request that a server may accept, RFC 6455 §4.2.1. All its slices
-// are views of the bytes given to ParseRequest; nil is a header that was not sent.
+// are views of the bytes given to ParseRequest; nil stands for a header that was not sent.
 type Request struct {
-	Path          []byte // as sent, with percent escapes; begins with /
-	RawQuery      []byte // after the first ?, nil when there is none
+	Path          []byte // as sent, percent-encoded; begins with /
+	RawQuery      []byte // after the first ?, nil if there is none
 	Host          []byte
 	Origin        []byte
 	Authorization []byte
 	Key           []byte // Sec-WebSocket-Key: 24 bytes
 
-	// Window is not 0 when the client offers permessage-deflate in a way that AppendUpgrade
-	// can accept: then it is the window to compress with.
+	// Window is not 0 if the client offers permessage-deflate in a way that AppendUpgrade
+	// can accept: then it is the window for compression.
 	Window Window
 
-	named bool // the offer names the window, which the answer repeats
+	named bool // the offer names the window, so the answer must too
 	block fields
 }
 
-// Header returns the first value of a header, nil when it was not sent. The name is in
-// any case.
+// Header returns the first value of a header, nil if it was not sent. The case of the name does
+// not matter.
 func (r *Request) Header(name string) []byte { return r.block.get(name) }
 
-// Protocols yields the subprotocols that the client offers, in its order of preference:
+// Protocols yields the subprotocols that the client offers, in the client's order of preference:
 // for p := range req.Protocols.
 func (r *Request) Protocols(yield func(name []byte) bool) {
 	for list := range r.block.values("Sec-WebSocket-Protocol") {
@@ -42,7 +42,7 @@ func (r *Request) Protocols(yield func(name []byte) bool) {
 	}
 }
 
-// ForwardedFor returns the values of X-Forwarded-For in their order, in memory of their own.
+// ForwardedFor returns copies of the values of X-Forwarded-For, in their order.
 func (r *Request) ForwardedFor() (list []string) {
 	for value := range r.block.values("X-Forwarded-For") {
 		list = append(list, string(value))
@@ -50,17 +50,17 @@ func (r *Request) ForwardedFor() (list []string) {
 	return list
 }
 
-// Keep returns what AppendUpgrade needs of r, in memory of its own.
+// Keep returns a copy of what AppendUpgrade needs of r.
 func (r *Request) Keep() *Request {
 	return &Request{Key: bytes.Clone(r.Key), Window: r.Window, named: r.named}
 }
 
-// ParseRequest reads a client's opening handshake at the front of p. n is its length, 0
-// when it is not complete: call again with more bytes behind the same ones. Bytes after n
-// are frames already. An error is an *HTTPError and the answer to give.
+// ParseRequest reads a client's opening handshake at the beginning of p. n is its length, 0
+// if it is not complete: call ParseRequest again with the same bytes and more after them. The bytes after n
+// are frames. An error is an *HTTPError, which is the response to send.
 func ParseRequest(p []byte, req *Request, limits Limits) (n int, err error) {
 	*req = Request{}
-	if len(p) > 0 && !inClass(p[0], tokenChar) { // TLS and other protocols, at the first byte
+	if len(p) > 0 && !inClass(p[0], tokenChar) { // refuses TLS and other protocols at their first byte
 		return 0, errRequestLine
 	}
 	h := head{p: p, limits: limits.withDefaults()}
@@ -141,10 +141,10 @@ func (r *Request) target(t []byte) *HTTPError {
 	return nil
 }
 
-// schemes are those of an absolute target: clients send ws and wss as their configuration has them.
+// schemes are the schemes of an absolute target: clients send ws and wss, as they are configured.
 var schemes = []string{"http", "https", "ws", "wss"}
 
-// cutAuthority splits what follows a scheme before its path or query, which may be absent.
+// cutAuthority splits what follows a scheme into the authority and the path with the query, which may be absent.
 func cutAuthority(t []byte) (authority, rest []byte) {
 	if i := bytes.IndexAny(t, "/?"); i >= 0 {
 		return t[:i], t[i:]
@@ -152,13 +152,13 @@ func cutAuthority(t []byte) (authority, rest []byte) {
 	return t, nil
 }
 
-// requestFields is what ParseRequest must remember of the header lines until their end.
+// requestFields is what ParseRequest collects from the header lines.
 type requestFields struct {
 	host, version       []byte
-	upgrade, connection bool // the tokens were there
+	upgrade, connection bool // whether the tokens were there
 }
 
-// add takes one header line.
+// add reads one header line.
 func (c *requestFields) add(r *Request, name, value []byte) *HTTPError {
 	switch {
 	case foldEqual(name, "Host"):
@@ -183,7 +183,7 @@ func (c *requestFields) add(r *Request, name, value []byte) *HTTPError {
 	return nil
 }
 
-// addWebSocket takes one Sec-WebSocket header, RFC 6455 §11.3.
+// addWebSocket reads one Sec-WebSocket header, RFC 6455 §11.3.
 func (c *requestFields) addWebSocket(r *Request, name, value []byte) *HTTPError {
 	switch {
 	case foldEqual(name, "Key"):
@@ -217,7 +217,7 @@ func checkProtocols(list []byte) *HTTPError {
 	return nil
 }
 
-// offers looks for the first offer of permessage-deflate that can be honoured, in the
+// offers selects the first acceptable offer of permessage-deflate, in the
 // client's order, RFC 7692 §5.1.
 func (r *Request) offers(value []byte) *HTTPError {
 	var offer deflateParams
@@ -240,7 +240,7 @@ func (r *Request) offers(value []byte) *HTTPError {
 	}
 }
 
-// check holds the whole header against RFC 6455 §4.2.1.
+// check checks the whole header, RFC 6455 §4.2.1.
 func (c *requestFields) check(r *Request) *HTTPError {
 	switch {
 	case !allIn(c.host, targetChar):
@@ -258,7 +258,7 @@ func (c *requestFields) check(r *Request) *HTTPError {
 	return nil
 }
 
-// validKey tells whether the key is 16 bytes in base64, RFC 6455 §4.1.
+// validKey reports whether the key is 16 bytes in base64, RFC 6455 §4.1.
 func validKey(key []byte) bool {
 	var raw [18]byte
 	if len(key) != 24 {

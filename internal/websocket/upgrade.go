@@ -7,15 +7,15 @@ import (
 	"strconv"
 )
 
-// guid is what the accept key is made with, RFC 6455 §1.3.
+// guid is the constant of the accept key, RFC 6455 §1.3.
 const guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 // keySize is the length of Sec-WebSocket-Key.
 const keySize = 24
 
-// AppendUpgrade adds the 101 that accepts the request, RFC 6455 §4.2.2. subprotocol is one
-// of those offered, or empty. deflate accepts the offer of permessage-deflate, if
-// req.Window tells that there is one.
+// AppendUpgrade appends the 101 response that accepts the request, RFC 6455 §4.2.2. subprotocol is one
+// of the offered ones, or empty. deflate accepts the offer of permessage-deflate, if
+// req.Window says that there is one.
 func AppendUpgrade(dst []byte, req *Request, subprotocol string, deflate bool, extra ...Field) []byte {
 	dst = append(dst, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
 	dst = append(appendAccept(dst, req.Key), "\r\n"...)
@@ -24,7 +24,7 @@ func AppendUpgrade(dst []byte, req *Request, subprotocol string, deflate bool, e
 	}
 	if deflate && req.Window > 0 {
 		dst = append(dst, "Sec-WebSocket-Extensions: "+deflateAgreed...)
-		if req.named { // RFC 7692 §7.1.2.1: accepted by repeating it
+		if req.named { // RFC 7692 §7.1.2.1: repeating it accepts it
 			dst = strconv.AppendUint(append(dst, "; "+serverMaxBits+"="...), uint64(req.Window), 10)
 		}
 		dst = append(dst, "\r\n"...)
@@ -35,7 +35,7 @@ func AppendUpgrade(dst []byte, req *Request, subprotocol string, deflate bool, e
 	return append(dst, "\r\n"...)
 }
 
-// appendAccept adds Sec-WebSocket-Accept's value for a key of 24 bytes, RFC 6455 §4.2.2.
+// appendAccept appends the value of Sec-WebSocket-Accept for a key of 24 bytes, RFC 6455 §4.2.2.
 func appendAccept(dst, key []byte) []byte {
 	var in [keySize + len(guid)]byte
 	copy(in[copy(in[:keySize], key):], guid)
@@ -43,7 +43,7 @@ func appendAccept(dst, key []byte) []byte {
 	return base64.StdEncoding.AppendEncode(dst, sum[:])
 }
 
-// Unescape adds s with its percent escapes decoded, RFC 3986 §2.1.
+// Unescape appends s with its percent escapes decoded, RFC 3986 §2.1.
 func Unescape(dst, s []byte) ([]byte, error) {
 	for i := 0; i < len(s); i++ {
 		if s[i] != '%' {
@@ -59,7 +59,7 @@ func Unescape(dst, s []byte) ([]byte, error) {
 	return dst, nil
 }
 
-// unhex returns the value of a hexadecimal digit, more than 15 for what is none.
+// unhex returns the value of a hexadecimal digit, more than 15 for any other byte.
 func unhex(b byte) byte {
 	switch b = lower(b); {
 	case digit(b):

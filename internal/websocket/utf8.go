@@ -5,10 +5,10 @@ import (
 	"unicode/utf8"
 )
 
-// highBits are those that no ASCII byte has.
+// highBits are the bits that no ASCII byte has set.
 const highBits = 0x8080808080808080
 
-// skipASCII cuts the front of p that is ASCII, by steps of 32 and 8 bytes: up to 7 more
+// skipASCII removes ASCII from the front of p, in steps of 32 and 8 bytes: up to 7 ASCII bytes
 // may be left.
 func skipASCII(p []byte) []byte {
 	for len(p) >= 32 {
@@ -26,18 +26,18 @@ func skipASCII(p []byte) []byte {
 
 func word(p []byte) uint64 { return binary.LittleEndian.Uint64(p) }
 
-// validUTF8 validates a text that is there in full.
+// validUTF8 reports whether a complete text is valid.
 func validUTF8(p []byte) bool { return utf8.Valid(skipASCII(p)) }
 
-// utf8Checker validates UTF-8 that comes in pieces, as early as the bytes allow: the first
-// byte that no text can have at its place makes write fail. The zero value is at the
+// utf8Checker validates UTF-8 that arrives in pieces, as early as the bytes allow: write fails at the first
+// byte that cannot be right at its place. The zero value is at the
 // start of a text.
 type utf8Checker struct {
-	need   uint8 // continuation bytes that the rune under way still needs
-	lo, hi uint8 // what the next of them may be
+	need   uint8 // continuation bytes that the current rune still needs
+	lo, hi uint8 // the range of the next of them
 }
 
-// write takes the next bytes and tells whether the text can still be valid.
+// write checks the next bytes and reports whether the text can still be valid.
 func (c *utf8Checker) write(p []byte) bool {
 	for c.need > 0 && len(p) > 0 {
 		if !c.step(p[0]) {
@@ -57,7 +57,7 @@ func (c *utf8Checker) write(p []byte) bool {
 	return true
 }
 
-// lastRune returns the size of what may be an unfinished rune at the end of p.
+// lastRune returns the size of a possibly unfinished rune at the end of p.
 func lastRune(p []byte) int {
 	for n := 1; n <= 3 && n <= len(p); n++ {
 		if b := p[len(p)-n]; b >= 0xC0 {
@@ -69,7 +69,7 @@ func lastRune(p []byte) int {
 	return 0
 }
 
-// step takes one byte.
+// step checks one byte.
 func (c *utf8Checker) step(b byte) bool {
 	if c.need == 0 {
 		return b < 0x80 || c.lead(b)
@@ -81,11 +81,11 @@ func (c *utf8Checker) step(b byte) bool {
 	return true
 }
 
-// complete tells whether the text may end here.
+// complete reports whether the text may end here.
 func (c *utf8Checker) complete() bool { return c.need == 0 }
 
-// lead starts a rune of several bytes. RFC 3629 §4: the second byte's range keeps out
-// overlong forms (E0, F0), surrogates (ED) and what is above U+10FFFF (F4).
+// lead starts a rune of several bytes. RFC 3629 §4: the range of the second byte excludes
+// overlong forms (E0, F0), surrogates (ED) and values above U+10FFFF (F4).
 func (c *utf8Checker) lead(b byte) bool {
 	c.lo, c.hi = 0x80, 0xBF
 	switch {
