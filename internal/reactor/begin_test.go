@@ -66,7 +66,7 @@ func TestPauseIsToldWhenSomethingComes(t *testing.T) {
 	client := connect(t, g)
 	c := await(t, conns, "OnOpen")
 	told := func() (is bool) {
-		g.Each(func(*Loop) { is = c.is(unheard) })
+		g.Each(func(*Loop) { is = c.is(noInput) })
 		return is
 	}
 	if told() {

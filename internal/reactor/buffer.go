@@ -4,16 +4,16 @@ package reactor
 const (
 	smallBuffer = 1 << 9
 	largeBuffer = 1 << 18
-	classes     = 10 // 512 B, 1 KiB, ... 256 KiB; larger ones are the garbage collector's
+	classes     = 10 // 512 B, 1 KiB, ... 256 KiB; larger buffers are left to the garbage collector
 
-	keepBytes = 1 << 20 // of each class, a loop keeps at most this for the next borrower
+	keepBytes = 1 << 20 // the most bytes of unused buffers that a loop keeps per class
 )
 
-// pool lends buffers of one loop. Owned by the loop: no locks.
+// pool lends buffers to the connections of one loop. Owned by the loop: no locks.
 type pool struct {
 	free   [classes][][]byte
 	queues []*outbound
-	lent   int // buffers and queues that are out now
+	lent   int // buffers and queues that are lent at present
 }
 
 func class(n int) int {
@@ -24,7 +24,7 @@ func class(n int) int {
 	return k
 }
 
-// borrow returns an empty buffer with room for n bytes at least.
+// borrow returns an empty buffer with room for at least n bytes.
 func (p *pool) borrow(n int) []byte {
 	p.lent++
 	k := class(n)
@@ -39,7 +39,7 @@ func (p *pool) borrow(n int) []byte {
 	return make([]byte, 0, smallBuffer<<k)
 }
 
-// giveBack takes a buffer that borrow lent.
+// giveBack takes back a buffer that borrow lent.
 func (p *pool) giveBack(b []byte) {
 	p.lent--
 	k := class(cap(b))
@@ -48,7 +48,7 @@ func (p *pool) giveBack(b []byte) {
 	}
 }
 
-// grow returns b with room for n more bytes, in a larger buffer if it must.
+// grow returns b with room for n more bytes, in a larger buffer if necessary.
 func (p *pool) grow(b []byte, n int) []byte {
 	if cap(b)-len(b) >= n {
 		return b

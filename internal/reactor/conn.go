@@ -9,24 +9,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Handler is what a connection does with its events. The loop calls it; it must not block.
+// Handler handles the events of a connection. The loop calls it; it must not block.
 type Handler interface {
-	// OnOpen is first: the connection was accepted, or the dial has succeeded.
+	// OnOpen is called first: the connection was accepted, or the dial has succeeded.
 	OnOpen(c *Conn)
-	// OnData gets the bytes that have arrived and were not consumed before, which after
-	// ResumeReading and Yield may be none. It may change p, which is valid until it returns.
-	// It returns how many bytes it consumed; the rest is offered again with more behind it.
+	// OnData gets the bytes that have arrived and were not consumed before; after
+	// ResumeReading and Yield there may be none. It may change p, which is valid until it returns.
+	// It returns how many bytes it consumed; the rest is offered again with the next bytes after it.
 	OnData(c *Conn, p []byte) int
-	// OnAlarm says that the time of SetAlarm has come.
+	// OnAlarm is called when the time of SetAlarm has come.
 	OnAlarm(c *Conn)
-	// OnDrained says that everything pending has left, after Conn.Full or Conn.Blocked was true.
+	// OnDrained is called when all pending bytes have been sent, after Conn.Full or Conn.Blocked was true.
 	OnDrained(c *Conn)
-	// OnClose is last, also when a dial failed. err is ErrClosed when this side closed,
+	// OnClose is called last, also when a dial failed. err is ErrClosed when this side closed,
 	// io.EOF when the peer did, otherwise what went wrong.
 	OnClose(c *Conn, err error)
 }
 
-// Conn is one TCP connection. Its methods may be called on its loop only.
+// Conn is one TCP connection. Its methods may be called only on its loop.
 type Conn struct {
 	// Static after construction.
 	loop    *Loop
@@ -36,38 +36,38 @@ type Conn struct {
 	// Owned by the loop.
 	state      state
 	linked     bool   // in the wheel
-	Tag        uint8  // what handlers note about it; the reactor does not look
+	Tag        uint8  // for handlers; the reactor does not use it
 	next, prev int32  // neighbours in the wheel's list, by descriptor
 	due, slot  uint32 // tick of the alarm; tick at which the wheel looks at it
-	heard      uint32 // tick at which bytes last came
-	Since      uint32 // a time that handlers note; the reactor does not look
+	lastInput  uint32 // tick at which bytes last arrived
+	Since      uint32 // a time that handlers note; the reactor does not use it
 	in         *inbound
 	out        *outbound
-	secure     *secure // nil without TLS
+	secure     *secure // nil if the connection has no TLS
 }
 
-// inbound is what has arrived and was not consumed, in a borrowed buffer. A connection
-// has one only then.
+// inbound holds bytes that have arrived and were not consumed, in a borrowed buffer. A connection
+// has one only while there are such bytes.
 type inbound struct{ bytes []byte }
 
-// state is a set of facts about a connection.
+// state is a set of flags of a connection.
 type state uint16
 
 const (
 	dialing   state = 1 << iota
-	dirty           // in the loop's list of those to flush
-	blocked         // the socket is full: EPOLLOUT is asked for
+	dirty           // in the loop's list of connections to flush
+	blocked         // the socket is full: epoll reports when it is writable
 	paused          // not reading
-	finishing       // write what is pending, then end the stream
+	finishing       // writing what is pending, then ending the stream
 	closed          // to be destroyed at the end of the turn
 	securing        // the TLS handshake is not complete
 	proxied         // the PROXY header is not complete
-	toSecure        // TLS comes after it
-	awaited         // somebody waits for OnDrained, although the socket was not full
-	suspected       // in the loop's list of those that may have stalled
-	deaf            // not reading, for what has piled up behind a full socket
-	yielding        // OnData comes in the next turn, before more is read
-	unheard         // epoll is not asked for input
+	toSecure        // TLS comes after the PROXY header
+	awaited         // a caller waits for OnDrained, although the socket was not full
+	suspected       // in the loop's list of connections that may have stalled
+	heldBack        // not reading, because too much has piled up behind a full socket
+	yielding        // OnData is called in the next turn, before more is read
+	noInput         // epoll does not report input
 )
 
 func (c *Conn) is(s state) bool { return c.state&s != 0 }
@@ -75,14 +75,14 @@ func (c *Conn) is(s state) bool { return c.state&s != 0 }
 // Loop returns the loop that owns the connection.
 func (c *Conn) Loop() *Loop { return c.loop }
 
-// Handler returns what gets the connection's events.
+// Handler returns the handler of the connection's events.
 func (c *Conn) Handler() Handler { return c.handler }
 
-// Closed tells whether the connection is closed; nothing can be written any more.
+// Closed reports whether the connection is closed; nothing can be written any more.
 func (c *Conn) Closed() bool { return c.is(closed) }
 
-// Reserve returns an empty slice with room for n bytes at the end of what is pending. The
-// caller appends to it and hands the result to Commit, with no other call in between.
+// Reserve returns an empty slice with room for n bytes after the pending ones. The
+// caller appends to it and passes the result to Commit, with no other call in between.
 func (c *Conn) Reserve(n int) []byte {
 	if c.out == nil {
 		c.out = c.loop.pool.borrowOutbound()
@@ -91,13 +91,13 @@ func (c *Conn) Reserve(n int) []byte {
 	return c.out.reserve(&c.loop.pool, n)
 }
 
-// Commit makes b, which grew from the last Reserve, pending.
+// Commit makes b, which was appended to the last Reserve, pending.
 func (c *Conn) Commit(b []byte) { c.out.commit(&c.loop.pool, b) }
 
-// Write copies p behind what is pending.
+// Write appends a copy of p to the pending bytes.
 func (c *Conn) Write(p []byte) { c.Commit(append(c.Reserve(len(p)), p...)) }
 
-// Share makes b pending without a copy: b must never change again.
+// Share makes b pending without copying it: b must never change again.
 func (c *Conn) Share(b []byte) {
 	if len(b) == 0 {
 		return
@@ -109,7 +109,7 @@ func (c *Conn) Share(b []byte) {
 	c.out.share(&c.loop.pool, b)
 }
 
-// Pending returns the number of bytes that were written and have not left.
+// Pending returns the number of bytes that were written and not yet sent.
 func (c *Conn) Pending() int {
 	n := 0
 	if c.out != nil {
@@ -121,12 +121,12 @@ func (c *Conn) Pending() int {
 	return n
 }
 
-// Blocked tells whether the socket took no more at the last flush. OnDrained says when
-// everything has left.
+// Blocked reports whether the socket was full at the last flush. OnDrained is called when
+// everything has been sent.
 func (c *Conn) Blocked() bool { return c.is(blocked) }
 
-// Full tells whether the socket took no more at the last flush, or limit bytes are pending
-// for the next. OnDrained says when everything has left.
+// Full reports whether the socket was full at the last flush, or limit bytes are pending
+// for the next. OnDrained is called when everything has been sent.
 func (c *Conn) Full(limit int) bool {
 	if c.is(blocked) {
 		return true
@@ -138,23 +138,23 @@ func (c *Conn) Full(limit int) bool {
 	return true
 }
 
-// SetAlarm has OnAlarm called once after d, never before, at most three ticks of the wheel
-// later. Long alarms wait for a tick that all loops of the group share, half a second at
-// most: a loop that sleeps wakes for many heartbeats at a time, and the processor too. Those
-// beyond farAlarm ring then. A connection has one alarm: setting it again moves it.
+// SetAlarm makes the loop call OnAlarm once after d, never earlier, and at most three ticks of the wheel
+// later. Long alarms wait for a tick that all loops of the group share, at most half a second:
+// so a sleeping loop, and the processor, wakes once for many heartbeats. Alarms
+// beyond farAlarm ring at farAlarm. A connection has one alarm: setting it again moves it.
 func (c *Conn) SetAlarm(d time.Duration) {
 	if c.is(closed) {
 		return
 	}
 	d = min(d, farAlarm)
-	due := c.loop.now + 1 + uint32((d+tick-1)/tick) // the tick that is now has begun before
+	due := c.loop.now + 1 + uint32((d+tick-1)/tick) // the current tick began earlier
 	if d >= longAlarm {
 		due += (sharedTicks - due%sharedTicks) % sharedTicks
 	}
 	c.loop.wheel.set(c, due)
 }
 
-// Unread reports whether bytes of the peer wait: they were not consumed, or the kernel has them.
+// Unread reports whether bytes of the peer are unread: not consumed, or still in the kernel.
 func (c *Conn) Unread() bool {
 	if c.in != nil {
 		return true
@@ -163,17 +163,17 @@ func (c *Conn) Unread() bool {
 	return err == nil && n > 0
 }
 
-// Silence returns how long nothing has come from the peer, which was read meanwhile, in the
-// wheel's ticks. It is 0 while the peer is not read because it does not take its answers.
+// Silence returns for how long nothing has arrived from the peer while it was being read, in steps of the
+// wheel's ticks. It is 0 while the peer is not read because it does not read its answers.
 func (c *Conn) Silence() time.Duration {
-	if c.is(deaf) {
+	if c.is(heldBack) {
 		return 0
 	}
-	return time.Duration(c.loop.now-c.heard) * tick
+	return time.Duration(c.loop.now-c.lastInput) * tick
 }
 
-// PauseReading leaves what the peer sends in the kernel, so that TCP slows it down. The kernel is
-// told when something comes: most pauses are over before.
+// PauseReading leaves what the peer sends in the kernel, so that TCP slows the peer down. epoll is
+// told only when something arrives: most pauses end earlier.
 func (c *Conn) PauseReading() {
 	if !c.is(closed) {
 		c.state |= paused
@@ -181,21 +181,21 @@ func (c *Conn) PauseReading() {
 }
 
 // ResumeReading ends PauseReading. Unconsumed bytes are offered again in this turn, and
-// silence counts from now.
+// Silence counts from now.
 func (c *Conn) ResumeReading() {
 	if c.is(closed) || !c.is(paused) {
 		return
 	}
 	c.state &^= paused
-	c.heard = c.loop.now
-	if c.is(unheard) {
+	c.lastInput = c.loop.now
+	if c.is(noInput) {
 		c.loop.watch(c)
 	}
 	c.loop.resumed = append(c.loop.resumed, c)
 }
 
-// Yield is for a handler that has had the loop for long enough: OnData is called again in the
-// next turn, after what there is to do for other connections. Until then, nothing is read.
+// Yield is called by a handler that has used the loop for long enough: OnData is called again in the
+// next turn, after the events of other connections. Nothing is read before that.
 func (c *Conn) Yield() {
 	if !c.is(yielding | closed) {
 		c.state |= yielding
@@ -203,7 +203,7 @@ func (c *Conn) Yield() {
 	}
 }
 
-// Yields tells whether the connection waits for the next turn.
+// Yields reports whether the connection waits for the next turn after Yield.
 func (c *Conn) Yields() bool { return c.is(yielding) }
 
 // turn is the task that ends a Yield.
@@ -218,12 +218,12 @@ func (t *turn) Run(*Loop) {
 	}
 }
 
-// Paused tells whether reading is paused.
+// Paused reports whether reading is paused.
 func (c *Conn) Paused() bool { return c.is(paused) }
 
-// Finish writes what is pending, for ten seconds at most, ends the stream, and closes once
+// Finish sends what is pending, for ten seconds at most, ends the stream, and closes once
 // the peer has ended its own, or after a second: closing at once could destroy what the
-// peer has not read yet (RFC 9112 §9.6 tells why). What still arrives is discarded; a peer
+// peer has not read yet (RFC 9112 §9.6 explains it). What still arrives is discarded; a peer
 // that sends a whole read buffer at once is not read any more.
 func (c *Conn) Finish() {
 	if !c.is(finishing | closed) {
@@ -238,11 +238,11 @@ const (
 	lingerTime = time.Second
 )
 
-// Close drops the connection and what is pending on it. OnClose comes at the end of the
+// Close drops the connection and what is pending on it. OnClose is called at the end of the
 // turn.
 func (c *Conn) Close() { c.fail(ErrClosed) }
 
-// fail closes because of err.
+// fail closes the connection because of err.
 func (c *Conn) fail(err error) {
 	if c.is(closed) {
 		return
@@ -254,16 +254,16 @@ func (c *Conn) fail(err error) {
 	c.loop.dying = append(c.loop.dying, ending{c, err})
 }
 
-// Become has h get the connection's events from now on: the protocol has changed. OnOpen is
+// Become makes h the connection's handler, because the protocol has changed. OnOpen is
 // not called again. What the last OnData does not consume is offered to h in this turn.
 func (c *Conn) Become(h Handler) {
 	c.handler = h
 	c.loop.resumed = append(c.loop.resumed, c)
 }
 
-// Probe has the kernel ask a peer that is silent for so long whether it is there, and fail
-// the connection when it does not answer three times, RFC 1122 §4.2.3.6. It is for peers
-// that promise no sign of life.
+// Probe makes the kernel send keep-alive probes to a peer that has been silent for that long, and fail
+// the connection when three of them are not answered, RFC 1122 §4.2.3.6. It is for peers
+// that need not send anything.
 func (c *Conn) Probe(silence time.Duration) {
 	seconds := max(1, int(silence/time.Second))
 	_ = unix.SetsockoptInt(int(c.fd), unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
@@ -279,11 +279,11 @@ func (c *Conn) markDirty() {
 	}
 }
 
-// receive is called when the socket is readable.
+// receive reads; the loop calls it when the socket is readable.
 func (c *Conn) receive() {
 	l := c.loop
 	if c.late() > lateBytes {
-		c.state |= deaf
+		c.state |= heldBack
 		l.watch(c)
 		return
 	}
@@ -304,15 +304,15 @@ func (c *Conn) receive() {
 	l.stats.BytesIn += uint64(n)
 	if c.is(finishing) {
 		if n == len(l.readBuffer) {
-			c.PauseReading() // a flood: TCP holds it up until the connection is closed
+			c.PauseReading() // too much: TCP slows the peer down until the connection is closed
 		}
 		return
 	}
-	c.heard = l.now
+	c.lastInput = l.now
 	c.received(l.readBuffer[:n])
 }
 
-// deliver hands p to the handler, behind what it left before, and keeps what it leaves.
+// deliver passes p to the handler, after the bytes that it left before, and keeps what it leaves.
 func (c *Conn) deliver(p []byte) {
 	l := c.loop
 	if c.in != nil {
@@ -331,7 +331,7 @@ func (c *Conn) deliver(p []byte) {
 	}
 }
 
-// offer hands the kept bytes to the handler, and keeps what it leaves.
+// offer passes the kept bytes to the handler, and keeps what it leaves.
 func (c *Conn) offer() {
 	if c.in == nil {
 		c.handler.OnData(c, nil)
@@ -342,7 +342,7 @@ func (c *Conn) offer() {
 	case len(rest) == 0:
 		c.in = nil
 		pool.giveBack(b)
-	case cap(b) > smallBuffer && len(rest) <= cap(b)/4: // no large buffer is kept for a little
+	case cap(b) > smallBuffer && len(rest) <= cap(b)/4: // do not keep a large buffer for few bytes
 		c.in.bytes = append(pool.borrow(len(rest)), rest...)
 		pool.giveBack(b)
 	default:
@@ -384,15 +384,15 @@ func (c *Conn) flush() {
 	}
 	switch {
 	case c.is(blocked):
-		if c.is(deaf) {
-			c.heard = l.now
+		if c.is(heldBack) {
+			c.lastInput = l.now
 		}
-		c.state &^= blocked | deaf | awaited
+		c.state &^= blocked | heldBack | awaited
 		l.watch(c)
-		if !c.is(securing) { // then the handler has had no OnOpen, and written nothing
+		if !c.is(securing) { // during a TLS handshake the handler has not had OnOpen, and has written nothing
 			c.handler.OnDrained(c)
 		}
-	case c.is(awaited): // in the next turn: a connection with much to send is not alone
+	case c.is(awaited): // in the next turn, because other connections are waiting too
 		l.Post((*drained)(c))
 	}
 	if c.is(finishing) && c.out == nil {
@@ -403,7 +403,7 @@ func (c *Conn) flush() {
 	}
 }
 
-// drained is the task of OnDrained for a connection whose socket was not full.
+// drained is the task that calls OnDrained for a connection whose socket was not full.
 type drained Conn
 
 // Run implements Task.
@@ -415,7 +415,7 @@ func (d *drained) Run(*Loop) {
 	}
 }
 
-// connected is called when a dialed socket became writable.
+// connected finishes a dial; the loop calls it when the socket becomes writable.
 func (c *Conn) connected() {
 	if errno, err := unix.GetsockoptInt(int(c.fd), unix.SOL_SOCKET, unix.SO_ERROR); err != nil || errno != 0 {
 		c.fail(cmpErr(err, unix.Errno(errno)))
@@ -423,9 +423,9 @@ func (c *Conn) connected() {
 	}
 	c.state &^= dialing
 	c.loop.watch(c)
-	c.heard = c.loop.now
+	c.lastInput = c.loop.now
 	if c.secure != nil {
-		c.shakeHands()
+		c.startHandshake()
 		return
 	}
 	c.handler.OnOpen(c)
@@ -441,7 +441,7 @@ func cmpErr(err error, errno unix.Errno) error {
 	return errno
 }
 
-// Hash is a number that differs between connections, for spreading what all of them do.
+// Hash returns a number that differs between connections, to spread what all of them do over time.
 func (c *Conn) Hash() uint64 {
 	return (uint64(c.fd) + uint64(c.loop.index)<<32) * 0x9E3779B97F4A7C15 >> 16
 }

@@ -12,14 +12,14 @@ import (
 )
 
 // MaxLoops is the most event loops of a group. Each has a thread, a descriptor in every table and
-// some 100 KB.
+// about 100 KB.
 const MaxLoops = 256
 
 // ErrConnections says that the limit of descriptors is too low for the connections.
 var ErrConnections = errors.New("the limit of open files is too low")
 
-// reserved is how many descriptors of a table are not for connections: standard streams,
-// the runtime's poller, epoll, listeners, log files, connections at other ports.
+// reserved returns how many descriptors of a table are not for connections: standard streams,
+// the runtime's poller, epoll, listeners, log files, connections to other ports.
 func reserved(limit int) int { return min(256, limit/2) }
 
 // raiseLimit sets the soft limit of descriptors to the hard one and returns it.
@@ -37,8 +37,8 @@ func raiseLimit() (int, error) {
 	return int(min(lim.Cur, maxLimit)), nil
 }
 
-// plan decides how many loops there are and whether each takes a descriptor table of its
-// own, so that conns connections fit under limit descriptors a table.
+// plan decides how many loops there are and whether each has its own descriptor
+// table, so that conns connections fit with limit descriptors per table.
 func plan(loops, conns, limit int) (n int, private bool, err error) {
 	if loops > MaxLoops {
 		return 0, false, fmt.Errorf("%d event loops: at most %d are possible", loops, MaxLoops)
@@ -54,11 +54,11 @@ func plan(loops, conns, limit int) (n int, private bool, err error) {
 	return 0, false, tooMany(loops, conns, limit)
 }
 
-// capacity is how many connections n loops with private tables hold. Each table has the wake-ups
-// of all loops. Connections spread over the loops by the kernel's hash, not evenly: leave 3%.
+// capacity returns how many connections n loops with private tables hold. Each table has the wake-ups
+// of all loops. The kernel spreads connections over the loops by hash, not evenly: 3% are left for that.
 func capacity(n, limit int) int { return n * max(0, (limit-reserved(limit)-n)*97/100) }
 
-// most is how many connections the loops that are allowed hold.
+// most returns how many connections as many loops as are allowed hold.
 func most(loops, limit int) (conns int) {
 	for n := loops; n <= MaxLoops; n++ {
 		conns = max(conns, capacity(n, limit))
@@ -69,7 +69,7 @@ func most(loops, limit int) (conns int) {
 // maxLimit is the highest limit of descriptors that is taken into account.
 const maxLimit = 1 << 30
 
-// tooMany tells what to do about it.
+// tooMany returns an error that says what to change.
 func tooMany(loops, conns, limit int) error {
 	least := sort.Search(maxLimit, func(limit int) bool { return most(loops, limit) >= conns })
 	if least == maxLimit {
@@ -79,8 +79,8 @@ func tooMany(loops, conns, limit int) error {
 		ErrConnections, conns, least, limit, most(loops, limit))
 }
 
-// startPoller makes the runtime's network poller exist. Any thread may run it, also one
-// with a private table, so its descriptors must be in the table before that is split.
+// startPoller starts the runtime's network poller. Any thread may run the poller, also one
+// with a private table, so its descriptors must exist before the table is split.
 func startPoller() error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -89,14 +89,14 @@ func startPoller() error {
 	return l.Close()
 }
 
-// splitTable gives the calling thread, which must be locked, a descriptor table of its
-// own. Closing an empty range with CLOSE_RANGE_UNSHARE does only that, and container
-// profiles that forbid unshare(2) let it pass.
+// splitTable gives the calling thread, which must be locked, its own descriptor
+// table. Closing an empty range with CLOSE_RANGE_UNSHARE does only that, and container
+// profiles that forbid unshare(2) allow it.
 //
-// The new table starts as a copy. What it does not need is closed, because a socket that
-// the rest of the process closes would otherwise live on here. Kept are the standard
-// streams and everything of the kernel's own making (epoll instances and eventfds: the
-// runtime's poller, the loops' wake-ups): without them the process dies or sleeps.
+// The new table starts as a copy. splitTable closes what the loop does not need, because a socket that
+// the rest of the process closes would otherwise stay open here. It keeps the standard
+// streams and all descriptors without a file (epoll instances and eventfds: the
+// runtime's poller, the loops' wake-ups): without them the process crashes or never wakes.
 func splitTable() error {
 	if err := unix.CloseRange(1<<30, 1<<30, unix.CLOSE_RANGE_UNSHARE); err != nil {
 		return fmt.Errorf("split the descriptor table: %w", err)

@@ -12,49 +12,49 @@ import (
 	"github.com/longline/longline/internal/proxyproto"
 )
 
-// Config is what a Group needs. Only NewHandler is needed to listen.
+// Config configures a Group. A group that listens needs NewHandler; everything else has defaults.
 type Config struct {
 	// Listen is the TCP address to listen on, such as ":8080" or "127.0.0.1:0". Empty
 	// means that the group only dials.
 	Listen string
-	// Name is that of the port, for errors.
+	// Name is the name of the port in errors.
 	Name string
 	// NewHandler makes the handler of an accepted connection, on its loop.
 	NewHandler func(l *Loop) Handler
-	// TLS, if not nil, is spoken on accepted connections.
+	// TLS, if not nil, is used on connections accepted at Listen.
 	TLS *TLSConfig
 	// Also are further addresses to listen on.
 	Also []Listener
 	// Proxied are the addresses whose connections must begin with a PROXY header.
 	Proxied proxyproto.Trusted
-	// ClientsBegin says that those who connect are the first to say something: a connection is
-	// accepted with its first bytes, or when its client has said nothing for a second.
+	// ClientsBegin says that clients send first: a connection is
+	// accepted with its first bytes, or when its client has sent nothing for a second.
 	ClientsBegin bool
-	// Stall is how long a peer may take nothing of what is pending for it; 0 is for ever. Then
-	// OnStall is called, on the loop, which ends the connection in its way.
+	// Stall is how long a peer may accept none of the bytes that are pending for it; 0 means for ever. After that
+	// the loop calls OnStall, which ends the connection.
 	Stall   time.Duration
 	OnStall func(h Handler)
 	// OnStart, if not nil, is called on each loop before its first connection. It may set
 	// Loop.Local.
 	OnStart func(l *Loop)
-	// Loops is the number of event loops, at most MaxLoops; 0 is one a processor. More are made
-	// when MaxConnections needs them.
+	// Loops is the number of event loops, at most MaxLoops; 0 means one per processor. Start makes more
+	// if MaxConnections needs them.
 	Loops int
-	// MaxConnections is how many connections must fit; 0 is as many as the descriptor
-	// limit lets. When it is beyond the limit, each loop takes a private descriptor table.
-	// Connections that are far above it are closed unheard: see room.
+	// MaxConnections is how many connections must fit; 0 means as many as the descriptor
+	// limit allows. If it exceeds the limit, each loop gets a private descriptor table.
+	// Connections far above it are closed without an answer: see room.
 	MaxConnections int
 }
 
-// Listener is a further address, with handlers of its own.
+// Listener is a further address, with its own handlers.
 type Listener struct {
-	Name       string                // of the port, for errors
+	Name       string                // of the port, in errors
 	Listen     string                // as Config.Listen; not empty
 	NewHandler func(l *Loop) Handler // as Config.NewHandler
-	TLS        bool                  // Config.TLS is spoken
+	TLS        bool                  // whether Config.TLS is used
 }
 
-// listeners are all that c names.
+// listeners returns all listeners that c configures.
 func (c *Config) listeners() []Listener {
 	if c.Listen == "" {
 		return c.Also
@@ -64,22 +64,22 @@ func (c *Config) listeners() []Listener {
 
 // Group is a set of loops that share ports. Its methods are safe from any goroutine.
 type Group struct {
-	config  Config
-	doors   []*door
-	start   time.Time
-	loops   []*Loop
-	wakes   []int
-	private bool
+	config    Config
+	endpoints []*endpoint
+	start     time.Time
+	loops     []*Loop
+	wakes     []int
+	private   bool
 }
 
-// processors is how many this process may use, before any group has asked for more Ps.
+// processors is how many processors this process may use, before any group has raised GOMAXPROCS.
 var processors = runtime.GOMAXPROCS(0)
 
-// Start raises the descriptor limit and GOMAXPROCS, by the number of loops; it
-// opens the listeners and starts the loops. Start it early: with private tables, each loop
-// begins with a copy of what is open.
+// Start raises the descriptor limit, and GOMAXPROCS by the number of loops,
+// opens the listeners and starts the loops. Call it early: each private table
+// begins as a copy of what is open.
 func Start(config Config) (*Group, error) {
-	doors, err := newDoors(config.listeners())
+	endpoints, err := newEndpoints(config.listeners())
 	if err != nil {
 		return nil, err
 	}
@@ -94,16 +94,16 @@ func Start(config Config) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Group{config: config, doors: doors, start: time.Now(), private: private}
+	g := &Group{config: config, endpoints: endpoints, start: time.Now(), private: private}
 	if err := startPoller(); err != nil {
 		return nil, err
 	}
-	// A busy loop keeps its P while it waits in the kernel, and others do for a while: the other
-	// goroutines have as many more as there are processors.
+	// A busy loop keeps its P while it waits in the kernel, and other loops do for a while, so the other
+	// goroutines get as many more Ps as there are processors.
 	if p := n + processors; p > runtime.GOMAXPROCS(0) {
 		runtime.GOMAXPROCS(p)
 	}
-	// Every wake-up must be in every table, so all are made before the first is split.
+	// Every wake-up must be in every table, so all are made before the first table is split.
 	for range n {
 		wake, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
 		if err != nil {
@@ -121,9 +121,9 @@ func Start(config Config) (*Group, error) {
 	return g, nil
 }
 
-// room is how many connections a loop takes: a quarter above its share, for the kernel shares
-// them out by chance, and some that have not shaken hands, for whoever counts to refuse those
-// politely. 0 is as many as come.
+// room returns how many connections a loop accepts: a quarter above its share, because the kernel distributes
+// them by chance, and some more that have not finished the handshake, so that the handler can refuse those with
+// an answer. 0 means no limit.
 func (g *Group) room() int {
 	if g.config.MaxConnections == 0 {
 		return 0
@@ -159,10 +159,10 @@ func (g *Group) startLoop(i int) error {
 	return nil
 }
 
-// setUp runs on the loop's thread: what it opens is in the loop's own table.
+// setUp runs on the loop's thread, so what it opens is in the loop's own table.
 func (g *Group) setUp(l *Loop) (err error) {
 	if g.private {
-		runtime.LockOSThread() // for ever: the thread and its descriptor table end with the goroutine
+		runtime.LockOSThread() // never unlocked: the thread and its descriptor table end with the goroutine
 		if err := splitTable(); err != nil {
 			return err
 		}
@@ -177,7 +177,7 @@ func (g *Group) setUp(l *Loop) (err error) {
 	if g.config.OnStart != nil {
 		g.config.OnStart(l)
 	}
-	for _, d := range g.doors {
+	for _, d := range g.endpoints {
 		if err := l.open(d); err != nil {
 			return err
 		}
@@ -186,31 +186,31 @@ func (g *Group) setUp(l *Loop) (err error) {
 	return nil
 }
 
-// Addr is the first address listened on, with the port the kernel chose when 0 was asked
-// for.
+// Addr returns the first listener's address, with the port that the kernel chose if the configured one
+// is 0.
 func (g *Group) Addr() netip.AddrPort { return g.AddrOf(0) }
 
-// AddrOf is the address of the i-th listener: that of Config.Listen, then Config.Also. It is
-// the zero value where there is none.
+// AddrOf returns the address of the i-th listener: Config.Listen, then Config.Also. It is
+// the zero value if there is none.
 func (g *Group) AddrOf(i int) netip.AddrPort {
-	if i >= len(g.doors) {
+	if i >= len(g.endpoints) {
 		return netip.AddrPort{}
 	}
-	return g.doors[i].addr
+	return g.endpoints[i].addr
 }
 
-// Loops are the group's loops. The slice must not be changed.
+// Loops returns the group's loops. Nobody may change the slice.
 func (g *Group) Loops() []*Loop { return g.loops }
 
-// Private tells whether each loop has a descriptor table of its own.
+// Private reports whether each loop has its own descriptor table.
 func (g *Group) Private() bool { return g.private }
 
-// StopListening closes the listeners; connections stay.
+// StopListening closes the listeners; connections stay open.
 func (g *Group) StopListening() {
 	g.Each(func(l *Loop) { l.stopListening() })
 }
 
-// Stats adds up the counters of the loops.
+// Stats returns the sum of the loops' counters.
 func (g *Group) Stats() (sum Stats) {
 	parts := make([]Stats, len(g.loops))
 	g.Each(func(l *Loop) { parts[l.index] = l.Stats() })
@@ -226,7 +226,7 @@ func (g *Group) Stats() (sum Stats) {
 	return sum
 }
 
-// Each runs f on every loop, at the same time, and returns when all are done. It must not
+// Each runs f on every loop concurrently, and returns when all are done. It must not
 // be called on a loop.
 func (g *Group) Each(f func(l *Loop)) {
 	var wg sync.WaitGroup
@@ -239,7 +239,7 @@ func (g *Group) Each(f func(l *Loop)) {
 	wg.Wait()
 }
 
-// Close destroys what connections are left, ends the loops and waits for them.
+// Close destroys the remaining connections, ends the loops and waits for them.
 func (g *Group) Close() {
 	for _, l := range g.loops {
 		l.Post(TaskFunc(func(l *Loop) { l.stopping = true }))

@@ -10,56 +10,56 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const backlog = 4096 // the kernel cuts it to net.core.somaxconn
+const backlog = 4096 // the kernel limits it to net.core.somaxconn
 
-// notSent is how many bytes the kernel takes of a connection that it has not sent yet. Without a
-// bound it takes megabytes for a peer on a slow link, and what is urgent comes after them.
+// notSent is how many bytes the kernel accepts for a connection before it has sent them. Without a
+// bound it accepts megabytes for a peer on a slow link, and urgent data would be queued after them.
 const notSent = 16 << 10
 
-// deferSeconds is how long the kernel keeps a connection whose client says nothing.
+// deferSeconds is how long the kernel holds back a connection whose client sends nothing.
 const deferSeconds = 1
 
-// door is an address that every loop listens on.
-type door struct {
+// endpoint is an address on which every loop listens.
+type endpoint struct {
 	Listener
 	addr netip.AddrPort // set before the second loop starts
 }
 
-// newDoors resolves and probes the addresses.
-func newDoors(listeners []Listener) (doors []*door, err error) {
+// newEndpoints resolves and probes the addresses.
+func newEndpoints(listeners []Listener) (endpoints []*endpoint, err error) {
 	for _, l := range listeners {
 		if l.NewHandler == nil {
 			return nil, errors.New("reactor: NewHandler is needed to listen")
 		}
-		d := &door{Listener: l}
+		d := &endpoint{Listener: l}
 		if d.addr, err = resolve(l.Listen); err == nil {
 			err = probe(d.addr)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", cmp.Or(l.Name, "listen"), err)
 		}
-		doors = append(doors, d)
+		endpoints = append(endpoints, d)
 	}
-	return doors, nil
+	return endpoints, nil
 }
 
-// listener is a loop's own socket of a door.
+// listener is one loop's socket for an endpoint.
 type listener struct {
-	*door
+	*endpoint
 	fd      int
 	watched bool
 }
 
-// open listens at a door. The kernel's choice of a port for the first loop is everyone's.
-func (l *Loop) open(d *door) error {
+// open listens at an endpoint. If the kernel chooses the port for the first loop, the other loops use the same.
+func (l *Loop) open(d *endpoint) error {
 	fd, err := listen(d.addr)
 	if err != nil {
 		return err
 	}
 	if l.config.ClientsBegin {
-		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, deferSeconds) // or it costs more
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, deferSeconds) // without it, an accept costs one turn more
 	}
-	l.listeners = append(l.listeners, listener{door: d, fd: fd})
+	l.listeners = append(l.listeners, listener{endpoint: d, fd: fd})
 	if d.addr.Port() != 0 {
 		return nil
 	}
@@ -71,8 +71,8 @@ func (l *Loop) open(d *door) error {
 	return nil
 }
 
-// probe fails when another process listens on addr. Sharing the port, as the loops do,
-// would otherwise share it with that process too, and each would get half the devices.
+// probe returns an error if another process listens on addr. Port sharing, which the loops use,
+// would otherwise include that process, and each would get half of the devices.
 func probe(addr netip.AddrPort) error {
 	sa, family := sockaddr(addr)
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -94,7 +94,7 @@ func listen(addr netip.AddrPort) (int, error) {
 	if err != nil {
 		return -1, fmt.Errorf("socket for %v: %w", addr, err)
 	}
-	options := []struct{ level, option, value int }{ // accepted sockets inherit them: calls saved each
+	options := []struct{ level, option, value int }{ // accepted sockets inherit them, which saves one system call each per accept
 		{unix.SOL_SOCKET, unix.SO_REUSEADDR, 1},
 		{unix.SOL_SOCKET, unix.SO_REUSEPORT, 1},
 		{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
@@ -126,8 +126,8 @@ func dial(addr netip.AddrPort, from netip.Addr) (int, error) {
 	}
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	if from.IsValid() {
-		// The port is chosen at connect, so that one address serves 28,000 connections to
-		// each destination instead of 28,000 in all.
+		// The port is chosen at connect, so that one address can have 28,000 connections to
+		// each destination instead of 28,000 in total.
 		_ = unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
 		local, _ := sockaddr(netip.AddrPortFrom(from, 0))
 		if err := unix.Bind(fd, local); err != nil {
@@ -142,8 +142,8 @@ func dial(addr netip.AddrPort, from netip.Addr) (int, error) {
 	return fd, nil
 }
 
-// knock takes the connections that wait at the listener with this descriptor, if it is one.
-func (l *Loop) knock(fd int32) {
+// acceptAt accepts the connections that wait at the listener with this descriptor, if it is a listener.
+func (l *Loop) acceptAt(fd int32) {
 	for i := range l.listeners {
 		if at := &l.listeners[i]; at.fd == int(fd) {
 			l.acceptAll(at)
@@ -152,16 +152,16 @@ func (l *Loop) knock(fd int32) {
 	}
 }
 
-// acceptAll takes the connections that wait, up to a turn's share.
+// acceptAll accepts the connections that wait, up to acceptsPerTurn.
 func (l *Loop) acceptAll(at *listener) {
-	for range acceptsATurn {
+	for range acceptsPerTurn {
 		fd, errno := rawAccept(at.fd)
 		switch errno {
 		case 0:
 		case unix.ECONNABORTED, unix.EINTR:
 			continue
 		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
-			// Level-triggered epoll would spin on the backlog: look again in a tick.
+			// Level-triggered epoll would spin on the backlog: listen again after a tick.
 			l.stats.Refused++
 			l.accept = max(1, l.now+1)
 			l.watchListeners(unix.EPOLL_CTL_DEL)
@@ -184,7 +184,7 @@ func (l *Loop) acceptAll(at *listener) {
 	}
 }
 
-// watchListeners adds the listeners to epoll or takes them out.
+// watchListeners adds the listeners to epoll or removes them.
 func (l *Loop) watchListeners(op int) {
 	add := op == unix.EPOLL_CTL_ADD
 	for i := range l.listeners {
@@ -196,7 +196,7 @@ func (l *Loop) watchListeners(op int) {
 	}
 }
 
-// stopListening closes the listeners: new connections are refused by the kernel.
+// stopListening closes the listeners, so that the kernel refuses new connections.
 func (l *Loop) stopListening() {
 	l.watchListeners(unix.EPOLL_CTL_DEL)
 	l.closeListeners()
@@ -211,7 +211,7 @@ func (l *Loop) closeListeners() {
 }
 
 // resolve turns a listen address such as ":8080" into an IP address and port. An empty
-// host is every address, IPv6 and IPv4.
+// host means every address, IPv6 and IPv4.
 func resolve(addr string) (netip.AddrPort, error) {
 	a, err := net.ResolveTCPAddr("tcp", addr)
 	if err != nil {

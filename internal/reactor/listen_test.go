@@ -66,7 +66,7 @@ func expect(t *testing.T, c net.Conn, want string) {
 	}
 }
 
-// Above its room, a loop closes connections unheard, and takes some again when others have
+// Above its room, a loop closes connections noInput, and takes some again when others have
 // left.
 func TestCrowd(t *testing.T) {
 	ended := make(chan error, 4*strangers)

@@ -15,54 +15,54 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrClosed is what OnClose gets when this side closed the connection.
+// ErrClosed is the error of OnClose when this side closed the connection.
 var ErrClosed = errors.New("reactor: connection closed by this side")
 
-// Task is work posted to a loop.
+// Task is work that is posted to a loop.
 type Task interface{ Run(l *Loop) }
 
-// TaskFunc makes a Task of a function.
+// TaskFunc is a function that is a Task.
 type TaskFunc func(l *Loop)
 
 // Run calls f.
 func (f TaskFunc) Run(l *Loop) { f(l) }
 
 const (
-	maxEvents     = 512
-	acceptsATurn  = 64  // so that a storm of new connections does not starve the old ones
-	postsATurn    = 128 // so that many posts do not starve the sockets
-	readBufferLen = 64 << 10
-	yieldEvery    = 5 * time.Millisecond // sysmon's patience is 10 ms
-	busyGap       = 2 * time.Millisecond // between turns, on a busy loop
-	busyStreak    = 8                    // such turns make one
-	maxRawWait    = 100                  // milliseconds
-	maxDirty      = 64                   // connections to flush, above which a turn does not wait for its end
-	pauseAfter    = time.Second          // in which a loop does not come to read the clock: its process was stopped
+	maxEvents      = 512
+	acceptsPerTurn = 64  // so that many new connections do not starve the others
+	postsPerTurn   = 128 // so that many posts do not starve the sockets
+	readBufferLen  = 64 << 10
+	yieldEvery     = 5 * time.Millisecond // sysmon acts after 10 ms
+	busyGap        = 2 * time.Millisecond // between turns, on a busy loop
+	busyStreak     = 8                    // consecutive turns within busyGap that make a loop busy
+	maxRawWait     = 100                  // milliseconds
+	maxDirty       = 64                   // dirty connections above which relieve flushes before the end of the turn
+	pauseAfter     = time.Second          // a turn that takes longer than that means that the process was stopped
 )
 
-// Stats counts what a loop did. Owned by the loop; Loop.Stats copies it.
+// Stats counts what a loop did. Owned by the loop; Loop.Stats returns a copy.
 type Stats struct {
-	Open     int    // connections now
+	Open     int    // connections at present
 	Accepted uint64 // connections accepted since the start
 	Refused  uint64 // connections closed at accept because the descriptor table was full
 	Crowded  uint64 // connections closed at accept because there were too many
 	BytesIn  uint64
 	BytesOut uint64
-	Lent     int // buffers lent to connections now
+	Lent     int // buffers lent to connections at present
 }
 
-// Loop is one event loop: a goroutine with its own epoll instance, listener, timing wheel
+// Loop is one event loop: a goroutine with its own epoll instance, listeners, timing wheel
 // and buffers. With a private descriptor table it is locked to its thread.
 type Loop struct {
 	// Static after construction.
 	config  *Config
 	index   int
-	room    int  // connections above which none is accepted; 0 is none
+	room    int  // connections above which none is accepted; 0 means no limit
 	private bool // has a descriptor table of its own
 	epoll   int
 	wake    int // eventfd; exists in every descriptor table, made before any was split
 
-	// Local is what the user of the loop keeps for it. Owned by the loop.
+	// Local is data that the user of the loop attaches to it. Owned by the loop.
 	Local any
 
 	// Owned by the loop.
@@ -74,30 +74,30 @@ type Loop struct {
 	events     []unix.EpollEvent
 	iovecs     [maxIovecs]unix.Iovec
 	dirty      []*Conn   // to flush at the end of the turn
-	resumed    []*Conn   // to offer again what was not consumed
+	resumed    []*Conn   // connections to which unconsumed bytes are offered again
 	dying      []ending  // to destroy at the end of the turn
-	running    []Task    // posts that were taken to be run
-	ran        int       // of running
+	running    []Task    // posts that takePosts took
+	ran        int       // how many of running have run
 	suspects   []suspect // connections that may have stalled
-	looked     uint32    // tick at which they were looked at
+	looked     uint32    // tick at which suspects were last checked
 	stats      Stats
-	behind     map[*Conn]netip.AddrPort // who is behind proxies; nil while nobody is
-	listeners  []listener               // none when the group does not listen
+	clients    map[*Conn]netip.AddrPort // addresses of clients behind proxies; nil while there are none
+	listeners  []listener               // none if the group does not listen
 	stopping   bool
-	streak     int           // turns with events that followed each other closely
-	start      time.Time     // that of the group, and the pauses since then
-	clock      time.Duration // since start, when the turn began
-	now        uint32        // tick of the clock; the wheel may be behind it
-	asked      uint32        // tick before the kernel was asked for the events that are being read
-	full       int           // turns without a look at the wheel, since the kernel had more events
-	yielded    time.Duration // clock of the last time that the scheduler was entered
-	accept     uint32        // tick at which to listen again after a failed accept; 0 is now
+	streak     int           // consecutive turns with events within busyGap
+	start      time.Time     // the group's start, plus the pauses since then
+	clock      time.Duration // time since start at the beginning of the turn
+	now        uint32        // tick of clock; the wheel may be behind it
+	asked      uint32        // tick before the kernel was asked for the events that are being handled
+	full       int           // consecutive turns without advancing the wheel, because the kernel had more events
+	yielded    time.Duration // clock when the scheduler was last entered
+	accept     uint32        // tick at which to listen again after a failed accept; 0 means that the loop listens
 
 	// Guarded by mu.
 	mu     sync.Mutex
 	posts  []Task
-	asleep bool // waiting in the kernel: a post must wake it
-	ended  bool // no post is taken any more
+	asleep bool // waiting in the kernel: a post must wake the loop
+	ended  bool // posts are refused
 
 	// Safe from any goroutine.
 	posted atomic.Bool // posts is not empty
@@ -109,18 +109,18 @@ type ending struct {
 	err  error
 }
 
-// Index is the loop's number in its group.
+// Index returns the loop's number in its group.
 func (l *Loop) Index() int { return l.index }
 
-// Clock is the time that the loop has run when the turn began. A pause of its process does not
-// count: nobody was late in it. On the loop only.
+// Clock returns for how long the loop had run when the turn began. Pauses of the process do not
+// count, because no peer was late during them. On the loop only.
 func (l *Loop) Clock() time.Duration { return l.clock }
 
 // Open returns the number of connections. On the loop only.
 func (l *Loop) Open() int { return l.stats.Open }
 
-// Handlers calls yield with the handler of every connection that was accepted and had OnOpen,
-// or was dialed, until it returns false. On the loop only.
+// Handlers calls yield with the handler of every connection that has had OnOpen,
+// or was dialed, until yield returns false. On the loop only.
 func (l *Loop) Handlers(yield func(Handler) bool) {
 	for _, c := range l.conns {
 		if c != nil && !c.is(closed|securing|proxied) && !yield(c.handler) {
@@ -137,10 +137,10 @@ func (l *Loop) Stats() Stats {
 	return s
 }
 
-// Post has t run on the loop, after the events of the turn, in the order of posts. It
-// reports false when the loop has ended and t will not run. Safe from any goroutine.
+// Post makes the loop run t, after the events of the turn, in the order of posts. It
+// returns false if the loop has ended, so that t will not run. Safe from any goroutine.
 //
-// The queue is not bounded by itself: who posts bounds what it posts (a session posts one
+// The queue has no limit: callers bound what they post (a session posts one
 // wake-up until that has run).
 func (l *Loop) Post(t Task) bool {
 	l.mu.Lock()
@@ -154,15 +154,15 @@ func (l *Loop) Post(t Task) bool {
 	l.asleep = false
 	l.mu.Unlock()
 	if wake {
-		one := [8]byte{1} // a counter, little-endian on all that Longline runs on
+		one := [8]byte{1} // a counter, little-endian on all platforms of Longline
 		_, _ = unix.Write(l.wake, one[:])
 	}
 	return true
 }
 
 // Dial starts a connection to addr from the local address from (the zero value leaves the
-// choice to the kernel). On the loop only. h gets OnOpen or OnClose; an error here means
-// that it gets neither.
+// choice to the kernel). On the loop only. The loop then calls h.OnOpen or h.OnClose; if Dial returns an error,
+// it calls neither.
 func (l *Loop) Dial(addr netip.AddrPort, from netip.Addr, h Handler) (*Conn, error) {
 	fd, err := dial(addr, from)
 	if err != nil {
@@ -171,7 +171,7 @@ func (l *Loop) Dial(addr netip.AddrPort, from netip.Addr, h Handler) (*Conn, err
 	return l.adopt(fd, h, dialing), nil
 }
 
-// DialTLS is Dial with TLS on the connection; OnOpen comes after the handshake. The group
+// DialTLS is Dial with TLS on the connection; OnOpen is called after the handshake. The group
 // needs Config.TLS with Handshakes.
 func (l *Loop) DialTLS(addr netip.AddrPort, from netip.Addr, config *tls.Config, h Handler) (*Conn, error) {
 	c, err := l.Dial(addr, from, h)
@@ -181,9 +181,9 @@ func (l *Loop) DialTLS(addr netip.AddrPort, from netip.Addr, config *tls.Config,
 	return c, err
 }
 
-// adopt puts a socket under the loop's care.
+// adopt makes a connection of a socket.
 func (l *Loop) adopt(fd int, h Handler, s state) *Conn {
-	c := &Conn{loop: l, handler: h, fd: int32(fd), state: s, heard: l.now}
+	c := &Conn{loop: l, handler: h, fd: int32(fd), state: s, lastInput: l.now}
 	for fd >= len(l.conns) {
 		l.conns = append(l.conns, make([]*Conn, max(64, len(l.conns)/4))...)
 	}
@@ -193,9 +193,9 @@ func (l *Loop) adopt(fd int, h Handler, s state) *Conn {
 	return c
 }
 
-// interest is what epoll should report of c.
+// interest returns the events that epoll should report for c.
 func interest(c *Conn) (events uint32) {
-	if !c.is(paused | dialing | deaf) {
+	if !c.is(paused | dialing | heldBack) {
 		events = unix.EPOLLIN
 	}
 	if c.is(blocked | dialing) {
@@ -204,21 +204,21 @@ func interest(c *Conn) (events uint32) {
 	return events
 }
 
-// watch tells epoll that the interest in c has changed.
+// watch updates what epoll reports for c.
 func (l *Loop) watch(c *Conn) { l.tell(c, unix.EPOLL_CTL_MOD) }
 
-// tell tells epoll what to report of c.
+// tell tells epoll what to report for c.
 func (l *Loop) tell(c *Conn, op int) {
 	event := unix.EpollEvent{Events: interest(c), Fd: c.fd}
-	if c.state &^= unheard; event.Events&unix.EPOLLIN == 0 {
-		c.state |= unheard
+	if c.state &^= noInput; event.Events&unix.EPOLLIN == 0 {
+		c.state |= noInput
 	}
 	if err := unix.EpollCtl(l.epoll, op, int(c.fd), &event); err != nil {
 		c.fail(err)
 	}
 }
 
-// run is the loop. ready gets the result of setting up.
+// run is the loop's goroutine. It sends the result of setUp to ready.
 func (l *Loop) run(setUp func(*Loop) error, ready chan<- error) {
 	defer close(l.done)
 	err := setUp(l)
@@ -254,15 +254,15 @@ func (l *Loop) turn() {
 	if l.hasRead(n) {
 		l.wheel.advance(l.asked, l.ring)
 	}
-	l.lookAround()
+	l.runTimers()
 	l.runPosts()
 	l.settle()
 }
 
 // wait returns the number of events, and for how long it was ready to wait. A busy loop waits
-// outside the scheduler and keeps its P: something comes soon, and to leave and enter costs more
-// than a message, most of all for a loop that is locked to its thread. A signal ends that: from
-// the collector, or after 10 ms from sysmon.
+// outside the scheduler and keeps its P, because an event comes soon, and leaving and entering the scheduler costs more
+// than a message, most of all for a loop that is locked to its thread. A signal ends such a wait:
+// from the garbage collector, or after 10 ms from sysmon.
 func (l *Loop) wait() (n int, atMost time.Duration) {
 	ms := 0
 	if l.sleep() {
@@ -285,16 +285,16 @@ func (l *Loop) wait() (n int, atMost time.Duration) {
 	return n, time.Duration(ms) * time.Millisecond
 }
 
-// events is the number of events that a wait has found.
+// events returns the number of events that a wait has found.
 func events(n int, errno unix.Errno) int {
-	if errno != 0 { // EINTR: there was none when it began
+	if errno != 0 { // EINTR: there was no event
 		return 0
 	}
 	return n
 }
 
-// yield enters the scheduler every few milliseconds. A goroutine that is in system calls
-// and never there looks to sysmon as one that hogs its P: it takes the P away, and wakes
+// yield enters the scheduler every few milliseconds. To sysmon, a goroutine that makes system calls
+// and never enters the scheduler looks like one that hogs its P: it takes the P away, and wakes
 // every 20 us to do it again, which costs more than a tenth of a paced echo. For a loop that
 // is locked to its thread, entering costs two switches of threads: more than it saves.
 func (l *Loop) yield() {
@@ -304,7 +304,7 @@ func (l *Loop) yield() {
 	}
 }
 
-// sleep has posts wake the loop from now on, unless there is one to run already.
+// sleep makes posts wake the loop from now on, and reports whether it may wait: not if a post is there already.
 func (l *Loop) sleep() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -327,7 +327,7 @@ func (l *Loop) patience() int {
 	next := l.wheel.untilNext()
 	switch {
 	case len(l.suspects) > 0:
-		next = min(next, l.config.lookEvery())
+		next = min(next, l.config.stallTicks())
 	case next == wheelSlots:
 		return -1
 	}
@@ -335,8 +335,8 @@ func (l *Loop) patience() int {
 	return int(time.Duration(next) * tick / time.Millisecond)
 }
 
-// readClock reads the time once per turn, after a wait of at most waited. A turn in which the
-// process was stopped, or its machine did not run, takes next to no time. All loops of a group
+// readClock reads the time once per turn, after a wait of at most waited. It leaves out the time of a turn in which the
+// process was stopped, or its machine did not run. All loops of a group
 // stay in step for shared ticks.
 func (l *Loop) readClock(waited time.Duration) {
 	clock := time.Since(l.start)
@@ -348,10 +348,10 @@ func (l *Loop) readClock(waited time.Duration) {
 	l.clock, l.now = clock, uint32(clock/tick)
 }
 
-// hasRead reports whether all that had arrived at the tick asked has been read, now that n
-// connections were in this turn: alarms that were due then may ring. What arrives while the loop
-// does not run would else be taken for silence, as the answer of a wait can be older than the
-// clock, or be that the wait was interrupted. Many events take some turns, and no more than that.
+// hasRead reports whether everything has been read that had arrived at the tick asked, given that n
+// connections had events in this turn: then alarms that were due at that tick may ring. Otherwise what arrived while the loop
+// did not run would be taken for silence, because the result of a wait can be older than the
+// clock, or say that the wait was interrupted. If there are many events, this takes some turns, but not more.
 func (l *Loop) hasRead(n int) bool {
 	if l.full++; n < maxEvents || l.full*maxEvents > l.stats.Open {
 		l.full = 0
@@ -359,10 +359,10 @@ func (l *Loop) hasRead(n int) bool {
 	return l.full == 0
 }
 
-// lookAround does what waits for a time and not for events.
-func (l *Loop) lookAround() {
-	if len(l.suspects) > 0 && l.now-l.looked >= l.config.lookEvery() {
-		l.look(l.now)
+// runTimers does what depends on the time and not on events.
+func (l *Loop) runTimers() {
+	if len(l.suspects) > 0 && l.now-l.looked >= l.config.stallTicks() {
+		l.checkStalls(l.now)
 	}
 	if l.accept != 0 && int32(l.now-l.accept) >= 0 {
 		l.accept = 0
@@ -370,22 +370,22 @@ func (l *Loop) lookAround() {
 	}
 }
 
-// ring is called by the wheel for a connection whose alarm is due.
+// ring handles a due alarm; the wheel calls it.
 func (l *Loop) ring(c *Conn) {
 	switch {
 	case c.is(closed):
 	case c.is(finishing):
 		c.fail(ErrClosed)
 	case c.is(proxied):
-		c.fail(fmt.Errorf("%w: it took too long", ErrProxied))
+		c.fail(fmt.Errorf("%w: it did not arrive in time", ErrProxied))
 	case c.is(securing):
-		c.fail(fmt.Errorf("%w: it took too long", ErrHandshake))
+		c.fail(fmt.Errorf("%w: it did not finish in time", ErrHandshake))
 	default:
 		c.handler.OnAlarm(c)
 	}
 }
 
-// connOf returns the connection with this descriptor, nil when it is none's.
+// connOf returns the connection with this descriptor, nil if there is none.
 func (l *Loop) connOf(fd int32) *Conn {
 	if int(fd) >= len(l.conns) {
 		return nil
@@ -399,11 +399,11 @@ func (l *Loop) dispatch(e *unix.EpollEvent) {
 		_, _ = rawRead(l.wake, buf[:])
 		return
 	}
-	// An event of a descriptor that was closed and given out again in this turn is only a
-	// hint: the read says EAGAIN.
+	// An event of a descriptor that was closed and reused in this turn is only a
+	// hint: the read returns EAGAIN.
 	c := l.connOf(e.Fd)
 	if c == nil {
-		l.knock(e.Fd)
+		l.acceptAt(e.Fd)
 		return
 	}
 	if c.is(closed) {
@@ -420,17 +420,17 @@ func (l *Loop) dispatch(e *unix.EpollEvent) {
 		return
 	}
 	switch {
-	case !c.is(paused | deaf):
+	case !c.is(paused | heldBack):
 		c.receive()
 	case e.Events&(unix.EPOLLHUP|unix.EPOLLERR) != 0:
 		c.fail(io.EOF)
-	case !c.is(unheard):
+	case !c.is(noInput):
 		l.watch(c)
 	}
 }
 
-// runPosts runs some of the tasks that were posted before it began. The rest, and those they post, run in
-// later turns, so that neither many posts nor a chain of them starves the sockets.
+// runPosts runs some of the tasks that were posted before the call. The rest, and tasks that these post, run in
+// later turns, so that neither many posts nor a chain of posts starves the sockets.
 func (l *Loop) runPosts() {
 	if l.ran == len(l.running) {
 		if !l.posted.Load() {
@@ -438,7 +438,7 @@ func (l *Loop) runPosts() {
 		}
 		l.takePosts()
 	}
-	some := l.running[l.ran:min(l.ran+postsATurn, len(l.running))]
+	some := l.running[l.ran:min(l.ran+postsPerTurn, len(l.running))]
 	l.ran += len(some)
 	for i, t := range some {
 		some[i] = nil
@@ -447,7 +447,7 @@ func (l *Loop) runPosts() {
 	}
 }
 
-// takePosts makes what was posted what is to be run.
+// takePosts makes the posts the tasks to run.
 func (l *Loop) takePosts() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -455,7 +455,7 @@ func (l *Loop) takePosts() {
 	l.posted.Store(false)
 }
 
-// settle ends the turn: offers resumed bytes, flushes, destroys.
+// settle ends the turn: it offers unconsumed bytes again, flushes, and destroys closed connections.
 func (l *Loop) settle() {
 	for i := 0; i < len(l.resumed); i++ {
 		if c := l.resumed[i]; !c.is(closed | paused | yielding) {
@@ -474,8 +474,8 @@ func (l *Loop) settle() {
 	}
 }
 
-// relieve flushes when many connections are dirty, while what they touch is in the cache: a
-// broadcast to thousands would else come by each of them twice.
+// relieve flushes when many connections are dirty, while their memory is in the cache: otherwise
+// a broadcast to thousands would load each connection twice.
 func (l *Loop) relieve() {
 	if len(l.dirty) >= maxDirty {
 		l.flushDirty()
@@ -490,7 +490,7 @@ func (l *Loop) flushDirty() {
 	l.dirty = l.dirty[:0]
 }
 
-// destroy frees everything of a connection and tells its handler.
+// destroy releases everything that a connection has and calls OnClose.
 func (l *Loop) destroy(e ending) {
 	c := e.conn
 	l.wheel.unlink(c)
@@ -507,7 +507,7 @@ func (l *Loop) destroy(e ending) {
 	if c.secure != nil {
 		c.secure.release(l, e.err)
 	}
-	delete(l.behind, c)
+	delete(l.clients, c)
 	l.stats.Open--
 	c.handler.OnClose(c, e.err)
 }
@@ -521,8 +521,8 @@ func (l *Loop) destroyAll() {
 	l.settle()
 }
 
-// end runs what was posted, refuses posts from now on, and gives the loop's descriptors
-// back.
+// end runs what was posted, refuses posts from now on, and closes the loop's
+// descriptors.
 func (l *Loop) end() {
 	l.mu.Lock()
 	l.ended = true

@@ -5,25 +5,25 @@ import (
 )
 
 const (
-	maxIovecs = 64  // segments that one writev takes
-	copyBelow = 512 // a shared frame shorter than this is copied behind owned bytes
+	maxIovecs = 64  // most segments per writev
+	copyBelow = 512 // a shared frame shorter than this is copied to the owned bytes
 )
 
-// outbound is what a connection has pending: bytes in order, in borrowed buffers or in
+// outbound holds what is pending on a connection: bytes in order, in borrowed buffers or in
 // frames shared with other connections. Owned by the loop.
 type outbound struct {
 	segments []segment
-	written  int // bytes of segments[0] that have left
-	size     int // bytes pending in all
-	held     int // of those, the bytes that were there when the socket became full
+	written  int // bytes of segments[0] that were sent
+	size     int // bytes pending in total
+	held     int // of those, the bytes that were pending when the socket became full
 }
 
 type segment struct {
 	bytes []byte
-	owned bool // a borrowed buffer; otherwise shared, and never changed
+	owned bool // a borrowed buffer; otherwise a shared frame, which nobody changes
 }
 
-// reserve returns the free end of a borrowed buffer, with room for n bytes at least.
+// reserve returns the free end of a borrowed buffer, with room for at least n bytes.
 func (o *outbound) reserve(p *pool, n int) []byte {
 	if k := len(o.segments) - 1; k >= 0 && o.segments[k].owned {
 		if b := o.segments[k].bytes; cap(b)-len(b) >= n {
@@ -34,8 +34,8 @@ func (o *outbound) reserve(p *pool, n int) []byte {
 	return o.segments[len(o.segments)-1].bytes
 }
 
-// commit takes what was appended to the last reserve. If it outgrew the room, it is a
-// buffer of its own now.
+// commit adds what was appended to the last reserve. If that outgrew the room, it is a
+// new buffer now.
 func (o *outbound) commit(p *pool, b []byte) {
 	if len(b) == 0 {
 		return
@@ -47,7 +47,7 @@ func (o *outbound) commit(p *pool, b []byte) {
 		last.bytes = last.bytes[:len(last.bytes)+len(b)]
 		return
 	}
-	if len(last.bytes) == 0 { // an unused buffer: the outgrown one takes its place
+	if len(last.bytes) == 0 { // an unused buffer: the larger one replaces it
 		p.giveBack(last.bytes)
 		*last = segment{b, false}
 		return
@@ -68,7 +68,7 @@ func (o *outbound) share(p *pool, b []byte) {
 	o.size += len(b)
 }
 
-// write gives the kernel as much as it takes in one call.
+// write gives the kernel as much as it accepts in one call.
 func (o *outbound) write(fd int, iov *[maxIovecs]unix.Iovec) (int, unix.Errno) {
 	first := o.segments[0].bytes[o.written:]
 	if len(o.segments) == 1 {
@@ -91,7 +91,7 @@ func (o *outbound) write(fd int, iov *[maxIovecs]unix.Iovec) (int, unix.Errno) {
 	return rawWritev(fd, iov[:n])
 }
 
-// advance drops n written bytes.
+// advance removes n bytes that were sent.
 func (o *outbound) advance(p *pool, n int) {
 	o.size -= n
 	o.written += n

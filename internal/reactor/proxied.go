@@ -10,33 +10,33 @@ import (
 	"github.com/longline/longline/internal/proxyproto"
 )
 
-// Connections of a proxy that speaks the PROXY protocol begin with a header that says for
-// whom it speaks. It comes before everything, TLS too, and the handler sees nothing of it but
-// RemoteAddr. What it says is kept in a map of the loop: other connections have no memory
+// A connection from a proxy that uses the PROXY protocol begins with a header with the client's
+// address. The header comes before everything else, also TLS, and the handler sees only its result,
+// RemoteAddr. The address is in a map of the loop, so other connections need no memory
 // for it.
 
-// ErrProxied says that a connection from a proxy did not begin with a header that is right.
+// ErrProxied says that a connection from a proxy did not begin with a valid header.
 var ErrProxied = errors.New("PROXY header")
 
-// headerTime is how long a proxy may take for its header, which is the first thing it sends:
-// at least 3 seconds, the specification says (§3).
+// headerTime is how long a proxy may take for its header, which is the first thing it sends.
+// The specification requires at least 3 seconds (§3).
 const headerTime = 5 * time.Second
 
-// received is called with what has arrived, header or not.
+// received handles what has arrived, with or without a header.
 func (c *Conn) received(p []byte) {
 	switch {
 	case c.is(proxied):
-		c.announced(p)
+		c.readHeader(p)
 	case c.secure == nil:
 		c.deliver(p)
 	case c.is(securing):
-		c.greeted(p)
+		c.feedHandshake(p)
 	default:
 		c.decrypt(p)
 	}
 }
 
-// accepted begins with a connection: with its header, if it comes from a proxy.
+// accepted begins a connection: with its header, if it comes from a proxy.
 func (c *Conn) accepted(secure bool) {
 	if secure {
 		c.state |= toSecure
@@ -49,7 +49,7 @@ func (c *Conn) accepted(secure bool) {
 	c.open()
 }
 
-// open begins with what comes first after a header, or without one: TLS, or the handler's.
+// open begins what follows the header, or an accept without header: TLS, or the handler's protocol.
 func (c *Conn) open() {
 	if c.is(toSecure) {
 		c.state &^= toSecure
@@ -59,8 +59,8 @@ func (c *Conn) open() {
 	c.handler.OnOpen(c)
 }
 
-// announced reads a header, which may come in pieces, and goes on with what is behind it.
-func (c *Conn) announced(p []byte) {
+// readHeader reads a header, which may arrive in pieces, and continues with the bytes after it.
+func (c *Conn) readHeader(p []byte) {
 	pool, in := &c.loop.pool, c.in
 	if in != nil {
 		in.bytes = append(pool.grow(in.bytes, len(p)), p...)
@@ -92,18 +92,18 @@ func (c *Conn) announced(p []byte) {
 	}
 }
 
-// SetRemoteAddr has RemoteAddr return a from now on: who is behind a proxy, by its word.
+// SetRemoteAddr makes RemoteAddr return a: the client behind a proxy, as the proxy states it.
 func (c *Conn) SetRemoteAddr(a netip.AddrPort) {
-	if c.loop.behind == nil {
-		c.loop.behind = make(map[*Conn]netip.AddrPort)
+	if c.loop.clients == nil {
+		c.loop.clients = make(map[*Conn]netip.AddrPort)
 	}
-	c.loop.behind[c] = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+	c.loop.clients[c] = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }
 
-// RemoteAddr is where the peer is: as a proxy has told, or as the kernel knows it, so that it
+// RemoteAddr returns the peer's address: as a proxy stated it, otherwise as the kernel knows it, so that it
 // needs no memory here.
 func (c *Conn) RemoteAddr() netip.AddrPort {
-	if a, ok := c.loop.behind[c]; ok {
+	if a, ok := c.loop.clients[c]; ok {
 		return a
 	}
 	return rawPeer(int(c.fd))

@@ -123,8 +123,8 @@ func TestProxiedConnectionsMustSaySo(t *testing.T) {
 		t.Errorf("ended with %v", err)
 	}
 	g.Each(func(l *Loop) {
-		if len(l.behind) > 0 || l.pool.lent > 0 {
-			t.Errorf("%d addresses and %d buffers are left", len(l.behind), l.pool.lent)
+		if len(l.clients) > 0 || l.pool.lent > 0 {
+			t.Errorf("%d addresses and %d buffers are left", len(l.clients), l.pool.lent)
 		}
 	})
 }

@@ -2,8 +2,8 @@ package reactor
 
 import "golang.org/x/sys/unix"
 
-// lateBytes is how much may be written to a connection whose socket is full until its peer is
-// not read any more: answers to what the peer sends, which it does not take.
+// lateBytes is how much may be written to a connection after its socket became full, before its peer is
+// not read any more: answers to what the peer sends, which it does not read.
 const lateBytes = 16 << 10
 
 // late returns the bytes that were written since the socket became full.
@@ -32,14 +32,14 @@ func (c *Conn) block(o *outbound, n int) {
 	}
 }
 
-// suspect is a connection whose socket was full, and how far its peer had come.
+// suspect is a connection whose socket was full, and how much its peer had acknowledged then.
 type suspect struct {
 	conn  *Conn
 	acked uint64 // bytes that the peer had acknowledged
-	since uint32 // tick at which it had first
+	since uint32 // tick at which it had acknowledged that much
 }
 
-// suspect has an eye on c until its socket is not full any more.
+// suspect watches c until its socket is not full any more.
 func (l *Loop) suspect(c *Conn) {
 	if len(l.suspects) == 0 {
 		l.looked = l.now
@@ -48,8 +48,8 @@ func (l *Loop) suspect(c *Conn) {
 	l.suspects = append(l.suspects, suspect{c, c.acked(), l.now})
 }
 
-// look finds the suspects that have stalled, and forgets those that were none.
-func (l *Loop) look(now uint32) {
+// checkStalls calls OnStall for the suspects that have stalled, and drops those whose sockets are not full any more.
+func (l *Loop) checkStalls(now uint32) {
 	l.looked = now
 	patience := uint32(l.config.Stall / tick)
 	var stalled []*Conn
@@ -76,11 +76,11 @@ func (l *Loop) look(now uint32) {
 	}
 }
 
-// lookEvery is the number of ticks between two looks.
-func (c *Config) lookEvery() uint32 { return max(1, uint32(c.Stall/tick/8)) }
+// stallTicks returns the number of ticks between two checks.
+func (c *Config) stallTicks() uint32 { return max(1, uint32(c.Stall/tick/8)) }
 
 // acked asks the kernel how many bytes the peer has acknowledged, RFC 4898 §3 (HCThruOctetsAcked).
-// They grow while a slow peer reads, even if the socket stays full.
+// The number grows while a slow peer reads, even if the socket stays full.
 func (c *Conn) acked() uint64 {
 	info, err := unix.GetsockoptTCPInfo(int(c.fd), unix.IPPROTO_TCP, unix.TCP_INFO)
 	if err != nil {

@@ -12,27 +12,27 @@ import (
 	"time"
 )
 
-// TLS without a goroutine for each connection, over crypto/tls as it is.
+// TLS without a goroutine per connection, with crypto/tls as it is.
 //
 // The handshake cannot be suspended, so it runs on one of a bounded number of workers,
 // over a transport that the loop feeds: descriptors never leave the loop. A worker starts
-// when the client's first message is complete, so that connections that say nothing hold
-// none, one that waits for its client lets another run, and a handshake that stalls is cut off
-// by the connection's alarm.
+// when the client's first record is complete, so that connections that send nothing hold
+// none. A worker that waits for its client lets another one run, and the connection's alarm ends
+// a handshake that stalls.
 //
-// After it, the loop drives crypto/tls: its Read is given the bytes at hand, and then an
-// error that is Timeout and Temporary, across which crypto/tls keeps its state.
+// After the handshake, the loop drives crypto/tls: Read gets the bytes that have arrived, and then an
+// error that is Timeout and Temporary, after which crypto/tls keeps its state.
 
-// ErrHandshake says that a TLS handshake failed; what went wrong is in the text.
+// ErrHandshake says that a TLS handshake failed. It is wrapped with the cause.
 var ErrHandshake = errors.New("TLS handshake")
 
-// TLSConfig is what accepted connections need to speak TLS.
+// TLSConfig configures TLS on accepted connections.
 type TLSConfig struct {
-	// Config is crypto/tls's, used as it is.
+	// Config is used as it is.
 	Config *tls.Config
-	// Handshakes runs them. It must not be nil.
+	// Handshakes runs the handshakes. It must not be nil.
 	Handshakes *Workers
-	// Timeout of a handshake. Default 10s.
+	// Timeout bounds a handshake. Default 10s.
 	Timeout time.Duration
 }
 
@@ -42,11 +42,11 @@ type secure struct {
 	conn    *tls.Conn
 	pipe    transport
 	out     *outbound // ciphertext that is pending
-	started bool      // the handshake is on a worker
-	ended   bool      // the peer was told that nothing follows
+	started bool      // a worker has the handshake
+	ended   bool      // the peer was sent the close alert
 }
 
-// release gives back what is pending and ends a handshake that is under way.
+// release returns the pending buffers and ends an unfinished handshake.
 func (s *secure) release(l *Loop, err error) {
 	s.pipe.abort(err)
 	if s.out != nil {
@@ -55,7 +55,7 @@ func (s *secure) release(l *Loop, err error) {
 	}
 }
 
-// PeerCertificates returns the chain that TLS has verified for the peer, its own certificate
+// PeerCertificates returns the peer's chain as TLS verified it, its own certificate
 // first, or nil.
 func (c *Conn) PeerCertificates() []*x509.Certificate {
 	if c.secure == nil {
@@ -68,10 +68,10 @@ func (c *Conn) PeerCertificates() []*x509.Certificate {
 	return chains[0]
 }
 
-// maxRecord is the most plaintext that a record has, in bytes, RFC 8446 §5.1.
+// maxRecord is the most plaintext in a record, in bytes, RFC 8446 §5.1.
 const maxRecord = 16 << 10
 
-// secureAs puts TLS on the connection, as side says. The handshake has an alarm.
+// secureAs starts TLS on the connection, as the given side. The alarm bounds the handshake.
 func (c *Conn) secureAs(side func(net.Conn, *tls.Config) *tls.Conn, config *tls.Config) {
 	s := &secure{}
 	s.pipe.owner = c
@@ -83,54 +83,54 @@ func (c *Conn) secureAs(side func(net.Conn, *tls.Config) *tls.Conn, config *tls.
 	c.SetAlarm(cmp.Or(c.loop.config.TLS.Timeout, 10*time.Second))
 }
 
-// greeted is called with each piece of the handshake that arrives.
-func (c *Conn) greeted(p []byte) {
+// feedHandshake handles each piece of the handshake that arrives.
+func (c *Conn) feedHandshake(p []byte) {
 	s := c.secure
-	if s.pipe.feed(p) >= maxHello { // secured reads on
-		c.state |= deaf
+	if s.pipe.feed(p) >= maxHello { // endHandshake resumes reading
+		c.state |= heldBack
 		c.loop.watch(c)
 	}
 	if !s.started && s.pipe.hasMessage() {
-		c.shakeHands()
+		c.startHandshake()
 	}
 }
 
-// shakeHands runs the handshake on a worker.
-func (c *Conn) shakeHands() {
+// startHandshake starts the handshake on a worker.
+func (c *Conn) startHandshake() {
 	s := c.secure
 	s.started = true
 	ok := c.loop.config.TLS.Handshakes.Do(func() {
 		err := s.conn.Handshake()
-		c.loop.Post(TaskFunc(func(*Loop) { c.secured(err) }))
+		c.loop.Post(TaskFunc(func(*Loop) { c.endHandshake(err) }))
 	})
 	if !ok {
 		c.loop.stats.Refused++
-		c.fail(fmt.Errorf("%w: too many at a time", ErrHandshake))
+		c.fail(fmt.Errorf("%w: too many handshakes at the same time", ErrHandshake))
 	}
 }
 
-// secured ends the handshake: the connection opens, or it is over.
-func (c *Conn) secured(err error) {
+// endHandshake ends the handshake: the connection opens, or fails.
+func (c *Conn) endHandshake(err error) {
 	if c.is(closed) {
 		return
 	}
 	if err != nil {
-		c.markDirty() // the alert may still leave
+		c.markDirty() // so that an alert can still be sent
 		c.flush()
 		c.fail(fmt.Errorf("%w: %w", ErrHandshake, err))
 		return
 	}
 	c.state &^= securing
 	early := c.secure.pipe.settle()
-	if c.is(deaf) {
-		c.state &^= deaf
+	if c.is(heldBack) {
+		c.state &^= heldBack
 		c.loop.watch(c)
 	}
 	c.handler.OnOpen(c)
-	c.decrypt(early) // also when it is empty: crypto/tls may have read ahead
+	c.decrypt(early) // even if it is empty: crypto/tls may have read ahead
 }
 
-// decrypt hands the plaintext of p to the handler.
+// decrypt passes the plaintext of p to the handler.
 func (c *Conn) decrypt(p []byte) {
 	s := c.secure
 	s.pipe.in = p
@@ -148,13 +148,13 @@ func (c *Conn) decrypt(p []byte) {
 		}
 	}
 	s.pipe.in = nil
-	if s.out != nil { // what crypto/tls says by itself, such as the answer to a KeyUpdate
+	if s.out != nil { // what crypto/tls sends by itself, such as the answer to a KeyUpdate
 		c.markDirty()
 	}
 }
 
-// seal encrypts what is pending, in as few records as it takes, and after the last of a
-// connection that finishes, says so (RFC 8446 §6.1).
+// seal encrypts what is pending, in as few records as possible. After the last record of a
+// connection that finishes, it adds the close alert (RFC 8446 §6.1).
 func (c *Conn) seal() {
 	if c.is(securing) {
 		return
@@ -206,32 +206,32 @@ func (c *Conn) addCiphertext(p []byte) {
 }
 
 // transport is the net.Conn below crypto/tls. During the handshake the worker reads and
-// writes and the loop feeds, with the lock; after settle only the loop touches it.
+// writes and the loop feeds, holding the lock; after settle only the loop uses it.
 type transport struct {
 	owner *Conn
-	in    []byte     // bytes at hand: what arrived and was not read
+	in    []byte     // bytes that arrived and were not read
 	shake *handshake // nil after the handshake
 }
 
-// handshake is what loop and worker share.
+// handshake is what the loop and the worker share.
 type handshake struct {
 	mu      sync.Mutex
 	arrived sync.Cond
-	err     error // the connection has ended
+	err     error // why the connection has ended
 }
 
-// wouldBlock is the error that crypto/tls can go on after.
+// wouldBlock is an error after which crypto/tls can continue.
 type wouldBlock struct{}
 
-func (wouldBlock) Error() string   { return "no bytes at hand" }
+func (wouldBlock) Error() string   { return "no bytes have arrived" }
 func (wouldBlock) Timeout() bool   { return true }
 func (wouldBlock) Temporary() bool { return true }
 
-// maxHello is how many bytes may wait until the handshake is complete; then no more are read.
-// A handshake has fewer, but a client may send data as soon as it has had its say in it.
+// maxHello is how many bytes may be unread before the handshake is complete; beyond that no more are read.
+// A handshake is smaller, but a client may send data as soon as its own part is complete.
 const maxHello = 64 << 10
 
-// feed adds bytes that have arrived, and returns how many wait. On the loop.
+// feed adds bytes that have arrived, and returns how many are unread. On the loop.
 func (t *transport) feed(p []byte) int {
 	t.shake.mu.Lock()
 	defer t.shake.mu.Unlock()
@@ -240,8 +240,8 @@ func (t *transport) feed(p []byte) int {
 	return len(t.in)
 }
 
-// hasMessage tells whether the first record is complete, or cannot become one: then
-// crypto/tls has the right error. RFC 8446 §5.1: type, version, length, fragment.
+// hasMessage reports whether the first record is complete, or invalid: then
+// crypto/tls returns the right error. RFC 8446 §5.1: type, version, length, fragment.
 func (t *transport) hasMessage() bool {
 	t.shake.mu.Lock()
 	defer t.shake.mu.Unlock()
@@ -252,7 +252,7 @@ func (t *transport) hasMessage() bool {
 	return len(t.in) >= header && len(t.in) >= header+int(t.in[3])<<8+int(t.in[4])
 }
 
-// abort ends a handshake whose connection is gone.
+// abort ends the handshake of a connection that has ended.
 func (t *transport) abort(err error) {
 	if t.shake == nil {
 		return
@@ -263,7 +263,7 @@ func (t *transport) abort(err error) {
 	t.shake.arrived.Signal()
 }
 
-// settle gives the transport to the loop and returns the bytes that came after the
+// settle passes the transport to the loop and returns the bytes that arrived after the
 // handshake.
 func (t *transport) settle() []byte {
 	early := bytes.Clone(t.in)
@@ -291,7 +291,7 @@ func (t *transport) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// await has the worker wait for bytes. The handshakes of others go on meanwhile. Locked.
+// await makes the worker wait for bytes, while other handshakes may run. Locked.
 func (h *handshake) await(t *transport) {
 	workers := t.owner.loop.config.TLS.Handshakes
 	workers.Rest()
@@ -318,7 +318,7 @@ func (t *transport) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// What crypto/tls asks of a net.Conn besides; the loop has its own alarms and closes.
+// The other methods of net.Conn; the loop has its own alarms and closes.
 
 func (t *transport) Close() error                     { return nil }
 func (t *transport) LocalAddr() net.Addr              { return nil }

@@ -7,25 +7,25 @@ import (
 
 const (
 	tick       = 100 * time.Millisecond // resolution of alarms
-	wheelSlots = 1024                   // 102 s; alarms beyond are linked at the end and moved on
+	wheelSlots = 1024                   // 102 s; alarms beyond are linked at the last slot and moved on
 
 	longAlarm   = 5 * time.Second
 	sharedTicks = 5                        // long alarms are due at multiples of it
-	farAlarm    = 5 * 365 * 24 * time.Hour // ticks are compared within 2^31, which is 6.8 years
+	farAlarm    = 5 * 365 * 24 * time.Hour // ticks are compared modulo 2^32, so within 2^31, which is 6.8 years
 )
 
-// wheel is the timing wheel of a loop: lists of connections by the tick at which to look
-// at them. A connection has one alarm. Putting it off costs nothing: the connection stays
-// where it is linked and is moved when that slot comes. Lists are linked through the
-// connections by descriptor, so an alarm takes no memory of its own.
+// wheel is the timing wheel of a loop: lists of connections by the tick at which to check
+// them. A connection has one alarm. Postponing it costs nothing: the connection stays
+// linked where it is and is moved when that slot comes. The lists are linked through the
+// connections by descriptor, so an alarm needs no memory of its own.
 type wheel struct {
 	now   uint32            // current tick
-	heads [wheelSlots]int32 // first descriptor of the slot's list; 0 is none (0 is never a socket of ours)
+	heads [wheelSlots]int32 // first descriptor of the slot's list; 0 is none (descriptor 0 is never a connection)
 	used  [wheelSlots / 64]uint64
 	conns *[]*Conn
 }
 
-// set moves c's alarm to tick due, which is after now.
+// set moves c's alarm to the tick due, which is after now.
 func (w *wheel) set(c *Conn, due uint32) {
 	c.due = due
 	if c.linked {
@@ -71,7 +71,7 @@ func (w *wheel) unlink(c *Conn) {
 	}
 }
 
-// advance moves the wheel to tick now and calls ring for each connection that is due.
+// advance moves the wheel to the tick now and calls ring for each connection that is due.
 // ring may set alarms and close connections.
 func (w *wheel) advance(now uint32, ring func(*Conn)) {
 	for w.now != now {
@@ -94,7 +94,7 @@ func (w *wheel) advance(now uint32, ring func(*Conn)) {
 	}
 }
 
-// untilNext returns the ticks to the next slot in use, or wheelSlots when there is none.
+// untilNext returns the ticks until the next used slot, or wheelSlots if there is none.
 func (w *wheel) untilNext() uint32 {
 	start := (w.now + 1) % wheelSlots
 	for k := uint32(0); k <= wheelSlots/64; k++ {

@@ -2,9 +2,9 @@ package reactor
 
 import "sync"
 
-// Workers run what may block, away from the loops: a bounded number at a time, with a
-// bounded queue. A worker lives while there are jobs, so that none holds a stack when
-// nothing happens. A job that waits for a peer says so with Rest, and others run meanwhile. Its
+// Workers run jobs that may block, away from the loops: a bounded number at a time, with a
+// bounded queue. A worker exists only while there are jobs, so that no stack is kept when
+// nothing happens. A job that waits for a peer calls Rest, so that others run meanwhile. The
 // methods are safe from any goroutine.
 type Workers struct {
 	// Static after construction.
@@ -14,17 +14,17 @@ type Workers struct {
 
 	// Guarded by mu.
 	mu      sync.Mutex
-	running int // more than most at times: who has rested is not kept waiting
+	running int // sometimes more than most, because Resume does not wait
 	resting int
 	queue   []func()
 	refused uint64
 }
 
-// NewWorkers allows n workers, and a queue of as many jobs as queue says.
+// NewWorkers allows n workers, and a queue of that many jobs.
 func NewWorkers(n, queue int) *Workers { return &Workers{most: n, room: queue} }
 
-// Do runs a job soon and reports false when the queue is full. The job brings its result
-// back with Loop.Post.
+// Do runs a job soon and reports whether it accepted it: not if the queue is full. The job passes its result
+// to a loop with Loop.Post.
 func (w *Workers) Do(job func()) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -40,20 +40,20 @@ func (w *Workers) Do(job func()) bool {
 	return true
 }
 
-// WorkersStats is how busy Workers are.
+// WorkersStats counts jobs.
 type WorkersStats struct {
-	Running, Resting, Waiting int    // now
-	Refused                   uint64 // jobs that found the queue full
+	Running, Resting, Waiting int    // at present
+	Refused                   uint64 // jobs refused because the queue was full
 }
 
-// Stats tells how busy w is.
+// Stats returns how busy w is.
 func (w *Workers) Stats() WorkersStats {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return WorkersStats{w.running, w.resting, len(w.queue), w.refused}
 }
 
-// work runs a job, and those that wait after it.
+// work runs a job, and then jobs from the queue.
 func (w *Workers) work(job func()) {
 	for job != nil {
 		job()
@@ -61,10 +61,10 @@ func (w *Workers) work(job func()) {
 	}
 }
 
-// restsEach is how many jobs may rest for each that may run.
+// restsEach is how many jobs may rest per job that may run.
 const restsEach = 16
 
-// free tells whether one more job may run. Locked.
+// free reports whether one more job may run. Locked.
 func (w *Workers) free() bool { return w.running < w.most && w.resting < restsEach*w.most }
 
 // start runs a job. Locked.
@@ -73,7 +73,7 @@ func (w *Workers) start(job func()) {
 	w.wg.Go(func() { w.work(job) })
 }
 
-// Rest is called by a job that is about to wait for a peer.
+// Rest is called by a job before it waits for a peer.
 func (w *Workers) Rest() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -84,7 +84,7 @@ func (w *Workers) Rest() {
 	}
 }
 
-// Resume is called by a job that has rested, and goes on.
+// Resume is called by a job after Rest, when it continues.
 func (w *Workers) Resume() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -92,7 +92,7 @@ func (w *Workers) Resume() {
 	w.running++
 }
 
-// next takes the oldest job of the queue. Without one, or where too many run, a worker is over.
+// next takes the oldest job of the queue. If there is none, or too many run, the worker ends.
 func (w *Workers) next() (job func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -103,7 +103,7 @@ func (w *Workers) next() (job func()) {
 	return w.oldest()
 }
 
-// oldest takes a job out of the queue, which is not empty. Locked.
+// oldest takes a job from the queue, which is not empty. Locked.
 func (w *Workers) oldest() (job func()) {
 	job, w.queue[0] = w.queue[0], nil
 	if w.queue = w.queue[1:]; len(w.queue) == 0 {
@@ -112,5 +112,5 @@ func (w *Workers) oldest() (job func()) {
 	return job
 }
 
-// Close waits for the jobs. Nothing may call Do any more.
+// Close waits for the jobs. Nobody may call Do any more.
 func (w *Workers) Close() { w.wg.Wait() }

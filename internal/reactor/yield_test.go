@@ -52,7 +52,7 @@ func TestYield(t *testing.T) {
 
 // Many posts have the loop serve its connections between them.
 func TestPostsDoNotStarveSockets(t *testing.T) {
-	const posts = 10 * postsATurn
+	const posts = 10 * postsPerTurn
 	ran, heard := 0, make(chan int, 1) // ran is the loop's
 	g := serve(t, Config{Loops: 1}, func(*Loop) Handler {
 		return &echo{onData: func(_ *Conn, p []byte) int {
@@ -77,7 +77,7 @@ func TestPostsDoNotStarveSockets(t *testing.T) {
 		t.Fatal(err)
 	}
 	close(sent)
-	if n := await(t, heard, "the byte"); n > postsATurn {
+	if n := await(t, heard, "the byte"); n > postsPerTurn {
 		t.Errorf("%d posts ran before the byte was read", n)
 	}
 	await(t, all, "the other posts")
