@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// commit is the committer. It ends when the journal is closed and nothing waits.
+// commit is the committer's goroutine. It ends when the journal is closed and no batch is left.
 func (j *Journal) commit() {
 	defer close(j.committed)
 	for {
@@ -26,7 +26,7 @@ func (j *Journal) commit() {
 	}
 }
 
-// waits reports whether there is something for the next group.
+// waits reports whether the next group has anything to write or to answer.
 func (j *Journal) waits() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -48,7 +48,7 @@ func (j *Journal) isClosing() bool {
 	}
 }
 
-// gather waits for the delay of the sync, while the batch is less than half full.
+// gather waits for SyncDelay, while the batch is less than half full.
 func (j *Journal) gather() {
 	if j.options.SyncDelay <= 0 {
 		return
@@ -76,7 +76,7 @@ func (j *Journal) take() *batch {
 	return b
 }
 
-// settle tells the claims of a batch that was written, or failed to be.
+// settle calls the claims of a batch with the result of its write.
 func (j *Journal) settle(b *batch, err error) {
 	j.mu.Lock()
 	if err != nil {
@@ -103,11 +103,11 @@ func (j *Journal) settle(b *batch, err error) {
 	j.mu.Unlock()
 }
 
-// write puts a batch on the disk. A file whose write or sync failed is not written again, because nobody knows
+// write writes a batch to the disk. A file whose write or sync failed is not written again, because nobody knows
 // what the disk has of it: the group goes to another segment, once.
 func (j *Journal) write(b *batch) error {
 	if b.count == 0 {
-		return nil // a fence: all before it are safe
+		return nil // a fence: everything before it is safe
 	}
 	err := j.writeGroup(b)
 	if err != nil && j.current != nil {
@@ -121,7 +121,7 @@ func (j *Journal) write(b *batch) error {
 }
 
 // writeGroup writes and syncs a batch as a group of the current segment, or of the next one if it does not
-// fit. If that fails, current is the segment that failed, nil if there was none to be had.
+// fit. If that fails, current is the segment that failed, nil if there was no segment.
 func (j *Journal) writeGroup(b *batch) error {
 	size := groupSize(b.length())
 	if s := j.current; s == nil || s.end+size > s.size {
@@ -172,7 +172,7 @@ func (j *Journal) put(s *segment, group []byte) error {
 	return err
 }
 
-// nextSegment returns the one that the preparer has ready, and waits while it is preparing.
+// nextSegment returns the segment that the preparer has ready; it waits while the preparer is making one.
 func (j *Journal) nextSegment() (*segment, error) {
 	for {
 		j.mu.Lock()
@@ -191,7 +191,7 @@ func (j *Journal) nextSegment() (*segment, error) {
 	}
 }
 
-// abandon gives up the current segment after a write or sync failed.
+// abandon stops using the current segment after a write or sync failed.
 func (j *Journal) abandon(err error) {
 	s := j.current
 	j.current = nil
@@ -205,8 +205,8 @@ func (j *Journal) abandon(err error) {
 	j.options.OnFault(err)
 }
 
-// mark writes a group without records behind the last one. It shows the next Open that the last one
-// was whole, so that a byte of it that flips until then is not taken for a group that a crash cut short.
+// mark writes a group without records after the last one. It shows the next Open that the last group
+// was complete, so that a byte of it that flips until then is not taken for a crash during its write.
 func (j *Journal) mark() {
 	if j.current == nil || j.marked {
 		return

@@ -11,12 +11,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Dir returns the directory of that path, which Lock makes if it does not exist.
+// Dir returns the directory with that path. Lock makes it if it does not exist.
 func Dir(path string) FS { return dir(path) }
 
 type dir string
 
-// lockName is the file whose flock says that a process uses the directory. It holds the process's id.
+// lockName is the file whose flock marks the directory as used. It contains the id of the process.
 const lockName = "LOCK"
 
 func (d dir) Lock() (io.Closer, error) {
@@ -37,7 +37,7 @@ func (d dir) Lock() (io.Closer, error) {
 		return nil, fmt.Errorf("lock %s: %w", string(d), err)
 	}
 	if err := f.Truncate(0); err == nil {
-		fmt.Fprintln(f, os.Getpid()) // a disk that is full does not matter here
+		fmt.Fprintln(f, os.Getpid()) // a full disk does not matter here
 	}
 	return f, nil
 }
@@ -63,7 +63,7 @@ func (d dir) Open(name string) (File, error) { return d.open(name, os.O_RDWR) }
 func (d dir) open(name string, flags int) (File, error) {
 	f, err := os.OpenFile(filepath.Join(string(d), name), flags, 0o600)
 	if err != nil {
-		return nil, err // not a file that is nil
+		return nil, err // d.open would make a non-nil File of a nil *os.File
 	}
 	return file{f}, nil
 }
@@ -91,7 +91,7 @@ func (d dir) Free() (int64, error) {
 	return int64(st.Bavail) * st.Bsize, nil
 }
 
-// file is a File of the operating system.
+// file is an os.File as a File.
 type file struct{ *os.File }
 
 func (f file) Size() (int64, error) {
@@ -105,7 +105,7 @@ func (f file) Size() (int64, error) {
 func (f file) Allocate(size int64) error {
 	err := control(f.File, func(fd int) error { return unix.Fallocate(fd, 0, 0, size) })
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
-		return nil // writing zeroes takes the space too
+		return nil // writing zeroes allocates the space too
 	}
 	return f.named("allocate", err)
 }
@@ -121,7 +121,7 @@ func (f file) named(call string, err error) error {
 	return nil
 }
 
-// control makes a system call on a file's descriptor, and repeats it when a signal interrupts it.
+// control makes a system call with a file's descriptor, and repeats it when a signal interrupts it.
 func control(f *os.File, call func(fd int) error) error {
 	raw, err := f.SyscallConn()
 	if err != nil {

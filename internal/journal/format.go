@@ -5,20 +5,20 @@ import (
 	"hash/crc32"
 )
 
-// A segment file starts with a sector that says what it is, its frame. Groups follow, each from the
+// A segment file starts with a sector that describes it, its frame. Groups follow, each from the
 // start of a sector to the end of one, so that writing a group never touches a sector of another:
 //
 //	frame | head records padding tail | head records padding tail | ...
 //
-// The tail is the head once more: when a flipped bit spoils one of them, the other tells where the
-// group is and what it should hold. A record is its length, a CRC, and its bytes. The records of a
-// group have consecutive places, from the head's.
+// The tail is a copy of the head: when a flipped bit spoils one of them, the other tells where the
+// group is and what it should contain. A record is its length, a CRC, and its bytes. The records of a
+// group have consecutive places, starting with the head's.
 //
 // Files are used again without being zeroed: a group belongs to a segment only if it carries the
-// segment's number. It also carries the journal's salt, a random number that is nowhere but on this
+// segment's number. It also carries the journal's salt, a random number that exists only on this
 // disk: without it a device could send a payload that looks like a group.
 const (
-	sector     = 512 // the unit of what a disk writes or does not write
+	sector     = 512 // the unit that a disk writes entirely or not at all
 	frameSize  = 40
 	headSize   = 48
 	recordHead = 8 // length and CRC
@@ -26,7 +26,7 @@ const (
 	// formatVersion changes when an older reader would misunderstand what it reads.
 	formatVersion = 1
 
-	lastPlace Place = 1 << 62 // no head has one behind it
+	lastPlace Place = 1 << 62 // no head has a larger one
 )
 
 const frameMagic = "LLJOURNL"
@@ -37,7 +37,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 type frame struct {
 	version uint32
 	salt    uint64
-	number  uint64 // of the segment; a file gets a new one each time that it is used again
+	number  uint64 // of the segment; a file gets a new one each time that it is used
 }
 
 func (f frame) append(dst []byte) []byte {
@@ -51,7 +51,7 @@ func (f frame) append(dst []byte) []byte {
 	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[at:], castagnoli))
 }
 
-// parseFrame reports whether b starts with a frame.
+// parseFrame reads the frame at the start of b and reports whether there is one.
 func parseFrame(b []byte) (f frame, ok bool) {
 	if len(b) < frameSize || string(b[:8]) != frameMagic || !sealed(b[:frameSize]) {
 		return f, false
@@ -62,7 +62,7 @@ func parseFrame(b []byte) (f frame, ok bool) {
 	return f, true
 }
 
-// head describes a group. It stands before and behind its records.
+// head describes a group. There is one before and one after the records.
 type head struct {
 	salt    uint64
 	segment uint64 // the number of the segment that the group was written to
@@ -73,10 +73,10 @@ type head struct {
 	crc     uint32 // of the records
 }
 
-// size returns the bytes that the group takes in its segment.
+// size returns how many bytes the group takes in its segment.
 func (h head) size() int64 { return groupSize(int(h.length)) }
 
-// next returns the place behind the group.
+// next returns the place after the group.
 func (h head) next() Place { return h.place + Place(h.count) }
 
 func groupSize(length int) int64 {
@@ -95,7 +95,7 @@ func (h head) append(dst []byte) []byte {
 	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[at:], castagnoli))
 }
 
-// parseHead reports whether b starts with the head of a group.
+// parseHead reads the head at the start of b and reports whether there is one.
 func parseHead(b []byte) (h head, ok bool) {
 	if len(b) < headSize || !sealed(b[:headSize]) {
 		return h, false
@@ -116,21 +116,21 @@ func sealed(b []byte) bool {
 	return binary.LittleEndian.Uint32(b[n:]) == crc32.Checksum(b[:n], castagnoli)
 }
 
-// recordPrefix returns what stands before a record.
+// recordPrefix returns the bytes in front of a record.
 func recordPrefix(salt uint64, record []byte) (p [recordHead]byte) {
 	binary.LittleEndian.PutUint32(p[:], uint32(len(record)))
 	binary.LittleEndian.PutUint32(p[4:], recordCRC(salt, record))
 	return p
 }
 
-// recordCRC begins with the record's length, which it is to protect too, and with the salt, so that no
-// payload can hold what looks like a record.
+// recordCRC covers the record's length too, and the salt, so that no
+// payload can contain what looks like a record.
 func recordCRC(salt uint64, record []byte) uint32 {
 	return crc32.Update(uint32(salt)^uint32(salt>>32)^uint32(len(record)), castagnoli, record)
 }
 
-// cutRecord takes the first record off b. It fails when b ends before the record does; good reports
-// whether the record's CRC holds.
+// cutRecord takes the first record off b. ok is false if b ends before the record does; good reports
+// whether the record's CRC is right.
 func cutRecord(salt uint64, b []byte) (record, rest []byte, good, ok bool) {
 	if len(b) < recordHead {
 		return nil, nil, false, false

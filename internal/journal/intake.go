@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// batch is what one group holds: records, and who waits for them. Its methods are called by its
-// owner alone: the intake while it fills, then the committer.
+// batch is the content of one group: records, and the claims that wait for them. Only its owner calls its
+// methods: the intake while the batch fills, then the committer.
 type batch struct {
 	first  Place
 	count  uint32
@@ -15,7 +15,7 @@ type batch struct {
 	claims []func(error) // in the order of the calls
 }
 
-// keptBuffer is the size of a buffer that is kept though it is little used.
+// keptBuffer is the largest buffer that is kept although the last batch used little of it.
 const keptBuffer = 1 << 20
 
 func newBatch() *batch { return &batch{buf: make([]byte, headSize, sector)} }
@@ -24,7 +24,7 @@ func (b *batch) length() int { return len(b.buf) - headSize }
 
 func (b *batch) empty() bool { return b.count == 0 && len(b.claims) == 0 }
 
-// group returns the bytes of the group that h and the records make, until the batch is changed.
+// group returns the bytes of the group that h and the records make, valid until the batch is changed.
 func (b *batch) group(h head) []byte {
 	h.crc = crc32.Checksum(b.buf[headSize:], castagnoli)
 	h.append(b.buf[:0])
@@ -44,23 +44,23 @@ func (b *batch) reset() {
 	b.count, b.buf, b.claims = 0, b.buf[:headSize], b.claims[:0]
 }
 
-// intake decides which records go into which group and what their claims are told. It does no I/O
-// and has no lock: it is a state machine that the journal drives under its own, and that a test
+// intake decides which records go into which group and with what result their claims are called. It does no I/O
+// and has no lock: it is a state machine that the journal drives under its own lock, and that a test
 // drives through all orders of its events.
 //
-// One batch fills. take makes it the one that is written, and settle ends that. After a failure nothing
-// is accepted until heal: all who wait are refused, and the places that were theirs are given again.
+// One batch fills. take makes it the batch that is being written, and settle ends that. After a failure the intake
+// accepts nothing until heal: all waiting claims are refused, and their places are assigned again.
 type intake struct {
-	bound int // of the bytes that wait, heads of records included
+	bound int // most bytes that may wait, with the records' prefixes
 	next  Place
-	safe  Place // all before it are on the disk
+	safe  Place // everything before it is on the disk
 
 	filling *batch
-	writing *batch // nil when the committer has none
-	idle    *batch // to be filled next; nil while one is written
+	writing *batch // nil while the committer has none
+	idle    *batch // the next batch to fill; nil while it is being written
 
 	err     error // why nothing is accepted
-	refused bool  // somebody was, and wants to know when there is room
+	refused bool  // a record or fence was refused: OnRoom is due when there is room
 }
 
 func newIntake(bound int, next Place) *intake {
@@ -104,8 +104,8 @@ func (in *intake) fence(done func(error)) error {
 	return nil
 }
 
-// take returns the batch to be written now, nil if there is nothing; room reports whether those
-// who were refused should hear that there is room.
+// take returns the batch to be written now, nil if there is none; room reports whether callers
+// that were refused should be told that there is room.
 func (in *intake) take() (b *batch, room bool) {
 	if in.writing != nil || in.filling.empty() {
 		return nil, false
@@ -116,7 +116,7 @@ func (in *intake) take() (b *batch, room bool) {
 	return in.writing, room
 }
 
-// settle ends the writing of a batch. It returns the claims to be told err, in their order.
+// settle ends the writing of a batch. It returns the claims to call with err, in their order.
 func (in *intake) settle(err error) []func(error) {
 	b := in.writing
 	if err == nil {
@@ -132,13 +132,13 @@ func (in *intake) settle(err error) []func(error) {
 	return b.claims
 }
 
-// release gives the batch back once its claims are told.
+// release takes the batch back when its claims have been called.
 func (in *intake) release() {
 	in.writing.reset()
 	in.idle, in.writing = in.writing, nil
 }
 
-// heal accepts records again after a failure, unless the end has come, and reports whether somebody
+// heal accepts records again after a failure, unless the journal is closing, and reports whether a caller
 // waits for that.
 func (in *intake) heal() (room bool) {
 	if errors.Is(in.err, ErrClosed) {

@@ -1,9 +1,9 @@
 // Package journal is an append-only log on disk: records in segment files of fixed size, synced in
-// groups. What it has told to be safe is there after a power cut, or its loss is named.
+// groups. After a power cut, every record that was reported as safe is there, or its loss is reported.
 //
 // A record has a place, a number; places have no gaps. Append copies the record to memory. One
-// goroutine, the committer, takes what has gathered, writes it as one group, syncs once, tells the
-// claims of the group, and takes the next; meanwhile the next one fills. Another, the preparer, keeps a
+// goroutine, the committer, takes the batch that has gathered, writes it as one group, syncs once, calls the
+// group's claims, and takes the next batch, which fills meanwhile. Another, the preparer, keeps a
 // segment ready for when the current one is full: a new one, or one that Trim has freed.
 package journal
 
@@ -20,39 +20,39 @@ import (
 type Place uint64
 
 var (
-	// ErrFull is Append's answer while too many bytes wait for the disk. Options.OnRoom says when
-	// to try again.
+	// ErrFull is Append's error while too many bytes wait for the disk. Options.OnRoom is called when
+	// it is worth trying again.
 	ErrFull = errors.New("journal: too many bytes wait for the disk")
-	// ErrTooLarge is the answer to a record that no group can hold.
+	// ErrTooLarge is the error for a record that no group can hold.
 	ErrTooLarge = errors.New("journal: record too large")
-	// ErrClosed is the answer after Close.
+	// ErrClosed is the error after Close.
 	ErrClosed = errors.New("journal: closed")
-	// ErrSpace is why no segment can be added: Options.MaxBytes or Options.Reserve. Err wraps it.
+	// ErrSpace says why no segment can be added: Options.MaxBytes or Options.Reserve. Err wraps it.
 	ErrSpace = errors.New("no disk space left for the journal")
-	// ErrFailed wraps what Append answers and claims are told while the disk fails.
+	// ErrFailed is wrapped by the errors of Append and of claims while the disk fails.
 	ErrFailed = errors.New("journal: not safe on disk")
 )
 
-// Options say where a journal is and what it may take. FS is needed; all else has defaults.
+// Options say where a journal is and how much it may use. FS is required; everything else has defaults.
 type Options struct {
 	FS FS
 	// SegmentSize is the size of a segment file in bytes, 64 MiB by default, a multiple of 512.
 	SegmentSize int64
 	// Pending bounds the bytes that wait for the disk, and so the largest group: 4 MiB by default.
-	// As much again may be under way to the disk.
+	// A group of the same size may be in writing at the same time.
 	Pending int
-	// SyncDelay is how long a group gathers records before it is written, unless it is half full.
+	// SyncDelay is how long a group gathers records before it is written, unless it is half full earlier.
 	SyncDelay time.Duration
-	// MaxBytes bounds all segments together, of which there must be two; 0 means no bound.
+	// MaxBytes bounds all segments together, at least two; 0 means no bound.
 	MaxBytes int64
-	// Reserve is what the file system must have left after a segment was added.
+	// Reserve is how many bytes the file system must have left after a segment was added.
 	Reserve int64
 
-	// OnRoom is called after Append or Commit has answered ErrFull, or with ErrFailed, when it is
-	// worth trying again. It runs on a goroutine of the journal, which holds no lock; it must not block.
+	// OnRoom is called when it is worth trying again, after Append or Commit returned ErrFull or an error that wraps
+	// ErrFailed. It runs on a goroutine of the journal, which holds no lock; it must not block.
 	OnRoom func()
 	// OnFault is called for each write, sync or preparation of a segment that failed, like OnRoom.
-	// Most faults are survived: Err says whether the journal fails.
+	// The journal survives most faults: Err returns whether it fails.
 	OnFault func(error)
 }
 
@@ -87,8 +87,8 @@ func (o *Options) fill() error {
 	return nil
 }
 
-// Journal is an open journal. Its methods are safe from any goroutine; Append, Commit, Err and the
-// places never block, so that loops may call them too.
+// Journal is an open journal. Its methods are safe from any goroutine; Append, Commit, Err, First and
+// End never block, so loops may call them.
 type Journal struct {
 	// Static after construction.
 	options Options
@@ -96,31 +96,31 @@ type Journal struct {
 	lock    io.Closer
 
 	// Owned by the committer.
-	current *segment // nil when the next group begins another
+	current *segment // nil if the next group begins a new one
 	marked  bool     // the last group is the mark of a clean end
 
 	// Owned by the preparer.
-	serial uint64 // in the name of the newest file
-	number uint64 // of the newest segment
+	serial uint64 // the number in the newest file's name
+	number uint64 // the newest segment's number
 
 	mu sync.Mutex
 	// Guarded by mu.
 	intake   *intake
-	segments []*segment    // that hold groups, ascending; only the last may be written
-	trimmed  []*segment    // that nobody reads any more, ascending
-	spoiled  []*segment    // that failed before they held a group: to be removed
+	segments []*segment    // with groups, ascending; only the last may be written
+	trimmed  []*segment    // no longer needed, ascending
+	spoiled  []*segment    // failed before they had a group: to be removed
 	spare    *segment      // prepared for the committer
-	spareErr error         // why there is none, if preparing failed
-	bytes    int64         // of all files but those that were set aside
-	pause    time.Duration // before the preparer ends a failure
-	news     chan struct{} // closed when there is more to read; nil when nobody waits
+	spareErr error         // why preparing the spare failed
+	bytes    int64         // of all files except those that were set aside
+	pause    time.Duration // how long the preparer waits before it ends a failure
+	news     chan struct{} // closed when there is more to read; nil while no reader waits
 	stats    Stats
-	syncing  time.Time // since when the committer waits for the disk; zero if it does not
+	syncing  time.Time // when the committer began to wait for the disk; zero while it does not
 
-	// Signals. Each holds one; a second one while it is full says nothing new.
-	work    chan struct{} // to the committer: a batch begins, or is half full
+	// Signals. Each channel holds one; a second signal would say nothing new.
+	work    chan struct{} // to the committer: a batch has begun, or is half full
 	spared  chan struct{} // to the committer: spare or spareErr has changed
-	prepare chan struct{} // to the preparer: the spare is taken, or the journal fails
+	prepare chan struct{} // to the preparer: the spare was taken, or the journal fails
 	freed   chan struct{} // to the preparer: segments were trimmed
 	urgent  chan struct{} // to the preparer: the committer waits for a spare
 
@@ -129,24 +129,24 @@ type Journal struct {
 	prepared  chan struct{} // closed when the preparer has ended
 }
 
-// Stats are counters since Open, and what is there now.
+// Stats are counters since Open, and the current state.
 type Stats struct {
-	Records, Groups, Bytes uint64 // that are safe; Bytes as written
+	Records, Groups, Bytes uint64 // safe records and groups; bytes that were written
 	Faults                 uint64 // writes, syncs and preparations that failed
-	Failures               uint64 // times that the journal could not go on
-	Refused                uint64 // records refused because the disk failed after they were accepted
-	Segments, Trimmed      int    // that hold records; that wait to be used again
-	First, End             Place  // of the oldest record; behind the newest that is safe
+	Failures               uint64 // times that the journal stopped accepting records
+	Refused                uint64 // accepted records that were refused because the disk failed
+	Segments, Trimmed      int    // segments with records; segments that wait to be used again
+	First, End             Place  // of the oldest record; after the newest safe record
 	Pending                int    // bytes that wait for the disk
 	Syncing                time.Duration
 }
 
-// Append hands over a record, which is copied. done is called once: with nil when the record and all
-// before it are safe, else with an error that wraps ErrFailed. done may be nil. It runs on the committer, which
+// Append adds a copy of record. done is called once: with nil when the record and all records
+// before it are safe, otherwise with an error that wraps ErrFailed. done may be nil. It runs on the committer, which
 // holds no lock and calls in the order of Append and Commit; it must not block. If Append returns an
 // error, done is not called.
 //
-// The place is the record's for good only when it is safe: after a failure others get it.
+// The place is final only when the record is safe: after a failure, places are assigned again.
 func (j *Journal) Append(record []byte, done func(error)) (Place, error) {
 	if len(record) > j.options.Pending {
 		return 0, ErrTooLarge
@@ -163,7 +163,7 @@ func (j *Journal) Append(record []byte, done func(error)) (Place, error) {
 	return place, err
 }
 
-// Commit calls done, as Append does, when all that was handed over before is safe.
+// Commit calls done, as Append does, when everything that was appended before is safe.
 func (j *Journal) Commit(done func(error)) error {
 	j.mu.Lock()
 	err := j.intake.fence(done)
@@ -174,7 +174,7 @@ func (j *Journal) Commit(done func(error)) error {
 	return err
 }
 
-// signal never blocks: who is to be woken looks at everything.
+// signal never blocks, because the receiver checks everything when it wakes.
 func signal(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
@@ -182,15 +182,15 @@ func signal(c chan struct{}) {
 	}
 }
 
-// Err returns why the journal accepts nothing now: ErrClosed, or an error that wraps ErrFailed and the
-// disk's. It returns nil again when the disk is well.
+// Err returns why the journal accepts nothing at present: ErrClosed, or an error that wraps ErrFailed and the
+// disk's error. It returns nil when the journal accepts records (again).
 func (j *Journal) Err() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.intake.err
 }
 
-// First returns the place of the oldest record that is kept, which is End when there is none.
+// First returns the place of the oldest record, which is End if there is none.
 func (j *Journal) First() Place {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -204,14 +204,14 @@ func (j *Journal) first() Place {
 	return j.segments[0].first
 }
 
-// End returns the place behind the newest record that is safe.
+// End returns the place after the newest safe record.
 func (j *Journal) End() Place {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.intake.safe
 }
 
-// Stats returns the counters.
+// Stats returns the counters and the current state.
 func (j *Journal) Stats() Stats {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -225,8 +225,8 @@ func (j *Journal) Stats() Stats {
 	return s
 }
 
-// Trim gives up all records before place. Whoever needs them has made what it took from them durable
-// elsewhere. Segments that hold nothing else are used again; the newest one that holds a record stays, because it
+// Trim drops all records before place. The caller no longer needs them: what it took from them is durable
+// elsewhere. Segments without other records are used again. The newest segment with a record stays, because it
 // tells a later Open where the journal ends.
 func (j *Journal) Trim(place Place) {
 	j.mu.Lock()
@@ -242,7 +242,7 @@ func (j *Journal) Trim(place Place) {
 	}
 }
 
-// Close writes what was handed over, tells its claims, marks the end as a clean one, and closes the
+// Close writes everything that was appended, calls the claims, marks the end as a clean one, and closes the
 // files. Readers get ErrClosed. It waits for the disk.
 func (j *Journal) Close() error {
 	j.mu.Lock()
@@ -261,7 +261,7 @@ func (j *Journal) Close() error {
 	return j.release()
 }
 
-// release closes all. Nothing uses the files any more but readers, who find out.
+// release closes everything. Only readers may still use the files; they get an error.
 func (j *Journal) release() error {
 	j.mu.Lock()
 	files := slices.Concat(j.trimmed, j.segments, j.spoiled, []*segment{j.spare, j.current})
@@ -269,7 +269,7 @@ func (j *Journal) release() error {
 	return errors.Join(j.closeFiles(files), j.lock.Close())
 }
 
-// closeFiles closes the files of segments, once. Some may be nil.
+// closeFiles closes the files of segments, once. Elements may be nil.
 func (j *Journal) closeFiles(files []*segment) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -283,7 +283,7 @@ func (j *Journal) closeFiles(files []*segment) error {
 	return errors.Join(errs...)
 }
 
-// wakeReaders tells the readers at the end that something has changed. mu is held.
+// wakeReaders wakes the readers that wait at the end of the journal. mu is held.
 func (j *Journal) wakeReaders() {
 	if j.news != nil {
 		close(j.news)

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// segmentSuffix ends the names of segment files, damagedSuffix those of files that were set aside.
+// segmentSuffix ends the names of segment files, damagedSuffix the names of files that were set aside.
 const (
 	segmentSuffix = ".segment"
 	damagedSuffix = ".damaged"
@@ -16,17 +16,17 @@ const (
 // keptDamaged is how many files that were set aside are kept.
 const keptDamaged = 4
 
-// keepReady is the preparer. It keeps one segment ready, ends failures, and removes files that are
+// keepReady is the preparer's goroutine. It keeps one segment ready, ends failures, and removes files that are
 // not needed. It ends after the committer.
 func (j *Journal) keepReady() {
 	defer close(j.prepared)
-	var pause time.Duration // after a preparation that failed
+	var pause time.Duration // after a failed preparation
 	for !j.hasEnded() {
 		wanted, failed, rest := j.state()
 		switch {
 		case wanted || failed:
 			j.rest(max(rest, pause))
-			_, failed, _ = j.state() // not later: it may fail again while the spare is made
+			_, failed, _ = j.state() // not later: the journal may fail again while the spare is made
 			if wanted && j.prepareSpare() != nil {
 				pause = nextPause(pause)
 				continue
@@ -56,7 +56,7 @@ func (j *Journal) await() {
 	}
 }
 
-// state reports whether a spare is wanted and whether the journal fails, and how long to wait before that ends.
+// state reports whether a spare is wanted and whether the journal fails, and how long to wait before ending that.
 func (j *Journal) state() (wanted, failed bool, rest time.Duration) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -67,13 +67,13 @@ func (j *Journal) state() (wanted, failed bool, rest time.Duration) {
 	return wanted, failed, rest
 }
 
-// nextPause returns how long to wait after one more failure in a row.
+// nextPause returns how long to wait after another failure in a row.
 func nextPause(last time.Duration) time.Duration {
 	const least, most = 100 * time.Millisecond, 5 * time.Second
 	return min(max(2*last, least), most)
 }
 
-// rest waits, but not when segments were trimmed, which may be what was missing.
+// rest waits for d, or until segments are trimmed, which may be what was missing.
 func (j *Journal) rest(d time.Duration) {
 	if d == 0 {
 		return
@@ -96,7 +96,7 @@ func (j *Journal) hasEnded() bool {
 	}
 }
 
-// heal ends a failure: there is a segment to try again with.
+// heal ends a failure, because there is a segment to try again with.
 func (j *Journal) heal() {
 	j.mu.Lock()
 	room := j.intake.heal()
@@ -106,7 +106,7 @@ func (j *Journal) heal() {
 	}
 }
 
-// prepareSpare makes the spare segment: of the oldest file that was trimmed, or of a new one.
+// prepareSpare makes the spare segment, from the oldest trimmed file or a new one.
 func (j *Journal) prepareSpare() error {
 	j.mu.Lock()
 	j.spareErr = nil
@@ -154,16 +154,16 @@ func (j *Journal) makeSpare() (*segment, error) {
 	return s, nil
 }
 
-// giveUp has a file removed that holds no group.
+// giveUp marks a file without groups for removal.
 func (j *Journal) giveUp(s *segment) {
 	j.mu.Lock()
 	j.spoiled = append(j.spoiled, s)
 	j.mu.Unlock()
-	_, _ = j.tidy() // it is told, and tried again
+	_, _ = j.tidy() // it reports its error, and is retried
 }
 
-// usedFile takes the oldest trimmed file, if it can be used again. Those that are older and cannot must
-// be gone first: what is left after a crash must have no gaps.
+// usedFile takes the oldest trimmed file that can be used again. Older files that cannot must
+// be removed first: after a crash the remaining segments must have no gaps.
 func (j *Journal) usedFile() *segment {
 	for busy := true; busy; {
 		var err error
@@ -186,8 +186,8 @@ func (j *Journal) reusable(s *segment) bool {
 	return !s.final && !s.damaged && s.size == j.options.SegmentSize
 }
 
-// newFile makes a file of zeroes. They are written, because a disk syncs what is written over them faster
-// than what is written to space that was only allocated.
+// newFile makes a file of zeroes. It writes them, because a disk syncs data faster that overwrites written space
+// than data in space that was only allocated.
 func (j *Journal) newFile() (*segment, error) {
 	if err := j.checkSpace(); err != nil {
 		return nil, err
@@ -214,7 +214,7 @@ func (j *Journal) newFile() (*segment, error) {
 // zeroPiece is how much of a new file is written and synced at once.
 const zeroPiece = 256 << 10
 
-// zero fills a file in pieces, and leaves the disk to the committer between them, unless that waits for the
+// zero writes zeroes into a file in pieces, and leaves the disk to the committer between them, unless the committer waits for the
 // file.
 func (j *Journal) zero(s *segment) error {
 	piece := make([]byte, min(zeroPiece, s.size))
@@ -235,19 +235,19 @@ func (j *Journal) zero(s *segment) error {
 	return nil
 }
 
-// yield waits, unless the committer waits for a segment.
+// yield waits for d, unless the committer waits for a segment.
 func (j *Journal) yield(d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 	case <-j.urgent:
-		signal(j.urgent) // until there is a segment
+		signal(j.urgent) // it stays set until there is a segment
 	case <-j.committed:
 	}
 }
 
-// checkSpace reports whether a new file may be made.
+// checkSpace returns an error unless a new file may be made.
 func (j *Journal) checkSpace() error {
 	o := &j.options
 	j.mu.Lock()
@@ -266,8 +266,8 @@ func (j *Journal) checkSpace() error {
 	return err
 }
 
-// tidy removes a file that is not needed, and reports whether there was one. If that fails, it is the
-// next one again.
+// tidy removes one file that is not needed, and reports whether there was one. If that fails, the same file is
+// the next one.
 func (j *Journal) tidy() (busy bool, err error) {
 	j.mu.Lock()
 	if n := len(j.trimmed); len(j.spoiled) == 0 && n > 0 && (n > len(j.segments)+2 || !j.reusable(j.trimmed[0])) {
@@ -293,10 +293,10 @@ func (j *Journal) tidy() (busy bool, err error) {
 	return true, err
 }
 
-// retire takes a file out of the journal: it is removed, or set aside if what was safe in it was
+// retire takes a file out of the journal: it removes the file, or sets it aside if safe records in it were
 // spoilt. It may be called again after an error.
 func (j *Journal) retire(s *segment) error {
-	_ = j.closeFiles([]*segment{s}) // nobody needs what it holds
+	_ = j.closeFiles([]*segment{s}) // nobody needs the content
 	j.mu.Lock()
 	damaged := s.damaged
 	j.mu.Unlock()

@@ -15,7 +15,7 @@ type Record struct {
 // Gap is an error: the records From <= place < To cannot be read.
 type Gap struct {
 	From, To Place
-	Trimmed  bool // they were given up; else the disk has spoilt them
+	Trimmed  bool // dropped by Trim; otherwise spoilt on the disk
 }
 
 func (g *Gap) Error() string {
@@ -26,24 +26,24 @@ func (g *Gap) Error() string {
 	return fmt.Sprintf("journal: %d records from place %d are gone: %s", g.To-g.From, g.From, why)
 }
 
-// Reader reads the records of a journal in order. It belongs to one goroutine. It has no need to be closed.
+// Reader reads the records of a journal in order. One goroutine uses it. It need not be closed.
 type Reader struct {
 	j     *Journal
-	place Place // of the next record to give
+	place Place // of the next record to return
 
-	segment *segment // that place is in; nil if that is unknown
-	off     int64    // where its next group begins
-	limit   Place    // what is behind it is not safe, or is in the next segment
+	segment *segment // the segment that contains place; nil if unknown
+	off     int64    // the offset of its next group
+	limit   Place    // from here on, records are not safe or are in the next segment
 	window  window
 
-	// What is left of the group that is being read.
+	// The rest of the current group.
 	rest  []byte
 	at    Place // of its first record
-	until Place // behind its last record
-	bad   bool  // the CRC of the whole does not hold
+	until Place // after its last record
+	bad   bool  // the CRC of the whole group is wrong
 }
 
-// Reader returns a reader that begins at a place; 0 is the oldest record.
+// Reader returns a reader that begins at a place; 0 means the oldest record.
 func (j *Journal) Reader(from Place) *Reader {
 	if from == 0 {
 		from = j.First()
@@ -51,8 +51,8 @@ func (j *Journal) Reader(from Place) *Reader {
 	return &Reader{j: j, place: from}
 }
 
-// Next returns the next record. At the end it waits for one, or for the end of ctx: a ctx that has ended
-// already gets what is there. A *Gap says which records are missing; Next goes on behind them.
+// Next returns the next record. At the end it waits for one, or until ctx ends; a ctx that has already
+// ended still gets existing records. A *Gap says which records are missing; Next continues after them.
 func (r *Reader) Next(ctx context.Context) (Record, error) {
 	for {
 		if r.at < r.until {
@@ -71,11 +71,11 @@ func (r *Reader) Next(ctx context.Context) (Record, error) {
 	}
 }
 
-// cut takes the next record off the group. It returns none if the record was given before.
+// cut takes the next record off the group. It returns none if the reader is already past it.
 func (r *Reader) cut() (Record, error) {
 	data, rest, good, ok := cutRecord(r.j.salt, r.rest)
 	if !ok {
-		r.at = r.until // where the other records begin is unknown
+		r.at = r.until // the start of the other records is unknown
 		return Record{}, r.lost(r.until)
 	}
 	rec := Record{Place: r.at, Data: data}
@@ -91,7 +91,7 @@ func (r *Reader) cut() (Record, error) {
 	return rec, nil
 }
 
-// lost says that the records before to cannot be read, and goes on there.
+// lost returns the error for the records before to, which cannot be read, and continues there.
 func (r *Reader) lost(to Place) error {
 	g := &Gap{From: r.place, To: to}
 	r.place = to
@@ -140,14 +140,14 @@ func (j *Journal) find(ctx context.Context, r *Reader) error {
 		r.segment, r.off, r.limit = s, sector, 0
 		r.window.file = s.file
 	}
-	if limit != r.limit { // what the window has may have been read while it was written
+	if limit != r.limit { // the window may hold bytes that were read during their write
 		r.limit = limit
 		r.window.forget(s.end)
 	}
 	return nil
 }
 
-// load reads the next group of the segment. It may be one whose records were all given before.
+// load reads the next group of the segment. The reader may already be past all of its records.
 func (r *Reader) load() error {
 	s := r.segment
 	h, at, ok := r.window.locate(r.off, func(h head) bool {
@@ -158,9 +158,9 @@ func (r *Reader) load() error {
 		body = r.window.view(at+headSize, int(h.length))
 	}
 	switch {
-	case r.j.isClosing(): // the file may have been closed while it was read
+	case r.j.isClosing(): // the file may have been closed during the read
 		return ErrClosed
-	case !r.j.holds(s): // it may have been used for another segment while it was read
+	case !r.j.holds(s): // the file may have been reused for another segment during the read
 		r.segment = nil
 		return nil
 	case !ok:

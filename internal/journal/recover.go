@@ -11,27 +11,27 @@ import (
 	"strings"
 )
 
-// Recovery says what Open found. Callers log it and count it.
+// Recovery says what Open found, for logs and counters.
 type Recovery struct {
 	First, End Place // as of Journal.First and Journal.End
-	// Cut are the records of the last group, if it was not whole and nothing is behind it: a crash came
-	// while it was written. Nobody was told that they are safe; their places are given again.
+	// Cut are the records of the last group, if it was incomplete and nothing follows: a crash happened
+	// during its write. They were never reported as safe; their places are assigned again.
 	Cut *Gap
-	// Lost are records that were safe and that the disk has spoilt, as far as the newest segment tells.
-	// Open does not read the others: their readers get a Gap.
+	// Lost are safe records that the disk has spoilt, in the newest segment.
+	// Open does not read the other segments: their readers get a Gap.
 	Lost []Gap
-	// SetAside are the files, renamed, in which nothing can be read. They may have been the newest: Lost
-	// ends with as many places as they can have held, so that none is given twice.
+	// SetAside are the renamed files in which nothing can be read. They may have been the newest: then Lost
+	// ends with as many places as they could hold, so that none is assigned twice.
 	SetAside []string
 
 	skipped Place
 }
 
-// unknown is the limit of the newest segment: no group says where it ends.
+// unknown is the limit of the newest segment, for which no group says where it ends.
 const unknown = ^Place(0)
 
-// Open opens the journal in a directory, or makes one. It fails when another process uses the directory,
-// when a newer version wrote it, and when the disk fails.
+// Open opens the journal in a directory, or makes one. It fails if another process uses the directory,
+// if a newer version wrote it, and if the disk fails.
 func Open(o Options) (*Journal, Recovery, error) {
 	if err := o.fill(); err != nil {
 		return nil, Recovery{}, err
@@ -55,7 +55,7 @@ func Open(o Options) (*Journal, Recovery, error) {
 	return j, rec, nil
 }
 
-// recover finds out what the files hold. Nothing else runs yet.
+// recover finds out what the files contain. Nothing else runs yet.
 func (j *Journal) recover() (Recovery, error) {
 	var rec Recovery
 	files, err := j.openFiles()
@@ -77,10 +77,10 @@ func (j *Journal) recover() (Recovery, error) {
 	j.intake = newIntake(j.options.Pending, next)
 	if err == nil && len(files) == 0 {
 		signal(j.urgent)
-		err = j.prepareSpare() // a directory that cannot be written is told at once
+		err = j.prepareSpare() // reports at once that a directory cannot be written
 	}
 	if err != nil {
-		_ = j.closeFiles(files) // what failed is told
+		_ = j.closeFiles(files) // the failure is already reported
 	}
 	rec.First, rec.End = j.first(), next
 	return rec, err
@@ -117,7 +117,7 @@ func (j *Journal) openFiles() (files []*segment, err error) {
 	return files, nil
 }
 
-// readFrames learns the journal's salt and the numbers of the segments; 0 stays where the frame is
+// readFrames reads the journal's salt and the numbers of the segments; a number stays 0 where the frame is
 // spoilt.
 func (j *Journal) readFrames(files []*segment) error {
 	for _, s := range files {
@@ -138,7 +138,7 @@ func (j *Journal) readFrames(files []*segment) error {
 	for _, s := range files {
 		w := window{file: s.file, end: s.size}
 		if h, ok := parseHead(w.view(sector, sector)); ok && j.salt == 0 {
-			j.salt = h.salt // no frame is left
+			j.salt = h.salt // all frames are spoilt: take the salt from a group's head
 		}
 	}
 	for j.salt == 0 {
@@ -149,8 +149,8 @@ func (j *Journal) readFrames(files []*segment) error {
 	return nil
 }
 
-// sort puts files where they belong: those that hold groups into segments, in order; those that can be
-// used again into trimmed. What is neither is removed or set aside.
+// sort sorts files: those with groups into segments, in order; those that can be
+// used again into trimmed. Any other file is removed or set aside.
 func (j *Journal) sort(files []*segment, rec *Recovery) error {
 	limit := unknown
 	numbered := files[:0:0]
@@ -175,7 +175,7 @@ func (j *Journal) sort(files []*segment, rec *Recovery) error {
 		switch {
 		case s.first == 0:
 			j.trimmed = append(j.trimmed, s)
-		case s.first >= limit: // a sync of it failed, and its group was written to a newer one
+		case s.first >= limit: // its sync failed, and its group was written to a newer segment
 			if err := j.retire(s); err != nil {
 				return err
 			}
@@ -187,17 +187,17 @@ func (j *Journal) sort(files []*segment, rec *Recovery) error {
 	return nil
 }
 
-// What a segment file may hold.
+// What a segment file may contain.
 type content int
 
 const (
 	nothing content = iota // the file was not finished
-	room                   // it is ready to be used
+	room                   // the file is ready for use
 	groups
-	rubbish // it may have held groups
+	rubbish // the file may have contained groups
 )
 
-// survey finds the first place of a segment, and its number if the frame is spoilt: then that of its newest
+// survey finds the first place of a segment, and its number if the frame is spoilt: then the number in its newest
 // groups.
 func (j *Journal) survey(s *segment) content {
 	w := window{file: s.file, end: s.size}
@@ -217,7 +217,7 @@ func (j *Journal) survey(s *segment) content {
 	}
 	_, at, old := w.locate(sector, func(h head) bool { return h.salt == j.salt })
 	switch {
-	case old && at == sector: // the first group of the segment that was here before
+	case old && at == sector: // the first group of the segment that used this file before
 		return room
 	case framed && w.zero(sector, 2*sector): // a new file; of its first group at most other sectors were written
 		return room
@@ -227,8 +227,8 @@ func (j *Journal) survey(s *segment) content {
 	return nothing
 }
 
-// findEnd reads the newest segment and returns the place behind its last group. A segment that has nothing but
-// a group that was cut short is removed, and the one before it is the newest.
+// findEnd reads the newest segment and returns the place after its last group. If the segment contains only
+// an incomplete group, findEnd removes it and goes on with the one before.
 func (j *Journal) findEnd(rec *Recovery) (Place, error) {
 	limit := unknown
 	for len(j.segments) > 0 {
@@ -242,7 +242,7 @@ func (j *Journal) findEnd(rec *Recovery) (Place, error) {
 			return t.next, j.resume(s, t)
 		}
 		j.segments = j.segments[:len(j.segments)-1]
-		limit = s.first // its head says that all before were safe
+		limit = s.first // its head proves that everything before is safe
 		if err := j.retire(s); err != nil {
 			return 0, err
 		}
@@ -256,8 +256,8 @@ func (j *Journal) findEnd(rec *Recovery) (Place, error) {
 	return limit, nil
 }
 
-// resume makes s the current segment, unless it is damaged. Its last group is written again: after a
-// crash of the process alone the kernel has it, but may have forgotten that the disk does not.
+// resume makes s the current segment, unless it is damaged. It writes the last group again: after a
+// crash of the process alone, the kernel has the group but may no longer know that the disk does not.
 func (j *Journal) resume(s *segment, t tail) error {
 	s.damaged = len(t.lost) > 0
 	j.marked = t.last.count == 0
@@ -278,19 +278,19 @@ func (j *Journal) resume(s *segment, t tail) error {
 	return nil
 }
 
-// tail is what the newest segment holds.
+// tail describes the end of the newest segment.
 type tail struct {
-	any    bool  // there is a group that counts
-	last   head  // of the last one
-	at     int64 // where it is
-	spoilt bool  // whether it is
-	next   Place // behind it
+	any    bool  // there is a valid group
+	last   head  // of the last group
+	at     int64 // the offset of the last group
+	spoilt bool  // the last group is spoilt
+	next   Place // the place after the last group
 	lost   []Gap
 	cut    *Gap
 }
 
-// readTail reads all groups of a segment before limit. The head of a group proves that those before it
-// were safe. So a group that is spoilt is lost when there is a head behind it, or a limit; else it is cut.
+// readTail reads all groups of a segment before limit. The head of a group proves that the groups before it
+// were safe. So a spoilt group is lost if a head or a limit follows it; otherwise it is cut.
 func (j *Journal) readTail(s *segment, limit Place) tail {
 	w := window{file: s.file, end: s.size}
 	t := tail{next: s.first}
@@ -344,7 +344,7 @@ func (j *Journal) spoilt(h head, body []byte) (gaps []Gap) {
 	return gaps
 }
 
-// setAside renames a file that was spoilt, so that it can be looked at, and removes the oldest of those.
+// setAside renames a spoilt file, so that it can be examined, and removes the oldest of such files.
 func setAside(fs FS, name string) error {
 	if err := fs.Rename(name, name+damagedSuffix); err != nil {
 		return err

@@ -2,7 +2,7 @@ package journal
 
 import "slices"
 
-// segment is a file while it holds one part of the journal. A file that is used again is another
+// segment is a file while it holds one part of the journal. When the file is reused, that is another
 // segment.
 type segment struct {
 	// Static after construction.
@@ -13,25 +13,25 @@ type segment struct {
 
 	// Guarded by the journal's mu.
 	first   Place // of its first record; 0 before it has a group
-	end     int64 // where the next group goes, or its size when that is unknown
-	final   bool  // a write or sync failed: its file is not used again
-	damaged bool  // what was safe in it was spoilt: its file is kept aside when it is trimmed
+	end     int64 // where the next group goes; the file's size if that is unknown
+	final   bool  // a write or sync failed: the file is not reused
+	damaged bool  // safe records in it were spoilt: the file is set aside when it is trimmed
 	closed  bool
 }
 
 // window is a piece of a segment in memory. It has one owner.
 type window struct {
 	file File
-	end  int64 // nothing is read behind it
-	at   int64 // where in the file buf begins
+	end  int64 // nothing is read from here on
+	at   int64 // the offset of buf in the file
 	buf  []byte
 }
 
-// windowSize is how much is read at once, if a group is not larger.
+// windowSize is how many bytes are read at once, unless a group is larger.
 const windowSize = 64 << 10
 
-// view returns n bytes of the file from off, or nil if it ends before. They are valid until the next
-// view. What the disk cannot read is zero, which no group and no record is.
+// view returns n bytes of the file from off, or nil if the file ends before that. They are valid until the next
+// view. Bytes that the disk cannot read are zero, which no group and no record is.
 func (w *window) view(off int64, n int) []byte {
 	if off < 0 || n < 0 || off+int64(n) > w.end {
 		return nil
@@ -59,11 +59,11 @@ func (w *window) load(off int64, n int) {
 	}
 }
 
-// forget drops what was read: it may be older than what is asked for next.
+// forget drops what was read, because it may be older than what is needed next.
 func (w *window) forget(end int64) { w.buf, w.end = w.buf[:0], end }
 
-// locate returns the first group that begins at off or behind it, and where. Either of its two heads
-// is enough. keep says which heads are of interest.
+// locate returns the first group at or after off, and where it is. Either of its two heads
+// is enough. keep selects heads.
 func (w *window) locate(off int64, keep func(head) bool) (h head, at int64, ok bool) {
 	for from := off; ; off += sector {
 		b := w.view(off, sector)
