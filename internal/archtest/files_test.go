@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// needles are texts that belong to one machine: a clone elsewhere has no use for them. They
-// are in two parts so that this file does not hold them.
+// needles are texts that belong to one machine and are useless elsewhere. Each
+// is split in two, so that this file does not contain it.
 var needles = [][2]string{
 	{"/wo", "rk/"},
 	{"/ro", "ot/"},
@@ -23,7 +23,7 @@ var needles = [][2]string{
 	{`"resol`, `ved":`},
 }
 
-// tracked are the files that git knows.
+// tracked returns the files that git tracks.
 func tracked(t *testing.T) []string {
 	t.Helper()
 	cmd := exec.Command("git", "ls-files", "-z")

@@ -1,5 +1,5 @@
-// Package archtest holds the house's rules, which no compiler holds: who may import whom,
-// and what no file may say.
+// Package archtest checks rules that no compiler checks: which package may import which,
+// and what no file may contain.
 package archtest
 
 import (
@@ -16,16 +16,16 @@ import (
 
 const module = "github.com/longline/longline/"
 
-// public are the floors of what is for those outside the house, which DESIGN.md's table does
-// not number: generated code on the ground, and the SDK, which is built on the codecs alone.
+// public are the floors of the public packages, which DESIGN.md's table does
+// not number: generated code at the bottom, and the SDK, which uses only the codecs.
 var public = map[string]int{
 	"proto/longline/v1":                   0,
 	"proto/longline/v1/longlinev1connect": 0,
 	"device":                              2,
 }
 
-// floors are those of DESIGN.md's table. A package imports those of lower floors only, and
-// those of its own that beside names.
+// floors are the floors in DESIGN.md's table. A package imports only packages of lower floors, and
+// those of its own floor that beside allows.
 var floors = design()
 
 func design() map[string]int {
@@ -41,7 +41,7 @@ func design() map[string]int {
 	return all
 }
 
-// beside are imports within a floor.
+// beside are the allowed imports within a floor.
 var beside = map[string][]string{
 	"internal/topic":                      {"internal/message"},    // the index keeps each subscription's QoS
 	"internal/setting":                    {"internal/reload"},     // a secret in a file is read again when it changes
@@ -49,10 +49,10 @@ var beside = map[string][]string{
 	"proto/longline/v1/longlinev1connect": {"proto/longline/v1"},
 }
 
-// ban is a rule with a name of its own.
+// ban is a rule about particular imports.
 type ban struct {
 	where  []string // packages
-	what   []string // imports; one that ends with / stands for all below it
+	what   []string // imports; one that ends with / stands for all packages below it
 	reason string
 }
 
@@ -64,16 +64,16 @@ var below = []string{
 
 var bans = []ban{
 	{below, []string{"github.com/prometheus/", "go.opentelemetry.io/"},
-		"nothing below gateway knows who counts: packages have counters, gateway exports them"},
+		"no package below gateway knows Prometheus or OpenTelemetry: packages have counters, gateway exports them"},
 	{below, []string{"net/http", "connectrpc.com/"},
-		"nothing below gateway knows HTTP servers or RPC"},
+		"no package below gateway knows HTTP servers or RPC"},
 	{append(below, "internal/gateway", "internal/api", "internal/fleet", "internal/bench"), []string{"github.com/goccy/go-yaml"},
 		"only config reads the file: options are plain fields with tags"},
 	{[]string{"internal/message", "internal/topic", "internal/websocket", "internal/wire", "internal/wire/mqtt"},
 		[]string{"net", "os", "syscall", "golang.org/x/sys/"},
-		"codecs and data do no I/O: they are given bytes and give bytes"},
+		"codecs and data do no I/O: bytes in, bytes out"},
 	{append(below, "internal/gateway", "internal/fleet"), []string{"os/exec", "plugin", "cgo", "C"},
-		"what serves connections starts no programs and is pure Go"},
+		"packages that serve connections start no programs and are pure Go"},
 	{[]string{"device"}, []string{module + "internal/reactor", module + "internal/session", module + "internal/router", module + "internal/store"},
 		"the SDK builds on every platform and carries no gateway"},
 	{[]string{"internal/api"}, []string{module + "internal/gateway", module + "internal/reactor", module + "internal/session"},
@@ -83,14 +83,14 @@ var bans = []ban{
 // nameless are package names that say nothing.
 var nameless = []string{"util", "utils", "common", "helper", "helpers", "misc", "shared", "types"}
 
-// listed is what `go list -json` tells about a package.
+// listed is what `go list -json` says about a package.
 type listed struct {
 	ImportPath string
 	Name       string
 	Imports    []string
 }
 
-// list describes the packages of the module, without their tests.
+// list returns the packages of the module, without their tests.
 func list(t *testing.T) []listed {
 	t.Helper()
 	cmd := exec.Command("go", "list", "-json=ImportPath,Name,Imports", "./...")
@@ -111,7 +111,7 @@ func list(t *testing.T) []listed {
 	return all
 }
 
-// breaches are the rules that an import of a package breaks.
+// breaches returns the rules that an import of a package breaks.
 func breaches(from, to string) (list []string) {
 	if inside, ok := strings.CutPrefix(to, module); ok {
 		list = append(list, floorBreach(from, inside)...)
@@ -127,19 +127,19 @@ func breaches(from, to string) (list []string) {
 func floorBreach(from, to string) []string {
 	above, ok := floors[from]
 	if !ok {
-		return nil // tests and their means stand outside the house
+		return nil // tests and their tools may import anything
 	}
 	under, ok := floors[to]
 	switch {
 	case !ok:
-		return []string{"what ships does not import what is for tests"}
+		return []string{"shipped packages do not import test packages"}
 	case under < above, contains(beside[from], to):
 		return nil
 	}
 	return []string{"imports run downwards only; the way back is an interface that the lower package declares"}
 }
 
-// contains tells whether rules name s.
+// contains reports whether one of rules is s, or a prefix of s that ends with /.
 func contains(rules []string, s string) bool {
 	for _, r := range rules {
 		if s == r || strings.HasSuffix(r, "/") && strings.HasPrefix(s, r) {
@@ -178,7 +178,7 @@ func TestEveryPackageHasAFloor(t *testing.T) {
 	}
 }
 
-// TestBreaches shows that the rules bite.
+// TestBreaches checks that the rules refuse what they should.
 func TestBreaches(t *testing.T) {
 	for _, tt := range []struct {
 		from, to string
