@@ -31,7 +31,7 @@ import (
 	"github.com/longline/longline/proto/longline/v1/longlinev1connect"
 )
 
-// newDoor is a world whose API knows one token of each role, named after it.
+// newDoor returns a world whose API knows one token per role, named after it.
 func newDoor(t *testing.T, change func(*Config, *Node)) *world {
 	t.Helper()
 	var lines strings.Builder
@@ -56,7 +56,7 @@ func newDoor(t *testing.T, change func(*Config, *Node)) *world {
 	return w
 }
 
-// do sends a request with headers and returns the answer's status and header.
+// do sends a request with headers and returns the response's status and header.
 func (w *world) do(t *testing.T, method, path, body string, header ...string) (int, http.Header) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, w.url+path, strings.NewReader(body))
@@ -123,7 +123,7 @@ func TestRoles(t *testing.T) {
 	}
 }
 
-// Web pages may call when they are of the port itself, or of an origin that is configured.
+// Web pages may call if they have the port's own origin, or one that is configured.
 func TestWebPages(t *testing.T) {
 	w := newDoor(t, func(*Config, *Node) {})
 	own := w.url
@@ -151,7 +151,7 @@ func TestWebPages(t *testing.T) {
 	}
 }
 
-// Without tokens, no name that a page's owner leads here is answered.
+// Without tokens, requests with any host name but localhost are refused: a web page could make its own name resolve to this port.
 func TestOpenDoorKnowsNoNames(t *testing.T) {
 	w := newWorld(t, Config{}, router.Config{})
 	for host, want := range map[string]int{
@@ -163,7 +163,7 @@ func TestOpenDoorKnowsNoNames(t *testing.T) {
 	}
 }
 
-// The audit log has what was done, or refused to somebody known, and not what was read.
+// The audit log has what was done, and what a known caller was refused, but not what was read.
 func TestAudit(t *testing.T) {
 	var log bytes.Buffer
 	w := newDoor(t, func(_ *Config, n *Node) { n.Audit = slog.New(slog.NewJSONHandler(&log, nil)) })
@@ -232,7 +232,7 @@ func TestAdminPortOverTLS(t *testing.T) {
 	}
 }
 
-// token has a client show it.
+// token returns an option that makes a client present the token.
 func token(value string) connect.Interceptor {
 	return connect.UnaryInterceptorFunc(func(next connect.UnaryFunc) connect.UnaryFunc {
 		return func(ctx context.Context, r connect.AnyRequest) (connect.AnyResponse, error) {
@@ -275,7 +275,7 @@ func TestRevoke(t *testing.T) {
 func TestConfigIsValidated(t *testing.T) {
 	for _, tt := range []struct {
 		config Config
-		want   string // beginning of the error; empty is none
+		want   string // beginning of the error; empty if there is none
 	}{
 		{Config{}, ""},
 		{Config{Address: "localhost:1"}, ""},

@@ -17,8 +17,8 @@ import (
 	"github.com/longline/longline/proto/longline/v1/longlinev1connect"
 )
 
-// Who sends a head and never the body does not keep a connection for ever: nobody has asked
-// for its token yet.
+// A client that sends a header and never the body does not keep its connection for ever: its token has not
+// been checked yet.
 func TestSlowBodyIsCutOff(t *testing.T) {
 	w := newWorld(t, Config{}, router.Config{})
 	s := httptest.NewServer(limitBodyTime(w.api.Handler(), 50*time.Millisecond))
@@ -37,7 +37,7 @@ func TestSlowBodyIsCutOff(t *testing.T) {
 	}
 }
 
-// A stream outlives the time of its request's body.
+// A stream outlives the timeout of its request's body.
 func TestStreamOutlivesItsBody(t *testing.T) {
 	const limit = 50 * time.Millisecond
 	w := newWorld(t, Config{}, router.Config{})
@@ -54,7 +54,7 @@ func TestStreamOutlivesItsBody(t *testing.T) {
 		if err != nil || !c.Receive() {
 			t.Fatal(protocol, err)
 		}
-		time.Sleep(2 * limit) // what must not end it
+		time.Sleep(2 * limit) // this must not end the stream
 		if got, err := w.router.Publish(&message.Message{Topic: "t", QoS: 1}, nil); got.Receivers != 1 || err != nil {
 			t.Errorf("%s: %+v, %v", protocol, got, err)
 		}

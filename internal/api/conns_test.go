@@ -15,7 +15,7 @@ import (
 	"github.com/longline/longline/internal/reload"
 )
 
-// dialRaw is a connection to the admin port without a client.
+// dialRaw returns a plain connection to the admin port.
 func (w *world) dialRaw(t *testing.T) net.Conn {
 	t.Helper()
 	c, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
@@ -27,7 +27,7 @@ func (w *world) dialRaw(t *testing.T) net.Conn {
 	return c
 }
 
-// get asks on an open connection and returns the status.
+// get sends a request on an open connection and returns the status.
 func get(t *testing.T, c net.Conn, r *bufio.Reader, path, header string) int {
 	t.Helper()
 	if _, err := io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: 127.0.0.1\r\n"+header+"\r\n"); err != nil {
@@ -42,7 +42,7 @@ func get(t *testing.T, c net.Conn, r *bufio.Reader, path, header string) int {
 	return response.StatusCode
 }
 
-// However many connect and say nothing, who has shown a token stays, and who comes is served.
+// However many silent connections there are, one that presented a token stays open, and a new one is served.
 func TestStrangersAreClosedForOthers(t *testing.T) {
 	const most = 4
 	w := newDoor(t, func(c *Config, _ *Node) { c.MaxConnections = most })
@@ -50,7 +50,7 @@ func TestStrangersAreClosedForOthers(t *testing.T) {
 	r := bufio.NewReader(known)
 	const token = "Authorization: Bearer read token\r\n"
 	if got := get(t, known, r, service+"ListDevices", token); got != http.StatusUnsupportedMediaType {
-		t.Fatal(got) // it is let in, and told what a request looks like
+		t.Fatal(got) // the connection is accepted, and told what a request looks like
 	}
 	for range 5 * most {
 		w.dialRaw(t)
@@ -67,7 +67,7 @@ func TestStrangersAreClosedForOthers(t *testing.T) {
 	}
 }
 
-// Who takes no answer, of HTTP/2 by a window of 0, holds a bounded number of requests, and others are answered.
+// A client that reads no answers, in HTTP/2 by a window of 0, holds a bounded number of requests, and others are served.
 func TestStrangersWhoTakeNothing(t *testing.T) {
 	const streams, conns = 10 * anonymousRequests, 40
 	w := newDoor(t, func(*Config, *Node) {})
@@ -92,7 +92,7 @@ func TestStrangersWhoTakeNothing(t *testing.T) {
 	}
 }
 
-// stall asks on as many streams for what it does not take, and returns when so many were reset.
+// stall sends requests on as many streams without reading the answers, and returns when that many were reset.
 func stall(t *testing.T, c net.Conn, streams, resets uint32) {
 	t.Helper()
 	hello := []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
@@ -127,14 +127,14 @@ func frame(dst []byte, typ, flags byte, stream uint32, payload []byte) []byte {
 	return append(dst, payload...)
 }
 
-// What a browser asks on behalf of a page of another origin is refused, whatever it is.
+// A request by a browser on behalf of a page of another origin is refused, whatever it asks for.
 func TestPages(t *testing.T) {
 	const mozilla, events = "Mozilla/5.0 (X11)", "/v1/subscribe?filter=a"
 	w := newWorldOfPages(t)
 	door := newDoor(t, func(*Config, *Node) {})
 	for _, tt := range []struct {
 		path, origin, site, agent string
-		open, tokens              bool // may pass where no token is asked for, and where one is
+		open, tokens              bool // allowed without configured tokens, and with them
 	}{
 		{events, "", "", "curl/8", true, true},
 		{events, "", "cross-site", mozilla, false, false},
@@ -144,7 +144,7 @@ func TestPages(t *testing.T) {
 		{events, "https://evil.example", "cross-site", mozilla, false, false},
 		{events, "https://ops.example.com", "cross-site", mozilla, true, true},
 		{"/debug/pprof/cmdline", "", "cross-site", mozilla, false, false},
-		{"/debug/pprof/cmdline", "", "", mozilla, false, true}, // a browser that is too old to say
+		{"/debug/pprof/cmdline", "", "", mozilla, false, true}, // a browser that is too old to send Sec-Fetch-Site
 		{events, "", "", mozilla, false, true},
 		{"/metrics", "", "", mozilla, true, true},
 		{"/healthz", "", "", mozilla, true, true},
@@ -171,12 +171,12 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// newWorldOfPages asks for no tokens, and knows one origin.
+// newWorldOfPages returns a world without tokens that allows one origin.
 func newWorldOfPages(t *testing.T) *world {
 	return newDoor(t, func(_ *Config, n *Node) { n.Roles = nil })
 }
 
-// A token that is taken out of its file ends the streams that it opened.
+// When a token is removed from its file, the streams that it opened end.
 func TestTokenTakenOutEndsStreams(t *testing.T) {
 	watcher := new(reload.Watcher)
 	name := t.TempDir() + "/tokens"
@@ -210,7 +210,7 @@ func TestTokenTakenOutEndsStreams(t *testing.T) {
 	}
 }
 
-// A method is a level of the topic on which a device of MQTT is called.
+// A method is a level of the topic on which an MQTT device is called.
 func TestMethods(t *testing.T) {
 	for method, good := range map[string]bool{
 		"reboot": true, "RemoteStartTransaction": true, "a.b-c_d:e": true, "ü": true, "$x": true,

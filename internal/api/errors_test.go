@@ -19,7 +19,7 @@ import (
 	"github.com/longline/longline/proto/longline/v1/longlinev1connect"
 )
 
-// refused is a request and what must be said of it.
+// refused is a request and the error that it must get.
 type refused struct {
 	name string
 	do   func(context.Context, longlinev1connect.GatewayClient) error

@@ -15,7 +15,7 @@ import (
 	longlinev1 "github.com/longline/longline/proto/longline/v1"
 )
 
-// get returns the status and body of a request that ends by itself.
+// get returns the status and body of a response that ends by itself.
 func (w *world) get(t *testing.T, path string) (status int, body string) {
 	t.Helper()
 	r, err := w.h1.Get(w.url + path)
@@ -55,7 +55,7 @@ func (w *world) listen(t *testing.T, query string) *bufio.Reader {
 
 var eventID = regexp.MustCompile(`(?m)^id: \d+$`)
 
-// readEvents reads n blocks, with N in place of ids.
+// readEvents reads n events, with N in place of their ids.
 func readEvents(t *testing.T, r *bufio.Reader, n int) string {
 	t.Helper()
 	var b strings.Builder

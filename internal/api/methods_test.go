@@ -58,7 +58,7 @@ func TestPublishReachesDevices(t *testing.T) {
 	})
 }
 
-// A backend's trace goes with what it publishes.
+// A message carries the trace of the backend's request.
 func TestPublishInATrace(t *testing.T) {
 	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	w := newWorld(t, Config{}, router.Config{})
@@ -168,7 +168,7 @@ func TestListDevicesByPage(t *testing.T) {
 	})
 }
 
-// A listing says where devices come from, and asks the gateway once.
+// A listing has the addresses of devices, and asks the gateway once.
 func TestListDevicesShowsPeers(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, w *world, c longlinev1connect.GatewayClient) {
 		w.connect(t, "a", new(fakeDevice))

@@ -17,7 +17,7 @@ import (
 	longlinev1 "github.com/longline/longline/proto/longline/v1"
 )
 
-// TestJSONByHand is what curl sends and sees.
+// TestJSONByHand checks what curl sends and gets.
 func TestJSONByHand(t *testing.T) {
 	w := newWorld(t, Config{}, router.Config{})
 	w.connect(t, "a", new(fakeDevice), "t")
@@ -51,7 +51,7 @@ func TestJSONByHand(t *testing.T) {
 	}
 }
 
-// compact takes out the white space that protojson varies.
+// compact removes the white space that protojson varies.
 func compact(t *testing.T, r io.Reader) string {
 	t.Helper()
 	b, err := io.ReadAll(r)
@@ -62,7 +62,7 @@ func compact(t *testing.T, r io.Reader) string {
 	if json.Compact(&out, b) != nil {
 		return string(b)
 	}
-	return strings.ReplaceAll(out.String(), "\u00a0", " ") // protojson varies this blank of its errors
+	return strings.ReplaceAll(out.String(), "\u00a0", " ") // protojson varies this blank in its errors
 }
 
 func TestPagesOfTheAdminPort(t *testing.T) {
@@ -116,7 +116,7 @@ func TestShutdownEndsStreams(t *testing.T) {
 	refused{"afterwards", subscribing(&longlinev1.SubscribeRequest{Filters: []string{"a"}}), connect.CodeUnavailable, "shutting down"}.check(t, w.client("grpc"))
 }
 
-// A request that does not end is cut off when Shutdown's time is over.
+// A request that does not end is aborted when Shutdown's time is over.
 func TestShutdownIsBounded(t *testing.T) {
 	w := newWorld(t, Config{}, router.Config{})
 	s, err := Listen(t.Context(), w.api)
@@ -139,7 +139,7 @@ func TestShutdownIsBounded(t *testing.T) {
 		}
 		failed <- err
 	}()
-	for w.api.publishing.Load() == 0 { // until it waits for the deaf device
+	for w.api.publishing.Load() == 0 { // until it waits for the device that does not acknowledge
 		runtime.Gosched()
 	}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -15,7 +15,7 @@ import (
 
 const sharedFilter = "$share/workers/t"
 
-// numbers are what numbered gave the messages.
+// numbers returns the numbers that numbered gave the messages.
 func numbers(batch []*message.Message) (list []string) {
 	for _, m := range batch {
 		list = append(list, m.Properties[0].Value)
@@ -23,7 +23,7 @@ func numbers(batch []*message.Message) (list []string) {
 	return list
 }
 
-// Two backends of a group get each message once between them, a third outside gets all.
+// Two backends of a group share the messages, each of which one of them gets; a third backend outside gets all.
 func TestBackendsShare(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, w *world, c longlinev1connect.GatewayClient) {
 		const messages = 40
@@ -58,13 +58,13 @@ func TestBackendsShare(t *testing.T) {
 	})
 }
 
-// Streams of events, RPC streams and devices can be of one group.
+// Event streams, RPC streams and devices can be members of one group.
 func TestAllKindsShare(t *testing.T) {
 	w := newWorld(t, Config{}, router.Config{})
 	events := w.listen(t, "qos=1&filter="+sharedFilter)
 	rpc := open(t, w, w.client("grpc"), &longlinev1.SubscribeRequest{Filters: []string{sharedFilter}, Qos: 1})
 	device := w.connect(t, "d", new(fakeDevice), sharedFilter)
-	for i := range 3 { // each is free once
+	for i := range 3 { // each member has room once
 		if _, err := w.api.publishAcknowledged(t.Context(), numbered(i, nil)); err != nil {
 			t.Fatal(err)
 		}
@@ -74,7 +74,7 @@ func TestAllKindsShare(t *testing.T) {
 	<-device.got
 }
 
-// What a backend was not sent goes to another when it leaves; what it was sent does not.
+// When a backend leaves, the messages that it was not sent go to another member; those that it was sent do not.
 func TestBackendThatLeavesGivesBack(t *testing.T) {
 	w := newWorld(t, Config{Batch: router.InboxConfig{Messages: 1}}, router.Config{})
 	group := selection{filters: []string{sharedFilter}, qos: 1}

@@ -21,8 +21,8 @@ import (
 
 type stream = connect.ServerStreamForClient[longlinev1.SubscribeResponse]
 
-// open subscribes and returns when the subscription holds. The stream is closed, and the
-// API has seen that, before the test ends.
+// open subscribes and returns when the subscription is active. Before the test ends, the stream is closed and the
+// API has noticed it.
 func open(t testing.TB, w *world, c longlinev1connect.GatewayClient, r *longlinev1.SubscribeRequest) *stream {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -121,11 +121,11 @@ func TestBatchesAreCut(t *testing.T) {
 	}{
 		{[]int{1}, 1},
 		{[]int{1, 1, 1}, 3},
-		{[]int{1, 1, 1, 1}, 3},   // messages
-		{[]int{50, 50, 1}, 2},    // bytes
-		{[]int{1000, 1}, 1},      // one that is larger goes alone
-		{[]int{1, 1000, 1}, 1},   // and the others before it
-		{[]int{50, 51, 1, 1}, 1}, // never more than the bytes
+		{[]int{1, 1, 1, 1}, 3},   // the limit of messages decides
+		{[]int{50, 50, 1}, 2},    // the limit of bytes decides
+		{[]int{1000, 1}, 1},      // a larger message is sent alone
+		{[]int{1, 1000, 1}, 1},   // and the messages before it first
+		{[]int{50, 51, 1, 1}, 1}, // never more than the limit of bytes
 	} {
 		if got := c.cut(of(test.sizes...)); got != test.want {
 			t.Errorf("%v: cut at %d, want %d", test.sizes, got, test.want)
@@ -133,7 +133,7 @@ func TestBatchesAreCut(t *testing.T) {
 	}
 }
 
-// A reader that stops makes publishers of QoS 1 wait, and loses nothing.
+// When a reader stops, publishers of QoS 1 wait, and nothing is lost.
 func TestSlowSubscriberSlowsPublishers(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, w *world, c longlinev1connect.GatewayClient) {
 		w.api.config.MaxPayload = 64 << 10
@@ -223,7 +223,7 @@ func TestSubscribersAreBounded(t *testing.T) {
 	refused{"bound", subscribing(&longlinev1.SubscribeRequest{Filters: []string{"a"}}), connect.CodeResourceExhausted, "1 subscriptions are open"}.check(t, w.client("grpc"))
 }
 
-// A client that reads nothing is given up, so that publishers go on.
+// The stream of a client that reads nothing is closed, so that publishers can go on.
 func TestStalledSubscriberIsEnded(t *testing.T) {
 	for _, protocol := range []string{"grpc", "json"} {
 		t.Run(protocol, func(t *testing.T) {
@@ -241,7 +241,7 @@ func TestStalledSubscriberIsEnded(t *testing.T) {
 }
 
 // BenchmarkSubscribe moves messages from a publisher through the gateway to a gRPC client,
-// all in this process. cpu-ns/msg is the processor time of the three together, which holds
+// all in this process. cpu-ns/msg is the processor time of all three, which is meaningful
 // on a busy machine too.
 func BenchmarkSubscribe(b *testing.B) {
 	w := newWorld(b, Config{}, router.Config{})
@@ -275,8 +275,8 @@ func processorTime(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// What was missed is told with the next message, also when those between have expired and
-// who waited for one, as a stream of events does, gave up meanwhile.
+// The number of missed messages is reported with the next message, also if the messages in between have expired and
+// a call of next gave up meanwhile, as in a stream of events.
 func TestMissedOutlivesExpired(t *testing.T) {
 	w := newWorld(t, Config{}, router.Config{})
 	s, err := w.api.subscribe(t.Context(), selection{filters: []string{"t"}, buffer: router.InboxConfig{Messages: 1}})
@@ -301,8 +301,8 @@ func TestMissedOutlivesExpired(t *testing.T) {
 	}
 }
 
-// What a subscriber has not read yet when the node shuts down, its publishers were told is
-// safe: the stream ends after it.
+// When the node shuts down, a subscriber still gets the messages that publishers were told are
+// safe: the stream ends after them.
 func TestShutdownSendsWhatWasTaken(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, w *world, c longlinev1connect.GatewayClient) {
 		s := open(t, w, c, &longlinev1.SubscribeRequest{Filters: []string{"t"}, Qos: 1, BufferMessages: 4})

@@ -105,7 +105,7 @@ func httpClient(two bool) *http.Client {
 	return &http.Client{Transport: &http.Transport{Protocols: p}}
 }
 
-// client speaks gRPC, gRPC-Web, or HTTP with JSON.
+// client returns a client that uses gRPC, gRPC-Web, or HTTP with JSON.
 func (w *world) client(protocol string) longlinev1connect.GatewayClient {
 	switch protocol {
 	case "grpc":

@@ -12,7 +12,7 @@ import (
 // neverBlock are the packages whose code runs on loops and under locks.
 var neverBlock = []string{"internal/store", "internal/router", "internal/session"}
 
-// blockers are the functions of those that wait for others. None is called on a loop or with a lock held.
+// blockers are the functions of neverBlock that wait for others. None is called on a loop or with a lock held.
 var blockers = map[string]string{
 	"internal/store Memory.Close":        "the end of a store",
 	"internal/router Inbox.Take":         "a backend's stream waits for messages",
@@ -28,7 +28,7 @@ var openers = map[string]string{
 	"cmd/longline/node.go":     "makes the store and closes it",
 }
 
-// TestNothingBlocksUnderLocks finds what waits for a channel, a timer or a group, outside of blockers.
+// TestNothingBlocksUnderLocks finds code outside of blockers that waits for a channel, a timer or a group.
 func TestNothingBlocksUnderLocks(t *testing.T) {
 	found := make(map[string]bool)
 	for _, dir := range neverBlock {
@@ -56,7 +56,7 @@ func TestNothingBlocksUnderLocks(t *testing.T) {
 	}
 }
 
-// TestOnlyOpenersNameOpener holds that a session or a router reaches a store by the interface that does not block.
+// TestOnlyOpenersNameOpener checks that a session or a router uses only a store's interface that does not block.
 func TestOnlyOpenersNameOpener(t *testing.T) {
 	for _, p := range list(t) {
 		if p.ImportPath == "internal/store" || strings.HasPrefix(p.ImportPath, "internal/store/") || floors[p.ImportPath] == 0 {
@@ -98,7 +98,7 @@ func parse(t *testing.T, dir string) map[string]*ast.File {
 	return files
 }
 
-// funcName is Type.Method, or the name of a function.
+// funcName returns Type.Method, or the name of a function.
 func funcName(fn *ast.FuncDecl) string {
 	if fn.Recv == nil {
 		return fn.Name.Name
@@ -118,7 +118,7 @@ func funcName(fn *ast.FuncDecl) string {
 	}
 }
 
-// blocks reports whether a function waits. A select with a default does not; what a go statement runs is no part of it.
+// blocks reports whether a function waits. A select with a default does not; the function of a go statement does not count.
 func blocks(fn *ast.FuncDecl) (found bool) {
 	if fn.Body == nil {
 		return false
@@ -179,7 +179,7 @@ func calls(fn *ast.FuncDecl, method string) (found bool) {
 	return found
 }
 
-// TestBlocks shows that the test sees what blocks.
+// TestBlocks checks that blocks finds what waits.
 func TestBlocks(t *testing.T) {
 	for body, want := range map[string]bool{
 		"c <- 1": true, "<-c": true, "x := <-c; _ = x": true, "select { case <-c: }": true, "g.Wait()": true, "time.Sleep(1)": true,

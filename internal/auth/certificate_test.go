@@ -49,7 +49,7 @@ func issued(t testing.TB, template, issuer *x509.Certificate, key crypto.Signer)
 	return c
 }
 
-// chain is a device's certificate and its issuer's.
+// chain is a device's certificate followed by its issuer's.
 func (a *authority) chain(t *testing.T, template *x509.Certificate) []*x509.Certificate {
 	t.Helper()
 	if template.SerialNumber == nil {
@@ -96,7 +96,7 @@ func TestCertificateNames(t *testing.T) {
 		claimed, wants string
 	}{
 		{Certificate{Name: "cn"}, "", "cn-7"},
-		{Certificate{Name: "cn"}, "m-7", "cn-7"}, // for the chain to refuse
+		{Certificate{Name: "cn"}, "m-7", "cn-7"}, // the chain refuses it
 		{Certificate{Name: "cn", Prefix: "cn-"}, "", "7"},
 		{Certificate{Name: "cn", Prefix: "cn-7"}, "", "refused: the certificate has no device id in its cn"},
 		{Certificate{Name: "dns", Suffix: ".devices.example.com"}, "m-8", "m-8"},

@@ -11,7 +11,7 @@ import (
 	"github.com/longline/longline/internal/reload"
 )
 
-// fixed gives one answer.
+// fixed is a Verifier with one answer.
 type fixed struct {
 	identity *Identity
 	err      error
@@ -19,7 +19,7 @@ type fixed struct {
 
 func (f fixed) Verify(context.Context, *Credentials) (*Identity, error) { return f.identity, f.err }
 
-// chained is a chain of fixed answers, under the names 0, 1, ...
+// chained returns a chain of fixed answers, under the names 0, 1, ...
 func chained(t *testing.T, c *clock, answers ...fixed) *Chain {
 	chain := opened(t, Config{MaxRevocations: 10}, new(reload.Watcher), c)
 	for i, a := range answers {
@@ -147,7 +147,7 @@ func TestRevocationsForgetNoneInForce(t *testing.T) {
 	}
 }
 
-// Who cannot wait is answered by the methods that take no time, until one comes that does.
+// VerifyNow asks the methods in order, and returns ErrSlow at the first slow one that it comes to.
 func TestVerifyNow(t *testing.T) {
 	file := written(t, "m-7 "+hashed("known")+"\n")
 	users := written(t, "")

@@ -24,7 +24,7 @@ func TestValidate(t *testing.T) {
 	token := func(j JWT) Config { return order("jwt", func(c *Config) { c.JWT = j }) }
 	for _, tt := range []struct {
 		config Config
-		says   string // the beginning of the error; empty when it is valid
+		says   string // the beginning of the error; empty if it is valid
 	}{
 		{order("", nil), ""},
 		{order("insecure certificate", nil), ""},
@@ -55,7 +55,7 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-// TestOpen has a device of each kind come to one chain.
+// TestOpen verifies a device of each kind with one chain.
 func TestOpen(t *testing.T) {
 	c := newClock()
 	chain := opened(t, Config{

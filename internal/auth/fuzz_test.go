@@ -11,7 +11,7 @@ import (
 	"github.com/longline/longline/internal/topic"
 )
 
-// FuzzPEM has no list or key come out that is not fit for use.
+// FuzzPEM checks that parsing any PEM file returns no unusable list or key.
 func FuzzPEM(f *testing.F) {
 	c := newClock()
 	f.Add([]byte(publicPEM(f, "RSA", "P-256", "Ed25519")))
@@ -37,7 +37,7 @@ func FuzzPEM(f *testing.F) {
 	})
 }
 
-// FuzzAnswer has a service say anything.
+// FuzzAnswer checks any answer of a service.
 func FuzzAnswer(f *testing.F) {
 	f.Add(200, `{"device":"m-7","expires":"2040-01-02T03:04:05Z","permissions":{"publish":["{device}/#"],"subscribe":[]}}`)
 	f.Add(200, `{"permissions":{"publish":["#/#"]}}`)

@@ -12,7 +12,7 @@ import (
 	"github.com/longline/longline/internal/reload"
 )
 
-// openUsers knows the users a and b, with one password.
+// openUsers returns the users a and b, with one password.
 func openUsers(t *testing.T, now func() time.Time) *users {
 	t.Helper()
 	u, err := newUsers(Basic{File: written(t, userLine(t, "a", password)+userLine(t, "b", password))}.WithDefaults(), new(reload.Watcher), now)
@@ -26,8 +26,8 @@ func basicFrom(addr, user, password string) *Credentials {
 	return &Credentials{HasBasic: true, Username: user, Password: password, Remote: netip.MustParseAddr(addr)}
 }
 
-// An address that guesses is refused before anything is hashed; devices there that were accepted before come in,
-// and other addresses do.
+// An address that guesses is refused before anything is hashed. Devices there that were accepted before are still
+// accepted, and so are other addresses.
 func TestGuessesOfAnAddress(t *testing.T) {
 	c := newClock()
 	u := openUsers(t, c.now)
@@ -58,7 +58,7 @@ func TestGuessesOfAnAddress(t *testing.T) {
 	}
 }
 
-// However many passwords come, few are hashed at a time, and a bounded number waits.
+// However many passwords arrive, few are hashed at a time, and a bounded number waits.
 func TestHashingIsBounded(t *testing.T) {
 	h := newHasher()
 	for range cap(h.running) {

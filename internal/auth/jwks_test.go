@@ -19,7 +19,7 @@ import (
 	"github.com/longline/longline/internal/reload"
 )
 
-// keyServer serves a JWK Set, or what else it is told to.
+// keyServer serves a JWK Set, or another response that a test sets.
 type keyServer struct {
 	*httptest.Server
 	fetched atomic.Int32
@@ -39,7 +39,7 @@ func newKeyServer(t *testing.T, first http.HandlerFunc) *keyServer {
 
 func (s *keyServer) serve(h http.HandlerFunc) { s.handler.Store(&h) }
 
-// set answers with public keys under ids.
+// set makes the server answer with public keys under ids.
 func set(t *testing.T, ids map[string]crypto.Signer) http.HandlerFunc {
 	t.Helper()
 	var all jwkset.JWKSMarshal
@@ -95,7 +95,7 @@ func TestJWKSFailsClosed(t *testing.T) {
 		"down":    down,
 		"garbage": func(w http.ResponseWriter, _ *http.Request) { reply(t, w, "<html>") },
 		"endless": func(w http.ResponseWriter, _ *http.Request) {
-			_, _ = io.WriteString(w, `{"keys":[]`+strings.Repeat(" ", maxKeySet)+"}") // nobody waits for the end
+			_, _ = io.WriteString(w, `{"keys":[]`+strings.Repeat(" ", maxKeySet)+"}") // no client reads it to the end
 		},
 		"elsewhere": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/other", http.StatusFound) },
 	} {
@@ -130,7 +130,7 @@ func TestJWKSKeepsKeysWhileDown(t *testing.T) {
 	}
 }
 
-// TestJWKSDoesNotHoldUpTheStart has a server that is silent until it is told to answer.
+// TestJWKSDoesNotHoldUpTheStart uses a server that is silent until the test lets it answer.
 func TestJWKSDoesNotHoldUpTheStart(t *testing.T) {
 	c := newClock()
 	answer, here := set(t, map[string]crypto.Signer{"k": keys()["Ed25519"]}), make(chan struct{})
@@ -169,8 +169,8 @@ func TestFetcherOpens(t *testing.T) {
 	}
 }
 
-// TestJWKSRefusesNobodyUnasked has a key that the set has got after it was fetched, and may not
-// be fetched again for so soon: whoever shows it is told to come back.
+// TestJWKSRefusesNobodyUnasked uses a key that was added to the set after its fetch, while the set may not
+// be fetched again yet: a device with that key is told to retry, not refused.
 func TestJWKSRefusesNobodyUnasked(t *testing.T) {
 	c := newClock()
 	s := newKeyServer(t, set(t, map[string]crypto.Signer{"old": keys()["RSA"]}))
@@ -186,7 +186,7 @@ func TestJWKSRefusesNobodyUnasked(t *testing.T) {
 	}
 }
 
-// TestJWKSComesBack has a server that is down at the start, and tokens that name no key.
+// TestJWKSComesBack uses a server that is down at the start, and tokens that name no key.
 func TestJWKSComesBack(t *testing.T) {
 	c := newClock()
 	s := newKeyServer(t, down)
@@ -198,9 +198,9 @@ func TestJWKSComesBack(t *testing.T) {
 	}
 }
 
-// TestJWKSWeakKeys has a key that is too short to be trusted.
+// TestJWKSWeakKeys uses a key that is too short.
 func TestJWKSWeakKeys(t *testing.T) {
-	t.Setenv("GODEBUG", "rsa1024min=0") // to make it
+	t.Setenv("GODEBUG", "rsa1024min=0") // allows generating it
 	weak, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {
 		t.Fatal(err)

@@ -9,7 +9,7 @@ import (
 	"github.com/longline/longline/internal/reload"
 )
 
-// What takes time to verify is known again once it was accepted: the same credential for the same device, and nothing else.
+// A credential that takes time to verify is proven once it was accepted, for the same device only.
 func TestChainKnowsWhatItAccepted(t *testing.T) {
 	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "{}") }))
 	t.Cleanup(service.Close)
@@ -42,7 +42,7 @@ func TestChainForgetsWhatItNeedNotKnow(t *testing.T) {
 	}
 }
 
-// However many are accepted, a bounded number is remembered, the latest.
+// However many credentials are accepted, only a bounded number is remembered, the latest ones.
 func TestProvenIsBounded(t *testing.T) {
 	p := newProven()
 	p.young = make(map[uint64]struct{})
@@ -56,7 +56,7 @@ func TestProvenIsBounded(t *testing.T) {
 	}
 }
 
-// Passwords that were not looked at, as their address guesses, are counted as such.
+// Passwords that were refused unverified, because their address guesses, are counted as such.
 func TestChainCountsGuesses(t *testing.T) {
 	users := written(t, userLine(t, "a", password))
 	chain := opened(t, Config{Order: []string{"basic"}, Basic: Basic{File: users}}, new(reload.Watcher), newClock())

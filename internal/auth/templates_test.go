@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// The permissions of a fleet, whose tokens differ by the device's id alone, are one object; each device has its own
-// topics by it.
+// The permissions of a fleet, whose tokens differ only in the device's id, are one object. Each device still has only its own
+// topics.
 func TestTemplatesAreShared(t *testing.T) {
 	var all templates
 	of := func(device string, publish, subscribe []string) *Permissions {
@@ -47,7 +47,7 @@ func TestTemplatesAreShared(t *testing.T) {
 	}
 }
 
-// A device of a fleet costs next to nothing, and however many different permissions there are, few are remembered.
+// A device of a fleet costs next to nothing, and only a bounded number of different permissions is remembered.
 func TestTemplatesTakeLittle(t *testing.T) {
 	const devices = 10_000
 	var all templates

@@ -17,7 +17,7 @@ func TestTokens(t *testing.T) {
 	for _, tt := range []struct{ token, device, want string }{
 		{"one", "", "m-7"},
 		{"one", "m-7", "m-7"},
-		{"one", "m-8", "m-7"}, // for the chain to refuse
+		{"one", "m-8", "m-7"}, // the chain refuses it
 		{"many", "meter-1", "meter-1"},
 		{"many", "meter-", "meter-"},
 		{"many", "m-7", "refused: the credential belongs to another device"},
@@ -70,8 +70,8 @@ func TestTokensFileErrors(t *testing.T) {
 	}
 }
 
-// FuzzTokensFile holds what was read against the lines: each entry is of one, and none of
-// what was not accepted is there.
+// FuzzTokensFile checks the parsed entries against the lines: each entry belongs to a line, and a refused file
+// leaves no entries.
 func FuzzTokensFile(f *testing.F) {
 	f.Add("m-7 " + hashed("a") + "\n# no\n* " + hashed("b") + " name")
 	f.Add("m-7 sha256:\n")

@@ -135,7 +135,7 @@ func identified(name string) *Identity {
 	return &Identity{Device: name, Subject: name, ID: userID(name)}
 }
 
-// anybody is a user of the table, nil when there is none.
+// anybody returns some user of the table, nil if there is none.
 func anybody(table map[string]*user) *user {
 	for _, who := range table {
 		return who

@@ -10,7 +10,7 @@ import (
 	"github.com/longline/longline/internal/reload"
 )
 
-// userLine is one of a users file, with a hash that is quickly made.
+// userLine returns a line of a users file, with a cheap hash.
 func userLine(t *testing.T, device, password string) string {
 	t.Helper()
 	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
@@ -36,7 +36,7 @@ func TestUsers(t *testing.T) {
 	ask := func(user, password string) string {
 		return asked(t, v, &Credentials{HasBasic: true, Username: user, Password: password})
 	}
-	for range 2 { // bcrypt, and what it has left
+	for range 2 { // bcrypt first, then the MAC that it left
 		for _, tt := range []struct{ user, password, want string }{
 			{"cp-1", password, "cp-1"},
 			{"cp-1", another, wrong},

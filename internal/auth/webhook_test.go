@@ -18,7 +18,7 @@ import (
 	"github.com/longline/longline/internal/setting"
 )
 
-// service is a webhook that counts what it is asked.
+// service is a webhook that counts the requests.
 func service(t *testing.T, answer http.HandlerFunc) (url string, asked *atomic.Int32) {
 	asked = new(atomic.Int32)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -29,7 +29,7 @@ func service(t *testing.T, answer http.HandlerFunc) (url string, asked *atomic.I
 	return s.URL, asked
 }
 
-// questionOf is what the gateway asks.
+// questionOf returns the question that the gateway asks.
 func questionOf(t *testing.T, r *http.Request) (q question) {
 	if err := json.NewDecoder(r.Body).Decode(&q); err != nil {
 		t.Error(err)
@@ -182,7 +182,7 @@ func TestWebhookRefusalsOpenNothing(t *testing.T) {
 	}
 }
 
-// TestWebhookIsBounded has one service that answers when it is told to, and many that ask.
+// TestWebhookIsBounded sends many questions to a service that answers when the test lets it.
 func TestWebhookIsBounded(t *testing.T) {
 	entered, leave := make(chan string, 100), make(chan struct{})
 	url, asks := service(t, func(w http.ResponseWriter, r *http.Request) {
@@ -227,8 +227,8 @@ func TestWebhookIsNotWaitedForForEver(t *testing.T) {
 	}
 }
 
-// TestWebhookTurnsOpenNothing has a service that is slow, but well: who waited for a turn for
-// most of the time is no reason to leave it alone.
+// TestWebhookTurnsOpenNothing uses a service that is slow but works: a request that waited for its turn for
+// most of the time does not open the breaker.
 func TestWebhookTurnsOpenNothing(t *testing.T) {
 	leave := make(chan struct{})
 	url, asks := service(t, func(w http.ResponseWriter, r *http.Request) {

@@ -26,7 +26,7 @@ import (
 	"github.com/longline/longline/internal/reload"
 )
 
-// clock is what a test says the time is.
+// clock is a time that the test sets.
 type clock struct {
 	mu sync.Mutex
 	at time.Time
@@ -46,7 +46,7 @@ func (c *clock) pass(d time.Duration) {
 	c.at = c.at.Add(d)
 }
 
-// written makes a file.
+// written writes a file and returns its name.
 func written(t testing.TB, text string) (name string) {
 	t.Helper()
 	name = filepath.Join(t.TempDir(), "file")
@@ -64,13 +64,13 @@ func rewrite(t testing.TB, name, text string) {
 	}
 }
 
-// hashed is a token as the files have it.
+// hashed returns a token as files contain it.
 func hashed(token string) string {
 	d := digestOf(token)
 	return "sha256:" + hex.EncodeToString(d[:])
 }
 
-// opened is a chain that ends with the test.
+// opened returns a chain that is closed when the test ends.
 func opened(t testing.TB, config Config, w *reload.Watcher, c *clock) *Chain {
 	t.Helper()
 	chain, err := open(config, w, c.now)
@@ -81,7 +81,7 @@ func opened(t testing.TB, config Config, w *reload.Watcher, c *clock) *Chain {
 	return chain
 }
 
-// keys are made once: RSA's take their time.
+// keys are generated once, because RSA keys take time.
 var keys = sync.OnceValue(func() map[string]crypto.Signer {
 	all := make(map[string]crypto.Signer)
 	var errs [5]error
@@ -96,7 +96,7 @@ var keys = sync.OnceValue(func() map[string]crypto.Signer {
 	return all
 })
 
-// publicPEM is the public half of keys in a PEM file.
+// publicPEM returns the public halves of keys as a PEM file.
 func publicPEM(t testing.TB, names ...string) string {
 	t.Helper()
 	var b strings.Builder
@@ -110,15 +110,15 @@ func publicPEM(t testing.TB, names ...string) string {
 	return b.String()
 }
 
-// signed is a JWT of device m-7, good for an hour from c on, but for changes; nil takes a
-// claim away.
+// signed returns a JWT of device m-7, valid for an hour from c on, with changed claims; nil removes a
+// claim.
 func signed(t testing.TB, c *clock, method string, key any, changes jwt.MapClaims) string {
 	t.Helper()
 	claims := jwt.MapClaims{"sub": "m-7", "exp": c.now().Add(time.Hour).Unix()}
 	maps.Copy(claims, changes)
 	maps.DeleteFunc(claims, func(_ string, v any) bool { return v == nil })
 	token := jwt.NewWithClaims(jwt.GetSigningMethod(method), claims)
-	if kid, ok := claims["kid"]; ok { // of the header
+	if kid, ok := claims["kid"]; ok { // a field of the header
 		token.Header["kid"] = kid
 		delete(claims, "kid")
 	}
@@ -129,14 +129,14 @@ func signed(t testing.TB, c *clock, method string, key any, changes jwt.MapClaim
 	return text
 }
 
-// reply is what a server in a test writes.
+// reply is a response that a test's server writes.
 func reply(t testing.TB, w io.Writer, text string) {
 	if _, err := io.WriteString(w, text); err != nil {
 		t.Errorf("the peer did not wait for its answer: %v", err)
 	}
 }
 
-// says names an answer: the device, or what kind of error with which reason.
+// says describes an answer: the device, or the kind of error and its reason.
 func says(i *Identity, err error) string {
 	var refusal *Refusal
 	switch {
@@ -152,7 +152,7 @@ func says(i *Identity, err error) string {
 	return "another error: " + err.Error()
 }
 
-// asked is what a verifier says.
+// asked describes the answer of a verifier.
 func asked(t testing.TB, v Verifier, c *Credentials) string {
 	t.Helper()
 	return says(v.Verify(context.Background(), c))

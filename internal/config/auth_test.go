@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// The examples of docs/authentication.md are files that serve takes.
+// The examples of docs/authentication.md are files that serve accepts.
 func TestDocumentedAuthentication(t *testing.T) {
 	doc, err := os.ReadFile("../../docs/authentication.md")
 	if err != nil {
@@ -24,7 +24,7 @@ func TestDocumentedAuthentication(t *testing.T) {
 	}
 }
 
-// Who is asked for nothing, and what does not fit together, is told before a port opens.
+// A configuration in which devices need no credentials by mistake, or whose sections do not fit together, is refused before a port opens.
 func TestAuthenticationFits(t *testing.T) {
 	for _, tt := range []struct{ text, key, msg string }{
 		{"auth: {order: [insecure]}\n", "", ""},

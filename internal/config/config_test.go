@@ -40,7 +40,7 @@ func TestExampleUncommentedIsTheDefaults(t *testing.T) {
 	}
 }
 
-// all are the options of a Config by path.
+// all returns the options of a Config by path.
 func all(root reflect.Value) map[string]field {
 	m := make(map[string]field)
 	var walk func(path string, section reflect.Value)
@@ -232,7 +232,7 @@ func FuzzParse(f *testing.F) {
 
 var update = flag.Bool("update", false, "write docs/configuration.md again")
 
-// TestDocs holds docs/configuration.md to the declarations; with -update it writes it.
+// TestDocs checks docs/configuration.md against the declarations; with -update it writes the file.
 func TestDocs(t *testing.T) {
 	const path = "../../docs/configuration.md"
 	want := docs()

@@ -8,14 +8,14 @@ import (
 	"testing"
 )
 
-// noLimits are the options with a number that bound nothing.
+// noLimits are the numeric options that limit nothing.
 var noLimits = []string{
 	"node.number", "gateway.loops", "gateway.compress_above",
 	"auth.basic.min_password", "auth.basic.max_password", "auth.jwt.leeway",
 	"api.heartbeat",
 }
 
-// docs/operating.md says of each limit how it shows and what to do when it is hit.
+// docs/operating.md says for each limit how to notice and what to do when it is reached.
 func TestOperatingNamesEveryLimit(t *testing.T) {
 	text, err := os.ReadFile("../../docs/operating.md")
 	if err != nil {

@@ -105,7 +105,7 @@ func TestSectionErrorsSayWhere(t *testing.T) {
 	}
 }
 
-// What a section's package says of a key that is not there is told at what it is below.
+// If a package's error names a key that is not in the file, the error is shown at the section above it.
 func TestPlaceOfWhatIsMissing(t *testing.T) {
 	_, err := Parse("f", []byte("auth:\n  order: [webhook]\n  webhook: {timeout: 3s}\n"))
 	if err == nil || !strings.HasPrefix(err.Error(), "f:3:") || !strings.Contains(err.Error(), "auth.webhook.url: ") {
@@ -251,7 +251,7 @@ func TestPrintHidesSecrets(t *testing.T) {
 	}
 }
 
-// The example of sections of a kind is a comment, and what it says is their defaults.
+// The example of named sections is a comment with their defaults.
 func TestExampleOfSections(t *testing.T) {
 	var b strings.Builder
 	example(&b, "", "", reflect.ValueOf(houses{}))
@@ -265,7 +265,7 @@ func TestExampleOfSections(t *testing.T) {
 	}
 }
 
-// FuzzSections reads any text, and sets any option: no secret is in an error.
+// FuzzSections reads any text and sets any option: no error contains a secret.
 func FuzzSections(f *testing.F) {
 	f.Add(housesText, "named.a.secret", "sesame")
 	f.Add("main:\n  secret: 3\n", "listed", "[{secret: sesame, x: y}]")

@@ -17,9 +17,9 @@ import (
 	"github.com/longline/longline/internal/journal"
 )
 
-// BenchmarkAppend has 1,000 publishers with one record of 128 bytes in flight each, into files that are used
-// again, and into new ones alone. Beside it, in the same run, the floor: groups of the same sizes, written and
-// synced into a file of zeroes by nobody else.
+// BenchmarkAppend has 1,000 publishers with one record of 128 bytes in flight each, into reused files
+// and into new ones alone. In the same run it measures the floor: groups of the same sizes, written and
+// synced into a file of zeroes without a journal.
 func BenchmarkAppend(b *testing.B) {
 	b.Run("trimmed", func(b *testing.B) { benchmarkAppend(b, true) })
 	b.Run("growing", func(b *testing.B) { benchmarkAppend(b, false) })
@@ -94,7 +94,7 @@ func processTime() time.Duration {
 	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
 }
 
-// disk returns how long it takes to write and sync groups of these sizes, and does nothing else.
+// disk returns how long writing and syncing groups of these sizes takes by itself.
 func disk(b *testing.B, sizes []int) time.Duration {
 	const size = 64 << 20
 	f, err := os.Create(filepath.Join(b.TempDir(), "floor"))
@@ -123,7 +123,7 @@ func disk(b *testing.B, sizes []int) time.Duration {
 	return time.Since(begun)
 }
 
-// recorder remembers the sizes of the groups that are written.
+// recorder records the sizes of the groups that are written.
 type recorder struct {
 	journal.FS
 	mu     sync.Mutex
@@ -153,7 +153,7 @@ type recorded struct {
 }
 
 func (f recorded) WriteAt(p []byte, at int64) (int, error) {
-	if at != 0 && len(p) != 256<<10 { // neither what says which segment it is nor zeroes
+	if at != 0 && len(p) != 256<<10 { // neither a frame nor zeroes
 		f.r.mu.Lock()
 		f.r.groups = append(f.r.groups, len(p))
 		f.r.mu.Unlock()
@@ -189,7 +189,7 @@ func BenchmarkRead(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
 }
 
-// wait returns when all that was handed over is safe.
+// wait returns when everything that was appended is safe.
 func wait(t testing.TB, j *journal.Journal) {
 	t.Helper()
 	answer := make(chan error, 1)

@@ -35,8 +35,8 @@ func cutAfter(step int) func(journaltest.Step) error {
 	}
 }
 
-// TestPowerCutAtEachStep cuts the power at every step of a history, and looks at everything that the writes
-// under way may have left. Then the power is cut once more, at every step of the recovery.
+// TestPowerCutAtEachStep cuts the power at every step of a history, and checks everything that unfinished
+// writes may have left. Then it cuts the power once more, at every step of the recovery.
 func TestPowerCutAtEachStep(t *testing.T) {
 	cases := 0
 	for step := range steps(t) {
@@ -83,8 +83,8 @@ func (w *world) cutAgain(name string, d *journaltest.Disk) {
 	}
 }
 
-// TestFaultAtEachStep lets each step fail, alone and with those that follow, with every fate of what a
-// failed sync leaves; the journal must come back by itself. Then the power is cut.
+// TestFaultAtEachStep lets each step fail, alone and with those that follow, with every fate of the writes of a
+// failed sync; the journal must recover by itself. Then it cuts the power.
 func TestFaultAtEachStep(t *testing.T) {
 	disk := errors.New("input/output error")
 	for step := range steps(t) {
@@ -111,8 +111,8 @@ func TestFaultAtEachStep(t *testing.T) {
 	}
 }
 
-// TestFlippedBits flips every byte of every file in one bit, after a clean end and after a kill: no record that is safe is
-// wrong, and none is missing in silence.
+// TestFlippedBits flips one bit of every byte of every file, after a clean end and after a kill: no safe record is
+// wrong, and none is missing without a Gap.
 func TestFlippedBits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, d := newWorld(t), journaltest.New()
@@ -141,7 +141,7 @@ func (w *world) flipEach(name string, d *journaltest.Disk) {
 	}
 }
 
-// survive opens a disk that was spoilt, checks it, and goes on, a number of times.
+// survive opens a spoilt disk, checks it, and continues, a number of times.
 func (w *world) survive(d *journaltest.Disk, times int) {
 	w.t.Helper()
 	for range times {
@@ -157,7 +157,7 @@ func (w *world) survive(d *journaltest.Disk, times int) {
 	}
 }
 
-// TestSpoiltSectors spoils each sector, and whole files with and without what says that they are segments.
+// TestSpoiltSectors spoils each sector, and whole files with and without their frames.
 func TestSpoiltSectors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, d := newWorld(t), journaltest.New()
@@ -184,7 +184,7 @@ func (w *world) spoil(d *journaltest.Disk, name string, at, length int) {
 	}
 }
 
-// TestLongHistories goes on for long, with everything at random: faults, kills, power cuts.
+// TestLongHistories runs for long, with everything at random: faults, kills, power cuts.
 func TestLongHistories(t *testing.T) {
 	for seed := range uint64(200) {
 		synctest.Test(t, func(t *testing.T) {
@@ -204,7 +204,7 @@ func TestLongHistories(t *testing.T) {
 	}
 }
 
-// randomRound lives with a disk that may fail, from an Open to a crash.
+// randomRound uses a disk that may fail, from an Open to a crash.
 func (w *world) randomRound(rnd *rand.Rand, d *journaltest.Disk) {
 	j, rec, err := journal.Open(small(d))
 	if err != nil {

@@ -27,7 +27,7 @@ func TestGroupSurvivesOneSpoiltHead(t *testing.T) {
 	}
 }
 
-// memory is a file that is read only.
+// memory is a file that can only be read.
 type memory []byte
 
 func (m memory) ReadAt(b []byte, at int64) (int, error) { return bytes.NewReader(m).ReadAt(b, at) }
@@ -60,8 +60,8 @@ func TestUnreadableSectorsAreZero(t *testing.T) {
 	}
 }
 
-// FuzzLocate looks for groups in anything. The CRCs of what may be heads are made to hold, so that what they
-// say is believed.
+// FuzzLocate looks for groups in any bytes. It corrects the CRCs of possible heads, so that locate
+// accepts them.
 func FuzzLocate(f *testing.F) {
 	b := newBatch()
 	for range 2 {

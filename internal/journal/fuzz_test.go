@@ -7,8 +7,8 @@ import (
 	"github.com/longline/longline/internal/journal/journaltest"
 )
 
-// FuzzOpen changes bytes of a journal's files, and adds one that is anything: whatever is read afterwards is
-// what was written, in its place.
+// FuzzOpen changes bytes of a journal's files, and adds a file with any content: every record that is read afterwards is
+// one that was written, at its place.
 func FuzzOpen(f *testing.F) {
 	d := journaltest.New()
 	j, _, err := journal.Open(small(d))

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestIntakeInAllOrders walks through all orders of what may happen to an intake: records and fences that are
-// handed over, batches that are taken, written, or lost, the disk that comes back, the end. Beside it, a disk that
+// TestIntakeInAllOrders walks through all orders of an intake's events: records and fences that are
+// appended, batches that are taken, written, or lost, the recovery of the disk, and the end. It compares the intake with a disk that
 // is a list.
 func TestIntakeInAllOrders(t *testing.T) {
 	const depth = 9
@@ -32,7 +32,7 @@ func TestIntakeInAllOrders(t *testing.T) {
 
 var errDisk = errors.New("disk")
 
-// intakeModel is an intake and what must be true of it.
+// intakeModel is an intake together with what must be true of it.
 type intakeModel struct {
 	t      *testing.T
 	events []string
@@ -41,11 +41,11 @@ type intakeModel struct {
 	failed bool
 
 	serial int
-	handed []string         // not told yet, in order; fences too
+	handed []string         // not yet called, in order; fences too
 	places map[string]Place // of the records in handed
 	disk   []string         // what is written, by place - 1
-	room   int              // times that those who were refused were told to come again
-	owed   bool             // somebody was refused and not told
+	room   int              // how often refused callers were told that there is room
+	owed   bool             // a caller was refused and not told yet
 }
 
 func newIntakeModel(t *testing.T, events []string) *intakeModel {
@@ -111,7 +111,7 @@ func (m *intakeModel) told(room bool) {
 	}
 }
 
-// handedOver checks whether something should have been accepted.
+// handedOver checks whether the intake should have accepted something.
 func (m *intakeModel) handedOver(name string, err error) {
 	switch {
 	case err == nil && m.failed:
@@ -125,7 +125,7 @@ func (m *intakeModel) handedOver(name string, err error) {
 	}
 }
 
-// claim must be told in order, and the truth.
+// claim checks that a claim is called in order, with the right result.
 func (m *intakeModel) claim(name string) func(error) {
 	return func(err error) {
 		if len(m.handed) == 0 || m.handed[0] != name {
@@ -172,7 +172,7 @@ func (m *intakeModel) settle(ok bool) {
 	}
 }
 
-// drain lets all end well: nobody may be forgotten.
+// drain lets everything end well: every claim must be called.
 func (m *intakeModel) drain() {
 	if m.busy {
 		m.settle(true)

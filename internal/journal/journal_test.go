@@ -154,8 +154,8 @@ func TestReaderHonoursItsContext(t *testing.T) {
 	})
 }
 
-// TestReadersBesideTrimming has readers follow a journal whose segments are trimmed and used again under
-// their hands: what they read is right and in order, or told to be trimmed.
+// TestReadersBesideTrimming has readers follow a journal whose segments are trimmed and reused while they
+// read: what they get is right and in order, or reported as trimmed.
 func TestReadersBesideTrimming(t *testing.T) {
 	j := open(t, small(journal.Dir(t.TempDir())))
 	const records = 3000
@@ -205,7 +205,7 @@ func TestReadersBesideTrimming(t *testing.T) {
 	}
 }
 
-// meddler is a disk that does something before it reads.
+// meddler is a disk that calls a function before it reads.
 type meddler struct {
 	journal.FS
 	meddle func()
@@ -229,8 +229,8 @@ func (f meddled) ReadAt(p []byte, at int64) (int, error) {
 	return f.File.ReadAt(p, at)
 }
 
-// TestFileUsedAgainWhileItIsRead has a segment trimmed and its file filled with others' records between the moment
-// at which a reader decides to read it and the reading.
+// TestFileUsedAgainWhileItIsRead trims a segment and fills its file with other records between the moment
+// at which a reader decides to read it and the read.
 func TestFileUsedAgainWhileItIsRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &meddler{FS: journaltest.New()}
@@ -253,7 +253,7 @@ func TestFileUsedAgainWhileItIsRead(t *testing.T) {
 	})
 }
 
-// TestTornSegmentProvesTheOneBefore has the power cut while the first group of a segment is written; the last
+// TestTornSegmentProvesTheOneBefore cuts the power while the first group of a segment is written; the last
 // group before it, in another segment, was safe, and is spoilt since.
 func TestTornSegmentProvesTheOneBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -283,7 +283,7 @@ func TestTornSegmentProvesTheOneBefore(t *testing.T) {
 	})
 }
 
-// TestRestOfAFirstGroup has the power cut while a segment's first group is written, of which only the middle
+// TestRestOfAFirstGroup cuts the power while a segment's first group is written, of which only the middle
 // reached the disk: nothing was safe.
 func TestRestOfAFirstGroup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -305,7 +305,7 @@ func TestRestOfAFirstGroup(t *testing.T) {
 	})
 }
 
-// slow is a disk on which the syncs of the first file wait for a word.
+// slow is a disk on which the syncs of the first file wait for the test.
 type slow struct {
 	journal.FS
 	sync chan struct{}
@@ -466,8 +466,8 @@ func TestFailedSyncIsFinalForItsFile(t *testing.T) {
 	})
 }
 
-// TestGroupThatFailedTwice has a group reach the disk in two files, both of whose syncs fail, and neither of which
-// can be removed. Its claims are refused, and its places go to others: theirs is what counts.
+// TestGroupThatFailedTwice lets a group reach the disk in two files, whose syncs fail, and which
+// cannot be removed. Its claims are refused, and its places go to other records, which are the ones that count.
 func TestGroupThatFailedTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := journaltest.New()

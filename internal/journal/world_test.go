@@ -31,7 +31,7 @@ func small(fs journal.FS) journal.Options {
 	return journal.Options{FS: fs, SegmentSize: 4096, Pending: 1000}
 }
 
-// append hands n records of a size over at once and waits for their claims. It reports whether all
+// append appends n records of a size at once and waits for their claims. It reports whether all
 // are safe.
 func (w *world) append(j *journal.Journal, n, size int) bool {
 	type told struct {
@@ -78,7 +78,7 @@ var ended = func() context.Context {
 	return ctx
 }()
 
-// read returns what a journal has from a place on, and what it says is missing.
+// read returns what a journal has from a place on, and what it reports as missing.
 func read(t testing.TB, j *journal.Journal, from journal.Place) (map[journal.Place]string, []journal.Gap) {
 	found, gaps := make(map[journal.Place]string), []journal.Gap(nil)
 	r := j.Reader(from)
@@ -103,8 +103,8 @@ func read(t testing.TB, j *journal.Journal, from journal.Place) (map[journal.Pla
 	}
 }
 
-// check reads a journal from where it was trimmed. All that is safe must be there, or in a gap if
-// the disk was spoilt; what else is there must have been said once.
+// check reads a journal from where it was trimmed. All safe records must be there, or in a Gap if
+// the disk was spoilt; any other record must have been appended once.
 func (w *world) check(j *journal.Journal, rec journal.Recovery, spoilt bool) {
 	w.t.Helper()
 	found, gaps := read(w.t, j, w.trimmed)
@@ -165,7 +165,7 @@ func (w *world) history(fs journal.FS) {
 	j.Close()
 }
 
-// choices walks through all sequences of choices.
+// choices iterates over all sequences of choices.
 type choices struct {
 	made, of []int
 	at       int
@@ -179,7 +179,7 @@ func (c *choices) choose(n int) int {
 	return c.made[c.at-1]
 }
 
-// next goes on to the next sequence, and reports whether there is one.
+// next moves to the next sequence, and reports whether there is one.
 func (c *choices) next() bool {
 	c.at = 0
 	for n := len(c.made); n > 0; n = len(c.made) {
@@ -203,7 +203,7 @@ func (w *world) clone() *world {
 	return &c
 }
 
-// reopen checks what a crash has left, and that the journal goes on from there.
+// reopen checks what a crash has left, and that the journal continues from there.
 func (w *world) reopen(d *journaltest.Disk) {
 	w.t.Helper()
 	j, rec, err := journal.Open(small(d))

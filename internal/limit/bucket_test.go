@@ -23,12 +23,12 @@ func TestBucket(t *testing.T) {
 		wait            time.Duration
 	}{
 		{0, 2, 0, 0},                      // the burst
-		{0, 1, 0, 100 * time.Millisecond}, // one that it has not
-		{40 * time.Millisecond, 0, 0, 60 * time.Millisecond},       // still owes
-		{100 * time.Millisecond, 0, 0, 0},                          // is even
-		{100 * time.Millisecond, 1, 500, 100 * time.Millisecond},   // messages bind
-		{200 * time.Millisecond, 0, 1100, 1000 * time.Millisecond}, // bytes bind: 100 came, 1100 went
-		{time.Minute, 2, 500, 0},                                   // no more than the burst is kept
+		{0, 1, 0, 100 * time.Millisecond}, // one more than the burst
+		{40 * time.Millisecond, 0, 0, 60 * time.Millisecond},       // still in debt
+		{100 * time.Millisecond, 0, 0, 0},                          // the debt is paid
+		{100 * time.Millisecond, 1, 500, 100 * time.Millisecond},   // messages decide
+		{200 * time.Millisecond, 0, 1100, 1000 * time.Millisecond}, // bytes decide: 100 arrived, 1100 were used
+		{time.Minute, 2, 500, 0},                                   // no more than the burst accumulates
 		{time.Minute, 1, 0, 100 * time.Millisecond},
 		{time.Second, 0, 0, 59100 * time.Millisecond}, // a clock that goes back
 	} {
@@ -72,7 +72,7 @@ func TestBucketHoldsTheRate(t *testing.T) {
 	}
 }
 
-// What no device sends does not overflow into free passage.
+// An amount that no device can send does not overflow into an unlimited pass.
 func TestBucketBearsHugeNumbers(t *testing.T) {
 	a := NewAllowance(DeviceConfig{Bytes: 1})
 	var b Bucket

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// FuzzFindGroup: whatever /proc says, the search ends, and looks below the mounts only.
+// FuzzFindGroup checks that, whatever /proc contains, the search ends, and looks only below the mounts.
 func FuzzFindGroup(f *testing.F) {
 	for _, s := range []string{"0::/\n", "0::/pod/box\n", "3:cpu,memory:/docker/abc\n0::/\n", "0::/../..\n", "0::\n", "3:memory:x", "::::\n\n"} {
 		f.Add(s)
@@ -24,7 +24,7 @@ func FuzzFindGroup(f *testing.F) {
 	})
 }
 
-// FuzzParsePrefix: what is taken is text=limit, and is the same when it is written again.
+// FuzzParsePrefix checks that what is accepted is text=limit, and stays the same when it is written again.
 func FuzzParsePrefix(f *testing.F) {
 	for _, s := range []string{"m-=2", "m-", "=1", "m=-1", "a=b=3", "m=02147483647", "m=2147483648"} {
 		f.Add(s)

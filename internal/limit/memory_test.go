@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// gauge is memory of which a test says how much is used, in percent.
+// gauge is a memory whose use, in percent, the test sets.
 type gauge struct {
 	mu      sync.Mutex
 	percent int64

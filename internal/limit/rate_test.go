@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// door records who came in when.
+// door records which connections were accepted, and when.
 type door struct {
 	t     *testing.T
 	rate  *Rate
@@ -20,12 +20,12 @@ type door struct {
 	at   []time.Duration
 }
 
-// open returns a door in a bubble, whose clock stands still until everybody waits.
+// open returns a door in a synctest bubble, whose clock advances only when all goroutines wait.
 func open(t *testing.T, c RateConfig) *door {
 	return &door{t: t, rate: NewRate(c.WithDefaults()), begin: time.Now()}
 }
 
-// enter asks for a turn of who, and fails the test when it is refused.
+// enter asks for a turn for who, and fails the test if it is refused.
 func (d *door) enter(class Class, who string) *Place {
 	d.t.Helper()
 	come := func() {
@@ -43,7 +43,7 @@ func (d *door) enter(class Class, who string) *Place {
 	return p
 }
 
-// expect lets time pass and wants these to have come.
+// expect lets time pass and checks that these were accepted meanwhile.
 func (d *door) expect(who ...string) {
 	d.t.Helper()
 	time.Sleep(time.Minute)
@@ -87,13 +87,13 @@ func TestRateTakesResumedFirst(t *testing.T) {
 	})
 }
 
-// Nobody passes those who wait, not even at the moment at which the bucket fills.
+// No connection overtakes those in the line, not even at the moment at which the bucket fills.
 func TestRateKeepsTheOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := open(t, RateConfig{PerSecond: 1, Burst: 1})
 		d.enter(Resumed, "a")
 		d.enter(Resumed, "b")
-		d.rate.timer.Stop() // as if it were late
+		d.rate.timer.Stop() // as if it fired late
 		time.Sleep(time.Second)
 		d.enter(Resumed, "c")
 		d.rate.call()
@@ -117,7 +117,7 @@ func TestRateLeave(t *testing.T) {
 		if s := d.rate.Stats(); s.Left != 1 || s.Late != 1 {
 			t.Errorf("%+v", s)
 		}
-		d.enter(New, "c") // an empty line does not hold up
+		d.enter(New, "c") // an empty line delays nobody
 		alone := d.enter(New, "alone")
 		alone.Leave()
 		d.enter(New, "d")
@@ -134,7 +134,7 @@ func TestRateUnlimited(t *testing.T) {
 	}
 }
 
-// retry asks for a turn that is not to be had.
+// retry asks for a turn that must be refused.
 func (d *door) retry(class Class) time.Duration {
 	d.t.Helper()
 	_, err := d.rate.Enter(class, func() { d.t.Error("the refused was called") })
@@ -168,14 +168,14 @@ func TestRetryAfterGrows(t *testing.T) {
 		for range 41 {
 			d.enter(Resumed, "x")
 		}
-		// The line takes 4 s; each who is sent away is promised a tenth later.
+		// The line takes 4 s; each refused connection is promised a turn a tenth of a second later.
 		for i := range 1000 {
 			exact := min(4*time.Second+time.Duration(i+1)*100*time.Millisecond, time.Minute)
 			if got := d.retry(Resumed); got < exact*3/4 || got > exact {
 				t.Fatalf("the %dth is told %v, not a quarter or less below %v", i, got, exact)
 			}
 		}
-		time.Sleep(50 * time.Second) // the line has gone in
+		time.Sleep(50 * time.Second) // the line is empty again
 		for range 41 {
 			d.enter(New, "y")
 			if d.rate.Stats().Waiting[New] == 20 {
@@ -201,7 +201,7 @@ func TestRetryAfterIsASecondAtLeast(t *testing.T) {
 	})
 }
 
-// Every turn is given once, whoever comes and goes.
+// Every turn is given once, whatever the order of entering and leaving.
 func TestRateUnderRace(t *testing.T) {
 	r := NewRate(RateConfig{PerSecond: 100_000, Burst: 1, Line: 1000}.WithDefaults())
 	var all sync.WaitGroup

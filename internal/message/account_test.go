@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// A message is owed once, whoever waits for it, and an entry each.
+// A message counts once, however many wait for it, plus one entry for each.
 func TestAccount(t *testing.T) {
 	a := new(Account)
 	owed := func() int64 { n, _ := a.Bytes(); return n }
@@ -44,7 +44,7 @@ func TestAccount(t *testing.T) {
 	}
 }
 
-// fill has messages of a publisher held until one is refused, n at the most.
+// fill holds messages of a publisher until one is refused, at most n.
 func fill(a *Account, d Debtor, n int) (held []*Message, full Part) {
 	for len(held) < n {
 		if full = a.Full(d); full != NoPart {
@@ -57,7 +57,7 @@ func fill(a *Account, d Debtor, n int) (held []*Message, full Part) {
 	return held, NoPart
 }
 
-// Whoever fills the account is refused first, and others until it is full.
+// The publisher that fills the account is refused first, and others only when it is full.
 func TestAccountShares(t *testing.T) {
 	const limit = 1_000_000
 	for _, c := range []struct {
@@ -76,7 +76,7 @@ func TestAccountShares(t *testing.T) {
 			a := new(Account)
 			a.SetLimit(limit)
 			var all []*Message
-			for round := true; round; { // each in turn, until all are refused
+			for round := true; round; { // in turn, until all are refused
 				round = false
 				for i := range c.n {
 					held, full := fill(a, c.fillers(i), 1)
@@ -92,10 +92,10 @@ func TestAccountShares(t *testing.T) {
 			if full := a.Full(c.fillers(0)); full != c.full {
 				t.Errorf("%v is full for who fills it, want %v", full, c.full)
 			}
-			for i := 0; ; i++ { // the honest have one message each
+			for i := 0; ; i++ { // each honest publisher has one message
 				d := DebtorOf(fmt.Sprint("meter-", i), uint64(1000+i))
 				if a.devices[d.device].Load() > 0 || a.credentials[d.credential].Load() > 0 {
-					continue // it has another's place
+					continue // it shares a place with another publisher
 				}
 				held, full := fill(a, d, 1)
 				all = append(all, held...)
@@ -119,7 +119,7 @@ func TestAccountShares(t *testing.T) {
 	}
 }
 
-// Any number of goroutines hold and release at a time, and what is left is what is held.
+// Goroutines hold and release concurrently; the account then has what is still held.
 func TestAccountIsShared(t *testing.T) {
 	a, m := new(Account), (&Message{Topic: "t", Debtor: DebtorOf("d", 1)}).Clone()
 	var all sync.WaitGroup

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// A field that With or Clone forgets would be lost to some receivers only.
+// A field that With or Clone forgets would be lost only for some receivers.
 func TestCopiesHaveEveryField(t *testing.T) {
 	m := &Message{ID: 7}
 	v := reflect.ValueOf(m).Elem()

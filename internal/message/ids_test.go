@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// life is the IDs of one life of a node whose clock shows begin at its start.
+// life returns the IDs of one life of a node whose clock shows begin at its start.
 func life(t *testing.T, node uint16, begin time.Time) (ids *IDs, sleep func(time.Duration)) {
 	t.Helper()
 	c, now := NewClock(node), begin
@@ -23,8 +23,8 @@ func life(t *testing.T, node uint16, begin time.Time) (ids *IDs, sleep func(time
 
 var today = time.Date(2026, 11, 27, 9, 0, 0, 0, time.UTC)
 
-// spans are the IDs that a node gives out at 50,000/s for so many seconds, as sorted ranges. It takes a second's
-// IDs at a time: those of a range are given one after the other.
+// spans returns the IDs that a node assigns at 50,000/s in so many seconds, as sorted ranges. It takes one second's
+// IDs at a time: the IDs of a range are consecutive.
 func spans(t *testing.T, ids *IDs, sleep func(time.Duration), seconds int) (all []Range) {
 	t.Helper()
 	const rate = 50_000
@@ -63,7 +63,7 @@ func settled(t *testing.T, ids *IDs) uint64 {
 	return id
 }
 
-// disjoint fails if two of the nodes or lives have given out the same ID.
+// disjoint fails if two of the nodes or lives have assigned the same ID.
 func disjoint(t *testing.T, lives ...[]Range) {
 	t.Helper()
 	all := slices.Concat(lives...)
@@ -78,7 +78,7 @@ func disjoint(t *testing.T, lives ...[]Range) {
 	}
 }
 
-// Measured before nodes had numbers: IDs of the one met those of the other after 819 s.
+// Measured before nodes had numbers: two nodes assigned the same IDs after 819 s.
 func TestTwoNodesGiveNoCommonID(t *testing.T) {
 	a, sleepA := life(t, 1, today)
 	b, sleepB := life(t, 2, today.Add(10*time.Second))
@@ -131,7 +131,7 @@ func TestIDsOfManyGoroutines(t *testing.T) {
 	}
 }
 
-// short gives ranges of a few IDs, or fails. It is used by one goroutine at a time.
+// short returns ranges of a few IDs, or an error. One goroutine uses it.
 type short struct {
 	next uint64
 	err  error
@@ -144,7 +144,7 @@ func (s *short) Reserve() (Range, error) {
 
 var errDisk = errors.New("no space left")
 
-// A node that cannot reserve has no ID, rather than one that another may have; it goes on when it can.
+// A node that cannot reserve assigns no ID, rather than one that another may assign; it continues when it can reserve.
 func TestNoIDsWhenNoneCanBeReserved(t *testing.T) {
 	failures := make(chan error)
 	source := new(short)

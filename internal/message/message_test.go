@@ -78,7 +78,7 @@ func TestEqual(t *testing.T) {
 	}
 }
 
-// A property that is empty, two bytes on the wire, is not free: what a queue holds is bounded
+// An empty property, two bytes on the wire, counts too: queues are bounded
 // by the sum of sizes.
 func TestSize(t *testing.T) {
 	m := borrowed([]byte("a/bhellottkvrc"))
@@ -122,7 +122,7 @@ func TestEncodedOncePerClass(t *testing.T) {
 	}
 }
 
-// The wire form of a message that one place keeps is in memory while it is sent, and no longer.
+// The encoded form of a message that only one place keeps is in memory only while it is being sent.
 func TestEncodedForOneIsNotKept(t *testing.T) {
 	m := (&Message{Topic: "t", Payload: []byte("p")}).Clone()
 	a, f := new(Account), &form{class: 1}

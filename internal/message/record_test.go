@@ -50,8 +50,8 @@ func TestRecordHasEveryField(t *testing.T) {
 	}
 }
 
-// What an earlier program wrote is read: record1.txt has the fields that there were at first, and the last
-// golden file has them all.
+// Records of an earlier program can be read: record1.txt has the fields of the first version, and the last
+// golden file has all fields.
 func TestRecordGolden(t *testing.T) {
 	first := full()
 	first.Origin, first.Trace = Origin{}, nil
@@ -74,7 +74,7 @@ func TestRecordGolden(t *testing.T) {
 	}
 }
 
-// golden is the record of a file.
+// golden returns the record in a file.
 func golden(t *testing.T, file string) []byte {
 	t.Helper()
 	text, err := os.ReadFile(file)
@@ -126,7 +126,7 @@ func TestBadRecords(t *testing.T) {
 	}
 }
 
-// What is read and written again is the same message.
+// A record that is read and written again gives the same message.
 func FuzzParseRecord(f *testing.F) {
 	f.Add(AppendRecord(nil, full()))
 	f.Add(AppendRecord(nil, &Message{ID: 1, Topic: "a"}))

@@ -9,19 +9,19 @@ import (
 	"testing"
 )
 
-// block is a version 2 header with a right length.
+// block returns a version 2 header with the right length.
 func block(versionCommand, family byte, rest string) string {
 	b := append([]byte(signature2), versionCommand, family)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(rest)))
 	return string(b) + rest
 }
 
-// tlv is one type-length-value.
+// tlv returns one type-length-value.
 func tlv(kind byte, value string) string {
 	return string(binary.BigEndian.AppendUint16([]byte{kind}, uint16(len(value)))) + value
 }
 
-// sealed is a header with a checksum at its end.
+// sealed returns a header with a checksum at its end.
 func sealed(family byte, rest string) string {
 	b := []byte(block(0x21, family, rest+tlv(typeCRC32C, "\x00\x00\x00\x00")))
 	binary.BigEndian.PutUint32(b[len(b)-4:], checksum(b, len(b)-4))
@@ -34,7 +34,7 @@ const (
 		"\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\xdc\x04\x01\xbb"
 )
 
-// whole are headers that parse: source and destination, empty when those of the socket count.
+// whole are valid headers: source and destination, empty if the addresses of the socket count.
 var whole = []struct{ name, in, source, destination string }{
 	{"the example of §2.1", "PROXY TCP4 192.168.0.1 192.168.0.11 56324 443\r\n", "192.168.0.1:56324", "192.168.0.11:443"},
 	{"TCP6", "PROXY TCP6 2001:db8::1 2001:DB8::2 0 65535\r\n", "[2001:db8::1]:0", "[2001:db8::2]:65535"},
@@ -79,7 +79,7 @@ func end(a netip.AddrPort) string {
 	return a.String()
 }
 
-// refused are headers that do not parse.
+// refused are invalid headers.
 var refused = []struct {
 	in  string
 	err error
@@ -130,17 +130,17 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-// The check value of CRC-32C is that of RFC 3720 §B.4: 32 bytes of zeros.
+// The check value of CRC-32C is from RFC 3720 §B.4: 32 bytes of zeros.
 func TestChecksum(t *testing.T) {
 	b := make([]byte, 32)
-	copy(b[8:], "\xff\xff\xff\xff") // counts as zeros
+	copy(b[8:], "\xff\xff\xff\xff") // they count as zeros
 	if sum := checksum(b, 8); sum != 0x8a9136aa {
 		t.Errorf("%#x", sum)
 	}
 }
 
-// FuzzParse: any beginning of the bytes says the same or asks for more, never for more than
-// MaxLength; what parses is the same when it is written again, in both versions.
+// FuzzParse checks that any prefix of the bytes gives the same result or asks for more bytes, never more than
+// MaxLength, and that a valid header stays the same when it is written again, in both versions.
 func FuzzParse(f *testing.F) {
 	for _, tt := range whole {
 		f.Add([]byte(tt.in), uint16(len(tt.in)/2))

@@ -18,7 +18,7 @@ func trust(t testing.TB, list ...string) Trusted {
 func TestTrusted(t *testing.T) {
 	list := trust(t, "10.1.2.3/8", "192.0.2.7", "2001:db8::/32")
 	for address, want := range map[string]bool{
-		"10.255.0.1":      true, // the prefix counts, not its host part
+		"10.255.0.1":      true, // the prefix decides, not its host part
 		"::ffff:10.0.0.1": true,
 		"11.0.0.1":        false,
 		"192.0.2.7":       true,
@@ -73,9 +73,9 @@ func TestForwardedFor(t *testing.T) {
 	}
 }
 
-// FuzzForwardedFor: a stranger is himself whatever he writes; behind a proxy, who writes
-// anything before the last entry changes nothing if that one is a stranger; and a list is
-// the same in one field or in two.
+// FuzzForwardedFor checks that a client that is not a trusted proxy keeps its own address whatever it sends; that behind a
+// proxy, entries before the last one change nothing if that one is not trusted; and that a list gives
+// the same result in one field and in two.
 func FuzzForwardedFor(f *testing.F) {
 	f.Add("1.1.1.1, 203.0.113.9", "10.0.0.2")
 	f.Add("[2001:db8::1]:4711", "unknown")

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Where clients begin, those who say nothing are accepted all the same, a little later: whoever
-// checks that the port is open finds it so, whether it waits or closes at once.
+// With ClientsBegin, silent clients are accepted too, a little later: a client that only
+// checks that the port is open finds it open, whether it waits or closes at once.
 func TestClientsBegin(t *testing.T) {
 	events := make(chan string, 10)
 	g := serve(t, Config{Loops: 1, ClientsBegin: true}, func(*Loop) Handler {
@@ -47,8 +47,8 @@ func TestClientsBegin(t *testing.T) {
 	expect("open", "end")
 }
 
-// A pause that is over before anything comes is never told to epoll; one that is not is, once, so
-// that the loop does not turn for what it does not read.
+// epoll is not told of a pause that ends before anything arrives, and is told once of any other, so
+// that the loop does not wake for what it does not read.
 func TestPauseIsToldWhenSomethingComes(t *testing.T) {
 	conns := make(chan *Conn, 1)
 	heard := make(chan string, 1)

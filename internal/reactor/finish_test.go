@@ -2,8 +2,8 @@ package reactor
 
 import "testing"
 
-// Who goes on sending to a connection that ends is not read for long: what it has sent by then
-// is all that it costs.
+// A peer that goes on sending to a connection that finishes is not read for long: only what it has sent by then
+// is read.
 func TestFinishLeavesAFloodInTheKernel(t *testing.T) {
 	closed := make(chan error, 1)
 	g := serve(t, Config{Loops: 1}, func(*Loop) Handler {

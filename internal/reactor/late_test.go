@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// crowd connects peers to one loop, whose alarms ring after a time at first and much later then.
-// rings gets the silence of the peers for whom they do.
+// crowd connects peers to one loop, whose alarms ring after a short time at first and much later after that.
+// rings gets the silence of the peers whose alarms ring.
 func crowd(t *testing.T, peers int, after time.Duration) (l *Loop, conns []net.Conn, rings chan time.Duration) {
 	rings = make(chan time.Duration, 2*peers)
 	opened := make(chan struct{}, peers)
@@ -34,7 +34,7 @@ func crowd(t *testing.T, peers int, after time.Duration) (l *Loop, conns []net.C
 	return g.Loops()[0], conns, rings
 }
 
-// stop has the loop stand still while f runs, and its clock say that d more has passed.
+// stop makes the loop stand still while f runs, and its clock say that d more has passed.
 func stop(t *testing.T, l *Loop, d time.Duration, f func()) {
 	stopped, gone := make(chan struct{}), make(chan struct{})
 	l.Post(TaskFunc(func(l *Loop) {
@@ -47,8 +47,8 @@ func stop(t *testing.T, l *Loop, d time.Duration, f func()) {
 	close(gone)
 }
 
-// A loop that did not run for a while has not read what came meanwhile: nobody was silent. It
-// reads first, and no alarm rings before its time.
+// A loop that did not run for a while has not read what arrived meanwhile, so no peer was silent. It
+// reads first, and no alarm rings too early.
 func TestAlarmsRingAfterReading(t *testing.T) {
 	const after = 900 * time.Millisecond // less than a pause
 	l, conns, rings := crowd(t, maxEvents+100, time.Minute)
@@ -86,7 +86,7 @@ func turns(l *Loop, n int) {
 	}
 }
 
-// A pause of the process is nobody's: what had a time for something has as much left as before.
+// A pause of the process counts for nobody: every timeout has as much time left as before.
 func TestPauseDoesNotCount(t *testing.T) {
 	l, _, rings := crowd(t, 3, 30*time.Second)
 	stop(t, l, time.Minute, func() {})

@@ -66,8 +66,8 @@ func expect(t *testing.T, c net.Conn, want string) {
 	}
 }
 
-// Above its room, a loop closes connections noInput, and takes some again when others have
-// left.
+// Above its room, a loop closes new connections without reading them, and accepts connections again when others have
+// ended.
 func TestCrowd(t *testing.T) {
 	ended := make(chan error, 4*strangers)
 	g := serve(t, Config{Loops: 1, MaxConnections: 8}, func(*Loop) Handler {

@@ -72,7 +72,7 @@ func write(t *testing.T, c net.Conn, s string) {
 	}
 }
 
-// TLS begins behind the header, in the same packet too.
+// TLS begins after the header, also in the same packet.
 func TestProxiedTLS(t *testing.T) {
 	cert, pool := certificate(t)
 	workers := NewWorkers(1, 1)
@@ -83,7 +83,7 @@ func TestProxiedTLS(t *testing.T) {
 	expect(t, c, "203.0.113.9:4711 x\n")
 }
 
-// prefixed sends a prefix in the same write as what is first.
+// prefixed sends a prefix in the same write as the first bytes.
 type prefixed struct {
 	net.Conn
 	prefix string
@@ -95,8 +95,8 @@ func (p *prefixed) Write(b []byte) (int, error) {
 	return len(b), err
 }
 
-// A proxy that is to send a header must; what is wrong ends the connection, with nothing of it
-// kept, and its handler is not opened.
+// A proxy must send a header. An invalid one ends the connection, nothing of it is
+// kept, and OnOpen is not called.
 func TestProxiedConnectionsMustSaySo(t *testing.T) {
 	g, ended := proxiedGroup(t, true, nil)
 	for _, begin := range []string{"GET / HTTP/1.1\r\n", "PROXY TCP9 \r\n", "PROXY " + string(make([]byte, 8<<10))} {
@@ -138,7 +138,7 @@ func TestProxySaysNothing(t *testing.T) {
 	}
 }
 
-// Anybody else could pass for whom he likes: for him, a header is bytes as any.
+// Anybody else could claim any address: from an untrusted peer, a header is data.
 func TestNobodyIsTrustedUnasked(t *testing.T) {
 	g, _ := proxiedGroup(t, false, nil)
 	c := connect(t, g)

@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// echo writes back what comes and reports what happens to it.
+// echo writes back what arrives and reports its events.
 type echo struct {
 	opened  func(c *Conn)
 	onData  func(c *Conn, p []byte) int
@@ -126,8 +126,8 @@ func TestEchoOfManyConnections(t *testing.T) {
 	}
 }
 
-// A peer that does not read fills the socket; everything arrives in order when it does,
-// and no buffer stays lent after.
+// A peer that does not read fills the socket; everything arrives in order when it does read,
+// and then no buffer stays lent.
 func TestBackpressureKeepsOrderAndReturnsBuffers(t *testing.T) {
 	const frames, size = 300, 100_000
 	drained := make(chan bool, 1)
@@ -379,7 +379,7 @@ func TestDial(t *testing.T) {
 
 func (l *Loop) addrOf(c *Conn) string { return c.RemoteAddr().Addr().String() }
 
-// More connections than one table could hold: each loop has its own, and the loops still
+// There are more connections than one table could hold: each loop has its own table, and the loops still
 // wake each other.
 func TestPrivateTables(t *testing.T) {
 	limit, err := raiseLimit()
@@ -418,7 +418,7 @@ func TestPlan(t *testing.T) {
 		loops, conns, limit int
 		wantLoops           int
 		wantPrivate         bool
-		wantErr             string // empty is that it fits
+		wantErr             string // empty if it fits
 	}{
 		{2, 0, 20_000, 2, false, ""},
 		{2, 19_000, 20_000, 2, false, ""},
@@ -491,7 +491,7 @@ func TestWorkersAreBounded(t *testing.T) {
 	}
 }
 
-// A job that rests makes room for another, up to a bound, and goes on at once.
+// A job that rests makes room for another, up to a bound, and continues at once.
 func TestWorkersRest(t *testing.T) {
 	w := NewWorkers(1, 1)
 	defer w.Close()

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// narrow connects a peer whose kernel holds few bytes that it has not read.
+// narrow connects a peer whose kernel buffers few bytes.
 func narrow(t *testing.T, g *Group) net.Conn {
 	t.Helper()
 	d := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) (err error) {
@@ -26,7 +26,7 @@ func narrow(t *testing.T, g *Group) net.Conn {
 	return c
 }
 
-// Who was told that there is no room is told when there is, also when the socket took all at
+// A handler that was told that there is no room is told when there is, also if the socket accepted everything at
 // once.
 func TestDrainedAfterFull(t *testing.T) {
 	const limit, size = 100, 50
@@ -53,7 +53,7 @@ func TestDrainedAfterFull(t *testing.T) {
 	}
 }
 
-// Accepted sockets inherit the bound on what the kernel takes.
+// Accepted sockets inherit the bound on what the kernel buffers.
 func TestKernelHoldsLittle(t *testing.T) {
 	const all = 8 << 20
 	left := make(chan int, 1)
@@ -81,7 +81,7 @@ func TestKernelHoldsLittle(t *testing.T) {
 	}
 }
 
-// A peer that takes nothing has stalled; one that takes little has not.
+// A peer that reads nothing has stalled; one that reads little has not.
 func TestStall(t *testing.T) {
 	const stall = time.Second
 	stalled := make(chan Handler, 2)
@@ -130,8 +130,8 @@ func TestStall(t *testing.T) {
 	<-read
 }
 
-// What a peer sends that does not take its answers is left in the kernel, and read when it has
-// taken them.
+// What a peer sends without reading its answers stays in the kernel, and is read when the peer has
+// read them.
 func TestAnswersPileUpOnlySoFar(t *testing.T) {
 	const size, count = 1 << 10, 8 << 10
 	g := serve(t, Config{Loops: 1}, func(*Loop) Handler { return &echo{} })

@@ -23,8 +23,8 @@ func setTLS(g *Group, change func(*tls.Config)) {
 	g.Each(func(l *Loop) { change(l.config.TLS.Config) })
 }
 
-// A client may send as soon as it has finished its handshake. What comes before the worker has,
-// waits: in memory as far as it may, and then in the kernel.
+// A client may send as soon as it has finished its handshake. What arrives before the worker has finished
+// waits: in memory up to a limit, and then in the kernel.
 func TestTLSMuchBeforeTheHandshakeIsDone(t *testing.T) {
 	g, config := serveTLS(t, 1, 0, func(*Loop) Handler { return &echo{} })
 	held, release := context.WithCancel(t.Context()) // done before the workers are waited for
@@ -48,7 +48,7 @@ func TestTLSMuchBeforeTheHandshakeIsDone(t *testing.T) {
 	}
 }
 
-// What crypto/tls has to say by itself leaves at once: else it would pile up while the handler
+// What crypto/tls sends by itself leaves at once: otherwise it would pile up while the handler
 // has nothing to send.
 func TestTLSAnswersKeyUpdate(t *testing.T) {
 	g, config := serveTLS(t, 1, 0, func(*Loop) Handler { return &echo{} })
@@ -72,7 +72,7 @@ func TestTLSAnswersKeyUpdate(t *testing.T) {
 	}
 }
 
-// A certificate that fills the socket is not the handler's to know of.
+// The handler is not told that a certificate has filled the socket.
 func TestTLSNothingBeforeOnOpen(t *testing.T) {
 	opened := false
 	drained := make(chan bool, 1)

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// certificate makes a self-signed one for 127.0.0.1 and a pool that trusts it.
+// certificate returns a self-signed certificate for 127.0.0.1 and a pool that trusts it.
 func certificate(t *testing.T) (tls.Certificate, *x509.CertPool) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -41,7 +41,7 @@ func certificate(t *testing.T) (tls.Certificate, *x509.CertPool) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, pool
 }
 
-// serveTLS starts a group that speaks TLS, with workers for n handshakes at a time.
+// serveTLS starts a group with TLS, with workers for n handshakes at a time.
 func serveTLS(t *testing.T, n int, timeout time.Duration, h func(*Loop) Handler) (*Group, *tls.Config) {
 	t.Helper()
 	cert, pool := certificate(t)
@@ -151,7 +151,7 @@ func TestTLSBadHandshakes(t *testing.T) {
 		fails("a client that says nothing")
 	})
 	t.Run("stalled", func(t *testing.T) {
-		// It sends its hello and no more: the one worker is held until the alarm, then free.
+		// It sends its hello and no more: the one worker is occupied until the alarm, then free.
 		stalled := connect(t, g)
 		c := tls.Client(writeOnly{stalled}, config)
 		go func() { _ = c.Handshake() }()
@@ -169,7 +169,7 @@ func (w writeOnly) Read(p []byte) (int, error) {
 	return w.Read(p)
 }
 
-// Clients that say hello and no more do not keep others out.
+// Clients that send only a hello do not keep others out.
 func TestTLSStalledKeepNobodyOut(t *testing.T) {
 	g, config := serveTLS(t, 1, 0, func(*Loop) Handler { return &echo{} })
 	for range restsEach - 1 {

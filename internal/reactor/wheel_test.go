@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// A model test: whatever is set, moved and dropped, each connection rings exactly at the
+// A model test: whatever is set, moved and removed, each connection rings exactly at the
 // tick that it was last set to.
 func TestWheelRingsEachAtItsTick(t *testing.T) {
 	const n = 500

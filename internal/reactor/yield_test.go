@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// A connection that yields has the loop serve others, is offered what it left, and is not read
-// meanwhile.
+// While a connection yields, the loop serves others. The connection is then offered what it left, and not read
+// before that.
 func TestYield(t *testing.T) {
 	heard, first := false, make(chan int, 1) // heard is the loop's
 	g := serve(t, Config{Loops: 1}, func(*Loop) Handler {
@@ -50,7 +50,7 @@ func TestYield(t *testing.T) {
 	}
 }
 
-// Many posts have the loop serve its connections between them.
+// Between many posts, the loop serves its connections.
 func TestPostsDoNotStarveSockets(t *testing.T) {
 	const posts = 10 * postsPerTurn
 	ran, heard := 0, make(chan int, 1) // ran is the loop's
@@ -83,7 +83,7 @@ func TestPostsDoNotStarveSockets(t *testing.T) {
 	await(t, all, "the other posts")
 }
 
-// What a handler keeps itself is its own to go on with: it is asked, also when nothing was left.
+// A handler that keeps data itself is called again after Yield, even if it left nothing.
 func TestResumeAndYieldAskWithNothingLeft(t *testing.T) {
 	asked := make(chan int, 3)
 	g := serve(t, Config{Loops: 1}, func(*Loop) Handler {
@@ -115,7 +115,7 @@ func TestResumeAndYieldAskWithNothingLeft(t *testing.T) {
 	}
 }
 
-// What is left of much is kept in a buffer of its own size.
+// The rest of a large read is kept in a buffer of its own size.
 func TestLittleIsKeptInASmallBuffer(t *testing.T) {
 	const much = 200_000
 	kept := make(chan int, 1)

@@ -20,7 +20,7 @@ func write(t *testing.T, name, text string, modified time.Time) {
 	}
 }
 
-// words refuses what holds a "!".
+// words refuses a text that contains "!".
 func words(text []byte) ([]string, error) {
 	if strings.Contains(string(text), "!") {
 		return nil, errors.New("line 1: want a word")
@@ -65,7 +65,7 @@ func TestFileFollowsChanges(t *testing.T) {
 	}
 }
 
-// What fails for a reason outside of the file is read when that is over, and counted once.
+// A load that fails for a reason outside of the file is retried until it succeeds, and counted once.
 func TestFailedLoadIsRepeated(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "words")
 	write(t, name, "one", time.Unix(1000, 0))

@@ -14,7 +14,7 @@ import (
 	"github.com/longline/longline/internal/reload"
 )
 
-// No way to write a secret shows it, wherever it is.
+// No way of printing shows a secret, wherever it is.
 func TestSecretIsNotShown(t *testing.T) {
 	s := NewSecret("sesame")
 	type holder struct {
@@ -45,7 +45,7 @@ func TestSecretIsNotShown(t *testing.T) {
 	}
 }
 
-// A secret in a file is followed; one that is refused leaves the last in place.
+// Follow reads the file again; an invalid content leaves the previous secret in use.
 func TestSecretInFile(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "secret")
 	write := func(text string, second int64) {

@@ -8,7 +8,7 @@ import (
 	"github.com/longline/longline/internal/message"
 )
 
-// fleets are what devices subscribe to, each device to all filters of its shape.
+// fleets are the filters that devices subscribe to; each device has all filters of its fleet.
 var fleets = []struct {
 	name   string
 	shapes []string
@@ -40,8 +40,8 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// BenchmarkMemory reports the heap that an index takes for each subscription, without the
-// filter strings, which are the sessions'.
+// BenchmarkMemory reports the heap that an index uses per subscription, without the
+// filters' strings, which belong to the sessions.
 func BenchmarkMemory(b *testing.B) {
 	const devices = 1_000_000
 	for _, fleet := range fleets {

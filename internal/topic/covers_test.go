@@ -45,8 +45,8 @@ func TestCovers(t *testing.T) {
 }
 
 // names are all names of up to four levels of an alphabet in which "z" is in no filter: they
-// tell apart any two filters of three levels. The empty name, which Match takes for that of
-// one empty level, is among them.
+// distinguish any two filters of three levels. They include the empty name, which Match treats as
+// one empty level.
 func names() []string {
 	last, all := []string{""}, []string{}
 	for range 4 {
@@ -64,8 +64,8 @@ func names() []string {
 	return all
 }
 
-// FuzzCovers compares Covers with its definition: no name may match narrow and not wide,
-// and when Covers refuses there is such a name.
+// FuzzCovers compares Covers with its definition: no name matches narrow but not wide,
+// and if Covers returns false there is such a name.
 func FuzzCovers(f *testing.F) {
 	f.Add(byte(0), byte(0), byte(1), byte(2))
 	f.Add(byte(0xff), byte(0x17), byte(0x81), byte(3))

@@ -37,7 +37,7 @@ func TestDeviceID(t *testing.T) {
 	}
 }
 
-// FuzzDeviceID: no two client identifiers name one device.
+// FuzzDeviceID checks that no two client identifiers give the same device id.
 func FuzzDeviceID(f *testing.F) {
 	f.Add("a b", "x:a:20b")
 	f.Add("é", "\xe9")
@@ -49,7 +49,7 @@ func FuzzDeviceID(f *testing.F) {
 		if a != b && errOne == nil && errTwo == nil && one == two {
 			t.Errorf("%q and %q are %q", a, b, one)
 		}
-		for _, id := range []string{a, b} { // what is an id is one that somebody has, and what nobody has is none
+		for _, id := range []string{a, b} { // a valid id is the id of some name, and an invalid one of none
 			if ValidateDevice(id) != nil || !strings.HasPrefix(id, escaped) {
 				continue
 			}

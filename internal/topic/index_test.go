@@ -25,7 +25,7 @@ func TestIndexExamples(t *testing.T) {
 	}
 }
 
-// hits returns what Match finds and fails on a subscriber that comes twice, and when Wanted
+// hits returns what Match finds, and fails on a subscriber that appears twice or if Wanted
 // disagrees.
 func hits(t *testing.T, x *Index[int], topic string) map[int]message.QoS {
 	t.Helper()
@@ -53,8 +53,8 @@ func TestIndexAppends(t *testing.T) {
 	}
 }
 
-// TestIndexCrowd passes the sizes at which one filter's subscribers change their form.
-func TestIndexCrowd(t *testing.T) {
+// TestIndexManySubscribers passes the sizes at which the subscribers of one filter change their representation.
+func TestIndexManySubscribers(t *testing.T) {
 	x := NewIndex[int]()
 	const n = 1000
 	for i := range n {
@@ -87,7 +87,7 @@ func TestIndexCrowd(t *testing.T) {
 	}
 }
 
-// TestIndexManyFilters has more matching filters than the stack holds, with subscribers of
+// TestIndexManyFilters has more matching filters than fit on the stack, with subscribers of
 // one, of some and of all of them.
 func TestIndexManyFilters(t *testing.T) {
 	x := NewIndex[int]()
@@ -180,7 +180,7 @@ func TestIndexConcurrent(t *testing.T) {
 	}
 }
 
-// path spells a filter or a name of up to 4 levels with two bytes.
+// path makes a filter or a name of up to 4 levels from two bytes.
 func path(a, b byte, levels []string) string {
 	bits := int(a) | int(b)<<8
 	parts := make([]string, 1+bits&3)
@@ -195,8 +195,8 @@ var (
 	nameLevels   = []string{"a", "b", "ab", "", "$c", "a", "b", "d"}
 )
 
-// FuzzIndex compares the index with a list of filters after each of a row of changes. Four
-// bytes are a step: the kind and subscriber, the filter, and the topic looked up after it.
+// FuzzIndex compares the index with a list of filters after each of a sequence of changes. Four
+// bytes are a step: the kind and subscriber, the filter, and the topic that is looked up after it.
 func FuzzIndex(f *testing.F) {
 	f.Add([]byte{0, 1, 2, 3, 1, 1, 2, 3})
 	f.Add([]byte("subscribe and leave, subscribe and leave, and again and again"))

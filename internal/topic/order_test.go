@@ -18,7 +18,7 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-// walk finds the matches of a filter as Seek says, and counts the names that it looked at.
+// walk finds the matches of a filter by Seek, and counts the names that it visits.
 func walk(names []string, filter string) (found []string, looked int) {
 	at := First(filter)
 	for {
@@ -61,7 +61,7 @@ func TestSeek(t *testing.T) {
 	}
 }
 
-// What cannot match is passed over, however much it is.
+// Names that cannot match are skipped, however many there are.
 func FuzzSeek(f *testing.F) {
 	for _, filter := range []string{"a/+/#", "+/+", "#", "$SYS/+", "/+/b"} {
 		for _, name := range ordered {

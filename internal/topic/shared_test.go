@@ -40,7 +40,7 @@ func TestShared(t *testing.T) {
 	}
 }
 
-// The group's two levels do not count, but for the place of what is wrong.
+// The group's two levels do not count towards the depth, but they count in the position of an error.
 func TestValidateSharedFilter(t *testing.T) {
 	for filter, want := range map[string]string{
 		"$share/g/a/b":     "",
@@ -64,7 +64,7 @@ func text(err error) string {
 	return err.Error()
 }
 
-// A group and a filter that are accepted are found again, and the filter is one by itself.
+// An accepted group and filter are found again, and the filter is valid by itself.
 func FuzzShared(f *testing.F) {
 	for _, s := range []string{"a", "$share/g/a", "$share/g/", "$share//a", "$share/g/+/#", "$share/+/a"} {
 		f.Add(s)

@@ -11,8 +11,8 @@ func TestValidate(t *testing.T) {
 	const name, filter = 1, 2
 	tests := []struct {
 		in    string
-		valid int    // of name and filter
-		says  string // a part of the error of those that refuse
+		valid int    // as name and as filter
+		says  string // a part of the expected errors
 	}{
 		{"device/7/up", name | filter, ""},
 		{"/", name | filter, ""},
@@ -119,7 +119,7 @@ func TestMatch(t *testing.T) {
 	}
 }
 
-// FuzzValidate holds the validators to a plain reading of the rules.
+// FuzzValidate compares the validators with a simple implementation of the rules.
 func FuzzValidate(f *testing.F) {
 	for _, s := range []string{"", "/", "a/+/#", "a/#/b", "a+", "a\x00", "\xff/#", strings.Repeat("/", 16)} {
 		f.Add(s)

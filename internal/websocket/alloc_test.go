@@ -2,7 +2,7 @@ package websocket
 
 import "testing"
 
-// The ways of a message that a connection takes all day do not allocate.
+// Reading and writing the usual messages does not allocate.
 func TestNoAllocations(t *testing.T) {
 	var (
 		r       Reader

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// telemetry is what a device says: n bytes of JSON.
+// telemetry returns a device's message: n bytes of JSON.
 func telemetry(n int) []byte {
 	var b []byte
 	for i := 0; len(b) < n; i++ {
@@ -45,7 +45,7 @@ func BenchmarkReaderNext(b *testing.B) {
 	}
 }
 
-// A frame that a read cut in two.
+// A frame that is split over two reads.
 func BenchmarkReaderHalves(b *testing.B) {
 	var r Reader
 	r.Init(&Config{}, false)

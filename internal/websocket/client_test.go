@@ -19,7 +19,7 @@ const response = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConn
 // with adds a line to the response.
 func with(line string) string { return strings.TrimSuffix(response, "\r\n") + line + "\r\n\r\n" }
 
-// Both sides of this package agree.
+// Client and server of this package understand each other.
 func TestHandshake(t *testing.T) {
 	for _, deflate := range []bool{true, false} {
 		out := AppendRequest(nil, &clientRequest)

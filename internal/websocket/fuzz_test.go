@@ -7,7 +7,7 @@ import (
 )
 
 // Any split of the bytes yields the same events and the same error, on either side, with
-// or without compression, and both limits at work.
+// or without compression, and with both limits set.
 func FuzzReader(f *testing.F) {
 	add := func(stream string) {
 		for _, mode := range []byte{0, 1, 2, 3, 4} {
@@ -41,7 +41,7 @@ func FuzzReader(f *testing.F) {
 	})
 }
 
-// Any split of a request yields the same end; what is accepted can be written again and
+// Any split of a request yields the same result; an accepted request can be written again and
 // is then accepted with the same meaning.
 func FuzzParseRequest(f *testing.F) {
 	for _, s := range []string{browserRequest, request(), request("GET http://other:1/p?q HTTP/1.1"), request("Host"), request("+X : a"),
@@ -81,7 +81,7 @@ func FuzzParseRequest(f *testing.F) {
 	})
 }
 
-// Any split of a response yields the same end.
+// Any split of a response yields the same result.
 func FuzzParseResponse(f *testing.F) {
 	for _, s := range []string{response, with("Sec-WebSocket-Protocol: mqtt"), with("Sec-WebSocket-Extensions: " + deflateAgreed),
 		"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 7\r\n\r\n", "HTTP/1.1 200\r\n\n"} {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// naive is RFC 6455 §5.3 as written.
+// naive masks literally as RFC 6455 §5.3 says.
 func naive(p []byte, key uint32) {
 	var octets [4]byte
 	binary.LittleEndian.PutUint32(octets[:], key)
@@ -15,7 +15,7 @@ func naive(p []byte, key uint32) {
 	}
 }
 
-// The payload may be masked in two parts, cut anywhere.
+// The payload may be masked in two parts, split anywhere.
 func compareMask(t *testing.T, p []byte, key uint32, cut int) {
 	t.Helper()
 	want, got := bytes.Clone(p), bytes.Clone(p)

@@ -9,13 +9,13 @@ import (
 	"unsafe"
 )
 
-// outcome is what a peer's bytes came to: its events, one line each, and the error.
+// outcome is the result of a peer's bytes: the events, one line each, and the error.
 type outcome struct {
 	events []string
 	err    error
 }
 
-// read offers stream to a Reader as a loop would, cut after each of the sizes in turn.
+// read passes stream to a Reader as a loop would, split after each of the sizes in turn.
 func read(cfg *Config, deflate bool, stream []byte, sizes ...int) (o outcome) {
 	var r Reader
 	r.Init(cfg, deflate)
@@ -54,7 +54,7 @@ func closed(code uint16, reason string) string {
 	return fmt.Sprintf("%d %d %x", Close, code, reason)
 }
 
-// frame makes a client's frame. flags are FIN and the reserved bits as on the wire.
+// frame returns a client's frame. flags are FIN and the reserved bits as on the wire.
 func frame(flags byte, op Opcode, payload string) string {
 	const key = 0x37FA213D
 	b := appendMaskedHeader(nil, flags|byte(op), len(payload), key)
@@ -70,8 +70,8 @@ func part(op Opcode, payload string) string { return frame(0, op, payload) }
 // codePoint is U+1F600 in UTF-8.
 const codePoint = "\xf0\x9f\x98\x80"
 
-// Autobahn|Testsuite's categories at the level of the codec. Every case is read whole, by
-// bytes, and in pieces.
+// Autobahn|Testsuite's categories at the level of the codec. Every case is read as a whole, byte
+// by byte, and in pieces.
 func TestReader(t *testing.T) {
 	long := strings.Repeat("*", 65536)
 	cases := []struct {
@@ -171,7 +171,7 @@ func TestReaderCloseCodes(t *testing.T) {
 	}
 }
 
-// Autobahn 6.4: text fails at the first byte that cannot be, inside an unfinished frame.
+// Autobahn 6.4: text fails at the first byte that cannot be valid, inside an unfinished frame.
 func TestReaderFailsFast(t *testing.T) {
 	whole := fin(Text, "0123456789\xf4\x90\x80\x80 and much more")
 	bad := len(whole) - len("\x80\x80 and much more") // just behind \x90
@@ -203,7 +203,7 @@ func TestReaderMaxFrame(t *testing.T) {
 	}
 }
 
-// A whole frame's payload is a view of the caller's buffer; a Reader at rest holds nothing.
+// The payload of an unfragmented frame is a view of the caller's buffer; an idle Reader holds nothing.
 func TestReaderBorrows(t *testing.T) {
 	if size := unsafe.Sizeof(Reader{}); size > 32 {
 		t.Errorf("a Reader has %d bytes", size)
@@ -233,7 +233,7 @@ func TestReaderBorrows(t *testing.T) {
 	}
 }
 
-// The declared length alone takes no memory.
+// A declared length alone allocates nothing.
 func TestReaderGrowsAsBytesArrive(t *testing.T) {
 	var r Reader
 	r.Init(&Config{MaxMessage: 1 << 30}, false)

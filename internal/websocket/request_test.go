@@ -179,7 +179,7 @@ func TestParseRequestRefuses(t *testing.T) {
 	}
 }
 
-// RFC 7692 §5.1, §7.1: the first offer that can be honoured; others are declined.
+// RFC 7692 §5.1, §7.1: the first acceptable offer is selected; others are declined.
 func TestDeflateOffers(t *testing.T) {
 	const agreed = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
 	cases := []struct {
@@ -231,7 +231,7 @@ func TestDeflateOffers(t *testing.T) {
 	}
 }
 
-// RFC 6455 §1.3 has the key and its answer.
+// RFC 6455 §1.3 has the key and the accept key.
 func TestAppendUpgrade(t *testing.T) {
 	var req Request
 	if _, err := ParseRequest([]byte(request()), &req, Limits{}); err != nil {

@@ -2,7 +2,7 @@ package websocket
 
 import "testing"
 
-// What has come in part is counted until the rest comes, or the connection ends. The other
+// A message of which a part has arrived is counted until the rest arrives, or the connection ends. The other
 // tests of the package do not run at the same time.
 func TestUnfinished(t *testing.T) {
 	before := Unfinished()

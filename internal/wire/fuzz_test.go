@@ -15,7 +15,7 @@ import (
 	longlinev1 "github.com/longline/longline/proto/longline/v1"
 )
 
-// seeds are the frames of the golden scenarios of which keys name the lines.
+// seeds are the frames in the lines of the golden scenarios with one of these keys.
 func seeds(f *testing.F, keys ...string) (frames []string) {
 	for _, path := range []string{"testdata/packets.txt", "testdata/refused.txt"} {
 		for _, s := range readScenarios(f, path) {
@@ -43,8 +43,8 @@ func FuzzProtobufDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, frame []byte) { checkRoundTrip(t, Protobuf, frame) })
 }
 
-// checkRoundTrip: what decodes encodes, in both protocols, and decodes to the same packet.
-// What does not decode is refused by a rule.
+// checkRoundTrip checks that a decoded packet can be encoded, in both protocols, and decoded to the same packet.
+// If decoding fails, the error is a rule.
 func checkRoundTrip(t *testing.T, c Codec, frame []byte) {
 	var p Packet
 	if err := c.Decode(&p, bytes.Clone(frame), c.Text()); err != nil {
@@ -63,8 +63,8 @@ func checkRoundTrip(t *testing.T, c Codec, frame []byte) {
 	}
 }
 
-// normal returns p without what a trip via c may change: empty slices become nil, and the
-// white space around JSON, which protobuf may carry, goes.
+// normal returns p without what a round trip through c may change: empty slices become nil, and the
+// white space around JSON, which protobuf may carry, is removed.
 func normal(p *Packet, c Codec) *Packet {
 	n := Packet{Op: p.Op, ID: p.ID, Expiry: p.Expiry, QoS: p.QoS, Method: p.Method, Timeout: p.Timeout,
 		ContentType: p.ContentType, Err: p.Err, Token: p.Token, Lifetime: p.Lifetime, Hello: p.Hello}
@@ -81,7 +81,7 @@ func normal(p *Packet, c Codec) *Packet {
 	return &n
 }
 
-// FuzzJSONGrammar holds the scanner against encoding/json, which takes three things more:
+// FuzzJSONGrammar compares the scanner with encoding/json, which accepts three things more:
 // text that is not UTF-8, lone surrogates, and nesting below maxDepth.
 func FuzzJSONGrammar(f *testing.F) {
 	for _, s := range seeds(f, "in", "json") {
@@ -102,10 +102,10 @@ func FuzzJSONGrammar(f *testing.F) {
 	})
 }
 
-// depth is a bound of how deep b nests.
+// depth returns an upper bound of the nesting of b.
 func depth(b []byte) int { return bytes.Count(b, []byte("[")) + bytes.Count(b, []byte("{")) }
 
-// FuzzJSONStrings holds strings in both directions against encoding/json.
+// FuzzJSONStrings compares the decoding and encoding of strings with encoding/json.
 func FuzzJSONStrings(f *testing.F) {
 	for _, s := range []string{"", "meter/42", `"\/`, "\x00\x1f\x7f", "Zoë 😀 12345678", "\u2028"} {
 		f.Add(s, `"\u00e9\ud83d\ude00\n\/"`)
@@ -127,7 +127,7 @@ func FuzzJSONStrings(f *testing.F) {
 	})
 }
 
-// jsonPacket is a pub for encoding/json to read.
+// jsonPacket is a pub as encoding/json reads it.
 type jsonPacket struct {
 	Op      string            `json:"op"`
 	ID      uint64            `json:"id"`
@@ -141,7 +141,7 @@ type jsonPacket struct {
 	Props   map[string]string `json:"props"`
 }
 
-// FuzzJSONValues holds what a pub is read as against encoding/json.
+// FuzzJSONValues compares a decoded pub with encoding/json.
 func FuzzJSONValues(f *testing.F) {
 	for _, s := range seeds(f, "in", "json") {
 		f.Add([]byte(s))
@@ -177,8 +177,8 @@ func FuzzJSONValues(f *testing.F) {
 	})
 }
 
-// foldedNames tells whether frame has a member that encoding/json takes for another,
-// because it does not look at case.
+// foldedNames reports whether frame has a member that encoding/json takes for another,
+// because it ignores case.
 func foldedNames(frame []byte) bool {
 	var members map[string]json.RawMessage
 	if json.Unmarshal(frame, &members) != nil {
@@ -194,8 +194,8 @@ func foldedNames(frame []byte) bool {
 	return false
 }
 
-// FuzzProtobufGenerated holds the codec against the generated code: what we read, it reads
-// the same, and what it writes we read, unless it breaks a rule of ours.
+// FuzzProtobufGenerated compares the codec with the generated code: each reads what the other
+// wrote as the same packet, unless that breaks a rule of ours.
 func FuzzProtobufGenerated(f *testing.F) {
 	for _, s := range seeds(f, "protobuf") {
 		f.Add(unhex(f, s))

@@ -56,7 +56,7 @@ func readScenarios(t testing.TB, path string) []*scenario {
 	return all
 }
 
-// checkScenarios runs every scenario: run returns the lines that it should have.
+// checkScenarios runs every scenario: run returns the lines that are expected.
 func checkScenarios(t *testing.T, path string, run func(t *testing.T, s *scenario) [][2]string) {
 	var out strings.Builder
 	for i, s := range readScenarios(t, path) {
@@ -132,7 +132,7 @@ func TestRefused(t *testing.T) {
 	})
 }
 
-// The packets that docs/protocol.md shows are what this package writes.
+// This package encodes the packets that docs/protocol.md shows.
 func TestDocumentedPackets(t *testing.T) {
 	doc, err := os.ReadFile("../../docs/protocol.md")
 	if err != nil {
@@ -176,7 +176,7 @@ func unhex(t testing.TB, s string) []byte {
 	return b
 }
 
-// protoJSON shows what the generated code reads in frame.
+// protoJSON returns what the generated code reads in frame.
 func protoJSON(t *testing.T, frame []byte) string {
 	t.Helper()
 	var m longlinev1.Packet

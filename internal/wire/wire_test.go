@@ -25,7 +25,7 @@ func TestFieldNames(t *testing.T) {
 	}
 }
 
-// What a packet held before must not show in the next one.
+// A packet must not contain anything of the one that was decoded before.
 func TestDecodeForgets(t *testing.T) {
 	for _, c := range []Codec{JSON, Protobuf} {
 		var p, want Packet
@@ -208,7 +208,7 @@ func TestBecause(t *testing.T) {
 	}
 }
 
-// Steady state allocates nothing, whatever the packet.
+// In the steady state nothing is allocated, whatever the packet.
 func TestAllocations(t *testing.T) {
 	m := message.Message{
 		Topic: "meter/42/energy", Payload: []byte(`{"kwh":18.25}`), ContentType: message.JSON, QoS: 1,
@@ -245,7 +245,7 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
-// encoding/base64 does not promise that it can decode in place; this holds it.
+// encoding/base64 does not promise that it can decode in place, so this test checks it.
 func TestDataInPlace(t *testing.T) {
 	data := make([]byte, 300)
 	for i := range data {

@@ -1,4 +1,4 @@
-// Package journaltest has a disk for tests of what keeps a journal: it forgets what was not synced,
+// Package journaltest has a disk for tests of a journal: it forgets what was not synced,
 // tears and reorders writes, fails, fills up and flips bits.
 package journaltest
 
@@ -14,18 +14,18 @@ import (
 	"github.com/longline/longline/internal/journal"
 )
 
-// ErrPowerCut is what every step of a disk without power returns.
+// ErrPowerCut is the error of every step of a disk without power.
 var ErrPowerCut = errors.New("power cut")
 
-// sector is what a disk writes at once, unless it is unlucky.
+// sector is the unit that a disk writes entirely or not at all, unless tear says otherwise.
 const sector = 512
 
-// Disk is a journal.FS in memory. What a process sees of it and what a power cut leaves of it are two
-// things. Safe from any goroutine.
+// Disk is a journal.FS in memory. It keeps apart what a process sees and what a power cut would leave.
+// Safe from any goroutine.
 type Disk struct {
 	mu      sync.Mutex
 	before  func(Step) error
-	fate    Fate // of writes that a failed sync was to make safe
+	fate    Fate // of the writes of a sync that failed
 	steps   int
 	off     bool // no power
 	locked  bool
@@ -35,18 +35,18 @@ type Disk struct {
 	renames []map[string]*node // all later states
 }
 
-// Fate is what becomes of writes.
+// Fate is what happens to the writes of a sync that failed.
 type Fate int
 
-// Forgotten writes are seen until the power is cut, and no later sync makes them safe: Linux does
-// that. Kept ones wait for the next sync; Done ones are safe in spite of the error.
+// Forgotten writes are visible until the power is cut, and no later sync makes them safe, as on
+// Linux. Kept ones wait for the next sync; Done ones are safe in spite of the error.
 const (
 	Forgotten Fate = iota
 	Kept
 	Done
 )
 
-// Step is something that changes a disk.
+// Step is an operation that changes a disk.
 type Step struct {
 	Number int // counted from 1
 	Op     string
@@ -68,7 +68,7 @@ func New() *Disk {
 	return &Disk{free: 1 << 40, seen: map[string]*node{}, safe: map[string]*node{}}
 }
 
-// Fail has before asked at each step that changes the disk: its error is the step's. fate says what becomes of
+// Fail makes d call before at each step that changes the disk, and return its error from the step. fate says what happens to
 // writes whose sync fails.
 func (d *Disk) Fail(before func(Step) error, fate Fate) {
 	d.mu.Lock()
@@ -76,22 +76,22 @@ func (d *Disk) Fail(before func(Step) error, fate Fate) {
 	d.before, d.fate = before, fate
 }
 
-// Steps returns how many there were.
+// Steps returns how many steps there were.
 func (d *Disk) Steps() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.steps
 }
 
-// SetFree sets the bytes that are left.
+// SetFree sets how many bytes are free.
 func (d *Disk) SetFree(bytes int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.free = bytes
 }
 
-// Crash cuts the power and returns what is found afterwards. choose decides what each write that was
-// not synced has left: it returns one of the numbers below n.
+// Crash cuts the power and returns the disk as it is afterwards. choose decides what is left of each write that was
+// not synced: it returns a number below n.
 func (d *Disk) Crash(choose func(n int) int) *Disk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -109,8 +109,8 @@ func (d *Disk) Crash(choose func(n int) int) *Disk {
 	return after
 }
 
-// Kill returns what is found after the process alone has ended: all that it wrote, as long as the
-// power is not cut. d is not to be used any more.
+// Kill returns the disk as it is after the process alone has ended: with all that it wrote, as long as the
+// power is not cut. d must not be used any more.
 func (d *Disk) Kill() *Disk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -194,14 +194,14 @@ func (d *Disk) Spoil(name string, at, length int, value byte) {
 	}
 }
 
-// Content returns a copy of what a file holds.
+// Content returns a copy of a file's content.
 func (d *Disk) Content(name string) []byte {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return slices.Clone(d.seen[name].seen)
 }
 
-// Put makes a file, or replaces it.
+// Put creates or replaces a file.
 func (d *Disk) Put(name string, content []byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -220,7 +220,7 @@ func (d *Disk) Sizes() map[string]int {
 	return all
 }
 
-// Copy returns a disk with what is safe on this one.
+// Copy returns a disk with what is safe on d.
 func (d *Disk) Copy() *Disk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -232,7 +232,7 @@ func (d *Disk) Copy() *Disk {
 	return c
 }
 
-// step counts a step and says whether it fails. mu is held.
+// step counts a step and reports whether it fails. mu is held.
 func (d *Disk) step(op, name string) error {
 	if d.off {
 		return ErrPowerCut
@@ -246,10 +246,10 @@ func (d *Disk) step(op, name string) error {
 	return err
 }
 
-// renamed remembers the names, which are not safe yet. mu is held.
+// renamed records the names, which are not safe yet. mu is held.
 func (d *Disk) renamed() { d.renames = append(d.renames, maps.Clone(d.seen)) }
 
-// Lock is that of journal.FS, as are the methods below.
+// Lock implements journal.FS, like the methods below.
 func (d *Disk) Lock() (io.Closer, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -343,7 +343,7 @@ func (d *Disk) Free() (int64, error) {
 	return d.free, nil
 }
 
-// file is an open one.
+// file is an open file.
 type file struct {
 	d      *Disk
 	name   string
@@ -367,7 +367,7 @@ func (f *file) ReadAt(b []byte, at int64) (int, error) {
 	return n, nil
 }
 
-// WriteAt writes half of it when it fails.
+// WriteAt writes only half of p when it fails.
 func (f *file) WriteAt(b []byte, at int64) (int, error) {
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()

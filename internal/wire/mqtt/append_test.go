@@ -9,7 +9,7 @@ import (
 	"github.com/longline/longline/internal/message"
 )
 
-// everything is properties with all that a packet of type t may have, with the values v: 0 or 1.
+// everything returns all properties that a packet of type t may have, with the value v: 0 or 1.
 func everything(t Type, v byte) (p Properties) {
 	texts := []string{"", "text"}
 	for _, id := range allowed[t] {
@@ -36,7 +36,7 @@ func everything(t Type, v byte) (p Properties) {
 	return p
 }
 
-// TestProperties: each property of each packet comes back, also with a value of 0 where
+// TestProperties checks that each property of each packet survives a round trip, also with a value of 0 where
 // that is legal.
 func TestProperties(t *testing.T) {
 	for _, s := range samples {
@@ -49,11 +49,11 @@ func TestProperties(t *testing.T) {
 			if p.Connect.HasWill {
 				p.Connect.Will.Properties = everything(inWill, v)
 			}
-			if v == 0 { // which may not be 0 or empty
+			if v == 0 { // it may not be 0 or empty
 				p.Properties.present &^= PropReceiveMaximum.bit() | PropMaximumPacket.bit() | PropTopicAlias.bit() | PropResponseTopic.bit()
 				p.Connect.Will.Properties.present &^= PropResponseTopic.bit()
 			}
-			switch { // what depends on the sender
+			switch { // it depends on the sender
 			case p.Type == Publish && !s.fromServer:
 				p.Properties.SubscriptionIDs = nil
 				p.Properties.present &^= PropSubscriptionID.bit()
@@ -67,7 +67,7 @@ func TestProperties(t *testing.T) {
 	}
 }
 
-// checkRoundTrip: what Append makes of p, d reads as p.
+// checkRoundTrip checks that d reads what Append makes of p as p.
 func checkRoundTrip(t *testing.T, d *Decoder, v Version, p *Packet) {
 	t.Helper()
 	b, err := Append(nil, v, p)
@@ -83,7 +83,7 @@ func checkRoundTrip(t *testing.T, d *Decoder, v Version, p *Packet) {
 	}
 }
 
-// TestLengths is at the edges of the variable byte integers, §1.5.5.
+// TestLengths checks the limits of the variable byte integers, §1.5.5.
 func TestLengths(t *testing.T) {
 	for _, n := range []int{127, 128, 16_383, 16_384, 2_097_151, 2_097_152} {
 		for _, v := range []Version{V4, V5} {
@@ -130,7 +130,7 @@ func TestAppendRefuses(t *testing.T) {
 	}
 }
 
-// TestIDOffset: a frame for many, with an identifier of each.
+// TestIDOffset patches identifiers into a frame that many receivers share.
 func TestIDOffset(t *testing.T) {
 	for _, payload := range []int{0, 200, 20_000} {
 		for _, v := range []Version{V4, V5} {

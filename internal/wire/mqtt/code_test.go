@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// legal lists the reason codes of a type of packet and sender, as the table beside the packet
-// has them in §3.2.2.2, §3.4.2.1 to §3.7.2.1, §3.9.3, §3.11.3, §3.14.2.1, §3.15.2.1. That a
-// server's DISCONNECT may say 0x8C is in table 2-6 alone; that a client's PUBACK or PUBREC may say 0x10, in none.
+// legal lists the reason codes of a type of packet and sender, as in the table beside the packet,
+// §3.2.2.2, §3.4.2.1 to §3.7.2.1, §3.9.3, §3.11.3, §3.14.2.1, §3.15.2.1. Only table 2-6 says that a
+// server's DISCONNECT may have 0x8C; no table says that a client's PUBACK or PUBREC may have 0x10.
 var legal = []struct {
 	t              Type
 	server, client []Code

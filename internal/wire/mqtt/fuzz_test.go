@@ -7,10 +7,10 @@ import (
 	"testing"
 )
 
-// versions are what a decoder may be set to; the fuzzer chooses by index.
+// versions are the values of Decoder.Version; the fuzzer chooses by index.
 var versions = []Version{0, V3, V4, V5}
 
-// seed gives f the samples and what breaks rules: version, sender, bytes.
+// seed adds the samples and packets that break rules: version, sender, bytes.
 func seed(f *testing.F) {
 	for _, s := range samples {
 		f.Add(uint8(slices.Index(versions, s.decoder().Version)), s.fromServer, unhex(f, s.hex))
@@ -20,12 +20,12 @@ func seed(f *testing.F) {
 	}
 }
 
-// peer returns a decoder of what a server or a client sends.
+// peer returns a decoder for the packets of a server or a client.
 func peer(version uint8, server bool) *Decoder {
 	return &Decoder{Version: versions[version%4], Server: !server, MaxPacket: 1 << 20}
 }
 
-// FuzzDecode: what decodes can be appended, and decodes to the same; what does not breaks a rule.
+// FuzzDecode checks that a decoded packet can be appended and decodes to the same; otherwise it breaks a rule.
 func FuzzDecode(f *testing.F) {
 	seed(f)
 	f.Fuzz(func(t *testing.T, version uint8, server bool, b []byte) {
@@ -47,7 +47,7 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// FuzzSplit: of a packet in pieces, each prefix is either not enough or refused like the whole.
+// FuzzSplit checks that each prefix of a packet is either too short or refused like the whole packet.
 func FuzzSplit(f *testing.F) {
 	seed(f)
 	f.Fuzz(func(t *testing.T, version uint8, server bool, b []byte) {
@@ -70,7 +70,7 @@ func FuzzSplit(f *testing.F) {
 	})
 }
 
-// What is read past is known by its first bytes, however they come, and is what Decode says of the whole.
+// Oversize needs only the first bytes, however they are split, and agrees with Decode of the whole packet.
 func FuzzOversize(f *testing.F) {
 	f.Add([]byte("\x32\x08\x00\x01t\x00\x07abc"), 3)
 	f.Add([]byte("\x30\x04\x00\x01tx"), 1)

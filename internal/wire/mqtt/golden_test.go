@@ -29,8 +29,8 @@ func (s *sample) decoder() *Decoder {
 
 const toClient, toServer = true, false
 
-// samples follow the examples of the specifications where a section is named, which are parts
-// of packets, and have one packet at least of each type in 3.1.1 and 5.
+// samples follow the examples of the specifications where a section is named. They have
+// at least one packet of each type in 3.1.1 and 5.
 var samples = []sample{
 	{"3.1.1 §3.1.2, CONNECT", V4, toServer, "10 1b 0004 4d515454 04 ce 000a 0002 6964 0001 77 0001 6d 0001 75 0002 7077",
 		Packet{Type: Connect, Connect: Client{Version: V4, Clean: true, KeepAlive: 10, ClientID: "id",
@@ -141,7 +141,7 @@ func normalProperties(p *Properties) Properties {
 func equal(a, b *Packet) bool { return reflect.DeepEqual(normal(a), normal(b)) }
 
 func TestSamplesDecode(t *testing.T) {
-	var p Packet // one for all: nothing of a packet may be left for the next
+	var p Packet // one for all: a packet must leave nothing for the next
 	for _, s := range samples {
 		b := unhex(t, s.hex)
 		n, err := s.decoder().Decode(&p, append(b, "next"...))

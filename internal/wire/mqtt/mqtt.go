@@ -49,7 +49,7 @@ const (
 type form struct {
 	name           string
 	flags          byte   // the low four bits, of all but PUBLISH
-	server, client bool   // who sends it
+	server, client bool   // which side may send it
 	flagRule       *Error // what other flags break
 }
 
@@ -79,7 +79,7 @@ func (t Type) String() string {
 	return "reserved packet type"
 }
 
-// sends tells whether a peer, the server or a client, may send packets of type t in v.
+// sends reports whether a peer, the server or a client, may send packets of type t in v.
 func (t Type) sends(v Version, server bool) bool {
 	switch {
 	case v < V5 && (t == Auth || t == Disconnect && server):

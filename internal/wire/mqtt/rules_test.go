@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// breach is the bytes of a peer that break a rule.
+// breach is a packet of a peer that breaks a rule.
 type breach struct {
 	rule       *Error
 	v          Version // 0: the CONNECT is expected
@@ -15,7 +15,7 @@ type breach struct {
 	hex        string
 }
 
-// early show the rules of the fixed header, which must not wait for the rest of the packet.
+// early has breaches of the fixed header, which must be found before the rest of the packet arrives.
 var early = []breach{
 	{ErrReservedType, V5, toServer, "00"},
 	{ErrReservedType, 0, toServer, "0f"},
@@ -47,7 +47,7 @@ var early = []breach{
 	{ErrTooLarge, V5, toServer, "30 ff7f"}, // of a decoder with a limit of 1,000
 }
 
-// late show every other rule that decoding holds.
+// late has a breach of every other rule that decoding checks.
 var late = []breach{
 	{ErrTruncated, V5, toServer, "30 03 0005 61"},
 	{ErrTruncated, V5, toServer, "32 03 0001 61"},
@@ -163,7 +163,7 @@ func (b *breach) decoder() *Decoder {
 }
 
 func TestBreaches(t *testing.T) {
-	shown := map[*Error]bool{ErrTooLong: true} // which only Append can see
+	shown := map[*Error]bool{ErrTooLong: true} // only Append can find it
 	for _, b := range slices.Concat(early, late) {
 		shown[b.rule] = true
 		n, err := b.decoder().Decode(new(Packet), unhex(t, b.hex))
@@ -201,7 +201,7 @@ func TestSize(t *testing.T) {
 	}
 }
 
-// TestRules: each can be told from the others, and told to a peer.
+// TestRules checks that each rule differs from the others and can be sent to a peer.
 func TestRules(t *testing.T) {
 	seen := make(map[string]bool)
 	for _, r := range Rules() {
@@ -218,7 +218,7 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// TestVersionOfRefused: who refuses a CONNECT knows which CONNACK its sender reads.
+// TestVersionOfRefused checks that after a refused CONNECT the version is known, for the CONNACK.
 func TestVersionOfRefused(t *testing.T) {
 	for _, tt := range []struct {
 		hex  string
@@ -237,7 +237,7 @@ func TestVersionOfRefused(t *testing.T) {
 	}
 }
 
-// TestLenient is what must pass although it looks odd.
+// TestLenient has packets that must be accepted although they look wrong.
 func TestLenient(t *testing.T) {
 	for what, tt := range map[string]breach{
 		"3.1: DUP on PUBREL":                      {nil, V3, toServer, "6a 02 0001"},
