@@ -23,13 +23,13 @@ type Config struct {
 	Audit          string             `yaml:"audit" help:"file to which every request except reading is appended as one line of JSON; - is standard error"`
 	MaxPayload     int                `yaml:"max_payload" unit:"bytes" help:"largest payload of a message or call"`
 	Topics         topic.Limits       `yaml:"-"` // the limits of the sessions
-	MaxConnections int                `yaml:"max_connections" help:"most connections of the port; beyond it the oldest one without a valid token is closed"`
-	MaxFilters     int                `yaml:"max_filters" help:"most filters per subscription"`
-	MaxPageSize    int                `yaml:"max_page_size" help:"most devices per page of ListDevices"`
+	MaxConnections int                `yaml:"max_connections" help:"maximum number of connections of the port; beyond it the oldest one without a valid token is closed"`
+	MaxFilters     int                `yaml:"max_filters" help:"maximum number of filters per subscription"`
+	MaxPageSize    int                `yaml:"max_page_size" help:"maximum number of devices per page of ListDevices"`
 	CallTimeout    time.Duration      `yaml:"call_timeout" help:"how long a call waits for its reply if the request names no timeout"`
 	MaxCallTimeout time.Duration      `yaml:"max_call_timeout" help:"longest timeout that a call may name"`
-	MaxPublishing  int                `yaml:"max_publishing" help:"most QoS 1 publications of all backends that wait for their receivers"`
-	MaxSubscribers int                `yaml:"max_subscribers" help:"most subscriptions of all backends"`
+	MaxPublishing  int                `yaml:"max_publishing" help:"maximum number of QoS 1 publications of all backends that wait for their receivers"`
+	MaxSubscribers int                `yaml:"max_subscribers" help:"maximum number of subscriptions of all backends"`
 	Inbox          router.InboxConfig `yaml:"inbox" help:"the buffer of a subscription if the request names no size"`
 	MaxInbox       router.InboxConfig `yaml:"max_inbox" help:"the largest buffer that a subscription may request"`
 	Batch          router.InboxConfig `yaml:"batch" help:"the most that one response of a subscription holds; gRPC clients accept 4 MiB unless configured otherwise"`

@@ -18,7 +18,7 @@ POST /longline.v1.Gateway/{method}   backend API: gRPC, gRPC-Web, HTTP with JSON
      ListRetained DeleteRetained
 GET  /v1/subscribe?filter=...&qos=1  messages as server-sent events
 GET  /healthz                        200 while the process lives
-GET  /readyz                         200 while the node takes devices; each check, and why it fails
+GET  /readyz                         200 while the node accepts devices; each check, and why it fails
 GET  /metrics                        for Prometheus
 GET  /debug/pprof/                   profiles
 `

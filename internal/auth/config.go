@@ -17,10 +17,10 @@ import (
 type Config struct {
 	Order          []string      `yaml:"order" help:"how devices may authenticate, tried in this order: tokens, basic, jwt, certificate, webhook; insecure believes the device id"`
 	Permissions    Filters       `yaml:"permissions" help:"what a device may do if its credential does not say"`
-	Concurrency    int           `yaml:"concurrency" help:"most credentials verified concurrently"`
+	Concurrency    int           `yaml:"concurrency" help:"maximum number of credentials verified concurrently"`
 	Waiting        int           `yaml:"waiting" help:"devices that may wait for their credentials to be verified; further ones are refused and told when to retry"`
 	Grace          time.Duration `yaml:"grace" help:"how long a device stays connected after its credential has expired, so that it can refresh it"`
-	MaxRevocations int           `yaml:"max_revocations" help:"most revoked devices and tokens that the node remembers"`
+	MaxRevocations int           `yaml:"max_revocations" help:"maximum number of revoked devices and tokens that the node remembers"`
 	Tokens         Tokens        `yaml:"tokens" help:"bearer tokens in a file"`
 	Basic          Basic         `yaml:"basic" help:"HTTP Basic: OCPP's security profiles 1 and 2"`
 	JWT            JWT           `yaml:"jwt" help:"JSON Web Tokens"`
@@ -70,9 +70,9 @@ type Webhook struct {
 	URL         string         `yaml:"url" help:"URL to which credentials are posted as JSON"`
 	Secret      setting.Secret `yaml:"secret" help:"bearer token that the gateway presents to the service"`
 	Timeout     time.Duration  `yaml:"timeout" help:"how long an answer may take, and how long a request may wait before it is sent"`
-	Concurrency int            `yaml:"concurrency" help:"most concurrent requests"`
+	Concurrency int            `yaml:"concurrency" help:"maximum number of concurrent requests"`
 	CacheTTL    time.Duration  `yaml:"cache_ttl" help:"how long an accepted credential is remembered; the service may say less"`
-	CacheSize   int            `yaml:"cache_size" help:"most accepted credentials that are remembered"`
+	CacheSize   int            `yaml:"cache_size" help:"maximum number of accepted credentials that are remembered"`
 	OpenAfter   int            `yaml:"open_after" help:"failures in a row after which the circuit breaker opens and requests stop"`
 	OpenFor     time.Duration  `yaml:"open_for" help:"how long the circuit breaker stays open"`
 }

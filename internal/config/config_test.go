@@ -256,7 +256,7 @@ func docs() string {
 that is 0 or empty has its default. Unknown keys are errors. ` + "`longline config example`" + ` prints a
 file with every option, ` + "`longline config check FILE`" + ` tells what is wrong with one.
 
-Durations are such as 500ms, 30s, 1h; bytes such as 512, 64KiB, 1MiB.
+Durations are written 500ms, 30s or 1h; sizes 512, 64KiB or 1MiB.
 
 **Options one by one.** ` + "`longline serve --set gateway.heartbeat=10s`" + ` sets an option, as often as it is given, and so does an
 environment variable that is named after it, in capitals, with two underscores for each point:

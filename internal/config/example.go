@@ -11,8 +11,8 @@ import (
 
 const preface = `# Longline, as in: longline serve --config FILE
 #
-# Every option with its default. What is left out, 0 or empty is the default. Durations are
-# such as 500ms, 30s, 1h; bytes such as 512, 64KiB, 1MiB.
+# Every option with its default. An option that is left out, 0 or empty has its default. Durations are
+# written 500ms, 30s or 1h; sizes 512, 64KiB or 1MiB.
 `
 
 // Example returns a file that names every option, each as a comment with its default.

@@ -8,7 +8,7 @@ import (
 
 // Config configures what protects a node. The zero value works; WithDefaults has the defaults.
 type Config struct {
-	Connections CountConfig  `yaml:"connections" help:"most connections per source"`
+	Connections CountConfig  `yaml:"connections" help:"maximum number of connections per source"`
 	Connect     RateConfig   `yaml:"connect" help:"how fast the node accepts connections"`
 	Device      DeviceConfig `yaml:"device" help:"how much one device may send"`
 	Memory      MemoryConfig `yaml:"memory" help:"what the node does when memory runs out, in this order"`
@@ -39,8 +39,8 @@ func (c Config) Validate() error {
 // CountConfig bounds concurrent connections.
 type CountConfig struct {
 	Node       int      `yaml:"-"` // most connections of the node; 0 is unlimited. Not an option: the gateway's max_connections.
-	PerAddress int      `yaml:"per_address" help:"most connections per IPv4 address or IPv6 /64; 0 is unlimited"`
-	PerPrefix  []string `yaml:"per_prefix" help:"most connections of devices whose id begins with a prefix, each as prefix=limit such as demo-=100; the longest matching prefix counts"`
+	PerAddress int      `yaml:"per_address" help:"maximum number of connections per IPv4 address or IPv6 /64; 0 is unlimited"`
+	PerPrefix  []string `yaml:"per_prefix" help:"maximum number of connections of devices whose id begins with a prefix, each as prefix=limit such as demo-=100; the longest matching prefix counts"`
 }
 
 // Validate returns what is wrong with c. The error begins with the key.
@@ -55,7 +55,7 @@ func (c CountConfig) Validate() error {
 type RateConfig struct {
 	PerSecond int           `yaml:"per_second" help:"connections per second; 0 is unlimited"`
 	Burst     int           `yaml:"burst" help:"connections at once after a quiet time; per_second when left out"`
-	Line      int           `yaml:"line" help:"most connections that wait for their turn, resumed sessions first; further ones get 503"`
+	Line      int           `yaml:"line" help:"maximum number of connections that wait for their turn, resumed sessions first; further ones get 503"`
 	MaxRetry  time.Duration `yaml:"max_retry" help:"the longest Retry-After of a 503"`
 }
 

@@ -21,7 +21,7 @@ type Config struct {
 	Name string
 	// NewHandler makes the handler of an accepted connection, on its loop.
 	NewHandler func(l *Loop) Handler
-	// TLS, if not nil, is used on connections accepted at Listen.
+	// TLS, if not nil, is used on connections that are accepted at Listen, and at Listeners that ask for it.
 	TLS *TLSConfig
 	// Also are further addresses to listen on.
 	Also []Listener

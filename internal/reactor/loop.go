@@ -521,7 +521,7 @@ func (l *Loop) destroyAll() {
 	l.settle()
 }
 
-// end runs what was posted, refuses posts from now on, and closes the loop's
+// end refuses posts from now on, runs those that are left, and closes the loop's
 // descriptors.
 func (l *Loop) end() {
 	l.mu.Lock()

@@ -20,7 +20,7 @@ var Unbounded = Limits{Depth: maxLength + 1, Length: maxLength}
 
 // Limits bound names and filters. Zero fields mean the defaults.
 type Limits struct {
-	Depth  int `yaml:"depth" help:"most levels of a topic or filter"`
+	Depth  int `yaml:"depth" help:"maximum number of levels in a topic or filter"`
 	Length int `yaml:"length" unit:"bytes" help:"longest topic or filter, at most 65535"`
 }
 
