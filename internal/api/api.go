@@ -34,8 +34,8 @@ type Devices interface {
 	Call(ctx context.Context, device string, c devices.Call) (devices.Reply, error)
 	// Disconnect closes a device's connection and reports whether there was one.
 	Disconnect(ctx context.Context, device string, why *wire.Close) (was bool, err error)
-	// Broadcast delivers m, whose topic is valid, to the devices that have a subscription in common with filter, or to all when filter
-	// is empty, and returns how many they are. It does not change m.
+	// Broadcast delivers m, whose topic is valid, to the devices that have a subscription in common with filter, or to
+	// all when filter is empty, and returns how many they are. It does not change m.
 	Broadcast(ctx context.Context, m *message.Message, filter string) (n int, err error)
 }
 

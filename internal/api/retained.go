@@ -72,7 +72,8 @@ func (a *API) DeleteRetained(ctx context.Context, r *connect.Request[longlinev1.
 	return connect.NewResponse(&longlinev1.DeleteRetainedResponse{Deleted: uint32(n)}), nil
 }
 
-// retainedBy checks a filter and a device, which may be empty, and returns a function that reports whether the device published a message.
+// retainedBy checks a filter and a device, which may be empty, and returns a function that reports whether the device
+// published a message.
 func (a *API) retainedBy(filter, device string) (func(*message.Message) bool, error) {
 	if err := topic.ValidateFilter(filter, a.config.Topics); err != nil {
 		return nil, misnamed("filter", err)

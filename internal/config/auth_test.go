@@ -24,7 +24,8 @@ func TestDocumentedAuthentication(t *testing.T) {
 	}
 }
 
-// A configuration in which devices need no credentials by mistake, or whose sections do not fit together, is refused before a port opens.
+// A configuration in which devices need no credentials by mistake, or whose sections do not fit together, is refused
+// before a port opens.
 func TestAuthenticationFits(t *testing.T) {
 	for _, tt := range []struct{ text, key, msg string }{
 		{"auth: {order: [insecure]}\n", "", ""},

@@ -14,10 +14,10 @@ const escaped = "x:"
 
 var errDeviceByte = &Error{"device id", 0, "has a character other than A-Z a-z 0-9 . _ : -"}
 
-// DeviceID returns the id of a device that calls itself raw, in an MQTT client identifier, a URL or a user name. If raw
-// is a device id, it is the result. Any other name, and one that begins with the prefix of escaped names, is escaped byte by byte, so that
-// two names never give the same id: chargers use spaces, | and @, MQTT clients use slashes. The
-// error is an *Error.
+// DeviceID returns the id of a device that calls itself raw, in an MQTT client identifier, a URL or a user name. If
+// raw is a device id, it is the result. Any other name, and one that begins with the prefix of escaped names, is
+// escaped byte by byte, so that two names never give the same id: chargers use spaces, | and @, MQTT clients use
+// slashes. The error is an *Error.
 func DeviceID(raw string) (string, error) {
 	switch {
 	case raw == "":

@@ -203,7 +203,7 @@ func (d *jsonDecoder) setPayload(p *Packet, f field) bool {
 	if !ok {
 		return false
 	}
-	// In place: Decode reads 4 characters, or 8, before it writes the 3 or 6 bytes they are. // in place: Decode reads 4 or 8 characters before it writes the 3 or 6 bytes that they encode
+	// In place: Decode reads 4 or 8 characters before it writes the 3 or 6 bytes that they encode.
 	b := viewBytes(s)
 	n, err := strictBase64.Decode(b, b)
 	*p.payload() = b[:n:n]
