@@ -14,7 +14,7 @@ build: ## build bin/longline
 run: build ## run a gateway with 100 synthetic devices, until Ctrl-C
 	@scripts/run.sh
 
-test: deps ## run all tests, with the race detector; installs what they need
+test: deps ## run all tests with the race detector; installs what they need
 	go vet ./...
 	go test -race -timeout 9m ./...
 	cd test/mqttdiff && go vet ./... && go test ./...
@@ -28,57 +28,57 @@ lint: $(TOOLS) ## check the code, for every platform
 		GOOS=$$os GOARCH=$$arch go vet ./device || exit 1; done; done
 	@scripts/vuln.sh
 
-vuln: $(TOOLS) ## look the dependencies up among known vulnerabilities
+vuln: $(TOOLS) ## check the dependencies for known vulnerabilities
 	@scripts/vuln.sh
 
 bench: ## run the benchmarks
 	go test -run='^$$' -bench=. -benchmem ./...
 
-# REPS repetitions with SECONDS a load; QUICK=1 is one short round.
+# REPS repetitions with SECONDS per load; QUICK=1 makes one short round.
 REPS    ?= $(if $(QUICK),1,3)
 SECONDS ?= $(if $(QUICK),2,5)
 
-bench-compare: ## measure longline echo beside the floor and other libraries
+bench-compare: ## compare longline echo with a bare TCP echo and with other libraries
 	mkdir -p bench/compare/bin
 	cc -O2 -Wall -o bench/compare/bin/floor bench/compare/floor/floor.c
 	go build -o bench/compare/bin/longline ./cmd/longline
 	cd bench/compare && go build -o bin/ . ./peers
 	cd bench/compare && bin/compare --reps=$(REPS) --duration=$(SECONDS)s
 
-bench-mqtt: ## measure longline as an MQTT broker beside mosquitto and mochi
+bench-mqtt: ## compare longline as an MQTT broker with mosquitto and mochi
 	@scripts/deps.sh mosquitto
 	mkdir -p bench/mqtt/bin
 	go build -o bench/mqtt/bin/longline ./cmd/longline
 	cd bench/mqtt && go build -o bin/ . ./peers
 	cd bench/mqtt && bin/mqtt --reps=$(REPS) --duration=$(SECONDS)s $(if $(QUICK),--lag=2s --rounds=5)
 
-# KEEP is the time with heartbeats alone; STORM=0 leaves the gateway alive.
+# KEEP is the time with heartbeats only; STORM=0 does not kill the gateway.
 KEEP  ?= 3m
 STORM ?= 1
 
-bench-100k: build ## hold 100,000 devices on this machine, reach all, kill the gateway
+bench-100k: build ## connect 100,000 devices on this machine, reach all, kill the gateway
 	go build -o bench/scale/out/scale ./bench/scale
 	bench/scale/out/scale --name=100k --devices=100000 --keep=$(KEEP) --storm=$(STORM)
 
-bench-1m: build ## hold 1,000,000 devices on this machine; needs some 14 GB
+bench-1m: build ## connect 1,000,000 devices on this machine; needs about 14 GB
 	go build -o bench/scale/out/scale ./bench/scale
 	bench/scale/out/scale --name=1m --devices=1000000 --keep=$(KEEP) --beat=60s --no-storm
 
-attack: build ## attack a gateway while 1,000 honest devices use it; QUICK=1 is the short form
+attack: build ## attack a gateway while 1,000 honest devices use it; QUICK=1 for a short form
 	go build -o bin/attack ./test/attack
 	bin/attack $(if $(QUICK),--quick)
 
-soak: build ## keep a gateway under load for SOAK (1h): losses, and memory that grows
+soak: build ## load a gateway for SOAK (1h); fails if messages are lost or memory grows
 	@scripts/soak.sh
 
 fuzz: ## run every Fuzz function for FUZZTIME (10s)
 	@scripts/fuzz.sh
 
-generate: $(TOOLS) ## write the code of proto/ and docs/configuration.md again
+generate: $(TOOLS) ## generate the code of proto/ and docs/configuration.md
 	PATH="$(TOOLBIN):$$PATH" buf generate
 	go test ./internal/config -run TestDocs -update
 
-deps: ## install what the tests need beside Go
+deps: ## install what the tests need besides Go
 	@scripts/deps.sh
 
 clean: ## remove what was built

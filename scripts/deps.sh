@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Installs what the tests need beside Go: Node.js with the packages ws and mqtt, Debian's
-# python3-websockets, and Mosquitto with its clients. Does nothing when all is there. With the argument
-# mosquitto it looks after that alone, which is all that make bench-mqtt needs.
+# Installs what the tests need besides Go, if it is missing: Node.js with the packages ws and mqtt, Debian's
+# python3-websockets, and Mosquitto with its clients. With the argument mosquitto it installs only that, which
+# is all that make bench-mqtt needs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/sbin
 
-# install PACKAGE...: by apt-get, as root. RUNLEVEL=1 keeps services from being started.
+# install PACKAGE... installs packages by apt-get, as root. RUNLEVEL=1 keeps their services from starting.
 install() {
 	command -v apt-get >/dev/null || {
-		echo "deps: this system has no apt-get; install by hand what provides: $*" >&2
+		echo "deps: this system has no apt-get; install these packages, or what provides the same: $*" >&2
 		exit 1
 	}
 	local as_root=()

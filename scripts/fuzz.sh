@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every Fuzz function of the module, one after the other, each for FUZZTIME (10s).
+# Runs every Fuzz function of the module, one after another, each for FUZZTIME (10s).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 port=${PORT:-8080} mqtt=${MQTT_PORT:-1883} admin=${ADMIN_PORT:-8081} devices=${DEVICES:-100}
 
-# free PORT VARIABLE: nobody listens there yet.
+# free PORT VARIABLE exits if a program listens on the port already. VARIABLE chooses the port.
 free() {
 	if (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; then
 		echo "run: port $1 is taken; choose another, such as: make run $2=$(($1 + 1000))" >&2
@@ -16,7 +16,7 @@ free "$port" PORT
 free "$mqtt" MQTT_PORT
 free "$admin" ADMIN_PORT
 
-# stop PID: ends a process that this script started.
+# stop PID ends a process that this script started.
 stop() {
 	if [[ -n $1 ]]; then
 		kill -TERM "$1" 2>/dev/null || true
@@ -27,7 +27,7 @@ gateway='' fleet=''
 trap 'stop "$fleet"; stop "$gateway"' EXIT
 trap 'echo; exit 0' INT TERM
 
-set -m # a process group each, so that Ctrl-C comes to this script alone
+set -m # a process group for each job, so that only this script gets Ctrl-C
 bin/longline serve --insecure --listen "127.0.0.1:$port" --mqtt "127.0.0.1:$mqtt" --admin "127.0.0.1:$admin" &
 gateway=$!
 deadline=$((SECONDS + 20))
@@ -43,17 +43,17 @@ cat <<END
   devices   ws://127.0.0.1:$port/connect/{device}
             mqtt://127.0.0.1:$mqtt, ws://127.0.0.1:$port/mqtt
   backends  http://127.0.0.1:$admin
-  $devices synthetic devices publish once a second, together $devices messages. Try:
+  $devices synthetic devices each publish one message per second. Try:
 
     curl -N 'http://127.0.0.1:$admin/v1/subscribe?filter=device/fleet-1/%23'
     curl -H 'Content-Type: application/json' -d '{"page_size": 3}' http://127.0.0.1:$admin/longline.v1.Gateway/ListDevices
     curl -H 'Content-Type: application/json' -d '{"message": {"topic": "news", "text": "hello"}}' http://127.0.0.1:$admin/longline.v1.Gateway/Broadcast
 
-  Ctrl-C stops all.
+  Ctrl-C stops everything.
 
 END
 bin/longline fleet run --gateway "ws://127.0.0.1:$port/connect" --devices "$devices" --rate "$devices" --quiet >/dev/null &
 fleet=$!
 wait -n "$gateway" "$fleet"
-echo "run: a part ended by itself" >&2
+echo "run: the gateway or the fleet has ended; see above" >&2
 exit 1

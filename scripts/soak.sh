@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Keeps a gateway of its own under load for SOAK (1h), on free ports, and fails if a message is
-# lost, a connection ends, or the gateway's memory at the end is beyond twice that at the begin.
-# DEVICES (1000) publish RATE (2000) messages a second with QoS 1.
+# Starts a gateway on free ports and loads it for SOAK (1h). Fails if a message is lost, a connection ends,
+# or the gateway's memory more than doubles. DEVICES (1000) publish RATE (2000) messages per second in all, with QoS 1.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
@@ -26,14 +25,14 @@ until address=$(sed -n 's/.*msg=listening devices=\([^ ]*\).*/\1/p' "$work/log")
 	fi
 	sleep 0.1
 done
-# memory: anonymous memory of the gateway, in kB.
+# memory prints the anonymous memory of the gateway, in kB.
 memory() { awk '/^Anonymous:/ {print $2}' "/proc/$gateway/smaps_rollup"; }
 
 load() {
 	bin/longline bench soak --gateway "$address" --pid "$gateway" --devices "${DEVICES:-1000}" \
 		--rate "${RATE:-2000}" --duration "$1"
 }
-load 30s >/dev/null # until what grows with the load has grown
+load 30s >/dev/null # so that buffers and maps have reached their size
 before=$(memory)
 load "${SOAK:-1h}"
 after=$(memory)
