@@ -13,26 +13,26 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// auditFile is the file of the audit log, or standard error. A file is opened again when its name is another
-// file's, as after a rotation. What cannot be written is counted, and told on the log.
+// auditFile is the file of the audit log, or standard error. It opens the file again when the name belongs to another
+// file, as after a rotation. It counts the lines that it cannot write, and logs the error.
 type auditFile struct {
 	// Static after construction.
 	name   string
 	log    *slog.Logger
-	stderr io.Writer // in place of a file; nil for one
+	stderr io.Writer // instead of a file; nil when there is a file
 
 	// Safe from any goroutine.
-	failures atomic.Uint64 // lines that are not in it whole
+	failures atomic.Uint64 // lines that were not written whole
 
 	// Guarded by mu.
 	mu   sync.Mutex
 	file *os.File
-	torn bool // the last line is not whole
+	torn bool // the last line was cut off
 
-	telling rate.Sometimes // of failures, on the log
+	telling rate.Sometimes // paces the log lines about failures
 }
 
-// auditPause is the time between two lines of the log that say the same.
+// auditPause is the least time between two log lines about failures.
 const auditPause = 10 * time.Second
 
 func openAudit(name string, log *slog.Logger) (*auditFile, error) {
@@ -41,19 +41,19 @@ func openAudit(name string, log *slog.Logger) (*auditFile, error) {
 	return a, a.reopen()
 }
 
-// newAudit is for a file or standard error, which has to be set.
+// newAudit returns an auditFile without a destination: the caller sets file or stderr.
 func newAudit(log *slog.Logger) *auditFile {
 	return &auditFile{log: log, telling: rate.Sometimes{Interval: auditPause}}
 }
 
-// reopen opens the file unless it is open already.
+// reopen opens the file unless the open one still has its name.
 func (a *auditFile) reopen() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.follow()
 }
 
-// follow is reopen. a is locked.
+// follow is reopen for a caller that has locked a.
 func (a *auditFile) follow() error {
 	if a.stderr != nil {
 		return nil
@@ -67,20 +67,20 @@ func (a *auditFile) follow() error {
 	}
 	file, err := os.OpenFile(a.name, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
-		return err // the open one goes on
+		return err // the file that is open stays open
 	}
 	if a.file != nil {
-		_ = a.file.Close() // appended to without a buffer
+		_ = a.file.Close() // nothing is buffered
 	}
 	a.file, a.torn = file, false
 	return nil
 }
 
-// Write implements io.Writer for a slog.Handler, which writes a line at a time and passes errors over.
+// Write implements io.Writer for a slog.Handler, which writes one line at a time and ignores errors.
 func (a *auditFile) Write(line []byte) (int, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	behind := a.follow() // the line is in the file that was open, wherever that is now
+	behind := a.follow() // after an error the line goes to the file that is open, whatever its name is now
 	n, err := a.append(line)
 	if err = errors.Join(behind, err); err != nil {
 		return n, a.failed(err)
@@ -94,7 +94,7 @@ func (a *auditFile) append(line []byte) (int, error) {
 	if out == nil {
 		out = a.file
 	}
-	if a.torn { // what comes is not to be part of a line that was cut off
+	if a.torn { // so that the next line is not part of the one that was cut off
 		if _, err := out.Write([]byte("\n")); err != nil {
 			return 0, err
 		}
@@ -105,11 +105,11 @@ func (a *auditFile) append(line []byte) (int, error) {
 	return n, err
 }
 
-// failed counts and tells a failure. a is locked.
+// failed counts a failure and logs it. a is locked.
 func (a *auditFile) failed(err error) error {
 	a.failures.Add(1)
 	a.telling.Do(func() {
-		a.log.Error("the audit log cannot be written as it should: what is done may not be noted", "file", a.name, "error", err, "lines", a.failures.Load())
+		a.log.Error("the audit log cannot be written: requests may be missing from it", "file", a.name, "error", err, "lines", a.failures.Load())
 	})
 	return fmt.Errorf("audit log: %w", err)
 }

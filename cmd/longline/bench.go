@@ -16,27 +16,27 @@ import (
 	"github.com/longline/longline/proto/longline/v1/longlinev1connect"
 )
 
-// Bench is longline bench: loads for a running gateway, to size a machine.
+// Bench is longline bench: it loads a running gateway, to size a machine.
 type Bench struct {
 	Connect BenchConnect `cmd:"" help:"Connect devices as fast as the gateway takes them."`
-	Idle    BenchIdle    `cmd:"" help:"Keep devices connected that do nothing."`
+	Idle    BenchIdle    `cmd:"" help:"Keep idle devices connected."`
 	Uplink  BenchUplink  `cmd:"" help:"Publish from devices at a fixed rate, QoS 1."`
 	Fanout  BenchFanout  `cmd:"" help:"Broadcast to all devices."`
 	Command BenchCommand `cmd:"" help:"Call devices at a fixed rate."`
-	Storm   BenchStorm   `cmd:"" help:"Drop all devices at once and connect them again."`
+	Storm   BenchStorm   `cmd:"" help:"Disconnect all devices at once and connect them again."`
 	Soak    BenchSoak    `cmd:"" help:"Publish for a long time."`
 }
 
-// benchFlags are those of every load.
+// benchFlags are the flags of every load.
 type benchFlags struct {
 	Gateway string `default:"127.0.0.1:8080" placeholder:"ADDR" help:"Where devices connect (${default})."`
 	Token   string `env:"LONGLINE_TOKEN" help:"Bearer token of every device."`
-	Devices int    `default:"1000" help:"How many (${default})."`
-	Prefix  string `default:"bench-" help:"Of the device ids, which end in a number (${default})."`
+	Devices int    `default:"1000" help:"Number of devices (${default})."`
+	Prefix  string `default:"bench-" help:"Beginning of the device ids, before a number (${default})."`
 	Dials   int    `default:"256" help:"Connections under way at a time (${default})."`
-	PID     int    `name:"pid" help:"Process of the gateway, if it is on this machine: its CPU time and memory are reported too."`
+	PID     int    `name:"pid" help:"Process ID of the gateway, if it is on this machine: the report then has its CPU time and memory too."`
 	JSON    bool   `name:"json" help:"Print the report as JSON."`
-	SVG     string `name:"svg" type:"path" placeholder:"FILE" help:"Draw the latency."`
+	SVG     string `name:"svg" type:"path" placeholder:"FILE" help:"Draw the latency into this file."`
 	Quiet   bool   `short:"q" help:"Show no progress."`
 }
 
@@ -63,7 +63,7 @@ func (f *benchFlags) run(ctx context.Context, c *Console, title string, load ben
 	return f.print(c, r)
 }
 
-// benchLoad is what is done with devices that have begun to connect.
+// benchLoad is a load on devices that have begun to connect.
 type benchLoad func(context.Context, *bench.Client, *bench.Report) error
 
 func (f *benchFlags) connected(ctx context.Context, c *Console, r *bench.Report, load benchLoad) error {
@@ -81,7 +81,7 @@ func (f *benchFlags) connected(ctx context.Context, c *Console, r *bench.Report,
 	return load(ctx, client, r)
 }
 
-// showProgress writes a line a second until the function that it returns is called.
+// showProgress writes one line per second until stop is called.
 func (f *benchFlags) showProgress(c *Console, client *bench.Client) (stop func()) {
 	if f.Quiet {
 		return func() {}
@@ -111,7 +111,7 @@ func (f *benchFlags) print(c *Console, r *bench.Report) error {
 		if err != nil {
 			return err
 		}
-		defer func() { _ = file.Close() }() // Sync has told
+		defer func() { _ = file.Close() }() // Sync reports errors
 		if err := r.WriteSVG(file); err != nil {
 			return err
 		}
@@ -125,13 +125,13 @@ func (f *benchFlags) print(c *Console, r *bench.Report) error {
 	return r.WriteText(c.Out)
 }
 
-// opened waits for the devices.
+// opened waits until the devices are connected.
 func opened(ctx context.Context, client *bench.Client, _ *bench.Report) error {
 	_, err := client.Opened(ctx)
 	return err
 }
 
-// add reports a result, if there was no error.
+// add adds a result to the report, if there was no error.
 func add(r *bench.Report, what string, result bench.Result, err error) error {
 	if err == nil {
 		r.AddResult(what, &result)
@@ -153,10 +153,10 @@ func (b *BenchConnect) Run(ctx context.Context, c *Console) error {
 // BenchIdle is longline bench idle.
 type BenchIdle struct {
 	benchFlags
-	Duration time.Duration `default:"1m" help:"Of doing nothing (${default})."`
+	Duration time.Duration `default:"1m" help:"How long the devices are idle (${default})."`
 }
 
-// Run reports what idle devices cost the gateway, if it is told its process.
+// Run reports what idle devices cost the gateway, if it is given the gateway's process.
 func (b *BenchIdle) Run(ctx context.Context, c *Console) error {
 	before, err := b.memory()
 	if err != nil {
@@ -188,11 +188,11 @@ func (b *BenchIdle) memory() (uint64, error) {
 	return bench.Process(b.PID).Memory()
 }
 
-// loadFlags are those of loads at a fixed rate.
+// loadFlags are the flags of loads at a fixed rate.
 type loadFlags struct {
-	Rate    float64       `default:"1000" help:"A second, over all devices (${default})."`
-	Payload int           `default:"128" placeholder:"BYTES" help:"Bytes of a message (${default})."`
-	Warmup  time.Duration `default:"1s" help:"Before what is measured (${default})."`
+	Rate    float64       `default:"1000" help:"Messages or calls per second, of all devices together (${default})."`
+	Payload int           `default:"128" placeholder:"BYTES" help:"Bytes per message (${default})."`
+	Warmup  time.Duration `default:"1s" help:"How long the load runs before it is measured (${default})."`
 }
 
 func (l *loadFlags) load(d time.Duration) bench.Load {
@@ -203,7 +203,7 @@ func (l *loadFlags) load(d time.Duration) bench.Load {
 type BenchUplink struct {
 	benchFlags
 	loadFlags
-	Duration time.Duration `default:"10s" help:"Of what is measured (${default})."`
+	Duration time.Duration `default:"10s" help:"How long the load is measured (${default})."`
 }
 
 // Run reports how long acknowledgements took, from when each message was due.
@@ -215,10 +215,10 @@ func (b *BenchUplink) Run(ctx context.Context, c *Console) error {
 type BenchSoak struct {
 	benchFlags
 	loadFlags
-	Duration time.Duration `default:"1h" help:"Of what is measured (${default})."`
+	Duration time.Duration `default:"1h" help:"How long the load is measured (${default})."`
 }
 
-// Run is that of uplink.
+// Run reports as uplink does.
 func (b *BenchSoak) Run(ctx context.Context, c *Console) error {
 	return b.publish(ctx, c, "soak", b.load(b.Duration))
 }
@@ -247,12 +247,12 @@ func (b *BenchStorm) Run(ctx context.Context, c *Console) error {
 	})
 }
 
-// backendFlags are those of loads that a backend begins.
+// backendFlags are the flags of loads that a backend starts.
 type backendFlags struct {
 	Admin string `default:"http://127.0.0.1:8081" placeholder:"URL" help:"The gateway's admin port (${default})."`
 }
 
-// backend is a client of the gateway's API. Idle connections are kept for all callers.
+// backend returns a client of the gateway's API, which keeps idle connections for its callers. done closes them.
 func (b *backendFlags) backend() (client longlinev1connect.GatewayClient, done func()) {
 	transport := &http.Transport{MaxIdleConnsPerHost: 256}
 	return longlinev1connect.NewGatewayClient(&http.Client{Transport: transport}, b.Admin), transport.CloseIdleConnections
@@ -262,8 +262,8 @@ func (b *backendFlags) backend() (client longlinev1connect.GatewayClient, done f
 type BenchFanout struct {
 	benchFlags
 	backendFlags
-	Rounds  int `default:"20" help:"Broadcasts, each when the last has arrived everywhere (${default})."`
-	Payload int `default:"128" placeholder:"BYTES" help:"Bytes of a message (${default})."`
+	Rounds  int `default:"20" help:"Broadcasts; each starts when the last one has arrived everywhere (${default})."`
+	Payload int `default:"128" placeholder:"BYTES" help:"Bytes per message (${default})."`
 }
 
 // Run reports how long it took until the last device had each broadcast.
@@ -288,7 +288,7 @@ type BenchCommand struct {
 	benchFlags
 	backendFlags
 	loadFlags
-	Duration time.Duration `default:"10s" help:"Of what is measured (${default})."`
+	Duration time.Duration `default:"10s" help:"How long the load is measured (${default})."`
 }
 
 // Run reports how long answers took, from when each call was due.

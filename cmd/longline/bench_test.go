@@ -15,7 +15,7 @@ import (
 	"github.com/longline/longline/internal/config"
 )
 
-// Every load, small, on a gateway in this process.
+// Every load runs, in a small size, on a gateway in this process.
 func TestBench(t *testing.T) {
 	var c config.Config
 	c.Gateway.Listen, c.Gateway.Insecure, c.API.Address = "127.0.0.1:0", true, "127.0.0.1:0"

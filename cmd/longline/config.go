@@ -16,25 +16,25 @@ import (
 // ConfigCmd is longline config.
 type ConfigCmd struct {
 	Example ConfigExample `cmd:"" help:"Print a configuration file with every option as a comment."`
-	Check   ConfigCheck   `cmd:"" help:"Tell what is wrong with a configuration file."`
-	Print   ConfigPrint   `cmd:"" help:"Print all that serve would work with, secrets left out."`
+	Check   ConfigCheck   `cmd:"" help:"Report what is wrong with a configuration file and the files that it names."`
+	Print   ConfigPrint   `cmd:"" help:"Print the configuration that serve would use, without secrets."`
 }
 
-// ConfigExample prints what Load reads.
+// ConfigExample is longline config example.
 type ConfigExample struct{}
 
-// Run prints it.
+// Run prints an example file.
 func (ConfigExample) Run(console *Console) error {
 	_, err := console.Out.Write(config.Example())
 	return err
 }
 
-// ConfigCheck reads a file as serve does.
+// ConfigCheck is longline config check.
 type ConfigCheck struct {
 	File string `arg:"" help:"The file."`
 }
 
-// Run prints one line when nothing is wrong.
+// Run reads the file as serve does. It prints one line if nothing is wrong.
 func (c ConfigCheck) Run(console *Console) error {
 	if _, err := config.LoadWith(c.File, checkFiles); err != nil {
 		return err
@@ -43,10 +43,10 @@ func (c ConfigCheck) Run(console *Console) error {
 	return err
 }
 
-// ConfigPrint prints what serve makes of its file, the environment and its flags.
+// ConfigPrint is longline config print.
 type ConfigPrint struct{ Serve }
 
-// Run prints it.
+// Run prints the configuration that serve makes of its file, the environment and its flags.
 func (p *ConfigPrint) Run(console *Console) error {
 	c, err := p.config(os.Environ())
 	if err != nil {
@@ -55,9 +55,9 @@ func (p *ConfigPrint) Run(console *Console) error {
 	return config.Print(console.Out, c)
 }
 
-// checkFiles reads the files that a configuration names, as serve would. The error begins with a key.
+// checkFiles reads the files that a configuration names, as serve would. The error begins with the option's key.
 func checkFiles(c config.Config) error {
-	var w reload.Watcher // which looks at nothing again
+	var w reload.Watcher // not started: it reads each file once
 	if err := gateway.CheckFiles(c.Gateway.TLS); err != nil {
 		return fmt.Errorf("gateway.%w", err)
 	}
@@ -86,7 +86,7 @@ func checkFiles(c config.Config) error {
 	return nil
 }
 
-// checkAppend reports why a file cannot be appended to, without making it.
+// checkAppend returns why a file cannot be appended to. It does not create the file.
 func checkAppend(file string) error {
 	f, err := os.OpenFile(file, os.O_WRONLY|os.O_APPEND, 0)
 	if err == nil {
@@ -96,7 +96,7 @@ func checkAppend(file string) error {
 		return err
 	}
 	if info, err := os.Stat(filepath.Dir(file)); err != nil || !info.IsDir() {
-		return fmt.Errorf("%s: its folder is not there", file)
+		return fmt.Errorf("%s: its folder does not exist", file)
 	}
 	return nil
 }

@@ -41,7 +41,7 @@ func longline(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	return code, out.String(), errs.String()
 }
 
-// What serve would stumble over, check finds: the files that the configuration names.
+// config check finds what serve would fail on, also in the files that the configuration names.
 func TestConfigCheckLooksAtFiles(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) string {

@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// under runs the program with a limit of descriptors, and a configuration.
+// under returns a command that runs the program with a limit of descriptors and a configuration.
 func under(t *testing.T, limit int, config string) *exec.Cmd {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "longline.yaml")
@@ -26,7 +26,7 @@ func under(t *testing.T, limit int, config string) *exec.Cmd {
 	return c
 }
 
-// A limit of descriptors that is too low for max_connections is told at once, with what is needed
+// If the limit of descriptors is too low for max_connections, the program says at once what it needs
 // and what to do.
 func TestTooFewDescriptors(t *testing.T) {
 	for _, limit := range []int{64, 256, 512} {
@@ -42,7 +42,7 @@ func TestTooFewDescriptors(t *testing.T) {
 	}
 }
 
-// As many as fit are served under a low limit, with one table or several.
+// Under a low limit the gateway serves as many devices as fit, with one table or several.
 func TestFewDescriptors(t *testing.T) {
 	for _, c := range []struct{ limit, devices int }{{256, 100}, {64, 100}} {
 		p := start(t, under(t, c.limit, fmt.Sprintf("gateway: {max_connections: %d}\n", c.devices)), c.devices)
@@ -54,7 +54,7 @@ func TestFewDescriptors(t *testing.T) {
 	}
 }
 
-// Connections that say nothing take no descriptor from who asks for health.
+// Silent connections take no descriptor from a request for health.
 func TestFewDescriptorsAndIdleConnections(t *testing.T) {
 	const limit = 256
 	p := start(t, under(t, limit, "gateway: {max_connections: 10}\n"), 1)

@@ -14,15 +14,15 @@ import (
 	"github.com/longline/longline/internal/reload"
 )
 
-// door is what the admin port knows of its callers, and shows them.
+// door is what the admin port checks its callers by, and what it shows them.
 type door struct {
 	roles       *auth.Roles // nil lets everybody in
 	certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	audit       *slog.Logger
 }
 
-// fitting is how many of the connections that the admin port may have are sure of a descriptor, by the
-// limit of open files: a quarter of it, or, where devices share the table, half of what they leave.
+// fitting returns how many of the wanted connections of the admin port are sure to get a descriptor under the
+// limit of open files: a quarter of the limit, or, if the devices share the table, half of what they leave.
 func fitting(want, devices, limit int) int {
 	most := limit / 4
 	if spare := limit - devices; spare >= min(256, limit/2) {
@@ -31,16 +31,16 @@ func fitting(want, devices, limit int) int {
 	return max(1, min(want, most))
 }
 
-// fit has the admin port take no more connections than there are descriptors for.
+// fit lowers the admin port's connections to those that there are descriptors for.
 func fit(c config.Config, log *slog.Logger) api.Config {
 	c = c.WithDefaults()
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		return c.API // the configuration's word
+		return c.API // as configured
 	}
 	most := fitting(c.API.MaxConnections, c.Gateway.MaxConnections, int(min(limit.Cur, math.MaxInt32)))
 	if most < c.API.MaxConnections {
-		log.Info("the admin port takes fewer connections than api.max_connections, for the limit of open files", "connections", most)
+		log.Info("the admin port takes fewer connections than api.max_connections, because the limit of open files is low", "connections", most)
 	}
 	c.API.MaxConnections = most
 	return c.API
@@ -64,7 +64,7 @@ func (n *node) openDoor(context.Context) (err error) {
 	return n.openAudit(c.Audit)
 }
 
-// openAudit opens the audit log: a file, or - for standard error, or none.
+// openAudit opens the audit log: a file, standard error for -, or none for an empty name.
 func (n *node) openAudit(name string) (err error) {
 	switch name {
 	case "":
@@ -76,7 +76,7 @@ func (n *node) openAudit(name string) (err error) {
 		if n.audit, err = openAudit(name, n.log); err != nil {
 			return fmt.Errorf("api.audit: %w", err)
 		}
-		n.undo = append(n.undo, func() { _ = n.audit.Close() }) // appended to without a buffer
+		n.undo = append(n.undo, func() { _ = n.audit.Close() }) // nothing is buffered
 		if err := n.files.Add(n.audit.reopen, name); err != nil {
 			return fmt.Errorf("api.audit: %w", err)
 		}

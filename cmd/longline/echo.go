@@ -7,12 +7,12 @@ import (
 	"github.com/longline/longline/internal/gateway"
 )
 
-// Echo is the hidden command that conformance suites and benchmarks talk to.
+// Echo is longline echo, a hidden command for conformance suites and benchmarks.
 type Echo struct {
 	Listen         string `default:"127.0.0.1:9001" help:"Address to listen on."`
-	Loops          int    `help:"Event loops; 0 is one a processor."`
-	MaxConnections int    `help:"Connections that must fit; 0 is what one descriptor table holds."`
-	Cert           string `help:"Certificate chain, a PEM file; with it, TLS is spoken."`
+	Loops          int    `help:"Event loops; 0 means one per processor."`
+	MaxConnections int    `help:"Connections that must fit; 0 means as many as one descriptor table holds."`
+	Cert           string `help:"Certificate chain, a PEM file; turns TLS on."`
 	Key            string `help:"Its private key, a PEM file."`
 }
 

@@ -11,7 +11,7 @@ import (
 	"github.com/longline/longline/internal/fleet"
 )
 
-// What is wrong with a command line is said in one line, with an exit code of its own.
+// The program says in one line what is wrong with a command line, and ends with an exit code of its own.
 func TestFleetErrors(t *testing.T) {
 	csv := filepath.Join(t.TempDir(), "a.csv")
 	if err := os.WriteFile(csv, []byte("id,t\na,soon\n"), 0o600); err != nil {
@@ -38,7 +38,7 @@ func TestFleetErrors(t *testing.T) {
 	}
 }
 
-// A run that failed still has its report.
+// A fleet that failed still prints its report.
 func TestFleetReport(t *testing.T) {
 	var out, errs bytes.Buffer
 	args := "fleet --devices 2 --gateway ws://127.0.0.1:1 --retries 1 --retry-min 1ms --json -q"

@@ -10,7 +10,7 @@ import (
 	"github.com/coder/websocket"
 )
 
-// The IDs of a node are above those of its life before, also when that ended by a kill.
+// After a restart a node gives out higher IDs than before, also if it was killed.
 func TestIDsOfTwoLives(t *testing.T) {
 	config := fmt.Sprintf("node: {number: 5, state: %q}\n", filepath.Join(t.TempDir(), "state"))
 	first := serve(t, config, 0)
@@ -25,7 +25,7 @@ func TestIDsOfTwoLives(t *testing.T) {
 	}
 }
 
-// messageID returns the ID of a message that a device is sent.
+// messageID returns the ID of a message that the gateway sends to a device.
 func (p *program) messageID() uint64 {
 	p.t.Helper()
 	c, _, err := websocket.Dial(p.t.Context(), "ws://"+p.devices+"/connect/d", nil)

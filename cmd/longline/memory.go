@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// freeMemory returns free memory to the system, until stop is called: by itself while the process is
-// quiet, and at each SIGUSR1, for who measures what is in use.
+// freeMemory returns free memory to the system while the process is quiet, and at each SIGUSR1, which is for
+// measurements. It ends when stop is called.
 func freeMemory() (stop func()) {
 	asked := make(chan os.Signal, 1)
 	signal.Notify(asked, unix.SIGUSR1)
@@ -42,31 +42,31 @@ func freeMemory() (stop func()) {
 	}
 }
 
-// A process is quiet that in two periods on end has used little of the processors. Then memory is
-// returned once a minute at most, if it is worth a collection.
+// A process is quiet if it used little processor time in each of the last two periods. Memory is then
+// returned, at most once per minute, and only if there is enough to justify a collection.
 const (
 	quietPeriod  = 10 * time.Second
 	quietPeriods = 2
-	quietShare   = 4 // of the processors' time, a quarter
+	quietShare   = 4 // a quarter of the processors' time
 	freeEvery    = time.Minute
 	worthBytes   = 2 << 20
-	worthShare   = 8 // of the heap, an eighth
+	worthShare   = 8 // an eighth of the heap
 )
 
-// usage is what the process has used so far, and the bytes of its heap.
+// usage is the processor time that the process has used so far, and the bytes of its heap.
 type usage struct {
 	cpu        time.Duration
-	live, free uint64 // in use at the last collection; free or garbage, and not returned
+	live, free uint64 // live: in use at the last collection; free: unused or garbage, not returned to the system
 }
 
 // quiet decides when to return memory.
 type quiet struct {
-	at, freed time.Time // of the last look; when memory was returned last
+	at, freed time.Time // when frees was called last; when memory was returned last
 	cpu       time.Duration
-	periods   int // that were quiet until now
+	periods   int // quiet periods in a row
 }
 
-// frees reports whether memory is to be returned now.
+// frees reports whether the caller should return memory now.
 func (q *quiet) frees(now time.Time, u usage) bool {
 	most := now.Sub(q.at) * time.Duration(runtime.NumCPU()) / quietShare
 	if q.periods++; q.at.IsZero() || u.cpu-q.cpu > most {
@@ -80,7 +80,7 @@ func (q *quiet) frees(now time.Time, u usage) bool {
 	return true
 }
 
-// measure asks the runtime and the kernel.
+// measure asks the runtime and the kernel for the present usage.
 func measure() (u usage) {
 	samples := []metrics.Sample{
 		{Name: "/gc/heap/live:bytes"},

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Memory is returned while the process is quiet, seldom, and if there is much of it.
+// The process returns memory while it is quiet, at most once per minute, and only if it is much.
 func TestQuietFreesMemory(t *testing.T) {
 	const idle = time.Millisecond
 	busy := quietPeriod * time.Duration(runtime.NumCPU()) / 2
@@ -40,7 +40,7 @@ func TestQuietFreesMemory(t *testing.T) {
 	}
 }
 
-// What the runtime says of its heap is what is worth returning, and less afterwards.
+// measure sees garbage as free memory, and no longer when it was returned.
 func TestMeasure(t *testing.T) {
 	const garbage = 64 << 20
 	b := make([]byte, garbage)

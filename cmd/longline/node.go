@@ -24,7 +24,7 @@ import (
 	"github.com/longline/longline/internal/store"
 )
 
-// node is one gateway process: every layer, put together.
+// node is one gateway process: it joins all layers.
 type node struct {
 	// Static after construction.
 	config config.Config
@@ -37,17 +37,17 @@ type node struct {
 	ids      *store.IDs // nil when the node remembers nothing
 	router   *router.Router
 	sessions *session.Manager
-	devices  *auth.Chain // nil when they are not asked for credentials
+	devices  *auth.Chain // nil if devices are asked for no credentials
 	gateway  *gateway.Gateway
 	audit    *auditFile // nil without one
 	door     door
 	server   *api.Server
 
-	undo   []func()   // ends what the steps have begun, first step first
-	failed chan error // holds the admin port's error, if it ends by one
+	undo   []func()   // each undoes a step, in the order of the steps
+	failed chan error // gets the admin port's error, if it fails
 }
 
-// startNode opens the device port, then the admin port. When a step fails, what was begun before it is ended.
+// startNode runs the steps that make a node. If one fails, startNode undoes those before it.
 func startNode(ctx context.Context, c config.Config, log *slog.Logger, stderr io.Writer) (*node, error) {
 	n := &node{config: c, log: log, stderr: stderr, failed: make(chan error, 1)}
 	for _, step := range []func(context.Context) error{
@@ -68,7 +68,7 @@ func startNode(ctx context.Context, c config.Config, log *slog.Logger, stderr io
 	return n, nil
 }
 
-// close ends what was begun, last step first.
+// close undoes the steps, last step first.
 func (n *node) close() {
 	for _, undo := range slices.Backward(n.undo) {
 		undo()
@@ -86,11 +86,11 @@ func (n *node) openStore(context.Context) error {
 	account := new(message.Account)
 	n.config.Store.Account, n.config.Router.Account, n.config.Gateway.Account = account, account, account
 	n.store = store.NewMemory(n.config.Store)
-	n.undo = append(n.undo, func() { _ = n.store.Close() }) // memory: nothing to lose
+	n.undo = append(n.undo, func() { _ = n.store.Close() }) // it is in memory: there is nothing to lose
 	return nil
 }
 
-// startIDs has the node's message IDs come from its state directory, or by its clock.
+// startIDs makes the node take message IDs from its state directory, or from its clock if it has none.
 func (n *node) startIDs(context.Context) (err error) {
 	c := n.config.Node
 	var ranges message.Ranges = message.NewClock(uint16(c.Number))
@@ -102,7 +102,7 @@ func (n *node) startIDs(context.Context) (err error) {
 		ranges = n.ids
 	}
 	err = message.StartIDs(ranges, func(err error) {
-		n.log.Error("no further message IDs: publications will be refused when those that are left are used", "error", err)
+		n.log.Error("no more message IDs can be reserved: publications will be refused when the reserved ones are used up", "error", err)
 	})
 	if err != nil {
 		return fmt.Errorf("node.state: %w", err)
@@ -140,7 +140,7 @@ func (n *node) openDevicePort(context.Context) (err error) {
 	return nil
 }
 
-// checks are what has to be well for the node to take devices.
+// checks returns the checks that must pass for the node to take devices. /readyz shows them.
 func (n *node) checks() []api.Check {
 	return []api.Check{
 		{Name: "devices", Failed: func() error {
@@ -157,7 +157,7 @@ func (n *node) openAdminPort(ctx context.Context) (err error) {
 	metrics := prometheus.NewRegistry()
 	requests := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "longline_api_request_duration_seconds",
-		Help:    "Time that the backend API took for a request, streams left out.",
+		Help:    "Time that the backend API took for a request, except streams.",
 		Buckets: prometheus.ExponentialBuckets(0.0005, 4, 10),
 	}, []string{"procedure", "code"})
 	metrics.MustRegister(n.gateway, requests, collectors.NewGoCollector(),
@@ -172,7 +172,7 @@ func (n *node) openAdminPort(ctx context.Context) (err error) {
 		Checks:      n.checks(),
 		Metrics:     promhttp.HandlerFor(metrics, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelWarn)}),
 		Observe: func(procedure, code string, seconds float64) {
-			if !strings.HasSuffix(strings.ToLower(procedure), "/subscribe") { // lasts as long as its reader
+			if !strings.HasSuffix(strings.ToLower(procedure), "/subscribe") { // a stream lasts as long as its reader
 				requests.WithLabelValues(procedure, code).Observe(seconds)
 			}
 		},
@@ -190,7 +190,7 @@ func (n *node) openAdminPort(ctx context.Context) (err error) {
 	return nil
 }
 
-// doorMetrics are those of the admin port.
+// doorMetrics returns the metrics of the admin port and the audit log.
 func (n *node) doorMetrics(backend *api.API) []prometheus.Collector {
 	counter := func(name, help string, value func() uint64) prometheus.Collector {
 		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return float64(value()) })
@@ -202,11 +202,11 @@ func (n *node) doorMetrics(backend *api.API) []prometheus.Collector {
 		}, func() float64 { return float64(backend.PortStats().Connections) }),
 		counter("longline_api_connections_closed_total", "Connections of the admin port that were closed to make room for others.",
 			func() uint64 { return backend.PortStats().Closed }),
-		counter("longline_api_requests_reset_total", "Requests without a good token that were reset, as their connection had too many of them.",
+		counter("longline_api_requests_reset_total", "Requests without a good token that were reset because their connection had too many of them.",
 			func() uint64 { return backend.PortStats().Reset }),
 		counter("longline_api_pages_refused_total", "Requests of web pages that may not call the admin port.",
 			func() uint64 { return backend.PortStats().Pages }),
-		counter("longline_audit_failures_total", "Lines that the audit log could not be given whole.", func() uint64 {
+		counter("longline_audit_failures_total", "Lines that could not be written whole to the audit log.", func() uint64 {
 			if n.audit == nil {
 				return 0
 			}

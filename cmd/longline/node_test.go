@@ -38,7 +38,7 @@ func TestFailedStartLeavesNothing(t *testing.T) {
 	goleak.VerifyNone(t, before)
 }
 
-// What was begun ends once, last first.
+// close undoes each step once, last step first.
 func TestCloseGoesBackwards(t *testing.T) {
 	var got []int
 	n := new(node)

@@ -10,8 +10,8 @@ import (
 	"github.com/coder/websocket"
 )
 
-// A process that is stopped for longer than devices may be silent finds them as it left them:
-// what they have sent meanwhile waits in their sockets.
+// After the process was stopped for longer than devices may be silent, it keeps their connections:
+// what they sent meanwhile waits in their sockets.
 func TestPauseLosesNoDevice(t *testing.T) {
 	const devices = 50
 	p := serve(t, "gateway: {heartbeat: 1s, heartbeat_timeout: 2s}\n", 0)

@@ -14,37 +14,37 @@ import (
 // Exit codes.
 const (
 	exitDone       = 0
-	exitFailed     = 1 // something went wrong; stderr says what
+	exitFailed     = 1 // stderr says why
 	exitUsage      = 2 // the command line is wrong
-	exitIncomplete = 3 // a fleet's work was not acknowledged in full
-	exitCutShort   = 4 // a second signal ended a gateway's drain: devices were dropped at once
+	exitIncomplete = 3 // the gateway did not acknowledge all of a fleet's work
+	exitCutShort   = 4 // a second signal ended a gateway's drain: it closed the devices at once
 )
 
-// commands is the command line: one field a command, one file each. A command has a method
-// Run(context.Context, *Console) error.
+// commands is the command line: one field per command, each in a file of its own. Kong calls the command's method
+// Run, and passes it a context.Context and a *Console if it takes them.
 type commands struct {
 	Serve   Serve      `cmd:"" help:"Run a gateway."`
-	Fleet   Fleet      `cmd:"" help:"Bring many devices on line from one process."`
+	Fleet   Fleet      `cmd:"" help:"Connect many devices from one process."`
 	Bench   Bench      `cmd:"" help:"Load a running gateway and measure it."`
 	Config  ConfigCmd  `cmd:"" help:"Print or check a configuration file."`
 	Version VersionCmd `cmd:"" help:"Print the version."`
-	Help    HelpCmd    `cmd:"" help:"Print this help, or that of a command."`
+	Help    HelpCmd    `cmd:"" help:"Print this help, or the help of a command."`
 	Echo    Echo       `cmd:"" hidden:"" help:"Echo WebSocket messages."`
 }
 
-// Console is what a command talks to.
+// Console is the input and output of a command.
 type Console struct {
 	In       io.Reader
 	Out, Err io.Writer
 }
 
-// NotifyContext returns a ctx that ends at the next SIGINT or SIGTERM. Until stop is
-// called, those signals do nothing else.
+// NotifyContext returns a context that ends at the next SIGINT or SIGTERM. Until stop is
+// called, the signals have no other effect.
 func (*Console) NotifyContext(ctx context.Context) (_ context.Context, stop context.CancelFunc) {
 	return signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 }
 
-// exitError ends the program with a code of its own. A nil err says nothing more.
+// exitError ends the program with an exit code of its own. If err is nil, nothing is printed.
 type exitError struct {
 	code int
 	err  error
@@ -57,8 +57,8 @@ func (e *exitError) Error() string {
 	return e.err.Error()
 }
 
-// Run is the program: it returns the exit code. The first SIGINT or SIGTERM ends the
-// command's ctx; another kills the process, unless the command has use for it.
+// Run runs the program and returns the exit code. The first SIGINT or SIGTERM ends the
+// command's ctx; the next one kills the process, unless the command waits for it.
 func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	console := &Console{stdin, stdout, stderr}
 	ctx, stop := console.NotifyContext(ctx)
@@ -78,7 +78,7 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return exit.code
 }
 
-// helped is what Kong panics with when it has printed its help.
+// helped is the value that our kong.Exit panics with, to return to dispatch after help was printed.
 type helped struct{}
 
 // dispatch parses the command line and runs the command.

@@ -17,30 +17,30 @@ import (
 
 // Serve is the command that runs a gateway.
 type Serve struct {
-	Config   string   `type:"existingfile" placeholder:"FILE" help:"Configuration file; longline config example shows one."`
-	Listen   string   `placeholder:"ADDR" help:"Address for devices; default :8080."`
-	MQTT     string   `name:"mqtt" placeholder:"ADDR" help:"Address for MQTT over TCP, such as :1883; none when left out."`
-	Admin    string   `placeholder:"ADDR" help:"Address for backends, metrics and health; default 127.0.0.1:8081."`
-	Insecure bool     `xor:"insecure" help:"Ask devices for no credentials: the id is the one in the URL. Loopback only."`
-	Set      []string `placeholder:"KEY=VALUE" sep:"none" help:"Set an option, such as gateway.heartbeat=10s; may be repeated."`
-	Anywhere bool     `name:"insecure-anywhere" xor:"insecure" help:"The same on any address: whoever reaches the port is any device."`
+	Config   string   `type:"existingfile" placeholder:"FILE" help:"Configuration file. longline config example prints one."`
+	Listen   string   `placeholder:"ADDR" help:"Address for devices (:8080)."`
+	MQTT     string   `name:"mqtt" placeholder:"ADDR" help:"Address for MQTT over TCP, such as :1883. Off by default."`
+	Admin    string   `placeholder:"ADDR" help:"Address for backends, metrics and health (127.0.0.1:8081)."`
+	Insecure bool     `xor:"insecure" help:"Ask devices for no credentials and believe the device id in the URL. Loopback addresses only."`
+	Set      []string `placeholder:"KEY=VALUE" sep:"none" help:"Set an option, such as gateway.heartbeat=10s. May be repeated."`
+	Anywhere bool     `name:"insecure-anywhere" xor:"insecure" help:"As --insecure, on any address: everybody who reaches the port can be any device."`
 }
 
-// Run serves until ctx ends, then drains; a second signal ends the drain, and the exit code is
-// exitCutShort. A drain that takes longer than gateway.drain_timeout ends as any other. SIGUSR1
-// makes it return free memory to the system, SIGHUP look at the files that it watches.
+// Run serves until ctx ends, then drains. The drain ends after gateway.drain_timeout at the latest. A second signal
+// ends it at once, with the exit code exitCutShort. At SIGUSR1 the process returns free memory to the system, at SIGHUP it
+// looks at the files that it watches.
 func (s *Serve) Run(ctx context.Context, console *Console) error {
 	c, err := s.config(os.Environ())
 	if err != nil {
 		return err
 	}
 	log := c.Log.Logger(console.Err)
-	slog.SetDefault(log) // for the watchers of files, which have no other
+	slog.SetDefault(log) // the watchers of files log to the default
 	n, err := startNode(ctx, c, log, console.Err)
 	if err != nil {
 		return err
 	}
-	signal.Ignore(syscall.SIGPIPE) // who read the log may go: the gateway stays
+	signal.Ignore(syscall.SIGPIPE) // the gateway goes on when nobody reads its log any more
 	stop := freeMemory()
 	defer stop()
 	stopReloading := n.reloadOnSignal(log)
@@ -56,17 +56,17 @@ func (s *Serve) Run(ctx context.Context, console *Console) error {
 	return n.drain(console, log, c.Gateway.DrainTimeout)
 }
 
-// warnOfDoors says loudly when all devices come in, or none.
+// warnOfDoors warns when the node accepts every device, or none.
 func warnOfDoors(log *slog.Logger, c *config.Config, devices string) {
 	switch {
 	case c.Gateway.Insecure || slices.Contains(c.Auth.Order, "insecure"):
-		log.Warn("INSECURE: devices are not asked for credentials: whoever reaches the device port is any device", "devices", devices)
+		log.Warn("INSECURE: the gateway asks devices for no credentials: everybody who reaches the device port can be any device", "devices", devices)
 	case len(c.Auth.Order) == 0:
-		log.Warn("no device can come in: auth.order names no way to prove who it is; for a trial on loopback, start with --insecure")
+		log.Warn("no device can connect: auth.order names no way to authenticate; for a trial on loopback, start with --insecure")
 	}
 }
 
-// reloadOnSignal has the files that are watched looked at when SIGHUP comes, until stop is called.
+// reloadOnSignal looks at the watched files at each SIGHUP, until stop is called.
 func (n *node) reloadOnSignal(log *slog.Logger) (stop func()) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGHUP)
@@ -76,7 +76,7 @@ func (n *node) reloadOnSignal(log *slog.Logger) (stop func()) {
 			select {
 			case <-signals:
 				n.files.Look()
-				log.Info("looked at certificates, keys, credentials and the audit log again, for SIGHUP")
+				log.Info("SIGHUP: looked at certificates, keys, credentials and the audit log again")
 			case <-done:
 				return
 			}
@@ -88,7 +88,7 @@ func (n *node) reloadOnSignal(log *slog.Logger) (stop func()) {
 	}
 }
 
-// addresses are those that the node listens on, as attributes of the log.
+// addresses returns the addresses that the node listens on, as attributes for the log.
 func (n *node) addresses() []any {
 	all := []any{"devices", n.gateway.Addr().String(), "admin", n.server.Addr().String()}
 	if a := n.gateway.MQTTAddr(); a.IsValid() {
@@ -100,7 +100,7 @@ func (n *node) addresses() []any {
 	return all
 }
 
-// config is the file's, changed by the environment, and then by the flags that were given.
+// config returns the configuration: the file, changed by the environment, then by the flags.
 func (s *Serve) config(environ []string) (config.Config, error) {
 	var c config.Config
 	if s.Config != "" {
@@ -136,7 +136,7 @@ func (s *Serve) config(environ []string) (config.Config, error) {
 	return c.WithDefaults(), err
 }
 
-// drain lets the devices go. It gives up after timeout, or at the next signal.
+// drain closes the devices and then the admin port. It gives up after timeout, or at the next signal.
 func (n *node) drain(console *Console, log *slog.Logger, timeout time.Duration) error {
 	defer n.close()
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
@@ -144,7 +144,7 @@ func (n *node) drain(console *Console, log *slog.Logger, timeout time.Duration) 
 	ctx, stop := console.NotifyContext(ctx)
 	defer stop()
 	log.Info("draining", "deadline", timeout)
-	devices, done := context.WithTimeout(ctx, timeout*9/10) // and some for those who read at the admin port
+	devices, done := context.WithTimeout(ctx, timeout*9/10) // the rest is for readers at the admin port
 	err := n.gateway.Drain(devices)
 	done()
 	if err != nil && !errors.Is(err, context.Canceled) {

@@ -46,7 +46,7 @@ type program struct {
 	cmd            *exec.Cmd
 	devices, admin string // addresses
 	ends           chan websocket.CloseError
-	log            io.Closer // what reads its log
+	log            io.Closer // the reading end of its log
 }
 
 // serve starts a gateway and connects n devices.
@@ -61,7 +61,7 @@ func serve(t *testing.T, config string, n int) *program {
 	return start(t, cmd, n)
 }
 
-// start runs a gateway by a command, which logs JSON, and connects n devices.
+// start runs a command that is a gateway and logs JSON, and connects n devices.
 func start(t *testing.T, cmd *exec.Cmd, n int) *program {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
@@ -91,7 +91,7 @@ func start(t *testing.T, cmd *exec.Cmd, n int) *program {
 	return p
 }
 
-// connect connects a device, which reads until the gateway ends the connection.
+// connect connects a device, which reads until the connection ends.
 func (p *program) connect(ctx context.Context, i int) {
 	c, _, err := websocket.Dial(ctx, fmt.Sprintf("ws://%s/connect/d%d", p.devices, i), nil)
 	if err != nil {
@@ -115,7 +115,7 @@ func (p *program) signal() {
 	}
 }
 
-// status asks the gateway.
+// status returns the status of a GET request.
 func (p *program) status(url string, header ...string) int {
 	p.t.Helper()
 	request, err := http.NewRequestWithContext(p.t.Context(), http.MethodGet, "http://"+url, nil)
@@ -133,7 +133,7 @@ func (p *program) status(url string, header ...string) int {
 	return response.StatusCode
 }
 
-// delays takes n ends of connections, which must ask for one, and counts the different ones.
+// delays waits until n connections have ended, each with a delay in its close reason, and counts the different delays.
 func (p *program) delays(n int) (different int) {
 	p.t.Helper()
 	wanted := regexp.MustCompile(`retry after (\d+)s$`)
@@ -163,8 +163,8 @@ func (p *program) exitCode() int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// SIGTERM sends the devices away at the rate, each with a delay of its own, and takes no new
-// ones meanwhile.
+// After SIGTERM the gateway closes devices at the configured rate, each with a delay of its own, and takes no new
+// ones.
 func TestSIGTERMDrains(t *testing.T) {
 	const devices, rate = 200, 100
 	p := serve(t, fmt.Sprintf("gateway: {drain_rate: %d, drain_spread: 1000s}\n", rate), devices)
@@ -192,7 +192,7 @@ func TestSIGTERMDrains(t *testing.T) {
 	}
 }
 
-// A second SIGTERM ends it at once, and the devices are still told to come back one by one.
+// A second SIGTERM ends the drain at once, and each device is still told a delay of its own.
 func TestSecondSIGTERM(t *testing.T) {
 	const devices = 50
 	p := serve(t, "gateway: {drain_rate: 1, drain_timeout: 10m, drain_spread: 1000s}\n", devices)
@@ -211,7 +211,7 @@ func TestSecondSIGTERM(t *testing.T) {
 	}
 }
 
-// What does not end in time is cut off, and that is no failure.
+// The drain cuts off streams that do not end in time, and does not fail.
 func TestDrainTimeout(t *testing.T) {
 	const devices = 20
 	p := serve(t, "gateway: {drain_rate: 1, drain_timeout: 500ms}\n", devices)
@@ -222,7 +222,7 @@ func TestDrainTimeout(t *testing.T) {
 	}
 }
 
-// Why a gateway does not start is told with the port or the option that is wrong.
+// If a gateway cannot start, it names the port or the option that is wrong.
 func TestServeErrors(t *testing.T) {
 	taken := httptest.NewServer(nil)
 	defer taken.Close()
@@ -239,7 +239,7 @@ func TestServeErrors(t *testing.T) {
 	}
 }
 
-// Whatever layer has something to say, it says it as the configuration's section log has it.
+// All layers log as the section log of the configuration says.
 func TestLogIsOne(t *testing.T) {
 	former := slog.Default()
 	defer slog.SetDefault(former)
@@ -281,7 +281,7 @@ func TestLogIsOne(t *testing.T) {
 	}
 }
 
-// SIGHUP has files read again, and no device notices; that nobody reads the log any more ends nothing either.
+// At SIGHUP the gateway reads files again, and no device notices. It also goes on when nobody reads its log any more.
 func TestSignalsThatEndNothing(t *testing.T) {
 	dir := t.TempDir()
 	audit := filepath.Join(dir, "audit.log")
@@ -324,7 +324,7 @@ func TestSignalsThatEndNothing(t *testing.T) {
 	}
 }
 
-// A line that is cut off is counted, told, and no part of the next.
+// The audit log counts and reports a line that is cut off, and begins a new line after it.
 func TestAuditThatCannotBeWritten(t *testing.T) {
 	var log strings.Builder
 	a, err := openAudit(filepath.Join(t.TempDir(), "audit.log"), slog.New(slog.NewTextHandler(&log, nil)))
@@ -374,7 +374,7 @@ func TestAuditThatCannotBeWritten(t *testing.T) {
 	_ = a.Close()
 }
 
-// An audit log on standard error that nobody reads is counted as any other.
+// Failures of an audit log on standard error are counted too.
 func TestAuditThatNobodyReads(t *testing.T) {
 	reader, writer := io.Pipe()
 	_ = reader.Close()
@@ -387,13 +387,13 @@ func TestAuditThatNobodyReads(t *testing.T) {
 	}
 }
 
-// Whoever starts a gateway that lets all devices in, or none, is told so.
+// A gateway that accepts every device, or none, warns at the start.
 func TestServeWarnsOfDoors(t *testing.T) {
 	for want, c := range map[string]config.Config{
-		"INSECURE":              {Gateway: gateway.Config{Insecure: true}},
-		"not asked":             {Auth: auth.Config{Order: []string{"tokens", "insecure"}}},
-		"no device can come in": {},
-		"":                      {Auth: auth.Config{Order: []string{"tokens"}}},
+		"INSECURE":                        {Gateway: gateway.Config{Insecure: true}},
+		"asks devices for no credentials": {Auth: auth.Config{Order: []string{"tokens", "insecure"}}},
+		"no device can connect":           {},
+		"":                                {Auth: auth.Config{Order: []string{"tokens"}}},
 	} {
 		var log strings.Builder
 		warnOfDoors(slog.New(slog.NewTextHandler(&log, nil)), &c, "127.0.0.1:1")

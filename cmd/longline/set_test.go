@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Flags go before the environment, and the environment before the file.
+// Flags override the environment, and the environment overrides the file.
 func TestConfigPrint(t *testing.T) {
 	t.Setenv("LONGLINE_GATEWAY__HEARTBEAT", "11s")
 	t.Setenv("LONGLINE_GATEWAY__LOOPS", "2")

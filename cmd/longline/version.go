@@ -11,13 +11,13 @@ import (
 // VersionCmd is longline version.
 type VersionCmd struct{}
 
-// Run prints what the build knows of itself.
+// Run prints the version.
 func (VersionCmd) Run(console *Console) error {
 	_, err := fmt.Fprintln(console.Out, version())
 	return err
 }
 
-// version is one line: the module's version, the commit, and Go's version.
+// version returns one line: the module's version, the commit, and Go's version.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
