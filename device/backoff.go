@@ -8,21 +8,21 @@ import (
 	"time"
 )
 
-// Reconnect is the policy of coming back. Before try n the device waits a random part of
-// Min doubled n-1 times, at most Max ("full jitter"), so that a fleet that lost its gateway
-// does not return as one wave.
+// Reconnect is the policy of reconnecting. Before each try the device waits a random time up to a bound, which
+// is Min at first, doubles with each try, and is at most Max ("full jitter"). So a fleet that lost its gateway
+// does not come back as one wave.
 //
-// A delay that the gateway asks for (Retry-After of a refused upgrade, "retry after 12s"
-// in a close reason) wins: the device waits that long and a random part of Min.
+// If the gateway asks for a delay (Retry-After of a refused upgrade, "retry after 12s"
+// in a close reason), the device waits that long instead, and a random part of Min.
 type Reconnect struct {
-	Min time.Duration // 0 is 2 s
-	Max time.Duration // 0 is 30 s
-	// MaxTries in a row without a connection that held for a minute make the device give up:
-	// 0 is 10, -1 is never.
+	Min time.Duration // 0 means 2 s
+	Max time.Duration // 0 means 30 s
+	// MaxTries is how many tries in a row the device makes without a connection that lasts a minute, before it gives up.
+	// 0 means 10, -1 means no limit.
 	MaxTries int
 }
 
-// maxDelay bounds what the gateway may ask for.
+// maxDelay bounds the delay that the gateway may ask for.
 const maxDelay = time.Hour
 
 func (r *Reconnect) setDefaults() {
@@ -47,7 +47,7 @@ type backoff struct {
 
 func newBackoff(p Reconnect) *backoff { return &backoff{policy: p, random: rand.Int64N} }
 
-// next returns how long to wait before the next try; asked is the gateway's own wish, or
+// next returns how long to wait before the next try. asked is the delay that the gateway asked for, or
 // 0. It returns false when the tries are used up.
 func (b *backoff) next(asked time.Duration) (time.Duration, bool) {
 	if b.policy.MaxTries >= 0 && b.tries >= b.policy.MaxTries {
@@ -69,17 +69,17 @@ func (b *backoff) jitter(ceiling time.Duration) time.Duration {
 }
 
 // held is how long a connection must last to start the count of tries again: a shorter one
-// was no better than a failed try.
+// counts as a failed try.
 const held = time.Minute
 
-// ended notes that a connection ended that lasted for d.
+// ended notes that a connection has ended, which lasted for d.
 func (b *backoff) ended(d time.Duration) {
 	if d >= held {
 		b.tries = 0
 	}
 }
 
-// askedDelay is the delay that err carries from the gateway; 0 is none.
+// askedDelay returns the delay that the gateway asked for in err; 0 means none.
 func askedDelay(err error) time.Duration {
 	var s *StatusError
 	if errors.As(err, &s) {

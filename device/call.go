@@ -14,37 +14,37 @@ import (
 type Call struct {
 	Method      string
 	Payload     []byte
-	ContentType string // ContentJSON when Payload is JSON
+	ContentType string // ContentJSON if Payload is JSON
 }
 
-// CallHandler answers a call. A result of type []byte is the payload as it is, nil is none,
-// any other is encoded as JSON. An error refuses the call: a *RefusedError with its own
-// code, any other as `failed`. ctx ends with the time that the caller gives, and when the
+// CallHandler answers a call. A result of type []byte is sent as it is, nil as an empty payload, and any other
+// result as JSON. An error refuses the call: a *RefusedError with its own
+// code, any other error with `failed`. ctx ends when the caller's timeout is over, and when the
 // device closes.
 //
-// Handlers run at the same time, up to Options.MaxCalls.
+// Handlers run concurrently, up to Options.MaxCalls.
 type CallHandler func(ctx context.Context, c Call) (any, error)
 
-// AnyMethod is the method whose handler takes the calls that no other one does.
+// AnyMethod is the method of the handler for calls that no other handler is for.
 const AnyMethod = "*"
 
-// Codes of the SDK's own refusals of calls.
+// Codes with which the SDK itself refuses calls.
 const (
-	codeUnknownMethod = "unknown_method" // no handler
-	codeBusy          = "busy"           // MaxCalls handlers run
+	codeUnknownMethod = "unknown_method" // the method has no handler
+	codeBusy          = "busy"           // MaxCalls handlers are running
 	codeClosing       = "closing"        // Close was called
 	codeFailed        = "failed"         // the handler returned an error, or a result that cannot be sent
 )
 
-// HandleCall lets h answer the calls of method from now on; AnyMethod is the rest. Calls
-// of a method without a handler are refused as `unknown_method`.
+// HandleCall makes h the handler for calls of method, or with AnyMethod for calls of methods that have none. The device
+// refuses other calls with `unknown_method`.
 func (d *Device) HandleCall(method string, h CallHandler) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.calls[method] = h
 }
 
-// callHandler returns the handler of method; nil is none.
+// callHandler returns the handler for method, or nil.
 func (d *Device) callHandler(method string) CallHandler {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -54,7 +54,7 @@ func (d *Device) callHandler(method string) CallHandler {
 	return d.calls[AnyMethod]
 }
 
-// called starts the handler of a call, or refuses the call.
+// called starts the handler of a call in a goroutine of its own, or refuses the call.
 func (d *Device) called(l *link, p *wire.Packet) {
 	h := d.callHandler(p.Method)
 	if h == nil {
@@ -79,7 +79,7 @@ func (d *Device) called(l *link, p *wire.Packet) {
 	}()
 }
 
-// answer runs h and sends what it returned.
+// answer runs h and replies with what it returned.
 func (d *Device) answer(l *link, p *wire.Packet, h CallHandler) {
 	ctx := d.ctx
 	if p.Timeout > 0 {

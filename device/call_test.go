@@ -85,7 +85,7 @@ func TestCallTimeout(t *testing.T) {
 	})
 }
 
-// Calls run side by side up to MaxCalls; slow ones delay neither others nor messages.
+// Calls run concurrently, up to MaxCalls. Slow ones delay neither other calls nor messages.
 func TestCallsBounded(t *testing.T) {
 	world(t, func(t *testing.T, g *gateway) {
 		d, p := g.dial(Options{MaxCalls: 2})

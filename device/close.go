@@ -6,13 +6,13 @@ import (
 	"sync"
 )
 
-// Close ends the device in order: no handler is started any more, and those that run are
-// awaited; what was published is sent and acknowledged, if need be over a new connection;
-// then the connection is closed with code 1000. The session stays at the gateway until it
+// Close ends the device in order. It starts no more handlers and waits for those that run. It sends every
+// publication and waits for the acknowledgements, over a new connection if necessary.
+// Then it closes the connection with code 1000. The gateway keeps the session until it
 // expires.
 //
-// When ctx ends first, Close cuts the rest short and says what was left; goroutines that
-// wait for the peer or for a handler end by themselves, the former within 10 seconds.
+// If ctx ends first, Close skips the rest and returns an error that says what was left. Goroutines that
+// wait for the gateway then end within 10 seconds, and those of handlers when the handlers return.
 func (d *Device) Close(ctx context.Context) error {
 	d.mu.Lock()
 	d.stopping = true
@@ -33,7 +33,7 @@ func (d *Device) Close(ctx context.Context) error {
 	return err
 }
 
-// finished returns when wg is done, or with what ctx cut short.
+// finished waits for wg. If ctx ends first, the error names what was not finished.
 func finished(ctx context.Context, wg *sync.WaitGroup, what string) error {
 	done := make(chan struct{})
 	go func() {
@@ -48,7 +48,7 @@ func finished(ctx context.Context, wg *sync.WaitGroup, what string) error {
 	}
 }
 
-// begin counts a handler in, unless the device is closing. It is ended by handlers.Done.
+// begin reports whether a handler may start. If so, it counts the handler, which calls handlers.Done at its end.
 func (d *Device) begin() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -12,8 +12,8 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// Close awaits handlers and their acks, then the outbox, then says 1000. That it leaves no
-// goroutine is what the end of each bubble asserts.
+// Close waits for handlers and their acks, then for the outbox, then closes with 1000. The end of each bubble asserts that
+// no goroutine is left.
 func TestCloseInOrder(t *testing.T) {
 	world(t, func(t *testing.T, g *gateway) {
 		d, p := g.dial(Options{})
@@ -103,7 +103,7 @@ func TestCloseWhileAway(t *testing.T) {
 	})
 }
 
-// What was published with QoS 0 just before Close goes out before the close frame.
+// A message that was published with QoS 0 just before Close is sent before the close frame.
 func TestCloseFlushesQoS0(t *testing.T) {
 	world(t, func(t *testing.T, g *gateway) {
 		d, p := g.dial(Options{})

@@ -11,10 +11,10 @@ import (
 	"github.com/coder/websocket"
 )
 
-// connect tries until there is a link, by the policy of reconnection; err is why the last
-// one ended, nil at the very first. Until the gateway has once said hello, a permanent
-// failure ends it too; later a device in the field goes on, because what refuses it may
-// be mended on the other side.
+// connect tries to connect until there is a link or the policy of reconnection ends the tries. err is why the last
+// link ended; it is nil before the first one. Until the gateway has sent its first hello, a permanent
+// failure ends the tries too. Later it does not: somebody may correct the configuration of the gateway, and
+// the device in the field should then come back.
 func (d *Device) connect(ctx context.Context, err error) (*link, error) {
 	for {
 		if err != nil {
@@ -38,7 +38,7 @@ func (d *Device) connect(ctx context.Context, err error) (*link, error) {
 	}
 }
 
-// sleep waits, or returns why it could not and what it waited after.
+// sleep waits for d. If ctx ends first, the error says why, and has the error after, which was the reason to wait.
 func sleep(ctx context.Context, wait time.Duration, after error) error {
 	select {
 	case <-time.After(wait):
@@ -48,7 +48,7 @@ func sleep(ctx context.Context, wait time.Duration, after error) error {
 	}
 }
 
-// open makes one attempt, up to hello.
+// open makes one attempt: it connects and waits for hello.
 func (d *Device) open(ctx context.Context) (*link, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.opts.ConnectTimeout)
 	defer cancel()
@@ -76,7 +76,7 @@ func (d *Device) open(ctx context.Context) (*link, error) {
 	return l, nil
 }
 
-// address is the URL of the next attempt: Clean counts until the gateway has said hello.
+// address returns the URL of the next attempt. Clean is in it until the gateway has sent its first hello.
 func (d *Device) address() string {
 	u := *d.target
 	if d.opts.Clean && !d.met {
@@ -87,7 +87,7 @@ func (d *Device) address() string {
 	return u.String()
 }
 
-// header is that of the next attempt.
+// header returns the request header of the next attempt.
 func (d *Device) header(ctx context.Context) (http.Header, error) {
 	h := d.opts.Header.Clone()
 	if h == nil {
@@ -106,14 +106,14 @@ func (d *Device) header(ctx context.Context) (http.Header, error) {
 	return h, nil
 }
 
-// refused makes a StatusError of an upgrade that the gateway answered with an HTTP error.
+// refused returns the StatusError of an upgrade that the gateway answered with an HTTP error.
 func refused(r *http.Response, err error) error {
 	if r == nil || r.StatusCode < 300 {
 		return fmt.Errorf("device: %w", err)
 	}
 	var body []byte
 	if r.Body != nil {
-		body, _ = io.ReadAll(r.Body) // the start of it, kept by websocket.Dial
+		body, _ = io.ReadAll(r.Body) // websocket.Dial has kept the beginning of the body
 	}
 	return &StatusError{
 		Code:       r.StatusCode,

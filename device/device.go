@@ -15,7 +15,7 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// Device is a device of the gateway: a session, and the connection that comes back. All
+// Device is a device of the gateway: a session, and a connection that reconnects by itself. All
 // methods are safe from any goroutine.
 type Device struct {
 	// Static after construction.
@@ -23,42 +23,42 @@ type Device struct {
 	target  *url.URL
 	codec   wire.Codec
 	outbox  *outbox
-	inbox   chan delivery // messages that await their handlers
-	slots   chan struct{} // one element a call under way
+	inbox   chan delivery // messages that wait for their handlers
+	slots   chan struct{} // has one element per call under way
 	subs    subscriptions
-	ctx     context.Context // ends when the device begins to close; its cause says why
+	ctx     context.Context // ends when the device begins to close; the cause says why
 	cancel  context.CancelCauseFunc
-	done    chan struct{}  // closed when it is closed
-	workers sync.WaitGroup // run and dispatch
+	done    chan struct{}  // closed when the device is closed
+	workers sync.WaitGroup // the goroutines of run and dispatch
 
 	// Owned by Dial, and then by run.
 	backoff *backoff
-	met     bool // the gateway has said hello once
+	met     bool // the gateway has sent a hello before
 
 	// Safe from any goroutine.
 	lastID atomic.Uint64 // of packets
-	limit  atomic.Int64  // bytes a packet may have: max_payload of the last hello; 0 is none
-	bare   atomic.Bool   // the session is new and lacks subscriptions of the one before
-	full   chan struct{} // offered by a reader that waits for the handlers
+	limit  atomic.Int64  // most bytes of a packet: max_payload of the last hello; 0 means no limit
+	bare   atomic.Bool   // the session is new: the subscriptions have to be made again
+	full   chan struct{} // the reader offers an element while it waits for the handlers
 
 	// Guarded by mu.
 	mu       sync.Mutex
 	state    State
-	live     *link         // nil while away
+	live     *link         // nil while not connected
 	changed  chan struct{} // closed at the next change of state
 	calls    map[string]CallHandler
-	stopping bool           // no handler is started any more
-	handlers sync.WaitGroup // those that run; grows under mu while not stopping
+	stopping bool           // no more handlers are started
+	handlers sync.WaitGroup // handlers that run; grows under mu, unless stopping
 }
 
 // Dial connects to the gateway at rawURL: `ws://host/connect/{device}`, or `ws://host` with
-// Options.ID. It returns when the gateway has said hello and Options.Subscriptions are
-// made; nil opts are the zero ones.
+// Options.ID. It returns when the gateway has sent hello and acknowledged Options.Subscriptions.
+// nil opts mean the zero Options.
 //
-// What waiting does not mend fails at once: a URL or an option that is wrong, HTTP 400,
-// 401, 403, 404, close codes 4002 and 4004, a bad certificate. Any other failure is tried again by
-// Options.Reconnect until ctx ends. ctx bounds Dial alone, not the life of the device,
-// which ends with Close.
+// Dial fails at once if waiting would not help: a wrong URL or option, HTTP 400,
+// 401, 403, 404, close codes 4002 and 4004, a bad certificate. After any other failure it tries again, as
+// Options.Reconnect says, until ctx ends. ctx bounds Dial only: the device lives until
+// Close.
 func Dial(ctx context.Context, rawURL string, opts *Options) (*Device, error) {
 	d, err := newDevice(rawURL, opts)
 	if err != nil {
@@ -131,7 +131,7 @@ func (d *Device) run(l *link) {
 	d.finish(err)
 }
 
-// finish ends the device for good.
+// finish closes the device for good.
 func (d *Device) finish(err error) {
 	d.cancel(err)
 	d.outbox.discard(d.closedError())
@@ -139,7 +139,7 @@ func (d *Device) finish(err error) {
 	close(d.done)
 }
 
-// start puts a new link to work.
+// start starts the goroutines of a new link.
 func (d *Device) start(l *link) {
 	if d.met && !l.hello.Resumed {
 		d.bare.Store(true)
@@ -158,7 +158,7 @@ func (d *Device) start(l *link) {
 	d.enter(State{Phase: Connected, Session: l.hello.Session, Resumed: l.hello.Resumed, Missed: l.hello.Missed}, l)
 }
 
-// serve returns why the link ended, when all its goroutines have.
+// serve waits until all goroutines of the link have ended, and returns why it ended.
 func (d *Device) serve(l *link) error {
 	select {
 	case <-l.ctx.Done():
@@ -173,13 +173,13 @@ func (d *Device) serve(l *link) error {
 	return err
 }
 
-// Done is closed when the device is closed, or has given up.
+// Done returns a channel that is closed when the device is closed or has given up.
 func (d *Device) Done() <-chan struct{} { return d.done }
 
-// Err is why the device closes or is closed: ErrClosed after Close; nil before.
+// Err returns why the device is closing or closed: ErrClosed after Close. Before that it is nil.
 func (d *Device) Err() error { return context.Cause(d.ctx) }
 
-// closedError is what methods return after the end.
+// closedError returns the error of methods that are called on a closed device.
 func (d *Device) closedError() error {
 	cause := context.Cause(d.ctx)
 	if cause == nil || errors.Is(cause, ErrClosed) {

@@ -11,17 +11,17 @@ import (
 
 // delivery is a message on its way to its handlers.
 type delivery struct {
-	link   *link // that brought it, and takes the ack
+	link   *link // the message came over it, and the ack goes back over it
 	packet *wire.Packet
 }
 
-// queue puts a message before the handlers. It blocks while they are behind.
+// queue adds a message to the handlers' queue. It blocks while the queue is full.
 func (d *Device) queue(l *link, p *wire.Packet) error {
 	l.blocked.Store(true)
 	defer l.blocked.Store(false)
-	defer l.hear() // the silence was ours
+	defer l.hear() // while it waited, the gateway was not silent: the device did not read
 	for {
-		select { // room comes first
+		select { // prefer room to the other cases
 		case d.inbox <- delivery{l, p}:
 			return nil
 		default:
@@ -39,7 +39,7 @@ func (d *Device) queue(l *link, p *wire.Packet) error {
 // inHandler marks the context of a Handler.
 type inHandler struct{}
 
-// dispatch runs the handlers of messages, one after the other.
+// dispatch runs the handlers of messages, one after another.
 func (d *Device) dispatch() {
 	ctx := context.WithValue(d.ctx, inHandler{}, true)
 	for {
@@ -71,7 +71,7 @@ func (d *Device) deliver(ctx context.Context, m delivery) {
 	}
 }
 
-// reply sends p on the link that brought what it answers.
+// reply sends p over the link that the message or call came over.
 func (d *Device) reply(l *link, p *wire.Packet) error {
 	frame, err := d.encode(p)
 	if err != nil {
@@ -80,7 +80,7 @@ func (d *Device) reply(l *link, p *wire.Packet) error {
 	return l.send(frame)
 }
 
-// received returns the message of a msg.
+// received returns the message that a msg packet has.
 func received(packet *wire.Packet) Message {
 	c := &packet.Message
 	m := Message{

@@ -1,5 +1,5 @@
-// Package device is the device side of Longline: one connection to the gateway that
-// comes back by itself, and what a device does over it.
+// Package device is the Go SDK for devices. It keeps a connection to the gateway, reconnects by itself,
+// publishes, subscribes and answers calls.
 //
 //	d, err := device.Dial(ctx, "wss://gateway.example:8080", &device.Options{ID: "meter-7", Token: token})
 //	...
@@ -9,12 +9,12 @@
 //	...
 //	err = d.Close(ctx)
 //
-// What is published while the gateway is away waits in a bounded outbox, in order, and is
-// sent when the connection is back. A message of QoS 1 stays there until the gateway has
-// acknowledged it and is sent again on each new connection: at least once, so that it may
-// come twice. A message of QoS 0 leaves it when it is written: at most once.
+// Publications go through a bounded outbox, in order. While there is no connection they wait there.
+// A message of QoS 1 stays in the outbox until the gateway has
+// acknowledged it, and is sent again on each new connection: it arrives at least once, perhaps
+// twice. A message of QoS 0 leaves the outbox when it is written: it arrives at most once.
 //
 // The session at the gateway outlives the connection: it keeps the subscriptions and the
-// unacknowledged messages of QoS 1. Where it did not survive, the subscriptions are made
+// unacknowledged messages of QoS 1. If the gateway has lost the session, the device subscribes
 // again.
 package device

@@ -14,37 +14,37 @@ import (
 )
 
 var (
-	// ErrClosed is returned after Close, and after the device has given up: it then wraps
-	// the reason as well.
+	// ErrClosed is returned after Close, and after the device has given up. It then also wraps
+	// the reason.
 	ErrClosed = errors.New("device: closed")
-	// ErrBufferFull refuses a publication: the outbox is at its bound, because the gateway
-	// is away or slow. Nothing that was in it has been dropped.
+	// ErrBufferFull refuses a publication because the outbox is full: the gateway
+	// is unreachable or slow. The outbox keeps everything that is in it.
 	ErrBufferFull = errors.New("device: the outbox is full")
-	// ErrTooLarge refuses what is larger, encoded, than the gateway's max_payload.
+	// ErrTooLarge refuses a packet that is larger, when encoded, than the gateway's max_payload.
 	ErrTooLarge = errors.New("device: larger than the gateway's max_payload")
-	// ErrExpired ends a publication that waited in the outbox for longer than its Expiry.
+	// ErrExpired is the outcome of a publication that waited in the outbox for longer than its Expiry.
 	ErrExpired = errors.New("device: the message expired before the gateway took it")
-	// ErrNotAwaited is returned inside of a Handler, to calls with its ctx, when the messages
-	// that wait for the handler stand before the gateway's answer: to await that would be
-	// to wait for oneself.
-	ErrNotAwaited = errors.New("device: not awaited: the answer is behind messages that wait for this handler")
-	// ErrSilent is why a connection ended over which nothing came, not even a pong.
-	ErrSilent = errors.New("device: nothing was heard from the gateway in time")
+	// ErrNotAwaited is returned to a Handler that publishes or subscribes with its ctx, if the gateway's answer is behind
+	// messages that wait for the same handler. To wait for the answer would be a
+	// deadlock. The publication or subscription is still sent.
+	ErrNotAwaited = errors.New("device: cannot wait for the answer: it is behind messages that wait for this handler")
+	// ErrSilent is why a connection ended on which nothing arrived in time, not even a pong.
+	ErrSilent = errors.New("device: the gateway was silent for too long")
 )
 
-// RefusedError is the gateway's refusal of a publication or subscription; as the error of a
-// CallHandler it refuses the call. Code is for programs, Reason for people.
+// RefusedError says that the gateway refused a publication or subscription. A
+// CallHandler that returns one refuses the call. Code is for programs, Reason for people.
 type RefusedError struct{ Code, Reason string }
 
 func (e *RefusedError) Error() string {
 	return fmt.Sprintf("device: refused: %s: %s", e.Code, e.Reason)
 }
 
-// StatusError is what the gateway said when it refused or ended a connection.
+// StatusError says that the gateway refused or closed a connection, and why.
 type StatusError struct {
 	Code       int // HTTP status of a refused upgrade (below 1000), or WebSocket close code
 	Reason     string
-	RetryAfter time.Duration // the delay that the gateway asked for; 0 is none
+	RetryAfter time.Duration // the delay that the gateway asked for; 0 means none
 }
 
 func (e *StatusError) Error() string {
@@ -54,7 +54,7 @@ func (e *StatusError) Error() string {
 	return fmt.Sprintf("device: connection closed by the gateway: %d %s", e.Code, e.Reason)
 }
 
-// refusal turns the error field of an ack into a Go error; nil when nothing was wrong.
+// refusal returns the error field of an ack as a Go error, or nil if there is none.
 func refusal(e wire.Error) error {
 	if e.Code == "" {
 		return nil
@@ -62,8 +62,8 @@ func refusal(e wire.Error) error {
 	return &RefusedError{e.Code, e.Reason}
 }
 
-// offence returns err if the gateway ended the connection over a publication: one that breaks
-// a rule, which the reason begins with, or is larger than a max_payload that has shrunk.
+// offence returns err if the gateway closed the connection because of a publication, and nil otherwise. The publication broke a
+// rule, which the reason begins with, or was larger than a max_payload that has become smaller.
 func offence(err error) error {
 	var s *StatusError
 	if errors.As(err, &s) && (s.Code == int(websocket.StatusMessageTooBig) ||
@@ -73,7 +73,7 @@ func offence(err error) error {
 	return nil
 }
 
-// permanent tells whether a first attempt failed in a way that waiting does not mend: the
+// permanent reports whether waiting would not help after a failed first attempt: the
 // credential, the address or the certificate is wrong.
 func permanent(err error) bool {
 	var cert *tls.CertificateVerificationError
@@ -92,8 +92,8 @@ func permanent(err error) bool {
 	return false
 }
 
-// final tells whether the gateway ended the connection for good: as wanted, or because the
-// device has a newer one, which to come back would end in turn.
+// final reports whether the device must not reconnect: the connection ended as intended, or the
+// device has a newer one, which a reconnection would end.
 func final(err error) bool {
 	var s *StatusError
 	return errors.As(err, &s) &&

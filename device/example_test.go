@@ -76,7 +76,7 @@ func ExampleDevice_HandleCall() {
 		fmt.Println("called:", c.Method)
 		return map[string]string{"state": "charging"}, nil
 	}
-	// A handler given to Dial is there before the first call can come.
+	// A handler that Options have is in place before the first call can arrive.
 	d, err := device.Dial(ctx, url, &device.Options{Calls: map[string]device.CallHandler{"status": status}})
 	if err != nil {
 		fmt.Println(err)

@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// world runs test for each protocol, in a bubble whose clock is virtual: the device dials a
+// world runs test for each protocol, in a bubble with a virtual clock. The device dials a
 // fake gateway over in-memory pipes.
 func world(t *testing.T, test func(t *testing.T, g *gateway)) {
 	t.Helper()
@@ -34,7 +34,7 @@ func world(t *testing.T, test func(t *testing.T, g *gateway)) {
 	}
 }
 
-// gateway is a fake whose every packet the test scripts.
+// gateway is a fake gateway: the test scripts its packets.
 type gateway struct {
 	t        *testing.T
 	protocol Protocol
@@ -56,7 +56,7 @@ func newGateway(t *testing.T, p Protocol) *gateway {
 	return g
 }
 
-// The gateway is the net.Listener of its server.
+// The gateway is also the net.Listener of its HTTP server.
 func (g *gateway) Accept() (net.Conn, error) {
 	select {
 	case c := <-g.pipes:
@@ -100,7 +100,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	close(p.inbound)
 }
 
-// options completes o so that its device dials g.
+// options completes o so that the device dials g.
 func (g *gateway) options(o Options) *Options {
 	o.Protocol = g.protocol
 	o.HTTPClient = &http.Client{Transport: &http.Transport{DialContext: g.dialPipe, DisableKeepAlives: true}}
@@ -130,7 +130,7 @@ func (g *gateway) dial(o Options) (*Device, *peer) {
 	return r.d, p
 }
 
-// accept takes the next connection and says hello.
+// accept accepts the next connection and sends hello.
 func (g *gateway) accept(resumed bool) *peer {
 	g.t.Helper()
 	p := <-g.accepted
@@ -148,7 +148,7 @@ type peer struct {
 	ws      *websocket.Conn
 	inbound chan *wire.Packet
 	ended   error       // why reading ended; valid when inbound is closed
-	muted   atomic.Bool // pings get no answer
+	muted   atomic.Bool // does not answer pings
 	pings   atomic.Int32
 }
 
@@ -183,7 +183,7 @@ func (p *peer) send(packet *wire.Packet) {
 	}
 }
 
-// next returns the next packet, which is of the kind op.
+// next returns the next packet, whose op must be op.
 func (p *peer) next(op wire.Op) *wire.Packet {
 	p.t.Helper()
 	packet, ok := <-p.inbound
@@ -196,7 +196,7 @@ func (p *peer) next(op wire.Op) *wire.Packet {
 	return packet
 }
 
-// none asserts that the device, left alone, has sent nothing more.
+// none asserts that the device sends nothing more by itself.
 func (p *peer) none() {
 	p.t.Helper()
 	synctest.Wait()
@@ -215,7 +215,7 @@ func (p *peer) refuse(id uint64, code, reason string) {
 	p.send(&wire.Packet{Op: wire.Ack, ID: id, Err: wire.Error{Code: code, Reason: reason}})
 }
 
-// publish sends a msg; id 0 is QoS 0.
+// publish sends a msg; id 0 means QoS 0.
 func (p *peer) publish(id uint64, topic, payload string) {
 	packet := &wire.Packet{Op: wire.Msg, ID: id}
 	packet.Message.Topic, packet.Message.Payload = topic, []byte(payload)
@@ -225,19 +225,19 @@ func (p *peer) publish(id uint64, topic, payload string) {
 	p.send(packet)
 }
 
-// cut ends the connection without a word.
+// cut ends the connection without a close frame.
 func (p *peer) cut() {
 	_ = p.ws.CloseNow()
 	p.drain()
 }
 
-// drain awaits the end of the connection.
+// drain waits for the end of the connection.
 func (p *peer) drain() {
 	for range p.inbound {
 	}
 }
 
-// close closes d and asserts that all went in order.
+// close closes d and asserts that there was no error.
 func (g *gateway) close(d *Device) {
 	g.t.Helper()
 	ctx, cancel := context.WithTimeout(g.t.Context(), time.Hour) // of the bubble's clock
@@ -247,7 +247,7 @@ func (g *gateway) close(d *Device) {
 	}
 }
 
-// receive returns what comes over ch.
+// receive returns the next value of ch.
 func receive[T any](t *testing.T, ch <-chan T) T {
 	t.Helper()
 	select {

@@ -15,34 +15,34 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// errLost is what an exchange gets whose link ended before the answer.
+// errLost is the outcome of an exchange whose link ended before the answer.
 var errLost = errors.New("device: the connection was lost")
 
-// defaultHeartbeat counts where hello names none.
+// defaultHeartbeat counts if hello names none.
 const defaultHeartbeat = 30 * time.Second
 
-// link is one live connection to the gateway. Its reader alone decides why it ended, so
-// that a close reason is not lost to a write that failed a moment earlier.
+// link is one live connection to the gateway. Only its reader decides why it ended, because a
+// write may fail a moment before the reader gets the close reason.
 type link struct {
 	// Static after hello.
 	ws      *websocket.Conn
 	codec   wire.Codec
 	hello   wire.Greeting
 	born    time.Time
-	silence time.Duration // after which the gateway is given up
-	pause   time.Duration // after which it is pinged
+	silence time.Duration // after which the device gives up the connection
+	pause   time.Duration // after which the device pings
 	timeout time.Duration // of one write
 	log     *slog.Logger
 
 	// Safe from any goroutine.
 	ctx     context.Context // ends with the link; its cause says why
 	fail    context.CancelCauseFunc
-	heard   atomic.Int64 // when something came last, in nanoseconds after born
+	heard   atomic.Int64 // when something arrived last, in nanoseconds after born
 	blocked atomic.Bool  // the reader waits for room in the handlers' queue
 	work    sync.WaitGroup
 
 	// Safe from any goroutine; see renew.
-	lifetime atomic.Int64  // nanoseconds that the token is good for, as last told; 0 is for ever
+	lifetime atomic.Int64  // nanoseconds for which the token is valid, as the gateway said last; 0 means no limit
 	renewal  atomic.Uint64 // id of the last refresh
 
 	// Guarded by mu.
@@ -63,7 +63,7 @@ func newLink(o *Options) *link {
 	return l
 }
 
-// greet takes hello, which comes first.
+// greet reads hello, which must be the first packet.
 func (l *link) greet(ctx context.Context) error {
 	p, err := l.receive(ctx)
 	if err != nil {
@@ -80,7 +80,7 @@ func (l *link) greet(ctx context.Context) error {
 	return nil
 }
 
-// receive returns the next packet. It owns its bytes: each is read into a buffer of its own.
+// receive returns the next packet. The packet owns its bytes: each is read into a buffer of its own.
 func (l *link) receive(ctx context.Context) (*wire.Packet, error) {
 	kind, r, err := l.ws.Reader(ctx)
 	if err != nil {
@@ -101,7 +101,7 @@ func (l *link) receive(ctx context.Context) (*wire.Packet, error) {
 	return p, nil
 }
 
-// lost turns the error of a read into what ended the connection.
+// lost returns why the connection ended, from the error of a read.
 func lost(err error) error {
 	var c websocket.CloseError
 	if errors.As(err, &c) {
@@ -110,7 +110,7 @@ func lost(err error) error {
 	return fmt.Errorf("%w: %w", errLost, err)
 }
 
-// heardReader notes every arrival: a long message on a slow line is not silence.
+// heardReader notes when bytes arrive, so that a long message on a slow line does not count as silence.
 type heardReader struct {
 	l *link
 	r io.Reader
@@ -140,7 +140,7 @@ func (l *link) send(frame []byte) error {
 	return nil
 }
 
-// expect routes the ack of id to answer; nil ends that.
+// expect makes answered send the outcome of id to answer; nil ends that.
 func (l *link) expect(id uint64, answer chan error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -151,7 +151,7 @@ func (l *link) expect(id uint64, answer chan error) {
 	l.answers[id] = answer
 }
 
-// answered gives the outcome to who asked; false if nobody did.
+// answered sends the outcome to the channel that expects it. It reports whether there is one.
 func (l *link) answered(id uint64, err error) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -163,9 +163,9 @@ func (l *link) answered(id uint64, err error) bool {
 	return ok
 }
 
-// watch pings a gateway that has been quiet for l.pause, and fails the link after
-// l.silence. While the reader is blocked the silence is ours; the pings then tell the
-// gateway that the device lives.
+// watch pings the gateway when it was silent for l.pause, and fails the link when it was silent for
+// l.silence. While the reader is blocked, silence does not count, because the device does not read; the pings then show the
+// gateway that the device is alive.
 func (l *link) watch() {
 	for {
 		select {
@@ -189,7 +189,7 @@ func (l *link) watch() {
 	}
 }
 
-// ping returns when a pong came, or after a pause without one.
+// ping sends a ping and returns when the pong arrives, or after l.pause.
 func (l *link) ping() error {
 	wait := l.pause
 	if !l.blocked.Load() {
@@ -200,8 +200,8 @@ func (l *link) ping() error {
 	return l.ws.Ping(ctx)
 }
 
-// abandon fails a link that cannot be written to. A reader that is not blocked knows better
-// why it ended, and is about to say so.
+// abandon fails a link after a failed write. If the reader is not blocked, it will find out why the link
+// ended, and fail the link itself.
 func (l *link) abandon(err error) {
 	if l.blocked.Load() {
 		l.fail(fmt.Errorf("%w: %w", errLost, err))

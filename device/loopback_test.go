@@ -14,9 +14,9 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// loopback starts a gateway for the examples: it says hello, acknowledges all, calls
-// "status" once, and brings what a device publishes back to its own subscriptions. It
-// returns the URL, and what stops it.
+// loopback starts a gateway for the examples. It sends hello, acknowledges everything, calls
+// "status" once, and sends a device's publications back to the device's own subscriptions. It
+// returns the URL, and a function that stops it.
 func loopback() (url string, stop func()) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{wire.JSON.Name()}})

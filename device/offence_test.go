@@ -9,8 +9,8 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// A publication that the gateway closes connections over does not come back for ever, and
-// those around it are neither lost nor reordered.
+// If the gateway closes connections because of a publication, the device does not send it for ever, and
+// neither loses nor reorders the other publications.
 func TestOffenceIsFound(t *testing.T) {
 	for _, why := range []wire.Close{
 		{Code: 1008, Reason: "pub: topic has 17 levels: the limit is 16"},
@@ -53,7 +53,7 @@ func TestOffenceIsFound(t *testing.T) {
 	}
 }
 
-// Who closes for another reason than a publication finds no fault with one.
+// A connection that is closed for another reason ends no publication.
 func TestNoOffence(t *testing.T) {
 	world(t, func(t *testing.T, g *gateway) {
 		d, p := g.dial(Options{})

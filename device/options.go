@@ -30,67 +30,67 @@ func (p Protocol) codec() wire.Codec {
 	return wire.JSON
 }
 
-// Options say who the device is and how it behaves. The zero value works where the URL
+// Options say who the device is and how it behaves. The zero value works if the URL
 // names the device and the gateway asks for no credential.
 type Options struct {
-	// ID is what the device calls itself, sent as the query parameter `device`: 1 to 128 bytes of any kind; empty when the
-	// path of the URL ends with it or the credential implies it.
+	// ID is what the device calls itself: 1 to 128 bytes of any kind. It is sent as the query parameter `device`. Leave it empty if the
+	// path of the URL has the id, or if the credential implies it.
 	ID string
 	// Token is sent as `Authorization: Bearer`.
 	Token string
-	// TokenSource, if set, is asked for the token before each attempt, within its time, and
-	// again before the token expires: the gateway says when, and gets the next one in band.
+	// TokenSource, if set, returns the token. It is called before each attempt, within ConnectTimeout, and
+	// again before the token expires; the device then sends the new token over the live connection.
 	TokenSource func(ctx context.Context) (string, error)
-	// Header is sent with each attempt.
+	// Header is sent with the request of each attempt.
 	Header http.Header
-	// TLS is for wss. HTTPClient, if set, makes the connections instead: TLS is then its
-	// own, and it must not speak HTTP/2.
+	// TLS is for wss. HTTPClient, if set, makes the connections instead, with its own TLS configuration. It must not
+	// speak HTTP/2.
 	TLS        *tls.Config
 	HTTPClient *http.Client
 
 	// Protocol is how packets are encoded.
 	Protocol Protocol
-	// Clean starts with a new session. Reconnections resume it all the same.
+	// Clean makes Dial start a new session. Reconnections resume that session.
 	Clean bool
-	// SessionExpiry is how long the session outlives a connection, in whole seconds; 0 is
-	// the gateway's default, a negative one ends the session with the connection.
+	// SessionExpiry is how long the session outlives a connection, in whole seconds. 0 means
+	// the gateway's default; a negative value ends the session with the connection.
 	SessionExpiry time.Duration
 
 	// Subscriptions are made by Dial. Their handlers are in place before the first message
-	// of a resumed session comes; a later Subscribe could miss it.
+	// of a resumed session arrives. A Subscribe after Dial could be too late for it.
 	Subscriptions []Subscription
-	// Calls are the first handlers of calls, by method: see HandleCall.
+	// Calls are handlers of calls, by method, that are in place before the first call: see HandleCall.
 	Calls map[string]CallHandler
-	// OnState is told every change of state, in order; a long one delays the next attempt.
-	// It may publish, but not Close.
+	// OnState is called at every change of state, in order. While it runs, the next attempt waits.
+	// It may publish, but must not call Close.
 	OnState func(State)
-	// Logger gets what no error return can say. Nil is silence.
+	// Logger gets what no method can return as an error. Nil means no log.
 	Logger *slog.Logger
 
-	// Reconnect is the policy of coming back.
+	// Reconnect is the policy of reconnecting.
 	Reconnect Reconnect
-	// ConnectTimeout bounds one attempt, from the name lookup to hello. 0 is 30 s.
+	// ConnectTimeout bounds one attempt, from the name lookup to hello. 0 means 30 s.
 	ConnectTimeout time.Duration
-	// ReadTimeout is the silence, pongs included, after which the gateway is given up. The
-	// device pings before. 0 is twice the heartbeat that the gateway announces.
+	// ReadTimeout is how long nothing may arrive, not even a pong, before the device gives up the connection. The
+	// device pings before that. 0 means twice the heartbeat that the gateway announces.
 	ReadTimeout time.Duration
-	// WriteTimeout bounds the writing of one packet. 0 is 30 s.
+	// WriteTimeout bounds writing one packet. 0 means 30 s.
 	WriteTimeout time.Duration
 
-	// BufferMessages and BufferBytes bound the outbox: what was published and not yet
-	// acknowledged (QoS 1) or written (QoS 0). 0 is 1000 messages, 1 MiB encoded.
+	// BufferMessages and BufferBytes bound the outbox: publications that are not yet
+	// acknowledged (QoS 1) or written (QoS 0). 0 means 1000 messages, and 1 MiB encoded.
 	BufferMessages int
 	BufferBytes    int
-	// QueueMessages bounds the messages that wait for their handlers; when it is reached,
-	// reading stops. 0 is 64.
+	// QueueMessages bounds the messages that wait for their handlers. When it is reached,
+	// the device stops reading. 0 means 64.
 	QueueMessages int
-	// MaxCalls bounds the calls handled at a time; the next one is refused as `busy`. 0 is 8.
+	// MaxCalls bounds the calls that are handled at a time; further calls are refused with `busy`. 0 means 8.
 	MaxCalls int
-	// MaxPayload bounds an inbound packet, in bytes as encoded. 0 is 4 MiB.
+	// MaxPayload bounds an inbound packet, in encoded bytes. 0 means 4 MiB.
 	MaxPayload int
 }
 
-// withDefaults returns a copy of o in which every zero is replaced by its meaning.
+// withDefaults returns a copy of o in which defaults replace zeros.
 func (o *Options) withDefaults() Options {
 	var c Options
 	if o != nil {
@@ -113,7 +113,7 @@ func (o *Options) withDefaults() Options {
 	return c
 }
 
-// positive returns v, or def where v is not above zero.
+// positive returns v, or def if v is not above zero.
 func positive[T int | time.Duration](v, def T) T {
 	if v <= 0 {
 		return def
@@ -121,8 +121,8 @@ func positive[T int | time.Duration](v, def T) T {
 	return v
 }
 
-// newClient returns a client for upgrades alone: HTTP/1.1 (RFC 6455 §4.1), nothing kept
-// for later requests.
+// newClient returns an HTTP client for upgrades: HTTP/1.1 (RFC 6455 §4.1), without idle
+// connections.
 func newClient(config *tls.Config) *http.Client {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
@@ -135,7 +135,7 @@ func newClient(config *tls.Config) *http.Client {
 	}}
 }
 
-// target checks raw and adds what the options say about the device and its session.
+// target checks the URL raw and adds the device id and the session's options to it.
 func (o *Options) target(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	if err != nil {

@@ -8,38 +8,38 @@ import (
 
 // outgoing is one publication, encoded.
 type outgoing struct {
-	id       uint64 // 0 at QoS 0
+	id       uint64 // 0 for QoS 0
 	frame    []byte
-	deadline time.Time  // after which it is not sent any more; zero is never
-	done     chan error // gets the outcome, once; has room for it
+	deadline time.Time  // after which it is not sent any more; zero means no deadline
+	done     chan error // gets the outcome, once; the channel has room for it
 }
 
 func (o *outgoing) expired(now time.Time) bool {
 	return !o.deadline.IsZero() && now.After(o.deadline)
 }
 
-// outbox keeps publications in order: those of QoS 1 until they are acknowledged, those of
+// outbox keeps publications in order: QoS 1 until they are acknowledged,
 // QoS 0 until they are written. Safe from any goroutine.
 type outbox struct {
 	// Static after construction.
 	maxMessages, maxBytes int
-	ready                 chan struct{} // has one element when there may be something to take
+	ready                 chan struct{} // has an element if there may be something to take
 
 	// Guarded by mu.
 	mu     sync.Mutex
 	queue  []*outgoing
-	taken  int // queue[:taken] were taken for this connection and await their acks
-	alone  int // publications left to send one by one, because of one of them a connection was closed
+	taken  int // queue[:taken] were taken for this connection and wait for their acks
+	alone  int // publications still to be sent one by one, because the gateway closed a connection because of one of them
 	bytes  int
-	sealed error         // what refuses additions
-	empty  chan struct{} // of seal; closed when nothing is left
+	sealed error         // refuses additions; nil while open
+	empty  chan struct{} // made by seal; closed when nothing is left
 }
 
 func newOutbox(messages, bytes int) *outbox {
 	return &outbox{maxMessages: messages, maxBytes: bytes, ready: make(chan struct{}, 1)}
 }
 
-// add appends o, or says why not. What has expired makes room.
+// add appends o, or returns why not. If there is no room, it first removes what has expired.
 func (b *outbox) add(o *outgoing, now time.Time) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -62,7 +62,7 @@ func (b *outbox) fits(o *outgoing) bool {
 	return len(b.queue) < b.maxMessages && b.bytes+len(o.frame) <= b.maxBytes
 }
 
-// expire ends what has expired and was not taken.
+// expire ends publications that have expired and were not taken.
 func (b *outbox) expire(now time.Time) {
 	for i := b.taken; i < len(b.queue); {
 		if o := b.queue[i]; o.expired(now) {
@@ -81,9 +81,9 @@ func (b *outbox) wake() {
 	}
 }
 
-// rewind ends a connection: what was not acknowledged is to be sent again, in order. offence
-// is why the gateway closed it over a publication, nil if it did not. To find the one that
-// would bring down every further connection, each is then sent alone.
+// rewind is called when a connection has ended: everything that was not acknowledged will be sent again, in order. If the gateway
+// closed the connection because of a publication, offence says why; otherwise it is nil. After an offence each publication is
+// sent alone, to find the one that would end every further connection.
 func (b *outbox) rewind(offence error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -100,7 +100,7 @@ func (b *outbox) rewind(offence error) {
 	b.taken = 0
 }
 
-// take returns the next publication to write, or nil. What has expired is ended instead.
+// take returns the next publication to write, or nil. It ends those that have expired.
 func (b *outbox) take(now time.Time) *outgoing {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -116,20 +116,20 @@ func (b *outbox) take(now time.Time) *outgoing {
 	return nil
 }
 
-// written notes that o was written, or was not: of QoS 0, that is its end.
+// written notes whether o was written. For QoS 0, that is the outcome.
 func (b *outbox) written(o *outgoing, err error) {
 	if o.id == 0 {
 		b.end(err, func(q *outgoing) bool { return q == o })
 	}
 }
 
-// settle ends the publication that an ack names; err is nil or the refusal. An id that is
-// not awaited is the second ack of a message sent twice.
+// settle ends the publication that an ack names; err is nil or the refusal. It ignores an unknown id,
+// which is the second ack of a message that was sent twice.
 func (b *outbox) settle(id uint64, err error) {
 	b.end(err, func(q *outgoing) bool { return q.id == id })
 }
 
-// end ends the first taken publication that is the one, if any is.
+// end ends the first taken publication for which the function returns true, if there is one.
 func (b *outbox) end(err error, is func(*outgoing) bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -147,7 +147,7 @@ func (b *outbox) end(err error, is func(*outgoing) bool) {
 	}
 }
 
-// remove takes out element i. The caller holds mu.
+// remove removes element i. The caller holds mu.
 func (b *outbox) remove(i int) {
 	b.bytes -= len(b.queue[i].frame)
 	b.queue = slices.Delete(b.queue, i, i+1)
@@ -157,7 +157,7 @@ func (b *outbox) remove(i int) {
 	}
 }
 
-// seal refuses additions with err from now on. The channel is closed when nothing is left.
+// seal makes add fail with err from now on. It returns a channel that is closed when nothing is left.
 func (b *outbox) seal(err error) <-chan struct{} {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -175,7 +175,7 @@ func (b *outbox) seal(err error) <-chan struct{} {
 	return empty
 }
 
-// discard seals the outbox and ends what is left with err; it returns how many they were.
+// discard seals the outbox, ends the publications in it with err, and returns their number.
 func (b *outbox) discard(err error) int {
 	b.seal(err)
 	b.mu.Lock()

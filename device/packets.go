@@ -8,7 +8,7 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// read takes the packets of a link to where they are awaited, until it ends.
+// read reads the packets of a link and passes each to its receiver, until the link ends.
 func (d *Device) read(l *link) error {
 	for {
 		p, err := l.receive(l.ctx)
@@ -31,7 +31,7 @@ func (d *Device) read(l *link) error {
 	}
 }
 
-// acked ends the exchange that an ack answers.
+// acked gives an ack to the publication or exchange that it answers.
 func (d *Device) acked(l *link, p *wire.Packet) {
 	if p.ID == l.renewal.Load() && p.Err.Code == "" {
 		l.lifetime.Store(int64(p.Lifetime))
@@ -41,7 +41,7 @@ func (d *Device) acked(l *link, p *wire.Packet) {
 	}
 }
 
-// ask sends a sub or unsub of one filter on the present link, or the next, and awaits its ack.
+// ask sends a sub or unsub of one filter over the current link, or the next one, and waits for its ack.
 func (d *Device) ask(ctx context.Context, p *wire.Packet) error {
 	for {
 		l, err := d.link(ctx)
@@ -64,7 +64,7 @@ func (d *Device) askOn(ctx context.Context, l *link, p *wire.Packet) error {
 	return d.exchange(ctx, l, p, p.Filters[0])
 }
 
-// exchange sends a packet and awaits its ack on the same link.
+// exchange sends a packet and waits for its ack on the same link.
 func (d *Device) exchange(ctx context.Context, l *link, p *wire.Packet, what string) error {
 	frame, err := d.encode(p)
 	if err != nil {
@@ -79,8 +79,8 @@ func (d *Device) exchange(ctx context.Context, l *link, p *wire.Packet, what str
 	return d.await(ctx, what, answer, l.ctx.Done())
 }
 
-// await returns the outcome that comes over answer, or errLost when the link ends that
-// should bring it (nil: any may), or why there is none yet.
+// await returns the outcome from answer, or errLost if ended is closed before (nil never is), or an error that says why
+// there is no outcome yet.
 func (d *Device) await(ctx context.Context, what string, answer <-chan error, ended <-chan struct{}) error {
 	var full <-chan struct{}
 	if ctx.Value(inHandler{}) != nil {
@@ -91,7 +91,7 @@ func (d *Device) await(ctx context.Context, what string, answer <-chan error, en
 		case err := <-answer:
 			return err
 		case <-full:
-			if told { // the first time may be left from before this handler made room
+			if told { // the first element may be from before this handler made room
 				return ErrNotAwaited
 			}
 			told = true
@@ -103,7 +103,7 @@ func (d *Device) await(ctx context.Context, what string, answer <-chan error, en
 	}
 }
 
-// link returns the present link, or the next.
+// link returns the current link, or waits for the next one.
 func (d *Device) link(ctx context.Context) (*link, error) {
 	for {
 		d.mu.Lock()
@@ -122,7 +122,7 @@ func (d *Device) link(ctx context.Context) (*link, error) {
 	}
 }
 
-// encode makes the frame of p.
+// encode returns the frame of p.
 func (d *Device) encode(p *wire.Packet) ([]byte, error) {
 	frame, err := d.codec.Append(nil, p)
 	if err != nil {
@@ -131,7 +131,7 @@ func (d *Device) encode(p *wire.Packet) ([]byte, error) {
 	return frame, d.fits(frame)
 }
 
-// fits tells whether the gateway, as it said last, takes the frame.
+// fits returns an error if the frame is larger than the gateway accepts, as its last hello said.
 func (d *Device) fits(frame []byte) error {
 	if limit := d.limit.Load(); limit > 0 && int64(len(frame)) > limit {
 		return fmt.Errorf("%w: %d bytes of %d", ErrTooLarge, len(frame), limit)

@@ -16,7 +16,7 @@ type QoS uint8
 
 const (
 	AtMostOnce  QoS = 0 // may be lost
-	AtLeastOnce QoS = 1 // kept until acknowledged or expired, may come twice
+	AtLeastOnce QoS = 1 // kept until acknowledged or expired; may arrive twice
 )
 
 // ContentJSON is the content type of a payload that is one JSON value.
@@ -25,35 +25,34 @@ const ContentJSON = message.JSON
 // Property is one user property of a message. Keys may repeat; order is kept.
 type Property struct{ Key, Value string }
 
-// Message is what is published and what a subscription brings.
+// Message is a message that the device publishes, or gets through a subscription.
 type Message struct {
 	Topic       string
 	Payload     []byte
-	ContentType string // a media type; ContentJSON promises valid JSON; empty is bytes of no stated type
+	ContentType string // a media type; ContentJSON promises valid JSON; empty means bytes of unknown type
 	QoS         QoS
-	Retain      bool // published: keep as the last of its topic; received: it was kept
+	Retain      bool // published: the gateway keeps the message for later subscribers; received: it was kept
 	Properties  []Property
 
-	// Expiry is how long a published message may wait, in the outbox for the connection and
-	// then at the gateway for its receivers; in whole seconds, rounded up. 0 is for ever.
+	// Expiry is how long a published message may wait, first in the outbox for a connection,
+	// then at the gateway for its receivers, in whole seconds, rounded up. 0 means no limit.
 	Expiry time.Duration
-	// ID is the gateway's number of a received message of QoS 1: the same when it comes
-	// again. A device that must not do things twice remembers those that it has dealt with.
+	// ID is the gateway's number of a received message of QoS 1. A message that arrives again has the same
+	// ID: a device that must not do things twice remembers the IDs that it has processed.
 	ID uint64
 	// Time is when the gateway took a received message.
 	Time time.Time
 }
 
 // Publish publishes m. With QoS 1 it returns when the gateway has acknowledged m, or with
-// a *RefusedError; with QoS 0 when m is in the outbox. m's slices may be used again after.
-// A *StatusError says that the gateway closed connections over m, which breaks a rule of its
-// own, such as the depth of topics.
+// a *RefusedError. With QoS 0 it returns when m is in the outbox. The caller may then use m's slices again.
+// A *StatusError says that the gateway closed connections because m breaks one of its rules.
 //
-// ctx bounds the wait, not the message: when it ends first, or the error is ErrNotAwaited,
+// ctx bounds the wait, not the message: if ctx ends first, or the error is ErrNotAwaited,
 // m stays in the outbox and is still sent.
 //
-// ErrBufferFull, ErrTooLarge, ErrClosed and an error about the topic or payload mean that
-// m was not taken.
+// ErrBufferFull, ErrTooLarge, ErrClosed and errors about the topic or payload mean that
+// m is not in the outbox.
 func (d *Device) Publish(ctx context.Context, m Message) error {
 	outcome, err := d.PublishAsync(m)
 	if err != nil || m.QoS == AtMostOnce {
@@ -71,8 +70,8 @@ func (d *Device) PublishJSON(ctx context.Context, topic string, v any) error {
 	return d.Publish(ctx, Message{Topic: topic, Payload: payload, ContentType: ContentJSON, QoS: AtLeastOnce})
 }
 
-// PublishAsync puts m in the outbox and returns at once. The channel gets the outcome,
-// once: nil when m is acknowledged (QoS 1) or written (QoS 0), else why it was not.
+// PublishAsync adds m to the outbox and returns at once. The channel gets the outcome once:
+// nil if m was acknowledged (QoS 1) or written (QoS 0), or why it was not.
 func (d *Device) PublishAsync(m Message) (<-chan error, error) {
 	if err := topic.ValidateName(m.Topic, anyLength); err != nil {
 		return nil, fmt.Errorf("device: %w", err)
@@ -98,10 +97,10 @@ func (d *Device) PublishAsync(m Message) (<-chan error, error) {
 	return o.done, nil
 }
 
-// anyLength leaves the bounds of topics to the gateway.
+// anyLength does not bound topics: the gateway does.
 var anyLength = topic.Limits{Depth: 1 << 16, Length: 1<<16 - 1}
 
-// packet returns the pub of m, without an id.
+// packet returns the pub packet of m, without an id.
 func (m *Message) packet() *wire.Packet {
 	p := &wire.Packet{Op: wire.Pub, Expiry: (m.Expiry + time.Second - 1).Truncate(time.Second)}
 	c := &p.Message
@@ -113,8 +112,8 @@ func (m *Message) packet() *wire.Packet {
 	return p
 }
 
-// write sends what is in the outbox until the link ends. A failed write is left to the
-// reader to report.
+// write sends the publications in the outbox until the link ends. After a failed write it leaves it to the
+// reader to say why the link ended.
 func (d *Device) write(l *link) {
 	for {
 		o := d.outbox.take(time.Now())
@@ -126,7 +125,7 @@ func (d *Device) write(l *link) {
 				return
 			}
 		}
-		if err := d.fits(o.frame); err != nil { // it was made for a gateway that took more
+		if err := d.fits(o.frame); err != nil { // it was encoded for a gateway that accepted more
 			d.outbox.end(err, func(q *outgoing) bool { return q == o })
 			continue
 		}

@@ -102,8 +102,8 @@ func TestPublishTakesNothingWrong(t *testing.T) {
 	})
 }
 
-// What was not acknowledged when the connection was cut is sent again, in order and before
-// what was published meanwhile.
+// Publications that were not acknowledged when the connection was cut are sent again, in order, before
+// those that were published meanwhile.
 func TestPublishAgainAfterCut(t *testing.T) {
 	world(t, func(t *testing.T, g *gateway) {
 		d, p := g.dial(Options{})
@@ -143,8 +143,8 @@ func TestPublishAgainAfterCut(t *testing.T) {
 	})
 }
 
-// What was published for a gateway that took more is ended: sent, it would end this
-// connection and each one after.
+// A publication that was encoded for a gateway with a larger max_payload fails: to send it would end this
+// connection and every later one.
 func TestPublishTooLargeForTheNextConnection(t *testing.T) {
 	world(t, func(t *testing.T, g *gateway) {
 		d, p := g.dial(Options{})
@@ -209,7 +209,7 @@ func TestOutboxBytes(t *testing.T) {
 	}
 }
 
-// In a full outbox, what has expired makes room; what is on its way stays.
+// In a full outbox, expired publications make room, but not those that were sent already.
 func TestOutboxExpiredMakesRoom(t *testing.T) {
 	now := time.Now()
 	b := newOutbox(3, 100)
@@ -262,7 +262,7 @@ func TestPublishExpiresInOutbox(t *testing.T) {
 	})
 }
 
-// ctx bounds the wait of Publish, and the message stays.
+// ctx bounds the wait of Publish; the message stays in the outbox.
 func TestPublishContext(t *testing.T) {
 	world(t, func(t *testing.T, g *gateway) {
 		d, p := g.dial(Options{})

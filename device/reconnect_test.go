@@ -117,7 +117,7 @@ func TestDialGivesUp(t *testing.T) {
 	})
 }
 
-// Once connected, a refusal that would fail Dial is tried again, and the device gives up
+// After it was connected once, the device tries again after a refusal that would make Dial fail, and gives up
 // only when its tries are used up.
 func TestGivesUpAfterTries(t *testing.T) {
 	bubble(t, func(t *testing.T, g *gateway) {
@@ -150,7 +150,7 @@ func TestGivesUpAfterTries(t *testing.T) {
 	})
 }
 
-// Connections that end at once use up the tries; one that held starts the count again.
+// Connections that end at once use up the tries; one that lasted starts the count again.
 func TestTriesStartAgain(t *testing.T) {
 	bubble(t, func(t *testing.T, g *gateway) {
 		d, p := g.dial(Options{Reconnect: Reconnect{MaxTries: 2}})
@@ -187,7 +187,7 @@ func TestFinalCloses(t *testing.T) {
 	}
 }
 
-// A gateway that neither sends nor answers pings is given up after twice its heartbeat.
+// The device gives up a connection on which the gateway neither sends nor answers pings for twice its heartbeat.
 func TestSilentGateway(t *testing.T) {
 	bubble(t, func(t *testing.T, g *gateway) {
 		ended := make(chan error, 1)
@@ -258,7 +258,7 @@ func TestAddress(t *testing.T) {
 	})
 }
 
-// A device has the name that it has: the URL carries it whole.
+// The URL carries a device's name unchanged, whatever characters it has.
 func TestAddressOfAnyName(t *testing.T) {
 	for _, id := range []string{"RDAM|123", "CP 01+", "a/b", "Zürich", "x:a"} {
 		o := Options{ID: id}

@@ -7,8 +7,8 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// renew shows the gateway another token each time before the one that it knows expires. What
-// fails is tried again until the gateway ends the link.
+// renew sends the gateway a new token each time before the current one expires. If that
+// fails, it tries again until the gateway ends the link.
 func (d *Device) renew(l *link) {
 	for {
 		lifetime := time.Duration(l.lifetime.Load())
@@ -30,7 +30,7 @@ func (d *Device) renew(l *link) {
 	}
 }
 
-// refresh gets a token and shows it to the gateway.
+// refresh gets a token from the source and sends it to the gateway.
 func (d *Device) refresh(l *link) error {
 	ctx, cancel := context.WithTimeout(l.ctx, d.opts.ConnectTimeout)
 	defer cancel()

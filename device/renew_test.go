@@ -21,8 +21,8 @@ func tokens(fail int) func(context.Context) (string, error) {
 	}
 }
 
-// A token is renewed a fifth of its life before its end, as long as the gateway says that it
-// expires; a refusal, or a source that fails, is tried again.
+// The device renews a token when a fifth of its lifetime is left, if the gateway says that it
+// expires. After a refusal, or a failure of the source, it tries again.
 func TestTokenIsRefreshed(t *testing.T) {
 	world(t, func(t *testing.T, g *gateway) {
 		began := time.Now()
@@ -53,7 +53,7 @@ func TestTokenIsRefreshed(t *testing.T) {
 	})
 }
 
-// Without a source of tokens there is nothing to show.
+// Without a source of tokens the device sends no refresh.
 func TestTokenIsNotRefreshedWithoutSource(t *testing.T) {
 	world(t, func(t *testing.T, g *gateway) {
 		d := g.expiring(Options{Token: "t"}, time.Second)
@@ -68,7 +68,7 @@ type expiring struct {
 	peer *peer
 }
 
-// expiring dials with a token that is good for a while.
+// expiring dials with a token that expires.
 func (g *gateway) expiring(o Options, lifetime time.Duration) expiring {
 	g.t.Helper()
 	dialled := make(chan *Device, 1)

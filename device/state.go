@@ -2,12 +2,12 @@ package device
 
 import "time"
 
-// Phase is where a device stands.
+// Phase is the phase of a device's connection.
 type Phase uint8
 
 const (
 	Connecting   Phase = iota // an attempt is under way
-	Connected                 // hello came
+	Connected                 // the gateway has sent hello
 	Disconnected              // the connection or the attempt failed; another follows
 	Closed                    // closed or given up, for good
 )
@@ -16,29 +16,29 @@ func (p Phase) String() string {
 	return [...]string{"connecting", "connected", "disconnected", "closed"}[p]
 }
 
-// State is a Phase and what goes with it.
+// State is a Phase with its details.
 type State struct {
 	Phase Phase
 
 	// Of Connected.
 	Session string // session id
 	Resumed bool   // the session existed before this connection
-	Missed  uint64 // messages that the gateway's offline queue lost meanwhile
+	Missed  uint64 // messages that the session's queue lost while the device was away
 
 	// Of Disconnected and Closed.
 	Err  error         // why
 	Wait time.Duration // until the next attempt; of Disconnected
 }
 
-// State returns the present state.
+// State returns the current state.
 func (d *Device) State() State {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.state
 }
 
-// enter moves the device to s and tells OnState. Only Dial and then run call it, so that
-// the states are told one after the other.
+// enter makes s the current state and calls OnState. Only Dial, and later run, call it, so that
+// OnState is called for one state after another.
 func (d *Device) enter(s State, l *link) {
 	d.mu.Lock()
 	d.state, d.live = s, l

@@ -10,24 +10,24 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// Handler takes the messages of a subscription, one at a time over all subscriptions of the
-// device, in the order in which the gateway sent them. A message of QoS 1 is acknowledged
-// when its handlers have returned; one whose handler the connection did not outlive comes
+// Handler handles the messages of a subscription. The device calls its handlers one at a time,
+// in the order in which the gateway sent the messages. It acknowledges a message of QoS 1
+// when the message's handlers have returned. If the connection ends before that, the message arrives
 // again. ctx ends when the device closes.
 //
-// While a handler takes its time, messages queue up to Options.QueueMessages; then the
-// gateway is no longer read, acks included. A handler that publishes or subscribes and
-// awaits the answer must do so with its ctx: see ErrNotAwaited.
+// While a handler runs, up to Options.QueueMessages messages wait. When there are more, the device stops reading the
+// connection, acks included. A handler that publishes or subscribes and
+// waits for the answer must do so with its ctx: see ErrNotAwaited.
 type Handler func(ctx context.Context, m Message)
 
-// Subscription is a filter and who takes its messages.
+// Subscription is a filter and the handler of its messages.
 type Subscription struct {
 	Filter string // MQTT's: levels by '/', with '+' and a last '#'
-	QoS    QoS    // at most which messages come
+	QoS    QoS    // the highest QoS that its messages have
 	Handle Handler
 
-	// Conflate is for who wants the state and not its history: of the messages of QoS 0 on one
-	// topic that wait in the gateway because the device is slow, only the newest comes.
+	// Conflate is for devices that want the current state and not its history. If messages of QoS 0 wait
+	// in the gateway because the device is slow, it gets only the newest of each topic.
 	Conflate bool
 }
 
@@ -41,17 +41,17 @@ func (s *Subscription) check() error {
 	return nil
 }
 
-// Subscribe brings the messages of filter to h, in place of the filter's former handler.
-// It returns when the gateway has acknowledged it, or with a *RefusedError; while away it
-// waits for the connection. The subscription holds until Unsubscribe, over reconnections
+// Subscribe makes h the handler of the messages of filter, in place of the filter's former handler.
+// It returns when the gateway has acknowledged the subscription, or with a *RefusedError. While there is no connection, it
+// waits for one. The subscription lasts until Unsubscribe, over reconnections
 // and lost sessions. After an error the former handler, if there was one, is in place again.
 //
-// A message that several filters match comes once, and goes to the handlers of all.
+// A message that several filters match arrives once; the handlers of all of them get it.
 func (d *Device) Subscribe(ctx context.Context, filter string, qos QoS, h Handler) error {
 	return d.SubscribeTo(ctx, Subscription{Filter: filter, QoS: qos, Handle: h})
 }
 
-// SubscribeTo is Subscribe with all that a Subscription can say.
+// SubscribeTo is Subscribe with all options of a Subscription.
 func (d *Device) SubscribeTo(ctx context.Context, s Subscription) error {
 	if err := s.check(); err != nil {
 		return err
@@ -65,12 +65,12 @@ func (d *Device) SubscribeTo(ctx context.Context, s Subscription) error {
 	return nil
 }
 
-// packet is the sub packet, without its ID.
+// packet returns the sub packet, without its id.
 func (s *Subscription) packet() *wire.Packet {
 	return &wire.Packet{Op: wire.Sub, Filters: []string{s.Filter}, QoS: message.QoS(s.QoS), Conflate: s.Conflate}
 }
 
-// Unsubscribe ends the subscription to filter when the gateway has acknowledged it.
+// Unsubscribe ends the subscription to filter. It returns when the gateway has acknowledged that.
 func (d *Device) Unsubscribe(ctx context.Context, filter string) error {
 	if err := topic.ValidateFilter(filter, anyLength); err != nil {
 		return fmt.Errorf("device: %w", err)
@@ -82,12 +82,12 @@ func (d *Device) Unsubscribe(ctx context.Context, filter string) error {
 	return nil
 }
 
-// resubscribe makes the subscriptions again that a lost session had.
+// resubscribe subscribes again after the gateway has lost the session.
 func (d *Device) resubscribe(l *link) {
 	for _, s := range d.subs.confirmed() {
 		err := d.askOn(l.ctx, l, s.packet())
 		if errors.Is(err, errLost) || l.ctx.Err() != nil {
-			return // the next link starts over
+			return // the next link starts from the beginning
 		}
 		if err != nil {
 			l.log.Error("device: a subscription could not be made again", "filter", s.Filter, "error", err)

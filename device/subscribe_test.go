@@ -13,7 +13,7 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// subscribe makes a subscription and has the gateway accept it.
+// subscribe makes a subscription, which the fake gateway accepts.
 func subscribe(t *testing.T, d *Device, p *peer, filter string, h Handler) {
 	t.Helper()
 	made := make(chan error, 1)
@@ -24,7 +24,7 @@ func subscribe(t *testing.T, d *Device, p *peer, filter string, h Handler) {
 	}
 }
 
-// ackSub acknowledges the next packet, which subscribes to filter with QoS 1.
+// ackSub acknowledges the next packet, which must subscribe to filter with QoS 1.
 func (p *peer) ackSub(filter string) {
 	p.t.Helper()
 	sub := p.next(wire.Sub)
@@ -34,7 +34,7 @@ func (p *peer) ackSub(filter string) {
 	p.ack(sub.ID)
 }
 
-// collect returns a handler and the payloads that it was given.
+// collect returns a handler and the payloads that it gets.
 func collect() (Handler, <-chan string) {
 	got := make(chan string, 1000)
 	return func(_ context.Context, m Message) { got <- m.Topic + "=" + string(m.Payload) }, got
@@ -105,8 +105,8 @@ func TestSubscribeRefused(t *testing.T) {
 	})
 }
 
-// To subscribe to a filter anew and fail leaves its former handler where it was: the gateway
-// still sends the messages, and what no handler took would be acknowledged and lost.
+// If subscribing to a filter again fails, its former handler stays: the gateway
+// still sends the messages, and without a handler they would be acknowledged and lost.
 func TestSubscribeAnewFails(t *testing.T) {
 	world(t, func(t *testing.T, g *gateway) {
 		d, p := g.dial(Options{})
@@ -140,7 +140,7 @@ func TestSubscribeAnewFails(t *testing.T) {
 	})
 }
 
-// A sub whose ack the cut swallowed is asked again on the next connection.
+// If the connection was cut before the ack of a sub arrived, the device sends the sub again on the next one.
 func TestSubscribeOverCut(t *testing.T) {
 	world(t, func(t *testing.T, g *gateway) {
 		d, p := g.dial(Options{})
@@ -213,7 +213,7 @@ func TestResubscribeUnlessResumed(t *testing.T) {
 	})
 }
 
-// Options.Subscriptions have their handlers before the first message of a resumed session.
+// The handlers of Options.Subscriptions are in place before the first message of a resumed session.
 func TestSubscriptionsOfOptions(t *testing.T) {
 	world(t, func(t *testing.T, g *gateway) {
 		h, got := collect()
@@ -262,7 +262,7 @@ func TestAckAfterHandlers(t *testing.T) {
 	})
 }
 
-// A slow handler stops the reading of further messages, but not the life of the connection.
+// While a handler is slow, the device stops reading, but the connection stays alive.
 func TestSlowHandlerPushesBack(t *testing.T) {
 	world(t, func(t *testing.T, g *gateway) {
 		d, p := g.dial(Options{QueueMessages: 2})
@@ -298,7 +298,7 @@ func TestSlowHandlerPushesBack(t *testing.T) {
 	})
 }
 
-// A handler that awaits an ack behind messages that wait for it is told so.
+// A handler that waits for an ack which is behind messages for the same handler gets ErrNotAwaited.
 func TestHandlerDoesNotAwaitItself(t *testing.T) {
 	world(t, func(t *testing.T, g *gateway) {
 		d, p := g.dial(Options{QueueMessages: 1})

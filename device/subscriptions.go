@@ -7,7 +7,7 @@ import (
 	"github.com/longline/longline/internal/topic"
 )
 
-// subscriptions is the table of those that the device has, in the order of their making.
+// subscriptions is the table of the device's subscriptions, in the order in which they were made.
 // Safe from any goroutine.
 type subscriptions struct {
 	mu   sync.Mutex
@@ -16,10 +16,10 @@ type subscriptions struct {
 
 type subscription struct {
 	Subscription
-	confirmed bool // by the gateway, once
+	confirmed bool // the gateway has acknowledged it before
 }
 
-// put adds s or replaces that of its filter; undo has it as before.
+// put adds s, or replaces the subscription to the same filter. undo restores the table.
 func (t *subscriptions) put(s Subscription) (undo func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -52,7 +52,7 @@ func (t *subscriptions) confirm(filter string) {
 	}
 }
 
-// confirmed returns those that the gateway has had.
+// confirmed returns the subscriptions that the gateway has acknowledged.
 func (t *subscriptions) confirmed() []Subscription {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -65,7 +65,7 @@ func (t *subscriptions) confirmed() []Subscription {
 	return list
 }
 
-// match returns the handlers of a topic.
+// match returns the handlers whose filters match a topic.
 func (t *subscriptions) match(name string) []Handler {
 	t.mu.Lock()
 	defer t.mu.Unlock()
