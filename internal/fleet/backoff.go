@@ -5,19 +5,19 @@ import (
 	"time"
 )
 
-// Backoff is the policy of coming back. After n failed tries in a row a device waits a
-// random part of Min doubled n times, at most Max ("full jitter"). A connection that held
+// Backoff is the policy of reconnecting. Before each try a device waits a random time up to a bound, which is Min
+// at first, doubles with each failed try in a row, and is at most Max ("full jitter"). A connection that lasted
 // for Max starts the count again.
 //
-// A delay that the gateway asks for (Retry-After of a refused upgrade, "retry after 12s" in
-// a close reason) wins: the device waits that long and a random part of Min.
+// If the gateway asks for a delay (Retry-After of a refused upgrade, "retry after 12s" in
+// a close reason), the device waits that long instead, and a random part of Min.
 type Backoff struct {
-	Min      time.Duration // 0 is 2 s
-	Max      time.Duration // 0 is 30 s
-	MaxTries int           // failed tries in a row after which a device gives up: 0 is 10, -1 is never
+	Min      time.Duration // 0 means 2 s
+	Max      time.Duration // 0 means 30 s
+	MaxTries int           // failed tries in a row after which a device gives up: 0 means 10, -1 means never
 }
 
-// maxAsked bounds what the gateway may ask for.
+// maxAsked bounds the delay that the gateway may ask for.
 const maxAsked = time.Hour
 
 func (b *Backoff) setDefaults() {
@@ -27,8 +27,8 @@ func (b *Backoff) setDefaults() {
 	b.Max = max(b.Max, b.Min)
 }
 
-// Wait returns how long to stay away after the given number of failed tries in a row.
-// asked is the gateway's own wish, 0 is none; random is uniform in [0, n). ok is false when
+// Wait returns how long to wait after the given number of failed tries in a row.
+// asked is the delay that the gateway asked for, or 0; random is uniform in [0, n). ok is false when
 // the tries are used up.
 func (b Backoff) Wait(tries int, asked time.Duration, random func(n int64) int64) (wait time.Duration, ok bool) {
 	if b.MaxTries >= 0 && tries >= b.MaxTries {

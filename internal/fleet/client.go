@@ -12,42 +12,42 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// phase is how far a client has come.
+// phase is the phase of a client's connection.
 type phase uint8
 
 const (
-	away     phase = iota // no connection: not dialed yet, or it waits to come back
-	dialing               // up to the end of the upgrade
-	greeting              // upgraded, hello has not come
+	away     phase = iota // no connection: not dialed yet, or waiting to reconnect
+	dialing               // until the end of the upgrade
+	greeting              // upgraded, waiting for hello
 	online                // greeted
-	leaving               // the connection is to end, and its reason is counted
+	leaving               // the connection is about to end, and the reason was counted
 	gone                  // gave up
 )
 
-// Client is one device: a reactor.Handler for the connections that it has, one after the
-// other. Owned by the loop.
+// Client is one device: the reactor.Handler of its connections, one after
+// another. Owned by the loop.
 type Client struct {
 	lane   *lane
 	number uint32 // of the device in the fleet
 	phase  phase
-	tries  uint8 // failed ones in a row
-	tried  bool  // the first attempt has come to an end
+	tries  uint8 // failed tries in a row
+	tried  bool  // the first attempt has ended
 	met    bool  // was online before
 
 	lastID  uint32 // of publications
-	since   uint32 // second of the fleet's clock at which it came online
-	got     uint32 // messages
+	since   uint32 // when it came online, in seconds of the fleet's clock
+	got     uint32 // messages received
 	conn    *reactor.Conn
-	opening *opening // from the dial to hello
+	opening *opening // set from the dial to hello
 	outbox  *outbox  // nil when there is nothing to publish
 	reader  websocket.Reader
-	asked   time.Duration // that the gateway asked to stay away; 0 is none
+	asked   time.Duration // delay that the gateway asked for; 0 means none
 }
 
-// opening is what a client needs to know until it is greeted.
+// opening is what a client needs until hello arrives.
 type opening struct {
 	request websocket.ClientRequest
-	began   time.Duration // of the dial, on the fleet's clock
+	began   time.Duration // when it dialed, on the fleet's clock
 }
 
 // dial starts a connection.
@@ -82,7 +82,7 @@ func (c *Client) OnOpen(conn *reactor.Conn) {
 	conn.Commit(websocket.AppendRequest(conn.Reserve(handshakeRoom), &c.opening.request))
 }
 
-const handshakeRoom = 512 // bytes that an upgrade request hardly ever exceeds
+const handshakeRoom = 512 // bytes that are enough for most upgrade requests
 
 // OnData implements reactor.Handler.
 func (c *Client) OnData(_ *reactor.Conn, p []byte) int {
@@ -104,11 +104,11 @@ func (c *Client) OnData(_ *reactor.Conn, p []byte) int {
 		}
 		c.handle(&event)
 	}
-	return len(p) // nothing is read any more
+	return len(p) // the rest is ignored
 }
 
-// upgraded reads the answer to the upgrade and returns its length, 0 when it has not come
-// in full, or is a refusal.
+// upgraded reads the answer to the upgrade and returns its length, or 0 if it is not complete
+// yet, or is a refusal.
 func (c *Client) upgraded(p []byte) int {
 	n, response, err := websocket.ParseResponse(p, &c.opening.request, websocket.Limits{})
 	var refused *websocket.HandshakeError
@@ -129,7 +129,7 @@ func (c *Client) upgraded(p []byte) int {
 	}
 	c.reader.Init(&c.lane.fleet.frames, false)
 	c.phase = greeting
-	if !codec.Acks() { // and has no hello
+	if !codec.Acks() { // a raw subprotocol has no hello either
 		c.greeted(new(wire.Packet))
 	}
 	return n
@@ -165,7 +165,7 @@ func (c *Client) OnDrained(conn *reactor.Conn) {
 // OnClose implements reactor.Handler.
 func (c *Client) OnClose(_ *reactor.Conn, err error) { c.ended(err) }
 
-// ended follows every connection, also one that could not be dialed.
+// ended is called after every connection, also after one that could not be dialed.
 func (c *Client) ended(err error) {
 	if c.phase != leaving {
 		c.leave(endReason(c.phase, err))
@@ -180,7 +180,7 @@ func (c *Client) ended(err error) {
 	l.comeBack(c)
 }
 
-// endReason says how a connection ended of which neither side said why.
+// endReason returns the reason of an end for which neither side has given one.
 func endReason(p phase, err error) string {
 	var errno unix.Errno
 	switch {
@@ -192,13 +192,13 @@ func endReason(p phase, err error) string {
 	return err.Error()
 }
 
-// beat pings a gateway that has been silent and gives it up when it stays so. It normally
-// pings first, so this side waits a third longer.
+// beat pings a gateway that is silent, and closes the connection if it stays silent. Usually the gateway
+// pings first, because the client waits a third longer.
 func (c *Client) beat() {
 	silence := c.conn.Silence()
 	heartbeat := c.lane.heartbeat
 	if silence >= 2*heartbeat {
-		c.leave("nothing was heard from the gateway in time")
+		c.leave("the gateway was silent for too long")
 		c.conn.Close()
 		return
 	}
@@ -208,8 +208,8 @@ func (c *Client) beat() {
 	c.watch()
 }
 
-// watch sets the alarm to what comes first: the next look at the gateway's silence, or the
-// end of a pause.
+// watch sets the alarm to the next check of the gateway's silence, or to the end of a pause if that is
+// earlier.
 func (c *Client) watch() {
 	silence, heartbeat := c.conn.Silence(), c.lane.heartbeat
 	next := heartbeat*4/3 - silence

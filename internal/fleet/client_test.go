@@ -14,14 +14,14 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// A million devices lie in memory as Clients; everything else is borrowed.
+// A Client must be small: a fleet may have a million.
 func TestClientIsSmall(t *testing.T) {
 	if size := unsafe.Sizeof(Client{}); size > 96 {
 		t.Errorf("a Client has %d bytes", size)
 	}
 }
 
-// What a gateway sends gets the answer of a device.
+// A device answers what the gateway sends.
 func TestClientAnswers(t *testing.T) {
 	for _, protocol := range []string{"json", "protobuf"} {
 		t.Run(protocol, func(t *testing.T) {
@@ -63,7 +63,7 @@ func TestClientAnswers(t *testing.T) {
 			if err != nil || ctx.Err() != context.Canceled {
 				t.Fatal(err, ctx.Err(), got)
 			}
-			g.group.Close() // so that nothing appends to got any more
+			g.group.Close() // after which nothing appends to got
 			want := []string{"sub all device/fleet-0/#", "ack 7", "reply [1,2] application/json", "pong"}
 			if !slices.Equal(got, want) {
 				t.Errorf("answers: %q, want %q", got, want)
@@ -78,7 +78,7 @@ func TestClientAnswers(t *testing.T) {
 	}
 }
 
-// connections runs one idle device until it has connected n times, and returns when.
+// connections runs one idle device until it has connected n times, and returns the times.
 func connections(t *testing.T, n int, config Config, s script) (at []time.Time, report Report) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -102,18 +102,18 @@ func connections(t *testing.T, n int, config Config, s script) (at []time.Time, 
 	return at, report
 }
 
-// Nothing from the gateway, not even the answer to a ping, for twice its heartbeat.
+// A device gives up a gateway that sends nothing for twice its heartbeat, not even an answer to a ping.
 func TestClientLeavesSilentGateway(t *testing.T) {
 	at, report := connections(t, 2, Config{}, script{heartbeat: time.Second, deaf: true})
 	if held := at[1].Sub(at[0]); held < 1900*time.Millisecond {
 		t.Errorf("gave up after %v, want 2 s", held)
 	}
-	if report.Reconnects != 1 || report.Reasons["nothing was heard from the gateway in time"] != 1 {
+	if report.Reconnects != 1 || report.Reasons["the gateway was silent for too long"] != 1 {
 		t.Errorf("report: %+v", report)
 	}
 }
 
-// A gateway that answers pings is alive.
+// A device keeps the connection to a gateway that answers pings.
 func TestClientStaysWithQuietGateway(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond)
 	defer cancel()

@@ -10,7 +10,7 @@ import (
 // timeFormat is one way to write a time.
 type timeFormat struct {
 	parse func(string) (time.Time, bool)
-	want  string // for errors
+	want  string // how errors describe the format
 }
 
 var (
@@ -25,7 +25,7 @@ var (
 	unknownTime = timeFormat{layouts(), "RFC 3339, 2006-01-02 15:04:05, Unix seconds, milliseconds or microseconds; or name the format"}
 )
 
-// layouts parses any of the layouts; without a zone a time is UTC.
+// layouts returns a function that parses any of the layouts. A time without a zone is UTC.
 func layouts(all ...string) func(string) (time.Time, bool) {
 	return func(s string) (time.Time, bool) {
 		for _, layout := range all {
@@ -37,7 +37,7 @@ func layouts(all ...string) func(string) (time.Time, bool) {
 	}
 }
 
-// unixTime parses a number of units since 1970, which may have a fraction.
+// unixTime returns a function that parses a number of units since 1970, which may have a fraction.
 func unixTime(unit time.Duration) func(string) (time.Time, bool) {
 	return func(s string) (time.Time, bool) {
 		if n, err := strconv.ParseInt(s, 10, 64); err == nil {
@@ -64,8 +64,8 @@ func unixParts(whole, part float64, unit time.Duration) (time.Time, bool) {
 	return time.Unix(n/perSecond, n%perSecond*int64(unit)+int64(part*float64(unit))), true
 }
 
-// timeFormatNamed reads Replay.TimeFormat. Empty gives a format that parses nothing: it is
-// to be found out.
+// timeFormatNamed reads Replay.TimeFormat. For an empty name the format parses nothing: detectTimeFormat will
+// find it.
 func timeFormatNamed(name string) (timeFormat, error) {
 	switch name {
 	case "":
@@ -81,7 +81,7 @@ func timeFormatNamed(name string) (timeFormat, error) {
 	case "unix-us":
 		return unixMicros, nil
 	}
-	// A layout that says nothing of the time writes two times alike.
+	// A layout without any part of a time writes two times in the same way.
 	a, b := time.Unix(0, 0).UTC(), time.Unix(1e9, 0).UTC()
 	if a.Format(name) == b.Format(name) {
 		return timeFormat{}, fmt.Errorf("time format %q: want rfc3339, datetime, unix, unix-ms, unix-us, or a layout such as 02.01.2006 15:04", name)
@@ -94,14 +94,14 @@ func checkTimeFormat(name string) error {
 	return err
 }
 
-// millisFrom is the number from which on a Unix time is taken for milliseconds: as seconds
-// it would be the year 5138, as milliseconds it is 1973.
+// millisFrom is the number from which on a Unix time counts as milliseconds: as seconds
+// it would be in the year 5138, as milliseconds it is in 1973.
 const millisFrom = 1e11
 
-// microsFrom is the number from which on it is taken for microseconds: as milliseconds it would be the year 5138.
+// microsFrom is the number from which on it counts as microseconds: as milliseconds it would be in the year 5138.
 const microsFrom = 1e14
 
-// detectTimeFormat finds out how s is written.
+// detectTimeFormat returns the format in which s is written.
 func detectTimeFormat(s string) timeFormat {
 	if f, err := strconv.ParseFloat(s, 64); err == nil {
 		if math.Abs(f) >= microsFrom {

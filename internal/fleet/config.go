@@ -13,50 +13,50 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// Config is what a fleet is and does. The zero value is one idle device.
+// Config configures a fleet. The zero value is one idle device.
 type Config struct {
 	// Gateway is the URL that devices connect to; default ws://127.0.0.1:8080/connect.
 	// {device} in it stands for the device id; without that, ?device=ID is added.
 	Gateway string
-	// CA is a file of PEM certificates that the certificate of a wss:// gateway must lead to; the
-	// system's when empty.
+	// CA is a PEM file of the authorities that may have issued the certificate of a wss:// gateway. Empty means the
+	// system's.
 	CA string
-	// InsecureSkipVerify takes any certificate.
+	// InsecureSkipVerify accepts any certificate.
 	InsecureSkipVerify bool
-	// Protocol is json (the default) or protobuf; of a Replay with a FrameColumn, the subprotocol of its
+	// Protocol is json (the default) or protobuf. If Replay has a FrameColumn, it is the subprotocol of the
 	// frames, such as ocpp1.6.
 	Protocol string
 	// Token, if set, is sent as "Authorization: Bearer".
 	Token string
-	// Source is where devices connect from: an IPv4 address, a prefix such as
-	// 127.0.0.0/24, or a number of loopback addresses. One address has room for some
-	// 28,000 connections to one gateway; by default, devices that connect to a loopback
-	// address get as many source addresses as they need.
+	// Source names the addresses to connect from: an IPv4 address, a prefix such as
+	// 127.0.0.0/24, or a number of loopback addresses. One address has room for about
+	// 28,000 connections to one gateway. By default, devices that connect to a loopback
+	// address use as many source addresses as they need.
 	Source string
 	// Subscribe are filters that each device subscribes to; {device} in them stands for
 	// the device id.
 	Subscribe []string
 
-	Loops          int           // event loops; 0 is one a processor
-	ConnectRate    int           // connections begun a second, in all; 0 is 5,000
-	MaxDials       int           // connections not yet greeted, in all; 0 is 512
-	ConnectTimeout time.Duration // from dial to hello; 0 is 30 s
+	Loops          int           // event loops; 0 means one per processor
+	ConnectRate    int           // connections begun per second, by all devices; 0 means 5,000
+	MaxDials       int           // connections between dial and hello, of all devices; 0 means 512
+	ConnectTimeout time.Duration // from dial to hello; 0 means 30 s
 	Reconnect      Backoff
-	Window         int // publications of a device without their answer; 0 is 16
+	Window         int // unanswered publications per device; 0 means 16
 
-	// The work: Replay when it names files, else Synthetic.
+	// The load is Replay if it names files, and Synthetic otherwise.
 	Synthetic Synthetic
 	Replay    Replay
 }
 
-// Synthetic is a load made up by the fleet.
+// Synthetic is a load of messages that the fleet makes itself.
 type Synthetic struct {
-	Devices  int           // 0 is 1
-	Prefix   string        // of the device ids, which end in a number; default "fleet-"
-	Rate     float64       // messages a second over all devices; 0 is none
-	Payload  int           // bytes of a message, which looks like a meter's reading
+	Devices  int           // 0 means 1
+	Prefix   string        // beginning of the device ids, before a number; empty means "fleet-"
+	Rate     float64       // messages per second, of all devices together; 0 means none
+	Payload  int           // bytes per message, which looks like a meter's reading
 	QoS      message.QoS   // 0 or 1
-	Duration time.Duration // of sending, once the devices are connected; 0 is until ctx ends
+	Duration time.Duration // how long to send, after the devices are connected; 0 means until ctx ends
 }
 
 func (c Config) withDefaults() Config {
@@ -73,7 +73,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// validate names what cannot be.
+// validate returns an error if a value is impossible.
 func (c *Config) validate() error {
 	s := &c.Synthetic
 	switch {
@@ -87,7 +87,7 @@ func (c *Config) validate() error {
 		return errors.New("loops, connect rate, dials, window and timeouts cannot be negative")
 	case s.Devices < 0 || s.Devices > maxDevices:
 		return fmt.Errorf("%d devices: want 1 to %d", s.Devices, maxDevices)
-	case !(s.Rate >= 0 && s.Rate <= maxRate): // NaN too
+	case !(s.Rate >= 0 && s.Rate <= maxRate): // also refuses NaN
 		return fmt.Errorf("rate %v: want 0 to %v messages a second", s.Rate, float64(maxRate))
 	case s.Payload < 0 || s.Payload > maxPayload:
 		return fmt.Errorf("payload of %d bytes: want 0 to %d", s.Payload, maxPayload)
@@ -106,10 +106,10 @@ const (
 	maxPayload = 16 << 20
 )
 
-// frames reports whether rows hold frames, which are sent as they are.
+// frames reports whether rows hold frames, which are sent unchanged.
 func (c *Config) frames() bool { return len(c.Replay.Files) > 0 && c.Replay.FrameColumn != "" }
 
-// codec returns the protocol that devices speak, nil when there is none of that name.
+// codec returns the protocol that devices speak, or nil if there is none of that name.
 func (c *Config) codec() wire.Codec {
 	switch c.Protocol {
 	case "json":

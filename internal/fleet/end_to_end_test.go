@@ -13,7 +13,7 @@ import (
 	"github.com/longline/longline/internal/store"
 )
 
-// backend is a subscriber that has room for everything.
+// backend is a subscriber with room for every message.
 type backend struct {
 	mu  sync.Mutex
 	got map[string][]string // payloads by topic, in order
@@ -26,7 +26,7 @@ func (b *backend) Deliver(m *message.Message, _ message.QoS, _ *router.Publicati
 	return nil
 }
 
-// realGateway runs the gateway itself, with a backend that is subscribed to a filter.
+// realGateway runs a real gateway, with a backend that is subscribed to a filter.
 func realGateway(t *testing.T, config gateway.Config, filter string) (*gateway.Gateway, *backend) {
 	t.Helper()
 	memory := store.NewMemory(store.Options{})
@@ -47,7 +47,7 @@ func realGateway(t *testing.T, config gateway.Config, filter string) (*gateway.G
 	return g, b
 }
 
-// The gateway itself: a recording arrives complete, in order and byte for byte.
+// A recording arrives at a real gateway complete, in order and byte for byte.
 func TestReplayThroughGateway(t *testing.T) {
 	for _, protocol := range []string{"json", "protobuf"} {
 		t.Run(protocol, func(t *testing.T) {

@@ -16,14 +16,14 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// Fleet is many devices of one process. Its methods are safe from any goroutine, but not to
+// Fleet is many devices in one process. Its methods are safe from any goroutine, but must not
 // be called on a loop.
 type Fleet struct {
 	// Static after construction.
 	config        Config
 	target        target
-	tls           *tls.Config      // nil when the gateway does not speak it
-	workers       *reactor.Workers // of handshakes, nil without TLS
+	tls           *tls.Config      // nil if the gateway does not use TLS
+	workers       *reactor.Workers // for TLS handshakes; nil without TLS
 	sources       sources
 	codec         wire.Codec
 	op            websocket.Opcode
@@ -31,11 +31,11 @@ type Fleet struct {
 	authorization string
 	frames        websocket.Config
 	devices       int
-	names         []string // of the devices, nil when they are numbered
+	names         []string // of the devices; nil if they are numbered
 	rows          int      // of the recording; 0 without one
 	interval      time.Duration
 	began         time.Time
-	slots         chan struct{} // one for each row that was read and is not settled; nil without a recording
+	slots         chan struct{} // one element per row that was read and is not settled; nil without a recording
 	group         *reactor.Group
 	lanes         []*lane
 	ticker        sync.WaitGroup
@@ -44,17 +44,16 @@ type Fleet struct {
 	// Safe from any goroutine.
 	lanesUntried atomic.Int32
 	lanesAlive   atomic.Int32
-	tried        chan struct{} // closed once every device has tried to connect
-	dead         chan struct{} // closed once every device has given up
+	tried        chan struct{} // closed when every device has tried to connect
+	dead         chan struct{} // closed when every device has given up
 }
 
-// Run brings the devices on line, has them do the work, and takes them off line. The
-// report is that of what was done, also when there is an error. Progress goes to the
-// writer as the work goes on; nil is none.
+// Run connects the devices, runs the load, and closes the connections. The
+// report says what was done, also if there is an error. Run writes its progress to the
+// writer, unless that is nil.
 //
-// A synthetic load ends without an error after its duration, or when ctx ends. A replay
-// that is cut short by ctx returns its error. When every device has given up, that is the
-// error.
+// A synthetic load ends without an error after its duration, or when ctx ends. If ctx ends a replay, Run returns
+// the error of ctx. If every device has given up, Run returns an error that says so.
 func Run(ctx context.Context, config Config, progress io.Writer) (Report, error) {
 	config = config.withDefaults()
 	if err := config.validate(); err != nil {
@@ -70,7 +69,7 @@ func Run(ctx context.Context, config Config, progress io.Writer) (Report, error)
 	return run(ctx, config, recording, progress)
 }
 
-// run does the work on a fleet of its own. A nil recording is a synthetic load.
+// run starts a fleet, runs the load, and closes the fleet. A nil recording means a synthetic load.
 func run(ctx context.Context, config Config, recording *recording, progress io.Writer) (Report, error) {
 	f, err := start(config, recording)
 	if err != nil {
@@ -87,8 +86,8 @@ func run(ctx context.Context, config Config, recording *recording, progress io.W
 	return f.Report(), err
 }
 
-// Start begins to connect the devices of config, which has no Replay, and leaves them on
-// line, idle but for Publish, until Close.
+// Start begins to connect the devices of config, which has no Replay. They stay connected until Close,
+// and publish only when Publish is called.
 func Start(config Config) (*Fleet, error) {
 	config = config.withDefaults()
 	if err := config.validate(); err != nil {
@@ -139,7 +138,7 @@ func start(config Config, recording *recording) (*Fleet, error) {
 	return f, nil
 }
 
-// makeLanes gives each loop its share of the devices; a loop without any has no lane.
+// makeLanes gives each loop its share of the devices. A loop without devices has no lane.
 func (f *Fleet) makeLanes() {
 	loops := f.group.Loops()
 	n := min(len(loops), f.devices)
@@ -151,11 +150,11 @@ func (f *Fleet) makeLanes() {
 	}
 }
 
-// minInterval is the time between the turns of a lane; many lanes have a longer one, so
-// that there are 1,000 wake-ups a second at most.
+// minInterval is the least time between the turns of a lane. With many lanes the time is longer, so
+// that there are at most 1,000 wake-ups per second.
 const minInterval = 5 * time.Millisecond
 
-// tick posts the busy lanes their turns; one that is behind does not get another.
+// tick posts a turn to each busy lane whose last turn has begun.
 func (f *Fleet) tick() {
 	t := time.NewTicker(f.interval)
 	defer t.Stop()
@@ -173,7 +172,7 @@ func (f *Fleet) tick() {
 	}
 }
 
-// clock is the time since the fleet's start. Safe from any goroutine.
+// clock returns the time since the fleet's start. Safe from any goroutine.
 func (f *Fleet) clock() time.Duration { return time.Since(f.began) }
 
 // name returns the id of the i-th device.
@@ -208,10 +207,10 @@ func (f *Fleet) laneDied() {
 	}
 }
 
-// errGaveUp is that of a run whose devices all gave up.
+// errGaveUp is the error of a run whose devices have all given up.
 var errGaveUp = errors.New("every device gave up")
 
-// gaveUp says why, as far as one knows.
+// gaveUp returns errGaveUp with the most frequent reason, if there is one.
 func (f *Fleet) gaveUp() error {
 	if reason := f.Snapshot().lastReason; reason != "" {
 		return fmt.Errorf("%w: %s", errGaveUp, reason)
@@ -219,7 +218,7 @@ func (f *Fleet) gaveUp() error {
 	return errGaveUp
 }
 
-// awaitTried waits until every device has connected or failed to.
+// awaitTried waits until every device has connected, or failed to.
 func (f *Fleet) awaitTried(ctx context.Context) error {
 	select {
 	case <-f.tried:
@@ -232,16 +231,16 @@ func (f *Fleet) awaitTried(ctx context.Context) error {
 }
 
 const (
-	drainTime = 5 * time.Second // for the answers to what is under way, and for the close handshakes
+	drainTime = 5 * time.Second // for outstanding answers, and for the close handshakes
 	drainLook = 10 * time.Millisecond
 )
 
-// drain waits for the answers to what is under way.
+// drain waits for the answers to messages that were sent.
 func (f *Fleet) drain() {
 	f.await(func() bool { return f.Snapshot().Waiting == 0 })
 }
 
-// await looks until done, for drainTime at most.
+// await polls done until it returns true, for drainTime at most.
 func (f *Fleet) await(done func() bool) {
 	deadline := time.Now().Add(drainTime)
 	for !done() && time.Now().Before(deadline) {
@@ -249,7 +248,7 @@ func (f *Fleet) await(done func() bool) {
 	}
 }
 
-// Close takes the devices off line and ends the loops.
+// Close closes the connections and ends the loops.
 func (f *Fleet) Close() {
 	close(f.stop)
 	f.ticker.Wait()

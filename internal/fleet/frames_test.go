@@ -17,7 +17,7 @@ var frames = Replay{
 	IDColumn: "cp", TimeColumn: "time", FrameColumn: "frame",
 }
 
-// Frames of a recording arrive at the gateway itself as they are, those of each charger in order.
+// Frames of a recording arrive at a real gateway unchanged, and those of each charger in order.
 func TestReplayOfFrames(t *testing.T) {
 	g, b := realGateway(t, gateway.Config{RawProtocols: []string{"ocpp1.6"}}, "device/+/up")
 	report, err := Run(t.Context(), Config{Gateway: "ws://" + g.Addr().String(), Protocol: "ocpp1.6", Replay: frames}, nil)
@@ -44,7 +44,7 @@ func TestReplayOfFrames(t *testing.T) {
 	}
 }
 
-// Many more frames than the window holds all leave, in order, and the last is there when the run ends.
+// The fleet sends many more frames than the window holds, in order, and the last has arrived when the run ends.
 func TestReplayOfManyFrames(t *testing.T) {
 	g, b := realGateway(t, gateway.Config{RawProtocols: []string{"ocpp2.0.1"}}, "device/+/up")
 	replay, want := frameRecording(t, 5000, "[2]")
@@ -71,8 +71,8 @@ func frameRecording(t *testing.T, rows int, frame string) (r Replay, want []stri
 	return Replay{Files: []string{file}, IDColumn: "id", TimeColumn: "t", FrameColumn: "f"}, want
 }
 
-// A frame that was written when the connection was cut may have been lost: it is sent again. Frames of the
-// gateway are counted, whatever they are.
+// A frame that was written when the connection was cut may have been lost: the device sends it again. The fleet counts the
+// gateway's frames, whatever they are.
 func TestFramesAfterCuts(t *testing.T) {
 	g := newGateway(t, script{
 		hello: func(p *peer) {

@@ -19,21 +19,21 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// script is how a gateway behaves. What is nil is done as a gateway should.
+// script says how a fake gateway behaves. It does as a real one does where a field is nil.
 type script struct {
 	heartbeat  time.Duration
 	maxPayload int
-	mute       bool // never greets
-	deaf       bool // answers no ping
+	mute       bool // never sends hello
+	deaf       bool // never answers a ping
 
 	refuse func(attempt int) *websocket.HTTPError
 	hello  func(p *peer)                      // after the hello
-	pub    func(p *peer, pub *wire.Packet)    // instead of taking and acknowledging it
+	pub    func(p *peer, pub *wire.Packet)    // instead of recording and acknowledging it
 	other  func(p *peer, packet *wire.Packet) // ack, reply, sub of the device
 	pong   func(p *peer)
 }
 
-// fakeGateway is the other side of a fleet in one test.
+// fakeGateway is the fleet's gateway in one test.
 type fakeGateway struct {
 	t      *testing.T
 	script script
@@ -42,7 +42,7 @@ type fakeGateway struct {
 	mu       sync.Mutex
 	attempts map[string]int      // upgrades, by device
 	taken    map[string][]string // payloads of publications that were acknowledged, in order
-	upgrades []string            // Authorization of each
+	upgrades []string            // Authorization header of each
 }
 
 // peer is one connection. Its methods run on its loop.
@@ -222,7 +222,7 @@ func (p *peer) take(pub *wire.Packet) {
 	}
 }
 
-// got returns what was taken from a device.
+// got returns the payloads that were acknowledged to a device.
 func (g *fakeGateway) got(device string) []string {
 	g.mu.Lock()
 	defer g.mu.Unlock()

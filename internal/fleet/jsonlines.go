@@ -13,11 +13,11 @@ import (
 // jsonLines reads JSON objects, one per line.
 type jsonLines struct {
 	in     *bufio.Reader
-	number int    // of the line read last
-	line   []byte // it, without spaces around it
+	number int    // number of the last line
+	line   []byte // the last line, without spaces around it
 }
 
-// next reads the next line that is neither blank nor, if comment is not empty, begins with it.
+// next reads the next line that is not blank and, if comment is not empty, does not begin with it.
 func (l *jsonLines) next(comment string) error {
 	for {
 		line, err := l.in.ReadBytes('\n')
@@ -32,7 +32,7 @@ func (l *jsonLines) next(comment string) error {
 	}
 }
 
-// nextObject reads a row of JSON lines: its values are those of the members with the id, the
+// nextObject reads a row of JSON lines. Its values are the members with the id, the
 // time, the date and the frame.
 func (r *rows) nextObject() error {
 	err := r.lines.next(r.replay.Comment)
@@ -76,7 +76,7 @@ func scalar(raw json.RawMessage) (string, error) {
 	return "", fmt.Errorf("%s is neither a string nor a number", raw)
 }
 
-// frame returns the text of a JSON string, or an array or object as it is.
+// frame returns the text of a JSON string, or an array or object unchanged.
 func frame(raw json.RawMessage) (string, error) {
 	if len(raw) > 0 && (raw[0] == '[' || raw[0] == '{') {
 		return string(raw), nil
@@ -84,7 +84,7 @@ func frame(raw json.RawMessage) (string, error) {
 	return scalar(raw)
 }
 
-// readObjects prepares for JSON lines.
+// readObjects prepares to read JSON lines.
 func (r *rows) readObjects() {
 	r.lines = &jsonLines{in: bufio.NewReader(r.bound)}
 	add := func(name string) int {

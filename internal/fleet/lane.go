@@ -12,8 +12,8 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// lane is what a loop keeps for its clients. It is a reactor.Task: its turn, which the
-// fleet's ticker posts while it is busy. Owned by the loop, but for what is said to be otherwise.
+// lane is what a loop keeps for its clients. As a reactor.Task it is the lane's turn, which the
+// fleet's ticker posts while the lane is busy. Owned by the loop, unless a heading says otherwise.
 type lane struct {
 	// Static after construction.
 	fleet    *Fleet
@@ -22,10 +22,10 @@ type lane struct {
 
 	// Safe from any goroutine.
 	posted atomic.Bool // a turn is posted and has not begun
-	busy   atomic.Bool // there are clients to dial, or messages to send: turns are wanted
+	busy   atomic.Bool // there are clients to dial, or messages to send, so the ticker posts turns
 
-	clients  []Client // those of every n-th device, where n is the number of lanes
-	fresh    int      // clients[fresh:] were never dialed
+	clients  []Client // every n-th device, where n is the number of lanes
+	fresh    int      // clients[fresh:] were not dialed yet
 	untried  int      // clients whose first attempt has not ended
 	alive    int      // clients that have not given up
 	dialing  int      // clients between dial and hello
@@ -34,17 +34,17 @@ type lane struct {
 	load     load
 	stopping bool
 
-	heartbeat  time.Duration // that the gateway announced last
-	maxPayload int           // the same, bytes; 0 is no bound
-	packet     wire.Packet   // decoded into, again and again
+	heartbeat  time.Duration // as the gateway announced last
+	maxPayload int           // the same, in bytes; 0 means no bound
+	packet     wire.Packet   // packets are decoded into it
 	outgoing   wire.Packet   // the same for publications
 	scratch    []byte        // encoded into
 	outboxes   []*outbox     // empty ones for the next to borrow
 	tally      Tally
-	greeted    time.Duration           // when the last hello came, on the fleet's clock
-	received   time.Duration           // the same, the last message
+	greeted    time.Duration           // when the last hello arrived, on the fleet's clock
+	received   time.Duration           // when the last message arrived
 	opens      *hdrhistogram.Histogram // from dial to hello, microseconds
-	latency    *hdrhistogram.Histogram // of acknowledgements, the same
+	latency    *hdrhistogram.Histogram // of acknowledgements, microseconds
 	reasons    map[string]uint64
 	lastReason string
 }
@@ -53,7 +53,7 @@ const (
 	maxLatency      = int64(time.Hour / time.Microsecond)
 	latencyDigits   = 3
 	keptOutboxes    = 1024
-	maxReasons      = 64 // different ones that are counted apart
+	maxReasons      = 64 // reasons that are counted separately
 	defaultLiveness = 30 * time.Second
 )
 
@@ -90,7 +90,7 @@ func (l *lane) Run(*reactor.Loop) {
 	l.busy.Store(l.fresh < len(l.clients) || len(l.away) > 0 || l.load.rate > 0)
 }
 
-// connect dials whose turn it is, as far as the rate and the number of dials under way
+// connect dials the next clients, as far as the rate and the number of dials under way
 // allow.
 func (l *lane) connect() {
 	now := l.fleet.clock()
@@ -105,7 +105,7 @@ func (l *lane) connect() {
 	}
 }
 
-// nextToDial prefers those that were connected before.
+// nextToDial returns the next client to dial. It prefers clients that were connected before.
 func (l *lane) nextToDial(now time.Duration) *Client {
 	if len(l.away) > 0 && l.away[0].until <= now {
 		return heap.Pop(&l.away).(absence).client
@@ -117,7 +117,7 @@ func (l *lane) nextToDial(now time.Duration) *Client {
 	return nil
 }
 
-// online follows a hello.
+// online is called after a hello.
 func (l *lane) online(c *Client) {
 	l.tally.Connected++
 	if c.met {
@@ -128,7 +128,7 @@ func (l *lane) online(c *Client) {
 	c.since = uint32(l.greeted / time.Second)
 }
 
-// offline precedes every end of a connection.
+// offline is called before every end of a connection.
 func (l *lane) offline(c *Client) {
 	if c.phase != online {
 		return
@@ -140,7 +140,7 @@ func (l *lane) offline(c *Client) {
 	}
 }
 
-// dialed ends the attempt to connect that c made, if it made one, and makes room for the
+// dialed notes the end of c's attempt to connect, if it made one, and makes room for the
 // next.
 func (l *lane) dialed(c *Client) {
 	if c.opening == nil {
@@ -157,7 +157,7 @@ func (l *lane) dialed(c *Client) {
 	}
 }
 
-// comeBack has c dialed again after its backoff, or ends it.
+// comeBack puts c in line to be dialed after its backoff, or makes it give up.
 func (l *lane) comeBack(c *Client) {
 	if l.stopping {
 		return
@@ -192,7 +192,7 @@ func (l *lane) stop() {
 	}
 }
 
-// note counts why something did not go as it should.
+// note counts the reason of a failure.
 func (l *lane) note(reason string) {
 	if _, known := l.reasons[reason]; !known && len(l.reasons) >= maxReasons {
 		reason = "other reasons"
@@ -201,7 +201,7 @@ func (l *lane) note(reason string) {
 	l.lastReason = reason
 }
 
-// settled follows the end of a row's way.
+// settled is called when a row was acknowledged, refused for good, or given up.
 func (l *lane) settled() {
 	if l.fleet.slots != nil {
 		<-l.fleet.slots
@@ -224,7 +224,7 @@ func (l *lane) borrowOutbox() *outbox {
 	return new(outbox)
 }
 
-// returnOutbox takes an empty outbox back; one that has grown large is left to the garbage
+// returnOutbox keeps an empty outbox for reuse. It leaves one that has grown large to the garbage
 // collector.
 func (l *lane) returnOutbox(o *outbox) {
 	if len(l.outboxes) < keptOutboxes && cap(o.line) <= 64 {

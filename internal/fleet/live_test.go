@@ -9,7 +9,7 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// eventually looks until done, for ten seconds at most.
+// eventually polls done until it returns true, for ten seconds at most.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !done(); time.Sleep(time.Millisecond) {
@@ -19,8 +19,8 @@ func eventually(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// A fleet that was started stays on line, tells what it has received, and publishes when
-// told to, as often as it is told.
+// A fleet that was started stays connected, reports what it has received, and publishes each time that Publish
+// is called.
 func TestStart(t *testing.T) {
 	g := newGateway(t, script{hello: func(p *peer) {
 		m := &wire.Packet{Op: wire.Msg}

@@ -5,23 +5,23 @@ import (
 	"time"
 )
 
-// publication is one QoS 1 message of a device until its answer has come.
+// publication is one QoS 1 message of a device until its answer arrives.
 type publication struct {
 	id      uint64        // 0 until it was sent for the first time
-	since   time.Duration // what its latency counts from, on the fleet's clock; 0 is the first sending
-	payload []byte        // never changed
-	refused bool          // on this connection, to be sent again
+	since   time.Duration // its latency counts from here, on the fleet's clock; 0 means from when it is first sent
+	payload []byte        // immutable
+	refused bool          // refused on this connection; will be sent again
 }
 
-// outbox is what a device has to publish, in order. The first `sent` were written on the
-// live connection. A client has one only while there is something in it. Owned by the loop.
+// outbox holds the publications of a device, in order. The first `sent` were written on the
+// live connection. A client has an outbox only while there is something in it. Owned by the loop.
 type outbox struct {
 	line    []publication
-	head    int // line[head:] is what is left
+	head    int // line[head:] are the publications
 	sent    int
-	refused int           // of those sent
-	pauses  int           // since the last acknowledgement
-	resume  time.Duration // when refused ones are sent again, on the fleet's clock; 0 is not now
+	refused int           // how many of those sent were refused
+	pauses  int           // pauses since the last acknowledgement
+	resume  time.Duration // when refused ones are sent again, on the fleet's clock; 0 means that there is no pause
 }
 
 func (o *outbox) left() []publication { return o.line[o.head:] }
@@ -34,8 +34,8 @@ func (o *outbox) push(p publication) {
 	o.line = append(o.line, p)
 }
 
-// next returns the publication to send now, nil when there is none: the window is full, or
-// one was refused and has to come first.
+// next returns the publication to send now, or nil if there is none, if the window is full, or if
+// a refused one has to be sent first.
 func (o *outbox) next(window int) *publication {
 	left := o.left()
 	if o.sent == len(left) || o.sent >= window || o.refused > 0 {
@@ -45,12 +45,12 @@ func (o *outbox) next(window int) *publication {
 	return &left[o.sent-1]
 }
 
-// find returns the place of a sent publication that has no answer yet, -1 for none.
+// find returns the index of a sent publication without an answer, or -1.
 func (o *outbox) find(id uint64) int {
 	return slices.IndexFunc(o.left()[:o.sent], func(p publication) bool { return p.id == id && !p.refused })
 }
 
-// remove takes the i-th publication out, one that find found.
+// remove removes the i-th publication. i is from find.
 func (o *outbox) remove(i int) {
 	o.sent--
 	if i == 0 {
@@ -61,16 +61,16 @@ func (o *outbox) remove(i int) {
 	o.line = slices.Delete(o.line, o.head+i, o.head+i+1)
 }
 
-// refuse marks the i-th publication, one that find found, to be sent again.
+// refuse marks the i-th publication to be sent again. i is from find.
 func (o *outbox) refuse(i int) {
 	o.left()[i].refused = true
 	o.refused++
 }
 
-// stuck tells whether all that was sent was refused, so that nothing comes any more.
+// stuck reports whether every sent publication was refused, so that no answer is outstanding.
 func (o *outbox) stuck() bool { return o.refused > 0 && o.refused == o.sent }
 
-// rewind makes everything unsent: on a new connection, or after the pause.
+// rewind marks everything as unsent: for a new connection, or after the pause.
 func (o *outbox) rewind() {
 	for i := range o.left()[:o.sent] {
 		o.left()[i].refused = false

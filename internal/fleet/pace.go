@@ -2,12 +2,12 @@ package fleet
 
 import "time"
 
-// bucket is a token bucket that holds a tenth of a second's tokens at most, so that a pause
-// is not made up for by a wave.
+// bucket is a token bucket that holds at most the tokens of a tenth of a second, so that no wave follows a
+// pause.
 type bucket struct {
-	rate  float64 // tokens a second
+	rate  float64 // tokens per second
 	level float64
-	at    time.Duration // of the last fill
+	at    time.Duration // when it was last filled
 }
 
 func (b *bucket) fill(now time.Duration) {
@@ -15,13 +15,13 @@ func (b *bucket) fill(now time.Duration) {
 	b.at = now
 }
 
-// absence is a client that waits to come back.
+// absence is a client that waits to reconnect.
 type absence struct {
 	until  time.Duration // on the fleet's clock
 	client *Client
 }
 
-// waiting is a heap.Interface of absences, the first due at the top.
+// waiting is a heap.Interface of absences, with the earliest at the top.
 type waiting []absence
 
 func (w waiting) Len() int           { return len(w) }

@@ -10,13 +10,13 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// subscribeID is the id of a client's one sub packet: no publication has it.
+// subscribeID is the id of a client's only sub packet. No publication has it.
 const subscribeID = wire.MaxID
 
-// queueFull is the code of a refusal that may be mended by trying again later.
+// queueFull is the code of a refusal after which the device tries again.
 const queueFull = "queue_full"
 
-// handle does what one message or control frame asks for.
+// handle handles one message or control frame.
 func (c *Client) handle(e *websocket.Event) {
 	switch e.Op {
 	case websocket.Text, websocket.Binary:
@@ -29,7 +29,7 @@ func (c *Client) handle(e *websocket.Event) {
 	}
 }
 
-// receive decodes a packet and does what it says.
+// receive decodes a packet and handles it.
 func (c *Client) receive(frame []byte, text bool) {
 	p := &c.lane.packet
 	if err := c.lane.fleet.codec.Decode(p, frame, text); err != nil {
@@ -54,7 +54,7 @@ func (c *Client) receive(frame []byte, text bool) {
 	}
 }
 
-// greeted begins the life of a connection.
+// greeted is called when hello arrived: the client is online.
 func (c *Client) greeted(p *wire.Packet) {
 	l := c.lane
 	began := c.opening.began
@@ -83,7 +83,7 @@ func (c *Client) subscribe() {
 	c.send(&p)
 }
 
-// received takes a message and acknowledges it.
+// received counts a message and acknowledges it.
 func (c *Client) received(p *wire.Packet) {
 	l := c.lane
 	l.tally.Received++
@@ -94,7 +94,7 @@ func (c *Client) received(p *wire.Packet) {
 	}
 }
 
-// called answers a call with what it carries.
+// called answers a call with the call's own payload.
 func (c *Client) called(p *wire.Packet) {
 	c.lane.tally.Calls++
 	c.send(&wire.Packet{Op: wire.Reply, ID: p.ID, Payload: p.Payload, ContentType: p.ContentType})
@@ -108,7 +108,7 @@ func (c *Client) closed(e *websocket.Event) {
 	c.end(e.Code, "")
 }
 
-// broken ends a connection on which the gateway broke a rule.
+// broken closes a connection on which the gateway broke a rule.
 func (c *Client) broken(err error) {
 	code := websocket.CodeProtocolError
 	var frame *websocket.Error
@@ -123,7 +123,7 @@ func (c *Client) broken(err error) {
 	c.end(code, err.Error())
 }
 
-// end sends a close frame and closes once the gateway has read it.
+// end sends a close frame and closes when the gateway has read it.
 func (c *Client) end(code uint16, reason string) {
 	c.conn.Commit(websocket.AppendMaskedClose(c.conn.Reserve(2*websocket.MaxHeader), code, reason, websocket.NewKey()))
 	c.conn.Finish()
@@ -134,7 +134,7 @@ func (c *Client) control(op websocket.Opcode, payload []byte) {
 	c.slowDown()
 }
 
-// send writes a packet. One that the protocol cannot express is counted, and not sent.
+// send writes a packet. If the protocol cannot express it, send counts that and sends nothing.
 func (c *Client) send(p *wire.Packet) bool {
 	l := c.lane
 	b, err := l.fleet.codec.Append(l.scratch[:0], p)
@@ -156,10 +156,10 @@ func (c *Client) send(p *wire.Packet) bool {
 
 const (
 	maxScratch = 64 << 10 // the largest packet for which a lane keeps room
-	maxPending = 1 << 20  // bytes that a gateway may leave unread before it is not read either
+	maxPending = 1 << 20  // bytes that a gateway may leave unread before the client stops reading
 )
 
-// slowDown bounds what is pending: answers come only to what was read.
+// slowDown stops reading while much is pending. That bounds what is pending, because the client only answers what it reads.
 func (c *Client) slowDown() {
 	if c.conn.Pending() > maxPending && c.conn.Blocked() {
 		c.conn.PauseReading()

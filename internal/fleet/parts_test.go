@@ -63,8 +63,8 @@ func TestSources(t *testing.T) {
 		source  string
 		devices int
 		to      netip.Addr
-		first   []string // addresses of the first devices; "" is the kernel's choice
-		n       int      // different ones of all devices
+		first   []string // addresses of the first devices; "" means that the kernel chooses
+		n       int      // number of different addresses
 	}{
 		{"", 10_000, loop, []string{"", ""}, 1},
 		{"", 10_001, loop, []string{"127.0.0.1", "127.0.0.2", "127.0.0.1"}, 2},
@@ -106,7 +106,7 @@ func TestSources(t *testing.T) {
 	}
 }
 
-// Sources of a fleet are those that the gateway sees.
+// The gateway sees the sources of a fleet.
 func FuzzSources(f *testing.F) {
 	for _, s := range []string{"3", "127.0.0.9", "127.0.0.0/8", "127.1.2.3/31", "255.255.255.255/32", "x"} {
 		f.Add(s, uint32(7))
@@ -139,7 +139,7 @@ func TestTarget(t *testing.T) {
 	}
 }
 
-// What is made of a URL is always one request line.
+// Whatever the URL is, the request has one request line.
 func FuzzTarget(f *testing.F) {
 	f.Add("ws://h/connect/{device}")
 	f.Add("ws://h/a b?c=%20 d\r\n")

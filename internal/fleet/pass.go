@@ -6,12 +6,12 @@ import (
 	"slices"
 )
 
-// pass reads the files of a recording together, by the time of their rows. The rows of one
+// pass reads the files of a recording together, in the order of time. The rows of one
 // file keep their order.
 type pass struct {
-	files []*rows // all, to be closed
-	left  []*rows // those that have a row
-	last  *rows   // whose row next returned
+	files []*rows // all files, to close them
+	left  []*rows // files with a row left
+	last  *rows   // the file that next returned
 }
 
 // open begins a pass over the files.
@@ -47,7 +47,7 @@ func (p *pass) next() (*rows, error) {
 	return p.last, nil
 }
 
-// advance reads the next row of a file, which is left out when it has none.
+// advance reads the next row of a file. It drops the file if there is none.
 func (p *pass) advance(file *rows) error {
 	err := file.next()
 	if errors.Is(err, io.EOF) {

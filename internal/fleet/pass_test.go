@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// Rows of several files come by time, whatever the files' columns and forms of time; a device may be in several.
+// The rows of several files are merged by time, whatever columns and time formats the files have. A device may be in several.
 func TestSeveralFiles(t *testing.T) {
 	dir := t.TempDir()
 	var files []string

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// How often progress is shown: as one line that is written over on a terminal, as plain
-// lines elsewhere.
+// How often progress is shown: on a terminal in one line that changes, elsewhere in a new line
+// each time.
 const (
 	terminalInterval = 200 * time.Millisecond
 	plainInterval    = 2 * time.Second
@@ -87,7 +87,7 @@ func (p *progress) show() {
 	_, _ = io.WriteString(p.w, line)
 }
 
-// line says how far the run is at a time.
+// line returns a line that says how far the run is.
 func (p *progress) line(s Snapshot, now time.Duration) string {
 	var b strings.Builder
 	if p.recording != nil {
@@ -107,7 +107,7 @@ func (p *progress) line(s Snapshot, now time.Duration) string {
 	return b.String()
 }
 
-// bar draws how much of all is done.
+// bar draws the part that is done.
 func bar(done uint64, all int) string {
 	full := int(done) * barWidth / max(1, all)
 	return "[" + strings.Repeat("#", full) + strings.Repeat(".", barWidth-full) + "]"

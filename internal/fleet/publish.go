@@ -7,14 +7,14 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// publishNow sends a QoS 0 message. It reports false when the device is away or the
+// publishNow sends a QoS 0 message. It returns false if the device is not online, or the
 // gateway does not keep up.
 func (c *Client) publishNow(payload []byte) bool {
 	return c.phase == online && !c.conn.Blocked() && c.send(c.publication(0, payload))
 }
 
-// offer takes a QoS 1 message that was due at the time since. It reports false when the
-// device is away or its window is full.
+// offer enqueues a QoS 1 message that was due at the time since. It returns false if the
+// device is not online or its window is full.
 func (c *Client) offer(payload []byte, since time.Duration) bool {
 	if c.phase != online || c.outbox != nil && len(c.outbox.left()) >= c.lane.fleet.config.Window {
 		return false
@@ -23,7 +23,7 @@ func (c *Client) offer(payload []byte, since time.Duration) bool {
 	return true
 }
 
-// enqueue takes a QoS 1 message whatever the state. Who calls bounds what is queued.
+// enqueue adds a QoS 1 message to the outbox in any state. The caller bounds the number of messages.
 func (c *Client) enqueue(p publication) {
 	if c.phase == gone {
 		c.lane.tally.Unsent++
@@ -38,7 +38,7 @@ func (c *Client) enqueue(p publication) {
 	c.pump()
 }
 
-// pump sends what the window has room for.
+// pump sends publications while the window has room.
 func (c *Client) pump() {
 	for c.phase == online && c.outbox != nil {
 		p := c.outbox.next(c.lane.fleet.config.Window)
@@ -70,14 +70,14 @@ func (c *Client) publish(p *publication) {
 		t.Sent++
 	}
 	if !c.lane.fleet.codec.Acks() {
-		c.conn.Full(1) // to be told when it has left
+		c.conn.Full(1) // so that OnDrained is called when it has left
 	}
 }
 
-// framesLeft settles the frames that were written, which nobody acknowledges, once all of them have left
-// for the kernel.
+// framesLeft settles the frames that were written when the kernel has taken all of them. Frames have no
+// acknowledgements.
 func (c *Client) framesLeft() {
-	if c.conn.Full(1) { // others have come since
+	if c.conn.Full(1) { // more were written meanwhile
 		return
 	}
 	for c.outbox != nil && c.outbox.sent > 0 {
@@ -86,8 +86,8 @@ func (c *Client) framesLeft() {
 	c.pump()
 }
 
-// publication makes the pub packet of a message, valid until the next is made. An id of 0
-// makes it QoS 0. In a raw subprotocol the message is a frame: its codec writes those of a Msg.
+// publication returns the pub packet of a message, which is valid until the next call. An id of 0
+// means QoS 0. In a raw subprotocol the message is a frame, which the codec writes for a Msg packet.
 func (c *Client) publication(id uint64, payload []byte) *wire.Packet {
 	p := &c.lane.outgoing
 	if !c.lane.fleet.codec.Acks() {
@@ -104,7 +104,7 @@ func (c *Client) publication(id uint64, payload []byte) *wire.Packet {
 	return p
 }
 
-// answered takes the gateway's answer to a publication; code is empty when it was taken.
+// answered handles the gateway's answer to a publication. code is empty if the gateway accepted it.
 func (c *Client) answered(id uint64, code string) {
 	l := c.lane
 	if id == subscribeID {
@@ -118,8 +118,8 @@ func (c *Client) answered(id uint64, code string) {
 		i = c.outbox.find(id)
 	}
 	switch {
-	case i < 0: // answered before, on another connection
-	case code == queueFull: // later ones wait for it; those under way may overtake it
+	case i < 0: // it was answered before, on another connection
+	case code == queueFull: // later ones wait for it; those that were sent already may overtake it
 		l.tally.Retried++
 		c.outbox.refuse(i)
 	case code != "":
@@ -136,7 +136,7 @@ func (c *Client) answered(id uint64, code string) {
 	c.pump()
 }
 
-// settle takes a publication that has its final answer out of the outbox.
+// settle removes a publication that has its final answer.
 func (c *Client) settle(i int) {
 	o := c.outbox
 	o.remove(i)
@@ -148,7 +148,7 @@ func (c *Client) settle(i int) {
 	}
 }
 
-// pauseIfStuck begins the pause once nothing more is to be heard of what was sent.
+// pauseIfStuck begins the pause when no answer is outstanding and some were refused.
 func (c *Client) pauseIfStuck() {
 	if o := c.outbox; o != nil && o.stuck() && o.resume == 0 {
 		o.pause(c.lane.fleet.clock())
@@ -156,7 +156,7 @@ func (c *Client) pauseIfStuck() {
 	}
 }
 
-// resumeRefused ends the pause when its time has come.
+// resumeRefused ends the pause when it is over.
 func (c *Client) resumeRefused() {
 	if o := c.outbox; o != nil && o.resume > 0 && c.lane.fleet.clock() >= o.resume {
 		o.rewind()
@@ -164,7 +164,7 @@ func (c *Client) resumeRefused() {
 	}
 }
 
-// giveUp ends the client for good.
+// giveUp makes the client give up for good.
 func (c *Client) giveUp() {
 	c.phase = gone
 	if c.outbox == nil {

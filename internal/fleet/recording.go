@@ -17,18 +17,18 @@ import (
 	"unicode/utf8"
 )
 
-// recording is what a first pass over the files has found. The second pass is the replay:
-// the files are never held in memory.
+// recording is what the first pass over the files has found. The second pass is the replay.
+// The files are never held in memory.
 type recording struct {
 	*Replay
 	names   []string          // device ids, by number
 	numbers map[string]uint32 // of devices, by the id in the files
 	rows    int
 	first   time.Time // of the first row
-	spool   *os.File  // what came from standard input, or nil
+	spool   *os.File  // the content of standard input, or nil
 }
 
-// scan checks the whole files and finds their devices.
+// scan reads all files, checks them, and finds their devices.
 func (r *Replay) scan(ctx context.Context) (*recording, error) {
 	rec := &recording{Replay: r, numbers: make(map[string]uint32)}
 	pass, err := rec.open()
@@ -58,7 +58,7 @@ func (r *Replay) scan(ctx context.Context) (*recording, error) {
 	return rec, nil
 }
 
-// meet takes down a device that was not seen before.
+// meet notes a device that is new.
 func (rec *recording) meet(rows *rows, originals map[string]string) error {
 	if rec.rows == 0 {
 		rec.first = rows.at
@@ -82,7 +82,7 @@ func (rec *recording) meet(rows *rows, originals map[string]string) error {
 
 const maxIDLength = 128
 
-// deviceID makes a device id of s: what is not of A-Z a-z 0-9 . _ : - becomes _.
+// deviceID makes a device id of s: other characters than A-Z a-z 0-9 . _ : - become _.
 func deviceID(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
@@ -93,7 +93,7 @@ func deviceID(s string) string {
 	}, s)
 }
 
-// rows reads a file of a recording row by row. The fields are those of the last next.
+// rows reads a file of a recording row by row. Its fields describe the row that next read last.
 type rows struct {
 	name string // of the file
 	id   string // as in the file; valid until the next row
@@ -103,14 +103,14 @@ type rows struct {
 	file         io.Closer
 	bound        *rowBound
 	csv          *csv.Reader
-	lines        *jsonLines // instead of csv; nil when the file is CSV
-	columns      []string   // JSON members: names in quotes, with a colon; of JSON lines the names that are looked up
-	idAt, timeAt int        // which columns; idAt is -1 when all rows are of one device
-	dateAt       int        // -1 when there is none
+	lines        *jsonLines // instead of csv; nil if the file is CSV
+	columns      []string   // of CSV: names in quotes with a colon, as in JSON; of JSON lines: names to look up
+	idAt, timeAt int        // indexes of columns; idAt is -1 if all rows belong to one device
+	dateAt       int        // -1 if there is none
 	frameAt      int        // the same
 	clock        timeFormat
 	values       []string
-	size         int // of the last JSON
+	size         int // of the last JSON payload
 }
 
 // openFile begins a pass over one file.
@@ -131,7 +131,7 @@ func (rec *recording) openFile(name string) (*rows, error) {
 	return nil, err
 }
 
-// file opens a file of the recording. Standard input, which is read twice as any, is put into a file without a name first.
+// file opens a file of the recording. It first copies standard input into an unnamed file, because each file is read twice.
 func (rec *recording) file(name string) (io.ReadCloser, error) {
 	if name != "-" {
 		return os.Open(name)
@@ -150,7 +150,7 @@ func (rec *recording) file(name string) (io.ReadCloser, error) {
 	return io.NopCloser(io.NewSectionReader(rec.spool, 0, math.MaxInt64)), nil
 }
 
-// plain is a file's content, decompressed if it is gzip's, RFC 1952.
+// plain returns a reader of a file's content, which it decompresses if it is gzip, RFC 1952.
 func plain(file io.Reader) (io.Reader, error) {
 	in := bufio.NewReader(file)
 	if magic, _ := in.Peek(2); string(magic) == "\x1f\x8b" {
@@ -165,10 +165,10 @@ func plain(file io.Reader) (io.Reader, error) {
 
 func (r *rows) close() { _ = r.file.Close() }
 
-// headRoom is where the delimiter is looked for.
+// headRoom is how many bytes are searched for the delimiter.
 const headRoom = 64 << 10
 
-// newRows finds out what the file is: JSON lines when it begins with a brace, else CSV.
+// newRows returns the rows of a file: JSON lines if it begins with a brace, otherwise CSV.
 func newRows(replay *Replay, name string, in io.Reader) (*rows, error) {
 	buffered := bufio.NewReaderSize(in, headRoom)
 	if bom, _ := buffered.Peek(3); string(bom) == "\uFEFF" {
@@ -209,7 +209,7 @@ func (r *rows) readHead(buffered *bufio.Reader) error {
 	return r.readNames(slices.Clone(names))
 }
 
-// readNames checks the column names and finds those of the id and the time.
+// readNames checks the column names and finds the columns of the id, the time, the date and the frame.
 func (r *rows) readNames(names []string) error {
 	for i := range names {
 		names[i] = strings.TrimSpace(names[i])
@@ -240,10 +240,10 @@ func (r *rows) readNames(names []string) error {
 	return nil
 }
 
-// maxRow bounds a row, in bytes: an unclosed quote must not swallow the file.
+// maxRow bounds a row, in bytes, so that an unclosed quote does not read the rest of the file into one row.
 const maxRow = 16 << 20
 
-// rowBound fails when a row goes on for too long.
+// rowBound is a reader that fails when a row is too long.
 type rowBound struct {
 	in   io.Reader
 	left int
@@ -299,7 +299,7 @@ func (r *rows) nextRecord() (err error) {
 	return nil
 }
 
-// fit checks the number of values. One more, which is empty, is behind a delimiter that ends the line.
+// fit checks the number of values. It removes an empty last one, which a delimiter at the end of the line makes.
 func (r *rows) fit() error {
 	n := len(r.columns)
 	if len(r.values) == n+1 && r.values[n] == "" {
@@ -328,7 +328,7 @@ func (r *rows) readTime() error {
 	return nil
 }
 
-// fail makes an error of the i-th value of the row.
+// fail returns an error with the place of the i-th value of the row.
 func (r *rows) fail(i int, format string, args ...any) error {
 	if r.lines != nil {
 		return fmt.Errorf("%s:%d: %s", r.name, r.lines.number, fmt.Sprintf(format, args...))
@@ -337,7 +337,7 @@ func (r *rows) fail(i int, format string, args ...any) error {
 	return fmt.Errorf("%s:%d:%d: %s", r.name, line, column, fmt.Sprintf(format, args...))
 }
 
-// explain gives an error of encoding/csv the same form.
+// explain returns an error of encoding/csv in the same form.
 func (r *rows) explain(err error) error {
 	var e *csv.ParseError
 	if !errors.As(err, &e) {
@@ -346,7 +346,7 @@ func (r *rows) explain(err error) error {
 	return fmt.Errorf("%s:%d:%d: %w", r.name, e.Line, e.Column, e.Err)
 }
 
-// parseDelimiter reads Replay.Delimiter; 0 is to be found out.
+// parseDelimiter reads Replay.Delimiter; 0 means that findDelimiter finds it.
 func parseDelimiter(s string) (rune, error) {
 	if s == "tab" || s == `\t` {
 		return '\t', nil
@@ -361,7 +361,7 @@ func parseDelimiter(s string) (rune, error) {
 	return d, nil
 }
 
-// firstLine is head from the line of column names on: without the comments and the empty lines before it.
+// firstLine returns head without the comments and empty lines before the line of column names.
 func firstLine(head []byte, comment string) []byte {
 	for {
 		line, rest, more := bytes.Cut(head, []byte("\n"))
@@ -373,7 +373,7 @@ func firstLine(head []byte, comment string) []byte {
 	}
 }
 
-// findDelimiter returns which of comma, semicolon and tab the first line has most, outside
+// findDelimiter returns whichever of comma, semicolon and tab occurs most in the first line, outside
 // of quotes.
 func findDelimiter(head []byte) rune {
 	var counts [256]int

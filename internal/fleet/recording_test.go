@@ -66,7 +66,7 @@ func TestBadRecordings(t *testing.T) {
 	}
 }
 
-// What the second pass finds and the first did not.
+// The second pass reports errors that were not there in the first.
 func TestRecordingThatChanged(t *testing.T) {
 	g := newGateway(t, script{})
 	replay := record(t, 3, "a")
@@ -103,7 +103,7 @@ func TestTimeFormats(t *testing.T) {
 	at := time.Date(2016, 1, 1, 0, 0, 0, 0, time.UTC)
 	for _, tt := range []struct {
 		format, value string
-		want          time.Time // zero is an error
+		want          time.Time // zero means an error
 	}{
 		{"", "2016-01-01T00:00:00Z", at},
 		{"", "2016-01-01T08:00:00+08:00", at},
@@ -161,8 +161,8 @@ func TestAppendValue(t *testing.T) {
 	}
 }
 
-// Whatever the file holds: each row that is read is one JSON object, in which each column
-// has its value back.
+// Whatever the file holds, each row becomes one JSON object, in which each column
+// has its value.
 func FuzzRows(f *testing.F) {
 	for _, r := range recordings {
 		b, err := os.ReadFile(r.replay.Files[0])
@@ -229,7 +229,7 @@ func checkValue(t *testing.T, got any, want string, decimalComma bool) {
 	}
 }
 
-// What recordings of the field look like: padded, with comments, without a device, gzipped, piped.
+// Recordings may be padded, commented, without a column for the device, gzipped or piped.
 func TestRecordingsOfTheField(t *testing.T) {
 	var zipped bytes.Buffer
 	z := gzip.NewWriter(&zipped)

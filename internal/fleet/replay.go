@@ -15,32 +15,32 @@ import (
 	"github.com/longline/longline/internal/reactor"
 )
 
-// Replay is a recording and how to play it: each distinct id is a device with a connection
-// of its own, each row a QoS 1 publication on device/{id}/telemetry, or a frame.
+// Replay is a recording and how to play it. Each distinct id becomes a device with its own connection,
+// each row a QoS 1 publication on device/{id}/telemetry, or a frame.
 type Replay struct {
-	// Files are CSV, with a line of column names, or JSON lines, whose members are their columns;
-	// perhaps gzipped; "-" is In. Their rows are merged by time.
+	// Files are CSV with a line of column names, or JSON lines, whose members are the columns.
+	// They may be gzipped; "-" means In. Their rows are merged by time.
 	Files      []string
 	In         io.Reader
 	IDColumn   string // name of the column with the device id; or else
-	ID         string // the one device that all rows are of; or else
-	FileIsID   bool   // it is the file's name, without its extensions
+	ID         string // id of the one device that all rows belong to; or else
+	FileIsID   bool   // the id is the file's name without extensions
 	TimeColumn string // name of the column with the time of the row
 	DateColumn string // name of a column with the date, which comes before the time; may be empty
-	// FrameColumn is the name of a column whose values are frames of the Config's Protocol: they are sent
-	// instead of the row, as they are. Empty is none.
+	// FrameColumn is the name of a column whose values are frames of the Config's Protocol. They are sent
+	// unchanged, instead of the rows. Empty means none.
 	FrameColumn string
-	Comment     string // character that begins lines to pass over; none when empty
+	Comment     string // lines that begin with this character are skipped; empty means none
 	// TimeFormat is rfc3339, datetime ("2006-01-02 15:04:05", UTC), unix, unix-ms, unix-us, or a
-	// layout of Go's time package. Empty is found out from the first row.
+	// layout of Go's time package. If it is empty, the first row decides.
 	TimeFormat string
-	// Delimiter is one character, or "tab". Empty is found out from the first line.
+	// Delimiter is one character, or "tab". If it is empty, the first line decides.
 	Delimiter string
-	// DecimalComma makes numbers of values such as 12,5.
+	// DecimalComma reads 12,5 as the number 12.5.
 	DecimalComma bool
-	// Speed is how many times faster than real time; 0 is as fast as rows are acknowledged.
+	// Speed is a multiple of real time; 0 means as fast as rows are acknowledged.
 	Speed float64
-	// LookAhead bounds the rows that are read and not settled; 0 is 4,096.
+	// LookAhead bounds the rows that are read and not settled; 0 means 4,096.
 	LookAhead int
 }
 
@@ -51,9 +51,9 @@ func (r *Replay) validate() error {
 	case r.TimeColumn == "":
 		return errors.New("a replay needs the name of the time column")
 	case r.ways() != 1:
-		return errors.New("a replay needs to know which device a row is of: one of id column, id, or the file's name (--id-column, --id, --id-from-file)")
+		return errors.New("a replay needs the device of each row: give one of id column, id, or the file's name (--id-column, --id, --id-from-file)")
 	case r.FileIsID && slices.Contains(r.Files, "-"):
-		return errors.New("standard input has no name that could be the device's")
+		return errors.New("standard input has no name to take as the device id")
 	case len(r.Files)-len(slices.Compact(slices.Sorted(slices.Values(r.Files)))) > 0:
 		return errors.New("a file is named twice: its rows would be sent twice")
 	case utf8.RuneCountInString(r.Comment) > 1:
@@ -62,7 +62,7 @@ func (r *Replay) validate() error {
 		return fmt.Errorf("column %q cannot be both the device id and the time", r.IDColumn)
 	case r.FrameColumn != "" && slices.Contains([]string{r.IDColumn, r.TimeColumn, r.DateColumn}, r.FrameColumn):
 		return fmt.Errorf("column %q cannot be both the frame and something else", r.FrameColumn)
-	case !(r.Speed >= 0) || math.IsInf(r.Speed, 1): // NaN too
+	case !(r.Speed >= 0) || math.IsInf(r.Speed, 1): // also refuses NaN
 		return fmt.Errorf("speed %v: want a positive number, or max", r.Speed)
 	case r.LookAhead < 0:
 		return fmt.Errorf("look-ahead of %d rows: want a positive number", r.LookAhead)
@@ -73,7 +73,7 @@ func (r *Replay) validate() error {
 	return checkTimeFormat(r.TimeFormat)
 }
 
-// ways is how many ways to know the device of a row are given.
+// ways returns how many of the three ways to find the device of a row are given.
 func (r *Replay) ways() (n int) {
 	for _, given := range []bool{r.IDColumn != "", r.ID != "", r.FileIsID} {
 		if given {
@@ -83,7 +83,7 @@ func (r *Replay) ways() (n int) {
 	return n
 }
 
-// oneID is the device that all rows of a file are of, empty when a column says it.
+// oneID returns the id of the device that all rows of a file belong to, or "" if there is an id column.
 func (r *Replay) oneID(file string) string {
 	if r.FileIsID {
 		name, _, _ := strings.Cut(filepath.Base(file), ".")
@@ -92,7 +92,7 @@ func (r *Replay) oneID(file string) string {
 	return r.ID
 }
 
-// batch is rows on their way to a lane.
+// batch holds rows for a lane.
 type batch struct {
 	lane *lane
 	rows []row
@@ -110,8 +110,8 @@ func (b *batch) Run(*reactor.Loop) {
 	}
 }
 
-// player gives the rows of a recording to the lanes. Batches leave when they are full, and
-// whenever the player is about to wait.
+// player gives the rows of a recording to the lanes. It posts a batch when it is full, and all batches
+// before it waits.
 type player struct {
 	fleet   *Fleet
 	batches []*batch // by lane
@@ -167,8 +167,8 @@ func (p *player) play(ctx context.Context, rec *recording, pass *pass) error {
 	}
 }
 
-// wait holds the player until a row is due; a row whose time is not after that of the one
-// before is due at once.
+// wait waits until a row is due. A row is due at once if its time is not after the time of the row
+// before.
 func (p *player) wait(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return nil
@@ -186,7 +186,7 @@ func (p *player) wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// add gives a row to its device once there is room in the look-ahead.
+// add waits for room in the look-ahead and adds a row to the batch of its device's lane.
 func (p *player) add(ctx context.Context, number uint32, payload []byte) error {
 	select {
 	case p.fleet.slots <- struct{}{}:
@@ -236,7 +236,7 @@ func (f *Fleet) takeSlot(ctx context.Context) error {
 	}
 }
 
-// awaitSettled takes every slot, which it can when no row has one.
+// awaitSettled waits until every row is settled: it takes all slots.
 func (f *Fleet) awaitSettled(ctx context.Context) error {
 	for range cap(f.slots) {
 		if err := f.takeSlot(ctx); err != nil {

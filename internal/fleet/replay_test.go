@@ -94,7 +94,7 @@ func TestReplaySpeed(t *testing.T) {
 	}
 }
 
-// record writes a recording of so many rows, in turn of the devices, whose values count up.
+// record writes a recording of rows whose values count up, from each device in turn.
 func record(t *testing.T, rows int, devices ...string) Replay {
 	t.Helper()
 	var b strings.Builder
@@ -109,7 +109,7 @@ func record(t *testing.T, rows int, devices ...string) Replay {
 	return Replay{Files: []string{file}, IDColumn: "id", TimeColumn: "t"}
 }
 
-// recorded is what record has for the i-th of n devices.
+// recorded returns the payloads that record has for the i-th of n devices.
 func recorded(rows, i, n int, device string) (out []string) {
 	for ; i < rows; i += n {
 		out = append(out, `{"id":"`+device+`","t":1767600000,"n":`+strconv.Itoa(i)+`}`)
@@ -117,7 +117,7 @@ func recorded(rows, i, n int, device string) (out []string) {
 	return out
 }
 
-// A queue that is full for a while: nothing is lost, nothing changes its place.
+// If a receiver's queue is full for a while, no row is lost or reordered.
 func TestReplayRetriesRefusals(t *testing.T) {
 	const rows = 200
 	g := newGateway(t, script{pub: func(p *peer, pub *wire.Packet) {
@@ -156,15 +156,15 @@ func TestReplayCountsOtherRefusals(t *testing.T) {
 	}
 }
 
-// Connections that are cut again and again, with rows under way that were taken and rows
-// that were not: all arrive, in order, some twice.
+// If connections are cut again and again, with acknowledged and unacknowledged rows under way, all rows
+// arrive in order, some of them twice.
 func TestReplayAfterCuts(t *testing.T) {
 	const rows = 300
 	g := newGateway(t, script{pub: func(p *peer, pub *wire.Packet) {
 		switch {
 		case p.attempt <= 4 && p.seen == 25:
 			p.conn.Close()
-		case p.attempt <= 4 && p.seen == 24: // taken, but the answer is lost
+		case p.attempt <= 4 && p.seen == 24: // the gateway has it, but the answer is lost
 			p.g.mu.Lock()
 			p.g.taken[p.device] = append(p.g.taken[p.device], string(pub.Message.Payload))
 			p.g.mu.Unlock()
@@ -189,7 +189,7 @@ func TestReplayAfterCuts(t *testing.T) {
 	}
 }
 
-// A device that has given up does not hold the others' rows back.
+// A device that has given up does not hold up the rows of others.
 func TestReplayOfDeviceThatGaveUp(t *testing.T) {
 	const rows = 100
 	g := newGateway(t, script{hello: func(p *peer) {
@@ -225,7 +225,7 @@ func TestReplayRowLargerThanMaxPayload(t *testing.T) {
 	}
 }
 
-// An interrupted replay still has its report.
+// An interrupted replay still prints its report.
 func TestReplayInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var n atomic.Int32

@@ -12,23 +12,23 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// Tally is what the devices did, counted since the start. Messages are rows in a replay.
+// Tally counts what the devices did since the start. In a replay, messages are rows.
 type Tally struct {
-	Connected    int    `json:"connected"`    // devices on line now
+	Connected    int    `json:"connected"`    // devices that are connected now
 	Dials        uint64 `json:"dials"`        // attempts to connect
 	Reconnects   uint64 `json:"reconnects"`   // connections after the first of a device
 	GaveUp       uint64 `json:"gave_up"`      // devices that used up their tries
 	Sent         uint64 `json:"sent"`         // messages
-	Acknowledged uint64 `json:"acknowledged"` // of those, QoS 1
+	Acknowledged uint64 `json:"acknowledged"` // sent messages of QoS 1 that were acknowledged
 	Refused      uint64 `json:"refused"`      // for good
-	Retried      uint64 `json:"retried"`      // refusals for want of room, each followed by another try
+	Retried      uint64 `json:"retried"`      // refusals for want of room, after which the device tried again
 	Resent       uint64 `json:"resent"`       // times a message was sent again
-	Skipped      uint64 `json:"skipped"`      // due while their device was away, its window full, or the gateway not reading
-	Unsent       uint64 `json:"unsent"`       // of devices that gave up, or too large
-	Waiting      int    `json:"waiting"`      // taken by a device and not settled
+	Skipped      uint64 `json:"skipped"`      // messages that were due while their device was away, its window full, or the gateway not reading
+	Unsent       uint64 `json:"unsent"`       // messages of devices that gave up, and messages that were too large
+	Waiting      int    `json:"waiting"`      // messages that a device has and that are not settled
 	Received     uint64 `json:"received"`     // messages from the gateway
-	Calls        uint64 `json:"calls"`        // answered
-	Pings        uint64 `json:"pings"`        // answered
+	Calls        uint64 `json:"calls"`        // calls answered
+	Pings        uint64 `json:"pings"`        // pings answered
 }
 
 func (t *Tally) add(o *Tally) {
@@ -57,22 +57,22 @@ type Latency struct {
 	Max float64 `json:"max"`
 }
 
-// Report is what a run did.
+// Report says what a run did.
 type Report struct {
 	Devices int `json:"devices"`
 	Rows    int `json:"rows,omitempty"` // of the recording
-	// Frames says that the rows are frames of a raw subprotocol, which nobody acknowledges.
+	// Frames says that the rows are frames of a raw subprotocol, which has no acknowledgements.
 	Frames bool `json:"frames,omitempty"`
 	Tally
-	// ConnectLatency is from each dial to its hello, AckLatency from when a message was due
+	// ConnectLatency is the time from each dial to its hello, AckLatency the time from when a message was due
 	// (synthetic) or first sent (replay) to its acknowledgement.
 	ConnectLatency Latency           `json:"connect_latency_ms"`
 	AckLatency     Latency           `json:"ack_latency_ms"`
 	Elapsed        float64           `json:"elapsed_s"` // since the first dial
-	Reasons        map[string]uint64 `json:"reasons"`   // of ends of connections, refusals, what was not sent
+	Reasons        map[string]uint64 `json:"reasons"`   // why connections ended, and messages were refused or not sent
 }
 
-// Complete reports whether all of the work was acknowledged, or has left where nothing is.
+// Complete reports whether every message was acknowledged, or every frame sent.
 func (r *Report) Complete() bool {
 	done := r.Acknowledged
 	if r.Frames {
@@ -81,11 +81,11 @@ func (r *Report) Complete() bool {
 	return r.Refused == 0 && r.Unsent == 0 && r.Waiting == 0 && r.GaveUp == 0 && done >= uint64(r.Rows)
 }
 
-// Snapshot is how far the devices are at one time.
+// Snapshot is the state of the devices at one time.
 type Snapshot struct {
 	Tally
-	LastHello   time.Time // when the last hello came
-	LastMessage time.Time // when the last message came
+	LastHello   time.Time // when the last hello arrived
+	LastMessage time.Time // when the last message arrived
 
 	lastReason string
 }
@@ -104,7 +104,7 @@ func (f *Fleet) Snapshot() (sum Snapshot) {
 	return sum
 }
 
-// LeastReceived is how many messages came to the device that got fewest.
+// LeastReceived returns the number of messages of the device that got the fewest.
 func (f *Fleet) LeastReceived() uint32 {
 	least := uint32(math.MaxUint32)
 	f.gather(func(l *lane) {
@@ -115,7 +115,7 @@ func (f *Fleet) LeastReceived() uint32 {
 	return least
 }
 
-// ForgetLatency has the next Report tell the latency of what comes from now on.
+// ForgetLatency makes the next Report measure latencies from now on.
 func (f *Fleet) ForgetLatency() {
 	f.each(func(l *lane) {
 		l.opens.Reset()
@@ -123,7 +123,7 @@ func (f *Fleet) ForgetLatency() {
 	})
 }
 
-// gather runs add for every lane, on its loop, one at a time.
+// gather calls add for every lane, on the lane's loop, one at a time.
 func (f *Fleet) gather(add func(l *lane)) {
 	var mu sync.Mutex
 	f.each(func(l *lane) {

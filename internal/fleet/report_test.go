@@ -81,7 +81,7 @@ func TestProgressLine(t *testing.T) {
 	line(s, 4*time.Second, "[########################] 200/200 rows, 5/5 connected, 400 sent (0/s), 190 acknowledged, 2 refused")
 }
 
-// Where there is no terminal, progress is whole lines, the last one at the end.
+// Without a terminal, progress is whole lines, and the last one is written at the end.
 func TestProgressPlain(t *testing.T) {
 	g := newGateway(t, script{})
 	var out bytes.Buffer

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// payload returns what is sent of the row: its frame, or all of it as JSON. It is the caller's.
+// payload returns what is sent for the row: its frame, or the row as JSON. The caller may keep it.
 func (r *rows) payload() []byte {
 	if r.frameAt >= 0 {
 		return []byte(r.values[r.frameAt])
@@ -13,11 +13,11 @@ func (r *rows) payload() []byte {
 	return r.json()
 }
 
-// json returns the row as a JSON object: a line of JSON as it is, or a member for each column, in order. A value that
-// is a JSON number stands as it is, byte for byte; any other is a string.
+// json returns the row as a JSON object: a line of JSON unchanged, or a member for each column, in order. A value that
+// is a JSON number is kept byte for byte; any other becomes a string.
 func (r *rows) json() []byte {
 	if r.lines != nil {
-		return r.lines.line // ReadBytes made it for this row alone
+		return r.lines.line // ReadBytes has allocated it for this row
 	}
 	b := make([]byte, 0, r.size+r.size/8+64)
 	for i, v := range r.values {
@@ -32,8 +32,8 @@ func (r *rows) json() []byte {
 	return append(b, '}')
 }
 
-// appendValue adds v as a number if it is one, spaces around it left out, else as a string. With decimalComma, 12,5 is
-// the number 12.5, and 12.5 is none.
+// appendValue adds v as a number without spaces around it, if it is one, and otherwise as a string. With decimalComma, 12,5 is
+// the number 12.5, and 12.5 is a string.
 func appendValue(b []byte, v string, decimalComma bool) []byte {
 	plain := strings.TrimSpace(v)
 	if !decimalComma && isNumber(plain) {
@@ -47,7 +47,7 @@ func appendValue(b []byte, v string, decimalComma bool) []byte {
 	return appendString(b, v)
 }
 
-// isNumber tells whether v is a JSON number, RFC 8259 §6. A JSON value that begins with a
+// isNumber reports whether v is a JSON number, RFC 8259 §6. A JSON value that begins with a
 // digit or a minus and ends in a digit is nothing else.
 func isNumber(v string) bool {
 	return v != "" && (v[0] == '-' || digit(v[0])) && digit(v[len(v)-1]) && json.Valid([]byte(v))
@@ -55,8 +55,8 @@ func isNumber(v string) bool {
 
 func digit(b byte) bool { return b >= '0' && b <= '9' }
 
-// appendString adds s, which is UTF-8, as a JSON string, RFC 8259 §7: only what must be
-// escaped is.
+// appendString adds s, which is UTF-8, as a JSON string, RFC 8259 §7. It escapes only what must be
+// escaped.
 func appendString(b []byte, s string) []byte {
 	const hex = "0123456789abcdef"
 	b = append(b, '"')

@@ -8,13 +8,13 @@ import (
 )
 
 // devicesASource is how many devices share a source address by default. The kernel has
-// 28,232 ephemeral ports for each pair of source address and destination, those that wait
-// in TIME_WAIT included. It looks for a free one from port to port, first among one half of
-// them: at 14,000 that half is taken, and a connect costs thousands of looks.
+// 28,232 ephemeral ports for each pair of source address and destination, including those
+// in TIME_WAIT. It searches for a free one port by port, first in one half of
+// them: when 14,000 are in use, that half is full, and each connect searches thousands of ports.
 const devicesASource = 10_000
 
-// sources is a range of IPv4 addresses to connect from. The zero value leaves the choice
-// to the kernel.
+// sources is a range of IPv4 addresses to connect from. With the zero value the kernel
+// chooses.
 type sources struct {
 	first netip.Addr
 	count uint32
@@ -58,7 +58,7 @@ func sourceRange(s string) (sources, bool) {
 		return sources{}, false
 	}
 	first, size := p.Masked().Addr(), uint32(1)<<(32-p.Bits())
-	if size <= 2 { // RFC 3021: neither a network nor a broadcast address
+	if size <= 2 { // RFC 3021: such a prefix has no network and broadcast address
 		return sources{first, size}, true
 	}
 	return sources{first.Next(), size - 2}, true

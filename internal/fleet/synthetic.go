@@ -9,19 +9,19 @@ import (
 	"github.com/longline/longline/internal/message"
 )
 
-// load is a lane's share of a synthetic load. It is open-loop: messages are due at a fixed
-// rate, in turn over the lane's clients, whatever the gateway does. One that its device
-// cannot send when it is due is skipped and counted.
+// load is a lane's share of a synthetic load. It is an open loop: messages are due at a fixed
+// rate, from each of the lane's clients in turn, whatever the gateway does. If a device
+// cannot send a message when it is due, the lane skips and counts it.
 type load struct {
-	rate    float64       // messages a second; 0 is none
+	rate    float64       // messages per second; 0 means none
 	begin   time.Duration // on the fleet's clock
-	end     time.Duration // 0 is open
+	end     time.Duration // 0 means no end
 	done    uint64        // messages sent or skipped
 	payload []byte
 	qos     message.QoS
 }
 
-// run sends what is due.
+// run sends the messages that are due.
 func (d *load) run(l *lane) {
 	if d.rate == 0 {
 		return
@@ -37,13 +37,13 @@ func (d *load) run(l *lane) {
 	}
 }
 
-// finish sends what was due until now, and no more.
+// finish sends the messages that are due now, and ends the load.
 func (d *load) finish(l *lane) {
 	d.run(l)
 	d.rate = 0
 }
 
-// due is how many messages should have been sent by now.
+// due returns how many messages should have been sent by now.
 func (d *load) due(now time.Duration) uint64 {
 	if d.end > 0 {
 		now = min(now, d.end)
@@ -51,9 +51,9 @@ func (d *load) due(now time.Duration) uint64 {
 	return uint64(d.rate * max(0, now-d.begin).Seconds())
 }
 
-// since is what the latency of the next message counts from. Messages leave at ticks: one
-// that was due since the tick before is on time, and counts from now; a later one counts
-// from when it was due, so that a stall is not left out of the figures.
+// since returns the time from which the latency of the next message counts. Messages are sent at ticks. A message
+// that became due since the last tick is on time, and counts from now. A message that is late counts
+// from when it was due, so that the figures include a stall.
 func (d *load) since(now, interval time.Duration) time.Duration {
 	due := d.begin + time.Duration(float64(d.done)/d.rate*float64(time.Second))
 	if now-due <= 2*interval {
@@ -62,7 +62,7 @@ func (d *load) since(now, interval time.Duration) time.Duration {
 	return due
 }
 
-// count counts one message; offered ones are counted as sent when they leave.
+// count counts one message as done or skipped. Those in an outbox are counted as sent when they are written.
 func (d *load) count(l *lane, taken, sent bool) {
 	switch {
 	case !taken:
@@ -72,8 +72,8 @@ func (d *load) count(l *lane, taken, sent bool) {
 	}
 }
 
-// synthetic runs the load once every device has connected or failed to, until its duration
-// or ctx ends.
+// synthetic waits until every device has connected or failed to, and then runs the load until its duration
+// is over or ctx ends.
 func (f *Fleet) synthetic(ctx context.Context) error {
 	err := f.awaitTried(ctx)
 	if err == nil {
@@ -82,7 +82,7 @@ func (f *Fleet) synthetic(ctx context.Context) error {
 	return ignoreEnd(ctx, err)
 }
 
-// Publish has the devices publish at s.Rate for s.Duration, or until ctx ends, and waits
+// Publish makes the devices publish at s.Rate for s.Duration, or until ctx ends, and waits
 // for the answers. Only one call may run at a time.
 func (f *Fleet) Publish(ctx context.Context, s Synthetic) error {
 	payload := reading(s.Payload, time.Now())
@@ -101,7 +101,7 @@ func (f *Fleet) Publish(ctx context.Context, s Synthetic) error {
 	return err
 }
 
-// awaitEnd waits for d, 0 is without end.
+// awaitEnd waits for d; 0 means without end.
 func (f *Fleet) awaitEnd(ctx context.Context, d time.Duration) error {
 	var over <-chan time.Time
 	if d > 0 {
@@ -117,7 +117,7 @@ func (f *Fleet) awaitEnd(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// ignoreEnd drops the error of a ctx that has ended: a synthetic load ends so.
+// ignoreEnd returns nil for the error of a ctx that has ended, because that is how a synthetic load ends.
 func ignoreEnd(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil
@@ -125,8 +125,8 @@ func ignoreEnd(ctx context.Context, err error) error {
 	return err
 }
 
-// reading makes a payload of n bytes that looks like a meter's: a JSON object, padded with a
-// member. Where n has no room for one it is a JSON string, quotes included; one byte is a number.
+// reading returns a payload of n bytes that looks like a meter's: a JSON object, padded by a
+// member. If n is too small for that, it is a JSON string, or for one byte a number.
 func reading(n int, at time.Time) []byte {
 	const end = `"}`
 	b := fmt.Appendf(nil, `{"ts":%d,"kwh":1234.567,"v":230.1`, at.UnixMilli())

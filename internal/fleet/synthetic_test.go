@@ -10,7 +10,7 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// The rate is that of the fleet; the devices take turns.
+// The rate is for the whole fleet, and the devices take turns.
 func TestSynthetic(t *testing.T) {
 	for _, qos := range []message.QoS{message.AtMostOnce, message.AtLeastOnce} {
 		t.Run(fmt.Sprint("QoS ", qos), func(t *testing.T) {
@@ -36,8 +36,8 @@ func TestSynthetic(t *testing.T) {
 	}
 }
 
-// A gateway that acknowledges nothing: the window bounds what is under way, the rest is
-// skipped, and the report says so.
+// If the gateway acknowledges nothing, the window bounds the messages under way, the fleet skips the others,
+// and the report says so.
 func TestSyntheticWindow(t *testing.T) {
 	g := newGateway(t, script{pub: func(p *peer, pub *wire.Packet) {
 		if p.seen > 4 {
@@ -79,9 +79,9 @@ func TestLoadDue(t *testing.T) {
 	}
 }
 
-// A stall counts in the latency of what was due meanwhile.
+// The latency of a message that was due during a stall includes the stall.
 func TestLoadSince(t *testing.T) {
-	d := load{rate: 10, begin: time.Second, done: 5} // the next was due at 1.5 s
+	d := load{rate: 10, begin: time.Second, done: 5} // the next one was due at 1.5 s
 	const interval = 5 * time.Millisecond
 	for now, want := range map[time.Duration]time.Duration{
 		1500 * time.Millisecond: 1500 * time.Millisecond,

@@ -11,15 +11,15 @@ import (
 // target is where devices connect.
 type target struct {
 	addr          netip.AddrPort
-	host          string // of the Host header
-	name          string // of the host, which a certificate has to hold
-	secure        bool   // speaks TLS
-	before, after string // of the device id in the request's target
+	host          string // value of the Host header
+	name          string // host name that the certificate must be for
+	secure        bool   // use TLS
+	before, after string // parts of the request target before and after the device id
 }
 
 const placeholder = "{device}"
 
-// parseTarget reads Config.Gateway and looks its host up.
+// parseTarget reads Config.Gateway and resolves its host.
 func parseTarget(raw string) (target, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
@@ -39,7 +39,7 @@ func parseTarget(raw string) (target, error) {
 	return t, err
 }
 
-// splitTarget cuts the request's target where the device id goes.
+// splitTarget splits the request target where the device id belongs.
 func splitTarget(u *url.URL) (before, after string, err error) {
 	if u.Path == "" || u.Path == "/" {
 		u.Path = "/connect"
@@ -57,7 +57,7 @@ func splitTarget(u *url.URL) (before, after string, err error) {
 	return before, after, nil
 }
 
-// withQuery adds the device as a parameter.
+// withQuery adds the device id as a query parameter.
 func withQuery(target string, more bool) string {
 	if more {
 		return target + "&device=" + placeholder

@@ -10,9 +10,9 @@ import (
 	"github.com/longline/longline/internal/reactor"
 )
 
-const handshakesAtOnce = 4 // of TLS, that the fleet computes
+const handshakesAtOnce = 4 // TLS handshakes that the fleet works on at a time
 
-// clientTLS returns how devices speak TLS to the gateway, nil when they do not.
+// clientTLS returns the TLS configuration of the devices, or nil if the gateway does not use TLS.
 func (c *Config) clientTLS(t *target) (*tls.Config, error) {
 	if !t.secure {
 		if c.CA != "" || c.InsecureSkipVerify {
@@ -35,7 +35,7 @@ func (c *Config) clientTLS(t *target) (*tls.Config, error) {
 	return config, nil
 }
 
-// startLoops starts the event loops, with workers for the handshakes of TLS.
+// startLoops starts the event loops, with workers for TLS handshakes.
 func (f *Fleet) startLoops() (err error) {
 	config := reactor.Config{Loops: f.config.Loops, MaxConnections: f.devices}
 	if f.tls != nil {

@@ -11,9 +11,9 @@ import (
 	"github.com/longline/longline/internal/reactor"
 )
 
-// Devices speak TLS to a gateway of wss://, whose certificate they verify unless told otherwise.
+// Devices use TLS for a wss:// gateway, and verify its certificate unless told otherwise.
 func TestReplayOverTLS(t *testing.T) {
-	lender := httptest.NewTLSServer(nil) // of its certificate
+	lender := httptest.NewTLSServer(nil) // lends its certificate
 	t.Cleanup(lender.Close)
 	workers := reactor.NewWorkers(4, 64)
 	t.Cleanup(workers.Close)
