@@ -25,7 +25,7 @@ func parse(t *testing.T, args ...string) (options, error) {
 	return o, err
 }
 
-// The whole way with two of the servers, small: the floor in C and a peer.
+// The whole program runs, in a small size, with two servers: the floor in C and a peer.
 func TestCompare(t *testing.T) {
 	bin, out := t.TempDir(), t.TempDir()
 	build(t, "cc", "-O2", "-o", filepath.Join(bin, "floor"), "floor/floor.c")

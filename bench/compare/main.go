@@ -1,7 +1,7 @@
-// Command compare measures Longline's echo against the floor and against other WebSocket
-// libraries, on this machine, and prints the table.
+// Command compare measures Longline's echo, the floor and other WebSocket
+// libraries on this machine, and prints the tables.
 //
-// Every server runs alone, pinned to the first processor with GOMAXPROCS=1; the client is
+// Every server runs alone, pinned to the first processor with GOMAXPROCS=1. The client is
 // pinned to the second. Repetitions are interleaved: each server once, then each again.
 package main
 
@@ -14,13 +14,13 @@ import (
 
 type options struct {
 	bench.Versus
-	Many      int     `default:"15000" help:"Connections that are idle, and get broadcasts."`
+	Many      int     `default:"15000" help:"Connections that are idle and get broadcasts."`
 	Few       int     `default:"1000" help:"Connections of the first closed loop."`
 	Load      int     `default:"10000" help:"Connections of the second closed loop, and of the paced load."`
-	Rate      float64 `default:"20000" help:"Messages a second of the paced load."`
-	Rounds    int     `default:"40" help:"Broadcasts."`
-	Handshake int     `default:"20000" help:"Handshakes."`
-	Size      int     `default:"128" help:"Bytes of a message."`
+	Rate      float64 `default:"20000" help:"Messages per second of the paced load."`
+	Rounds    int     `default:"40" help:"Number of broadcasts."`
+	Handshake int     `default:"20000" help:"Number of handshakes."`
+	Size      int     `default:"128" help:"Bytes per message."`
 }
 
 func main() {
@@ -28,7 +28,7 @@ func main() {
 	bench.Program("compare", "Measure echo servers side by side.", &o, o.run)
 }
 
-// run measures until it is done, or ctx ends.
+// run makes all measurements, unless ctx ends.
 func (o *options) run(ctx context.Context) error {
 	servers, err := o.servers()
 	if err != nil {

@@ -76,9 +76,9 @@ func (o *options) idle(ctx context.Context, t bench.Target, r *bench.Summary) er
 	return nil
 }
 
-// crowd opens the many connections, and returns the bytes of user memory that the server has
-// for each. With TLS each is told something first, so that nothing of the handshake is left to
-// come.
+// crowd opens the many connections, and returns the bytes of user memory that the server needs
+// per connection. With TLS it first sends a message over each, so that no part of the handshake is
+// outstanding.
 func (o *options) crowd(ctx context.Context, t bench.Target) (c *bench.Client, memory float64, err error) {
 	empty, err := t.Process.FreeMemory(ctx)
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/longline/longline/internal/bench"
 )
 
-// secured measures what TLS adds to a server that can speak it: memory and handshakes. The
-// keys are ECDSA P-256, the version is 1.3; sessions are not resumed.
+// secured measures memory and handshakes of a server with TLS. The
+// keys are ECDSA P-256, the version is 1.3, and no session is resumed.
 func (o *options) secured(ctx context.Context, s *server, r *bench.Summary) error {
 	folder, err := os.MkdirTemp("", "compare")
 	if err != nil {

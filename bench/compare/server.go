@@ -9,13 +9,13 @@ import (
 	"github.com/longline/longline/internal/bench"
 )
 
-// server is one of those that are compared.
+// server is a server under comparison.
 type server struct {
 	name string
 	args []string // the program, then its arguments
-	raw  bool     // without WebSocket
+	raw  bool     // bare TCP, without WebSocket
 
-	// secure gives the arguments that have it speak TLS; nil where TLS is not compared.
+	// secure returns the arguments that turn TLS on; nil if TLS is not compared.
 	secure func(cert, key string) []string
 }
 
@@ -24,7 +24,7 @@ func (s server) Name() string { return s.name }
 
 const anyPort = "127.0.0.1:0"
 
-// servers are all, or those that were asked for.
+// servers returns all servers, or those that the options name.
 func (o *options) servers() ([]server, error) {
 	bin := func(name string) string { return filepath.Join(o.Bin, name) }
 	all := []server{

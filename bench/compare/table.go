@@ -8,7 +8,7 @@ import (
 	"github.com/longline/longline/internal/bench"
 )
 
-// table is the outcome of a run.
+// table is the result of a run.
 type table struct {
 	*bench.Comparison
 	options *options
@@ -28,7 +28,7 @@ func (t *table) write(folder string, out io.Writer) error {
 	return err
 }
 
-// text is the outcome in Markdown: absolute values, then ratios.
+// text returns the result in Markdown: absolute values, then ratios.
 func (t *table) text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\n%s\n\n%s", t.describe(), t.Machine, t.Medians())
@@ -45,7 +45,7 @@ func (t *table) describe() string {
 		o.Size, o.Reps, o.Duration, o.Few, o.Load, o.Rate, o.Load, o.Rounds, o.Many, o.Handshake, o.Many)
 }
 
-// chart draws the first measures: what the servers cost.
+// chart draws the first measures, which are what the servers cost.
 func (t *table) chart() bench.Chart {
 	c := bench.Chart{
 		Title:    "Longline's echo, the floor, and other WebSocket servers in Go",

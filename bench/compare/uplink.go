@@ -19,7 +19,7 @@ import (
 )
 
 // uplink measures the whole gateway: a fleet publishes with QoS 0 at the paced rate, and one
-// subscriber of the backend API takes all of it.
+// subscriber of the backend API reads all messages.
 func (o *options) uplink(ctx context.Context, r *bench.Summary) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -51,7 +51,7 @@ func (o *options) uplink(ctx context.Context, r *bench.Summary) error {
 	return err
 }
 
-// watch returns the CPU time of p for each message that is taken, in microseconds.
+// watch returns the CPU time of p per message that the subscriber gets, in microseconds.
 func (o *options) watch(p bench.Process, taken *atomic.Uint64, lost <-chan error) (float64, error) {
 	n := taken.Load()
 	cpu, err := p.CPU()
@@ -74,7 +74,7 @@ func (o *options) watch(p bench.Process, taken *atomic.Uint64, lost <-chan error
 	return bench.Micros(after-cpu) / float64(got), nil
 }
 
-// subscribe takes all that devices publish, and counts it.
+// subscribe reads and counts all messages of the devices.
 func subscribe(ctx context.Context, url string, taken *atomic.Uint64) error {
 	client := longlinev1connect.NewGatewayClient(http.DefaultClient, url)
 	stream, err := client.Subscribe(ctx, connect.NewRequest(&longlinev1.SubscribeRequest{Filters: []string{"device/#"}}))

@@ -25,20 +25,20 @@ var measures = []measure{
 // measure is one line of the tables.
 type measure struct {
 	bench.Measure
-	goal goal // nil is none
+	goal goal // nil means none
 }
 
-// goal is what a measure of longline should come to.
+// goal is a bar for a measure of longline.
 type goal interface {
-	// holds tells whether the value is as good as the bar, times scale.
+	// holds reports whether the value is as good as the bar times scale.
 	holds(value, scale float64) bool
-	// text is the bar, times scale.
+	// text returns the bar times scale.
 	text(scale float64) string
-	// base is what a server had on the machine on which the bar was set; 0 is not known.
+	// base returns the figure of a server on the machine on which the bar was set; 0 means unknown.
 	base(server string) float64
 }
 
-// figures are a bar, and what Mosquitto 2.1.2 and mochi-mqtt 2.7.9 had on the machine on which
+// figures are a bar, and the figures of Mosquitto 2.1.2 and mochi-mqtt 2.7.9 on the machine on which
 // it was set.
 type figures struct{ bar, mosquitto, mochi float64 }
 

@@ -1,7 +1,7 @@
-// Command mqtt measures Longline as an MQTT broker beside Mosquitto and mochi-mqtt, over
+// Command mqtt compares Longline as an MQTT broker with Mosquitto and mochi-mqtt, over
 // WebSocket, on this machine, and prints the tables.
 //
-// Every server runs alone, pinned to the first processor; the client is pinned to the second.
+// Every server runs alone, pinned to the first processor. The client is pinned to the second.
 // Repetitions are interleaved: each server once, then each again.
 package main
 
@@ -15,13 +15,13 @@ import (
 
 type options struct {
 	bench.Versus
-	Lag    time.Duration `default:"3s" help:"Time that the subscriber does not read."`
-	Many   int           `default:"15000" help:"Clients that are idle, and get what is sent to all."`
-	Few    int           `default:"1000" help:"Devices that publish, and that answer."`
-	Pings  float64       `default:"500" help:"Pings a second of the idle clients."`
-	Rate   float64       `default:"20000" help:"Messages a second of the paced uplink."`
-	Rounds int           `default:"10" help:"Messages to all."`
-	Size   int           `default:"128" help:"Bytes of a message."`
+	Lag    time.Duration `default:"3s" help:"How long the subscriber does not read."`
+	Many   int           `default:"15000" help:"Clients that are idle and get the messages to all."`
+	Few    int           `default:"1000" help:"Devices that publish and answer."`
+	Pings  float64       `default:"500" help:"Pings per second, of all idle clients together."`
+	Rate   float64       `default:"20000" help:"Messages per second of the paced uplink."`
+	Rounds int           `default:"10" help:"Number of messages to all."`
+	Size   int           `default:"128" help:"Bytes per message."`
 }
 
 func main() {
@@ -29,7 +29,7 @@ func main() {
 	bench.Program("mqtt", "Measure MQTT brokers side by side.", &o, o.run)
 }
 
-// run measures until it is done, or ctx ends.
+// run makes all measurements, unless ctx ends.
 func (o *options) run(ctx context.Context) error {
 	servers, err := o.servers()
 	if err != nil {

@@ -8,24 +8,24 @@ import (
 	"github.com/longline/longline/internal/message"
 )
 
-// row is a repetition of one server.
+// row has the results of one repetition of one server.
 type row struct {
 	*bench.Summary
-	dropped uint64 // messages that never came
+	dropped uint64 // messages that never arrived
 }
 
-// rate adds the rate of a closed loop, and how busy the server was: where that is not the whole
-// processor, the client was the slower one.
+// rate adds the rate of a closed loop, and how busy the server was. If the server did not use its whole
+// processor, the client was the slower side.
 func (r *row) rate(key string, result *bench.Result) {
 	r.Add(key, result.Rate())
 	r.Add(key+"_busy", busy(result))
 }
 
-// busy is the server's CPU time in percent of a processor.
+// busy returns the server's CPU time in percent of a processor.
 func busy(r *bench.Result) float64 { return 100 * r.CPU.Seconds() / r.Elapsed.Seconds() }
 
-// measure runs one repetition of one server. The idle clients are first: what a server without
-// a collector has once used, it does not give back.
+// measure runs one repetition of one server. It measures idle clients first, because a server without
+// a garbage collector does not return memory to the system.
 func (o *options) measure(ctx context.Context, s *server, all *bench.Summary) error {
 	started, err := s.start(ctx, o.ServerCPU)
 	if err != nil {
@@ -48,7 +48,7 @@ func (o *options) measure(ctx context.Context, s *server, all *bench.Summary) er
 	return nil
 }
 
-// clients connects n clients that do m, and returns the CPU time of each in microseconds.
+// clients connects n clients that subscribe as m says, and returns the CPU time per client in microseconds.
 func (o *options) clients(ctx context.Context, s *running, n int, m bench.MQTT) (*bench.Client, float64, error) {
 	before, err := s.process().CPU()
 	if err != nil {
@@ -66,7 +66,7 @@ func (o *options) clients(ctx context.Context, s *running, n int, m bench.MQTT) 
 	return c, bench.Micros(after-before) / float64(n), nil
 }
 
-// idle measures what clients cost that have one subscription each and do nothing but ping.
+// idle measures the cost of clients that have one subscription each and only ping.
 func (o *options) idle(ctx context.Context, s *running, r *row) error {
 	empty, err := s.memory(ctx)
 	if err != nil {
@@ -118,7 +118,7 @@ func (o *options) fanout(ctx context.Context, s *running, r *row) error {
 	return nil
 }
 
-// few connects the devices and their one counterpart for a load.
+// few connects the devices and their counterpart, client 0, for a load.
 func (o *options) few(ctx context.Context, s *running, filter func(int) string, qos message.QoS) (*bench.Client, error) {
 	c, _, err := o.clients(ctx, s, o.Few+1, bench.MQTT{Filter: filter, QoS: qos})
 	return c, err
@@ -207,7 +207,7 @@ func (o *options) load() bench.Load {
 	return bench.Load{Size: o.Size, Warmup: o.Warmup, Duration: o.Duration}
 }
 
-// lossy is a load in which brokers may drop messages: the figures are those of the others.
+// lossy returns a load in which brokers may drop messages. The figures count the messages that arrived.
 func (o *options) lossy() bench.Load {
 	l := o.load()
 	l.Lossy = true

@@ -12,9 +12,9 @@ import (
 	"github.com/longline/longline/internal/bench"
 )
 
-// mosquittoConfig is Mosquitto's own defaults, over WebSocket, for anybody, without what it
-// writes to the disk. mosquitto.conf(5); set_tcp_nodelay is what it recommends for latency.
-// 2.0.11 does not start with WebSocket alone, hence the other listener, which nobody uses.
+// mosquittoConfig has Mosquitto's defaults, over WebSocket, without authentication and without
+// writing to disk; see mosquitto.conf(5), which recommends set_tcp_nodelay for latency.
+// 2.0.11 does not start with a WebSocket listener alone, hence the other one, which nobody uses.
 const mosquittoConfig = `listener %d %s
 protocol websockets
 listener 0 %s
@@ -25,7 +25,7 @@ log_dest none
 user root
 `
 
-// startMosquitto runs the mosquitto of the system with a configuration of its own.
+// startMosquitto runs the system's mosquitto with our configuration.
 func startMosquitto(ctx context.Context, cpu int) (*running, error) {
 	program, version, err := findMosquitto()
 	if err != nil {
@@ -57,7 +57,7 @@ func startMosquitto(ctx context.Context, cpu int) (*running, error) {
 	return r, nil
 }
 
-// findMosquitto returns the program, also where the search path has no sbin, and its version.
+// findMosquitto returns the program and its version. It also looks in sbin directories.
 func findMosquitto() (program, version string, err error) {
 	for _, name := range []string{"mosquitto", "/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto"} {
 		if program, err = exec.LookPath(name); err == nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/longline/longline/internal/bench"
 )
 
-// server is one of those that are compared.
+// server is a server under comparison.
 type server struct {
 	name  string
 	start func(ctx context.Context, cpu int) (*running, error)
@@ -23,7 +23,7 @@ type server struct {
 // Name implements bench.Named.
 func (s server) Name() string { return s.name }
 
-// servers are all, or those that were asked for.
+// servers returns all servers, or those that the options name.
 func (o *options) servers() ([]server, error) {
 	all := []server{{"mosquitto", startMosquitto}, {"mochi", o.startMochi}, {"longline", o.startLongline}}
 	return bench.Chosen(all, o.Only)
@@ -34,14 +34,14 @@ type running struct {
 	addr    netip.AddrPort
 	version string
 	command *exec.Cmd
-	// collects: the process returns free memory when it is asked to by SIGUSR1.
+	// collects says that the process returns free memory to the system at SIGUSR1.
 	collects bool
 }
 
-// process is the server's.
+// process returns the server's process.
 func (r *running) process() bench.Process { return bench.Process(r.command.Process.Pid) }
 
-// memory is what the process keeps when it is at rest.
+// memory returns how much memory the process has when it is idle.
 func (r *running) memory(ctx context.Context) (uint64, error) {
 	if r.collects {
 		return r.process().FreeMemory(ctx)
@@ -80,7 +80,7 @@ func (o *options) startMochi(ctx context.Context, cpu int) (*running, error) {
 	return r, nil
 }
 
-// freeAddress is one that nobody listens on now: for servers that cannot choose themselves.
+// freeAddress returns an address that nobody listens on now, for servers that cannot choose a port themselves.
 func freeAddress() (netip.AddrPort, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -90,7 +90,7 @@ func freeAddress() (netip.AddrPort, error) {
 }
 
 const (
-	startTime = 10 * time.Second // that a server has to listen
+	startTime = 10 * time.Second // within which a server must listen
 	startStep = 20 * time.Millisecond
 )
 
@@ -111,8 +111,8 @@ func reachable(ctx context.Context, addr netip.AddrPort) error {
 	}
 }
 
-// raiseLimit lets the servers have as many descriptors as is allowed. Go raises its own limit,
-// but gives the old one to the processes that it starts unless it was set.
+// raiseLimit sets the limit of descriptors to its maximum, for the servers. Go raises its own limit,
+// but starts processes with the old one unless the program has set it.
 func raiseLimit() error {
 	var l unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil {

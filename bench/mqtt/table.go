@@ -8,7 +8,7 @@ import (
 	"github.com/longline/longline/internal/bench"
 )
 
-// table is the outcome of a run.
+// table is the result of a run.
 type table struct {
 	*bench.Comparison
 	options *options
@@ -32,10 +32,10 @@ func (t *table) write(folder string, out io.Writer) error {
 	return err
 }
 
-// references are the servers that longline is held against.
+// references are the servers that bars are scaled to.
 var references = []string{"mosquitto", "mochi"}
 
-// text is the outcome in Markdown: absolute values with the bars, ratios, and which bars hold.
+// text returns the result in Markdown: absolute values with bars, ratios, and which bars hold.
 func (t *table) text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\n%s\n\n%s\n", t.describe(), t.Machine, t.absolute())
@@ -50,7 +50,7 @@ func (t *table) text() string {
 	return b.String()
 }
 
-// absolute has the medians, and the bars beside.
+// absolute returns the table of medians and bars.
 func (t *table) absolute() bench.Grid {
 	g := t.Medians()
 	g[0] = append(g[0], "bar")
@@ -64,8 +64,8 @@ func (t *table) absolute() bench.Grid {
 	return g
 }
 
-// bars says which hold: as they were set, and scaled by what a reference has in this run to what
-// it had where they were set.
+// bars returns the table that says which bars hold: as they were set, and scaled by the ratio of a reference's figure in this run to
+// its figure on the machine where the bar was set.
 func (t *table) bars() bench.Grid {
 	g := bench.Grid{{"bars", "longline", "as set", "scaled to mosquitto", "scaled to mochi"}}
 	longline := t.Server("longline")
@@ -83,7 +83,7 @@ func (t *table) bars() bench.Grid {
 	return g
 }
 
-// scaled is the verdict on a value by the bar, scaled to a reference.
+// scaled returns the bar, scaled to a reference, and whether the value holds it.
 func (t *table) scaled(m *measure, value float64, base string) string {
 	of := t.Server(base)
 	if of == nil || m.goal.base(base) == 0 || of.Measures[m.Key].Median <= 0 {

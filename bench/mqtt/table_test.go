@@ -24,7 +24,7 @@ func parse(t *testing.T, args ...string) (options, error) {
 	return o, err
 }
 
-// outcome is a table of a run in which the reference machine was half as fast as the one of
+// outcome returns the table of a run on a machine that is half as fast as the machine of
 // the goals.
 func outcome(t *testing.T) *table {
 	o, err := parse(t)
@@ -105,7 +105,7 @@ func TestFiles(t *testing.T) {
 	}
 }
 
-// Every goal that a run is held against knows what it was set by.
+// Every goal has the figures of both references.
 func TestGoals(t *testing.T) {
 	for _, m := range measures {
 		if m.goal == nil {

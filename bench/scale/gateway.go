@@ -24,7 +24,7 @@ type gateway struct {
 	command *exec.Cmd
 }
 
-// configuration is the file of a gateway: everything else is as users have it. All devices show one token.
+// configuration is the gateway's configuration file. Every other option has its default. All devices have the same token.
 const configuration = `gateway: {listen: "%s", insecure: %v, max_connections: %d, loops: %d, heartbeat: %v}
 api: {address: "%s"}
 log: {level: warn}
@@ -33,7 +33,7 @@ sessions: {per_credential: %d}
 
 const startTime = 10 * time.Second
 
-// startGateway returns when the process is ready.
+// startGateway starts the process and returns when it is ready.
 func startGateway(ctx context.Context, o *options) (*gateway, error) {
 	config := filepath.Join(o.Out, o.Name+".yaml")
 	door, err := o.door()
@@ -50,7 +50,7 @@ func startGateway(ctx context.Context, o *options) (*gateway, error) {
 		command: exec.Command(o.Longline, "serve", "--config", config),
 	}
 	g.command.Stderr = os.Stderr
-	// Ctrl-C is for this process, which then ends the gateway; so does its own end.
+	// Only this process gets Ctrl-C, and then ends the gateway. If this process dies, the gateway is killed.
 	g.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := g.command.Start(); err != nil {
 		return nil, err
@@ -64,7 +64,7 @@ func startGateway(ctx context.Context, o *options) (*gateway, error) {
 	return g, nil
 }
 
-// door is the section of the configuration that asks every device for the token, if there is
+// door returns the section of the configuration that makes the gateway ask every device for the token, if there is
 // one.
 func (o *options) door() (string, error) {
 	if o.Token == "" {
@@ -88,14 +88,14 @@ func (g *gateway) ready(ctx context.Context) error {
 	return errors.New("the gateway does not start")
 }
 
-// kill ends the process without a warning, and waits for its end.
+// kill kills the process and waits for its end.
 func (g *gateway) kill() {
 	_ = g.command.Process.Kill()
 	_ = g.command.Wait() // it was killed
 	g.admin.Client.CloseIdleConnections()
 }
 
-// profile writes one of the gateway's profiles; 0 is at once.
+// profile writes one of the gateway's profiles, over a time or, for 0, at once.
 func (g *gateway) profile(ctx context.Context, o *options, kind, label string, d time.Duration) error {
 	path := "/debug/pprof/" + kind
 	if d > 0 {
@@ -108,15 +108,15 @@ func (g *gateway) profile(ctx context.Context, o *options, kind, label string, d
 	return os.WriteFile(filepath.Join(o.Out, fmt.Sprintf("%s-%s.prof", o.Name, label)), body, 0o644)
 }
 
-// used returns the memory that is in use: what it has once free memory was returned to the
+// used returns the memory that is in use: what the process has after free memory was returned to the
 // system.
 func (g *gateway) used(ctx context.Context) (uint64, error) {
 	last := uint64(0)
-	for range 2 { // what the first collection finalizes is free at the second
+	for range 2 { // the second collection frees what the first one finalizes
 		if err := syscall.Kill(int(g.process), syscall.SIGUSR1); err != nil {
 			return 0, fmt.Errorf("signal the gateway: %w", err)
 		}
-		for still := 0; still < 4; still++ { // a second without less
+		for still := 0; still < 4; still++ { // until it has not shrunk for a second
 			if err := pause(ctx, 250*time.Millisecond); err != nil {
 				return 0, err
 			}

@@ -11,13 +11,13 @@ import (
 	"time"
 )
 
-// kernel is what the kernel uses, of the whole machine, in bytes.
+// kernel is the kernel's use of memory, for the whole machine, in bytes.
 type kernel struct {
 	slab      float64 // sockets, files, epoll items
-	tables    float64 // of pages
+	tables    float64 // page tables
 	tcp       float64 // bytes in the buffers of TCP sockets
-	vmalloc   float64 // descriptor tables among others
-	available float64 // what could still be had
+	vmalloc   float64 // among others, descriptor tables
+	available float64 // memory that is still available
 }
 
 // memoryOfKernel reads /proc/meminfo and /proc/net/sockstat.
@@ -50,7 +50,7 @@ func line(text []byte, name string) []byte {
 	return nil
 }
 
-// number reads the first word of b, 0 when it is none.
+// number reads the first word of b as a number; it returns 0 if it is none.
 func number(b []byte) float64 {
 	fields := bytes.Fields(b)
 	if len(fields) == 0 {
@@ -60,12 +60,12 @@ func number(b []byte) float64 {
 	return n
 }
 
-// spare is how much memory the run leaves to the machine.
+// spare is how much memory must stay available on the machine.
 const spare = 1 << 30
 
 var errMemory = errors.New("less than 1 GiB of the machine's memory is left")
 
-// guardMemory ends the ctx it returns when the machine runs short of memory.
+// guardMemory returns a ctx that it ends when the machine runs short of memory.
 func guardMemory(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	go func() {
@@ -83,7 +83,7 @@ func guardMemory(ctx context.Context) (context.Context, context.CancelFunc) {
 	return ctx, func() { cancel(nil) }
 }
 
-// overflows are how often the kernel dropped a connection because a backlog was full:
+// overflows returns how often the kernel dropped a connection because a backlog was full:
 // /proc/net/netstat, TcpExt ListenOverflows.
 func overflows() (float64, error) {
 	text, err := os.ReadFile("/proc/net/netstat")
@@ -101,7 +101,7 @@ func overflows() (float64, error) {
 	return 0, fmt.Errorf("/proc/net/netstat has no ListenOverflows")
 }
 
-// limits are the settings of the machine that bound how many devices fit.
+// limits returns the settings of the machine that bound how many devices fit.
 func limits() string {
 	var b strings.Builder
 	for _, name := range []string{"fs/file-max", "fs/nr_open", "net/ipv4/tcp_mem", "net/ipv4/ip_local_port_range", "net/core/somaxconn"} {

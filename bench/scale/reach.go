@@ -21,7 +21,7 @@ const payloadSize = 128 // bytes of a broadcast
 // reachTime is how long a broadcast may take to reach everyone.
 const reachTime = time.Minute
 
-// broadcasts sends one of each QoS to everyone.
+// broadcasts sends one broadcast of each QoS to all devices.
 func (r *run) broadcasts(ctx context.Context, p phase) error {
 	for qos := range uint32(2) {
 		if err := r.broadcast(ctx, p, qos); err != nil {
@@ -71,7 +71,7 @@ func (r *run) broadcast(ctx context.Context, p phase, qos uint32) error {
 	return r.everyone(p, title, int(resp.Msg.Devices), now.Received-before.Received)
 }
 
-// everyone checks that each device has each broadcast once.
+// everyone checks that each device has got each broadcast once.
 func (r *run) everyone(p phase, title string, offered int, arrived uint64) error {
 	r.rounds++
 	least := r.fleet.LeastReceived()
@@ -82,8 +82,8 @@ func (r *run) everyone(p phase, title string, offered int, arrived uint64) error
 	return nil
 }
 
-// acknowledged waits until the gateway has every device's acknowledgement of the broadcasts
-// with QoS 1, of which there is one.
+// acknowledged waits until the gateway has every device's acknowledgement of the
+// broadcast with QoS 1.
 func (r *run) acknowledged(ctx context.Context) error {
 	for {
 		m, err := r.gateway.admin.Metrics(ctx)
@@ -99,10 +99,10 @@ func (r *run) acknowledged(ctx context.Context) error {
 	}
 }
 
-// callers is how many calls are under way at a time.
+// callers is the number of calls under way at a time.
 const callers = 16
 
-// calls asks devices from all over the fleet and checks what they answer.
+// calls calls devices from all over the fleet and checks their answers.
 func (r *run) calls(ctx context.Context, p phase) error {
 	latency := hdrhistogram.New(1, int64(time.Minute/time.Microsecond), 3)
 	var mu sync.Mutex // guards latency and failure

@@ -8,15 +8,15 @@ import (
 	"github.com/longline/longline/internal/bench"
 )
 
-// Bars: user memory of a device and of a million of them, and the share of a processor that
-// 100,000 take at rest.
+// The bars: user memory per device and of a million devices, and the share of a processor that
+// 100,000 idle devices take.
 const (
 	deviceBytes = 768
 	allBytes    = 1e9
 	restPercent = 4
 )
 
-// memory tells what the devices hold while nothing moves.
+// memory adds the memory of the idle devices to the table.
 func (r *run) memory(ctx context.Context, p phase) error {
 	if err := pause(ctx, 2*time.Second); err != nil {
 		return err
@@ -48,7 +48,7 @@ func (r *run) memory(ctx context.Context, p phase) error {
 	return nil
 }
 
-// idle keeps the devices with heartbeats alone.
+// idle measures the CPU time of devices that only have heartbeats.
 func (r *run) idle(ctx context.Context, p phase) error {
 	cpu, err := r.cpu()
 	if err != nil {
@@ -83,7 +83,7 @@ func (r *run) idle(ctx context.Context, p phase) error {
 	return r.gateway.profile(ctx, r.options, "profile", "idle", r.Profile)
 }
 
-// restBar is restPercent for as many devices as there are, and their heartbeat.
+// restBar returns restPercent, scaled to the number of devices and their heartbeat.
 func (r *run) restBar() float64 {
 	return restPercent * float64(r.Devices) / 100_000 * 30 / r.Beat.Seconds()
 }

@@ -16,9 +16,9 @@ type run struct {
 	table   table
 	gateway *gateway
 	fleet   *fleet.Fleet
-	empty   uint64 // bytes of the gateway without a device
-	before  kernel // without a device
-	rounds  uint32 // broadcasts, each of which every device has
+	empty   uint64 // memory of the gateway without devices, in bytes
+	before  kernel // memory of the kernel without devices
+	rounds  uint32 // broadcasts so far
 }
 
 func newRun(o *options) *run { return &run{options: o, table: newTable(o)} }
@@ -30,14 +30,14 @@ func (r *run) stop() {
 	}
 }
 
-// step is a phase that may be left out.
+// step is a phase that may be skipped.
 type step struct {
 	name   string
 	do     func(context.Context, phase) error
 	wanted bool
 }
 
-// run goes through the phases.
+// run runs the phases.
 func (r *run) run(ctx context.Context) error {
 	phases := []step{
 		{"connect", r.connect, true},
@@ -110,7 +110,7 @@ func (r *run) connect(ctx context.Context, p phase) (err error) {
 	return nil
 }
 
-// subscribed waits until every device is.
+// subscribed waits until every device is subscribed.
 func (r *run) subscribed(ctx context.Context) error {
 	for {
 		m, err := r.gateway.admin.Metrics(ctx)
@@ -131,7 +131,7 @@ const (
 	progress = 5 * time.Second
 )
 
-// await looks at the fleet until done, and tells now and then how far it is.
+// await polls the fleet until done returns true, and prints its progress from time to time.
 func (r *run) await(ctx context.Context, done func(*fleet.Snapshot) bool) error {
 	for shown := time.Now(); ; {
 		s := r.fleet.Snapshot()
@@ -149,7 +149,7 @@ func (r *run) await(ctx context.Context, done func(*fleet.Snapshot) bool) error 
 }
 
 // profiling writes a profile of the next seconds, if profiles are wanted. The function that
-// it returns waits for it.
+// it returns waits for the profile.
 func (r *run) profiling(ctx context.Context, label string) (wait func()) {
 	if r.Profile == 0 {
 		return func() {}
@@ -163,7 +163,7 @@ func (r *run) profiling(ctx context.Context, label string) (wait func()) {
 	}
 }
 
-const profileTime = 5 * time.Second // of what does not last long
+const profileTime = 5 * time.Second // length of profiles of short phases
 
 // accounts are the processor times of both sides.
 type accounts struct{ gateway, fleet time.Duration }

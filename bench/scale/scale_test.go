@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Every number that a run tells of the kernel is there on the kernel that runs this.
+// The kernel that runs this test has every figure that a run reports about the kernel.
 func TestMachine(t *testing.T) {
 	k, err := memoryOfKernel()
 	if err != nil || k.slab <= 0 || k.tables <= 0 || k.available <= 0 {
@@ -52,7 +52,7 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// The bar at rest is for 100,000 devices that beat every 30 s.
+// The bar for idle devices is for 100,000 with a heartbeat of 30 s.
 func TestRestBar(t *testing.T) {
 	for _, tt := range []struct {
 		devices int

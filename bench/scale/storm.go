@@ -13,7 +13,7 @@ import (
 // stormSeconds is the bar for 100,000 devices.
 const stormSeconds = 15
 
-// storm kills the gateway, starts it again, and waits until everyone is back.
+// storm kills the gateway, starts it again, and waits until every device is back.
 func (r *run) storm(ctx context.Context, p phase) error {
 	dropped, err := overflows()
 	if err != nil {
@@ -62,13 +62,13 @@ func (r *run) storm(ctx context.Context, p phase) error {
 	return r.refusals(ctx, p, &before, reasons, dropped)
 }
 
-// shares are parts of the devices whose return is told.
+// shares are the parts of the devices whose return is reported.
 var shares = []struct {
 	name string
 	of   float64
 }{{"half", 0.5}, {"9 of 10", 0.9}, {"99 of 100", 0.99}}
 
-// back waits until every device has reconnected, and tells when the shares were.
+// back waits until every device has reconnected, and reports when each share had.
 func (r *run) back(ctx context.Context, before uint64) (marks []time.Time, err error) {
 	err = r.await(ctx, func(s *fleet.Snapshot) bool {
 		n := int(s.Reconnects - before)
@@ -80,7 +80,7 @@ func (r *run) back(ctx context.Context, before uint64) (marks []time.Time, err e
 	return marks, err
 }
 
-// refusals tells what stood in the way.
+// refusals reports why devices were refused.
 func (r *run) refusals(ctx context.Context, p phase, before *fleet.Snapshot, reasons map[string]uint64, dropped float64) error {
 	m, err := r.gateway.admin.Metrics(ctx)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/longline/longline/internal/bench"
 )
 
-// table is the outcome of a run, as NAME.json has it.
+// table is the result of a run, and the content of NAME.json.
 type table struct {
 	When     time.Time `json:"when"`
 	Machine  string    `json:"machine"`
@@ -22,13 +22,13 @@ type table struct {
 	Measures []measure `json:"measures"`
 }
 
-// measure is one line: a value, and what it must not exceed.
+// measure is one line: a value, and its upper bound.
 type measure struct {
 	Phase string  `json:"phase"`
 	Name  string  `json:"name"`
 	Value float64 `json:"value"`
 	Unit  string  `json:"unit,omitempty"`
-	Bar   float64 `json:"bar,omitempty"` // 0 is none
+	Bar   float64 `json:"bar,omitempty"` // 0 means none
 }
 
 func newTable(o *options) table {
@@ -39,7 +39,7 @@ func newTable(o *options) table {
 	}
 }
 
-// phase adds lines of one phase.
+// phase adds the lines of one phase.
 type phase struct {
 	table *table
 	name  string
@@ -52,13 +52,13 @@ func (t *table) phase(name string) phase {
 
 func (p phase) add(name string, value float64, unit string) { p.bar(name, value, unit, 0) }
 
-// bar adds a value that must not exceed bar.
+// bar adds a value with its upper bound.
 func (p phase) bar(name string, value float64, unit string, bar float64) {
 	p.table.Measures = append(p.table.Measures, measure{p.name, name, value, unit, bar})
 	fmt.Fprintf(os.Stderr, "  %s: %s %s\n", name, short(value, unit), unit)
 }
 
-// short writes a value; one without a unit is a count.
+// short returns a value as text. A value without a unit is a count.
 func short(v float64, unit string) string {
 	if unit == "" && v < 1000 {
 		return strconv.FormatFloat(v, 'f', 0, 64)
@@ -97,7 +97,7 @@ func (t *table) text() string {
 	return b.String()
 }
 
-// verdict tells the bar, and whether the value is above it.
+// verdict returns the bar, and whether the value exceeds it.
 func (m *measure) verdict() string {
 	switch {
 	case m.Bar == 0:

@@ -21,7 +21,7 @@ const (
 	uplinkBuffer = 1 << 20 // messages that wait for the backend
 )
 
-// uplink has the devices publish with QoS 0 to one backend.
+// uplink makes the devices publish with QoS 0 to one backend.
 func (r *run) uplink(ctx context.Context, p phase) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -62,10 +62,10 @@ func (r *run) uplink(ctx context.Context, p phase) error {
 	return nil
 }
 
-// backend is a subscriber of what devices publish.
+// backend is a subscriber to the messages of the devices.
 type backend struct{ received, missed atomic.Uint64 }
 
-// subscribe returns when the subscription holds; it ends with ctx.
+// subscribe returns when the subscription is active. The subscription ends with ctx.
 func subscribe(ctx context.Context, admin string) (*backend, error) {
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
@@ -88,7 +88,7 @@ func subscribe(ctx context.Context, admin string) (*backend, error) {
 	return b, nil
 }
 
-// await waits until n messages are there, while more come.
+// await waits until n messages have arrived, as long as more arrive.
 func (b *backend) await(ctx context.Context, n uint64) {
 	for last := uint64(0); b.received.Load() < n && b.received.Load() > last; {
 		last = b.received.Load()

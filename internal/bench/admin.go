@@ -16,7 +16,7 @@ type Admin struct {
 	Client *http.Client
 }
 
-// Get asks for a path. What comes with another status than 200 is returned with an error.
+// Get requests a path. If the status is not 200, it returns an error with the body.
 func (a *Admin) Get(ctx context.Context, path string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.URL+path, nil)
 	if err != nil {
@@ -34,7 +34,7 @@ func (a *Admin) Get(ctx context.Context, path string) ([]byte, error) {
 	return body, err
 }
 
-// Metrics asks for the values of all metrics.
+// Metrics requests the values of all metrics.
 func (a *Admin) Metrics(ctx context.Context) (Metrics, error) {
 	text, err := a.Get(ctx, "/metrics")
 	if err != nil {
@@ -46,8 +46,8 @@ func (a *Admin) Metrics(ctx context.Context) (Metrics, error) {
 // Metrics are values by name and labels, as in the text format of Prometheus.
 type Metrics map[string]float64
 
-// ParseMetrics reads the text format of Prometheus, without times. Lines that are not of it are
-// left out.
+// ParseMetrics reads the text format of Prometheus, without times. It skips lines that are not of that
+// format.
 func ParseMetrics(text []byte) Metrics {
 	all := make(Metrics)
 	for l := range bytes.Lines(text) {

@@ -10,9 +10,9 @@ import (
 	"github.com/longline/longline/internal/websocket"
 )
 
-// Broadcast has the server send one message to every connection, rounds times after one to
-// warm up, each when the last has arrived everywhere. The latency of a round is the time
-// until the last connection had it.
+// Broadcast makes the server send a message to every connection, once to warm up and then rounds
+// times. Each round begins when the last message has arrived everywhere. The latency of a round is the time
+// until the last connection has the message.
 func (c *Client) Broadcast(ctx context.Context, rounds int) (Result, error) {
 	if rounds < 1 {
 		return Result{}, fmt.Errorf("%d broadcasts: want one at least", rounds)
@@ -27,7 +27,7 @@ func (c *Client) Broadcast(ctx context.Context, rounds int) (Result, error) {
 	})
 }
 
-// gather runs rounds of messages to all, each begun by trigger, after one to warm up.
+// gather runs one round to warm up and then the given number. trigger begins a round: it makes the server send a message to all.
 func (c *Client) gather(ctx context.Context, rounds int, check func(*conn, []byte) error, trigger func() error) (Result, error) {
 	g := &gathering{conns: int64(c.conns), check: check, trigger: trigger, whole: make(chan struct{}, 1)}
 	c.each(func(l *lane) { l.begin(g) })
@@ -74,7 +74,7 @@ type gathering struct {
 	trigger func() error
 
 	rounds atomic.Uint32
-	left   atomic.Int64 // connections that the round has not reached
+	left   atomic.Int64 // connections that do not have the round's message yet
 	whole  chan struct{}
 }
 

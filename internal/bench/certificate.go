@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// WriteCertificate makes a certificate for 127.0.0.1 that signs itself and holds for a day, with
-// an ECDSA key on P-256. It writes both as PEM files, and returns what trusts the certificate.
+// WriteCertificate makes a self-signed certificate for 127.0.0.1 that is valid for a day, with
+// an ECDSA key on P-256. It writes both as PEM files, and returns a pool that trusts the certificate.
 func WriteCertificate(certFile, keyFile string) (*x509.CertPool, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

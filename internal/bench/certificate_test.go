@@ -21,7 +21,7 @@ func TestCertificate(t *testing.T) {
 		near, far := net.Pipe()
 		served := make(chan struct{})
 		go func() {
-			_ = tls.Server(far, &tls.Config{Certificates: []tls.Certificate{pair}}).Handshake() // the client tells
+			_ = tls.Server(far, &tls.Config{Certificates: []tls.Certificate{pair}}).Handshake() // the client reports errors
 			close(served)
 		}()
 		err := tls.Client(near, &tls.Config{RootCAs: roots, ServerName: name}).Handshake()

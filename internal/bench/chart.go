@@ -8,16 +8,16 @@ import (
 	"strings"
 )
 
-// Chart is panels of horizontal bars, to be drawn as SVG.
+// Chart is an SVG drawing of panels with horizontal bars.
 type Chart struct {
 	Title    string
 	Subtitle string
 	Panels   []Panel
 }
 
-// Panel is one measure. Panels have scales of their own.
+// Panel shows one measure, in a scale of its own.
 type Panel struct {
-	Title string // with the unit
+	Title string // includes the unit
 	Bars  []Bar
 }
 
@@ -25,7 +25,7 @@ type Panel struct {
 type Bar struct {
 	Label     string
 	Value     float64
-	Low, High float64 // of the repetitions; equal when there is only one
+	Low, High float64 // range of the repetitions; equal if there is only one
 	Accent    bool
 }
 
@@ -40,7 +40,7 @@ const (
 	barHeight    = 18
 	barStep      = 26
 	labelWidth   = 90
-	valueWidth   = 86 // for the number behind the longest bar
+	valueWidth   = 86 // for the number after the longest bar
 )
 
 const chartStyle = `text{font:13px system-ui,sans-serif;fill:#24292f}.h{font-size:20px;font-weight:600}` +
@@ -73,7 +73,7 @@ func (c *Chart) WriteSVG(w io.Writer) error {
 	return err
 }
 
-// rowHeights are those of the rows of panels: of the highest panel in each.
+// rowHeights returns the heights of the rows of panels, each of its highest panel.
 func (c *Chart) rowHeights() []int {
 	var rows []int
 	for i := range c.Panels {
@@ -122,7 +122,7 @@ func drawText(b *strings.Builder, class string, x, y int, s string) {
 
 func escape(s string) string {
 	var b strings.Builder
-	_ = xml.EscapeText(&b, []byte(s)) // a Builder takes everything
+	_ = xml.EscapeText(&b, []byte(s)) // a Builder does not fail
 	return b.String()
 }
 

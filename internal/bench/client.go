@@ -10,8 +10,8 @@ import (
 	"github.com/longline/longline/internal/reactor"
 )
 
-// Client is connections to a target, with one load on them at a time. Its methods must not
-// be called on a loop, nor by two goroutines at once.
+// Client is a number of connections to a target, with one load at a time. Its methods must not
+// be called on a loop, nor by two goroutines at the same time.
 type Client struct {
 	// Static after construction.
 	target Target
@@ -78,7 +78,7 @@ func Start(target Target, conns, dials int) (*Client, error) {
 	return c, nil
 }
 
-// Opened waits until every connection is open. The latency is that of each from its dial.
+// Opened waits until every connection is open. The latency is the time from each dial.
 func (c *Client) Opened(ctx context.Context) (Result, error) {
 	r := Result{Latency: newLatency()}
 	if err := c.await(ctx, c.ready, connectTimeout, "connections to open"); err != nil {
@@ -108,7 +108,7 @@ func (c *Client) Idle(ctx context.Context, d time.Duration) (Result, error) {
 	return r, err
 }
 
-// Progress tells how many connections are open, and how many messages they have received.
+// Progress returns how many connections are open, and how many messages they have received.
 func (c *Client) Progress() (open int, messages uint64) {
 	parts := make([]uint64, len(c.lanes))
 	c.each(func(l *lane) { parts[l.loop.Index()] = l.messages })
@@ -130,13 +130,13 @@ func (c *Client) makeLanes(dials int) {
 	}
 }
 
-// Close drops the connections.
+// Close closes the connections.
 func (c *Client) Close() {
 	c.closing.Store(true)
 	c.end()
 }
 
-// clock is the time since the client's start. Safe from any goroutine.
+// clock returns the time since the client's start. Safe from any goroutine.
 func (c *Client) clock() time.Duration { return time.Since(c.began) }
 
 // fail keeps the first failure.
@@ -147,7 +147,7 @@ func (c *Client) fail(err error) {
 	}
 }
 
-// await waits for done, and returns early with the failure if there is one.
+// await waits for done. It returns early if there is a failure.
 func (c *Client) await(ctx context.Context, done <-chan struct{}, limit time.Duration, what string) error {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
@@ -177,7 +177,7 @@ func (c *Client) pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// each runs f on the loop of every lane, at the same time, and waits.
+// each calls f for every lane, on the lanes' loops at the same time, and waits.
 func (c *Client) each(f func(l *lane)) {
 	c.group.Each(func(l *reactor.Loop) {
 		if l.Index() < len(c.lanes) {
@@ -186,14 +186,14 @@ func (c *Client) each(f func(l *lane)) {
 	})
 }
 
-// opened is called for every connection.
+// opened is called when a connection is open.
 func (c *Client) opened() {
 	if c.unready.Add(-1) == 0 {
 		close(c.ready)
 	}
 }
 
-// lost is called for every connection that ends.
+// lost is called when a connection ends.
 func (c *Client) lost(number uint32, err error) {
 	if !c.closing.Load() {
 		c.fail(fmt.Errorf("connection %d: %w", number, err))

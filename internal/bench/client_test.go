@@ -53,7 +53,7 @@ func serveRaw(t *testing.T, newHandler func() *rawServer) Target {
 // serveTLS echoes frames over TLS.
 func serveTLS(t *testing.T) Target {
 	t.Helper()
-	lender := httptest.NewTLSServer(nil) // of its certificate
+	lender := httptest.NewTLSServer(nil) // lends its certificate
 	t.Cleanup(lender.Close)
 	workers := reactor.NewWorkers(4, 64)
 	t.Cleanup(workers.Close)
@@ -81,7 +81,7 @@ func TestEchoOverTLS(t *testing.T) {
 	if r, err := Handshakes(t.Context(), target, 30); err != nil || r.Messages != 30 {
 		t.Errorf("%d handshakes, %v", r.Messages, err)
 	}
-	target.TLS = new(tls.Config) // trusts no one of ours
+	target.TLS = new(tls.Config) // does not trust the server
 	if _, err := Connect(t.Context(), target, 1); err == nil {
 		t.Error("a certificate that nobody trusts was taken")
 	}
@@ -148,7 +148,7 @@ func TestEchoOverBareTCP(t *testing.T) {
 	}
 }
 
-// What a server does wrong is the error of the load.
+// If a server does something wrong, the load fails with an error that says so.
 func TestWrongAnswersAreFound(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -182,8 +182,8 @@ func TestBroadcastChecksWhatArrives(t *testing.T) {
 	}
 }
 
-// A server that stalls is asked all the same, and every message that it keeps waiting counts
-// from when it was due.
+// The load goes on while a server stalls, and the latency of each message that waits counts
+// from when the message was due.
 func TestPacedLatencyCountsFromWhenDue(t *testing.T) {
 	const stall = 300 * time.Millisecond
 	target := serveRaw(t, func() *rawServer {
@@ -205,7 +205,7 @@ func TestPacedLatencyCountsFromWhenDue(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A third of the messages at least was due in the first two thirds of the stall.
+	// At least a third of the messages was due in the first two thirds of the stall.
 	if p := r.Percentile(75); p < stall/4 {
 		t.Errorf("a server that stalled for half of the time has p75 %v", p)
 	}
@@ -221,7 +221,7 @@ func TestHandshakes(t *testing.T) {
 	if r, err := Handshakes(t.Context(), raw, 10); err != nil || r.Messages != 10 {
 		t.Errorf("%d connections, %v", r.Messages, err)
 	}
-	raw.Raw = false // the request comes back, which is not an answer
+	raw.Raw = false // the server echoes the request, which is no answer to an upgrade
 	if _, err := Handshakes(t.Context(), raw, 10); err == nil {
 		t.Error("an echo is not an upgrade")
 	}

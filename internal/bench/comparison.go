@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// Comparison is what servers came to that were measured side by side, as its file has it.
+// Comparison has the results of servers that were measured side by side. It is the content of the JSON file.
 type Comparison struct {
 	Machine Machine    `json:"machine"`
-	Options any        `json:"options"` // of the program
-	Seconds float64    `json:"seconds"` // that the run took
+	Options any        `json:"options"` // command line options of the program
+	Seconds float64    `json:"seconds"` // how long the run took
 	Servers []*Summary `json:"servers"` // the columns of the tables, in order
 
 	Measures []Measure `json:"-"` // the lines of the tables, in order
@@ -23,21 +23,21 @@ type Comparison struct {
 
 // Measure is one line of the tables, and one panel of the chart.
 type Measure struct {
-	Key   string // in Summary.Measures
+	Key   string // key in Summary.Measures
 	Title string
 	Unit  string
 }
 
 func (m Measure) String() string { return m.Title + ", " + m.Unit }
 
-// Summary is what was measured of one server.
+// Summary has the results of one server.
 type Summary struct {
 	Name     string            `json:"name"`
 	Version  string            `json:"version,omitempty"`
-	Measures map[string]Spread `json:"measures"` // by Measure.Key; without those that it does not have
+	Measures map[string]Spread `json:"measures"` // by Measure.Key; without measures that the server does not support
 }
 
-// Add adds what a repetition of a measure came to.
+// Add adds the value of one repetition of a measure.
 func (s *Summary) Add(key string, v float64) {
 	s.Measures[key] = SpreadOf(append(s.Measures[key].Values, v)...)
 }
@@ -45,8 +45,8 @@ func (s *Summary) Add(key string, v float64) {
 // Named is a server that can be compared.
 type Named interface{ Name() string }
 
-// Chosen returns those of all whose names are in only, and all if only is empty. The error is
-// that there is none of such a name.
+// Chosen returns the servers whose names are in only, or all if only is empty. It returns an error if
+// a name is unknown.
 func Chosen[S Named](all []S, only []string) ([]S, error) {
 	for _, name := range only {
 		if !slices.ContainsFunc(all, func(s S) bool { return s.Name() == name }) {
@@ -56,7 +56,7 @@ func Chosen[S Named](all []S, only []string) ([]S, error) {
 	return slices.DeleteFunc(all, func(s S) bool { return len(only) > 0 && !slices.Contains(only, s.Name()) }), nil
 }
 
-// NewComparison returns one of servers, on this machine, of which nothing is measured yet.
+// NewComparison returns a comparison of servers on this machine, without results.
 func NewComparison[S Named](options any, measures []Measure, servers []S) *Comparison {
 	c := &Comparison{Machine: ThisMachine(), Options: options, Measures: measures}
 	for _, s := range servers {
@@ -65,8 +65,8 @@ func NewComparison[S Named](options any, measures []Measure, servers []S) *Compa
 	return c
 }
 
-// Repeat calls measure with each server and its place once, then with each again, reps times
-// in all, and tells on log how far it is. The first error ends it.
+// Repeat calls measure for each server in turn, with the server's index, and repeats that reps times
+// in all. It writes its progress to log, and ends at the first error.
 func (c *Comparison) Repeat(reps int, log io.Writer, measure func(i int, s *Summary) error) error {
 	begin := time.Now()
 	for rep := range reps {
@@ -81,7 +81,7 @@ func (c *Comparison) Repeat(reps int, log io.Writer, measure func(i int, s *Summ
 	return nil
 }
 
-// Server returns the summary of a name, nil if it is not compared.
+// Server returns the summary of the named server, or nil if it is not compared.
 func (c *Comparison) Server(name string) *Summary {
 	i := slices.IndexFunc(c.Servers, func(s *Summary) bool { return s.Name == name })
 	if i < 0 {
@@ -90,8 +90,8 @@ func (c *Comparison) Server(name string) *Summary {
 	return c.Servers[i]
 }
 
-// WriteFiles writes the comparison to NAME.json and the chart to NAME.svg in folder, which is
-// made if there is none.
+// WriteFiles writes the comparison to NAME.json and the chart to NAME.svg in folder, which it
+// creates if necessary.
 func (c *Comparison) WriteFiles(folder, name string, chart *Chart) error {
 	encoded, err := json.MarshalIndent(c, "", "  ")
 	if err != nil {

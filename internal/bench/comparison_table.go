@@ -2,7 +2,7 @@ package bench
 
 import "strings"
 
-// Medians is the table of what was measured: medians, and ranges where there are repetitions.
+// Medians returns the table of results: medians, with ranges if there are repetitions.
 func (c *Comparison) Medians() Grid {
 	return c.grid("median (min-max)", func(s *Summary, key string) string {
 		if v := s.Measures[key]; len(v.Values) > 0 {
@@ -12,13 +12,13 @@ func (c *Comparison) Medians() Grid {
 	})
 }
 
-// Times is the table of the medians divided by those of the server named base.
+// Times returns the table of medians divided by those of the server named base.
 func (c *Comparison) Times(base string) Grid {
 	of := c.Server(base)
 	return c.grid("times "+base, func(s *Summary, key string) string { return s.times(of, key) })
 }
 
-// times is the ratio of medians; there is none to a nil server, and none to 0.
+// times returns the ratio of medians. There is none if the base is nil or its median is 0.
 func (s *Summary) times(of *Summary, key string) string {
 	if of == nil || of.Measures[key].Median <= 0 || len(s.Measures[key].Values) == 0 {
 		return "-"
@@ -26,7 +26,7 @@ func (s *Summary) times(of *Summary, key string) string {
 	return Short(s.Measures[key].Median / of.Measures[key].Median)
 }
 
-// grid makes a table with a line for each measure and a column for each server.
+// grid returns a table with a line per measure and a column per server.
 func (c *Comparison) grid(corner string, cell func(s *Summary, key string) string) Grid {
 	g := Grid{{corner}}
 	for _, s := range c.Servers {
@@ -42,7 +42,7 @@ func (c *Comparison) grid(corner string, cell func(s *Summary, key string) strin
 	return g
 }
 
-// Panel has a bar for each server, with an accent on that of longline.
+// Panel returns a panel with a bar per server. It highlights the bar of longline.
 func (c *Comparison) Panel(m Measure) Panel {
 	p := Panel{Title: m.String()}
 	for _, s := range c.Servers {

@@ -17,11 +17,11 @@ type conn struct {
 	lane      *lane
 	tcp       *reactor.Conn // nil until it is open
 	reader    websocket.Reader
-	number    uint32 // in the lane
-	sent, got uint32 // messages of the load
+	number    uint32 // index in the lane
+	sent, got uint32 // messages of the current load
 	opening   *opening
 	upgraded  bool
-	partial   []byte // of an MQTT packet that is not whole yet
+	partial   []byte // the beginning of an incomplete MQTT packet
 }
 
 // opening is what a connection needs until it is open.
@@ -30,7 +30,7 @@ type opening struct {
 	began   time.Duration // on the client's clock
 }
 
-// begin precedes the dial.
+// begin is called before the dial.
 func (c *conn) begin() {
 	t := &c.lane.client.target
 	c.opening = &opening{t.request(), c.lane.client.clock()}
@@ -42,12 +42,12 @@ func (c *conn) begin() {
 	}
 }
 
-// id is that of the device.
+// id returns the device id.
 func (c *conn) id() string {
 	return c.lane.client.target.Devices + strconv.Itoa(c.global())
 }
 
-// global is the connection's number in the client.
+// global returns the connection's number in the client.
 func (c *conn) global() int {
 	return int(c.number)*len(c.lane.client.group.Loops()) + c.lane.loop.Index()
 }
@@ -62,7 +62,7 @@ func (c *conn) OnOpen(tcp *reactor.Conn) {
 	tcp.Commit(websocket.AppendRequest(tcp.Reserve(256), &c.opening.request))
 }
 
-// upgrade follows the handshake: frames come next.
+// upgrade is called after the handshake: the bytes that follow are frames.
 func (c *conn) upgrade() {
 	c.upgraded = true
 	c.reader.Init(&frames, false)
@@ -81,7 +81,7 @@ func (c *conn) open() {
 	c.lane.opened(took)
 }
 
-// message takes a message: the greeting, if there is to be one, then those of loads.
+// message handles a message: first the greeting, if the target sends one, then those of loads.
 func (c *conn) message(p []byte) error {
 	switch {
 	case c.lane.client.target.MQTT != nil:
@@ -146,7 +146,7 @@ func (c *conn) write(op websocket.Opcode, payload []byte) {
 	}
 }
 
-// OnAlarm implements reactor.Handler; no alarm is ever set.
+// OnAlarm implements reactor.Handler. No alarm is set.
 func (c *conn) OnAlarm(*reactor.Conn) {}
 
 // OnDrained implements reactor.Handler.

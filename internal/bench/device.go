@@ -15,7 +15,7 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// decode reads a packet, which must be an op, into the lane's.
+// decode decodes a packet into the lane's packet. Its operation must be op.
 func (c *conn) decode(p []byte, op wire.Op) error {
 	packet := &c.lane.packet
 	if err := wire.Protobuf.Decode(packet, p, false); err != nil {
@@ -38,14 +38,14 @@ func (c *conn) encode(p *wire.Packet) error {
 	return nil
 }
 
-// Uplink has devices publish with QoS 1 on device/ID/telemetry at a fixed rate, in turn. The
-// latency of each message is that of its acknowledgement, from when it was due.
+// Uplink makes the devices in turn publish with QoS 1 on device/ID/telemetry, at a fixed rate. The
+// latency of a message is the time from when it was due until it is acknowledged.
 func (c *Client) Uplink(ctx context.Context, load Load) (Result, error) {
 	return c.paced(ctx, load, newUplink)
 }
 
-// uplink is the traffic of publications. The id of each is the time that its latency counts
-// from, so that nothing is kept of it.
+// uplink is the traffic of publications. The id of each is the time from which its latency counts,
+// so that the lane need not remember it.
 type uplink struct {
 	everyone
 	packet wire.Packet
@@ -59,7 +59,7 @@ func newUplink(l *lane, size int) traffic {
 }
 
 func (u *uplink) send(c *conn, since time.Duration) {
-	u.packet.ID = uint64(since) + 1 // ids begin with 1
+	u.packet.ID = uint64(since) + 1 // ids start at 1
 	u.packet.Message.Topic = "device/" + c.id() + "/telemetry"
 	if err := c.encode(&u.packet); err != nil {
 		c.lane.client.fail(err)
@@ -76,9 +76,9 @@ func (u *uplink) answer(c *conn, p []byte) (of *conn, since time.Duration, err e
 	return c, time.Duration(c.lane.packet.ID - 1), nil
 }
 
-// Fanout has trigger send one message to every device, rounds times after one to warm up,
-// each when the last has arrived everywhere. The latency of a round is the time until the
-// last device had it.
+// Fanout calls trigger, which must send a message to every device, once to warm up and then rounds times.
+// Each round begins when the last message has arrived everywhere. The latency of a round is the time until the
+// last device has the message.
 func (c *Client) Fanout(ctx context.Context, rounds int, trigger func() error) (Result, error) {
 	if rounds < 1 {
 		return Result{}, fmt.Errorf("%d rounds: want one at least", rounds)
@@ -86,7 +86,7 @@ func (c *Client) Fanout(ctx context.Context, rounds int, trigger func() error) (
 	return c.gather(ctx, rounds, func(c *conn, p []byte) error { return c.decode(p, wire.Msg) }, trigger)
 }
 
-// answering is the load of calls: devices answer with what they were asked.
+// answering is the load of calls: devices answer with the payload of the call.
 type answering struct{}
 
 func (answering) received(c *conn, p []byte) error {
@@ -97,10 +97,10 @@ func (answering) received(c *conn, p []byte) error {
 	return c.encode(&wire.Packet{Op: wire.Reply, ID: q.ID, Payload: q.Payload, ContentType: q.ContentType})
 }
 
-const callers = 256 // calls without their answer
+const callers = 256 // most unanswered calls
 
-// Command has call ask random devices at a fixed rate. The latency of each call counts from
-// when it was due, also when all callers were busy then.
+// Command uses call to call random devices at a fixed rate. The latency of each call counts from
+// when it was due, also if all callers were busy then.
 func (c *Client) Command(ctx context.Context, load Load, call func(ctx context.Context, device string) error) (Result, error) {
 	if err := load.check(); err != nil {
 		return Result{}, err
@@ -126,7 +126,7 @@ func (c *Client) Command(ctx context.Context, load Load, call func(ctx context.C
 	return r, err
 }
 
-// calls is the run of Command.
+// calls is one run of Command.
 type calls struct {
 	client *Client
 	load   Load
@@ -136,7 +136,7 @@ type calls struct {
 
 	mu      sync.Mutex
 	latency *hdrhistogram.Histogram
-	err     error // the first
+	err     error // the first error
 }
 
 func (p *calls) run(ctx context.Context) {
@@ -154,7 +154,7 @@ func (p *calls) run(ctx context.Context) {
 	wg.Wait()
 }
 
-// caller makes one call after the other, until none is due any more.
+// caller makes one call after another, until no more are due.
 func (p *calls) caller(ctx context.Context) error {
 	for {
 		after := time.Duration(float64(p.next.Add(1)-1) / p.load.Rate * float64(time.Second))

@@ -1,10 +1,10 @@
-// Package bench measures servers: it is the client of an echo server on the event loops, the
-// accounts of a server's process from /proc, and the arithmetic and drawing of results.
+// Package bench measures servers. It has a client on the event loops, reads the CPU time and memory of a
+// server's process, and writes results as text, tables and charts.
 //
-// The flow: Connect opens connections to a Target and keeps them. Echo, Paced and Broadcast
-// then load them, one after the other; each has every byte that comes back checked.
+// Connect opens connections to a Target and keeps them. Echo, Paced and Broadcast
+// then load them, one after another; each checks every byte that comes back.
 // Handshakes needs no Client. A Result says what the load was, what it cost the server, and
-// how long answers took. A Comparison gathers what several servers came to, and tells it in
+// how long answers took. A Comparison gathers the results of several servers, and writes
 // tables, a chart and a file. Admin reads a gateway's metrics.
 //
 // The client runs on as many loops as its connections need, and spins while it paces a load:

@@ -12,12 +12,12 @@ import (
 // echo is the traffic of an echo server.
 type echo struct {
 	everyone
-	message []byte // the next one; from MinSize on, the same in all
+	message []byte // the next message; from MinSize on, all messages are the same
 }
 
 func newEcho(l *lane, size int) traffic { return &echo{everyone{l}, pattern(size)} }
 
-// pattern is a message before its first MinSize bytes are set.
+// pattern returns a message whose first MinSize bytes are not set yet.
 func pattern(size int) []byte {
 	b := make([]byte, size)
 	for i := range b {
@@ -31,7 +31,7 @@ func (e *echo) send(c *conn, since time.Duration) {
 	c.write(websocket.Binary, e.message)
 }
 
-// stamp makes b the next message of c, whose latency counts from since.
+// stamp writes the next message of c into b. The message's latency counts from since.
 func stamp(b []byte, c *conn, since time.Duration) {
 	binary.LittleEndian.PutUint32(b, c.number)
 	binary.LittleEndian.PutUint32(b[4:], c.sent)

@@ -10,23 +10,23 @@ import (
 	"github.com/longline/longline/internal/reactor"
 )
 
-// Load is a stream of messages that come back.
+// Load is a stream of messages that the server answers.
 type Load struct {
-	Size     int           // bytes of a message, MinSize at least; 0 is 128
-	Warmup   time.Duration // before what is measured
-	Duration time.Duration // of what is measured
-	Rate     float64       // messages a second over all connections; used by Paced
-	Lossy    bool          // answers that do not come are counted; otherwise they are an error
+	Size     int           // bytes per message, at least MinSize; 0 means 128
+	Warmup   time.Duration // how long the load runs before it is measured
+	Duration time.Duration // how long the load is measured
+	Rate     float64       // messages per second, of all connections together; only for Paced
+	Lossy    bool          // missing answers are counted; otherwise they are an error
 }
 
-// MinSize has room for what a message carries: the connection's number, the message's, and
-// the time that its latency counts from.
+// MinSize is the size of what a message carries: the numbers of the connection and of the message, and
+// the time from which its latency counts.
 const MinSize = 16
 
 const (
 	maxSize        = 1 << 20
 	maxRate        = 5_000_000
-	maxOutstanding = 1 << 18 // messages of a lane without their answer
+	maxOutstanding = 1 << 18 // unanswered messages of a lane
 )
 
 func (l *Load) check() error {
@@ -42,8 +42,8 @@ func (l *Load) check() error {
 	return nil
 }
 
-// Echo is a closed loop: each connection sends its next message when the last has come back.
-// The latency is that of an answer, and says nothing about a server that is not asked: see
+// Echo is a closed loop: each connection sends its next message when the last one has come back.
+// While the server stalls, connections send nothing, so the latency does not show how long others would wait: see
 // Paced.
 func (c *Client) Echo(ctx context.Context, load Load) (Result, error) {
 	return c.closed(ctx, load, newEcho)
@@ -65,7 +65,7 @@ func closedLoop(x *exchange) {
 	}
 }
 
-// Paced is an open loop: messages leave at a fixed rate, in turn over the connections,
+// Paced is an open loop: messages leave at a fixed rate, from each connection in turn,
 // whatever the server does. The latency of each counts from when it was due, so that a server
 // that stalls cannot hide it (no coordinated omission).
 func (c *Client) Paced(ctx context.Context, load Load) (Result, error) {
@@ -86,7 +86,7 @@ func (c *Client) paced(ctx context.Context, load Load, newTraffic func(l *lane, 
 	})
 }
 
-// exchange runs a load: warm up, measure, and wait for what is outstanding.
+// exchange runs a load: it warms up, measures, and waits for outstanding answers.
 func (c *Client) exchange(ctx context.Context, load Load, newTraffic func(*lane, int) traffic, start func(*exchange)) (Result, error) {
 	exchanges := c.begin(load, newTraffic, start)
 	err := c.pause(ctx, load.Warmup)
@@ -118,7 +118,7 @@ func (c *Client) exchange(ctx context.Context, load Load, newTraffic func(*lane,
 	return r, err
 }
 
-// begin puts a load on every lane, and starts it.
+// begin gives every lane its load and starts it.
 func (c *Client) begin(load Load, newTraffic func(*lane, int) traffic, start func(*exchange)) []*exchange {
 	exchanges := make([]*exchange, len(c.lanes))
 	c.each(func(l *lane) {
@@ -131,7 +131,7 @@ func (c *Client) begin(load Load, newTraffic func(*lane, int) traffic, start fun
 	return exchanges
 }
 
-// finish waits for the answers to what was sent, and returns how many have not come.
+// finish waits for outstanding answers and returns how many are missing.
 func (c *Client) finish(ctx context.Context, exchanges []*exchange, lossy bool) (lost uint64, err error) {
 	for _, x := range exchanges {
 		if lossy {
@@ -151,9 +151,9 @@ func (c *Client) finish(ctx context.Context, exchanges []*exchange, lossy bool) 
 	return lost, nil
 }
 
-const silenceTime = 2 * time.Second // after which what has not come is lost
+const silenceTime = 2 * time.Second // after this time without any answer, missing messages count as lost
 
-// silence waits for done, or until nothing has come for silenceTime.
+// silence waits for done, or until nothing has arrived for silenceTime.
 func (c *Client) silence(ctx context.Context, done <-chan struct{}) error {
 	_, before := c.Progress()
 	for {
@@ -185,21 +185,21 @@ type exchange struct {
 	measuring   bool
 	answered    uint64 // while measuring
 	latency     *hdrhistogram.Histogram
-	idle        chan struct{} // closed when it has stopped and nothing is outstanding
+	idle        chan struct{} // closed when the load has stopped and nothing is outstanding
 }
 
-// traffic is what is sent, and how its answer is told.
+// traffic says what a load sends, and which messages are answers.
 type traffic interface {
-	// senders are the connections that messages count as sent by.
+	// senders returns the connections that count as senders.
 	senders() []conn
-	// send sends the next message of c. Its latency counts from since.
+	// send sends the next message of c, whose latency counts from since.
 	send(c *conn, since time.Duration)
-	// answer takes what c has got. It returns whose message that answers, nil for nobody's,
-	// and what the latency counts from.
+	// answer checks a message that c has received. It returns the connection whose message it answers, or nil if it answers none,
+	// and the time from which the latency counts.
 	answer(c *conn, p []byte) (of *conn, since time.Duration, err error)
 }
 
-// everyone is the part of a traffic in which each connection sends.
+// everyone is embedded in a traffic in which every connection sends.
 type everyone struct{ lane *lane }
 
 func (e everyone) senders() []conn { return e.lane.conns }
@@ -240,12 +240,12 @@ func (x *exchange) received(c *conn, p []byte) error {
 	return nil
 }
 
-// pacer is a reactor.Task that sends what is due and posts itself again: while it does, the
-// loop polls instead of sleeping, so that a message leaves when it is due.
+// pacer is a reactor.Task that sends the messages that are due and posts itself again. Because of that the
+// loop polls instead of sleeping, and messages leave when they are due.
 type pacer struct {
 	exchange *exchange
 	begin    time.Duration // on the client's clock
-	rate     float64       // messages a second
+	rate     float64       // messages per second
 	sent     uint64
 }
 
@@ -268,7 +268,7 @@ func (p *pacer) Run(l *reactor.Loop) {
 	l.Post(p)
 }
 
-// due is when the next message is to leave.
+// due returns the time at which the next message is due.
 func (p *pacer) due() time.Duration {
 	return p.begin + time.Duration(float64(p.sent)/p.rate*float64(time.Second))
 }

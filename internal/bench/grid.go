@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// Grid is a table in Markdown, padded so that it reads as plain text. The first line is the
-// head; all have as many cells.
+// Grid is a Markdown table that is padded, so that it is readable as plain text. The first line is the
+// header; all lines have the same number of cells.
 type Grid [][]string
 
-// String is the table, with a line feed at the end of each line.
+// String returns the table, with a line feed at the end of each line.
 func (g Grid) String() string {
 	var b strings.Builder
 	widths := g.widths()
@@ -39,7 +39,7 @@ func (g Grid) widths() []int {
 	return widths
 }
 
-// rule is the line below the head: the first column is aligned left, the others right.
+// rule returns the line below the header, which aligns the first column left and the others right.
 func rule(b *strings.Builder, widths []int) {
 	for i, w := range widths {
 		if i == 0 {

@@ -10,9 +10,9 @@ import (
 	"github.com/longline/longline/internal/websocket"
 )
 
-// Handshakes connects, upgrades and closes n times, with up to 64 on their way at once. The
-// latency is that of the upgrade, from the dial. The server's CPU time includes the end of
-// the connections. A raw target is only connected to.
+// Handshakes connects, upgrades and closes n times, up to 64 at a time. The
+// latency is the time from the dial to the end of the upgrade. The server's CPU time includes closing
+// the connections. With a raw target there is no upgrade.
 func Handshakes(ctx context.Context, target Target, n int) (Result, error) {
 	if n < 1 || n > maxConns {
 		return Result{}, fmt.Errorf("%d handshakes: want 1 to %d", n, maxConns)
@@ -44,12 +44,12 @@ func Handshakes(ctx context.Context, target Target, n int) (Result, error) {
 
 const visitsAtOnce = 64
 
-// visits is the run of Handshakes. Owned by the loop.
+// visits is one run of Handshakes. Owned by the loop.
 type visits struct {
 	target  Target
 	request websocket.ClientRequest
 	result  *Result
-	left    int // not dialed yet
+	left    int // visits that are not dialed yet
 	open    int
 	done    chan error
 }
@@ -71,7 +71,7 @@ func (v *visits) start(l *reactor.Loop) {
 	}
 }
 
-// next dials one more, if there is one left; the last to end ends the run.
+// next dials the next connection, if one is left. When the last one has ended, it ends the run.
 func (v *visits) next(l *reactor.Loop) {
 	if v.left == 0 {
 		if v.open == 0 {
@@ -128,7 +128,7 @@ func (c *visit) succeed(tcp *reactor.Conn) {
 	tcp.Close()
 }
 
-// OnAlarm implements reactor.Handler; no alarm is ever set.
+// OnAlarm implements reactor.Handler. No alarm is set.
 func (c *visit) OnAlarm(*reactor.Conn) {}
 
 // OnDrained implements reactor.Handler.

@@ -19,20 +19,20 @@ type lane struct {
 	maxDials int
 
 	conns   []conn
-	dialed  int // conns[dialed:] were never dialed
+	dialed  int // conns[dialed:] are not dialed yet
 	opening int
-	opens   *hdrhistogram.Histogram // of what opening took
+	opens   *hdrhistogram.Histogram // how long opening took
 	load    load                    // nil between loads
 
 	messages uint64      // received
-	packet   wire.Packet // decoded into, again and again
-	mqtt     mqtt.Packet // the same of MQTT
-	scratch  []byte      // encoded into
+	packet   wire.Packet // packets are decoded into it
+	mqtt     mqtt.Packet // the same, for MQTT
+	scratch  []byte      // packets are encoded into it
 }
 
-// load is what the connections of a lane are busy with.
+// load handles the messages of a lane's connections.
 type load interface {
-	// received takes a message, which is borrowed.
+	// received handles a message, which is borrowed.
 	received(c *conn, payload []byte) error
 }
 
@@ -44,7 +44,7 @@ func newLane(client *Client, loop *reactor.Loop, conns, maxDials int) *lane {
 	return l
 }
 
-// dialMore dials as many as may be on their way.
+// dialMore dials connections up to the limit of dials under way.
 func (l *lane) dialMore() {
 	for l.opening < l.maxDials && l.dialed < len(l.conns) {
 		c := &l.conns[l.dialed]
@@ -58,7 +58,7 @@ func (l *lane) dialMore() {
 	}
 }
 
-// opened follows each connection that is open.
+// opened is called when a connection is open.
 func (l *lane) opened(took time.Duration) {
 	record(l.opens, took)
 	l.opening--
@@ -66,7 +66,7 @@ func (l *lane) opened(took time.Duration) {
 	l.dialMore()
 }
 
-// begin puts a load on the lane. Connections count their messages anew.
+// begin sets the lane's load. Connections start to count their messages again.
 func (l *lane) begin(x load) {
 	l.load = x
 	for i := range l.conns {

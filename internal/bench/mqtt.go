@@ -9,12 +9,12 @@ import (
 	"github.com/longline/longline/internal/wire/mqtt"
 )
 
-// MQTT is what the clients of a broker do before they are open. They speak 3.1.1, which every
-// broker has. The loads of MQTT need all clients on one loop; their names begin with MQTT.
+// MQTT says what a broker's clients do before they count as open. They speak 3.1.1, which every
+// broker has. The loads whose names begin with MQTT need all clients on one loop.
 type MQTT struct {
-	// Filter is what client n subscribes to; nil, or a filter that is empty, is nothing.
+	// Filter returns the filter that client n subscribes to. If it is nil, or the filter is empty, the client does not subscribe.
 	Filter func(n int) string
-	// QoS is that of the subscription.
+	// QoS is the QoS of the subscription.
 	QoS message.QoS
 }
 
@@ -22,10 +22,10 @@ const mqttKeepAlive = 60 // seconds
 
 var mqttProtocols = []string{"mqtt"} // MQTT 5 §6.0, [MQTT-6.0.0-3]
 
-// decoder is that of a client of MQTT 3.1.1. It has no state.
+// decoder decodes for a client of MQTT 3.1.1. It has no state.
 var decoder = mqtt.Decoder{Version: mqtt.V4, MaxPacket: 2 * maxSize}
 
-// connectMQTT follows the upgrade.
+// connectMQTT sends CONNECT after the upgrade.
 func (c *conn) connectMQTT() {
 	c.sendMQTT(&mqtt.Packet{Type: mqtt.Connect, Connect: mqtt.Client{Clean: true, ClientID: c.id(), KeepAlive: mqttKeepAlive}})
 }
@@ -41,8 +41,8 @@ func (c *conn) sendMQTT(p *mqtt.Packet) {
 	c.write(websocket.Binary, b)
 }
 
-// packets takes what a binary message carries: it may have several packets, and a packet may
-// straddle messages [MQTT-6.0.0-2].
+// packets handles the content of a binary message: it may have several packets, and a packet may
+// be split over messages [MQTT-6.0.0-2].
 func (c *conn) packets(p []byte) error {
 	if len(c.partial) > 0 {
 		c.partial = append(c.partial, p...)
@@ -69,7 +69,7 @@ func (c *conn) packets(p []byte) error {
 	return nil
 }
 
-// packet takes one packet: the answers that the connection is opened by, then those of loads.
+// packet handles one packet: first CONNACK and SUBACK, then those of loads.
 func (c *conn) packet(b []byte) error {
 	if c.opening == nil {
 		return c.lane.received(c, b)
@@ -89,7 +89,7 @@ func (c *conn) packet(b []byte) error {
 	return nil
 }
 
-// subscribe asks for the client's subscription, if it has one.
+// subscribe sends SUBSCRIBE, if the client has a filter.
 func (c *conn) subscribe() {
 	m := c.lane.client.target.MQTT
 	filter := ""
@@ -103,17 +103,17 @@ func (c *conn) subscribe() {
 	c.sendMQTT(&mqtt.Packet{Type: mqtt.Subscribe, ID: 1, Subscriptions: []mqtt.Subscription{{Filter: filter, QoS: m.QoS}}})
 }
 
-// decodeMQTT reads a whole packet into the lane's.
+// decodeMQTT decodes a whole packet into the lane's packet.
 func (c *conn) decodeMQTT(b []byte) (*mqtt.Packet, error) {
 	p := &c.lane.mqtt
 	_, err := decoder.Decode(p, b)
 	return p, err
 }
 
-// Filters of the loads. Client 0 is the one subscriber of MQTTUplink and MQTTAcknowledged, and
-// the one that asks in MQTTCommand; the others are devices, each with topics of its own.
+// Filters of the loads. Client 0 is the only subscriber in MQTTUplink and MQTTAcknowledged, and
+// sends the commands in MQTTCommand. The others are devices, each with topics of its own.
 
-// FilterTelemetry has client 0 get what all others publish.
+// FilterTelemetry subscribes client 0 to what all others publish.
 func FilterTelemetry(n int) string {
 	if n == 0 {
 		return "device/+/telemetry"
@@ -121,7 +121,7 @@ func FilterTelemetry(n int) string {
 	return ""
 }
 
-// FilterCommands has each client get its commands, and client 0 all replies.
+// FilterCommands subscribes each client to its commands, and client 0 to all replies.
 func FilterCommands(n int) string {
 	if n == 0 {
 		return "device/+/reply"
@@ -129,7 +129,7 @@ func FilterCommands(n int) string {
 	return commandTopic(n)
 }
 
-// FilterAll has every client get the same.
+// FilterAll subscribes every client to the same topic.
 func FilterAll(int) string { return fanoutTopic }
 
 const fanoutTopic = "bench/fanout"

@@ -9,18 +9,18 @@ import (
 	"github.com/longline/longline/internal/wire/mqtt"
 )
 
-// MQTTCommand has client 0 ask every other by a message to its topic, and again when it has
-// answered by a message to a topic of its own; all with a QoS of 0 or 1. Clients have
-// FilterCommands with the same QoS. A round trip is counted once.
+// MQTTCommand makes client 0 send a command to every other client, on that client's topic. The client answers on another topic of its own, and
+// client 0 sends it the next command when it has the answer. All messages have QoS 0 or 1. Clients have
+// FilterCommands with the same QoS. A round trip counts once.
 func (c *Client) MQTTCommand(ctx context.Context, load Load, qos message.QoS) (Result, error) {
 	return c.mqtt(ctx, load, func(l *lane, size int) traffic { return &commands{newDevices(l, size), qos, 0} })
 }
 
-// commands is the traffic of MQTTCommand. What is sent counts as that of the device asked.
+// commands is the traffic of MQTTCommand. The device counts as the sender of the commands that it gets.
 type commands struct {
 	devices
 	qos   message.QoS
-	asked uint32 // for identifiers
+	asked uint32 // commands sent; makes packet identifiers
 }
 
 func (t *commands) send(c *conn, since time.Duration) {

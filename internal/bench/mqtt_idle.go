@@ -9,7 +9,7 @@ import (
 	"github.com/longline/longline/internal/wire/mqtt"
 )
 
-// MQTTPings has all clients send PINGREQ in turn, at the load's rate.
+// MQTTPings makes the clients send PINGREQ in turn, at the load's rate.
 func (c *Client) MQTTPings(ctx context.Context, load Load) (Result, error) {
 	return c.paced(ctx, load, func(l *lane, _ int) traffic {
 		return &pings{everyone{l}, make([]time.Duration, len(l.conns))}
@@ -19,7 +19,7 @@ func (c *Client) MQTTPings(ctx context.Context, load Load) (Result, error) {
 // pings is the traffic of MQTTPings.
 type pings struct {
 	everyone
-	sent []time.Duration // when the last of each client was due
+	sent []time.Duration // when each client's last PINGREQ was due
 }
 
 func (t *pings) send(c *conn, since time.Duration) {
@@ -35,9 +35,9 @@ func (t *pings) answer(c *conn, b []byte) (of *conn, since time.Duration, err er
 	return c, t.sent[c.number], err
 }
 
-// MQTTFanout has client 0 publish to all, itself too, rounds times after one to warm up, each
-// when the last has arrived everywhere. Clients have FilterAll. The latency of a round is the
-// time until the last had it.
+// MQTTFanout makes client 0 publish to all clients, itself included, once to warm up and then rounds times. Each
+// round begins when the last message has arrived everywhere. Clients have FilterAll. The latency of a round is the
+// time until the last client has the message.
 func (c *Client) MQTTFanout(ctx context.Context, rounds int) (Result, error) {
 	if rounds < 1 {
 		return Result{}, fmt.Errorf("%d rounds: want one at least", rounds)

@@ -2,9 +2,9 @@ package bench
 
 import "context"
 
-// MQTTLag is MQTTAcknowledged with a subscriber that reads nothing for the load's duration, in
-// which publishers go on, and then all that comes. The result has what was acknowledged in all
-// the load's time, and of that, what the subscriber never got.
+// MQTTLag is MQTTAcknowledged with a subscriber that reads nothing for the load's duration, while the
+// publishers go on, and then reads everything. The result has the number of messages that were acknowledged
+// in the whole time, and how many of them the subscriber never got.
 func (c *Client) MQTTLag(ctx context.Context, load Load) (Result, error) {
 	r := Result{Latency: newLatency()}
 	if err := load.check(); err != nil {

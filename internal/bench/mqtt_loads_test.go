@@ -29,7 +29,7 @@ func broker(t *testing.T) Target {
 	return Target{Addr: g.Addr(), Devices: "bench-"}
 }
 
-// Every load runs against a gateway, which loses nothing.
+// Every load runs against a gateway, which loses no message.
 func TestMQTTLoads(t *testing.T) {
 	const clients = 20
 	short := Load{Duration: 50 * time.Millisecond, Lossy: true}
@@ -82,7 +82,7 @@ func TestMQTTLoadsWantTwoClients(t *testing.T) {
 	}
 }
 
-// A subscription that is granted less than it asks for is not what is to be measured.
+// The client fails if the broker grants a lower QoS than it asks for.
 func TestMQTTSubscriptionMustBeGranted(t *testing.T) {
 	target := broker(t)
 	target.MQTT = &MQTT{Filter: func(int) string { return "a/#/b" }}

@@ -10,7 +10,7 @@ import (
 	"github.com/longline/longline/internal/wire/mqtt"
 )
 
-// kept is a load that keeps what it gets.
+// kept is a load that keeps the packets that it gets.
 type kept [][]byte
 
 func (k *kept) received(_ *conn, b []byte) error {
@@ -30,7 +30,7 @@ func encodeAll(t *testing.T, packets ...*mqtt.Packet) (stream []byte, each [][]b
 	return stream, each
 }
 
-// However messages cut the stream, its packets are the same, and nothing is kept at the end.
+// However the stream is split into messages, the packets are the same, and no bytes are left at the end.
 func TestPacketsOfAnySplit(t *testing.T) {
 	stream, want := encodeAll(t,
 		&mqtt.Packet{Type: mqtt.Publish, Topic: "a/b", Payload: pattern(200)},
@@ -61,7 +61,7 @@ func TestPacketsOfNoClient(t *testing.T) {
 	}
 }
 
-// sample is a lane of three clients with one message of client 2 on its way, and that message.
+// sample returns a lane of three clients, client 2 having sent one message, and that message.
 func sample(t *testing.T, newTraffic func(*lane, int) traffic, qos message.QoS) (l *lane, x traffic, b []byte) {
 	t.Helper()
 	l = &lane{conns: make([]conn, 3)}
@@ -81,7 +81,7 @@ func TestTelemetryChecksWhatComes(t *testing.T) {
 	for i := range b {
 		wrong := bytes.Clone(b)
 		wrong[i] ^= 0x01
-		at := len(b) - 32 // of the payload
+		at := len(b) - 32 // start of the payload
 		if latency := i >= at+8 && i < at+MinSize; latency {
 			continue
 		}
@@ -98,7 +98,7 @@ func TestTelemetryChecksWhatComes(t *testing.T) {
 	}
 }
 
-// What was lost before a message does not count as out of order.
+// A message after lost ones does not count as out of order.
 func TestTelemetryWithGaps(t *testing.T) {
 	l, x, _ := sample(t, newTelemetry, message.AtMostOnce)
 	for n := range uint32(4) {

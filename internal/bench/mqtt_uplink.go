@@ -12,16 +12,16 @@ import (
 	"github.com/longline/longline/internal/wire/mqtt"
 )
 
-// MQTTUplink has all clients but the first publish with QoS 0 to the first, which has
-// FilterTelemetry: in turn at the load's rate, or, where that is 0, each when its last message
-// has arrived, so that there are as many in flight as publishers. A message is counted when
-// the subscriber has it. A message lost in a closed loop leaves its publisher silent.
+// MQTTUplink makes all clients but the first publish with QoS 0 to the first, which has
+// FilterTelemetry. They publish in turn at the load's rate. If the rate is 0, each publishes when its last message
+// has arrived, so that one message per publisher is in flight. A message counts when
+// the subscriber has it. If a message is lost in a closed loop, its publisher sends nothing more.
 func (c *Client) MQTTUplink(ctx context.Context, load Load) (Result, error) {
 	return c.mqtt(ctx, load, newTelemetry)
 }
 
-// MQTTAcknowledged has all clients but the first publish with QoS 1, each when its last
-// message was acknowledged. Those are counted. The first has FilterTelemetry with QoS 1.
+// MQTTAcknowledged makes all clients but the first publish with QoS 1, each when its last
+// message was acknowledged. It counts acknowledgements. The first client has FilterTelemetry with QoS 1.
 func (c *Client) MQTTAcknowledged(ctx context.Context, load Load) (Result, error) {
 	return c.mqtt(ctx, load, newReported)
 }
@@ -37,7 +37,7 @@ func (c *Client) mqtt(ctx context.Context, load Load, newTraffic func(*lane, int
 	return c.closed(ctx, load, newTraffic)
 }
 
-// oneLoop checks that client 0 and the others can be told from each other.
+// oneLoop checks that there are several clients, all on one loop.
 func (c *Client) oneLoop() error {
 	if len(c.lanes) != 1 || c.conns < 2 {
 		return errors.New("MQTT loads need two clients at least, and no more than fit on one loop: raise the limit of descriptors")
@@ -45,10 +45,10 @@ func (c *Client) oneLoop() error {
 	return nil
 }
 
-// devices is the part of a traffic in which client 0 is the counterpart of all others.
+// devices is embedded in a traffic in which client 0 is the counterpart of all others.
 type devices struct {
 	lane    *lane
-	payload []byte // of the next message
+	payload []byte // payload of the next message
 }
 
 func newDevices(l *lane, size int) devices { return devices{l, pattern(size)} }
@@ -56,12 +56,12 @@ func newDevices(l *lane, size int) devices { return devices{l, pattern(size)} }
 func (d *devices) first() *conn    { return &d.lane.conns[0] }
 func (d *devices) senders() []conn { return d.lane.conns[1:] }
 
-// publish sends the payload; with QoS 1 under the identifier id.
+// publish sends the payload, with QoS 1 under the packet identifier id.
 func (d *devices) publish(c *conn, topic string, qos message.QoS, id uint16) {
 	c.sendMQTT(&mqtt.Packet{Type: mqtt.Publish, Topic: topic, Payload: d.payload, QoS: qos, ID: id})
 }
 
-// identifier is that of the message with a number: never 0, and not soon again.
+// identifier returns the packet identifier of the message with a number. It is never 0, and repeats only after many messages.
 func identifier(number uint32) uint16 { return uint16(number&0x7FFF) + 1 }
 
 // open checks a PUBLISH and returns the device and the number of its message.
@@ -77,15 +77,15 @@ func (d *devices) open(p *mqtt.Packet, qos message.QoS, topic func(int) string) 
 	return &d.lane.conns[n], binary.LittleEndian.Uint32(b[4:]), nil
 }
 
-// since is what the latency of a message counts from.
+// since returns the time from which the latency of a message counts.
 func (d *devices) since(p *mqtt.Packet) time.Duration {
 	return time.Duration(binary.LittleEndian.Uint64(p.Payload[8:]))
 }
 
-// telemetry is the traffic of MQTTUplink. Gaps are messages that were lost.
+// telemetry is the traffic of MQTTUplink. It counts gaps as lost messages.
 type telemetry struct {
 	devices
-	next []uint32 // number of the message that is expected, by device
+	next []uint32 // number of the expected message, by device
 }
 
 func newTelemetry(l *lane, size int) traffic {
@@ -116,9 +116,9 @@ func (t *telemetry) answer(c *conn, b []byte) (of *conn, since time.Duration, er
 // reported is the traffic of MQTTAcknowledged.
 type reported struct {
 	devices
-	sent []time.Duration // when a device sent what is not acknowledged, by device
-	next []uint32        // number of the message that is expected, by device
-	came uint64          // to the subscriber
+	sent []time.Duration // when the unacknowledged message was sent, by device
+	next []uint32        // number of the expected message, by device
+	came uint64          // messages that the subscriber has
 }
 
 func newReported(l *lane, size int) traffic {
@@ -145,8 +145,8 @@ func (r *reported) answer(c *conn, b []byte) (of *conn, since time.Duration, err
 	return c, r.sent[c.number], nil
 }
 
-// take acknowledges what the subscriber gets. Order is kept, so a message comes after all
-// that its device sent before, or these never come.
+// take acknowledges a message to the subscriber. Because the broker keeps order, earlier messages of the device
+// have arrived, or never will.
 func (r *reported) take(c *conn, p *mqtt.Packet) error {
 	of, number, err := r.open(p, message.AtLeastOnce, telemetryTopic)
 	if err != nil {

@@ -8,11 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Pin moves every thread of this process to one processor; those made later are made there.
+// Pin moves every thread of this process to one processor. Later threads start there too.
 func Pin(cpu int) error {
 	var set unix.CPUSet
 	set.Set(cpu)
-	for range 2 { // a thread may have made another meanwhile
+	for range 2 { // a thread may have started another one meanwhile
 		threads, err := os.ReadDir("/proc/self/task")
 		if err != nil {
 			return err

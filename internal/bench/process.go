@@ -11,17 +11,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Process is a process of this machine, by its id.
+// Process is the id of a process on this machine.
 type Process int
 
-// CPU returns the processor time of all threads, those that have ended too, in nanoseconds:
-// the sum of run times that /proc/PID/task/*/schedstat would show. 0 for Process 0.
+// CPU returns the processor time of all threads, including those that have ended, in nanoseconds:
+// the sum of the run times in /proc/PID/task/*/schedstat. It is 0 for Process 0.
 func (p Process) CPU() (time.Duration, error) {
 	if p == 0 {
 		return 0, nil
 	}
 	var t unix.Timespec
-	// clock_getcpuclockid(3): the complement of the id, and CPUCLOCK_SCHED.
+	// clock_getcpuclockid(3): the complement of the id, with CPUCLOCK_SCHED.
 	clock := int32(^int(p)<<3 | 2)
 	if err := unix.ClockGettime(clock, &t); err != nil {
 		return 0, fmt.Errorf("CPU time of process %d: %w", p, err)
@@ -29,7 +29,7 @@ func (p Process) CPU() (time.Duration, error) {
 	return time.Duration(t.Nano()), nil
 }
 
-// Memory returns the bytes of the process's own memory that are resident: stacks, heap and
+// Memory returns the resident bytes of the process's own memory: stacks, heap and
 // data, without code and mapped files.
 func (p Process) Memory() (uint64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", p))
@@ -56,7 +56,7 @@ const (
 	restless    = settleStep / 50 // CPU time in a step of a process at rest: Go returns memory at 1%
 )
 
-// Rest waits until the process has nothing left to do, for settleLimit at most.
+// Rest waits until the process is idle, for settleLimit at most.
 func (p Process) Rest(ctx context.Context) error {
 	before, err := p.CPU()
 	if err != nil {
@@ -80,10 +80,10 @@ func (p Process) Rest(ctx context.Context) error {
 	return fmt.Errorf("process %d does not come to rest", p)
 }
 
-// FreeMemory has the process return free memory to the system, by SIGUSR1, and returns what
-// it has after.
+// FreeMemory sends SIGUSR1 to the process, which then returns free memory to the system, and returns how much memory
+// it still has.
 func (p Process) FreeMemory(ctx context.Context) (uint64, error) {
-	for range 2 { // what the first collection finalizes is free at the second
+	for range 2 { // the second collection frees what the first one finalizes
 		if err := unix.Kill(int(p), unix.SIGUSR1); err != nil {
 			return 0, fmt.Errorf("signal process %d: %w", p, err)
 		}

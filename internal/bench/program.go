@@ -11,8 +11,8 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// Program runs a benchmark's main: it parses the command line into options, which has kong's tags, and
-// calls run, whose context ends when the process is told to. An error is printed, and ends the process
+// Program is the main function of a benchmark. It parses the command line into options, which have kong's tags, and
+// calls run with a context that ends at SIGINT or SIGTERM. If run fails, Program prints the error and ends the process
 // with code 1.
 func Program(name, description string, options any, run func(ctx context.Context) error) {
 	kong.Parse(options, kong.Name(name), kong.Description(description))
@@ -25,8 +25,8 @@ func Program(name, description string, options any, run func(ctx context.Context
 	}
 }
 
-// Versus are the options of a program that compares servers. Each runs alone and has a processor, the
-// client another.
+// Versus has the options of a program that compares servers. Each server runs alone on one processor, and the
+// client on another.
 type Versus struct {
 	Reps      int           `default:"3" help:"Repetitions."`
 	Duration  time.Duration `default:"5s" help:"Time that each load is measured."`

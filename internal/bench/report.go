@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// Report is the outcome of one benchmark, for people and for programs.
+// Report is the result of one benchmark, for people and for programs.
 type Report struct {
 	Title  string  `json:"title"`
 	Fields []Field `json:"fields"`
-	// Latency is empty when there is none.
+	// Latency is empty if none was measured.
 	Latency []Field `json:"latency,omitempty"`
 }
 
@@ -22,7 +22,7 @@ type Field struct {
 	Unit  string  `json:"unit,omitempty"`
 }
 
-// percentiles are those of a report's latency.
+// percentiles are the percentiles that a report has.
 var percentiles = []struct {
 	name    string
 	percent float64
@@ -33,7 +33,7 @@ func (r *Report) Add(name string, value float64, unit string) {
 	r.Fields = append(r.Fields, Field{name, value, unit})
 }
 
-// AddResult appends what a load was, and its latency. what is the name of its messages.
+// AddResult appends a load's result and its latency. what names the messages.
 func (r *Report) AddResult(what string, result *Result) {
 	r.Add(what, float64(result.Messages), "")
 	r.Add("elapsed", result.Elapsed.Seconds(), "s")

@@ -11,7 +11,7 @@ func TestReport(t *testing.T) {
 	for i := range 100 {
 		record(result.Latency, time.Duration(i+1)*time.Millisecond)
 	}
-	record(result.Latency, time.Hour) // beyond the range: counted as its end
+	record(result.Latency, time.Hour) // beyond the range: counts as the largest value
 	r := Report{Title: "uplink"}
 	r.AddResult("acknowledged", &result)
 	var text strings.Builder

@@ -6,17 +6,17 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// Result is what a load was and what it cost. Messages are counted once: an echo is one, and
-// so is what a broadcast delivers to one connection.
+// Result says what a load was and what it cost. An echo counts as one message, and
+// so does the delivery of a broadcast to one connection.
 type Result struct {
 	Messages uint64
-	Lost     uint64 // of a lossy load, those sent in all its time that never came
+	Lost     uint64 // of a lossy load: messages that were sent in the whole time and never arrived
 	Elapsed  time.Duration
-	CPU      time.Duration           // of the server's process
+	CPU      time.Duration           // processor time of the server
 	Latency  *hdrhistogram.Histogram // nanoseconds
 }
 
-// Cost returns the server's CPU time of one message.
+// Cost returns the server's CPU time per message.
 func (r *Result) Cost() time.Duration {
 	if r.Messages == 0 {
 		return 0
@@ -24,10 +24,10 @@ func (r *Result) Cost() time.Duration {
 	return r.CPU / time.Duration(r.Messages)
 }
 
-// Micros is d in microseconds.
+// Micros returns d in microseconds.
 func Micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 
-// Rate returns messages a second.
+// Rate returns messages per second.
 func (r *Result) Rate() float64 {
 	if r.Elapsed == 0 {
 		return 0
@@ -47,7 +47,7 @@ const (
 
 func newLatency() *hdrhistogram.Histogram { return hdrhistogram.New(1000, maxLatency, latencyDigits) }
 
-// record adds a latency; one beyond the histogram's range counts as its end.
+// record adds a latency. One beyond the histogram's range counts as its largest value.
 func record(h *hdrhistogram.Histogram, d time.Duration) {
 	_ = h.RecordValue(min(max(1, int64(d)), maxLatency)) // in range
 }

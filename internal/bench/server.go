@@ -18,8 +18,8 @@ import (
 
 const stopTime = 5 * time.Second // after which a server is killed
 
-// Command is a program with its arguments on a processor of its own, until ctx ends. Programs
-// in Go run on one P. taskset becomes the program, so its process id is the program's.
+// Command returns a command that runs a program on one processor until ctx ends. Programs
+// in Go have one P. taskset replaces itself by the program, so that its process id is the program's.
 func Command(ctx context.Context, cpu int, program ...string) *exec.Cmd {
 	c := exec.CommandContext(ctx, "taskset", append([]string{"-c", strconv.Itoa(cpu)}, program...)...)
 	c.Env = append(os.Environ(), "GOMAXPROCS=1")
@@ -28,18 +28,18 @@ func Command(ctx context.Context, cpu int, program ...string) *exec.Cmd {
 	return c
 }
 
-// Stop ends a process and waits for it; a drain is cut short by a second signal.
+// Stop ends a process and waits for it. It sends a second signal to end a drain.
 func Stop(c *exec.Cmd) {
 	_ = c.Process.Signal(syscall.SIGTERM)
 	again := time.AfterFunc(time.Second, func() { _ = c.Process.Signal(syscall.SIGTERM) })
 	kill := time.AfterFunc(stopTime, func() { _ = c.Process.Kill() })
 	defer again.Stop()
 	defer kill.Stop()
-	_ = c.Wait() // it ends by the signal
+	_ = c.Wait() // its error is the signal
 }
 
-// StartServer starts a program on a processor of its own whose first line says where it listens:
-// "NAME VERSION on ADDRESS:PORT", without VERSION if it has none. What it writes to standard
+// StartServer starts a program on one processor. The program's first line must say where it listens:
+// "NAME VERSION on ADDRESS:PORT", where VERSION may be missing. Its standard
 // error is shown.
 func StartServer(ctx context.Context, cpu int, program ...string) (c *exec.Cmd, version string, addr netip.AddrPort, err error) {
 	c = Command(ctx, cpu, program...)
@@ -72,13 +72,13 @@ func announced(out io.Reader) (version string, addr netip.AddrPort, err error) {
 	return version, addr, nil
 }
 
-// listening finds the addresses in what a gateway logs when it is ready.
+// listening finds the addresses in the line that a gateway logs when it listens.
 var listening = regexp.MustCompile(`msg=listening devices=(\S+) admin=(\S+)`)
 
-// StartGateway starts longline as a gateway without credentials on a processor of its own, and
-// returns where devices and backends connect. It is told how many devices there are at the most:
-// for more than a table of descriptors holds it would make several loops, each with a thread of
-// its own, which are for several processors.
+// StartGateway starts longline as a gateway without credentials on one processor, and
+// returns the addresses for devices and backends. The gateway is configured for the given number of devices, because
+// for more than one descriptor table holds it would start several loops, each with a thread of
+// its own, which is meant for several processors.
 func StartGateway(ctx context.Context, cpu int, longline string, most int) (c *exec.Cmd, devices, admin netip.AddrPort, err error) {
 	config, err := configFile(fmt.Sprintf("gateway: {max_connections: %d}\n", most))
 	if err != nil {

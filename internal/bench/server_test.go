@@ -33,7 +33,7 @@ func TestAddressesOfAGateway(t *testing.T) {
 	}
 }
 
-// What ends by the signal is not killed, and Stop waits for it.
+// Stop does not kill a process that ends by the signal, and waits for it.
 func TestCommandStops(t *testing.T) {
 	c := Command(t.Context(), 0, "sleep", "60")
 	if err := c.Start(); err != nil {

@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// Spread is what repetitions of one measurement came to.
+// Spread has the results of the repetitions of one measurement.
 type Spread struct {
 	Median float64   `json:"median"`
 	Min    float64   `json:"min"`
@@ -13,7 +13,7 @@ type Spread struct {
 	Values []float64 `json:"values"` // in the order of repetitions
 }
 
-// SpreadOf returns the spread of values, the zero Spread when there are none.
+// SpreadOf returns the spread of values, or the zero Spread if there are none.
 func SpreadOf(values ...float64) Spread {
 	if len(values) == 0 {
 		return Spread{}
@@ -27,7 +27,7 @@ func SpreadOf(values ...float64) Spread {
 	return Spread{median, s[0], s[len(s)-1], slices.Clone(values)}
 }
 
-// String is the median, with the range if there is one.
+// String returns the median, with the range if there are several values.
 func (s Spread) String() string {
 	if len(s.Values) < 2 {
 		return Short(s.Median)

@@ -10,38 +10,38 @@ import (
 	"github.com/longline/longline/internal/websocket"
 )
 
-// Target is a server under test: one that echoes messages, and sends every connection one
-// binary message of 128 times 'b' when it gets the binary message "B".
+// Target is a server under test. It echoes messages. When it gets the binary message "B", it sends one
+// binary message of 128 times 'b' to every connection.
 type Target struct {
 	// Addr is where the server listens.
 	Addr netip.AddrPort
-	// Raw leaves WebSocket out: frames go over bare TCP, without handshake and unmasked, so
-	// that a server which sends back every byte is an echo of messages.
+	// Raw turns WebSocket off: frames go over bare TCP, without handshake and unmasked, so
+	// that a server which sends every byte back echoes messages.
 	Raw bool
-	// TLS, if not nil, is spoken.
+	// TLS, if not nil, turns TLS on.
 	TLS *tls.Config
-	// Devices makes the connections devices of a gateway, with ids of this prefix and a
-	// number: each upgrades at /connect?device=ID, speaks longline.v1.protobuf, and is open
-	// once it is greeted.
+	// Devices makes the connections devices of a gateway, whose ids are this prefix and a
+	// number. Each upgrades at /connect?device=ID, speaks longline.v1.protobuf, and is open
+	// when it has hello.
 	Devices string
-	// MQTT makes the connections MQTT clients of a broker: each upgrades at /mqtt and is open
-	// once it has subscribed. Devices is what their client identifiers begin with.
+	// MQTT makes the connections MQTT clients of a broker. Each upgrades at /mqtt and is open
+	// when it has subscribed. Their client identifiers begin with Devices.
 	MQTT *MQTT
-	// Token is what devices are authenticated by; empty is nothing.
+	// Token is the devices' bearer token; empty means none.
 	Token string
-	// Process is the server's, when it runs on this machine; 0 leaves its CPU time out of
-	// results.
+	// Process is the server's process, if it runs on this machine. If it is 0, results have no CPU
+	// time.
 	Process Process
 }
 
-// Announcement is what a broadcast sends.
+// Announcement is the message of a broadcast.
 var Announcement = bytes.Repeat([]byte{'b'}, 128)
 
 // frames is the client's side of RFC 6455.
 var frames = websocket.Config{Client: true}
 
-// request is the upgrade that a connection asks for. One key does for all: it is not a
-// secret, and caches are not on the way.
+// request returns the upgrade request of a connection. All have the same key, which is not a
+// secret and only protects from caches.
 func (t *Target) request() websocket.ClientRequest {
 	r := websocket.ClientRequest{Host: t.Addr.String(), Key: key}
 	if t.Token != "" {
@@ -52,16 +52,16 @@ func (t *Target) request() websocket.ClientRequest {
 
 var key = websocket.NewHandshakeKey()
 
-// connsASource is how many connections leave from one loopback address before the next is
-// taken. The kernel has 28,232 ports for a pair of addresses, and one that was closed keeps
+// connsASource is the number of connections from one loopback address before the next address is
+// used. The kernel has 28,232 ports for a pair of addresses, and a closed connection keeps
 // its port for a minute.
 const connsASource = 20_000
 
 // dialed counts the connections of the process to loopback addresses.
 var dialed atomic.Uint32
 
-// source returns where the next connection leaves from: 127.0.0.1 and those behind it to a
-// loopback address, otherwise what the kernel takes.
+// source returns the source address of the next connection: 127.0.0.1 or one after it for a
+// loopback target, otherwise the kernel's choice.
 func (t *Target) source() netip.Addr {
 	if !t.Addr.Addr().Is4() || !t.Addr.Addr().IsLoopback() {
 		return netip.Addr{}
@@ -83,10 +83,10 @@ func (t *Target) dial(l *reactor.Loop, h reactor.Handler) (err error) {
 	return err
 }
 
-const handshakesAtOnce = 4 // of TLS, that the client computes
+const handshakesAtOnce = 4 // TLS handshakes that the client works on at a time
 
-// open starts a group of loops for conns connections, dials of them on their way at a time.
-// The caller calls end.
+// open starts a group of loops for conns connections, of which dials may be under way at a time.
+// The caller must call end.
 func (t *Target) open(loops, conns, dials int) (group *reactor.Group, end func(), err error) {
 	config := reactor.Config{Loops: loops, MaxConnections: conns}
 	var workers *reactor.Workers

@@ -9,7 +9,7 @@ import (
 	"github.com/coder/websocket"
 )
 
-// serveCoder reads with Reader into a lent buffer. The library has no prepared messages.
+// serveCoder reads with Reader into a borrowed buffer. The library has no prepared messages.
 func serveCoder(l net.Listener) error { return http.Serve(l, new(coderServer)) }
 
 type coderServer struct{ crowd crowd[*websocket.Conn] }
@@ -38,7 +38,7 @@ func (s *coderServer) answer(ctx context.Context, c *websocket.Conn, kind websoc
 	m := messages.Get().(*message)
 	defer messages.Put(m)
 	n, err := io.ReadFull(r, m[:])
-	if err != io.ErrUnexpectedEOF && err != io.EOF { // a message that fills the buffer is not one of ours
+	if err != io.ErrUnexpectedEOF && err != io.EOF { // the benchmark sends no message that fills the buffer
 		return io.ErrShortBuffer
 	}
 	if kind == websocket.MessageBinary && isBroadcast(m[:n]) {

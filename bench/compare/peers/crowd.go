@@ -2,7 +2,7 @@ package main
 
 import "sync"
 
-// crowd is the open connections, for a broadcast.
+// crowd is the set of open connections, for a broadcast.
 type crowd[C comparable] struct {
 	mu    sync.Mutex
 	conns map[C]struct{}

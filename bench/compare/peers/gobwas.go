@@ -10,7 +10,7 @@ import (
 )
 
 // serveGobwas uses the library's zero-copy upgrade, its frames, and a compiled frame for the
-// broadcast, with a goroutine a connection. The small reader saves a system call for each
+// broadcast, with a goroutine per connection. The small reader saves one system call per
 // part of a header.
 func serveGobwas(l net.Listener) error {
 	s := &gobwasServer{frame: ws.MustCompileFrame(ws.NewBinaryFrame(announcement))}
@@ -30,7 +30,7 @@ type gobwasServer struct {
 
 type gobwasConn struct {
 	net.Conn
-	mu sync.Mutex // of writes
+	mu sync.Mutex // guards writes
 }
 
 func (c *gobwasConn) send(frame []byte) error {
@@ -63,7 +63,7 @@ func (s *gobwasServer) answer(c *gobwasConn, h ws.Header, r io.Reader) error {
 	if err := ws.CheckHeader(h, ws.StateServerSide); err != nil {
 		return err
 	}
-	if h.Length > int64(len(m)-room) || !h.Fin { // the benchmark has neither
+	if h.Length > int64(len(m)-room) || !h.Fin { // the benchmark sends neither
 		return io.ErrShortBuffer
 	}
 	payload := m[room : room+int(h.Length)]
@@ -94,7 +94,7 @@ func frameBefore(m *message, h ws.Header) []byte {
 	return m[start : ws.MaxHeaderSize+int(h.Length)]
 }
 
-// into is a Writer to a slice with room.
+// into is a Writer that appends to a slice with room.
 type into []byte
 
 func (b *into) Write(p []byte) (int, error) {

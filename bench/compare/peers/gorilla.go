@@ -9,7 +9,7 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// serveGorilla follows the package's advice on buffers: a read buffer of the usual message
+// serveGorilla follows the package's advice on buffers: a read buffer of the size of a usual message
 // instead of the 4 KiB of net/http, a pool of write buffers, and a PreparedMessage.
 func serveGorilla(l net.Listener) error {
 	s := &gorillaServer{upgrader: websocket.Upgrader{
@@ -30,7 +30,7 @@ type gorillaServer struct {
 	crowd    crowd[*gorillaConn]
 }
 
-// gorillaConn adds the lock that the package asks for when several goroutines write.
+// gorillaConn adds the lock that the package requires if several goroutines write.
 type gorillaConn struct {
 	*websocket.Conn
 	mu sync.Mutex
@@ -59,7 +59,7 @@ func (s *gorillaServer) answer(c *gorillaConn, kind int, r io.Reader) error {
 	m := messages.Get().(*message)
 	defer messages.Put(m)
 	n, err := io.ReadFull(r, m[:])
-	if err != io.ErrUnexpectedEOF && err != io.EOF { // a message that fills the buffer is not one of ours
+	if err != io.ErrUnexpectedEOF && err != io.EOF { // the benchmark sends no message that fills the buffer
 		return io.ErrShortBuffer
 	}
 	if kind == websocket.BinaryMessage && isBroadcast(m[:n]) {

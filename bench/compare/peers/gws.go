@@ -8,8 +8,8 @@ import (
 	"github.com/lxzan/gws"
 )
 
-// serveGWS does what the library's own Server does, which has less to do for a handshake than
-// net/http, but ends with its listener; and uses its Broadcaster.
+// serveGWS does what the library's own Server does, whose handshake is cheaper than
+// net/http's, but which ends with its listener. It uses the library's Broadcaster.
 func serveGWS(l net.Listener) error {
 	u := gws.NewUpgrader(&gwsHandler{}, nil)
 	for {

@@ -1,8 +1,8 @@
-// Command peers is the echo servers that Longline is measured against: one for each
+// Command peers has the echo servers that Longline is compared with: one for each
 // WebSocket library, written as the library recommends.
 //
-// All do the same: a text or binary message comes back; the binary message "B" has one frame
-// of 128 bytes sent to every connection; SIGUSR1 returns free memory to the system.
+// All do the same. They echo a text or binary message. For the binary message "B" they send a frame
+// of 128 bytes to every connection. At SIGUSR1 they return free memory to the system.
 package main
 
 import (
@@ -16,7 +16,7 @@ import (
 	"syscall"
 )
 
-// servers serve until their listener fails.
+// servers are functions that serve until their listener fails.
 var servers = map[string]struct {
 	module string
 	serve  func(net.Listener) error
@@ -27,10 +27,10 @@ var servers = map[string]struct {
 	"gobwas":  {"github.com/gobwas/ws", serveGobwas},
 }
 
-// announcement is what a broadcast sends.
+// announcement is the message of a broadcast.
 var announcement = bytes.Repeat([]byte{'b'}, 128)
 
-// isBroadcast tells whether a binary message asks for a broadcast.
+// isBroadcast reports whether a binary message asks for a broadcast.
 func isBroadcast(p []byte) bool { return len(p) == 1 && p[0] == 'B' }
 
 func main() {
@@ -71,7 +71,7 @@ func run(args []string) error {
 	return server.serve(listener)
 }
 
-// version is that of a module in this binary.
+// version returns the version of a module in this binary.
 func version(module string) string {
 	info, _ := debug.ReadBuildInfo()
 	for _, m := range info.Deps {

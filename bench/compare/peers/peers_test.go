@@ -9,7 +9,7 @@ import (
 	"github.com/longline/longline/internal/bench"
 )
 
-// Every peer speaks what the client measures: it echoes, and broadcasts to all.
+// Every peer echoes, and broadcasts to all connections.
 func TestPeers(t *testing.T) {
 	for name, server := range servers {
 		t.Run(name, func(t *testing.T) {

@@ -1,5 +1,5 @@
-// Command peers is the MQTT brokers in Go that Longline is measured against: mochi-mqtt, with
-// its own defaults and its WebSocket listener. Its credentials hook lets everybody in. SIGUSR1
+// Command peers has the MQTT brokers in Go that Longline is compared with: mochi-mqtt, with
+// its defaults and its WebSocket listener. Its credentials hook accepts everybody. At SIGUSR1 it
 // returns free memory to the system.
 package main
 
@@ -25,7 +25,7 @@ func main() {
 	}
 }
 
-// run serves until SIGTERM. It says what it is before it listens.
+// run serves until SIGTERM. It first prints its name, version and address.
 func run(args []string) error {
 	if len(args) != 2 || args[0] != "mochi" {
 		return errors.New("usage: peers mochi ADDRESS:PORT")
@@ -49,7 +49,7 @@ func run(args []string) error {
 	return nil // the connections end with the process
 }
 
-// newMochi makes the server, with a WebSocket listener.
+// newMochi returns a server with a WebSocket listener.
 func newMochi(address string) (*mqtt.Server, error) {
 	s := mqtt.New(&mqtt.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	if err := s.AddHook(new(auth.AllowHook), nil); err != nil {
