@@ -2,7 +2,7 @@ package main
 
 import "encoding/binary"
 
-// adminIdle connects to the admin port and says nothing.
+// adminIdle connects to the admin port and sends nothing.
 func adminIdle(c *crew, member int) error {
 	conn, err := c.dial(c.Admin, member)
 	if err != nil {
@@ -12,7 +12,7 @@ func adminIdle(c *crew, member int) error {
 	return await(conn)
 }
 
-// adminZeroWindow shows no token, asks on many streams at once and takes no answer.
+// adminZeroWindow sends requests without a token on many streams at once and reads no answer.
 func adminZeroWindow(c *crew, member int) error {
 	conn, err := c.dial(c.Admin, member)
 	if err != nil {
@@ -22,7 +22,7 @@ func adminZeroWindow(c *crew, member int) error {
 	return provoke(conn, windowless(200))
 }
 
-// windowless is HTTP/2, RFC 9113, with prior knowledge: GET / on as many streams, with
+// windowless returns HTTP/2 with prior knowledge, RFC 9113: GET / on a number of streams, with
 // SETTINGS_INITIAL_WINDOW_SIZE 0.
 func windowless(streams uint32) []byte {
 	b := []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
@@ -36,7 +36,7 @@ func windowless(streams uint32) []byte {
 	return b
 }
 
-// adminPages asks as a browser does for an image of a page, which is at the address of a worker's messages.
+// adminPages sends the request of a browser for an image of a page, whose URL is the API's.
 func adminPages(c *crew, member int) error {
 	conn, err := c.dial(c.Admin, member)
 	if err != nil {

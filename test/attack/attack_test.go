@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// The short form holds. Other tests run on the same processors at the same time, and an attack of a
-// second is mostly its first burst: here only stalls count, and make attack measures the latency.
+// The gateway holds against the short form. Other tests run on the same processors at the same time, and an attack of a
+// second is mostly its first burst. So this test only looks for stalls; make attack measures the latency.
 func TestQuick(t *testing.T) {
-	folder := t.TempDir() + "/" // of programs without the race detector, under which attackers are slow
+	folder := t.TempDir() + "/" // for programs without the race detector, which makes attackers slow
 	if out, err := exec.Command("go", "build", "-o", folder, ".", "../../cmd/longline").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
@@ -27,7 +27,7 @@ func TestJudge(t *testing.T) {
 		rises: metrics{`longline_closes_total{reason="contract"}`: 1}}
 	for name, c := range map[string]struct {
 		change func(*outcome)
-		missed string // empty is that it holds
+		missed string // empty if the gateway holds
 	}{
 		"held":             {func(*outcome) {}, ""},
 		"slower":           {func(o *outcome) { o.at++ }, "latency"},
@@ -61,7 +61,7 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// What an attack sends to provoke one rule must not break another before.
+// An attack that is to break one rule must not break another one before.
 func TestAttacks(t *testing.T) {
 	for i := range attacks {
 		a := &attacks[i]

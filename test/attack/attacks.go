@@ -5,33 +5,33 @@ import (
 	"slices"
 )
 
-// attack is one way to harm a gateway: a load, something that is tried, or both at a time.
+// attack is one way to harm a gateway: a load, a trial, or both at the same time.
 type attack struct {
 	load
-	setting *setting // of the gateway that is attacked
-	// try does what no crowd does, or what an honest device does under the load. Its error says what the gateway
+	setting *setting // the gateway's
+	// try is the trial: it does what does not need a crowd, or what an honest device does under the load. Its error says what the gateway
 	// did wrong. It may be nil.
 	try func(context.Context, *round) error
-	// after is for what stops the gateway, has it read its devices slowly, or takes processors by itself: the honest
-	// devices publish meanwhile, and their latency is that when it is over.
+	// after is set if the attack stops the gateway, makes it read its devices slowly, or uses much processor time itself. The honest
+	// devices publish during the attack, and their latency is measured after it.
 	after bool
 }
 
-// load is what many connections do.
+// load is an attack by many connections.
 type load struct {
 	name   string
 	limit  string                 // options that bound it
 	conns  int                    // most connections at a time
-	starts float64                // most connections a second
-	one    func(*crew, int) error // the life of one connection, of the member with that number
-	proof  []string               // beginnings of metrics, after longline_, of which one shows the limit at work
+	starts float64                // most connections per second
+	one    func(*crew, int) error // the life of one connection of the member with that number
+	proof  []string               // beginnings of metrics, without longline_: one of them must rise, to show that the limit works
 	room   int                    // MiB by which the gateway's memory may grow
 }
 
-// attacks are all. Those of one setting are together: the short form makes them on one gateway.
+// attacks has all attacks. Those with the same setting are together, because the short form makes them on one gateway.
 var attacks = slices.Concat(alone(usual, loads), trials, alone(trusting, waves), alone(scarce, fills))
 
-// alone are attacks that are a load and nothing else.
+// alone returns attacks that are only a load.
 func alone(s *setting, loads []load) (all []attack) {
 	for _, l := range loads {
 		all = append(all, attack{load: l, setting: s})
@@ -39,8 +39,8 @@ func alone(s *setting, loads []load) (all []attack) {
 	return all
 }
 
-// loads go from the outermost layer to the innermost. Figures of memory are what the
-// limits of the configuration allow: connections times what one may hold, and garbage.
+// loads are in order from the outermost layer to the innermost. Their figures of memory are what the
+// limits of the configuration allow: connections times what each may hold, and garbage.
 var loads = []load{
 	{"tls-garbage", "a TLS handshake", 300, 300, tlsGarbage, []string{`handshakes_total{outcome="incomplete"}`}, 64},
 	{"tls-stall", "gateway.tls.timeout", 2500, 700, tlsStall, []string{`handshakes_total{outcome="incomplete"}`}, 96},
@@ -82,12 +82,12 @@ var loads = []load{
 	{"admin-pages", "api.origins", 50, 100, adminPages, []string{"api_pages_refused_total"}, 64},
 }
 
-// waves leave at once.
+// waves are loads whose devices all leave at once.
 var waves = []load{
 	{"will-waves", "a slice of wills in a turn", 3000, 1500, willWaves, []string{"wills_published_total"}, 128},
 }
 
-// fills have the gateway acknowledge more than there is memory for. Of a scarce gateway's limit, a tenth more is the bound.
+// fills make the gateway acknowledge more messages than it has memory for. A gateway with scarce memory may exceed its limit by a tenth.
 var (
 	full  = []string{`messages_dropped_total{reason="quota`, `connections_refused_total{reason="memory"}`}
 	fills = []load{
@@ -96,7 +96,7 @@ var (
 	}
 )
 
-// trials have a question that is answered by yes or no.
+// trials are attacks without a load: the gateway does the right thing or not.
 var trials = []attack{
 	{load: load{"wrong-passwords", "half of the processors, wrong passwords of an address", 250, 100, wrongPasswords,
 		[]string{`verifications_total{method="basic"`}, 64}, setting: usual, try: passwordsKnown},
@@ -113,10 +113,10 @@ var trials = []attack{
 	{load: load{name: "pause", limit: "gateway.heartbeat", room: 64}, setting: impatient, try: pause, after: true},
 }
 
-// shown reports whether one of the metrics that have risen shows the limit at work.
+// shown reports whether one of the metrics that have risen shows that the limit works.
 func (l *load) shown(rises metrics) bool { return len(l.proof) == 0 || rises.any(l.proof) }
 
-// find returns the attack of that name, nil when there is none.
+// find returns the attack of that name, or nil.
 func find(name string) *attack {
 	for i := range attacks {
 		if attacks[i].name == name {

@@ -28,7 +28,7 @@ func post(ctx context.Context, b longlinev1connect.GatewayClient, topic string, 
 	return err
 }
 
-// callMethods are called of a device that would take them for topics of its own.
+// callMethods calls methods of an MQTT device that are more than one level of a topic.
 func callMethods(ctx context.Context, r *round) error {
 	c := newCrew(ctx, r.gateway.targets)
 	d, err := c.join(0, connectAs("bad-called", c.Token))
@@ -51,7 +51,7 @@ func callMethods(ctx context.Context, r *round) error {
 	return nil
 }
 
-// revoke has what r names refused for an hour.
+// revoke revokes the device or credential of r for an hour.
 func revoke(ctx context.Context, b longlinev1connect.GatewayClient, r *longlinev1.RevokeRequest) error {
 	r.Until = timestamppb.New(time.Now().Add(time.Hour))
 	_, err := b.Revoke(ctx, connect.NewRequest(r))

@@ -12,15 +12,15 @@ import (
 // client is a connection of MQTT 5.
 type client struct {
 	net.Conn
-	rest []byte // what was received behind the last packet
+	rest []byte // received bytes after the last packet
 }
 
-// refusal is a CONNACK that lets nobody in.
+// refusal is a CONNACK with a failure.
 type refusal struct{ reason mqtt.Code }
 
 func (r *refusal) Error() string { return fmt.Sprintf("CONNACK with reason %#x", byte(r.reason)) }
 
-// connectAs is the CONNECT of a device whose session ends with the connection.
+// connectAs returns the CONNECT of a device whose session ends with the connection.
 func connectAs(device, token string) *mqtt.Packet {
 	return &mqtt.Packet{Type: mqtt.Connect, Connect: mqtt.Client{
 		Clean: true, ClientID: device, KeepAlive: 60,
@@ -28,10 +28,10 @@ func connectAs(device, token string) *mqtt.Packet {
 	}}
 }
 
-// stolen is the CONNECT of a stolen device.
+// stolen returns the CONNECT of a stolen device.
 func (c *crew) stolen(member int) *mqtt.Packet { return connectAs(device(member), c.Token) }
 
-// join connects, and waits for the CONNACK. The error is a *refusal when it lets nobody in.
+// join connects and waits for the CONNACK. The error is a *refusal if the CONNACK refuses.
 func (c *crew) join(member int, connect *mqtt.Packet) (*client, error) {
 	conn, err := c.dial(c.MQTT, member)
 	if err != nil {
@@ -57,7 +57,7 @@ func (c *client) granted() error {
 	return err
 }
 
-var decoder = mqtt.Decoder{Version: mqtt.V5} // of what a server sends
+var decoder = mqtt.Decoder{Version: mqtt.V5} // decodes what a server sends
 
 // receive returns the next packet.
 func (c *client) receive() (*mqtt.Packet, error) {
@@ -81,7 +81,7 @@ func (c *client) receive() (*mqtt.Packet, error) {
 	}
 }
 
-// until returns the next packet of a type, and forgets those before it.
+// until returns the next packet of a type, and skips those before it.
 func (c *client) until(t mqtt.Type) (*mqtt.Packet, error) {
 	for {
 		if p, err := c.receive(); err != nil || p.Type == t {
@@ -90,7 +90,7 @@ func (c *client) until(t mqtt.Type) (*mqtt.Packet, error) {
 	}
 }
 
-// answered reports by its error whether the connection is alive: a PINGREQ has its answer.
+// answered sends a PINGREQ and returns an error if there is no answer.
 func (c *client) answered() error {
 	if err := send(c, &mqtt.Packet{Type: mqtt.Pingreq}); err != nil {
 		return err
@@ -99,7 +99,7 @@ func (c *client) answered() error {
 	return err
 }
 
-// listen subscribes to a filter with QoS 1, and returns when it is so.
+// listen subscribes to a filter with QoS 1 and waits for the SUBACK.
 func (c *client) listen(filter string) error {
 	p := &mqtt.Packet{Type: mqtt.Subscribe, ID: 1, Subscriptions: []mqtt.Subscription{{Filter: filter, QoS: message.AtLeastOnce}}}
 	if err := send(c, p); err != nil {
@@ -112,7 +112,7 @@ func (c *client) listen(filter string) error {
 	return err
 }
 
-// publish publishes with QoS 1. The error is nil when it was acknowledged.
+// publish publishes with QoS 1. It returns nil if the message was acknowledged.
 func (c *client) publish(id uint16, topic string, payload []byte) error {
 	p := publication(topic, payload)
 	p.QoS, p.ID = message.AtLeastOnce, id
@@ -126,24 +126,24 @@ func (c *client) publish(id uint16, topic string, payload []byte) error {
 	return err
 }
 
-// send writes packets as one.
+// send writes packets in one piece.
 func send(conn io.Writer, packets ...*mqtt.Packet) error {
 	_, err := conn.Write(encode(packets...))
 	return err
 }
 
-// encode returns packets as MQTT 5 has them.
+// encode encodes packets for MQTT 5.
 func encode(packets ...*mqtt.Packet) (b []byte) {
 	for _, p := range packets {
 		var err error
 		if b, err = mqtt.Append(b, mqtt.V5, p); err != nil {
-			panic(err) // the attack is written wrongly
+			panic(err) // a bug in the attack
 		}
 	}
 	return b
 }
 
-// publication is one of QoS 0.
+// publication returns a PUBLISH of QoS 0.
 func publication(topic string, payload []byte) *mqtt.Packet {
 	return &mqtt.Packet{Type: mqtt.Publish, Topic: topic, Payload: payload, QoS: message.AtMostOnce}
 }

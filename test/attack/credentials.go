@@ -15,7 +15,7 @@ import (
 	longlinev1 "github.com/longline/longline/proto/longline/v1"
 )
 
-// wrongPasswords guesses the password of a user, from many addresses.
+// wrongPasswords guesses a user's password, from many addresses.
 func wrongPasswords(c *crew, member int) error {
 	conn, err := c.dial(c.MQTT, member)
 	if err != nil {
@@ -25,19 +25,19 @@ func wrongPasswords(c *crew, member int) error {
 	return provoke(conn, encode(userOf("bad-user", "guess "+strconv.FormatUint(c.lives.Add(1), 16)+" of a password")))
 }
 
-// userOf is the CONNECT of a device that has a password.
+// userOf returns the CONNECT of a device with a password.
 func userOf(name, password string) *mqtt.Packet {
 	p := connectAs(name, password)
 	p.Connect.Username = name
 	return p
 }
 
-// passwordsKnown has a device whose password was accepted come again and again.
+// passwordsKnown makes a device whose password was accepted connect again and again.
 func passwordsKnown(ctx context.Context, r *round) error {
 	return returns(ctx, r, userOf("bench-user", honestPassword))
 }
 
-// sessionNames shows no credential, and the id of a device that has a session.
+// sessionNames claims the id of a device that has a session, without a credential.
 func sessionNames(c *crew, member int) error {
 	conn, err := c.dial(c.MQTT, member)
 	if err != nil {
@@ -49,14 +49,14 @@ func sessionNames(c *crew, member int) error {
 	return provoke(conn, encode(p))
 }
 
-// sessionsResume has a device that has a session and a token come again and again.
+// sessionsResume makes a device with a session and a token connect again and again.
 func sessionsResume(ctx context.Context, r *round) error {
 	p := connectAs("bench-back", honestToken)
 	p.Connect.Clean, p.Properties.SessionExpiry = false, keptFor
 	return returns(ctx, r, p)
 }
 
-// returns has a device come once it was let in, for as long as an attack lasts. Its error is that it was refused.
+// returns makes a device that was let in before connect again and again, while the attack lasts. It returns an error if the device is refused.
 func returns(ctx context.Context, r *round, p *mqtt.Packet) error {
 	c := newCrew(ctx, r.gateway.targets)
 	come := func() error {
@@ -80,7 +80,7 @@ func returns(ctx context.Context, r *round, p *mqtt.Packet) error {
 	return nil
 }
 
-// twoNames revokes a device that is called as the token of another: only the token's own name ends that one.
+// twoNames revokes a device that has the name of another device's token. Only to revoke the token must end that other device.
 func twoNames(ctx context.Context, r *round) error {
 	c := newCrew(ctx, r.gateway.targets)
 	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
@@ -107,7 +107,7 @@ func twoNames(ctx context.Context, r *round) error {
 	return d.ends()
 }
 
-// withdrawnToken takes a token out of the gateway's file: the device that it let in is closed.
+// withdrawnToken removes a token from the gateway's file: the gateway must close the device that it let in.
 func withdrawnToken(ctx context.Context, r *round) error {
 	c := newCrew(ctx, r.gateway.targets)
 	d, err := c.join(0, connectAs("gone-1", withdrawn))
@@ -121,7 +121,7 @@ func withdrawnToken(ctx context.Context, r *round) error {
 	return d.ends()
 }
 
-// endTime is by when the gateway ends a connection whose credential is no longer good. Files are looked at every 2 s.
+// endTime is the time within which the gateway must close a connection whose credential is no longer valid. It looks at files every 2 s.
 const endTime = 10 * time.Second
 
 // ends waits for the end of the connection.
@@ -140,7 +140,7 @@ func (c *client) ends() error {
 	}
 }
 
-// foreignWills leaves wills with the gateway that their device may not publish.
+// foreignWills connects with wills that the device may not publish.
 func foreignWills(ctx context.Context, r *round) error {
 	c := newCrew(ctx, r.gateway.targets)
 	for _, topic := range []string{"device/bench-1/x", "$presence/bench-1", topicOf(0, "x/+")} {

@@ -14,14 +14,14 @@ import (
 	"github.com/longline/longline/internal/websocket"
 )
 
-// maker is the process that makes an attack.
+// maker is the command of the process that makes an attack.
 type maker struct {
-	Attack  string        `arg:"" help:"Its name."`
-	Limit   time.Duration `default:"1m" help:"How long it lasts, unless it is ended before (${default})."`
+	Attack  string        `arg:"" help:"Name of the attack."`
+	Limit   time.Duration `default:"1m" help:"Longest time of the attack (${default})."`
 	targets `embed:""`
 }
 
-// Run attacks until the time is over.
+// Run makes the attack until the time is over.
 func (m *maker) Run(ctx context.Context) error {
 	a := find(m.Attack)
 	if a == nil {
@@ -33,25 +33,25 @@ func (m *maker) Run(ctx context.Context) error {
 	return nil
 }
 
-// crew are the connections of one attack.
+// crew is the connections of one attack.
 type crew struct {
 	targets
 	end   time.Time // deadline of every connection
 	tls   *tls.Config
-	lives atomic.Uint64 // devices that were one connection's alone
+	lives atomic.Uint64 // devices that only one connection used
 }
 
-// newCrew makes a crew that is there until ctx ends, which has a deadline.
+// newCrew returns a crew that attacks until ctx ends. ctx must have a deadline.
 func newCrew(ctx context.Context, t targets) *crew {
 	end, _ := ctx.Deadline()
 	return &crew{targets: t, end: end, tls: &tls.Config{
-		InsecureSkipVerify: true, // an attacker does not mind
+		InsecureSkipVerify: true, // an attacker does not care
 		ClientSessionCache: tls.NewLRUClientSessionCache(8),
 	}}
 }
 
-// run has every member make its connection again and again, all together at the load's
-// rate at most.
+// run makes every member connect again and again, all of them together at most at the load's
+// rate.
 func (c *crew) run(ctx context.Context, l *load) {
 	turns := time.Tick(time.Duration(float64(time.Second) / l.starts))
 	var members sync.WaitGroup
@@ -60,7 +60,7 @@ func (c *crew) run(ctx context.Context, l *load) {
 			for ctx.Err() == nil {
 				select {
 				case <-turns:
-					_ = l.one(c, i) // it ends by the gateway's refusal, mostly
+					_ = l.one(c, i) // mostly it ends with the gateway's refusal
 				case <-ctx.Done():
 				}
 			}
@@ -69,10 +69,10 @@ func (c *crew) run(ctx context.Context, l *load) {
 	members.Wait()
 }
 
-// dialTime is for how long an attacker waits for an accept.
+// dialTime is how long an attacker waits for an accept.
 const dialTime = 5 * time.Second
 
-// dial connects from one of many addresses of this machine.
+// dial connects from one of many loopback addresses.
 func (c *crew) dial(addr string, source int) (*net.TCPConn, error) {
 	return c.dialFrom(addr, net.IPv4(127, 0, 1, byte(1+source%250)))
 }
@@ -86,7 +86,7 @@ func (c *crew) dialFrom(addr string, source net.IP) (*net.TCPConn, error) {
 	return conn.(*net.TCPConn), conn.SetDeadline(c.end)
 }
 
-// secure connects and shakes hands with TLS.
+// secure connects with TLS.
 func (c *crew) secure(member int) (*tls.Conn, error) {
 	tcp, err := c.dial(c.Devices, member)
 	if err != nil {
@@ -100,13 +100,13 @@ func (c *crew) secure(member int) (*tls.Conn, error) {
 	return conn, nil
 }
 
-// device is the id of a stolen device.
+// device returns the id of a stolen device.
 func device(member int) string { return "bad-" + strconv.Itoa(member) }
 
-// key does for all handshakes: it is not a secret.
+// key is the key of all handshakes; it is not a secret.
 var key = websocket.NewHandshakeKey()
 
-// request is the upgrade of a stolen device.
+// request returns the upgrade request of a stolen device.
 func (c *crew) request(member int, deflate bool) *websocket.ClientRequest {
 	return &websocket.ClientRequest{
 		Host:          c.Devices,
@@ -117,7 +117,7 @@ func (c *crew) request(member int, deflate bool) *websocket.ClientRequest {
 	}
 }
 
-// upgraded connects as a stolen device that speaks JSON, or whatever it likes.
+// upgraded connects as a stolen device of the JSON protocol, which may then send any bytes.
 func (c *crew) upgraded(member int, deflate bool) (*tls.Conn, error) {
 	conn, err := c.secure(member)
 	if err != nil {
@@ -134,7 +134,7 @@ func (c *crew) upgraded(member int, deflate bool) (*tls.Conn, error) {
 	return conn, nil
 }
 
-// accepted reads the answer to an upgrade. What comes behind it is thrown away.
+// accepted reads the answer to an upgrade, and throws away what follows it.
 func accepted(conn io.Reader, req *websocket.ClientRequest) error {
 	answer := make([]byte, 0, 4096)
 	for {

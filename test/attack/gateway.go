@@ -12,24 +12,24 @@ import (
 	"github.com/longline/longline/internal/bench"
 )
 
-// targets are where an attacker goes, and the tokens that it has.
+// targets are the gateway's addresses, and the tokens that an attacker has.
 type targets struct {
-	Devices string `required:"" help:"Address of the device port, which speaks TLS."`
+	Devices string `required:"" help:"Address of the device port, which uses TLS."`
 	MQTT    string `required:"" help:"Address of MQTT over TCP."`
 	Admin   string `required:"" help:"Address of the admin port."`
-	Token   string `required:"" help:"A token that is good for devices whose id begins with bad-."`
-	Backend string `required:"" help:"A token of the admin port."`
+	Token   string `required:"" help:"Token of the devices whose ids begin with bad-."`
+	Backend string `required:"" help:"Token of the admin port."`
 }
 
 // gateway is a process of longline serve.
 type gateway struct {
 	targets targets
-	folder  string // of its files
+	folder  string // has its files
 	process *process
-	http    http.Client // shows the token of who reads the metrics
+	http    http.Client // sends the token of a reader of metrics
 }
 
-// startGateway returns when the process listens.
+// startGateway starts the process and returns when it listens.
 func startGateway(ctx context.Context, o *options, s *setting) (*gateway, error) {
 	folder, err := os.MkdirTemp("", "longline-attack")
 	if err != nil {
@@ -50,24 +50,24 @@ func startGateway(ctx context.Context, o *options, s *setting) (*gateway, error)
 	return g, nil
 }
 
-// target is the gateway for honest devices.
+// target returns the gateway as the honest devices' target.
 func (g *gateway) target() bench.Target {
 	return bench.Target{
 		Addr:    netip.MustParseAddrPort(g.targets.Devices),
-		TLS:     &tls.Config{InsecureSkipVerify: true}, // its certificate was made a moment ago
+		TLS:     &tls.Config{InsecureSkipVerify: true}, // nobody has signed its certificate
 		Devices: "bench-",
 		Token:   honestToken,
 		Process: bench.Process(g.process.pid()),
 	}
 }
 
-// stop ends the process, and forgets its files.
+// stop ends the process and removes its files.
 func (g *gateway) stop() {
 	g.process.kill()
 	_ = os.RemoveAll(g.folder)
 }
 
-// metrics asks the gateway for its counters.
+// metrics reads the gateway's counters.
 func (g *gateway) metrics(ctx context.Context) (metrics, error) {
 	admin := bench.Admin{URL: "http://" + g.targets.Admin, Client: &g.http}
 	text, err := admin.Get(ctx, "/metrics")

@@ -9,7 +9,7 @@ import (
 	"github.com/longline/longline/internal/websocket"
 )
 
-// tlsGarbage sends what is no TLS.
+// tlsGarbage sends bytes that are not TLS.
 func tlsGarbage(c *crew, member int) error {
 	conn, err := c.dial(c.Devices, member)
 	if err != nil {
@@ -21,7 +21,7 @@ func tlsGarbage(c *crew, member int) error {
 	return provoke(conn, garbage)
 }
 
-// tlsStall begins a TLS handshake and does not go on: in the middle of the ClientHello, or
+// tlsStall begins a TLS handshake and stops in the middle of the ClientHello, or
 // after it.
 func tlsStall(c *crew, member int) error {
 	conn, err := c.dial(c.Devices, member)
@@ -36,7 +36,7 @@ func tlsStall(c *crew, member int) error {
 	return provoke(conn, hello)
 }
 
-// clientHello is what a TLS client says first.
+// clientHello returns a TLS client's first record.
 func clientHello() []byte {
 	client, server := net.Pipe()
 	defer server.Close()
@@ -49,7 +49,7 @@ func clientHello() []byte {
 	return hello[:n]
 }
 
-// slowHandshake sends its request a byte a second.
+// slowHandshake sends its request at one byte per second.
 func slowHandshake(c *crew, member int) error {
 	conn, err := c.secure(member)
 	if err != nil {
@@ -59,25 +59,25 @@ func slowHandshake(c *crew, member int) error {
 	return trickle(conn, websocket.AppendRequest(nil, c.request(member, false)))
 }
 
-// begun is a request whose header has no end.
+// begun is a request whose header is not complete.
 const begun = "GET /connect HTTP/1.1\r\nHost: a\r\n"
 
-// headerFlood sends header lines for ever.
+// headerFlood sends header lines without end.
 func headerFlood(c *crew, member int) error {
 	return c.shout(member, begun, bytes.Repeat([]byte("X-Header: value\r\n"), 64))
 }
 
-// oversizeHeader sends one line for ever.
+// oversizeHeader sends one header line without end.
 func oversizeHeader(c *crew, member int) error {
 	return c.shout(member, begun+"X-Header: ", bytes.Repeat([]byte("v"), 4096))
 }
 
-// oversizeURL asks for something that is very long.
+// oversizeURL sends a very long URL.
 func oversizeURL(c *crew, member int) error {
 	return c.shout(member, "GET /connect?device=", bytes.Repeat([]byte("u"), 4096))
 }
 
-// shout connects, says first, and then more until the gateway does not listen any longer.
+// shout connects, sends first, and then sends more again and again until the gateway closes.
 func (c *crew) shout(member int, first string, more []byte) error {
 	conn, err := c.secure(member)
 	if err != nil {
@@ -90,7 +90,7 @@ func (c *crew) shout(member int, first string, more []byte) error {
 	return flood(conn, more)
 }
 
-// halfClosed ends its own direction, and waits: before the request, in it, or as a device.
+// halfClosed shuts down its own direction and waits: before the request, within it, or as a device.
 func halfClosed(c *crew, member int) error {
 	var conn *tls.Conn
 	var err error

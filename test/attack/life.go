@@ -16,7 +16,7 @@ import (
 // pauseTime is longer than an impatient gateway waits for a device.
 const pauseTime = 4 * time.Second
 
-// pause stops the gateway for longer than devices may be silent, as a machine does that is moved.
+// pause stops the gateway for longer than devices may be silent, as happens when its machine is moved.
 func pause(_ context.Context, r *round) error {
 	p := r.gateway.process
 	if err := p.signal(syscall.SIGSTOP); err != nil {
@@ -26,8 +26,8 @@ func pause(_ context.Context, r *round) error {
 	return p.signal(syscall.SIGCONT)
 }
 
-// fewDescriptors starts gateways of the default size that may open few files. Each says at once what to do and ends,
-// or runs as any other.
+// fewDescriptors starts gateways of the default size that may open few files. Each must say at once what to do and end,
+// or run as any other.
 func fewDescriptors(ctx context.Context, r *round) error {
 	for _, n := range []int{64, 256, 400} {
 		few := *usual
@@ -39,7 +39,7 @@ func fewDescriptors(ctx context.Context, r *round) error {
 	return nil
 }
 
-// startTime is by when a gateway runs, or has ended.
+// startTime is the time within which a gateway must run, or have ended.
 const startTime = 5 * time.Second
 
 // Bounds of a gateway without devices.
@@ -69,7 +69,7 @@ func (r *round) withDescriptors(ctx context.Context, few *setting) error {
 	return g.process.terminated()
 }
 
-// terminated has a gateway end by SIGTERM.
+// terminated ends a gateway by SIGTERM.
 func (p *process) terminated() error {
 	if err := p.signal(syscall.SIGTERM); err != nil {
 		return err
@@ -77,7 +77,7 @@ func (p *process) terminated() error {
 	return p.command.Wait()
 }
 
-// signals are those that do not end a gateway: SIGHUP, and SIGPIPE when nobody reads its log any more.
+// signals sends signals that must not end a gateway: SIGHUP, and SIGPIPE when nobody reads its log any more.
 func signals(ctx context.Context, r *round) error {
 	if err := r.gateway.process.signal(syscall.SIGHUP); err != nil {
 		return err
@@ -96,7 +96,7 @@ func signals(ctx context.Context, r *round) error {
 	return nil
 }
 
-// auditFull has an operator do what cannot be noted.
+// auditFull makes requests of an operator while the audit log cannot be written.
 func auditFull(ctx context.Context, r *round) error {
 	full := *usual
 	full.audit = "/dev/full"

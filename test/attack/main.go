@@ -1,10 +1,10 @@
-// Command attack attacks a gateway while honest devices use it, and tells whether it holds.
+// Command attack attacks a gateway while honest devices use it, and reports whether the gateway holds.
 //
 // It starts longline serve with tokens, TLS for devices and MQTT over TCP, and connects the
-// honest devices, which publish with QoS 1 at a fixed rate. For each attack it measures them
-// in calm, and then while another process, of lower priority, does what the attack says. The
-// gateway holds when every honest device stays and is acknowledged, in hardly more time than in
-// calm, when its memory stays within what the limits allow, and when a metric shows the limit.
+// honest devices, which publish with QoS 1 at a fixed rate. For each attack it measures their latency
+// in calm, and then while another process, of lower priority, makes the attack. The
+// gateway holds if every honest device stays connected and gets its acknowledgements, in little more time than in
+// calm, if the gateway's memory stays within its limits, and if a metric shows the limit that stopped the attack.
 package main
 
 import (
@@ -18,8 +18,8 @@ import (
 )
 
 type commands struct {
-	All  options `cmd:"" default:"withargs" help:"Make the attacks, one after the other, and print the table."`
-	Make maker   `cmd:"" hidden:"" help:"Make one attack, until the time is over."`
+	All  options `cmd:"" default:"withargs" help:"Make the attacks, one after another, and print the table."`
+	Make maker   `cmd:"" hidden:"" help:"Make one attack until the time is over."`
 }
 
 func main() {
@@ -29,7 +29,7 @@ func main() {
 	}
 }
 
-// run runs what the command line says, until it is done or interrupted.
+// run runs the command line's command, until it is done or interrupted.
 func run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -13,21 +13,21 @@ import (
 )
 
 const (
-	largeBytes = 200_000 // of a message
-	perSession = 5       // such messages fit into a queue
-	keptFor    = 60      // seconds that a session waits for its device
+	largeBytes = 200_000 // bytes of a message
+	perSession = 5       // large messages that fit into a queue
+	keptFor    = 60      // session expiry, in seconds
 )
 
 var large = make([]byte, largeBytes)
 
-// kept is the CONNECT of a device whose session stays.
+// kept returns the CONNECT of a device whose session outlives the connection.
 func (c *crew) kept(id string, clean bool) *mqtt.Packet {
 	p := connectAs(id, c.Token)
 	p.Connect.Clean, p.Properties.SessionExpiry = clean, keptFor
 	return p
 }
 
-// fresh joins as a device that nobody was before, and listens to all of its topics.
+// fresh joins as a new device, and subscribes to all of the device's topics.
 func (c *crew) fresh(member int) (d *client, topic string, err error) {
 	id := "bad-" + strconv.FormatUint(c.lives.Add(1), 10)
 	if d, err = c.join(member, c.kept(id, true)); err != nil {
@@ -40,7 +40,7 @@ func (c *crew) fresh(member int) (d *client, topic string, err error) {
 	return d, "device/" + id + "/x", nil
 }
 
-// fillByDevices publishes to itself what it never acknowledges, and leaves. The next device does the same.
+// fillByDevices publishes to itself, acknowledges nothing, and leaves. The next device does the same.
 func fillByDevices(c *crew, member int) error {
 	d, topic, err := c.fresh(member)
 	if err != nil {
@@ -55,9 +55,9 @@ func fillByDevices(c *crew, member int) error {
 	return nil
 }
 
-const perBackend = 100 // sessions that a backend fills, one after the other
+const perBackend = 100 // sessions that a backend fills, one after another
 
-// fillByBackend has a backend publish to devices that are away.
+// fillByBackend makes a backend publish to devices that are away.
 func fillByBackend(c *crew, member int) error {
 	var topics []string
 	for range perBackend {
@@ -81,8 +81,8 @@ func fillByBackend(c *crew, member int) error {
 	return nil
 }
 
-// owedComeBack fills the memory with messages for devices that are away, until new devices are refused. Those that are
-// owed the messages come back: each is let in, gets what was acknowledged, and with that the memory is free.
+// owedComeBack fills the memory with messages for devices that are away, until the gateway refuses new devices. Then the devices
+// come back: the gateway must let each in and send it every acknowledged message, which frees the memory.
 func owedComeBack(ctx context.Context, r *round) error {
 	c := newCrew(ctx, r.gateway.targets)
 	owed, err := c.owe(ctx)
@@ -103,8 +103,8 @@ func owedComeBack(ctx context.Context, r *round) error {
 	return nil
 }
 
-// owe publishes to devices that are away until it is refused, or new devices are, and returns how many messages each
-// is owed.
+// owe publishes to devices that are away until the gateway refuses that, or refuses new devices. It returns how many messages wait
+// for each device.
 func (c *crew) owe(ctx context.Context) (map[string]int, error) {
 	owed := make(map[string]int)
 	b := c.backend()
@@ -131,7 +131,7 @@ func (c *crew) owe(ctx context.Context) (map[string]int, error) {
 	}
 }
 
-// collect comes back as a device, and acknowledges the messages that it is owed.
+// collect connects as a device again, and acknowledges the messages that wait for it.
 func (c *crew) collect(id string, owed int) error {
 	d, err := c.join(0, c.kept(id, false))
 	if err != nil {
@@ -147,13 +147,13 @@ func (c *crew) collect(id string, owed int) error {
 			return err
 		}
 	}
-	return d.answered() // so the acknowledgements were read
+	return d.answered() // so that the gateway has read the acknowledgements
 }
 
-// stageTime is for how long the stage of overload is waited for.
+// stageTime is the longest wait for a stage of overload.
 const stageTime = 20 * time.Second
 
-// stage waits until the stage of overload is one that is wanted.
+// stage waits until the gateway is in a wanted stage of overload.
 func (g *gateway) stage(ctx context.Context, wanted func(float64) bool) error {
 	for end := time.Now().Add(stageTime); ; time.Sleep(between) {
 		now, err := g.metrics(ctx)

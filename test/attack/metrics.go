@@ -10,17 +10,17 @@ import (
 	"github.com/longline/longline/internal/bench"
 )
 
-// metrics are the gateway's own.
+// metrics are the gateway's metrics, by name and labels.
 type metrics bench.Metrics
 
-// parse leaves out those of the process and of Go.
+// parse reads metrics, without those of the process and of Go.
 func parse(text []byte) metrics {
 	all := bench.ParseMetrics(text)
 	maps.DeleteFunc(all, func(name string, _ float64) bool { return !strings.HasPrefix(name, "longline_") })
 	return metrics(all)
 }
 
-// above is by how much each has grown; those that have not are left out.
+// above returns by how much each has grown, without those that have not.
 func (m metrics) above(before metrics) metrics {
 	grown := make(metrics)
 	for name, v := range m {
@@ -31,8 +31,8 @@ func (m metrics) above(before metrics) metrics {
 	return grown
 }
 
-// any tells whether one of those is there whose name begins with one of prefixes, after
-// longline_.
+// any reports whether there is a metric whose name, without longline_, begins with one of
+// prefixes.
 func (m metrics) any(prefixes []string) bool {
 	for name := range m {
 		for _, p := range prefixes {
@@ -44,14 +44,14 @@ func (m metrics) any(prefixes []string) bool {
 	return false
 }
 
-// endings are the metrics that say why connections ended, were refused or not listened to.
+// endings are the metrics that say why connections ended, were refused or were not read.
 var endings = regexp.MustCompile(`^longline_(?:closes_total\{reason|connections_refused_total\{reason|handshakes_total\{outcome|` +
 	`messages_dropped_total\{reason|readers_slowed_total\{reason|connect_turns_total\{outcome|jobs_refused_total\{pool)="(\w+)"\}$`)
 
-// welcome are the outcomes that are no refusals.
+// welcome are the outcomes of handshakes that are no refusals.
 var welcome = []string{"accepted", "connected", "at_once"}
 
-// reasons lists how many connections and messages ended, were refused or slowed, by reason.
+// reasons returns how many connections and messages ended, were refused or slowed, by reason.
 func (m metrics) reasons() string {
 	var all []string
 	for _, name := range slices.Sorted(maps.Keys(m)) {

@@ -14,11 +14,11 @@ import (
 	"syscall"
 )
 
-// process is one of longline serve. It is killed when the context of start ends, and when this program does.
+// process is a process of longline serve. It is killed when the context of start ends, and when this program ends.
 type process struct {
 	command *exec.Cmd
 	log     io.Closer
-	lines   *bufio.Scanner // of log
+	lines   *bufio.Scanner // reads its log
 }
 
 // start runs a command line in a folder.
@@ -34,7 +34,7 @@ func start(ctx context.Context, folder string, line []string) (*process, error) 
 	return p, p.command.Start()
 }
 
-// listening reads the log up to the addresses. When it ends before, it is in the error.
+// listening reads the log up to the addresses. If the log ends before, the error has the log.
 func (p *process) listening() (t targets, err error) {
 	said := ""
 	for p.lines.Scan() {
@@ -48,7 +48,7 @@ func (p *process) listening() (t targets, err error) {
 	return t, errors.Join(errors.New("the gateway ended before it was listening"), errors.New(said), p.lines.Err(), p.command.Wait())
 }
 
-// relay shows errors and what is no line of the log, until the log ends.
+// relay prints errors and lines that are not of the log's format, until the log ends.
 func (p *process) relay() {
 	for p.lines.Scan() {
 		var entry struct{ Level string }
@@ -67,19 +67,19 @@ func (p *process) kill() {
 	_ = p.command.Wait() // it was killed
 }
 
-// resident are the bytes of the process in memory.
+// resident returns the resident memory of the process, in bytes.
 func (p *process) resident() (uint64, error) {
 	kib, err := p.status("VmRSS:")
 	return kib << 10, err
 }
 
-// peak is the most that it had since resetPeak.
+// peak returns the largest resident memory since resetPeak.
 func (p *process) peak() (uint64, error) {
 	kib, err := p.status("VmHWM:")
 	return kib << 10, err
 }
 
-// resetPeak begins to look for the peak anew, proc_pid_clear_refs(5).
+// resetPeak resets the peak, proc_pid_clear_refs(5).
 func (p *process) resetPeak() error {
 	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p.pid()), []byte("5"), 0)
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/longline/longline/internal/wire/mqtt"
 )
 
-// resets ends connections by a RST, each member in a state of its own.
+// resets ends connections by a RST, in a state that depends on the member.
 func resets(c *crew, member int) error {
 	return states[member%len(states)](c, member)
 }
@@ -74,7 +74,7 @@ func resetSecure(conn *tls.Conn, err error, last []byte) error {
 	return reset(conn, conn.NetConn(), last)
 }
 
-// reset writes what is last, and has the kernel end the connection by a RST, socket(7)
+// reset writes last and makes the kernel end the connection by a RST, socket(7)
 // SO_LINGER.
 func reset(w io.Writer, conn net.Conn, last []byte) error {
 	if _, err := w.Write(last); err != nil {

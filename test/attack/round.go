@@ -12,13 +12,13 @@ import (
 	"github.com/longline/longline/internal/bench"
 )
 
-// round is a gateway with its honest devices, for one attack after the other.
+// round is a gateway with its honest devices, for one attack after another.
 type round struct {
 	options *options
-	gateway *gateway      // nil before the first
+	gateway *gateway      // nil before the first attack
 	setting *setting      // of the gateway
-	client  *bench.Client // of the honest devices; nil when they have to connect again
-	calm    time.Duration // the 99th percentile that was measured last, 0 when none was
+	client  *bench.Client // the honest devices; nil if they have to connect again
+	calm    time.Duration // the 99th percentile that was measured last, or 0
 }
 
 func (r *round) close() {
@@ -36,16 +36,16 @@ func (r *round) disconnect() {
 	}
 }
 
-// outcome is what was measured of an attack.
+// outcome is the measurements of an attack.
 type outcome struct {
 	attack     *attack
 	calm, peak uint64        // resident bytes of the gateway
 	before, at time.Duration // 99th percentile of the honest devices' acknowledgements
 	rises      metrics
-	missed     []string // in which respect the gateway did not hold
+	missed     []string // what did not hold
 }
 
-// attack measures calm and attack.
+// attack measures the calm before an attack and the attack.
 func (r *round) attack(ctx context.Context, a *attack) (o outcome, err error) {
 	o = outcome{attack: a}
 	if err := r.settle(ctx, a.setting); err != nil {
@@ -66,8 +66,8 @@ func (r *round) attack(ctx context.Context, a *attack) (o outcome, err error) {
 	return o, nil
 }
 
-// settle brings the honest devices on line, and measures them: at a gateway that has seen no
-// attack, or in the short form at that of the attack before, if its setting is the same.
+// settle connects the honest devices and measures the calm. It starts a new gateway for each
+// attack; in the short form it uses the last one if the setting is the same.
 func (r *round) settle(ctx context.Context, s *setting) (err error) {
 	if !r.options.Quick || r.setting != s {
 		r.close()
@@ -94,7 +94,7 @@ func (r *round) settle(ctx context.Context, s *setting) (err error) {
 	return nil
 }
 
-const dials = 64 // of honest devices at a time: fewer than wait in vain at the connect rate
+const dials = 64 // honest devices that connect at a time; few enough not to time out at the connect rate
 
 func (r *round) connect(ctx context.Context) error {
 	c, err := bench.Start(r.gateway.target(), r.options.Devices, dials)
@@ -110,7 +110,7 @@ func (r *round) measure(ctx context.Context, d time.Duration) (bench.Result, err
 	return r.client.Uplink(ctx, bench.Load{Duration: d, Rate: r.options.Rate})
 }
 
-// under measures while the attack is made, and returns what the gateway has counted since
+// under makes the attack and measures meanwhile. It returns what the gateway has counted since
 // before.
 func (r *round) under(ctx context.Context, a *attack, before metrics, o *outcome) (metrics, error) {
 	if err := r.gateway.process.resetPeak(); err != nil {
@@ -148,10 +148,10 @@ func (r *round) under(ctx context.Context, a *attack, before metrics, o *outcome
 	return rises, err
 }
 
-// tryLimit bounds what is tried. It is longer than any of the gateway's limits in an attack.
+// tryLimit bounds the time of a trial. It is longer than every time limit of the gateway in an attack.
 const tryLimit = time.Minute
 
-// try begins what is tried, and has its error come by the channel, nil when there is nothing to try.
+// try starts the attack's trial, whose error the channel gets. It is nil if the attack has no trial.
 func (r *round) try(ctx context.Context, a *attack) <-chan error {
 	tried := make(chan error, 1)
 	if a.try == nil {
@@ -166,9 +166,9 @@ func (r *round) try(ctx context.Context, a *attack) <-chan error {
 	return tried
 }
 
-// proof returns what the gateway has counted since before, once a metric shows the limit. The
-// attack goes on until then, for proofWait at most: where other programs have the processors,
-// its time was short.
+// proof waits until a metric shows the limit, and returns what the gateway has counted since before. The
+// attack goes on until then, for proofWait at most, because on a busy machine
+// its time may have been too short.
 func (r *round) proof(ctx context.Context, a *attack, before metrics) (rises metrics, err error) {
 	for end := time.Now().Add(proofWait); ; time.Sleep(between) {
 		now, err := r.gateway.metrics(ctx)
@@ -183,11 +183,11 @@ func (r *round) proof(ctx context.Context, a *attack, before metrics) (rises met
 
 const (
 	proofWait = 10 * time.Second
-	between   = 100 * time.Millisecond // looks at the metrics
+	between   = 100 * time.Millisecond // between two reads of the metrics
 )
 
-// start has another process make the attack. It gets what processor time others leave, as an
-// attacker on this machine would otherwise take it from those who are measured.
+// start starts another process that makes the attack. It has the lowest priority, because an
+// attacker on this machine would otherwise take processor time from the gateway and the honest devices.
 func (r *round) start(ctx context.Context, a *attack) (stop func(), err error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -207,7 +207,7 @@ func (r *round) start(ctx context.Context, a *attack) (stop func(), err error) {
 	}, nil
 }
 
-// judge tells what is not as it should be.
+// judge notes in which respects the gateway did not hold.
 func (o *outcome) judge(opts *options) {
 	miss := func(format string, args ...any) { o.missed = append(o.missed, fmt.Sprintf(format, args...)) }
 	if bar := slower * max(o.before, opts.Floor); o.at > bar {
@@ -221,7 +221,7 @@ func (o *outcome) judge(opts *options) {
 	}
 }
 
-// bound is how much memory the gateway may have: what the attack leaves to it, and a tenth more than its limit at the most.
+// bound returns how much memory the gateway may have: what it had in calm and the attack's room, but at most its limit and a tenth.
 func (o *outcome) bound() uint64 {
 	limit := uint64(o.attack.setting.memory) << 20
 	return min(o.calm+uint64(o.attack.room)<<20, limit+limit/10)

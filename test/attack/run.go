@@ -9,25 +9,25 @@ import (
 	"time"
 )
 
-// options are those of a run.
+// options are the options of a run.
 type options struct {
-	Quick    bool          `help:"The short form: measure calm once, and each attack for little more than a second."`
-	Only     []string      `placeholder:"NAME" help:"Only these attacks."`
-	Devices  int           `default:"1000" help:"Honest devices (${default})."`
-	Rate     float64       `default:"1000" help:"Messages a second that they publish, all together (${default})."`
-	Calm     time.Duration `default:"2s" help:"Time that calm is measured before an attack (${default})."`
-	Duration time.Duration `help:"Time of an attack (8s, in the short form 1.3s)."`
-	Floor    time.Duration `default:"3ms" help:"A 99th percentile below this counts as this: what a busy machine's scheduler alone adds (${default})."`
-	Limit    time.Duration `default:"12m" help:"Most that a run may take (${default})."`
+	Quick    bool          `help:"The short form: measure the calm once, and each attack for little more than a second."`
+	Only     []string      `placeholder:"NAME" help:"Make only these attacks."`
+	Devices  int           `default:"1000" help:"Number of honest devices (${default})."`
+	Rate     float64       `default:"1000" help:"Messages per second of all honest devices together (${default})."`
+	Calm     time.Duration `default:"2s" help:"How long the calm before an attack is measured (${default})."`
+	Duration time.Duration `help:"How long an attack lasts (8s, in the short form 1.3s)."`
+	Floor    time.Duration `default:"3ms" help:"A lower 99th percentile counts as this one, because the scheduler of a busy machine alone adds as much (${default})."`
+	Limit    time.Duration `default:"12m" help:"Longest time of a run (${default})."`
 	Longline string        `default:"bin/longline" type:"existingfile" help:"The gateway's program (${default})."`
 }
 
-// slower is by how much the honest devices' latency may grow.
+// slower is the factor by which the honest devices' latency may grow.
 const slower = 3
 
 var errMissed = errors.New("the gateway did not hold")
 
-// Run makes the attacks. The error is errMissed when the gateway did not hold against one.
+// Run makes the attacks. It returns errMissed if the gateway did not hold against one.
 func (o *options) Run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, o.Limit, fmt.Errorf("the run took longer than %v", o.Limit))
 	defer cancel()
@@ -59,7 +59,7 @@ func (o *options) Run(ctx context.Context) error {
 	return nil
 }
 
-// cmpCause prefers why ctx has ended.
+// cmpCause returns why ctx has ended, or err if it has not.
 func cmpCause(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
@@ -67,7 +67,7 @@ func cmpCause(ctx context.Context, err error) error {
 	return err
 }
 
-// attacks are all, or those that were asked for.
+// attacks returns all attacks, or those that the options name.
 func (o *options) attacks() ([]attack, error) {
 	for _, name := range o.Only {
 		if find(name) == nil {

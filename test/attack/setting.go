@@ -14,18 +14,18 @@ import (
 	"github.com/longline/longline/internal/bench"
 )
 
-// setting is in what gateways of attacks differ. Each is what a gateway on the open internet needs beside the
-// defaults, and smaller bounds where those are for more devices and longer times than an attack has.
+// setting has the options in which the attacked gateways differ. Each has what a gateway on the open internet needs besides the
+// defaults, and smaller limits where the defaults are for more devices and longer times than an attack has.
 type setting struct {
 	memory      int           // MiB, limits.memory.limit
-	marks       string        // more of limits.memory
+	marks       string        // other options of limits.memory
 	connect     string        // limits.connect
 	device      string        // limits.device
 	queue       string        // store.queue
 	wills       string        // sessions.wills_per_credential
-	heartbeat   time.Duration // 0 is the default
+	heartbeat   time.Duration // 0 means the default
 	audit       string        // api.audit
-	descriptors int           // 0 is as many as this program may have
+	descriptors int           // 0 means as many as this program may have
 }
 
 const (
@@ -38,15 +38,15 @@ const (
 
 var (
 	usual = &setting{memory: 1024, connect: pace, device: rates, queue: queues}
-	// scarce has little memory for devices that may send as fast as they like.
+	// scarce has little memory, and devices may send as fast as they can.
 	scarce = &setting{memory: scarceMiB, connect: pace}
-	// short is short of memory with what it may owe.
+	// short is short of memory when it keeps as many messages as it may.
 	short = &setting{memory: scarceMiB, connect: pace, marks: ", slow_readers: 40, refuse_new: 41, shed_qos0: 42, close_slow: 43"}
-	// paced takes the honest devices at once, and few a second after them.
+	// paced accepts the honest devices at once, and then few connections per second.
 	paced = &setting{memory: 1024, connect: "{per_second: 100, burst: 1100, line: 100}", device: rates, queue: queues}
-	// trusting lets one credential leave thousands of wills.
+	// trusting allows one credential thousands of wills.
 	trusting = &setting{memory: 1024, connect: pace, device: rates, queue: queues, wills: "64MiB"}
-	// impatient closes devices that are silent for some seconds.
+	// impatient closes devices after some seconds of silence.
 	impatient = &setting{memory: 1024, connect: pace, device: rates, queue: queues, heartbeat: time.Second}
 )
 
@@ -79,7 +79,7 @@ api: {address: "127.0.0.1:0", tokens: backends, max_connections: 200, audit: %[8
 log: {level: info, format: json}
 `
 
-// command is the command line of a gateway that runs in the folder of its files.
+// command returns the command line of a gateway that runs in the folder of its files.
 func (s *setting) command(longline string) []string {
 	serve := []string{longline, "serve", "--config", "longline.yaml"}
 	if s.descriptors > 0 {
@@ -88,9 +88,9 @@ func (s *setting) command(longline string) []string {
 	return serve
 }
 
-// text is the configuration.
+// text returns the configuration file.
 func (s *setting) text(o *options) string {
-	patience := max(o.Duration/3, 700*time.Millisecond) // its end is seen within an attack
+	patience := max(o.Duration/3, 700*time.Millisecond) // shorter than an attack
 	heartbeat := ""
 	if s.heartbeat > 0 {
 		heartbeat = fmt.Sprintf("heartbeat: %v\n  heartbeat_timeout: %v", s.heartbeat, 2*s.heartbeat)
@@ -98,7 +98,7 @@ func (s *setting) text(o *options) string {
 	return fmt.Sprintf(configuration, patience, heartbeat, cmp.Or(s.queue, "{}"), s.connect, cmp.Or(s.device, "{}"), s.memory, s.marks, s.audit, cmp.Or(s.wills, "1MiB"))
 }
 
-// Credentials of those who keep to the rules, and of those who do not.
+// Credentials of honest devices and of attackers.
 const (
 	honestToken    = "kept-by-honest-devices"
 	stolenToken    = "stolen-from-a-device"
@@ -108,10 +108,10 @@ const (
 	backendToken   = "of-a-backend"
 )
 
-// secret is that of JSON Web Tokens.
+// secret is the secret of JSON Web Tokens.
 const secret = "a secret of 32 bytes or more, RFC 7518"
 
-// write makes the files of a gateway.
+// write writes the files of a gateway.
 func (s *setting) write(folder string, o *options) error {
 	name := func(n string) string { return filepath.Join(folder, n) }
 	if _, err := bench.WriteCertificate(name("cert.pem"), name("key.pem")); err != nil {
@@ -135,15 +135,15 @@ func (s *setting) write(folder string, o *options) error {
 	return nil
 }
 
-// goodTokens are those that are not withdrawn.
+// goodTokens is the tokens file without the withdrawn token.
 var goodTokens = grant("bench-*", honestToken, "honest") + grant("bad-*", stolenToken, "stolen")
 
-// grant is a line of a file of tokens.
+// grant returns a line of a tokens file.
 func grant(subject, token, name string) string {
 	return fmt.Sprintf("%s sha256:%x %s\n", subject, sha256.Sum256([]byte(token)), name)
 }
 
-// bearer shows a token of the admin port.
+// bearer adds a token to requests to the admin port.
 type bearer string
 
 func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {

@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// What all attacks on a stream are made of. Each ends when the gateway ends the connection, or
+// The parts of attacks on a stream. Each ends when the gateway closes the connection, or
 // at the connection's deadline.
 
-// trickle writes a byte a second.
+// trickle writes one byte per second.
 func trickle(conn io.Writer, b []byte) error {
 	for i := range b {
 		if _, err := conn.Write(b[i : i+1]); err != nil {
@@ -20,7 +20,7 @@ func trickle(conn io.Writer, b []byte) error {
 	return nil
 }
 
-// flood writes the same again and again.
+// flood writes the same bytes again and again.
 func flood(conn io.Writer, b []byte) error {
 	for {
 		if _, err := conn.Write(b); err != nil {
@@ -29,19 +29,19 @@ func flood(conn io.Writer, b []byte) error {
 	}
 }
 
-// floodAndRead is flood by one who takes the answers.
+// floodAndRead is flood, and reads the answers.
 func floodAndRead(conn net.Conn, b []byte) error {
 	go func() { _ = await(conn) }()
 	return flood(conn, b)
 }
 
-// await reads until the gateway ends the connection.
+// await reads until the gateway closes the connection.
 func await(conn io.Reader) error {
 	_, err := io.Copy(io.Discard, conn)
 	return err
 }
 
-// provoke writes, and reads until the gateway ends the connection.
+// provoke writes, and then reads until the gateway closes the connection.
 func provoke(conn net.Conn, b []byte) error {
 	if _, err := conn.Write(b); err != nil {
 		return err

@@ -9,7 +9,7 @@ import (
 	"github.com/longline/longline/internal/bench"
 )
 
-// table prints a row as soon as it is known.
+// table prints each row at once.
 type table struct {
 	out   io.Writer
 	floor time.Duration
@@ -17,7 +17,7 @@ type table struct {
 
 func newTable(out io.Writer, o *options) *table {
 	t := &table{out, o.Floor}
-	fmt.Fprintf(out, "%d honest devices, %.0f messages a second of QoS 1 over TLS. %s\n", o.Devices, o.Rate, bench.ThisMachine())
+	fmt.Fprintf(out, "%d honest devices, %.0f messages per second of QoS 1 over TLS. %s\n", o.Devices, o.Rate, bench.ThisMachine())
 	fmt.Fprintf(out, "Held: p99 within %d times calm (calm being %v at least), memory within the bound, a metric that shows the limit.\n\n", slower, o.Floor)
 	t.cells("attack", "limit", "memory: calm, peak, bound", "p99: calm, attacked", "", "closed, refused, slowed and dropped, by reason", "")
 	t.cells("---", "---", "---:", "---:", "---:", "---", "---")
@@ -39,7 +39,7 @@ func (t *table) row(o *outcome) {
 		o.rises.reasons(), verdict)
 }
 
-// ratio is how much slower the honest devices' acknowledgements were, as it is judged.
+// ratio returns the factor by which the honest devices' acknowledgements were slower, as judge computes it.
 func (o *outcome) ratio(floor time.Duration) float64 {
 	return o.at.Seconds() / max(o.before, floor).Seconds()
 }

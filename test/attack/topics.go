@@ -14,8 +14,8 @@ import (
 // perPacket is how many filters a SUBSCRIBE may have here, sessions.max_filters.
 const perPacket = 64
 
-// subscriptionFlood subscribes to more filters than it may, and others in their place, for
-// ever.
+// subscriptionFlood subscribes to more filters than it may, and to others in their place, without
+// end.
 func subscriptionFlood(c *crew, member int) error {
 	var all []byte
 	for round := range 8 {
@@ -36,10 +36,10 @@ func subscriptionFlood(c *crew, member int) error {
 	return c.speak(member, func(conn net.Conn) error { return floodAndRead(conn, all) })
 }
 
-// deep is how many levels there may be below a device's own two, sessions.topics.depth.
+// deep is how many levels a topic may have below a device's own two, sessions.topics.depth.
 const deep = 14
 
-// topicTree subscribes to filters that branch at every level, as deep as may be, and
+// topicTree subscribes to filters that branch at every level, as deep as allowed, and
 // publishes to a topic that matches all of them.
 func topicTree(c *crew, member int) error {
 	sub := &mqtt.Packet{Type: mqtt.Subscribe, ID: 1}
@@ -55,7 +55,7 @@ func topicTree(c *crew, member int) error {
 	})
 }
 
-// branching is a filter whose last levels are + where n has a bit, and a where it has none.
+// branching returns a filter whose last levels are + where n has a bit, and a where it has none.
 func branching(n int) string {
 	all := strings.Split(levels("a", deep), "/")
 	for i := range all {
@@ -80,7 +80,7 @@ func distinctTopics(c *crew, member int) error {
 	})
 }
 
-// retained has a message retained at every topic there is.
+// retained retains a message on every topic that it may use.
 func retained(c *crew, member int) error {
 	body := make([]byte, 1000)
 	return c.speak(member, func(conn net.Conn) error {
@@ -89,7 +89,7 @@ func retained(c *crew, member int) error {
 	})
 }
 
-// retainedSearch subscribes to all that is retained, in each packet as often as it holds filters.
+// retainedSearch subscribes to all retained messages, as often in each packet as filters fit.
 func retainedSearch(c *crew, member int) error {
 	sub := subscription(member, "#")
 	sub.Subscriptions = slices.Repeat(sub.Subscriptions, perPacket)
@@ -106,7 +106,7 @@ func retainedSearch(c *crew, member int) error {
 	})
 }
 
-// publishEver publishes to topics of the time, in one write a hundred.
+// publishEver publishes to ever new topics, a hundred messages per write.
 func publishEver(conn net.Conn, member int, form func(*mqtt.Packet)) error {
 	for n := 0; ; {
 		var b []byte
@@ -122,7 +122,7 @@ func publishEver(conn net.Conn, member int, form func(*mqtt.Packet)) error {
 	}
 }
 
-// fullQueues publishes to itself, and takes and acknowledges nothing.
+// fullQueues publishes to itself, and neither reads nor acknowledges.
 func fullQueues(c *crew, member int) error {
 	sub := subscription(member, "#")
 	sub.Subscriptions[0].QoS = message.AtLeastOnce
@@ -131,7 +131,7 @@ func fullQueues(c *crew, member int) error {
 		if err := send(conn, sub); err != nil {
 			return err
 		}
-		for id := uint16(1); id <= 32; id++ { // what may be in flight
+		for id := uint16(1); id <= 32; id++ { // as many as may be in flight
 			p := publication(topicOf(member, "up"), body)
 			p.QoS, p.ID = message.AtLeastOnce, id
 			if err := send(conn, p); err != nil {
@@ -142,7 +142,7 @@ func fullQueues(c *crew, member int) error {
 	})
 }
 
-// neverAcks has what it publishes sent to itself, takes it, and acknowledges none.
+// neverAcks publishes to itself, reads the messages, and acknowledges none.
 func neverAcks(c *crew, member int) error {
 	sub := subscription(member, "#")
 	sub.Subscriptions[0].QoS = message.AtLeastOnce
@@ -161,7 +161,7 @@ func neverAcks(c *crew, member int) error {
 	})
 }
 
-// wills leaves without a word, and has a large will published; every other one later.
+// wills disconnects without a DISCONNECT, so that the gateway publishes a large will, for every other device after a delay.
 func wills(c *crew, member int) error {
 	p := c.lastWord(member)
 	if member%2 == 0 {
@@ -174,9 +174,9 @@ func wills(c *crew, member int) error {
 	return reset(conn, conn.Conn, nil)
 }
 
-const wave = 3 * time.Second // between the times at which all leave
+const wave = 3 * time.Second // time between two waves
 
-// willWaves leaves without a word when all others do, and has a large will published.
+// willWaves disconnects at the same time as all others, so that the gateway publishes all their large wills.
 func willWaves(c *crew, member int) error {
 	conn, err := c.join(member, c.lastWord(member))
 	if err != nil {
@@ -186,7 +186,7 @@ func willWaves(c *crew, member int) error {
 	return reset(conn, conn.Conn, nil)
 }
 
-// lastWord is the CONNECT of a stolen device with a large will.
+// lastWord returns the CONNECT of a stolen device with a large will.
 func (c *crew) lastWord(member int) *mqtt.Packet {
 	p := c.stolen(member)
 	p.Connect.HasWill = true

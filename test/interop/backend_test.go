@@ -12,13 +12,13 @@ import (
 	"github.com/longline/longline/proto/longline/v1/longlinev1connect"
 )
 
-// backend is the other side: it sees what a device publishes and asks things of it.
+// backend is a backend of one device: it gets the device's messages, and sends commands and calls.
 type backend struct {
 	t        *testing.T
 	ctx      context.Context
 	client   longlinev1connect.GatewayClient
 	device   string
-	messages <-chan *longlinev1.Message // readings of the device, and when it comes and goes
+	messages <-chan *longlinev1.Message // readings of the device, and its presence events
 }
 
 func newBackend(ctx context.Context, t *testing.T, device string) *backend {
@@ -31,7 +31,7 @@ func newBackend(ctx context.Context, t *testing.T, device string) *backend {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !stream.Receive() { // the subscription holds
+	if !stream.Receive() { // the subscription is active
 		t.Fatal(stream.Err())
 	}
 	messages := make(chan *longlinev1.Message)
@@ -50,7 +50,7 @@ func newBackend(ctx context.Context, t *testing.T, device string) *backend {
 	return &backend{t, ctx, client, device, messages}
 }
 
-// next is the next message of the device, or about it.
+// next returns the device's next reading or presence event.
 func (b *backend) next() *longlinev1.Message {
 	b.t.Helper()
 	m := receive(b.ctx, b.t, "a message", b.messages)
@@ -70,7 +70,7 @@ func (b *backend) awaitReading(qos uint32, payload string) {
 	sameJSON(b.t, m.Payload, payload)
 }
 
-// awaitPresence asserts that the next thing is that the device came or went.
+// awaitPresence asserts that the next message is a presence event that says online.
 func (b *backend) awaitPresence(online bool) {
 	b.t.Helper()
 	m := b.next()
@@ -86,8 +86,8 @@ func (b *backend) awaitPresence(online bool) {
 	}
 }
 
-// awaitAcknowledged waits until the gateway has the acknowledgement of every command: one that
-// is on its way when the connection is cut is lost with it.
+// awaitAcknowledged waits until the gateway has the acknowledgement of every command, because an acknowledgement that
+// is under way when the connection is cut is lost.
 func (b *backend) awaitAcknowledged() {
 	b.t.Helper()
 	for {
@@ -114,7 +114,7 @@ func (b *backend) command(payload string) {
 	}
 }
 
-// call calls the device, with a payload of JSON.
+// call calls the device with a JSON payload.
 func (b *backend) call(method, payload string) *longlinev1.CallResponse {
 	b.t.Helper()
 	answer, err := b.client.Call(b.ctx, connect.NewRequest(&longlinev1.CallRequest{

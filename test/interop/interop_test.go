@@ -9,23 +9,23 @@ import (
 	"time"
 )
 
-// device is one implementation under test. It does what the examples say of themselves.
+// device is one implementation under test. It does what the examples in its language do.
 type device struct {
-	// greetings has whether each connection resumed a session.
+	// greetings gets a value for each connection: whether it resumed a session.
 	greetings <-chan bool
-	// ready is closed when the subscription and the reading of QoS 1 are acknowledged.
+	// ready is closed when the gateway has acknowledged the subscription and the reading of QoS 1.
 	ready <-chan struct{}
-	// commands has what came, in order.
+	// commands gets the commands in the order of their arrival.
 	commands <-chan command
-	// reconnect brings it back after a cut.
+	// reconnect makes the device connect again after a cut.
 	reconnect func()
-	// left has how it ended, after the call "leave".
+	// left gets how the device ended after the call "leave".
 	left <-chan error
 }
 
 // command is a message of QoS 1 as the device got it.
 type command struct {
-	ID      uint64 `json:"id"` // 0 where the device's library keeps it to itself
+	ID      uint64 `json:"id"` // 0 if the device's library does not show it
 	Payload struct {
 		N   int  `json:"n"`
 		Cut bool `json:"cut"`
@@ -43,7 +43,7 @@ func TestDevices(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
-			id := name + "-" + rand.Text() // the gateway outlives a run of -count
+			id := name + "-" + rand.Text() // with -count, several runs share the gateway
 			b := newBackend(ctx, t, id)
 			play(b, start(ctx, t, id))
 		})
@@ -57,7 +57,7 @@ func play(b *backend, d *device) {
 	leave(b, d)
 }
 
-// begin: the device comes on line, subscribes, and publishes with either QoS.
+// begin: the device connects, subscribes, and publishes with QoS 0 and 1.
 func begin(b *backend, d *device) {
 	if receive(b.ctx, b.t, "hello", d.greetings) {
 		b.t.Error("the first connection resumed a session")
@@ -71,7 +71,7 @@ func begin(b *backend, d *device) {
 	b.awaitAcknowledged()
 }
 
-// calls: one that the device answers, and one that it does not know.
+// calls: the device answers one call, and does not know the other.
 func calls(b *backend) {
 	answer := b.call("sum", `[1, 2, 39]`)
 	if answer.Error != nil || answer.GetText() != "42" {
@@ -82,8 +82,8 @@ func calls(b *backend) {
 	}
 }
 
-// resume: what was not acknowledged comes again, with its id, and what was missed comes
-// after it; what was acknowledged never comes again.
+// resume: unacknowledged messages arrive again with the same ids, then those that the device missed.
+// Acknowledged messages never arrive again.
 func resume(b *backend, d *device) {
 	b.command(`{"n": 2, "cut": true}`)
 	cut := d.await(b, 2)
@@ -105,7 +105,7 @@ func resume(b *backend, d *device) {
 	d.await(b, 5)
 }
 
-// leave: the device ends its connection as the protocol wants.
+// leave: the device closes its connection in order.
 func leave(b *backend, d *device) {
 	if answer := b.call("leave", `null`); answer.Error != nil {
 		b.t.Errorf("leave answered %v", answer)
@@ -116,7 +116,7 @@ func leave(b *backend, d *device) {
 	}
 }
 
-// await asserts that command n is what comes next.
+// await asserts that the next command is n.
 func (d *device) await(b *backend, n int) command {
 	b.t.Helper()
 	c := receive(b.ctx, b.t, "a command", d.commands)
@@ -126,7 +126,7 @@ func (d *device) await(b *backend, n int) command {
 	return c
 }
 
-// back has the device come back, and resume its session.
+// back makes the device connect again and resume its session.
 func (d *device) back(b *backend) {
 	b.t.Helper()
 	d.reconnect()
@@ -136,7 +136,7 @@ func (d *device) back(b *backend) {
 	}
 }
 
-// receive takes from c what is due before ctx ends.
+// receive returns the next value of c, and fails if ctx ends before.
 func receive[T any](ctx context.Context, t *testing.T, what string, c <-chan T) (v T) {
 	t.Helper()
 	select {

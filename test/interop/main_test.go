@@ -1,5 +1,5 @@
-// Package interop runs devices in several languages, and MQTT clients that people run,
-// against one gateway, the program as it is shipped.
+// Package interop runs devices in several languages, and popular MQTT clients,
+// against one gateway, the program as users run it.
 package interop
 
 import (
@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// broker is where the scenarios of MQTT play: the gateway, or whom the flags name.
+// broker is the broker of the MQTT scenarios: the gateway, or the one that the flags name.
 var broker struct{ tcp, ws string } // host:port
 
 func init() {
@@ -20,7 +20,7 @@ func init() {
 
 var (
 	program string  // the gateway's
-	gateway *server // the one that all tests talk to, but those that want a configuration
+	gateway *server // the gateway of all tests, except those that need a configuration
 )
 
 func TestMain(m *testing.M) {
@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// run runs the tests while the gateway does.
+// run starts the gateway, runs the tests, and stops the gateway.
 func run(m *testing.M) (int, error) {
 	dir, err := os.MkdirTemp("", "longline-interop")
 	if err != nil {

@@ -5,20 +5,20 @@ import (
 	"testing"
 )
 
-// client is an MQTT client that people run. Its parts connect for themselves: a subscriber
-// and a publisher are two devices.
+// client is a popular MQTT client. Each subscriber and each publisher is a device
+// with a connection of its own.
 type client interface {
 	// subscribe returns when the broker has granted the subscription.
 	subscribe(ctx context.Context, t *testing.T, s subscription) *subscriber
-	// publish returns when the broker has acknowledged every payload, and fails the test when
-	// that cannot be.
+	// publish returns when the broker has acknowledged every payload, and fails the test if
+	// it does not.
 	publish(ctx context.Context, t *testing.T, p publication)
-	// resumes tells whether the client itself keeps what a QoS promises wherever its
+	// resumes reports whether the client keeps the promises of its QoS wherever its
 	// connections break.
 	resumes(qos int) bool
 }
 
-// session is how a device connects.
+// session says how a device connects.
 type session struct {
 	addr string // host:port of the broker, or of a proxy in front of it
 	id   string
@@ -40,8 +40,8 @@ type publication struct {
 	payloads []string
 }
 
-// message is what was published, or came: with the names that mosquitto_sub gives its parts
-// in its JSON output, from which it is read.
+// message is a published or received message. Its fields have the names of mosquitto_sub's JSON
+// output, from which it is read.
 type message struct {
 	Topic      string     `json:"topic"`
 	Payload    string     `json:"payload"`
@@ -50,7 +50,7 @@ type message struct {
 	Properties properties `json:"properties"`
 }
 
-// properties are those of MQTT 5 §3.3.2.3.
+// properties are the properties of a PUBLISH, MQTT 5 §3.3.2.3.
 type properties struct {
 	ResponseTopic   string            `json:"response-topic"`
 	CorrelationData string            `json:"correlation-data"`
@@ -61,11 +61,11 @@ type properties struct {
 // subscriber is a subscription that was granted.
 type subscriber struct {
 	messages chan message
-	// leave ends the connection as the protocol wants, with a DISCONNECT.
+	// leave ends the connection with a DISCONNECT.
 	leave func()
-	// leavesWill tells that its DISCONNECT asks for the will, MQTT 5 §3.14.2.1.
+	// leavesWill reports whether the DISCONNECT asks for the will, MQTT 5 §3.14.2.1.
 	leavesWill bool
 }
 
-// lifetime is the session expiry that devices of MQTT 5 ask for to keep theirs, in seconds.
+// lifetime is the session expiry of MQTT 5 devices that keep their session, in seconds.
 const lifetime = 600

@@ -11,11 +11,11 @@ import (
 )
 
 const (
-	lagPublishers = 25              // of each version
-	lagMessages   = 400             // of each publisher of 3.1.1
-	lagPadding    = 4 << 10         // bytes of a payload, about
-	lagHeld       = 64 + 2*buffered // what the queue of lagConfig and the subscriber hold
-	lagMemory     = 24 << 20        // bytes that the gateway may grow by: half of what is offered
+	lagPublishers = 25              // per version
+	lagMessages   = 400             // per publisher of 3.1.1
+	lagPadding    = 4 << 10         // approximate bytes of a payload
+	lagHeld       = 64 + 2*buffered // messages that the queue of lagConfig and the subscriber hold
+	lagMemory     = 24 << 20        // bytes by which the gateway may grow: half of what the publishers send
 	quotaExceeded = 0x97            // MQTT 5 §3.4.2.1
 	lagConfig     = `
 store: {queue: {count: 64}}
@@ -23,9 +23,9 @@ router: {max_wait: 1s}
 `
 )
 
-// TestLag has a subscriber stop reading while fifty publish to it. Those of MQTT 5 are slowed,
-// then refused; those of 3.1.1, who cannot be told, are slowed on. When it reads again,
-// everything comes that was acknowledged, and memory stayed bounded meanwhile.
+// TestLag: a subscriber stops reading while fifty clients publish to it. The gateway slows those of MQTT 5
+// and then refuses them; it goes on slowing those of 3.1.1, because it cannot refuse them. When the subscriber reads again,
+// every acknowledged message arrives. The gateway's memory stays bounded.
 func TestLag(t *testing.T) {
 	gateway, err := serve(program, t.TempDir(), lagConfig)
 	if err != nil {
@@ -38,7 +38,7 @@ func TestLag(t *testing.T) {
 	})
 	s := newScene(t, gateway.mqtt, pahoClient{})
 	topic := s.topic("meter")
-	slow := s.listen("slow", topic, 1) // it reads no more than its buffer holds, until asked
+	slow := s.listen("slow", topic, 1) // it reads only as much as its buffer holds, until the test receives
 	before := resident(t, gateway)
 
 	acknowledged := &ledger{payloads: make(map[string]bool)}
@@ -77,7 +77,7 @@ func TestLag(t *testing.T) {
 	}
 }
 
-// resident is the memory of a gateway, in bytes.
+// resident returns the resident memory of a gateway, in bytes.
 func resident(t *testing.T, s *server) int {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", s.cmd.Process.Pid))
@@ -91,7 +91,7 @@ func resident(t *testing.T, s *server) int {
 	return pages * os.Getpagesize()
 }
 
-// ledger is which payloads were acknowledged. Safe from any goroutine.
+// ledger records which payloads were acknowledged. Safe from any goroutine.
 type ledger struct {
 	mu       sync.Mutex
 	payloads map[string]bool
@@ -103,7 +103,7 @@ func (l *ledger) add(payload string) {
 	l.payloads[payload] = true
 }
 
-// count is how many have a prefix.
+// count returns how many payloads have a prefix.
 func (l *ledger) count(prefix string) (n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -115,12 +115,12 @@ func (l *ledger) count(prefix string) (n int) {
 	return n
 }
 
-// padded is a payload of lagPadding bytes and a name.
+// padded returns a payload of lagPadding bytes that begins with a name.
 func padded(name string, n int) string {
 	return fmt.Sprint(name, "-", n, strings.Repeat(".", lagPadding))
 }
 
-// plain is a payload without its padding.
+// plain returns a payload without its padding.
 func plain(payload string) string { return strings.TrimRight(payload, ".") }
 
 // untilRefused publishes with MQTT 5 until it is refused.
@@ -142,7 +142,7 @@ func (s *scene) untilRefused(name, topic string, acknowledged *ledger) {
 	}
 }
 
-// flood publishes with 3.1.1 as fast as the connection takes it, and ends when all is
+// flood publishes with 3.1.1 as fast as the connection allows, and ends when every message is
 // acknowledged. The n-th line of its input has packet identifier n.
 func (s *scene) flood(name, topic string, acknowledged *ledger) {
 	d := s.session(name)

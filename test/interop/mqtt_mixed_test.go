@@ -15,8 +15,8 @@ import (
 	"github.com/longline/longline/proto/longline/v1/longlinev1connect"
 )
 
-// TestMixed has an MQTT device, a JSON device and a backend talk to each other: each hears
-// what each of them says. Then the backend calls the MQTT device.
+// TestMixed: an MQTT device, a JSON device and a backend each get the messages of all three.
+// Then the backend calls the MQTT device.
 func TestMixed(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, gateway.mqtt, pahoClient{})
@@ -59,7 +59,7 @@ func TestMixed(t *testing.T) {
 	}
 }
 
-// payloads are those of what a subscriber gets.
+// payloads returns the payloads of a subscriber's messages.
 func payloads(s *scene, from *subscriber) <-chan string {
 	words := make(chan string, buffered)
 	go func() {
@@ -96,7 +96,7 @@ func hearBackend(s *scene, api longlinev1connect.GatewayClient, filter string) <
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	if !stream.Receive() { // the subscription holds
+	if !stream.Receive() { // the subscription is active
 		s.t.Fatal(stream.Err())
 	}
 	words := make(chan string, buffered)
@@ -110,8 +110,8 @@ func hearBackend(s *scene, api longlinev1connect.GatewayClient, filter string) <
 	return words
 }
 
-// TestCallMQTT: a call of the API is a request to a device of MQTT 5, whose answer is the
-// reply; with the user property error it is a refusal.
+// TestCallMQTT: a device of MQTT 5 gets an API call as a request, and its answer is the
+// reply. With the user property error it is a refusal.
 func TestCallMQTT(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, gateway.mqtt, pahoClient{})
@@ -119,7 +119,7 @@ func TestCallMQTT(t *testing.T) {
 	var c *autopaho.ConnectionManager
 	ready, answered := make(chan struct{}), make(chan struct{}, buffered)
 	c = dialPaho(s.ctx, t, &d, func(p paho.PublishReceived) (bool, error) {
-		go func() { // the client reads no acknowledgement before this returns
+		go func() { // the client reads no acknowledgement before the handler returns
 			<-ready
 			answer(s, c, p.Packet)
 			answered <- struct{}{}
@@ -144,7 +144,7 @@ func TestCallMQTT(t *testing.T) {
 	}
 }
 
-// answer is what a device of MQTT 5 does with a call.
+// answer answers a call as a device of MQTT 5.
 func answer(s *scene, c *autopaho.ConnectionManager, call *paho.Publish) {
 	reply := &paho.Publish{QoS: 1, Topic: call.Properties.ResponseTopic,
 		Properties: &paho.PublishProperties{CorrelationData: call.Properties.CorrelationData}}

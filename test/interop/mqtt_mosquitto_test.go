@@ -5,15 +5,15 @@ import (
 	"strconv"
 )
 
-// The versions of the protocol, as option -V wants them.
+// The versions of the protocol, as option -V has them.
 const (
 	mqtt311 = "mqttv311"
 	mqtt5   = "mqttv5"
 )
 
-// mosquitto is Debian's command line client, over TCP. Of 2.0.11 the publisher gives up when
-// it has no connection while it reads its input, and the subscriber drops a message of QoS 2
-// whose PUBCOMP it cannot write: neither stands cuts at any byte with QoS 2.
+// mosquitto is Debian's command line client, over TCP. The publisher of 2.0.11 gives up if
+// it has no connection while it reads its input, and its subscriber drops a message of QoS 2
+// if it cannot write the PUBCOMP. So neither survives cuts at every byte with QoS 2.
 func mosquitto(version string) client {
 	return programs{
 		leavesWill: version == mqtt5,
@@ -21,13 +21,13 @@ func mosquitto(version string) client {
 		subscriber: func(s subscription) []string {
 			line := append(s.mosquitto("mosquitto_sub", version), "-d", "-F", "%j",
 				"-t", s.filter, "-q", strconv.Itoa(s.qos))
-			if version == mqtt5 { // 2.0.11 counts what comes again after a cut twice
+			if version == mqtt5 { // 2.0.11 counts a message that arrives again after a cut twice
 				line = append(line, "-D", "connect", "receive-maximum", "1000")
 			}
 			if w := s.will; w != nil {
 				line = append(line, "--will-topic", w.Topic, "--will-payload", w.Payload, "--will-qos", strconv.Itoa(w.QoS))
 			}
-			return append([]string{"stdbuf", "-oL"}, line...) // it would keep what it prints until a message comes
+			return append([]string{"stdbuf", "-oL"}, line...) // otherwise it buffers its output until a message arrives
 		},
 		publisher: func(p publication) []string {
 			line := append(p.mosquitto("mosquitto_pub", version), "-t", p.message.Topic, "-q", strconv.Itoa(p.message.QoS))
@@ -36,14 +36,14 @@ func mosquitto(version string) client {
 			}
 			line = append(line, p.message.Properties.mosquitto()...)
 			if len(p.payloads) == 1 && p.payloads[0] == "" {
-				return append(line, "-n") // -l passes over empty lines
+				return append(line, "-n") // -l skips empty lines
 			}
 			return append(line, "-l")
 		},
 	}
 }
 
-// mosquitto is the part of the command line that both programs have.
+// mosquitto returns the part of the command line that both programs have.
 func (s *session) mosquitto(program, version string) []string {
 	host, port, _ := net.SplitHostPort(s.addr)
 	line := []string{program, "-V", version, "-h", host, "-p", port, "-i", s.id}

@@ -18,7 +18,7 @@ func nodeMQTT(level int) client {
 			options["will"] = map[string]any{"topic": w.Topic, "payload": w.Payload, "qos": w.QoS}
 		}
 		rest["options"] = options
-		text, _ := json.Marshal(rest) // strings, numbers and booleans
+		text, _ := json.Marshal(rest) // cannot fail: strings, numbers and booleans
 		return []string{"node", "node/mqtt.js", command, "ws://" + s.addr + "/mqtt", string(text)}
 	}
 	return programs{

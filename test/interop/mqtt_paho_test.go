@@ -45,8 +45,8 @@ func (pahoClient) publish(ctx context.Context, t *testing.T, p publication) {
 	leavePaho(ctx, t, c)
 }
 
-// publishPaho waits until there is a connection to publish on. Once the session has the
-// message, paho itself brings it over cuts.
+// publishPaho waits for a connection and publishes. When paho's session has the
+// message, paho sends it again after a cut.
 func publishPaho(ctx context.Context, c *autopaho.ConnectionManager, p *paho.Publish) error {
 	for {
 		if err := c.AwaitConnection(ctx); err != nil {
@@ -59,7 +59,7 @@ func publishPaho(ctx context.Context, c *autopaho.ConnectionManager, p *paho.Pub
 	}
 }
 
-// dialPaho returns a client that is connected.
+// dialPaho returns a connected client.
 func dialPaho(ctx context.Context, t *testing.T, s *session, received func(paho.PublishReceived) (bool, error)) *autopaho.ConnectionManager {
 	t.Helper()
 	config := autopaho.ClientConfig{

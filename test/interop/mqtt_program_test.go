@@ -12,19 +12,19 @@ import (
 	"testing"
 )
 
-// programs are clients with a program to subscribe and one to publish, which talk as
-// mosquitto_sub and mosquitto_pub do: the former prints a line that begins with Subscribed
-// when that is granted, and a JSON object for each message; the latter publishes each line of
-// its input, and ends well when all are acknowledged.
+// programs is a client that consists of a program to subscribe and one to publish, with the input and output of
+// mosquitto_sub and mosquitto_pub. The former prints a line that begins with Subscribed
+// when the broker has granted the subscription, and a JSON object per message. The latter publishes each line of
+// its input, and succeeds when all are acknowledged.
 type programs struct {
 	subscriber func(subscription) []string // command lines
 	publisher  func(publication) []string
 
 	leavesWill bool // the subscriber leaves with reason code 0x04
-	givesUp    bool // a cut at a bad time ends the publisher: it has to do it all again
+	givesUp    bool // a cut at a bad time ends the publisher, which then has to publish everything again
 }
 
-// childProcess is one that does not outlive this one, even if that is killed.
+// childProcess makes a process end with this one, even if this one is killed.
 func childProcess(ctx context.Context, line []string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -57,9 +57,9 @@ func (p programs) subscribe(ctx context.Context, t *testing.T, s subscription) *
 	return &subscriber{messages, leave, p.leavesWill}
 }
 
-// readSubscriber sorts what a subscriber prints.
+// readSubscriber reads the output of a subscriber.
 func readSubscriber(ctx context.Context, t *testing.T, stdout io.Reader, granted chan<- struct{}, messages chan<- message) {
-	again := false // a client that comes back may subscribe again
+	again := false // a client that reconnects may subscribe again
 	for lines := bufio.NewScanner(stdout); lines.Scan(); {
 		t.Logf("%s", lines.Bytes())
 		switch line := lines.Bytes(); {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// clients are what people run, by name.
+// clients are popular MQTT clients, by name.
 var clients = map[string]struct {
 	client
 	ws   bool // over WebSocket, not TCP
@@ -23,11 +23,11 @@ var clients = map[string]struct {
 	"paho-5":          {pahoClient{}, false, true},
 }
 
-// scene is what a scenario plays in.
+// scene is the environment of a scenario.
 type scene struct {
 	t    *testing.T
 	ctx  context.Context
-	name string // of this run: devices and topics begin with it
+	name string // unique to this run: devices and topics begin with it
 	addr string // of the broker, host:port
 	client
 }
@@ -59,10 +59,10 @@ func TestMQTT(t *testing.T) {
 func newScene(t *testing.T, addr string, c client) *scene {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
-	return &scene{t, ctx, "t" + rand.Text(), addr, c} // the gateway outlives a run of -count
+	return &scene{t, ctx, "t" + rand.Text(), addr, c} // with -count, several runs share the gateway
 }
 
-// session is a device on the broker itself, of a session that ends with its connection.
+// session returns a device that connects to the broker directly, with a session that ends with its connection.
 func (s *scene) session(device string) session {
 	return session{addr: s.addr, id: s.name + "-" + device}
 }
@@ -75,13 +75,13 @@ func (s *scene) listen(device, topic string, qos int) *subscriber {
 	return s.subscribe(s.ctx, s.t, subscription{s.session(device), topic, qos})
 }
 
-// say publishes payloads as m is.
+// say publishes payloads with the topic, QoS and properties of m.
 func (s *scene) say(m message, payloads ...string) {
 	s.t.Helper()
 	s.publish(s.ctx, s.t, publication{s.session("publisher"), m, payloads})
 }
 
-// expect asserts what comes next.
+// expect asserts the next messages.
 func (s *scene) expect(from *subscriber, want message) {
 	s.t.Helper()
 	if got := receive(s.ctx, s.t, "message "+want.Payload, from.messages); !reflect.DeepEqual(got, want) {
@@ -89,7 +89,7 @@ func (s *scene) expect(from *subscriber, want message) {
 	}
 }
 
-// qos: a message comes once, in order, with the lower QoS of its publication and its
+// qos: a message arrives once, in order, with the lower QoS of its publication and its
 // subscription.
 func qos(s *scene) {
 	topic := s.topic("reading")
@@ -107,8 +107,8 @@ func qos(s *scene) {
 	}
 }
 
-// retained: whoever subscribes later gets the last one, marked; whoever is there gets it
-// unmarked; an empty one ends it. MQTT 3.1.1 §3.3.1.3.
+// retained: a later subscriber gets the last one, with RETAIN; a current subscriber gets it
+// without. An empty one removes it. MQTT 3.1.1 §3.3.1.3.
 func retained(s *scene) {
 	topic := s.topic("state")
 	m := message{Topic: topic, QoS: 1, Retain: 1}
@@ -126,7 +126,7 @@ func retained(s *scene) {
 	s.expect(last, message{Topic: topic, Payload: "live", QoS: 1})
 }
 
-// will: a connection that is cut leaves its will, one that is ended does not.
+// will: the broker publishes the will when the connection is cut, and not after a DISCONNECT.
 // MQTT 3.1.1 §3.1.2.5.
 func will(s *scene) {
 	topic := s.topic("gone")
@@ -151,7 +151,7 @@ func will(s *scene) {
 	s.expect(watcher, message{Topic: topic, Payload: "lost", QoS: 1})
 }
 
-// offline: a session that is kept has what was published while its device was away.
+// offline: a kept session has the messages that were published while its device was away.
 func offline(s *scene) {
 	topic := s.topic("command")
 	d := s.session("device")
@@ -164,8 +164,8 @@ func offline(s *scene) {
 	}
 }
 
-// cut: connections that break anywhere lose nothing that was acknowledged, in neither
-// direction; with QoS 2 nothing comes twice.
+// cut: wherever connections break, no acknowledged message is lost, in either
+// direction; with QoS 2 none arrives twice.
 func cut(s *scene) {
 	for qos := 1; qos <= 2; qos++ {
 		topic := s.topic(fmt.Sprint("log-", qos))
@@ -189,8 +189,8 @@ func cut(s *scene) {
 	}
 }
 
-// account asserts that the numbers from first to below end come, in order; of QoS 1 they and
-// earlier ones may come again.
+// account asserts that the numbers from first to below end arrive in order. With QoS 1 they and
+// earlier ones may arrive again.
 func (s *scene) account(from *subscriber, qos, first, end int) {
 	s.t.Helper()
 	for next := first; next < end; {
@@ -205,7 +205,7 @@ func (s *scene) account(from *subscriber, qos, first, end int) {
 	}
 }
 
-// numbers are payloads from first to below end.
+// numbers returns payloads from first to below end.
 func numbers(first, end int) (payloads []string) {
 	for n := first; n < end; n++ {
 		payloads = append(payloads, strconv.Itoa(n))
@@ -213,8 +213,8 @@ func numbers(first, end int) (payloads []string) {
 	return payloads
 }
 
-// shared: each message of a shared subscription comes to one of its members, and all to the
-// last that stays. MQTT 5 §4.8.2.
+// shared: one member of a shared subscription gets each message, and the last member that stays gets
+// all. MQTT 5 §4.8.2.
 func shared(s *scene) {
 	const all = 40
 	topic := s.topic("job")
@@ -241,13 +241,13 @@ func shared(s *scene) {
 	}
 	a.leave()
 	s.say(m, numbers(all, all+10)...)
-	for len(seen) < all+10 { // what a was sent while it left comes to b, later
+	for len(seen) < all+10 { // b gets the messages that a was sent while it left, later
 		seen[receive(s.ctx, s.t, "what is left", b.messages).Payload] = true
 	}
 }
 
-// request: a request has a response topic and correlation data, to which its answer goes.
-// MQTT 5 §4.10. What else a publication says comes along.
+// request: the answer to a request goes to its response topic, with its correlation data,
+// MQTT 5 §4.10. The other properties of a publication arrive too.
 func request(s *scene) {
 	ask, answer := s.topic("ask"), s.topic("answer")
 	requester, responder := s.listen("requester", answer, 1), s.listen("responder", ask, 1)

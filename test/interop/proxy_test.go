@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// proxy is the network between a device and the gateway.
+// proxy stands for the network between a device and the gateway.
 type proxy struct {
 	listener net.Listener
 	target   string
@@ -16,7 +16,7 @@ type proxy struct {
 	mu    sync.Mutex
 	down  bool
 	conns []net.Conn
-	cuts  []int64 // as breakAfter says
+	cuts  []int64 // see breakAfter
 }
 
 func newProxy(t *testing.T, target string) *proxy {
@@ -50,7 +50,7 @@ func (p *proxy) accept() {
 	}
 }
 
-// add takes a connection, unless the network is down.
+// add adds a connection, unless the network is down.
 func (p *proxy) add(near, far net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -62,14 +62,14 @@ func (p *proxy) add(near, far net.Conn) bool {
 	return true
 }
 
-// breakAfter has the next connections break after so many bytes of both directions.
+// breakAfter makes the next connections break after so many bytes in both directions.
 func (p *proxy) breakAfter(bytes ...int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.cuts = bytes
 }
 
-// budget is what the next connection may carry.
+// budget returns the budget of the next connection.
 func (p *proxy) budget() *budget {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -80,7 +80,7 @@ func (p *proxy) budget() *budget {
 	return b
 }
 
-// budget is the bytes that a connection carries before it breaks.
+// budget is how many bytes a connection carries before it breaks.
 type budget struct {
 	mu   sync.Mutex
 	left int64
@@ -95,7 +95,7 @@ func (b *budget) take(n int) int64 {
 	return n64
 }
 
-// pipe carries bytes until the connection ends or its budget does.
+// pipe copies bytes until the connection ends or its budget is used up.
 func pipe(to, from net.Conn, b *budget) {
 	defer to.Close()
 	defer from.Close()
@@ -109,7 +109,7 @@ func pipe(to, from net.Conn, b *budget) {
 	}
 }
 
-// cut ends what there is and lets nothing more through.
+// cut closes all connections and accepts no more.
 func (p *proxy) cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	buffered = 16 // more than a device ever says at once
-	requests = 2  // what it awaits an ack of: the subscription, and the reading of QoS 1
+	buffered = 16 // more lines than a device prints at once
+	requests = 2  // packets for which it waits for an ack: the subscription, and the reading of QoS 1
 )
 
 func startNode(ctx context.Context, t *testing.T, id string) *device {
@@ -22,7 +22,7 @@ func startNode(ctx context.Context, t *testing.T, id string) *device {
 	return startScript(ctx, t, "install Node.js 18 or later", "node", "node/device.js", target(gateway.devices, id))
 }
 
-// startPython takes the distribution's own Python, where its package is.
+// startPython uses the distribution's Python, which has the package.
 func startPython(ctx context.Context, t *testing.T, id string) *device {
 	const python = "/usr/bin/python3"
 	if err := exec.CommandContext(ctx, python, "-c", "import websockets").Run(); err != nil {
@@ -31,10 +31,10 @@ func startPython(ctx context.Context, t *testing.T, id string) *device {
 	return startScript(ctx, t, "install python3", python, "python/device.py", target(gateway.devices, id))
 }
 
-// target is where a device connects.
+// target returns the URL that a device connects to.
 func target(addr, id string) string { return "ws://" + addr + "/connect/" + id }
 
-// startScript runs a device that prints every packet that it gets, one a line.
+// startScript runs a device that prints every packet that it gets, one per line.
 func startScript(ctx context.Context, t *testing.T, remedy, program string, args ...string) *device {
 	t.Helper()
 	cmd := exec.CommandContext(ctx, program, args...)
@@ -71,7 +71,7 @@ func startScript(ctx context.Context, t *testing.T, remedy, program string, args
 	}
 }
 
-// script sorts what a device prints.
+// script reads the output of a device.
 type script struct {
 	t         *testing.T
 	greetings chan bool

@@ -21,7 +21,7 @@ type server struct {
 	cancel               context.CancelFunc
 }
 
-// build makes the program in dir.
+// build builds the program in dir.
 func build(dir string) (string, error) {
 	program := filepath.Join(dir, "longline")
 	if out, err := exec.Command("go", "build", "-o", program, "../../cmd/longline").CombinedOutput(); err != nil {
@@ -30,8 +30,8 @@ func build(dir string) (string, error) {
 	return program, nil
 }
 
-// serve starts a gateway on ports of the kernel's choice. It lives no longer than this
-// process, nor than four minutes. config is the file that it gets, which is kept in dir.
+// serve starts a gateway on ports that the kernel chooses. It ends with this
+// process, or after four minutes. config is the content of its configuration file, which is in dir.
 func serve(program, dir, config string) (*server, error) {
 	file := filepath.Join(dir, "longline.yaml")
 	if err := os.WriteFile(file, []byte("log: {format: json}\n"+config), 0o600); err != nil {
@@ -75,7 +75,7 @@ func (s *server) listening(log *bufio.Scanner) error {
 	return errors.Join(errors.New("the gateway ended before it was listening"), log.Err())
 }
 
-// stop has the gateway drain. Its error says that it did not end well.
+// stop makes the gateway drain. It returns an error if the gateway did not end with exit code 0.
 func (s *server) stop() error {
 	defer s.cancel()
 	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {

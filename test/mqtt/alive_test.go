@@ -8,7 +8,7 @@ import (
 	"github.com/longline/longline/internal/wire/mqtt"
 )
 
-// TestKeepAlive: after one and a half times the keep alive without a packet it is as if the
+// TestKeepAlive: after one and a half times the keep alive without a packet, the gateway closes as if the
 // network had failed.
 func TestKeepAlive(t *testing.T) { // [MQTT-3.1.2-22] [3.1.1 MQTT-3.1.2-24]
 	each(t, func(w *world) {
@@ -23,7 +23,7 @@ func TestKeepAlive(t *testing.T) { // [MQTT-3.1.2-22] [3.1.1 MQTT-3.1.2-24]
 	})
 }
 
-// TestPingsKeepAlive: as does any packet.
+// TestPingsKeepAlive: pings and all other packets keep the connection alive.
 func TestPingsKeepAlive(t *testing.T) { // [MQTT-3.12.4-1] [3.1.1 MQTT-3.12.4-1]
 	each(t, func(w *world) {
 		c, _ := w.open("a", func(p *mqtt.Packet) { p.Connect.KeepAlive = 1 })
@@ -41,7 +41,7 @@ func TestPingsKeepAlive(t *testing.T) { // [MQTT-3.12.4-1] [3.1.1 MQTT-3.12.4-1]
 	})
 }
 
-// TestNoKeepAlive: a client that will not be watched is left alone, however silent.
+// TestNoKeepAlive: the gateway does not close a silent client without a keep alive.
 func TestNoKeepAlive(t *testing.T) { // [MQTT-3.2.2-22] MQTT 5 §3.1.2.10
 	s := settings{gateway: gateway.Config{Heartbeat: 300 * time.Millisecond, HeartbeatTimeout: time.Second}}
 	eachWith(t, s, func(w *world) {
@@ -58,7 +58,7 @@ func TestNoKeepAlive(t *testing.T) { // [MQTT-3.2.2-22] MQTT 5 §3.1.2.10
 	}, mqtt.V4, mqtt.V5)
 }
 
-// TestHandshakeTimeout: who does not say CONNECT in time is cut off.
+// TestHandshakeTimeout: the gateway closes a client that does not send CONNECT in time.
 func TestHandshakeTimeout(t *testing.T) { // MQTT 5 §3.1.4
 	s := settings{gateway: gateway.Config{HandshakeTimeout: 300 * time.Millisecond}}
 	eachWith(t, s, func(w *world) {
@@ -70,7 +70,7 @@ func TestHandshakeTimeout(t *testing.T) { // MQTT 5 §3.1.4
 	}, mqtt.V4, mqtt.V5)
 }
 
-// TestMessageExpiry: what waited too long does not come, and what comes says how long it has left.
+// TestMessageExpiry: an expired message does not arrive, and another one says how long it has left.
 func TestMessageExpiry(t *testing.T) { // [MQTT-3.3.2-5] [MQTT-3.3.2-6]
 	only(t, mqtt.V5, func(w *world) {
 		c, _ := w.resume("a")
@@ -105,7 +105,7 @@ func TestMessageExpiry(t *testing.T) { // [MQTT-3.3.2-5] [MQTT-3.3.2-6]
 	})
 }
 
-// TestExpiryStopsNoExchange: what was begun goes on.
+// TestExpiryStopsNoExchange: an exchange that has begun goes on after the message has expired.
 func TestExpiryStopsNoExchange(t *testing.T) { // [MQTT-4.3.3-7] [MQTT-4.3.3-13]
 	only(t, mqtt.V5, func(w *world) {
 		c, _ := w.resume("a")

@@ -14,20 +14,20 @@ import (
 	"github.com/longline/longline/internal/wire/mqtt"
 )
 
-// client is one connection. It does nothing by itself; what it is sent has to be legal from a
-// server, or the codec refuses it and the test fails.
+// client is one connection. It does nothing by itself. A packet must be legal for a
+// server to send, or the codec refuses it and the test fails.
 type client struct {
 	*world
 	version mqtt.Version
 	conn    net.Conn
 	decoder mqtt.Decoder
-	in      []byte         // read and not decoded
-	held    []*mqtt.Packet // decoded and not taken
+	in      []byte         // bytes that were read and not decoded
+	held    []*mqtt.Packet // packets that were decoded and not taken
 	id      uint16         // last packet identifier
 }
 
-// connecting is a CONNECT of the client that a scenario calls id, with a keep alive of a
-// minute and a clean start. What changes it may be nil.
+// connecting returns the CONNECT of the client that a scenario calls id, with a keep alive of a
+// minute and a clean start. change may be nil.
 func (w *world) connecting(id string, change func(p *mqtt.Packet)) *mqtt.Packet {
 	p := &mqtt.Packet{Type: mqtt.Connect, Connect: mqtt.Client{Version: w.version, Clean: true, KeepAlive: 60, ClientID: id}}
 	if change != nil {
@@ -36,7 +36,7 @@ func (w *world) connecting(id string, change func(p *mqtt.Packet)) *mqtt.Packet 
 	return p
 }
 
-// kept changes a CONNECT to one whose session is to be resumed, and to be kept.
+// kept changes a CONNECT to one that resumes its session and keeps it.
 func kept(p *mqtt.Packet) {
 	p.Connect.Clean = false
 	p.Properties.SessionExpiry = 600
@@ -61,7 +61,7 @@ func (w *world) connect(id string) *client {
 	return c
 }
 
-// resume opens a connection with a session that is kept, and tells whether there was one.
+// resume opens a connection with a session that is kept, and reports whether there was one.
 func (w *world) resume(id string) (c *client, present bool) {
 	w.Helper()
 	c, ack := w.open(id, kept)
@@ -81,7 +81,7 @@ func (c *client) send(packets ...*mqtt.Packet) {
 	c.write(b)
 }
 
-// raw writes bytes that are given in hexadecimal, with spaces where they please.
+// raw writes bytes that are given in hexadecimal, with spaces anywhere.
 func (c *client) raw(s string) {
 	c.Helper()
 	b, err := hex.DecodeString(strings.ReplaceAll(s, " ", ""))
@@ -91,7 +91,7 @@ func (c *client) raw(s string) {
 	c.write(b)
 }
 
-// write fails only if it must have been read: the gateway may close while we write.
+// write fails the test on errors, except if the gateway has closed, which it may do meanwhile.
 func (c *client) write(b []byte) {
 	c.Helper()
 	_ = c.conn.SetWriteDeadline(time.Now().Add(patience))
@@ -100,7 +100,7 @@ func (c *client) write(b []byte) {
 	}
 }
 
-// cut ends the connection without a word.
+// cut ends the connection without a DISCONNECT.
 func (c *client) cut() { _ = c.conn.Close() }
 
 // take returns the next packet, or nil at the end of the connection.
@@ -126,7 +126,7 @@ func (c *client) read() *mqtt.Packet {
 			c.Fatalf("the gateway sent %x: %v", c.in, err)
 		}
 		if n > 0 {
-			c.in = c.in[n:] // p is a view of what was there
+			c.in = c.in[n:] // p is a view of the earlier bytes
 			return p
 		}
 		n, err = c.conn.Read(room)
@@ -143,7 +143,7 @@ func (c *client) read() *mqtt.Packet {
 	}
 }
 
-// ended tells whether err is the gateway's end of a connection.
+// ended reports whether err says that the gateway has closed the connection.
 func ended(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, net.ErrClosed)
 }
@@ -171,8 +171,8 @@ func (c *client) answer(t mqtt.Type, id uint16) *mqtt.Packet {
 	return p
 }
 
-// quiet fails when a packet has come that nobody expected. The first of two pings can be
-// answered in the middle of a turn of the loop, before what was posted to it.
+// quiet fails if an unexpected packet has arrived. It sends two pings, because the gateway may answer the first
+// in the middle of a turn of the loop, before work that was posted to the loop.
 func (c *client) quiet() {
 	c.Helper()
 	for range 2 {
@@ -181,8 +181,8 @@ func (c *client) quiet() {
 	}
 }
 
-// closed checks that the gateway ends the connection: in MQTT 5 with a DISCONNECT that says
-// one of codes, in 3.1.1 without a word.
+// closed checks that the gateway closes the connection: in MQTT 5 with a DISCONNECT that has
+// one of codes, in 3.1.1 without a packet.
 func (c *client) closed(codes ...mqtt.Code) {
 	c.Helper()
 	if c.version == mqtt.V5 && len(codes) > 0 {
@@ -208,13 +208,13 @@ func (c *client) refused(code mqtt.Code) *mqtt.Packet {
 	return p
 }
 
-// next returns a packet identifier that was not used.
+// next returns an unused packet identifier.
 func (c *client) next() uint16 {
 	c.id++
 	return c.id
 }
 
-// subscribe asks for one filter and returns what is granted.
+// subscribe subscribes to one filter and returns what is granted.
 func (c *client) subscribe(filter string, q message.QoS) mqtt.Code {
 	c.Helper()
 	return c.subscribeTo(mqtt.Subscription{Filter: filter, QoS: q})[0]
@@ -231,7 +231,7 @@ func (c *client) subscribeTo(subs ...mqtt.Subscription) []mqtt.Code {
 	return p.Codes
 }
 
-// unsubscribe gives filters up and returns what is said of each; nothing in 3.1.1.
+// unsubscribe unsubscribes from filters and returns their reason codes; 3.1.1 has none.
 func (c *client) unsubscribe(filters ...string) []mqtt.Code {
 	c.Helper()
 	id := c.next()
@@ -239,18 +239,18 @@ func (c *client) unsubscribe(filters ...string) []mqtt.Code {
 	return c.answer(mqtt.Unsuback, id).Codes // [MQTT-3.10.4-5] [3.1.1 MQTT-3.10.4-4]
 }
 
-// publication is a PUBLISH.
+// publication returns a PUBLISH.
 func publication(topic, payload string, q message.QoS) *mqtt.Packet {
 	return &mqtt.Packet{Type: mqtt.Publish, Topic: topic, Payload: []byte(payload), QoS: q}
 }
 
-// publish sends a message and sees it through. It returns the reason of the first answer.
+// publish sends a message and completes the exchange. It returns the reason code of the first answer.
 func (c *client) publish(topic, payload string, q message.QoS) mqtt.Code {
 	c.Helper()
 	return c.publishPacket(publication(topic, payload, q))
 }
 
-// retain is publish for a message that is to be retained.
+// retain publishes a retained message.
 func (c *client) retain(topic, payload string, q message.QoS) {
 	c.Helper()
 	p := publication(topic, payload, q)
@@ -262,7 +262,7 @@ func (c *client) publishPacket(p *mqtt.Packet) mqtt.Code {
 	c.Helper()
 	if p.QoS == message.AtMostOnce {
 		c.send(p)
-		c.quiet() // so that it was routed
+		c.quiet() // after which the message was routed
 		return mqtt.Success
 	}
 	if p.ID == 0 {
@@ -279,14 +279,14 @@ func (c *client) publishPacket(p *mqtt.Packet) mqtt.Code {
 	return reason
 }
 
-// release ends a delivery of QoS 2 and returns what PUBCOMP says.
+// release sends PUBREL and returns the reason code of PUBCOMP.
 func (c *client) release(id uint16) mqtt.Code {
 	c.Helper()
 	c.send(&mqtt.Packet{Type: mqtt.Pubrel, ID: id})
 	return c.answer(mqtt.Pubcomp, id).Reason
 }
 
-// receive returns the next message, which is acknowledged as its QoS asks.
+// receive returns the next message, and acknowledges it as its QoS requires.
 func (c *client) receive() *mqtt.Packet {
 	c.Helper()
 	p := c.expect(mqtt.Publish)
@@ -301,7 +301,7 @@ func (c *client) receive() *mqtt.Packet {
 	return p
 }
 
-// awaitRelease takes the PUBREL, and holds back messages that come before it.
+// awaitRelease waits for PUBREL, and holds back messages that arrive before it.
 func (c *client) awaitRelease(id uint16) {
 	c.Helper()
 	for p := c.read(); p == nil || p.Type != mqtt.Pubrel || p.ID != id; p = c.read() {
@@ -312,7 +312,7 @@ func (c *client) awaitRelease(id uint16) {
 	}
 }
 
-// receives checks that messages with these payloads come, in this order, and nothing else.
+// receives checks that messages with these payloads arrive, in this order, and nothing else.
 func (c *client) receives(payloads ...string) {
 	c.Helper()
 	for _, want := range payloads {
@@ -323,7 +323,7 @@ func (c *client) receives(payloads ...string) {
 	c.quiet()
 }
 
-// disconnect ends the connection in peace.
+// disconnect sends DISCONNECT and closes.
 func (c *client) disconnect() {
 	c.Helper()
 	c.send(&mqtt.Packet{Type: mqtt.Disconnect})

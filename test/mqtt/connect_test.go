@@ -20,7 +20,7 @@ func TestFirstPacketIsConnect(t *testing.T) { // [MQTT-3.1.0-1] [3.1.1 MQTT-3.1.
 				p.ID = 1
 			}
 			c.send(p)
-			c.closed() // not a word, [MQTT-3.14.0-1]
+			c.closed() // without a packet, [MQTT-3.14.0-1]
 		}
 	})
 }
@@ -74,7 +74,7 @@ func TestOldProtocolName(t *testing.T) {
 		w.connect("b").publish("t", "x", 2)
 		c.receives("x")
 		c = w.dial()
-		c.raw("10 0f 0006 4d5149736470 03 03 003c 0001 61") // with the flag that is reserved later
+		c.raw("10 0f 0006 4d5149736470 03 03 003c 0001 61") // with the flag that is reserved in later versions
 		c.expect(mqtt.Connack)
 	}, mqtt.V3)
 }
@@ -121,7 +121,7 @@ func TestMalformedConnect(t *testing.T) { // [MQTT-3.1.4-1] [3.1.1 MQTT-3.1.4-1]
 			c.raw(packet)
 			p := c.take()
 			if p != nil && w.version == mqtt.V5 && p.Type == mqtt.Connack && p.Reason.Failed() && !p.SessionPresent {
-				p = c.take() // it may say why
+				p = c.take() // the gateway may say why
 			}
 			if p != nil {
 				t.Errorf("%s: %v came: %+v", m.what, p.Type, p)
@@ -193,7 +193,7 @@ func TestEmptyClientIDToKeep(t *testing.T) { // [3.1.1 MQTT-3.1.3-7] [3.1.1 MQTT
 	})
 }
 
-// TestConnackIsFirst: a client need not wait for it.
+// TestConnackIsFirst: a client need not wait for CONNACK.
 func TestConnackIsFirst(t *testing.T) { // [MQTT-3.2.0-1] [MQTT-3.2.0-2] [3.1.1 MQTT-3.2.0-1]
 	each(t, func(w *world) {
 		c := w.dial()
@@ -308,7 +308,7 @@ func TestAvailable(t *testing.T) { // [MQTT-3.2.2-9] and after
 			mqtt.PropWildcardAvailable:        q.WildcardAvailable,
 			mqtt.PropSubscriptionIDsAvailable: q.SubscriptionIDsAvailable,
 			mqtt.PropSharedAvailable:          q.SharedAvailable,
-			mqtt.PropMaximumQoS:               false, // it is not there for 2
+			mqtt.PropMaximumQoS:               false, // a server with QoS 2 does not send it
 		} {
 			if q.Has(id) && !on {
 				t.Errorf("CONNACK denies property %d", id)

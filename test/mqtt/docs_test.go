@@ -28,7 +28,7 @@ var statements = map[string]string{
 		6.0.0:4 7.0.0:2 7.1.1:1 7.1.2:1`,
 }
 
-// marks of a standard.
+// marks returns the marks of a standard.
 func marks(t *testing.T, standard string) (all []string) {
 	t.Helper()
 	for _, section := range strings.Fields(statements[standard]) {
@@ -44,7 +44,7 @@ func marks(t *testing.T, standard string) (all []string) {
 	return all
 }
 
-// places are where tests are, by the word before their name.
+// places are the directories of tests, by the prefix of their name.
 var places = map[string]string{
 	"":        ".",
 	"codec":   "../../internal/wire/mqtt",
@@ -52,7 +52,7 @@ var places = map[string]string{
 	"topic":   "../../internal/topic",
 }
 
-// tests are the names of a package's tests.
+// tests returns the names of a package's tests.
 func tests(t *testing.T, dir string) map[string]bool {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
@@ -79,7 +79,7 @@ var (
 	testName = regexp.MustCompile(`(?:([a-z]+)\.)?\b((?:Test|Fuzz)[A-Z]\w*)`)
 )
 
-// TestDocs: docs/mqtt.md has each statement once, with tests that are there or a reason.
+// TestDocs: docs/mqtt.md has each statement once, with tests that exist or a reason.
 func TestDocs(t *testing.T) {
 	text, err := os.ReadFile("../../docs/mqtt.md")
 	if err != nil {
@@ -120,7 +120,7 @@ func TestDocs(t *testing.T) {
 
 var cited = regexp.MustCompile(`(?:\[|")(3\.1\.1 )?(MQTT-[0-9.]+-[0-9]+)(?:\]|")`)
 
-// TestCitations: the marks in the code are of their standard.
+// TestCitations: the marks in the code exist in their standard.
 func TestCitations(t *testing.T) {
 	legal := map[string]bool{}
 	for _, mark := range marks(t, "MQTT 5") {

@@ -6,7 +6,7 @@ import (
 	"github.com/longline/longline/internal/wire/mqtt"
 )
 
-// breaches are packets that end a connection: of 3.1.1 and of 5, with the reason that 5 is told.
+// breaches are packets that end a connection, in 3.1.1 and in 5, with the reason code for 5.
 var breaches = []struct {
 	what, v4, v5 string
 	code         mqtt.Code
@@ -29,7 +29,7 @@ var breaches = []struct {
 	{"PUBLISH without an identifier", "32 03 0001 74", "32 03 0001 74", mqtt.MalformedPacket},
 	{"PUBACK with identifier 0", "40 02 0000", "40 02 0000", mqtt.ProtocolError},
 	{"SUBSCRIBE with identifier 0", "82 06 0000 0001 74 00", "82 07 0000 00 0001 74 00", mqtt.ProtocolError},
-	{"SUBSCRIBE without an identifier", "82 04 0001 74 00", "82 05 00 0001 74 00", mqtt.ProtocolError}, // which is one of 0
+	{"SUBSCRIBE without an identifier", "82 04 0001 74 00", "82 05 00 0001 74 00", mqtt.ProtocolError}, // which means identifier 0
 	{"UNSUBSCRIBE with identifier 0", "a2 05 0000 0001 74", "a2 06 0000 00 0001 74", mqtt.ProtocolError},
 	{"a topic with #", "30 05 0003 742f23", "30 06 0003 742f23 00", mqtt.TopicNameInvalid},
 	{"a topic with +", "30 05 0003 742f2b", "30 06 0003 742f2b 00", mqtt.TopicNameInvalid},
@@ -79,7 +79,7 @@ func TestBreaches(t *testing.T) { // [MQTT-4.13.1-1] [MQTT-4.13.2-1] [3.1.1 MQTT
 			}
 			c := w.connect("a")
 			c.raw(packet)
-			c.send(&mqtt.Packet{Type: mqtt.Pingreq}) // which has no answer
+			c.send(&mqtt.Packet{Type: mqtt.Pingreq}) // gets no answer
 			p := c.take()
 			if w.version == mqtt.V5 {
 				if p == nil || p.Type != mqtt.Disconnect || p.Reason != b.code {
@@ -95,7 +95,7 @@ func TestBreaches(t *testing.T) { // [MQTT-4.13.1-1] [MQTT-4.13.2-1] [3.1.1 MQTT
 	})
 }
 
-// TestNothingAfterDisconnect: what follows a DISCONNECT is not read.
+// TestNothingAfterDisconnect: the gateway does not read what follows a DISCONNECT.
 func TestNothingAfterDisconnect(t *testing.T) { // [MQTT-3.14.4-1] [MQTT-3.14.4-2] [3.1.1 MQTT-3.14.4-1]
 	each(t, func(w *world) {
 		watcher := w.watcher()

@@ -12,7 +12,7 @@ import (
 	"github.com/longline/longline/internal/wire/mqtt"
 )
 
-// TestReceiveMaximum of the client: no more are on the way than it takes.
+// TestReceiveMaximum of the client: no more messages are in flight than it allows.
 func TestReceiveMaximum(t *testing.T) { // [MQTT-3.3.4-9] [MQTT-4.9.0-1] [MQTT-4.9.0-2]
 	only(t, mqtt.V5, func(w *world) {
 		c, _ := w.open("a", func(p *mqtt.Packet) { p.Properties.ReceiveMaximum = 2 })
@@ -23,7 +23,7 @@ func TestReceiveMaximum(t *testing.T) { // [MQTT-3.3.4-9] [MQTT-4.9.0-1] [MQTT-4
 		}
 		first, second := c.expect(mqtt.Publish), c.expect(mqtt.Publish)
 		c.quiet()
-		c.send(&mqtt.Packet{Type: mqtt.Pubrec, ID: second.ID}) // which is not the end of it
+		c.send(&mqtt.Packet{Type: mqtt.Pubrec, ID: second.ID}) // which does not complete the exchange
 		c.answer(mqtt.Pubrel, second.ID)
 		c.quiet()
 		c.send(&mqtt.Packet{Type: mqtt.Puback, ID: first.ID})
@@ -38,7 +38,7 @@ func TestReceiveMaximum(t *testing.T) { // [MQTT-3.3.4-9] [MQTT-4.9.0-1] [MQTT-4
 	})
 }
 
-// TestAtNoQuota: all but PUBLISH goes on.
+// TestAtNoQuota: all packets except PUBLISH are still sent.
 func TestAtNoQuota(t *testing.T) { // [MQTT-3.3.4-10] [MQTT-4.9.0-3]
 	only(t, mqtt.V5, func(w *world) {
 		c, _ := w.open("a", func(p *mqtt.Packet) { p.Properties.ReceiveMaximum = 1 })
@@ -56,7 +56,7 @@ func TestAtNoQuota(t *testing.T) { // [MQTT-3.3.4-10] [MQTT-4.9.0-3]
 	})
 }
 
-// TestReceiveMaximumOfTheGateway: more are not accepted than CONNACK says.
+// TestReceiveMaximumOfTheGateway: the gateway does not accept more than CONNACK says.
 func TestReceiveMaximumOfTheGateway(t *testing.T) { // MQTT 5 §3.3.4
 	s := settings{sessions: session.Config{Unanswered: 4}}
 	eachWith(t, s, func(w *world) {
@@ -76,7 +76,7 @@ func TestReceiveMaximumOfTheGateway(t *testing.T) { // MQTT 5 §3.3.4
 	}, mqtt.V5)
 }
 
-// TestMaximumPacketOfTheClient: what is larger counts as sent. What fits comes, though it would
+// TestMaximumPacketOfTheClient: a larger message counts as sent. A message that fits arrives, even if it would
 // not fit with a topic alias.
 func TestMaximumPacketOfTheClient(t *testing.T) { // [MQTT-3.1.2-24] [MQTT-3.1.2-25]
 	only(t, mqtt.V5, func(w *world) {
@@ -103,8 +103,8 @@ func TestMaximumPacketOfTheClient(t *testing.T) { // [MQTT-3.1.2-24] [MQTT-3.1.2
 	})
 }
 
-// TestNoRoomForConnack: a client that takes no CONNACK is refused in the few bytes that it takes,
-// or without a word, and leaves no will.
+// TestNoRoomForConnack: if CONNACK does not fit into the client's maximum packet size, the gateway refuses in a shorter
+// one, or closes without a packet, and publishes no will.
 func TestNoRoomForConnack(t *testing.T) { // [MQTT-3.2.0-1] [MQTT-3.1.2-24]
 	only(t, mqtt.V5, func(w *world) {
 		watcher := w.watcher()
@@ -135,7 +135,7 @@ func TestReasonsFit(t *testing.T) { // [MQTT-3.4.2-2] [MQTT-3.9.2-1] [MQTT-3.11.
 	})
 }
 
-// TestMissedFits: a session tells what it lost while its device was away, if there is room.
+// TestMissedFits: CONNACK says how many messages were lost while the device was away, if there is room.
 func TestMissedFits(t *testing.T) { // [MQTT-3.2.2-20]
 	eachWith(t, settings{store: store.Options{Queue: store.Limits{Count: 2}}}, func(w *world) {
 		for _, limit := range []uint32{0, 20} {
@@ -169,10 +169,10 @@ func TestMaximumPacketOfTheGateway(t *testing.T) { // [MQTT-3.2.2-15]
 		c.send(publication("t", strings.Repeat("x", 1000), 0))
 		c.closed(mqtt.PacketTooLarge)
 		if w.websocket {
-			return // where a frame of that size is refused as a frame
+			return // there the frame is refused for its size
 		}
 		c = w.connect("a")
-		c.send(publication("t", strings.Repeat("x", 1<<20), 0)) // the reason comes, although we go on
+		c.send(publication("t", strings.Repeat("x", 1<<20), 0)) // the reason arrives although we keep on sending
 		c.closed(mqtt.PacketTooLarge)
 	}, mqtt.V5)
 }
@@ -197,7 +197,7 @@ func TestNoReasonsAsked(t *testing.T) { // [MQTT-3.1.2-29]
 	})
 }
 
-// aliased is a PUBLISH with a topic alias.
+// aliased returns a PUBLISH with a topic alias.
 func aliased(topic, payload string, alias uint16) *mqtt.Packet {
 	p := publication(topic, payload, 0)
 	p.Properties.TopicAlias = alias
@@ -228,7 +228,7 @@ func TestBadTopicAlias(t *testing.T) { // [MQTT-3.3.2-7] [MQTT-3.3.2-8] [MQTT-3.
 		b, ack := w.open("b", nil)
 		b.send(aliased("t", "", 1))
 		b.disconnect()
-		b = w.connect("b") // the alias was the connection's
+		b = w.connect("b") // aliases belong to the connection
 		b.send(aliased("", "", 1))
 		b.closed(mqtt.ProtocolError, mqtt.TopicAliasInvalid)
 		b = w.connect("b")
@@ -240,8 +240,8 @@ func TestBadTopicAlias(t *testing.T) { // [MQTT-3.3.2-7] [MQTT-3.3.2-8] [MQTT-3.
 	})
 }
 
-// TestTopicAliasOfTheGateway: whatever aliases it uses are within what the client takes, and
-// stand for the topics.
+// TestTopicAliasOfTheGateway: the gateway's aliases are within the client's maximum, and
+// stand for the right topics.
 func TestTopicAliasOfTheGateway(t *testing.T) { // [MQTT-3.1.2-26] [MQTT-3.3.2-10] [MQTT-3.3.2-11]
 	only(t, mqtt.V5, func(w *world) {
 		c, _ := w.open("a", func(p *mqtt.Packet) { p.Properties.TopicAliasMaximum = 2 })

@@ -9,8 +9,8 @@ import (
 	"github.com/longline/longline/internal/wire/mqtt"
 )
 
-// TestQoSIsTheLesser of what was published and what was granted; every message comes once, new,
-// with an identifier if it needs one.
+// TestQoSIsTheLesser of the published and the granted QoS. Every message arrives once, without DUP,
+// and with an identifier if it needs one.
 func TestQoSIsTheLesser(t *testing.T) { // [MQTT-3.8.4-8] [3.1.1 MQTT-3.8.4-6] [MQTT-4.3.1-1] [MQTT-4.3.2-2] [MQTT-4.3.3-2]
 	each(t, func(w *world) {
 		b := w.connect("b")
@@ -31,7 +31,7 @@ func TestQoSIsTheLesser(t *testing.T) { // [MQTT-3.8.4-8] [3.1.1 MQTT-3.8.4-6] [
 	})
 }
 
-// TestIdentifiersInUse: each of those on the way has its own.
+// TestIdentifiersInUse: each message in flight has an identifier of its own.
 func TestIdentifiersInUse(t *testing.T) { // [MQTT-2.2.1-4] [MQTT-4.3.2-1] [MQTT-4.3.3-1] [3.1.1 MQTT-2.3.1-4]
 	each(t, func(w *world) {
 		c, b := w.connect("a"), w.connect("b")
@@ -101,7 +101,7 @@ func TestExactlyOnceOverACut(t *testing.T) { // [MQTT-4.3.3-10] [3.1.1 MQTT-4.3.
 	})
 }
 
-// TestSameIdentifierAfterPuback is that of another message, whatever DUP says.
+// TestSameIdentifierAfterPuback names another message, whatever DUP says.
 func TestSameIdentifierAfterPuback(t *testing.T) { // [MQTT-4.3.2-5] [3.1.1 MQTT-4.3.2-2]
 	each(t, func(w *world) {
 		c, b := w.connect("a"), w.connect("b")
@@ -130,7 +130,7 @@ func TestUnknownIdentifiers(t *testing.T) { // [MQTT-4.3.3-11] [3.1.1 MQTT-4.3.3
 	})
 }
 
-// TestAnswerOfAnotherQoS ends the connection; the message comes again on the next.
+// TestAnswerOfAnotherQoS ends the connection; the message arrives again on the next.
 func TestAnswerOfAnotherQoS(t *testing.T) { // [MQTT-4.13.1-1] [3.1.1 MQTT-4.8.0-1]
 	each(t, func(w *world) {
 		c, _ := w.resume("a")
@@ -148,7 +148,7 @@ func TestAnswerOfAnotherQoS(t *testing.T) { // [MQTT-4.13.1-1] [3.1.1 MQTT-4.8.0
 	})
 }
 
-// TestRefusedByTheReceiver: what a receiver refuses is done with.
+// TestRefusedByTheReceiver: a message that a receiver refuses is not sent again.
 func TestRefusedByTheReceiver(t *testing.T) { // [MQTT-4.4.0-2] [MQTT-4.3.3-4]
 	only(t, mqtt.V5, func(w *world) {
 		c, _ := w.resume("a")
@@ -166,9 +166,9 @@ func TestRefusedByTheReceiver(t *testing.T) { // [MQTT-4.4.0-2] [MQTT-4.3.3-4]
 	})
 }
 
-// TestSentAgain: what was not acknowledged comes again on the next connection, as it was, in
-// its order, and before what is new; a message that was received is released only. Nothing
-// comes again on the same connection.
+// TestSentAgain: unacknowledged messages arrive again on the next connection, unchanged, in
+// order, and before new ones. For a message that was received, only PUBREL is sent. Nothing
+// is sent again on the same connection.
 func TestSentAgain(t *testing.T) { // [MQTT-4.4.0-1] [MQTT-3.3.1-1] [MQTT-4.3.3-5] [MQTT-4.3.3-6] [3.1.1 MQTT-4.4.0-1]
 	each(t, func(w *world) {
 		c, _ := w.resume("a")
@@ -225,7 +225,7 @@ func TestOrder(t *testing.T) { // [MQTT-4.6.0-5] [MQTT-4.6.0-6] [3.1.1 MQTT-4.6.
 					t.Fatalf("QoS %d: %q came as number %d", q, p.Payload, i)
 				}
 			}
-			for i := range packets { // the answers have that order too
+			for i := range packets { // the answers have the same order
 				switch q {
 				case message.AtLeastOnce:
 					b.answer(mqtt.Puback, uint16(100+i))
@@ -300,7 +300,7 @@ func TestMatching(t *testing.T) { // [MQTT-3.3.2-3] [MQTT-4.7.1-1] [MQTT-4.7.1-2
 	})
 }
 
-// TestGatewaysTopics: what begins with $ is not for devices to publish, and they are told.
+// TestGatewaysTopics: the gateway refuses publications to topics that begin with $.
 func TestGatewaysTopics(t *testing.T) { // [3.1.1 MQTT-3.3.5-2]
 	each(t, func(w *world) {
 		c := w.connect("a")
@@ -362,8 +362,8 @@ func TestPropertiesNobodySet(t *testing.T) {
 	})
 }
 
-// TestTopicsBeyondBounds, the largest that there is among them, are refused: in 3.1.1, which has no refusal, they are
-// acknowledged. The connection goes on.
+// TestTopicsBeyondBounds, including the largest possible topic, are refused. In 3.1.1, which has no refusal, the gateway
+// acknowledges them. The connection stays open.
 func TestTopicsBeyondBounds(t *testing.T) { // [MQTT-4.7.3-3] [3.1.1 MQTT-4.7.3-3] [3.1.1 MQTT-3.3.5-2]
 	each(t, func(w *world) {
 		watcher, c := w.watcher(), w.connect("a")
@@ -383,8 +383,8 @@ func TestTopicsBeyondBounds(t *testing.T) { // [MQTT-4.7.3-3] [3.1.1 MQTT-4.7.3-
 	})
 }
 
-// TestReadPast: a client of 3.1.1 cannot be told how large a packet may be. One that is too large is acknowledged, kept
-// nowhere, and what comes behind it arrives.
+// TestReadPast: a client of 3.1.1 cannot be told how large a packet may be. The gateway acknowledges one that is too large without keeping
+// it, and the packets behind it arrive.
 func TestReadPast(t *testing.T) { // [3.1.1 MQTT-3.3.5-2]
 	eachWith(t, settings{}, func(w *world) {
 		watcher, c := w.watcher(), w.connect("a")
@@ -400,7 +400,7 @@ func TestReadPast(t *testing.T) { // [3.1.1 MQTT-3.3.5-2]
 	}, mqtt.V3, mqtt.V4)
 }
 
-// TestLargePayloads of many packets' worth of bytes come as they were.
+// TestLargePayloads, much larger than usual packets, arrive unchanged.
 func TestLargePayloads(t *testing.T) {
 	each(t, func(w *world) {
 		c, b := w.connect("a"), w.connect("b")
@@ -413,7 +413,7 @@ func TestLargePayloads(t *testing.T) {
 	})
 }
 
-// TestClientWithoutSubscribers says 0x10, as Mosquitto's bridge does: the message has arrived.
+// TestClientWithoutSubscribers answers 0x10, as Mosquitto's bridge does: that counts as success.
 func TestClientWithoutSubscribers(t *testing.T) {
 	only(t, mqtt.V5, func(w *world) {
 		c := w.connect("a")

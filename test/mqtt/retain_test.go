@@ -7,7 +7,7 @@ import (
 	"github.com/longline/longline/internal/wire/mqtt"
 )
 
-// TestRetained: the last retained message of a topic comes to new subscribers, and says so.
+// TestRetained: new subscribers get the last retained message of a topic, with RETAIN.
 func TestRetained(t *testing.T) { // [MQTT-3.3.1-5] [3.1.1 MQTT-3.3.1-5] to [3.1.1 MQTT-3.3.1-8]
 	each(t, func(w *world) {
 		b := w.connect("b")
@@ -33,7 +33,7 @@ func TestRetained(t *testing.T) { // [MQTT-3.3.1-5] [3.1.1 MQTT-3.3.1-5] to [3.1
 	})
 }
 
-// TestRetainedToWhoIsThere: who had subscribed is sent it as any message.
+// TestRetainedToWhoIsThere: current subscribers get it as any other message.
 func TestRetainedToWhoIsThere(t *testing.T) { // [MQTT-3.3.1-12] [3.1.1 MQTT-3.3.1-9]
 	each(t, func(w *world) {
 		c := w.connect("a")
@@ -52,7 +52,7 @@ func TestRetainedIsRemoved(t *testing.T) { // [MQTT-3.3.1-6] [MQTT-3.3.1-7] [3.1
 		live.subscribe("t", 0)
 		live.receives("x")
 		b.retain("t", "", 1)
-		live.receives("") // it is a message as well
+		live.receives("") // it is also a message
 		c := w.connect("a")
 		c.subscribe("t", 1)
 		c.quiet()
@@ -71,7 +71,7 @@ func TestNotRetained(t *testing.T) { // [MQTT-3.3.1-8] [3.1.1 MQTT-3.3.1-12]
 	})
 }
 
-// TestRetainedAgain: a subscription that is made again is sent what is retained again.
+// TestRetainedAgain: subscribing again sends the retained messages again.
 func TestRetainedAgain(t *testing.T) { // [MQTT-3.8.4-4] [3.1.1 MQTT-3.8.4-3]
 	each(t, func(w *world) {
 		w.connect("b").retain("t", "x", 1)

@@ -12,7 +12,7 @@ func keptFor(clean bool, seconds uint32) func(p *mqtt.Packet) {
 	return func(p *mqtt.Packet) { p.Connect.Clean, p.Properties.SessionExpiry = clean, seconds }
 }
 
-// present tells whether there is a session, without a change to when it expires.
+// present reports whether there is a session. It does not change when the session expires.
 func (w *world) present(id string, change func(p *mqtt.Packet)) bool {
 	w.Helper()
 	c, ack := w.open(id, change)
@@ -20,7 +20,7 @@ func (w *world) present(id string, change func(p *mqtt.Packet)) bool {
 	return ack.SessionPresent
 }
 
-// awaitEnd polls until the session of a device has expired: nobody tells when.
+// awaitEnd polls until the session of a device has expired, because there is no event for that.
 func (w *world) awaitEnd(device string) {
 	w.Helper()
 	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
@@ -84,7 +84,7 @@ func TestCutKeepsTheSession(t *testing.T) { // [MQTT-3.1.2-23] [MQTT-4.1.0-1] [3
 	})
 }
 
-// TestMessagesWait: of QoS 1 and 2, for who is away, in their order.
+// TestMessagesWait: messages of QoS 1 and 2 wait in order for a client that is away.
 func TestMessagesWait(t *testing.T) { // [MQTT-4.5.0-1] [3.1.1 MQTT-3.1.2-5] [3.1.1 MQTT-4.5.0-1]
 	each(t, func(w *world) {
 		c, _ := w.resume("a")
@@ -170,7 +170,7 @@ func TestDisconnectAddsNoExpiry(t *testing.T) { // MQTT 5 §3.14.2.2.2
 	})
 }
 
-// TestResumeAcrossVersions: a session is the device's, not the protocol's.
+// TestResumeAcrossVersions: a session belongs to the device, not to a protocol version.
 func TestResumeAcrossVersions(t *testing.T) {
 	only(t, mqtt.V4, func(w *world) {
 		c, _ := w.resume("a")

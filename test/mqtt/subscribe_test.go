@@ -89,7 +89,7 @@ func TestUnsubscribe(t *testing.T) { // [MQTT-3.10.4-1] [MQTT-3.10.4-2] [MQTT-3.
 	})
 }
 
-// TestUnsubscribeCompletes: what was begun before is seen through.
+// TestUnsubscribeCompletes: an exchange that had begun before is completed.
 func TestUnsubscribeCompletes(t *testing.T) { // [MQTT-3.10.4-3] [3.1.1 MQTT-3.10.4-3]
 	each(t, func(w *world) {
 		c, _ := w.resume("a")
@@ -161,8 +161,8 @@ func TestSubscriptionIdentifiers(t *testing.T) { // [MQTT-3.3.4-3] [MQTT-3.3.4-4
 	})
 }
 
-// TestShared: each message comes to one of a group, to each group, and to each who subscribed
-// alone.
+// TestShared: one member of each group gets each message, and so does every plain
+// subscriber.
 func TestShared(t *testing.T) { // [MQTT-4.8.2-1] MQTT 5 §4.8.2
 	each(t, func(w *world) {
 		one, two, other, alone := w.connect("one"), w.connect("two"), w.connect("other"), w.connect("alone")
@@ -184,7 +184,7 @@ func TestShared(t *testing.T) { // [MQTT-4.8.2-1] MQTT 5 §4.8.2
 	})
 }
 
-// count receives what has come and returns how many messages it was; 0 fails.
+// count receives the messages that have arrived and returns their number; 0 fails the test.
 func (c *client) count() (n int) {
 	c.Helper()
 	for range 2 {
@@ -234,7 +234,7 @@ func TestSharedUnsubscribe(t *testing.T) { // MQTT 5 §4.8.2
 	})
 }
 
-// TestSharedRefused: what a member refuses goes to no other.
+// TestSharedRefused: no other member gets a message that a member has refused.
 func TestSharedRefused(t *testing.T) { // [MQTT-4.8.2-6]
 	only(t, mqtt.V5, func(w *world) {
 		c, b := w.connect("a"), w.connect("b")
@@ -252,7 +252,7 @@ func TestSharedRefused(t *testing.T) { // [MQTT-4.8.2-6]
 	})
 }
 
-// TestSharedGoesOn: what a member left undone another gets, but not what is sent exactly once.
+// TestSharedGoesOn: when a member leaves, another gets its unacknowledged messages, except those of QoS 2.
 func TestSharedGoesOn(t *testing.T) { // [MQTT-4.8.2-4] [MQTT-4.8.2-5]
 	each(t, func(w *world) {
 		for q, want := range map[message.QoS][]string{1: {"x"}, 2: nil} {

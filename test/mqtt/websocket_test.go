@@ -10,7 +10,7 @@ import (
 	"github.com/longline/longline/internal/wire/mqtt"
 )
 
-// TestText: packets come in binary frames.
+// TestText: the gateway does not accept packets in text frames.
 func TestText(t *testing.T) { // [MQTT-6.0.0-1] [3.1.1 MQTT-6.0.0-1]
 	each(t, func(w *world) {
 		if !w.websocket {
@@ -30,7 +30,7 @@ func TestText(t *testing.T) { // [MQTT-6.0.0-1] [3.1.1 MQTT-6.0.0-1]
 	})
 }
 
-// TestSplit: packets do not begin and end where frames and segments do.
+// TestSplit: packets need not begin and end with frames and segments.
 func TestSplit(t *testing.T) { // [MQTT-6.0.0-2] [3.1.1 MQTT-6.0.0-2]
 	each(t, func(w *world) {
 		var stream []byte
@@ -63,7 +63,7 @@ func TestSplit(t *testing.T) { // [MQTT-6.0.0-2] [3.1.1 MQTT-6.0.0-2]
 	})
 }
 
-// TestSubprotocol: the gateway chooses it; that of 3.1 is another.
+// TestSubprotocol: the gateway selects it; 3.1 has another one.
 func TestSubprotocol(t *testing.T) { // [MQTT-6.0.0-4] [3.1.1 MQTT-6.0.0-4]
 	each(t, func(w *world) {
 		if !w.websocket {
@@ -78,7 +78,7 @@ func TestSubprotocol(t *testing.T) { // [MQTT-6.0.0-4] [3.1.1 MQTT-6.0.0-4]
 	})
 }
 
-// TestPaths: MQTT is at /mqtt and, as everything, at /connect.
+// TestPaths: MQTT is at /mqtt and, like all subprotocols, at /connect.
 func TestPaths(t *testing.T) {
 	only(t, mqtt.V5, func(w *world) {
 		for _, path := range []string{"/mqtt", "/connect"} {

@@ -53,7 +53,7 @@ func TestWillIsForgotten(t *testing.T) { // [MQTT-3.1.2-10] [MQTT-3.14.4-3] [3.1
 		c, _ := w.open("a", withWill(nil))
 		c.disconnect()
 		watcher.quiet()
-		w.connect("a").cut() // nor does another connection have it [3.1.1 MQTT-3.1.2-12]
+		w.connect("a").cut() // another connection does not have it either [3.1.1 MQTT-3.1.2-12]
 		w.connect("a").disconnect()
 		watcher.quiet()
 	})
@@ -119,7 +119,7 @@ func TestWillProperties(t *testing.T) { // [MQTT-3.1.3-10]
 	})
 }
 
-// delayed changes a CONNECT to one whose will waits, and whose session is kept, for so many
+// delayed changes a CONNECT to one with a will delay and a session expiry of so many
 // seconds.
 func delayed(delay, expiry uint32) func(p *mqtt.Packet) {
 	return withWill(func(p *mqtt.Packet) {
@@ -133,7 +133,7 @@ func TestWillDelay(t *testing.T) { // [MQTT-3.1.2-8]
 		watcher := w.watcher()
 		for what, change := range map[string]func(*mqtt.Packet){
 			"the delay":            delayed(1, 600),
-			"the session's expiry": delayed(600, 1), // whichever is first
+			"the session's expiry": delayed(600, 1), // the earlier one counts
 		} {
 			c, _ := w.open("a", change)
 			began := time.Now()
@@ -162,7 +162,7 @@ func TestWillDelayOver(t *testing.T) { // [MQTT-3.1.3-9]
 	})
 }
 
-// TestWillOfACleanStart: a session that ends has its will published.
+// TestWillOfACleanStart: the will is published when the session ends.
 func TestWillOfACleanStart(t *testing.T) { // MQTT 5 §3.1.2.5
 	only(t, mqtt.V5, func(w *world) {
 		watcher := w.watcher()

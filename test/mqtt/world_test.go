@@ -1,6 +1,6 @@
-// Package mqtt holds the gateway to the two MQTT specifications: every scenario runs against
-// a gateway of its own, in MQTT 3.1.1 and in MQTT 5, over TCP and over WebSocket, by a client
-// that knows packets and nothing else. docs/mqtt.md says which test holds which statement.
+// Package mqtt tests the gateway against the two MQTT specifications. Every scenario runs against
+// a gateway of its own, in MQTT 3.1.1 and in MQTT 5, over TCP and over WebSocket, with a client
+// that only reads and writes packets. docs/mqtt.md says which test checks which statement.
 package mqtt
 
 import (
@@ -22,14 +22,14 @@ import (
 	"github.com/longline/longline/internal/wire/mqtt"
 )
 
-// patience is how long a test waits for what must come.
+// patience is how long a test waits for something that must happen.
 const patience = 20 * time.Second
 
 // world is a gateway and the way in which a scenario talks to it.
 type world struct {
 	*testing.T
 	version   mqtt.Version
-	websocket bool // else TCP
+	websocket bool // otherwise TCP
 	gateway   *gateway.Gateway
 	sessions  *session.Manager
 }
@@ -85,7 +85,7 @@ func eachWith(t *testing.T, s settings, scenario func(w *world), versions ...mqt
 	}
 }
 
-// dial opens a connection on which nothing was said.
+// dial opens a connection without sending anything on it.
 func (w *world) dial() *client {
 	w.Helper()
 	c := &client{world: w, version: w.version, decoder: mqtt.Decoder{Version: w.version}}
@@ -126,7 +126,7 @@ func (w *world) upgrade(subprotocol string) net.Conn {
 	return &socket{websocket.NetConn(ctx, ws, websocket.MessageBinary), ws}
 }
 
-// socket is a WebSocket connection that is cut as a TCP connection is.
+// socket is a WebSocket connection whose Close cuts the TCP connection.
 type socket struct {
 	net.Conn
 	ws *websocket.Conn

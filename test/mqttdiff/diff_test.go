@@ -10,7 +10,7 @@ import (
 	"github.com/longline/longline/internal/wire/mqtt"
 )
 
-// versions are what a decoder may be set to; the fuzzer chooses by index.
+// versions are the versions of a decoder; the fuzzer chooses by index.
 var versions = []mqtt.Version{0, mqtt.V3, mqtt.V4, mqtt.V5}
 
 // seed gives f the oracle's own test packets, from both peers and in all versions.
@@ -28,7 +28,7 @@ func seed(f *testing.F) {
 	}
 }
 
-// FuzzDifferential: what one codec accepts the other accepts, with equal fields, but for what
+// FuzzDifferential: each codec accepts what the other accepts, with equal fields, except for what
 // known_test.go lists.
 func FuzzDifferential(f *testing.F) {
 	seed(f)

@@ -6,8 +6,8 @@ import (
 	"github.com/longline/longline/internal/wire/mqtt"
 )
 
-// lax are rules that the oracle does not hold, or its server elsewhere: what breaks one of
-// them, it may accept.
+// lax are rules that the oracle does not check, or that its server checks elsewhere. It may accept a packet that
+// breaks one of them.
 var lax = map[*mqtt.Error]string{
 	mqtt.ErrSender:            "it decodes both directions alike",
 	mqtt.ErrNotConnect:        "its server's business",
@@ -59,7 +59,7 @@ var lax = map[*mqtt.Error]string{
 	mqtt.ErrAuthCode:       "[MQTT-3.15.2-1]",
 }
 
-// excused tells whether the oracle may accept a packet of type t although it breaks the rule.
+// excused reports whether the oracle may accept a packet of type t although it breaks the rule.
 func excused(rule *mqtt.Error, t mqtt.Type) bool {
 	if rule == mqtt.ErrUTF8 || rule == mqtt.ErrNull {
 		return t == mqtt.Connect
@@ -67,7 +67,7 @@ func excused(rule *mqtt.Error, t mqtt.Type) bool {
 	return lax[rule] != ""
 }
 
-// strict tells why the oracle refuses a legal packet; empty if nothing is known.
+// strict returns why the oracle refuses a legal packet, or "" if no reason is known.
 func strict(v mqtt.Version, p *mqtt.Packet, err error) string {
 	switch c := &p.Connect; {
 	case p.Type == mqtt.Connect && c.HasWill && len(c.Will.Payload) == 0 && err == packets.ErrProtocolViolationWillFlagNoPayload:
@@ -82,7 +82,7 @@ func strict(v mqtt.Version, p *mqtt.Packet, err error) string {
 	return ""
 }
 
-// misread tells why the oracle reads other fields than are there; empty if nothing is known.
+// misread returns why the oracle reads wrong fields, or "" if no reason is known.
 func misread(p *packets.Packet) string {
 	if p.FixedHeader.Type == packets.Disconnect && p.ProtocolVersion == 5 && p.FixedHeader.Remaining == 1 {
 		return "§3.14.2.1: a DISCONNECT of one byte has a reason code; it reads Success"

@@ -1,4 +1,4 @@
-// Package mqttdiff holds internal/wire/mqtt against another codec, mochi-mqtt's packets. It is
+// Package mqttdiff compares internal/wire/mqtt with another codec, mochi-mqtt's packets. It is
 // a module of its own, so that the gateway does not depend on a server.
 package mqttdiff
 
@@ -14,7 +14,7 @@ var errShort = errors.New("the packet is not complete")
 
 // oracle reads one packet as mochi-mqtt's server does, and validates it. n is its length.
 func oracle(v uint8, fromServer bool, b []byte) (p *packets.Packet, n int, err error) {
-	defer func() { // it panics on a SUBSCRIBE of 5 that ends after a filter
+	defer func() { // mochi panics on a SUBSCRIBE of 5 that ends after a filter
 		if r := recover(); r != nil {
 			err = fmt.Errorf("panic: %v", r)
 		}
@@ -81,7 +81,7 @@ func validate(p *packets.Packet, fromServer bool) packets.Code {
 	case packets.Connect:
 		return p.ConnectValidate()
 	case packets.Publish:
-		if !fromServer { // a server's may have subscription identifiers
+		if !fromServer { // a server's PUBLISH may have subscription identifiers
 			return p.PublishValidate(65_535)
 		}
 	case packets.Subscribe:

@@ -7,7 +7,7 @@ import (
 	"github.com/longline/longline/internal/wire/mqtt"
 )
 
-// fields are what both codecs tell of a packet, as the oracle writes it.
+// fields are the fields of a packet that both codecs return, in the oracle's form.
 type fields struct {
 	header     packets.FixedHeader // without the length
 	id         uint16
@@ -25,13 +25,13 @@ type fields struct {
 	wills      properties
 }
 
-// properties are packets.Properties with strings for slices of bytes.
+// properties are packets.Properties with strings instead of slices of bytes.
 type properties struct {
 	packets.Properties
 	correlation, auth string
 }
 
-// seen is what we read, in the oracle's words.
+// seen returns what our codec read, in the oracle's form.
 func seen(v mqtt.Version, p *mqtt.Packet) fields {
 	f := fields{
 		header:     packets.FixedHeader{Type: byte(p.Type), Dup: p.Dup, Qos: byte(p.QoS), Retain: p.Retain},
@@ -48,7 +48,7 @@ func seen(v mqtt.Version, p *mqtt.Packet) fields {
 	}
 	switch p.Type {
 	case mqtt.Pubrel, mqtt.Subscribe, mqtt.Unsubscribe:
-		f.header.Qos = 1 // to the oracle, the flags that are always there
+		f.header.Qos = 1 // the oracle takes the fixed flags for a QoS
 	case mqtt.Connack:
 		if v < mqtt.V5 {
 			f.reason = p.Reason.ConnackV3()
@@ -71,7 +71,7 @@ func seen(v mqtt.Version, p *mqtt.Packet) fields {
 	return f
 }
 
-// seenProperties is what we read, in the oracle's words.
+// seenProperties returns the properties that our codec read, in the oracle's form.
 func seenProperties(p *mqtt.Properties) properties {
 	return properties{
 		correlation: string(p.CorrelationData),
@@ -138,7 +138,7 @@ func pairs(user []message.Property) (out []packets.UserProperty) {
 	return out
 }
 
-// seenByOracle is what the oracle read.
+// seenByOracle returns what the oracle read.
 func seenByOracle(p *packets.Packet) fields {
 	f := fields{
 		header:     p.FixedHeader,
