@@ -65,7 +65,7 @@ func (r *run) broadcast(ctx context.Context, p phase, qos uint32) error {
 	took := now.LastMessage.Sub(begin)
 	p.add(title+"until the API has answered", answered.Seconds(), "s")
 	p.add(title+"until the last device has it", took.Seconds(), "s")
-	p.add(title+"deliveries a second", float64(r.Devices)/took.Seconds(), "1/s")
+	p.add(title+"deliveries per second", float64(r.Devices)/took.Seconds(), "1/s")
 	p.add(title+"gateway CPU a delivery", bench.Micros(after.gateway-cpu.gateway)/float64(r.Devices), "us")
 	p.add(title+"fleet CPU a delivery", bench.Micros(after.fleet-cpu.fleet)/float64(r.Devices), "us")
 	return r.everyone(p, title, int(resp.Msg.Devices), now.Received-before.Received)
@@ -127,7 +127,7 @@ func (r *run) calls(ctx context.Context, p phase) error {
 	}
 	wg.Wait()
 	p.add("devices called", float64(n), "")
-	p.add("calls a second, 16 at a time", float64(n)/time.Since(begin).Seconds(), "1/s")
+	p.add("calls per second, 16 at a time", float64(n)/time.Since(begin).Seconds(), "1/s")
 	p.add("latency p50", float64(latency.ValueAtPercentile(50))/1000, "ms")
 	p.add("latency p99", float64(latency.ValueAtPercentile(99))/1000, "ms")
 	p.add("latency max", float64(latency.Max())/1000, "ms")

@@ -101,7 +101,7 @@ func (r *run) connect(ctx context.Context, p phase) (err error) {
 	}
 	report := r.fleet.Report()
 	p.add("time until all are connected", elapsed.Seconds(), "s")
-	p.add("connections a second", float64(r.Devices)/elapsed.Seconds(), "1/s")
+	p.add("connections per second", float64(r.Devices)/elapsed.Seconds(), "1/s")
 	p.add("dial to hello, p50", report.ConnectLatency.P50, "ms")
 	p.add("dial to hello, p99", report.ConnectLatency.P99, "ms")
 	p.add("gateway CPU a connection, subscribed", bench.Micros(after.gateway-cpu.gateway)/float64(r.Devices), "us")

@@ -51,7 +51,7 @@ func (r *run) uplink(ctx context.Context, p phase) error {
 	now := r.fleet.Snapshot()
 	sent := now.Sent - before.Sent
 	b.await(ctx, now.Sent)
-	p.add("messages a second", float64(sent)/uplinkTime.Seconds(), "1/s")
+	p.add("messages per second", float64(sent)/uplinkTime.Seconds(), "1/s")
 	p.add("gateway CPU a message", bench.Micros(after.gateway-cpu.gateway)/float64(sent), "us")
 	p.add("gateway CPU", 100*(after.gateway-cpu.gateway).Seconds()/uplinkTime.Seconds(), "% of one")
 	p.add("not sent when due", float64(now.Skipped-before.Skipped), "")

@@ -106,7 +106,7 @@ func (c *Client) Command(ctx context.Context, load Load, call func(ctx context.C
 		return Result{}, err
 	}
 	if !(load.Rate > 0 && load.Rate <= maxRate) {
-		return Result{}, fmt.Errorf("rate %v: want up to %d calls a second", load.Rate, maxRate)
+		return Result{}, fmt.Errorf("rate %v: want up to %d calls per second", load.Rate, maxRate)
 	}
 	c.each(func(l *lane) { l.begin(answering{}) })
 	r := Result{Latency: newLatency()}

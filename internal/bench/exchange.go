@@ -78,7 +78,7 @@ func (c *Client) paced(ctx context.Context, load Load, newTraffic func(l *lane, 
 		return Result{}, err
 	}
 	if !(load.Rate > 0 && load.Rate <= maxRate) {
-		return Result{}, fmt.Errorf("rate %v: want up to %d messages a second", load.Rate, maxRate)
+		return Result{}, fmt.Errorf("rate %v: want up to %d messages per second", load.Rate, maxRate)
 	}
 	return c.exchange(ctx, load, newTraffic, func(x *exchange) {
 		share := load.Rate * float64(len(x.lane.conns)) / float64(c.conns)

@@ -37,7 +37,7 @@ func (r *Report) Add(name string, value float64, unit string) {
 func (r *Report) AddResult(what string, result *Result) {
 	r.Add(what, float64(result.Messages), "")
 	r.Add("elapsed", result.Elapsed.Seconds(), "s")
-	r.Add(what+" a second", result.Rate(), "")
+	r.Add(what+" per second", result.Rate(), "")
 	if result.CPU > 0 {
 		r.Add("gateway CPU", 100*result.CPU.Seconds()/result.Elapsed.Seconds(), "% of a processor")
 		r.Add("gateway CPU of one", float64(result.Cost())/float64(time.Microsecond), "us")

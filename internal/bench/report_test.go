@@ -20,7 +20,7 @@ func TestReport(t *testing.T) {
 	}
 	got := strings.Join(strings.Fields(text.String()), " ")
 	for _, want := range []string{
-		"uplink acknowledged 4,000 elapsed 2.00 s acknowledged a second 2,000",
+		"uplink acknowledged 4,000 elapsed 2.00 s acknowledged per second 2,000",
 		"gateway CPU 2.00 % of a processor gateway CPU of one 10.0 us", "latency p50 51.", "latency max 60,0",
 	} {
 		if !strings.Contains(got, want) {

@@ -88,7 +88,7 @@ func (c *Config) validate() error {
 	case s.Devices < 0 || s.Devices > maxDevices:
 		return fmt.Errorf("%d devices: want 1 to %d", s.Devices, maxDevices)
 	case !(s.Rate >= 0 && s.Rate <= maxRate): // also refuses NaN
-		return fmt.Errorf("rate %v: want 0 to %v messages a second", s.Rate, float64(maxRate))
+		return fmt.Errorf("rate %v: want 0 to %v messages per second", s.Rate, float64(maxRate))
 	case s.Payload < 0 || s.Payload > maxPayload:
 		return fmt.Errorf("payload of %d bytes: want 0 to %d", s.Payload, maxPayload)
 	case s.QoS > message.AtLeastOnce:
