@@ -7,27 +7,27 @@ import (
 	"github.com/longline/longline/internal/store"
 )
 
-// Drop is a reason for which a message was not delivered: a metric's label.
+// Drop is the reason why a message was not delivered, a label of metrics.
 type Drop uint8
 
 // The reasons.
 const (
-	QueueFull       Drop = iota // a QoS 0 message of a full queue gave way to newer ones, a QoS 1 or 2 one waited too long for room, or too many waited
-	Offline                     // a QoS 0 message for a device that is away
-	QueueOverflow               // the oldest message of a device that is away, pushed out by a newer one
-	Expired                     // it waited longer than its expiry or the queue's age
-	SessionEnded                // the session that it waited for has ended
-	NotAllowed                  // a message on a topic that its publisher may not use
-	Refused                     // a receiver can never take it: larger than its queue, or not to be stored
-	BackendTooSlow              // a QoS 0 message met a full backend subscription
-	Conflated                   // a newer QoS 0 message of the topic took its place, as the subscription wants
-	Shed                        // a QoS 0 message that had to wait while the node was short of memory
-	BadTopic                    // its topic has more levels or bytes than the node takes
-	TooLarge                    // it was larger than the gateway reads, from a publisher that cannot be told a limit
-	Quota                       // the node owed as much as it may: its publisher was refused
-	QuotaDevice                 // it owed as much as it may of the device
-	QuotaCredential             // it owed as much as it may of the device's credential, or of the backend
-	NoIDs                       // the node had no ID for it
+	QueueFull       Drop = iota // a full queue dropped a QoS 0 message for a newer one; or a QoS 1 or 2 message waited too long for room, or too many waited
+	Offline                     // the device was away, and the message had QoS 0
+	QueueOverflow               // the oldest message in the full queue of a device that is away, dropped for a newer one
+	Expired                     // it waited longer than its expiry or store.queue.age
+	SessionEnded                // the session of its receiver ended
+	NotAllowed                  // its publisher may not use the topic
+	Refused                     // a receiver can never take it: it is larger than the queue, or the store refuses it
+	BackendTooSlow              // the inbox of a backend was full, and the message had QoS 0
+	Conflated                   // a newer QoS 0 message of the topic replaced it, because the subscription conflates
+	Shed                        // the node was short of memory, and the message had QoS 0 and had to wait
+	BadTopic                    // its topic has more levels or bytes than sessions.topics allows
+	TooLarge                    // it was larger than gateway.max_payload, from a publisher that cannot be told that limit
+	Quota                       // the kept messages of the node were at their limit, and the publisher was refused
+	QuotaDevice                 // the kept messages of the device were at their limit
+	QuotaCredential             // the kept messages of the credential, or of the backend, were at their limit
+	NoIDs                       // the node had no ID for it, see message.ErrNoIDs
 	drops
 )
 
@@ -69,7 +69,7 @@ func (d *Drops) Each(yield func(label string, n uint64)) {
 	}
 }
 
-// notRetained are the labels of NotRetained: whose bound it was, or the store that failed.
+// notRetained are the labels of NotRetained: whose bound the message would pass, or that the store failed.
 var notRetained = [...]string{store.OfNode, store.OfDevice, store.OfPrefix, "store"}
 
 // NotRetained counts messages that were not retained, by reason. Safe from any goroutine.

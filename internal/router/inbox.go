@@ -11,7 +11,7 @@ import (
 	"github.com/longline/longline/internal/topic"
 )
 
-// ErrInboxClosed ends Inbox.Take.
+// ErrInboxClosed is what Inbox.Take returns after Inbox.Close.
 var ErrInboxClosed = errors.New("the subscription is closed")
 
 // InboxConfig bounds an Inbox. The zero value works.
@@ -30,16 +30,16 @@ func (c InboxConfig) withDefaults() InboxConfig {
 	return c
 }
 
-// Inbox is the bounded queue of one backend subscriber. When it is full, QoS 0 messages
-// are dropped and QoS 1 publishers wait, as many as Config.Waiting lets.
+// Inbox is the bounded queue of one backend subscriber. If it is full, QoS 0 messages are dropped, and QoS 1 and 2
+// messages wait, as many as Config.Waiting allows.
 type Inbox struct {
 	// Static after construction.
 	router  *Router
 	config  InboxConfig
 	filters []string
-	ready   chan struct{} // holds a token while there is something to take, and at times when there is not
+	ready   chan struct{} // has a token when Take shall look; there may be nothing to take
 
-	search *Search // for what is retained; nil when all was found. Owned by who calls Take
+	search *Search // of retained messages; nil when it is complete. Owned by the caller of Take
 
 	// Guarded by mu.
 	mu      sync.Mutex
@@ -50,13 +50,12 @@ type Inbox struct {
 	closed  bool
 }
 
-// OpenInbox subscribes a backend to filters, which must be valid, with QoS q at the most.
-// With retained, the retained messages that match come first, each once: Take looks for them as
-// the backend takes them.
+// OpenInbox subscribes a backend to filters, which must be valid, at most with QoS q. With retained, the matching
+// retained messages come first, each once: Take searches them step by step.
 func (r *Router) OpenInbox(config InboxConfig, filters []string, q message.QoS, retained bool) *Inbox {
 	b := &Inbox{router: r, config: config.withDefaults(), filters: filters, ready: make(chan struct{}, 1)}
 	b.waiting = r.NewWaiting(b.refuse)
-	b.mu.Lock() // until the search begins nothing is delivered, so that it finds nothing newer than what is
+	b.mu.Lock() // delays deliveries until the search begins, so that it finds no message that is delivered, too
 	for _, f := range filters {
 		r.Subscribe(f, b, q)
 	}
@@ -112,7 +111,7 @@ func (b *Inbox) offer(m *message.Message, q message.QoS) error {
 	return ErrFull
 }
 
-// State implements Member: a backend is busy that has not taken all that there was.
+// State implements Member. A backend is Busy if messages for it wait to be taken.
 func (b *Inbox) State() State {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -122,7 +121,7 @@ func (b *Inbox) State() State {
 	return Free
 }
 
-// refuse tells those that waited too long.
+// refuse refuses the messages that waited too long, and answers their publishers.
 func (b *Inbox) refuse() {
 	b.mu.Lock()
 	late := b.waiting.Overdue(time.Now())
@@ -132,7 +131,7 @@ func (b *Inbox) refuse() {
 	Tell(late, ErrTooLate)
 }
 
-// push queues m if there is room. One message has room in an empty queue, whatever its size.
+// push queues m and reports whether there was room. An empty queue has room for one message of any size.
 func (b *Inbox) push(m *message.Message) bool {
 	if len(b.queue) >= b.config.Messages || (b.bytes+m.Size() > b.config.Bytes && len(b.queue) > 0) {
 		return false
@@ -141,7 +140,7 @@ func (b *Inbox) push(m *message.Message) bool {
 	return true
 }
 
-// admit is push for one that waited.
+// admit is push for a message that waited.
 func (b *Inbox) admit(m *message.Message, _ message.QoS) error {
 	if !b.push(m) {
 		return ErrFull
@@ -158,9 +157,9 @@ func (b *Inbox) add(m *message.Message) {
 	b.signal()
 }
 
-// Take waits until there is something and returns all that is there, in order; missed is
-// how many the inbox had no room for since the last Take. room is a slice that the inbox may
-// use: the last batch, done with. What is there when the inbox is closed can be taken still.
+// Take waits for messages and returns all that are there, in order. missed is how many messages were dropped since the
+// last Take. room is a slice that the inbox may reuse: the last batch. Messages that are there when the inbox is
+// closed can still be taken.
 func (b *Inbox) Take(ctx context.Context, room []*message.Message) (batch []*message.Message, missed uint64, err error) {
 	clear(room)
 	for b.search != nil && ctx.Err() == nil {
@@ -181,14 +180,12 @@ func (b *Inbox) Take(ctx context.Context, room []*message.Message) (batch []*mes
 	}
 }
 
-// What Take takes at once of what is retained, and how many messages it looks at for it while the
-// store is locked.
 const (
-	retainedBatch = 256
-	retainedLooks = 1024
+	retainedBatch = 256  // retained messages that Take returns at once
+	retainedLooks = 1024 // messages that it looks at while the store is locked
 )
 
-// takeRetained takes what the search finds next, which may be nothing.
+// takeRetained returns the next messages of the search, which may be none.
 func (b *Inbox) takeRetained(room []*message.Message) []*message.Message {
 	found := slices.Grow(room[:0], retainedBatch)[:0:retainedBatch]
 	found, _, _ = b.search.Next(found, retainedLooks, time.Now())
@@ -198,13 +195,13 @@ func (b *Inbox) takeRetained(room []*message.Message) []*message.Message {
 	return found
 }
 
-// take swaps the queue for an empty one and lets those in that wait. An empty queue stays:
-// room is used when something is returned, and only then.
+// take swaps the queue for room and admits waiting messages. If the queue is empty it stays as it is: room is used
+// only if a batch is returned.
 func (b *Inbox) take(room []*message.Message) (batch []*message.Message, missed uint64, err error) {
 	b.mu.Lock()
 	closed := b.closed
 	if closed {
-		b.signal() // for the next Take
+		b.signal() // the next Take returns at once, too
 		err = ErrInboxClosed
 	}
 	if len(b.queue) > 0 {
@@ -221,12 +218,12 @@ func (b *Inbox) take(room []*message.Message) (batch []*message.Message, missed 
 	return batch, missed, nil
 }
 
-// admitSome lets in some of those that wait, and reports whether there were any: publishers are not held up by
-// a lock for as long as all of them take.
+// admitSome admits some waiting messages into the queue, and reports whether there were any. It does not admit all of
+// them under one lock, which publishers would wait for.
 func (b *Inbox) admitSome() bool {
 	var admitted []*Claim
 	b.mu.Lock()
-	if !b.closed { // then Close lets go of them
+	if !b.closed { // Close ends the waiting ones
 		admitted = b.waiting.Admit(nil, b.admit)
 	}
 	b.mu.Unlock()
@@ -234,15 +231,15 @@ func (b *Inbox) admitSome() bool {
 	return len(admitted) > 0
 }
 
-// release takes messages out of the node's account: they are their subscriber's now. Once the inbox is
-// closed nothing of it is in the account.
+// release removes messages from the node's account: they are the subscriber's now. After Close, no message of the
+// inbox is in the account.
 func (b *Inbox) release(all []*message.Message) {
 	for _, m := range all {
 		m.Release(b.router.config.Account)
 	}
 }
 
-// signal has the next Take look.
+// signal makes the next Take look.
 func (b *Inbox) signal() {
 	select {
 	case b.ready <- struct{}{}:
@@ -250,9 +247,9 @@ func (b *Inbox) signal() {
 	}
 }
 
-// Close ends the subscription. Messages that wait for room are let go: their publishers
-// are told that all is well, as for a subscriber that had left before. What came by a share
-// goes to its other members, unread first: messages that were taken and came to nobody. Not on a loop.
+// Close ends the subscription. Publishers whose messages wait for room get a success, as if the subscriber had left
+// before they published. Messages that came by a share go to its other members, first those in unread: messages that
+// the caller took and did not pass on. Not on a loop.
 func (b *Inbox) Close(unread []*message.Message) {
 	for _, f := range b.filters {
 		b.router.Unsubscribe(f, b)
@@ -266,14 +263,14 @@ func (b *Inbox) Close(unread []*message.Message) {
 	b.mu.Unlock()
 	b.signal()
 	b.router.Redeliver(held, nil)
-	for b.letGo() {
+	for b.endWaiting() {
 	}
 }
 
-// letGo lets go of some of those that wait, and reports whether there were any.
-func (b *Inbox) letGo() bool {
+// endWaiting ends some waiting messages, and reports whether there were any.
+func (b *Inbox) endWaiting() bool {
 	b.mu.Lock()
-	left := b.waiting.Take(slice)
+	left := b.waiting.Take(takeAtOnce)
 	b.mu.Unlock()
 	for i := range left {
 		if ShareOf(left[i].Message) == "" {
@@ -285,7 +282,7 @@ func (b *Inbox) letGo() bool {
 	return len(left) > 0
 }
 
-// holdShared appends the messages that came by a share.
+// holdShared appends those messages of from that came by a share.
 func holdShared(held []Held, from []*message.Message) []Held {
 	for _, m := range from {
 		if ShareOf(m) != "" {

@@ -195,7 +195,7 @@ func TestClaimDeadlines(t *testing.T) {
 	r.Subscribe("a", full, 1)
 	m := &message.Message{Topic: "a", QoS: 1}
 	_, _ = r.Publish(m, nil)
-	_, _ = r.PublishPatiently(m, nil)
+	_, _ = r.PublishUntilTaken(m, nil)
 	_, _ = r.DeliverTo([]Hit{{Subscriber: full, QoS: 1}}, m.Clone(), nil)
 	for i, h := range full.waiting.Take(9) {
 		if h.Claim.Deadline.IsZero() != (i == 1) {

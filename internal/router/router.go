@@ -1,10 +1,10 @@
-// Package router decides where a message goes: to the sessions and backend subscribers
-// whose filters match its topic, and into the retained messages.
+// Package router decides where a message goes: to the sessions and backend subscribers whose filters match its topic,
+// and into the retained messages.
 //
-// The flow: a publisher lends a message to Publish. The router finds the receivers, makes
-// the one owned copy if there are any, and delivers it to each. A receiver that cannot say at once
-// that it has a QoS 1 message, because its queue is full or its medium is slow, takes a Claim: the publisher
-// is answered when all claims are told. A QoS 0 message is dropped there, with a reason.
+// The flow: a publisher lends a message to Publish. The router finds the receivers, makes one owned copy if there are
+// any, which all of them share, and delivers it to each. A receiver that cannot say at once that it has a QoS 1
+// message, because its queue is full or its medium is slow, takes a Claim. The publisher gets its answer when all
+// claims are answered. A QoS 0 message that finds no room is dropped, with a reason.
 package router
 
 import (
@@ -19,49 +19,48 @@ import (
 	"github.com/longline/longline/internal/topic"
 )
 
-// ErrFull is a member's answer to Member.Offer that it has no room for the message now.
+// ErrFull is what Member.Offer returns if the member has no room for the message now.
 var ErrFull = errors.New("a receiver's queue is full")
 
-// ErrQuota refuses a message because the node owes as much as it may, or as much of its publisher. The error says which.
-var ErrQuota = errors.New("nothing is taken before some have left")
+// ErrQuota refuses a message because the kept messages of the node, or of its publisher, are at their limit. The
+// wrapping error says which.
+var ErrQuota = errors.New("the limit of kept messages is reached")
 
-// quotas are the refusals by what is full.
+// quotas are the drop reason and the refusal for each account that may be full.
 var quotas = [...]struct {
 	drop Drop
 	err  error
 }{
-	message.OfNode:       {Quota, fmt.Errorf("the node holds as many messages as it may: %w", ErrQuota)},
-	message.OfDevice:     {QuotaDevice, fmt.Errorf("the node holds as many messages of this device as it may: %w", ErrQuota)},
-	message.OfCredential: {QuotaCredential, fmt.Errorf("the node holds as many messages of this credential as it may: %w", ErrQuota)},
+	message.OfNode:       {Quota, fmt.Errorf("the node keeps as many messages as it may: %w", ErrQuota)},
+	message.OfDevice:     {QuotaDevice, fmt.Errorf("the node keeps as many messages of this device as it may: %w", ErrQuota)},
+	message.OfCredential: {QuotaCredential, fmt.Errorf("the node keeps as many messages of this credential as it may: %w", ErrQuota)},
 }
 
-// ErrTooLate refuses a message that waited for room as long as Config.MaxWait, or for which
-// there was no room in the line of those that wait.
-var ErrTooLate = errors.New("a receiver's queue stayed full")
+// ErrTooLate refuses a message that waited for room for Config.MaxWait, or that found no room in the receiver's line
+// either.
+var ErrTooLate = errors.New("the queue of a receiver stayed full")
 
-// Subscriber receives messages. Its methods are safe from any goroutine and do not block;
-// m is owned.
+// Subscriber receives messages. Its methods are safe from any goroutine and do not block; m is owned.
 type Subscriber interface {
-	// Deliver takes m, or takes a claim of p and says later whether it has m. A QoS 1 or 2 message that
-	// finds no room waits with a claim behind those that wait already, until the claim's deadline; when too many
-	// wait, the error is ErrTooLate. Any error says that the receiver does not have m, now and for good; the
-	// router counts the drop. p is nil when q is 0: what finds no room then is dropped and counted by the
-	// subscriber. One that has ended says nil, as if it had left before; but ErrGone, once it has left
-	// all shares, when m came by one.
+	// Deliver takes m, or takes a claim of p and answers it later. A QoS 1 or 2 message that finds no room waits with
+	// a claim, behind those that wait already, until the claim's deadline; if too many wait, the error is ErrTooLate.
+	// Any error means that the receiver does not have m and will not; the router counts the drop. p is nil if q is 0:
+	// the subscriber drops and counts a QoS 0 message that finds no room. A subscriber that has ended returns nil, as
+	// if it had ended before the publication; if m came by a share, which it has left, it returns ErrGone.
 	Deliver(m *message.Message, q message.QoS, p *Publication) error
 }
 
-// Hit is a receiver of a message and the highest QoS that it gets.
+// Hit is a receiver of a message and the highest QoS at which it gets the message.
 type Hit = topic.Hit[Subscriber]
 
-// Config is what a Router may be told. The zero value works.
+// Config has the options of a Router. The zero value works.
 type Config struct {
-	MaxWait time.Duration    `yaml:"max_wait" help:"how long a QoS 1 message waits for room at a receiver before its publisher is refused"`
-	Account *message.Account `yaml:"-"` // what the node owes; nil has no bound
+	MaxWait time.Duration    `yaml:"max_wait" help:"how long a QoS 1 or 2 message waits for room at a receiver before its publisher is refused"`
+	Account *message.Account `yaml:"-"` // counts the kept messages of the node; nil has no bound
 	Node    uint16           `yaml:"-"` // the node's number, for Message.Origin
 
-	Observer Observer      `yaml:"-"` // nil is none
-	Waiting  WaitingConfig `yaml:"waiting" help:"what may wait for room at one receiver, a device or a backend; more is refused at once, as after max_wait"`
+	Observer Observer      `yaml:"-"` // may be nil
+	Waiting  WaitingConfig `yaml:"waiting" help:"messages that may wait for room at one receiver, a device or a backend; more are refused at once, as after max_wait"`
 }
 
 // WithDefaults returns c with the defaults in place of zero fields.
@@ -82,16 +81,16 @@ type Router struct {
 	shares shares
 	pool   sync.Pool // of *Publication
 
-	// Drops counts the messages that were not delivered, by reason. Whoever drops counts.
+	// Drops counts the messages that were not delivered, by reason.
 	Drops Drops
-	// NotRetained counts the messages that were to be retained and are not.
+	// NotRetained counts the messages that asked to be retained and were not.
 	NotRetained NotRetained
 
 	published atomic.Uint64
 	offered   atomic.Uint64
 }
 
-// New makes a router whose retained messages are in s.
+// New makes a router that keeps its retained messages in s.
 func New(config Config, s store.Store) *Router {
 	r := &Router{config: config.WithDefaults(), store: s, index: topic.NewIndex[Subscriber]()}
 	r.shares = shares{index: r.index, byFilter: make(map[string]*share)}
@@ -99,8 +98,8 @@ func New(config Config, s store.Store) *Router {
 	return r
 }
 
-// Subscribe gives s the messages whose topic matches filter, with QoS q at the most; of a
-// shared filter, those that no other member gets. The filter must be valid; it is kept.
+// Subscribe gives s the messages whose topic matches filter, at most with QoS q. If the filter is shared, s gets those
+// that no other member gets. The filter must be valid; the router keeps it.
 func (r *Router) Subscribe(filter string, s Subscriber, q message.QoS) {
 	if topic.IsShared(filter) {
 		r.shares.join(filter, s, q)
@@ -109,7 +108,7 @@ func (r *Router) Subscribe(filter string, s Subscriber, q message.QoS) {
 	r.index.Subscribe(filter, s, q)
 }
 
-// Unsubscribe ends Subscribe.
+// Unsubscribe undoes Subscribe, and reports whether there was such a subscription.
 func (r *Router) Unsubscribe(filter string, s Subscriber) bool {
 	if topic.IsShared(filter) {
 		return r.shares.leave(filter, s)
@@ -117,12 +116,12 @@ func (r *Router) Unsubscribe(filter string, s Subscriber) bool {
 	return r.index.Unsubscribe(filter, s)
 }
 
-// Wanted tells whether a message on topic would have a receiver now.
+// Wanted reports whether a message on topic would have a receiver now.
 func (r *Router) Wanted(topic string) bool { return r.index.Wanted(topic) }
 
-// Stats counts what the router did.
+// Stats has the counters of a router.
 type Stats struct {
-	Published, Delivered   uint64 // messages; receivers that they were offered to, drops included
+	Published, Delivered   uint64 // messages; their receivers, including those where they were dropped
 	Filters, Subscriptions int
 }
 
@@ -132,14 +131,14 @@ func (r *Router) Stats() Stats {
 	return Stats{r.published.Load(), r.offered.Load(), s.Filters, s.Subscriptions}
 }
 
-// Account is what the node owes; nil is not counted.
+// Account returns the account of the node's kept messages; nil if they are not counted.
 func (r *Router) Account() *message.Account { return r.config.Account }
 
-// Short reports whether the node owes as much as it may, or as much of a publisher: nothing is taken of it that would
-// have to be kept.
+// Short reports whether the kept messages of the node or of the publisher are at their limit. The router then refuses
+// messages of the publisher that would have to be kept.
 func (r *Router) Short(d message.Debtor) bool { return r.config.Account.Full(d) != message.NoPart }
 
-// CheckQuota refuses, and counts, a message of a publisher of which nothing more may be kept. The error wraps ErrQuota.
+// CheckQuota returns an error that wraps ErrQuota if Short is true, and counts the refusal.
 func (r *Router) CheckQuota(d message.Debtor) error {
 	full := r.config.Account.Full(d)
 	if full == message.NoPart {
@@ -149,31 +148,31 @@ func (r *Router) CheckQuota(d message.Debtor) error {
 	return quotas[full].err
 }
 
-// Result is what became of a publication so far.
+// Result says what became of a publication so far.
 type Result struct {
 	Receivers int
-	Later     bool // done is told; the error is nil until then
+	Later     bool // done will be called with the answer
 }
 
 // Publish delivers m, which may be borrowed, to its receivers. The topic must be valid.
 //
-// With QoS 1 and 2 a nil error says that every receiver has m, unless Result.Later says that some of them answer
-// later: then done, if it is not nil, is told exactly once when all have: from any goroutine, without locks, perhaps
-// before Publish returns. Without Later done is never called. Where done is nil, receivers that have no room
-// let m wait all the same. For room it waits as long as Config.MaxWait.
+// With QoS 1 and 2, a nil error means that every receiver has m, unless Result.Later is true: then some receivers
+// answer later, and Publish calls done exactly once when all have answered, from any goroutine, without locks, perhaps
+// before Publish returns. If Later is false, done is never called. done may be nil; m waits at receivers without room
+// all the same, for at most Config.MaxWait.
 //
-// A message that cannot be retained is delivered all the same, and counted. If nobody receives it,
-// the store's error is returned.
+// A message that cannot be retained is delivered nevertheless, and counted in NotRetained. If it has no receiver,
+// Publish returns the store's error.
 //
-// When the node owes as much as it may, or as much of m's Debtor, what would have to be kept is refused with ErrQuota.
+// If the kept messages of the node or of m's Debtor are at their limit, Publish refuses with ErrQuota a message that
+// would have to be kept.
 func (r *Router) Publish(m *message.Message, done func(error)) (Result, error) {
 	return r.publish(m, done, r.config.MaxWait)
 }
 
-// PublishPatiently is Publish for a publisher that can be told no refusal: m waits for room
-// as long as it takes, or until the receiver's session ends. It is refused all the same when
-// a receiver has no room in its line.
-func (r *Router) PublishPatiently(m *message.Message, done func(error)) (Result, error) {
+// PublishUntilTaken is Publish for a publisher that cannot be told a refusal: m waits for room without a deadline,
+// until the receiver's session ends. It is refused nevertheless if the receiver's line is full.
+func (r *Router) PublishUntilTaken(m *message.Message, done func(error)) (Result, error) {
 	return r.publish(m, done, 0)
 }
 
@@ -193,20 +192,20 @@ func (r *Router) publish(m *message.Message, done func(error), wait time.Duratio
 		}
 		p.saved = unkept == nil && m.QoS > message.AtMostOnce && r.store.Durable()
 	}
-	hits := r.index.Match(m.Topic, p.hits[:0]) // after Retain: a new subscriber finds m in one place or the other
+	hits := r.index.Match(m.Topic, p.hits[:0]) // after retain, so that a new subscriber gets m from the index or from the store
 	var err error
 	if len(hits) > 0 && !keeps && m.QoS > message.AtMostOnce {
 		err = r.CheckQuota(m.Debtor)
 	}
 	if len(hits) > 0 && err == nil {
 		if m, err = r.Own(m); err == nil {
-			m.Kept, m.Retain = m.Retain, false // MQTT 5 §3.3.1.3: it was published now, not found retained
+			m.Kept, m.Retain = m.Retain, false // MQTT 5 §3.3.1.3: receivers get a new message, not a retained one
 		}
 	}
 	if err == nil {
 		err = r.deliver(m, hits, p)
 	}
-	if len(hits) == 0 && unkept != nil { // nothing was done with it
+	if len(hits) == 0 && unkept != nil { // neither delivered nor retained
 		r.Drop(m, m.Source, Refused, 1)
 		err = unkept
 	}
@@ -217,8 +216,8 @@ func (r *Router) publish(m *message.Message, done func(error), wait time.Duratio
 	return result, err
 }
 
-// Own returns an owned copy of m, which this node has taken. Without an ID for it, it returns message.ErrNoIDs and counts
-// the drop.
+// Own returns an owned copy of m with an ID and the node as its origin. If the node has no ID for it, Own counts the
+// drop and returns message.ErrNoIDs.
 func (r *Router) Own(m *message.Message) (*message.Message, error) {
 	own := m.Clone()
 	if own.ID == 0 {
@@ -231,7 +230,7 @@ func (r *Router) Own(m *message.Message) (*message.Message, error) {
 	return own, nil
 }
 
-// retain keeps a copy of m.
+// retain stores a copy of m, which is another one than the receivers share.
 func (r *Router) retain(m *message.Message) error {
 	own, err := r.Own(m)
 	if err != nil {
@@ -247,8 +246,8 @@ func (r *Router) begin(done func(error), wait time.Duration) *Publication {
 	return p
 }
 
-// DeliverTo is Publish to receivers that the caller has found, which are not kept; m is
-// owned if there are any. later is Result.Later.
+// DeliverTo is Publish to receivers that the caller has found; the router does not keep the list. m is owned unless
+// the list is empty. later is Result.Later.
 func (r *Router) DeliverTo(to []Hit, m *message.Message, done func(error)) (later bool, err error) {
 	p := r.begin(done, r.config.MaxWait)
 	defer r.pool.Put(p)
@@ -274,7 +273,7 @@ func (r *Router) deliver(m *message.Message, to []Hit, p *Publication) (refused 
 	return refused
 }
 
-// countRefusal counts a message that a receiver did not take.
+// countRefusal counts a message that a receiver refused.
 func (r *Router) countRefusal(m *message.Message, err error) {
 	why := Refused
 	if errors.Is(err, ErrTooLate) {

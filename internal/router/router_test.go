@@ -30,7 +30,7 @@ func (r *receiver) Deliver(m *message.Message, q message.QoS, p *Publication) er
 	defer r.mu.Unlock()
 	err := r.offer(m, q)
 	if errors.Is(err, ErrFull) {
-		r.waiting.config, r.waiting.late = WaitingConfig{}.withDefaults(), r.late
+		r.waiting.config, r.waiting.onDeadline = WaitingConfig{}.withDefaults(), r.late
 		r.waiting.Add(m, q, p)
 		return nil
 	}

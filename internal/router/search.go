@@ -9,37 +9,36 @@ import (
 	"github.com/longline/longline/internal/topic"
 )
 
-// Search finds the retained messages for subscriptions, one after the other, in parts of a bounded
-// cost. Begun after Subscribe it misses none: what is retained from then on was offered to the
-// subscriber, and is not found. A shared subscription finds nothing, MQTT 5 §4.8.2: no name that
-// is retained begins with $share. It is not safe for concurrent use.
+// Search finds the retained messages for subscriptions, one subscription after the other, in parts of bounded cost. If
+// it begins after Subscribe it misses none: a message that is retained later is delivered to the subscriber, and
+// Search does not find it. A shared subscription gets no retained messages, MQTT 5 §4.8.2, and finds none, because no
+// topic begins with $share. Search is not safe for concurrent use.
 type Search struct {
 	// Static after construction.
 	router *Router
 	once   bool
-	last   uint64 // the ID of the newest message that may be found
+	last   uint64 // ID of the newest message that it may find
 
 	subs []topic.Subscription // not changed
-	at   int                  // those before it are done
-	prev int                  // what at was before the last Next
+	at   int                  // index of the current subscription
+	prev int                  // at before the last Next
 	walk store.Walk           // of subs[at]
 }
 
-// Search begins a search. The subscriptions are kept. With once, a message that several match is
-// found for the first of them alone.
+// Search begins a search, which keeps subs. With once, a message that several of them match is found for the first
+// only.
 func (r *Router) Search(subs []topic.Subscription, once bool) *Search {
 	return &Search{router: r, once: once, last: message.LastID(), subs: subs}
 }
 
-// Done reports whether all was found.
+// Done reports whether the search is complete.
 func (s *Search) Done() bool { return s.at == len(s.subs) }
 
-// matchesPerLook is how many filters are matched with a message at the cost of a look.
+// matchesPerLook is how many filters are matched with a message at the cost of one look.
 const matchesPerLook = 8
 
-// Next appends the messages that are found next to found, up to its capacity, and returns the
-// subscription that they are for. It stops after about as many looks at messages as looks says,
-// and returns how many they were, at least 1.
+// Next appends the next messages to found, up to its capacity, and returns the subscription that they match. It stops
+// after about looks looks at messages, and returns how many looks it took, at least 1.
 func (s *Search) Next(found []*message.Message, looks int, now time.Time) (_ []*message.Message, sub *topic.Subscription, looked int) {
 	s.prev, sub = s.at, &s.subs[s.at]
 	s.walk.Filter = sub.Filter
@@ -61,7 +60,7 @@ func anyMatches(subs []topic.Subscription, name string) bool {
 	return slices.ContainsFunc(subs, func(sub topic.Subscription) bool { return topic.Match(sub.Filter, name) })
 }
 
-// Back moves the search back to a message that the last Next has found.
+// Back makes the next Next begin at m, which the last Next has found.
 func (s *Search) Back(m *message.Message) {
 	s.at = s.prev
 	s.walk.Filter = s.subs[s.at].Filter

@@ -10,85 +10,84 @@ import (
 	"github.com/longline/longline/internal/message"
 )
 
-// ErrGone is the answer of a subscriber that has ended, and is in no share any more, to a
-// message that came by a share: another member is to have it.
+// ErrGone is what a subscriber that has ended returns for a message that came by a share, which it has left. Another
+// member gets the message.
 var ErrGone = errors.New("the subscriber has ended")
 
-// errNobody says that a share has no member that may have the message.
+// errNobody says that a share has no member that may get the message.
 var errNobody = errors.New("nobody is there")
 
-// Member is what a Subscriber may also do, so that a share can choose well. One that does
-// not is taken for Free, and for one that is never full.
+// Member is a Subscriber with methods by which a share chooses among its members. A Subscriber that is no Member
+// counts as Free and as never full.
 type Member interface {
-	// State tells how fit the subscriber is for a message now. No lock is held.
+	// State returns how suitable the subscriber is for a message now. The caller holds no lock.
 	State() State
-	// Offer is Subscriber.Deliver to one of several who may have m: the answer is ErrFull where Deliver would
-	// let m wait for room.
+	// Offer is Subscriber.Deliver, except that it returns ErrFull where Deliver would make m wait for room.
 	Offer(m *message.Message, q message.QoS, p *Publication) error
 }
 
-// State is how fit a member of a share is for a message: the lower the better.
+// State is how suitable a member of a share is for a message: the lower the better.
 type State uint8
 
 const (
-	Free State = iota // on line, and nothing waits there
-	Busy              // on line, but the message would have to wait behind others
-	Away              // nobody is there to take it
+	Free State = iota // on line, and no message waits there
+	Busy              // on line, but the message would wait behind others
+	Away              // not on line
 )
 
-// share is a shared subscription, MQTT 5 §4.8.2: the subscriber that stands in the index for
-// a group of them, and gives each message to one.
+// share is a shared subscription, MQTT 5 §4.8.2: in the index it is one subscriber, which gives each message to one of
+// its members.
 //
-// It asks its members in turn: first those that are free, then those that are busy. When all
-// on line are full, a publisher waits at the first of them. Only when nobody is on line,
-// those that are away are asked: a session keeps QoS 1 messages for its device.
+// It asks its members in turn: first those that are Free, then those that are Busy. If all members on line are full,
+// the message waits at the first of them. Only if no member is on line, it asks those that are Away: a session keeps
+// QoS 1 messages for its device.
 //
-// What one publisher sends and one member gets stays in order, but for what is redelivered:
-// that comes after what the member had already.
+// Messages of one publisher for one member stay in order, except redelivered ones, which come after those that the
+// member had already.
 type share struct {
 	// Static after construction.
-	delivery *message.Delivery // what marks the messages that came by this share
+	delivery *message.Delivery // marks the messages that come by this share
 
 	// Guarded by mu, under which nothing else is locked.
 	mu      sync.Mutex
 	members map[Subscriber]member
 
 	// Safe from any goroutine.
-	view atomic.Pointer[[]member] // the members in some order; nil when they have changed
+	view atomic.Pointer[[]member] // the members in some order; nil after a change
 	turn atomic.Uint32
 }
 
-// member is one subscriber of a share. [MQTT-4.8.2-3]: the QoS granted to it is kept.
+// member is one subscriber of a share, with the QoS granted to it [MQTT-4.8.2-3].
 type member struct {
 	Subscriber
-	qos   message.QoS
-	about Member // the subscriber itself, nil when it does not say
+	qos      message.QoS
+	asMember Member // the subscriber itself, nil if it is no Member
 }
 
 func (m *member) state() State {
-	if m.about == nil {
+	if m.asMember == nil {
 		return Free
 	}
-	return m.about.State()
+	return m.asMember.State()
 }
 
 func (m *member) offer(msg *message.Message, q message.QoS, p *Publication) error {
-	if m.about == nil {
+	if m.asMember == nil {
 		return m.Deliver(msg, min(q, m.qos), p)
 	}
-	return m.about.Offer(msg, min(q, m.qos), p)
+	return m.asMember.Offer(msg, min(q, m.qos), p)
 }
 
 // join adds s, or changes its QoS.
 func (g *share) join(s Subscriber, q message.QoS) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	about, _ := s.(Member)
-	g.members[s] = member{s, q, about}
+	asMember, _ := s.(Member)
+	g.members[s] = member{s, q, asMember}
 	g.view.Store(nil)
 }
 
-// leave takes s out and tells whether it was there, and how many there still are.
+// leave removes s, and returns whether it was a member and how many members are left.
 func (g *share) leave(s Subscriber) (was bool, left int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -98,7 +97,7 @@ func (g *share) leave(s Subscriber) (was bool, left int) {
 	return was, len(g.members)
 }
 
-// list returns the members. Nobody changes the slice.
+// list returns the members. The slice never changes.
 func (g *share) list() []member {
 	if v := g.view.Load(); v != nil {
 		return *v
@@ -119,11 +118,11 @@ func (g *share) Deliver(m *message.Message, q message.QoS, p *Publication) error
 	return err
 }
 
-// mark returns the copy of m that says by which share it came.
+// mark returns a copy of m that names the share by which it came.
 func (g *share) mark(m *message.Message) *message.Message { return m.With(g.delivery) }
 
-// deliver gives m, which is marked, to one member whose state is worst at the most. When those are full it waits
-// at the first of them.
+// deliver gives m, which is marked, to one member whose state is worst or better. If all of those are full, m waits at
+// the first of them.
 func (g *share) deliver(m *message.Message, q message.QoS, worst State, p *Publication) error {
 	turn := g.turn.Add(1)
 	for {
@@ -131,14 +130,14 @@ func (g *share) deliver(m *message.Message, q message.QoS, worst State, p *Publi
 		if errors.Is(err, ErrFull) {
 			err = full.Deliver(m, min(q, full.qos), p)
 		}
-		if !errors.Is(err, ErrGone) { // who is gone is not asked again
+		if !errors.Is(err, ErrGone) { // list no longer has a member that is gone
 			return err
 		}
 	}
 }
 
-// offer gives m to one member that has room and whose state is worst at the most. With ErrFull it returns the
-// first that has none. The one whose turn it is is asked first.
+// offer gives m to one member that has room and whose state is worst or better; the first that it asks is the turn-th.
+// If none has room, it returns ErrFull and the first member without room.
 func (g *share) offer(m *message.Message, q message.QoS, worst State, turn uint32, p *Publication) (full member, err error) {
 	members := g.list()
 	n := uint32(len(members))
@@ -152,7 +151,7 @@ func (g *share) offer(m *message.Message, q message.QoS, worst State, turn uint3
 			switch e := to.offer(m, q, p); {
 			case e == nil:
 				return member{}, nil
-			case errors.Is(err, ErrFull): // the first that is full is the one to wait at
+			case errors.Is(err, ErrFull): // full is already the first one without room
 			default:
 				full, err = *to, e
 			}

@@ -7,20 +7,20 @@ import (
 	"github.com/longline/longline/internal/topic"
 )
 
-// shares are the shared subscriptions that have members, by their filters. Each is in the
-// index under the filter without its group.
+// shares holds the shared subscriptions that have members, by their filters. The index has each under the filter
+// without its group.
 type shares struct {
 	// Static after construction.
 	index *topic.Index[Subscriber]
 
-	// Guarded by mu, which is taken after a subscriber's lock and before that of the index.
+	// Guarded by mu, which is taken after a subscriber's lock and before the index's lock.
 	mu       sync.Mutex
 	byFilter map[string]*share
 }
 
 // join makes s a member of the share with the given filter.
 func (x *shares) join(filter string, s Subscriber, q message.QoS) {
-	_, rest, _, _ := topic.Shared(filter) // which is valid
+	_, rest, _, _ := topic.Shared(filter) // filter is valid
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	g := x.byFilter[filter]
@@ -35,10 +35,10 @@ func (x *shares) join(filter string, s Subscriber, q message.QoS) {
 	g.join(s, q)
 }
 
-// highest is a QoS that lowers none.
+// highest is a QoS that lowers no other.
 const highest = ^message.QoS(0)
 
-// leave ends join and tells whether s was a member.
+// leave undoes join, and reports whether s was a member.
 func (x *shares) leave(filter string, s Subscriber) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -7,7 +7,7 @@ import (
 	"github.com/longline/longline/internal/message"
 )
 
-// ShareOf names the share by which m came to its receiver; it is empty when none did.
+// ShareOf returns the filter of the share by which m came to its receiver; it is empty if m came by none.
 func ShareOf(m *message.Message) string {
 	if m.Delivery == nil {
 		return ""
@@ -15,26 +15,29 @@ func ShareOf(m *message.Message) string {
 	return m.Delivery.Share
 }
 
-// Elsewhere tells whether the share with the given filter has a member other than s on
-// line. No lock may be held.
-func (r *Router) Elsewhere(share string, s Subscriber) bool {
+// OtherMemberOnline reports whether the share has a member other than s on line. The caller holds no lock.
+func (r *Router) OtherMemberOnline(share string, s Subscriber) bool {
 	g := r.shares.find(share)
 	return g != nil && slices.ContainsFunc(g.list(), func(p member) bool {
 		return p.Subscriber != s && p.state() != Away
 	})
 }
 
-// Redeliver gives messages back to their shares, in order. home is the member that had them,
-// which gets back what no member on line has room for, but for what waited there for room:
-// that waits at another. home is nil when it has ended: then MQTT 5 §4.8.2 has another member
-// get them, unless none is left; and of what did not come by a share publishers are told that all is
-// well, as for a subscriber that had left before. What ended sessions leave behind has a bound: a message that
-// meets only full queues waits as long as Config.MaxWait, if the line has room, and is then
-// dropped and counted. No lock may be held. Whoever calls it on a loop bounds the messages.
+// Redeliver gives messages back to their shares, in order.
+//
+// home is the member that had them. It gets back what no member on line has room for; a message that waited for room
+// at home waits at another member instead.
+//
+// If home is nil, that member has ended. Another member gets the messages, as MQTT 5 §4.8.2 says, unless none is left.
+// A message that finds only full queues waits for at most Config.MaxWait, if a line has room, and is then dropped and
+// counted. For messages that came by no share, publishers get a success, as if the subscriber had left before they
+// published.
+//
+// The caller holds no lock; on a loop it bounds the messages.
 func (r *Router) Redeliver(held []Held, home Subscriber) {
 	p := &Publication{wait: r.config.MaxWait}
 	for _, h := range held {
-		p.claim = h.Claim // its right is given up below, and another one lent to whoever has it wait
+		p.claim = h.Claim // its right is released below; the next receiver where it waits gets another one
 		err := r.redeliver(h, home, p)
 		if err != nil {
 			r.countRefusal(h.Message, err)
@@ -45,7 +48,7 @@ func (r *Router) Redeliver(held []Held, home Subscriber) {
 	}
 }
 
-// answerOnceSafe gives up the right that came with a message that was given back.
+// answerOnceSafe releases the right that came with a redelivered message, once the message is safe.
 func (r *Router) answerOnceSafe(p *Publication, err error) {
 	if p.saved && err == nil {
 		r.store.Commit(p.claim.Done)
@@ -67,18 +70,19 @@ func (r *Router) redeliver(h Held, home Subscriber, p *Publication) error {
 	}
 	err := errNobody
 	if g != nil {
-		err = g.deliver(g.again(h.Message), h.Message.QoS, Away, p)
+		err = g.deliver(g.forAnother(h.Message), h.Message.QoS, Away, p)
 	}
 	if errors.Is(err, errNobody) {
 		r.Drop(h.Message, "", SessionEnded, 1)
-		return nil // as for a subscriber that had left before
+		return nil // as if the subscriber had left before
 	}
 	return err
 }
 
-// passOn gives h to a member that is on line, or lets it wait there if it has waited before, and reports whether it did.
+// passOn gives h to a member that is on line, and reports whether it did. If h has waited for room before, it may wait
+// there, too.
 func (g *share) passOn(h Held, p *Publication) bool {
-	m, q := g.again(h.Message), h.Message.QoS
+	m, q := g.forAnother(h.Message), h.Message.QoS
 	if h.Claim != nil {
 		return g.deliver(m, q, Busy, p) == nil
 	}
@@ -86,8 +90,8 @@ func (g *share) passOn(h Held, p *Publication) bool {
 	return err == nil
 }
 
-// again returns m without what held for the member that had it.
-func (g *share) again(m *message.Message) *message.Message {
+// forAnother returns m without what was meant for the member that had it.
+func (g *share) forAnother(m *message.Message) *message.Message {
 	m = g.mark(m)
 	m.Retain = false
 	return m

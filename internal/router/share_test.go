@@ -264,16 +264,16 @@ func TestShareFindsWhoCameMeanwhile(t *testing.T) {
 
 func TestElsewhere(t *testing.T) {
 	r := newRouter()
-	if r.Elsewhere("$share/g/a", nil) {
+	if r.OtherMemberOnline("$share/g/a", nil) {
 		t.Error("there is no share")
 	}
 	m := group(r, 2, 9)
 	m[0].away.Store(true)
-	if r.Elsewhere("$share/g/a", m[1]) || !r.Elsewhere("$share/g/a", m[0]) {
+	if r.OtherMemberOnline("$share/g/a", m[1]) || !r.OtherMemberOnline("$share/g/a", m[0]) {
 		t.Error("only the second is on line")
 	}
 	r.Subscribe("$share/g/a", &receiver{}, 1)
-	if !r.Elsewhere("$share/g/a", m[1]) {
+	if !r.OtherMemberOnline("$share/g/a", m[1]) {
 		t.Error("one that does not say is on line")
 	}
 }

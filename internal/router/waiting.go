@@ -8,7 +8,7 @@ import (
 	"github.com/longline/longline/internal/message"
 )
 
-// WaitingConfig bounds a line of messages that wait for room. The zero value works.
+// WaitingConfig bounds the line of messages that wait for room at one receiver. The zero value works.
 type WaitingConfig struct {
 	Messages int `yaml:"messages" help:"messages"`
 	Bytes    int `yaml:"bytes" unit:"bytes" help:"sum of topics, payloads and properties"`
@@ -24,40 +24,38 @@ func (c WaitingConfig) withDefaults() WaitingConfig {
 	return c
 }
 
-// Waiting is a receiver's line of QoS 1 and 2 messages that wait for room, in order. It has a
-// bound of its own: a connection has a bounded number of unanswered messages, but what it
-// published waits on when it ends, and a device may connect again and again.
+// Waiting is a receiver's line of QoS 1 and 2 messages that wait for room, in order. Its bounds are needed because
+// messages keep waiting after their publisher's connection has ended, and a device may connect again and again.
 //
-// The methods that take messages out take a bounded number, because the receiver is locked, and return their
-// claims, which the caller tells once its lock is released.
+// The methods that remove messages remove a bounded number, because the receiver is locked, and return their claims.
+// The caller answers them once it has released the lock.
 type Waiting struct {
 	// Static after construction.
-	config  WaitingConfig
-	account *message.Account
-	late    func()
+	config     WaitingConfig
+	account    *message.Account
+	onDeadline func()
 
 	// Guarded by the receiver's lock.
 	line    []Held
-	bytes   int         // the sum of their sizes
-	timed   int         // of those, how many have a deadline
-	timer   *time.Timer // one, however often the line fills and empties
-	soonest time.Time   // when the timer fires if there are any: at the soonest deadline, before, or up to pause after
+	bytes   int         // sum of their sizes
+	timed   int         // how many of them have a deadline
+	timer   *time.Timer // used again each time the line fills
+	soonest time.Time   // when the timer fires if timed > 0: up to overduePause after the soonest deadline, or before it
 }
 
-// slice is how many messages are taken out of a line at a time.
-const slice = 128
+// takeAtOnce is how many messages one call removes from a line.
+const takeAtOnce = 128
 
-// NewWaiting makes an empty line. late is called, on a goroutine of its own, when the soonest
-// deadline in the line may have passed; it calls Overdue.
-func (r *Router) NewWaiting(late func()) *Waiting {
-	return &Waiting{config: r.config.Waiting, account: r.config.Account, late: late}
+// NewWaiting makes an empty line. The line calls onDeadline on a goroutine of its own when the soonest deadline may
+// have passed; onDeadline calls Overdue.
+func (r *Router) NewWaiting(onDeadline func()) *Waiting {
+	return &Waiting{config: r.config.Waiting, account: r.config.Account, onDeadline: onDeadline}
 }
 
-// Len is the number of messages that wait.
+// Len returns the number of messages that wait.
 func (w *Waiting) Len() int { return len(w.line) }
 
-// Add puts m at the end of the line, with a claim of p. It reports false when the line is too long: the
-// receiver's answer is ErrTooLate.
+// Add appends m with a claim of p. It returns false if the line is full: then the receiver returns ErrTooLate.
 func (w *Waiting) Add(m *message.Message, q message.QoS, p *Publication) bool {
 	if !w.hasRoom(m) {
 		return false
@@ -73,33 +71,34 @@ func (w *Waiting) Add(m *message.Message, q message.QoS, p *Publication) bool {
 	return true
 }
 
-// hasRoom reports whether m may wait. One message has room in an empty line, whatever its size.
+// hasRoom reports whether the line has room for m. An empty line has room for one message of any size.
 func (w *Waiting) hasRoom(m *message.Message) bool {
 	return len(w.line) == 0 || len(w.line) < w.config.Messages && w.bytes+m.Size() <= w.config.Bytes
 }
 
-// schedule sets the timer for the deadline of a message that has joined.
+// schedule arms the timer for the deadline of a message that was added.
 func (w *Waiting) schedule(deadline time.Time) {
 	if w.timed > 1 && !deadline.Before(w.soonest) {
 		return
 	}
-	w.soonest = deadline // one that waited elsewhere before may come before others
-	w.fire(time.Until(deadline))
+	w.soonest = deadline // a message that waited elsewhere before may have the soonest
+	w.arm(time.Until(deadline))
 }
 
-func (w *Waiting) fire(in time.Duration) {
+func (w *Waiting) arm(in time.Duration) {
 	if w.timer == nil {
-		w.timer = time.AfterFunc(in, w.late)
+		w.timer = time.AfterFunc(in, w.onDeadline)
 	} else {
 		w.timer.Reset(in)
 	}
 }
 
-// Admit gives the messages in order to take until that returns ErrFull, or many were taken, and takes them out.
-// It appends their claims to admitted; the caller admits again if it got any. Another error refuses the one message.
+// Admit calls take for the messages in order, until take returns ErrFull or takeAtOnce messages were tried, and
+// removes those that it tried. It appends their claims to admitted; the caller calls Admit again if it got any.
+// Another error of take refuses that message alone.
 func (w *Waiting) Admit(admitted []*Claim, take func(*message.Message, message.QoS) error) []*Claim {
 	n := 0
-	for ; n < min(len(w.line), slice); n++ {
+	for ; n < min(len(w.line), takeAtOnce); n++ {
 		x := w.line[n]
 		err := take(x.Message, x.QoS)
 		if errors.Is(err, ErrFull) {
@@ -108,19 +107,19 @@ func (w *Waiting) Admit(admitted []*Claim, take func(*message.Message, message.Q
 		x.Claim.refuse(err)
 		admitted = append(admitted, x.Claim)
 	}
-	w.leave(n)
+	w.removeFirst(n)
 	return admitted
 }
 
-// pause is how long the line is left alone after a look for those that are overdue: the
-// receiver is locked for it, and each of a long line's messages may have its own deadline.
-const pause = 10 * time.Millisecond
+// overduePause is the shortest time between two calls of Overdue for a line: each call locks the receiver, and each
+// message of a long line may have its own deadline.
+const overduePause = 10 * time.Millisecond
 
-// Overdue takes out those whose deadline has passed, and sets the timer for the rest.
+// Overdue removes messages whose deadline has passed, returns their claims, and arms the timer for the next deadline.
 func (w *Waiting) Overdue(now time.Time) (late []*Claim) {
 	var soonest time.Time
 	kept, seen := 0, 0
-	for ; seen < len(w.line) && len(late) < slice; seen++ {
+	for ; seen < len(w.line) && len(late) < takeAtOnce; seen++ {
 		x := w.line[seen]
 		deadline := x.Claim.Deadline
 		if !deadline.IsZero() && !deadline.After(now) {
@@ -136,39 +135,39 @@ func (w *Waiting) Overdue(now time.Time) (late []*Claim) {
 	}
 	more := seen < len(w.line)
 	w.line = slices.Delete(w.line, kept, seen)
-	w.rest()
+	w.releaseIfEmpty()
 	switch {
 	case w.timed == 0:
 	case more:
 		w.soonest = now
-		w.fire(0)
+		w.arm(0)
 	default:
-		in := max(soonest.Sub(now), pause)
+		in := max(soonest.Sub(now), overduePause)
 		w.soonest = now.Add(in)
-		w.fire(in)
+		w.arm(in)
 	}
 	return late
 }
 
-// Take takes out the first n messages, or as many as there are.
+// Take removes and returns the first n messages, or as many as there are.
 func (w *Waiting) Take(n int) []Held {
 	n = min(len(w.line), n)
 	taken := slices.Clone(w.line[:n])
-	w.leave(n)
+	w.removeFirst(n)
 	return taken
 }
 
-// leave takes the first n out of the line.
-func (w *Waiting) leave(n int) {
+// removeFirst removes the first n messages.
+func (w *Waiting) removeFirst(n int) {
 	for _, x := range w.line[:n] {
 		w.discount(x)
 	}
 	clear(w.line[:n])
 	w.line = w.line[n:]
-	w.rest()
+	w.releaseIfEmpty()
 }
 
-// TakeShared takes out all messages that came by a share for which give reports true.
+// TakeShared removes and returns all messages that came by a share for which give returns true.
 func (w *Waiting) TakeShared(give func(share string) bool) (held []Held) {
 	w.line = slices.DeleteFunc(w.line, func(x Held) bool {
 		if share := ShareOf(x.Message); share == "" || !give(share) {
@@ -178,11 +177,11 @@ func (w *Waiting) TakeShared(give func(share string) bool) (held []Held) {
 		w.discount(x)
 		return true
 	})
-	w.rest()
+	w.releaseIfEmpty()
 	return held
 }
 
-// discount counts x as one that leaves.
+// discount removes x from the counts of the line.
 func (w *Waiting) discount(x Held) {
 	w.bytes -= x.Message.Size()
 	x.Message.Release(w.account)
@@ -191,8 +190,8 @@ func (w *Waiting) discount(x Held) {
 	}
 }
 
-// rest lets go of what the line does not need.
-func (w *Waiting) rest() {
+// releaseIfEmpty frees the memory of an empty line, and stops a timer that is not needed.
+func (w *Waiting) releaseIfEmpty() {
 	if len(w.line) == 0 {
 		w.line = nil
 	}

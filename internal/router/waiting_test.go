@@ -93,7 +93,7 @@ func TestWaitingOverdueInGroups(t *testing.T) {
 			looks++
 			now := time.Now()
 			for _, claim := range w.Overdue(now) {
-				if by := now.Sub(claim.Deadline); by < 0 || by > pause {
+				if by := now.Sub(claim.Deadline); by < 0 || by > overduePause {
 					t.Errorf("refused %v after the deadline", by)
 				}
 			}
@@ -105,7 +105,7 @@ func TestWaitingOverdueInGroups(t *testing.T) {
 		mu.Unlock()
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if w.Len() != 0 || looks > int(time.Second/pause)+1 {
+		if w.Len() != 0 || looks > int(time.Second/overduePause)+1 {
 			t.Errorf("%d wait after %d looks", w.Len(), looks)
 		}
 	})

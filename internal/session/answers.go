@@ -8,12 +8,12 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// answers is the line of publications that wait for their answer, so that answers leave in
-// the order of the publications. It has a bound: beyond it the device is not read.
+// answers is the line of publications that wait for their answers, so that answers leave in the order of the
+// publications. At Config.Unanswered of them the gateway stops reading the device.
 type answers struct {
 	line   []answer
-	fences int  // other packets whose answers wait for the store
-	first  int  // of those, the ones before whose answers nothing is sent
+	fences int  // other packets whose answers wait for the store to be safe
+	first  int  // of those, the subscriptions: no message is sent before their answers
 	paused bool // the device is not read
 }
 
@@ -24,7 +24,7 @@ type answer struct {
 	err   wire.Error
 }
 
-// answer sends the answer to a publication, behind those that still wait.
+// answer sends the answer to a publication, or keeps it until the answers before it have left.
 func (l *Link) answer(id uint64, q message.QoS, err wire.Error) {
 	if l.answers == nil || len(l.answers.line) == 0 {
 		l.acknowledge(wire.Pub, q, id, err)
@@ -34,7 +34,7 @@ func (l *Link) answer(id uint64, q message.QoS, err wire.Error) {
 	l.throttle()
 }
 
-// await keeps a publication's place in the line.
+// await adds a publication to the line; settle gives its answer later.
 func (l *Link) await(id uint64, q message.QoS) {
 	if l.answers == nil {
 		l.answers = new(answers)
@@ -43,21 +43,22 @@ func (l *Link) await(id uint64, q message.QoS) {
 	l.throttle()
 }
 
-// awaitOnce is await for a publication that is repeated, perhaps on the connection on which it
-// has its place already: it is answered once.
+// awaitOnce is await for a repeated publication, which may be in the line of this connection already: then it is
+// answered once.
 func (l *Link) awaitOnce(id uint64, q message.QoS) {
 	if l.answers == nil || l.answers.find(id, q) < 0 {
 		l.await(id, q)
 	}
 }
 
-// find returns the place of the first publication that waits and has the id, or -1.
+// find returns the index of the first waiting publication with the ID, or -1.
 func (a *answers) find(id uint64, q message.QoS) int {
 	return slices.IndexFunc(a.line, func(x answer) bool { return !x.ready && x.id == id && x.qos == q })
 }
 
-// settle gives a waiting publication its answer and sends what is ready in order. One that an
-// older connection made is not there, unless it was repeated; nor is any once the connection has ended.
+// settle gives a waiting publication its answer, and sends the answers that are next in order. The line does not have
+// a publication of an older connection, unless the device repeated it; after the connection has ended it has none. On
+// the loop.
 func (l *Link) settle(id uint64, q message.QoS, err wire.Error) {
 	if l.answers == nil {
 		return
@@ -69,11 +70,11 @@ func (l *Link) settle(id uint64, q message.QoS, err wire.Error) {
 		first := l.answers.line[0]
 		l.answers.line = l.answers.line[1:]
 		l.acknowledge(wire.Pub, first.qos, first.id, first.err)
-		if l.answers == nil { // that has ended the connection
+		if l.answers == nil { // acknowledge has ended the connection
 			return
 		}
 	}
-	l.rest()
+	l.afterAnswer()
 }
 
 // Durable reports whether answers about the session wait for the store, see WhenSafe.
@@ -87,9 +88,9 @@ func (l *Link) Durable() bool {
 	return s.durable()
 }
 
-// WhenSafe calls answer when what the store was told about the session so far is safe: at once if nothing is to be
-// waited for, else on the loop, unless the connection has ended by then. answer writes a packet. If the
-// store fails the connection is closed. A device that waits for many answers is not read.
+// WhenSafe calls answer, which writes a packet, once everything that the session has given to the store is safe: at
+// once if the session is not durable, otherwise on the loop, unless the connection ends before. If the store fails,
+// WhenSafe closes the connection. At Config.Unanswered waiting answers the gateway stops reading the device.
 func (l *Link) WhenSafe(answer func()) {
 	if !l.Durable() {
 		answer()
@@ -98,6 +99,7 @@ func (l *Link) WhenSafe(answer func()) {
 	l.afterFence(answer)
 }
 
+// afterFence calls answer when the store's fence has passed.
 func (l *Link) afterFence(answer func()) {
 	if l.answers == nil {
 		l.answers = new(answers)
@@ -107,23 +109,23 @@ func (l *Link) afterFence(answer func()) {
 	l.session.manager.store.Commit(func(err error) { l.conn.Do(func() { l.safe(err, answer) }) })
 }
 
-// safe is called on the loop when a fence of WhenSafe has passed.
+// safe runs on the loop when a fence of afterFence has passed.
 func (l *Link) safe(err error, answer func()) {
 	switch {
 	case l.answers == nil:
 		return
 	case err != nil:
-		l.conn.Close(wire.CloseInternal.Because("the node cannot store what it has to answer for: " + err.Error()))
+		l.conn.Close(wire.CloseInternal.Because("the node cannot store the change that the packet asks for: " + err.Error()))
 		return
 	}
 	l.answers.fences--
 	answer()
-	if l.answers != nil { // that has not ended the connection
-		l.rest()
+	if l.answers != nil { // answer has not ended the connection
+		l.afterAnswer()
 	}
 }
 
-// WhenSubscribed is WhenSafe for the answer to a subscription: no message leaves before it.
+// WhenSubscribed is WhenSafe for the answer to a subscription: the session sends no message before it.
 func (l *Link) WhenSubscribed(answer func()) {
 	if !l.Durable() {
 		answer()
@@ -137,19 +139,19 @@ func (l *Link) WhenSubscribed(answer func()) {
 	l.answers.first++
 }
 
-// holds reports whether nothing may be sent yet.
-func (l *Link) holds() bool { return l.answers != nil && l.answers.first > 0 }
+// subscribing reports whether the answer to a subscription waits, so that no message may be sent.
+func (l *Link) subscribing() bool { return l.answers != nil && l.answers.first > 0 }
 
-// rest lets the device be read again, and lets go of a line that is empty.
-func (l *Link) rest() {
+// afterAnswer resumes reading if enough answers have left, and removes an empty line.
+func (l *Link) afterAnswer() {
 	l.throttle()
 	if len(l.answers.line)+l.answers.fences == 0 {
 		l.answers = nil
 	}
 }
 
-// throttle slows a publisher down whose answers wait: TCP does the rest. It is read again when half of
-// them have left, not at each one.
+// throttle stops reading a publisher when Config.Unanswered answers wait, and TCP slows the publisher down. It resumes
+// reading when half of them have left, not at each one.
 func (l *Link) throttle() {
 	a, most := l.answers, l.session.manager.config.Unanswered
 	switch n := len(a.line) + a.fences; {
@@ -162,8 +164,8 @@ func (l *Link) throttle() {
 	}
 }
 
-// Stuck tells whether a patient device is not read although messages wait for room in its
-// queue: for acknowledgements that come behind its own publications, which may wait for it.
+// Stuck reports whether a device that cannot be refused is in a deadlock: the gateway does not read it because its
+// publications wait, and its acknowledgements, for which messages in its own line wait, are behind them.
 func (l *Link) Stuck() bool {
 	if l.answers == nil || !l.answers.paused {
 		return false
@@ -171,13 +173,13 @@ func (l *Link) Stuck() bool {
 	s := l.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.link == l && s.waiting != nil && s.mqtt != nil && s.mqtt.patient
+	return s.link == l && s.waiting != nil && s.mqtt != nil && s.mqtt.noRefusals
 }
 
-// acks are packets to answer with: one is large, and needed for every publication.
+// acks holds packets for answers: a packet is large, and every publication needs one.
 var acks = sync.Pool{New: func() any { return &wire.Packet{Op: wire.Ack} }}
 
-// acknowledge answers a packet of the device; q is that of a publication.
+// acknowledge answers a packet of the device; q is the QoS of a publication.
 func (l *Link) acknowledge(of wire.Op, q message.QoS, id uint64, err wire.Error) {
 	p := acks.Get().(*wire.Packet)
 	p.Of, p.QoS, p.ID, p.Err = of, q, id, err

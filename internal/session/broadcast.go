@@ -9,11 +9,11 @@ import (
 	"github.com/longline/longline/internal/topic"
 )
 
-// Broadcast delivers msg, which must have a valid topic, to every device that
-// has a subscription in common with filter, or to all when filter is empty, whatever the
-// topic. QoS 0 reaches those on line, QoS 1 also those that are away; it waits, as long as a
-// publisher, for those whose queue is full. It returns the number of devices. When ctx ends it waits no
-// longer: what waits for room goes on to.
+// Broadcast delivers msg, which must have a valid topic, to every device that has a subscription in common with
+// filter, or to all devices if filter is empty. The topic of msg does not matter. QoS 0 reaches devices that are on
+// line, QoS 1 also those that are away. Broadcast waits for devices whose queue is full, as long as a publisher does,
+// and returns the number of devices. When ctx ends, Broadcast returns; the messages that wait for room continue to
+// wait.
 func (m *Manager) Broadcast(ctx context.Context, msg *message.Message, filter string) (int, error) {
 	if msg.QoS > message.AtMostOnce {
 		if err := m.router.CheckQuota(msg.Debtor); err != nil {
@@ -33,16 +33,15 @@ func (m *Manager) Broadcast(ctx context.Context, msg *message.Message, filter st
 		return len(to), nil
 	}
 	select {
-	case <-taken: // within router.Config.MaxWait; what was not taken is counted
+	case <-taken: // after router.Config.MaxWait at the latest; drops are counted
 		return len(to), nil
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}
 }
 
-// receivers finds the sessions that a broadcast is for: first those that are away, then those of
-// one loop after the other. A loop that is woken finds many to send to, instead of being woken
-// again for each.
+// receivers returns the sessions that get a broadcast: first those that are away, then those of one loop after the
+// other. So a loop wakes once and finds many messages to send, instead of waking for each.
 func (m *Manager) receivers(q message.QoS, filter string) []router.Hit {
 	var byLoop [][]router.Hit
 	for _, s := range m.all() {
@@ -58,7 +57,7 @@ func (m *Manager) receivers(q message.QoS, filter string) []router.Hit {
 	return slices.Concat(byLoop...)
 }
 
-// all lists the sessions: the manager is locked no longer than that takes.
+// all returns the sessions. It holds the manager's lock only while it copies them.
 func (m *Manager) all() []*Session {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -70,7 +69,7 @@ func (m *Manager) all() []*Session {
 	return all
 }
 
-// receives reports whether a broadcast is for s, and the loop of its connection, from 1; 0 is none.
+// receives reports whether s gets a broadcast, and the index of its connection's loop, from 1; 0 if it is away.
 func (s *Session) receives(q message.QoS, filter string) (loop int, is bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -85,9 +84,9 @@ func (s *Session) receives(q message.QoS, filter string) (loop int, is bool) {
 	})
 }
 
-// addresses tells whether a broadcast to filter is for who has the subscription: of a shared
-// one, what topics are matched with counts, or all of it when filter names the group.
+// addresses reports whether a broadcast to filter is for the holder of a subscription. For a shared one its filter
+// without the group counts, or all of it if filter names the group.
 func addresses(filter, subscription string) bool {
-	_, rest, shared, _ := topic.Shared(subscription) // which is valid
+	_, rest, shared, _ := topic.Shared(subscription) // subscription is valid
 	return topic.Overlap(filter, rest) || shared && topic.Overlap(filter, subscription)
 }

@@ -12,9 +12,8 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// Call asks the device to do method and waits for its answer, at most until ctx ends. A
-// call is not queued: the device is connected now, or the call fails. payload must not
-// change any more.
+// Call asks the device to run method and waits for its reply until ctx ends. A call is not queued: if the device is
+// not connected now, Call fails. payload must not change any more.
 func (m *Manager) Call(ctx context.Context, device, method string, payload []byte, contentType string) (devices.Reply, error) {
 	s := m.session(device)
 	if s == nil {
@@ -43,7 +42,7 @@ func (m *Manager) Call(ctx context.Context, device, method string, payload []byt
 	}
 }
 
-// unanswered is why a call failed whose context has ended.
+// unanswered returns why a call failed when its context ended.
 func unanswered(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return devices.ErrNoAnswer
@@ -51,13 +50,13 @@ func unanswered(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// reply is a Reply, or none.
+// reply is the reply to a call, or says that none comes.
 type reply struct {
 	devices.Reply
 	lost bool // the connection ended first
 }
 
-// call registers the answer and has the loop send the packet.
+// call registers the channel for the reply and makes the loop send the packet.
 func (s *Session) call(ctx context.Context, id uint64, method string, payload []byte, contentType string, answer chan<- reply) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -85,7 +84,7 @@ func (s *Session) call(ctx context.Context, id uint64, method string, payload []
 	return nil
 }
 
-// ask sends the packet of a call, if somebody still waits for the answer.
+// ask sends the packet of a call, if the caller still waits for the reply.
 func (l *Link) ask(p *wire.Packet) {
 	s := l.session
 	s.mu.Lock()
@@ -96,7 +95,7 @@ func (l *Link) ask(p *wire.Packet) {
 	}
 }
 
-// forget drops a call that was answered or given up.
+// forget removes a call that was answered or whose caller waits no longer.
 func (s *Session) forget(id uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -106,7 +105,7 @@ func (s *Session) forget(id uint64) {
 	}
 }
 
-// reply answers a call. One that comes too late changes nothing.
+// reply gives the device's reply to the caller. A reply that comes too late changes nothing.
 func (l *Link) reply(p *wire.Packet) {
 	s := l.session
 	s.mu.Lock()
@@ -126,7 +125,8 @@ func (l *Link) reply(p *wire.Packet) {
 	}})
 }
 
-// answerCall answers a call, which has room for one answer and gets one. It does not block.
+// answerCall gives a call its reply. The channel has room for one, and only the first counts, so that answerCall does
+// not block.
 func answerCall(answer chan<- reply, r reply) {
 	select {
 	case answer <- r:
@@ -134,7 +134,7 @@ func answerCall(answer chan<- reply, r reply) {
 	}
 }
 
-// loseCalls fails the calls of a connection that has ended. Locked.
+// loseCalls fails the calls of a connection that has ended. The session is locked.
 func (s *Session) loseCalls() {
 	for _, answer := range s.calls {
 		answerCall(answer, reply{lost: true})

@@ -9,21 +9,21 @@ import (
 
 // Config bounds sessions. The zero value works; WithDefaults has the defaults.
 type Config struct {
-	Expiry             time.Duration `yaml:"expiry" help:"how long a session outlives its connection when the device does not say"`
-	MaxExpiry          time.Duration `yaml:"max_expiry" help:"the most that a device may say"`
-	MaxSessions        int           `yaml:"max_sessions" help:"sessions of the node, those away included"`
-	PerCredential      int           `yaml:"per_credential" help:"sessions of the devices that one credential has let in, those away included; a quarter of max_sessions when left out"`
-	WillsPerCredential int           `yaml:"wills_per_credential" unit:"bytes" help:"what the wills of those devices may take"`
-	PerPrefix          []string      `yaml:"per_prefix" help:"sessions of the devices whose id begins so, those away included, each as prefix=limit such as demo-=100; the longest prefix counts"`
-	WillsPerPrefix     []string      `yaml:"wills_per_prefix" help:"bytes that their wills may take, each as prefix=limit such as demo-=65536"`
-	MaxSubscriptions   int           `yaml:"max_subscriptions" help:"subscriptions of a session"`
-	MaxFilters         int           `yaml:"max_filters" help:"filters of one sub"`
-	InFlight           int           `yaml:"in_flight" help:"QoS 1 and 2 messages sent to a device and not acknowledged"`
-	Unanswered         int           `yaml:"unanswered" help:"QoS 1 and 2 publications of a device that may wait for room at their receivers before it is not read any more; what an MQTT 5 device is told as Receive Maximum"`
-	AckTimeout         time.Duration `yaml:"ack_timeout" help:"how long a device for which publishers wait may leave a message unacknowledged before its connection is closed"`
-	MaxCalls           int           `yaml:"max_calls" help:"unanswered calls of a device"`
+	Expiry             time.Duration `yaml:"expiry" help:"how long a session outlives its connection when the device asks for nothing else"`
+	MaxExpiry          time.Duration `yaml:"max_expiry" help:"longest expiry that a device may ask for"`
+	MaxSessions        int           `yaml:"max_sessions" help:"sessions of the node, including those of devices that are away"`
+	PerCredential      int           `yaml:"per_credential" help:"sessions of all devices that connected with one credential, including those that are away; a quarter of max_sessions when left out"`
+	WillsPerCredential int           `yaml:"wills_per_credential" unit:"bytes" help:"bytes of the wills of those devices"`
+	PerPrefix          []string      `yaml:"per_prefix" help:"sessions of all devices whose id begins with a prefix, including those that are away; each as prefix=limit such as demo-=100; the longest prefix counts"`
+	WillsPerPrefix     []string      `yaml:"wills_per_prefix" help:"bytes of the wills of those devices; each as prefix=limit such as demo-=65536"`
+	MaxSubscriptions   int           `yaml:"max_subscriptions" help:"subscriptions per session"`
+	MaxFilters         int           `yaml:"max_filters" help:"filters per sub or SUBSCRIBE"`
+	InFlight           int           `yaml:"in_flight" help:"QoS 1 and 2 messages that are sent to a device and not yet acknowledged"`
+	Unanswered         int           `yaml:"unanswered" help:"QoS 1 and 2 publications of a device that may wait for their answer; at this number the gateway stops reading the device. MQTT 5 devices get it as Receive Maximum"`
+	AckTimeout         time.Duration `yaml:"ack_timeout" help:"how long a device may leave a message unacknowledged while publishers wait for room in its queue; then its connection is closed"`
+	MaxCalls           int           `yaml:"max_calls" help:"unanswered calls per device"`
 	Topics             topic.Limits  `yaml:"topics" help:"topic names and filters"`
-	Observer           Observer      `yaml:"-"` // nil is none
+	Observer           Observer      `yaml:"-"` // may be nil
 }
 
 // WithDefaults returns c with the defaults in place of zero fields.
@@ -43,7 +43,7 @@ func (c Config) WithDefaults() Config {
 	return c
 }
 
-// Validate names what cannot be. The error begins with the key.
+// Validate returns what is wrong with c. The error begins with the key.
 func (c Config) Validate() error {
 	_, err := newPrefixes(&c)
 	return err

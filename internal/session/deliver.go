@@ -20,13 +20,13 @@ func (s *Session) Offer(m *message.Message, q message.QoS, p *router.Publication
 	return s.deliver(m, q, p, false)
 }
 
-// deliver takes m. With wait it waits when there is no room, else that is router.ErrFull.
+// deliver takes m. If there is no room, m waits in the line if wait is true, otherwise the error is router.ErrFull.
 func (s *Session) deliver(m *message.Message, q message.QoS, p *router.Publication, wait bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	conflate := false // a QoS 0 message takes the place of an older one of its topic
+	conflate := false // whether a QoS 0 message replaces an older one of its topic
 	if s.special {
-		if m, q, conflate = s.tailor(m, q); m == nil {
+		if m, q, conflate = s.applyOptions(m, q); m == nil {
 			return nil
 		}
 	}
@@ -44,7 +44,8 @@ func (s *Session) deliver(m *message.Message, q message.QoS, p *router.Publicati
 	return err
 }
 
-// take queues a QoS 1 or 2 message behind those that wait, so that it is router.ErrFull while there are any.
+// take queues a QoS 1 or 2 message. While others wait for room it returns router.ErrFull, so that m does not overtake
+// them.
 func (s *Session) take(m *message.Message, q message.QoS, p *router.Publication) error {
 	if s.waiting != nil {
 		return router.ErrFull
@@ -59,11 +60,11 @@ func (s *Session) take(m *message.Message, q message.QoS, p *router.Publication)
 	return nil
 }
 
-// wait puts m into the line of those that wait for room.
+// wait adds m to the line of messages that wait for room.
 func (s *Session) wait(m *message.Message, q message.QoS, p *router.Publication) error {
 	if s.waiting == nil {
 		s.waiting = s.manager.router.NewWaiting(s.refuse)
-		s.manager.laggards.add(s)
+		s.manager.ackTimeouts.add(s)
 	}
 	if !s.waiting.Add(m, q, p) {
 		return router.ErrTooLate
@@ -75,10 +76,10 @@ func (s *Session) wait(m *message.Message, q message.QoS, p *router.Publication)
 func (s *Session) deliverOnce(m *message.Message, conflate bool) {
 	switch {
 	case s.link == nil:
-		s.lose(m, router.Offline)
+		s.dropMessage(m, router.Offline)
 		return
-	case s.waiting != nil: // it must not overtake
-		s.lose(m, router.QueueFull)
+	case s.waiting != nil: // m must not overtake those messages
+		s.dropMessage(m, router.QueueFull)
 		return
 	}
 	old := s.next
@@ -87,7 +88,7 @@ func (s *Session) deliverOnce(m *message.Message, conflate bool) {
 	case s.unsent() == 0 && (s.next == nil || replaces):
 		s.next = m
 	case s.manager.shedding.Load(), s.manager.router.Short(m.Debtor):
-		s.lose(m, router.Shed)
+		s.dropMessage(m, router.Shed)
 		return
 	default:
 		if err := s.push(m, message.AtMostOnce, conflate); err != nil {
@@ -99,12 +100,12 @@ func (s *Session) deliverOnce(m *message.Message, conflate bool) {
 		}
 	}
 	if replaces {
-		s.lose(old, router.Conflated)
+		s.dropMessage(old, router.Conflated)
 	}
 	s.wake()
 }
 
-// refuse tells the publishers that waited too long.
+// refuse refuses the messages that waited too long, and answers their publishers.
 func (s *Session) refuse() {
 	s.mu.Lock()
 	if s.waiting == nil {
@@ -118,8 +119,8 @@ func (s *Session) refuse() {
 	router.Tell(late, router.ErrTooLate)
 }
 
-// admit lets some of those in that wait for room, and appends their claims to admitted. The caller tells them,
-// unlocked.
+// admit moves waiting messages into the queue while there is room, up to a bound, and appends their claims to
+// admitted. The caller answers the claims without locks. The session is locked.
 func (s *Session) admit(admitted []*router.Claim) []*router.Claim {
 	if s.waiting == nil {
 		return admitted
@@ -127,7 +128,7 @@ func (s *Session) admit(admitted []*router.Claim) []*router.Claim {
 	admitted = s.waiting.Admit(admitted, func(m *message.Message, q message.QoS) error {
 		err := s.push(m, q, false)
 		if err != nil && !errors.Is(err, router.ErrFull) {
-			s.lose(m, router.Refused)
+			s.dropMessage(m, router.Refused)
 		}
 		return err
 	})
@@ -135,8 +136,8 @@ func (s *Session) admit(admitted []*router.Claim) []*router.Claim {
 	return admitted
 }
 
-// admitAway lets in all that waits for a device that is away, at the expense of its oldest messages. It does a part of
-// it; a goroutine does the rest, if there is any.
+// admitAway moves all waiting messages into the queue of a device that is away; its oldest messages are dropped for
+// them. admitAway does the first part itself and leaves the rest to a goroutine.
 func (s *Session) admitAway() {
 	if s.admitSomeAway() {
 		s.manager.admitting.Go(func() {
@@ -147,8 +148,8 @@ func (s *Session) admitAway() {
 	}
 }
 
-// admitSomeAway is a part of admitAway. It reports whether more waits, and somebody else who may come does not
-// let it in: the connection of a device that is back does.
+// admitSomeAway is one part of admitAway. It reports whether the caller has to continue: not if the device has
+// connected again, because then its loop does.
 func (s *Session) admitSomeAway() (more bool) {
 	var admitted []*router.Claim
 	s.mu.Lock()
@@ -161,7 +162,7 @@ func (s *Session) admitSomeAway() (more bool) {
 	return more
 }
 
-// tell answers the publishers of messages that were let in, once those are safe. No lock may be held.
+// tell answers the publishers of admitted messages, once these are safe in the store. The caller holds no lock.
 func (m *Manager) tell(admitted []*router.Claim) {
 	if !m.durable || len(admitted) == 0 {
 		router.Tell(admitted, nil)
@@ -170,24 +171,24 @@ func (m *Manager) tell(admitted []*router.Claim) {
 	m.store.Commit(func(err error) { router.Tell(admitted, err) })
 }
 
-// forgetWaiting lets go of an empty line.
+// forgetWaiting removes an empty line.
 func (s *Session) forgetWaiting() {
 	if s.waiting.Len() == 0 {
 		s.waiting = nil
 	}
 }
 
-// push queues m. A full queue gives up its oldest QoS 0 messages for it; that of a device that
-// is away, its oldest of all. When that does not help, it is router.ErrFull.
+// push queues m. If the queue is full, makeRoom drops older messages; if it has none to drop, the error is
+// router.ErrFull.
 func (s *Session) push(m *message.Message, q message.QoS, conflate bool) error {
 	s.openQueue()
 	for {
 		err := s.put(m, q, conflate)
 		if !errors.Is(err, store.ErrFull) {
-			s.tidy()
+			s.reclaimQueue()
 			return err
 		}
-		if !s.giveWay() {
+		if !s.makeRoom() {
 			return router.ErrFull
 		}
 	}
@@ -200,19 +201,19 @@ func (s *Session) put(m *message.Message, q message.QoS, conflate bool) error {
 	}
 	old, err := s.queue.Conflate(m, now)
 	if old != nil {
-		s.lose(old, router.Conflated)
+		s.dropMessage(old, router.Conflated)
 	}
 	return err
 }
 
-// giveWay drops one message of a full queue for a newer one, if there is one to drop. Nobody waits for a device that is
-// away, or has not acknowledged in time.
-func (s *Session) giveWay() bool {
+// makeRoom drops one message of a full queue and reports whether there was one to drop: the oldest of QoS 0, or else,
+// if the device is away or has not acknowledged in time, the oldest of all. For such a device no publisher waits.
+func (s *Session) makeRoom() bool {
 	if m, ok := s.queue.DropOldestQoS0(); ok {
-		s.lose(m, router.QueueFull)
+		s.dropMessage(m, router.QueueFull)
 		return true
 	}
-	if s.link != nil && !s.faithless() {
+	if s.link != nil && !s.ackTimedOut() {
 		return false
 	}
 	m, ok := s.queue.DropOldest()
@@ -220,20 +221,20 @@ func (s *Session) giveWay() bool {
 		return false
 	}
 	s.missed++
-	s.lose(m, router.QueueOverflow)
+	s.dropMessage(m, router.QueueOverflow)
 	return true
 }
 
-// dropFor counts a message that push did not take.
+// dropFor counts a message that push refused with err.
 func (s *Session) dropFor(m *message.Message, err error) {
 	if errors.Is(err, router.ErrFull) {
-		s.lose(m, router.QueueFull)
+		s.dropMessage(m, router.QueueFull)
 	} else {
-		s.lose(m, router.Refused)
+		s.dropMessage(m, router.Refused)
 	}
 }
 
-// unsent is the number of queued messages that have not been sent on this connection.
+// unsent returns the number of queued messages that were not sent on this connection.
 func (s *Session) unsent() int {
 	if s.queue == nil {
 		return 0
@@ -241,7 +242,7 @@ func (s *Session) unsent() int {
 	return s.queue.Len() - s.queue.InFlight()
 }
 
-// wake asks the connection's loop to flush, once until it has.
+// wake asks the connection's loop to flush, if it is not asked already.
 func (s *Session) wake() {
 	if s.link != nil && !s.woken {
 		s.woken = true
@@ -249,12 +250,12 @@ func (s *Session) wake() {
 	}
 }
 
-// admitAtOnce is how many of those that wait are let in in one turn of the loop, about.
+// admitAtOnce is about how many waiting messages one turn of the loop admits.
 const admitAtOnce = 128
 
-// flushAll sends what there is room for, and lets in those that wait for the queue, until nothing moves. When there
-// are many, the loop goes on in its next turn. It appends the claims of those it let in to admitted; the caller tells
-// them, unlocked. On the loop, locked.
+// flushAll sends what there is room for and admits waiting messages into the queue, until nothing moves or many were
+// admitted; then it continues in the next turn. It appends the claims of admitted messages to admitted; the caller
+// answers them without locks. On the loop, the session is locked.
 func (s *Session) flushAll(conn Conn, admitted []*router.Claim) []*router.Claim {
 	now := time.Now()
 	for {
@@ -271,75 +272,75 @@ func (s *Session) flushAll(conn Conn, admitted []*router.Claim) []*router.Claim 
 	}
 }
 
-// flush sends what the connection and the window have room for.
+// flush sends what the socket and the window have room for.
 func (s *Session) flush(conn Conn, now time.Time) {
-	if s.link.holds() {
+	if s.link.subscribing() {
 		return
 	}
 	if m := s.next; m != nil && conn.Room() {
 		s.next = nil
 		if m.Expired(now) {
-			s.lose(m, router.Expired)
+			s.dropMessage(m, router.Expired)
 		} else {
-			s.countDown(m, message.AtMostOnce)
+			s.countDownlink(m, message.AtMostOnce)
 			conn.Send(m, message.AtMostOnce)
 		}
 	}
-	if t := s.exchange(); t != nil && s.queue != nil {
+	if t := s.liveMQTT(); t != nil && s.queue != nil {
 		s.release(t, now)
 	}
 	for s.queue != nil && s.next == nil && s.inWindow() && conn.Room() && s.sendNext(conn, now) {
 	}
-	s.tidy()
+	s.reclaimQueue()
 }
 
-// inWindow reports whether the device is sent one more message. There is a queue. One that does not acknowledge is
-// trusted with one.
+// inWindow reports whether one more message may be in flight. A device that did not acknowledge in time gets one at a
+// time. The queue is open.
 func (s *Session) inWindow() bool {
 	open, window := s.queue.Open(), s.manager.config.InFlight
-	if t := s.exchange(); t != nil {
+	if t := s.liveMQTT(); t != nil {
 		window = int(t.window)
 	}
 	if open == 0 {
 		return window > 0
 	}
-	return open < window && !s.faithless()
+	return open < window && !s.ackTimedOut()
 }
 
-// sendNext gives the connection the next message of the queue, if there is one.
+// sendNext sends the next message of the queue, and reports whether there was one.
 func (s *Session) sendNext(conn Conn, now time.Time) bool {
-	if t := s.exchange(); t != nil {
+	if t := s.liveMQTT(); t != nil {
 		return s.sendPacket(t, now)
 	}
 	m, q, ok := s.queue.Next(now)
 	if !ok {
 		return false
 	}
-	s.countDown(m, q)
+	s.countDownlink(m, q)
 	conn.Send(m, min(q, message.AtLeastOnce))
 	if q > message.AtMostOnce && !conn.Acks() {
-		s.forgo(m.ID)
+		s.removeAcknowledged(m.ID)
 	}
 	return true
 }
 
-// countDown counts a message that is sent.
-func (s *Session) countDown(m *message.Message, q message.QoS) {
+// countDownlink counts a message that is sent to the device, and tells the observer.
+func (s *Session) countDownlink(m *message.Message, q message.QoS) {
 	s.traffic.DownlinkMessages++
 	s.traffic.DownlinkBytes += uint64(len(m.Payload))
 	s.observeSent(m, q)
 }
 
-// openQueue borrows the device's queue from the store, with what it holds.
+// openQueue opens the queue of the device in the store.
 func (s *Session) openQueue() {
 	if s.queue == nil {
 		s.queue = s.manager.store.Queue(s.device)
 	}
 }
 
-// tidy counts what expired in the queue and hands an empty one back to the store, a while
-// later if the device is there: the memory of a queue is lent, as buffers are.
-func (s *Session) tidy() {
+// reclaimQueue counts the messages that expired in the queue, and closes an empty queue: at once if the device is
+// away, else after reclaimAfter.
+func (s *Session) reclaimQueue() {
 	if s.queue == nil {
 		return
 	}
@@ -348,9 +349,9 @@ func (s *Session) tidy() {
 	case !s.queue.Empty():
 	case s.link == nil:
 		s.closeQueue()
-	case !s.lingers:
-		s.lingers = true
-		s.manager.lingering.add(s)
+	case !s.inEmptyQueues:
+		s.inEmptyQueues = true
+		s.manager.emptyQueues.add(s)
 	}
 }
 

@@ -272,22 +272,22 @@ func TestQueueIsLent(t *testing.T) {
 			w.publish("a", "x", 1)
 			c.step()
 			c.ack(0)
-			time.Sleep(linger / 4)
+			time.Sleep(reclaimAfter / 4)
 			if c.link.session.queue == nil {
 				t.Fatalf("there is no queue after %d messages", i)
 			}
 		}
 		w.publish("a", "y", 1)
-		time.Sleep(linger)
+		time.Sleep(reclaimAfter)
 		c.step()
 		c.ack(0)
-		time.Sleep(linger)
+		time.Sleep(reclaimAfter)
 		synctest.Wait()
 		if c.link.session.queue != nil {
 			t.Error("the idle session has a queue")
 		}
 		time.Sleep(time.Hour)
-		expect(t, "lingering", len(w.manager.lingering.sessions), 0)
+		expect(t, "lingering", len(w.manager.emptyQueues.sessions), 0)
 	})
 }
 

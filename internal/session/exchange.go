@@ -7,15 +7,15 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// The methods of a Link by which an Exchanger tells what the device answered, MQTT 5 §4.3.
-// An identifier that is not known is late, or of a session that the device thinks it had. What
-// answers a message of another QoS, or comes before it is due, is an error, a *wire.Close,
-// so that the message is not in flight for ever [MQTT-4.13.1-1] [3.1.1 MQTT-4.8.0-1].
+// These methods of a Link handle the acknowledgements of a device with packet identifiers, MQTT 5 §4.3. An unknown identifier
+// changes nothing: the acknowledgement is late, or of a session that the device believes to have. An acknowledgement of another
+// QoS than the message's, or one that comes too early, is an error, a *wire.Close: otherwise the message would be in flight for
+// ever [MQTT-4.13.1-1] [3.1.1 MQTT-4.8.0-1].
 
-var errAnswer = wire.CloseContract.Because("the acknowledgement is not the one that is due")
+var errAnswer = wire.CloseContract.Because("the acknowledgement does not match the state of its packet identifier")
 
-// Acked is for PUBACK: the device has the QoS 1 message. With an error code too, it is not
-// sent again, MQTT 5 §4.4.
+// Acked handles PUBACK: the device has the QoS 1 message. A PUBACK with an error code ends its delivery as well, MQTT
+// 5 §4.4.
 func (l *Link) Acked(id uint16) (err error) {
 	l.exchange(func(s *Session) (moved bool) {
 		var m uint64
@@ -28,9 +28,9 @@ func (l *Link) Acked(id uint16) (err error) {
 	return answerError(err)
 }
 
-// Received is for PUBREC: the device has the QoS 2 message, or refused it. found tells
-// whether it was sent one with this identifier: the answer is PUBREL, with 0x92 when it was
-// not, and nothing to a refusal. MQTT 5 §4.3.3.
+// Received handles PUBREC: the device has the QoS 2 message, or refuses it. found reports whether the device was sent
+// one with this identifier. The caller answers with PUBREL, with 0x92 if not found, and does not answer a refusal.
+// MQTT 5 §4.3.3.
 func (l *Link) Received(id uint16, refused bool) (found bool, err error) {
 	l.exchange(func(s *Session) (moved bool) {
 		var m uint64
@@ -42,7 +42,7 @@ func (l *Link) Received(id uint16, refused bool) (found bool, err error) {
 	return found, answerError(err)
 }
 
-// Completed is for PUBCOMP: the identifier is free.
+// Completed handles PUBCOMP: the identifier is free.
 func (l *Link) Completed(id uint16) (err error) {
 	l.exchange(func(s *Session) (moved bool) {
 		moved, err = s.queue.Completed(id)
@@ -51,7 +51,7 @@ func (l *Link) Completed(id uint16) (err error) {
 	return answerError(err)
 }
 
-// answerError is what the device is told about an error of the queue's.
+// answerError returns what the device is told about an error of the queue.
 func answerError(err error) error {
 	if err != nil {
 		return errAnswer
@@ -59,12 +59,13 @@ func answerError(err error) error {
 	return nil
 }
 
-// exchange lets f change what the queue knows, which there is, and sends what there is room for if it moved.
+// exchange calls f, which changes the state of a packet identifier in the queue, and sends what there is room for if f
+// returns true.
 func (l *Link) exchange(f func(*Session) (moved bool)) {
 	s := l.session
 	var admitted []*router.Claim
 	s.mu.Lock()
-	if s.link == l && s.exchange() != nil && s.queue != nil && f(s) {
+	if s.link == l && s.liveMQTT() != nil && s.queue != nil && f(s) {
 		s.acknowledged()
 		admitted = s.flushAll(l.conn, nil)
 		s.wakeToSearch()
@@ -73,8 +74,9 @@ func (l *Link) exchange(f func(*Session) (moved bool)) {
 	s.manager.tell(admitted)
 }
 
-// forgo removes a message that the device has from what it is owed.
-func (s *Session) forgo(id uint64) bool {
+// removeAcknowledged removes a message that the device has acknowledged from the queue, and reports whether it was in
+// flight.
+func (s *Session) removeAcknowledged(id uint64) bool {
 	if s.queue == nil || !s.queue.Ack(id) {
 		return false
 	}
@@ -82,14 +84,14 @@ func (s *Session) forgo(id uint64) bool {
 	return true
 }
 
-// Released is for PUBREL: the device will not send the QoS 2 publication again. found tells
-// whether it was known: the answer is PUBCOMP, with 0x92 when it was not. It is written by WhenSafe: a node that forgot the release
+// Released handles PUBREL: the device will not send the QoS 2 publication again. found reports whether the identifier
+// was known. The caller answers with PUBCOMP, with 0x92 if not found, by WhenSafe: a node that forgot the release
 // would take the next publication with the identifier for a repetition.
 func (l *Link) Released(id uint16) (found bool) {
 	s := l.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t := s.exchange()
+	t := s.liveMQTT()
 	if s.link != l || t == nil {
 		return false
 	}

@@ -6,10 +6,9 @@ import (
 	"time"
 )
 
-// expirer ends sessions whose device has been away for too long. It holds those whose
-// device is away, once each.
+// expirer ends sessions whose devices were away for too long. It holds each session whose device is away once.
 type expirer struct {
-	end func(*Session) // called without locks; it checks that the time has come
+	end func(*Session) // called without locks; it checks that the session is due
 
 	// Guarded by mu, which is taken after a session's lock, never before.
 	mu      sync.Mutex
@@ -18,13 +17,13 @@ type expirer struct {
 	stopped bool
 }
 
-// expiry is one session's; the session knows its place in the line.
+// expiry is the entry of one session, which knows its place in the heap.
 type expiry struct {
 	at      int64 // Unix milliseconds
 	session *Session
 }
 
-// set ends s at the given time, in Unix milliseconds, unless cancel comes first.
+// set makes s end at the given time, in Unix milliseconds, unless cancel comes first.
 func (x *expirer) set(s *Session, at int64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -35,7 +34,7 @@ func (x *expirer) set(s *Session, at int64) {
 	}
 }
 
-// cancel lets s live. An end that is under way already will find out.
+// cancel removes s. If run is about to end s, end sees that s is not due.
 func (x *expirer) cancel(s *Session) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -48,7 +47,7 @@ func (x *expirer) remove(s *Session) {
 	}
 }
 
-// schedule has run called when the first is due.
+// schedule arms the timer for the earliest expiry.
 func (x *expirer) schedule() {
 	if len(x.line) == 0 || x.stopped {
 		return
@@ -68,7 +67,7 @@ func (x *expirer) run() {
 	}
 }
 
-// due takes out a session that is due, or returns nil and has run called for the next.
+// due removes and returns a session that is due. If there is none, it arms the timer for the next and returns nil.
 func (x *expirer) due() *Session {
 	x.mu.Lock()
 	defer x.mu.Unlock()

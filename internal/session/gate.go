@@ -2,8 +2,8 @@ package session
 
 import "github.com/longline/longline/internal/router"
 
-// Gate bounds how many devices are connected. limit.Count is one. Its methods are called with
-// locks held and must not block.
+// Gate bounds how many devices are connected. limit.Count is one. The manager calls its methods with locks held; they
+// must not block.
 type Gate interface {
 	// AcquireDevice counts a device, or refuses it.
 	AcquireDevice(device string) error
@@ -11,29 +11,29 @@ type Gate interface {
 	ReleaseDevice(device string)
 }
 
-// openGate lets all in.
+// openGate refuses no device.
 type openGate struct{}
 
 func (openGate) AcquireDevice(string) error { return nil }
 func (openGate) ReleaseDevice(string)       {}
 
-// Guard has g count the devices from now on: before the first is attached. A device that
-// connects again while it is connected keeps its count.
-func (m *Manager) Guard(g Gate) { m.gate = g }
+// SetGate makes g count the connected devices. It is called before the first Attach. A device that connects again
+// while it is connected keeps its count.
+func (m *Manager) SetGate(g Gate) { m.gate = g }
 
-// pass counts a device that is to be attached, unless it is connected. Locked.
-func (m *Manager) pass(device string) error {
+// acquireGate counts a device that is about to be attached, unless it is connected already. The manager is locked.
+func (m *Manager) acquireGate(device string) error {
 	if s := m.find(device); s != nil && s.link != nil {
 		return nil
 	}
 	return m.gate.AcquireDevice(device)
 }
 
-// Has tells whether the device has a session.
+// Has reports whether the device has a session.
 func (m *Manager) Has(device string) bool { return m.session(device) != nil }
 
-// Shed drops the QoS 0 messages that wait in queues and, until it is told off, those that
-// would have to.
+// Shed(true) drops the QoS 0 messages in all queues, and from then on those that would have to be queued, until
+// Shed(false).
 func (m *Manager) Shed(on bool) {
 	if m.shedding.Swap(on) || !on {
 		return
@@ -52,6 +52,6 @@ func (s *Session) shed() {
 	defer s.mu.Unlock()
 	if s.queue != nil {
 		s.drop(router.Shed, s.queue.ShedQoS0())
-		s.tidy()
+		s.reclaimQueue()
 	}
 }

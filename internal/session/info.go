@@ -8,7 +8,7 @@ import (
 	"github.com/longline/longline/internal/devices"
 )
 
-// Get describes the device's session, but for the peer of its connection; ok is false when there is none.
+// Get describes the session of the device, without the peer of its connection. ok is false if there is no session.
 func (m *Manager) Get(device string) (info devices.Info, ok bool) {
 	s := m.session(device)
 	if s == nil {
@@ -20,11 +20,11 @@ func (m *Manager) Get(device string) (info devices.Info, ok bool) {
 	return info, true
 }
 
-// pageSize is how many sessions list takes from the registry at a time.
+// pageSize is how many sessions list takes from the registry per lock.
 const pageSize = 256
 
-// list describes the sessions of a page, with their connections, which are nil for those that are away. When ctx ends it returns
-// those that it has.
+// list describes the sessions of a page, and returns their connections, nil for devices that are away. When ctx ends,
+// it returns those that it has found by then.
 func (m *Manager) list(ctx context.Context, p devices.Page) (list []devices.Info, conns []Conn) {
 	for len(list) < p.Limit && ctx.Err() == nil {
 		page := m.page(p.Prefix, p.After)
@@ -41,7 +41,7 @@ func (m *Manager) list(ctx context.Context, p devices.Page) (list []devices.Info
 	return list, conns
 }
 
-// page returns the next sessions after an id, whose id begins with prefix.
+// page returns the next sessions after the ID after whose IDs begin with prefix.
 func (m *Manager) page(prefix, after string) []*Session {
 	var page []*Session
 	m.mu.Lock()
@@ -60,7 +60,7 @@ func (m *Manager) page(prefix, after string) []*Session {
 	return page
 }
 
-// in describes s if it is in the state.
+// in describes s if it is in the given state.
 func (s *Session) in(state devices.State) (info devices.Info, conn Conn, ok bool) {
 	s.lock()
 	defer s.unlock()

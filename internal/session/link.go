@@ -6,56 +6,49 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// Conn is a live connection as its session sees it; one with packet identifiers is an
-// Exchanger too. The gateway implements it. Its methods
-// must not call the Link or the Manager before they return, unless they say so: the session
-// may be locked.
+// Conn is a live connection as its session sees it. One with packet identifiers is an Exchanger too. The gateway
+// implements it. Its methods must not call the Link or the Manager before they return, unless they say so, because the
+// session may be locked.
 type Conn interface {
-	// Wake has the connection's loop call Link.Flush soon. Safe from any goroutine, must
-	// not block.
+	// Wake makes the connection's loop call Link.Flush soon. Safe from any goroutine, must not block.
 	Wake()
-	// Close has the loop end the connection soon and tell the device why. Safe from any
-	// goroutine, must not block.
+	// Close makes the loop tell the device why and end the connection soon. Safe from any goroutine, must not block.
 	Close(why *wire.Close)
-	// Do runs f on the connection's loop soon, never at once, unless the connection has ended
-	// by then; it reports false when that is known already. Safe from any goroutine, must not
-	// block.
+	// Do runs f on the connection's loop soon, never at once, unless the connection ends before. It returns false if
+	// it knows already that the connection has ended. Safe from any goroutine, must not block.
 	Do(f func()) bool
 
-	// Loop is the connection's. Safe from any goroutine.
+	// Loop returns the Loop of the connection. Safe from any goroutine.
 	Loop() *Loop
-	// Room tells whether the socket keeps up, so that Send may be called. On the loop.
+	// Room reports whether Send may be called: the socket has little pending. On the loop.
 	Room() bool
 	// Send writes m as a msg packet of QoS 0 or 1. On the loop.
 	Send(m *message.Message, q message.QoS)
-	// Answer writes a packet, which it does not keep. On the loop; it may call
-	// Manager.Detach.
+	// Answer writes a packet and does not keep it. It may call Manager.Detach. On the loop.
 	Answer(p *wire.Packet)
-	// SetReading stops reading what the device sends, or goes on. On the loop.
+	// SetReading stops or resumes reading from the device. On the loop.
 	SetReading(on bool)
-	// Acks tells whether the device's protocol has acknowledgements and calls. Safe from any
-	// goroutine.
+	// Acks reports whether the device's protocol has acknowledgements and calls. Safe from any goroutine.
 	Acks() bool
 }
 
-// Link ties a connection to its session. The gateway embeds one in its connection; the
-// link's identity is the connection's. Its methods may be called on the loop only, and
-// change nothing once a newer connection of the device is attached.
+// Link ties a connection to its session. The gateway embeds one in its connection; the Link identifies the connection.
+// Its methods may be called on the loop only, and change nothing once a newer connection of the device is attached.
 type Link struct {
 	session     *Session
 	conn        Conn
 	permissions Permissions // nil allows all
-	answers     *answers    // publications not answered yet; nil when there are none
+	answers     *answers    // publications that are not answered yet; nil when there are none
 }
 
-// Session is the session that the link was attached to; nil before.
+// Session returns the session to which the link was attached, or nil before.
 func (l *Link) Session() *Session { return l.session }
 
-// Permissions are those of Options; nil allows all.
+// Permissions returns those of Options; nil allows all.
 func (l *Link) Permissions() Permissions { return l.permissions }
 
-// Handle does what a packet of the device says. The packet is borrowed. An error is a
-// *wire.Close: the device broke the contract.
+// Handle does what a packet of the device asks for. The packet is borrowed. An error is a *wire.Close: the device
+// broke the contract.
 func (l *Link) Handle(p *wire.Packet) error {
 	switch p.Op {
 	case wire.Pub:
@@ -69,14 +62,14 @@ func (l *Link) Handle(p *wire.Packet) error {
 	case wire.Reply:
 		l.reply(p)
 	default:
-		return wire.CloseContract.Because(p.Op.String() + " is not for a device to send")
+		return wire.CloseContract.Because(p.Op.String() + " is an operation that only the gateway sends")
 	}
 	return nil
 }
 
-// Flush sends what is owed and fits, and with search goes on to look for what is retained, for a
-// bounded time: it returns at how many messages it looked that it did not send. The gateway calls
-// it after Conn.Wake, and when a socket that was full has drained.
+// Flush sends the queued messages that fit into the socket and the window. With search it also continues the search
+// for retained messages, for a bounded number of them, and returns how many it looked at and did not send. The gateway
+// calls Flush after Conn.Wake, and when a full socket has drained.
 func (l *Link) Flush(search bool) (passed int) {
 	s := l.session
 	var admitted []*router.Claim
@@ -85,7 +78,7 @@ func (l *Link) Flush(search bool) (passed int) {
 		s.woken = false
 		admitted = s.flushAll(l.conn, nil)
 		if search {
-			admitted, passed = s.goOn(l.conn, admitted)
+			admitted, passed = s.continueSearch(l.conn, admitted)
 		}
 	}
 	s.mu.Unlock()
@@ -93,7 +86,7 @@ func (l *Link) Flush(search bool) (passed int) {
 	return passed
 }
 
-// Searches reports whether the session still looks for what is retained for its subscriptions.
+// Searches reports whether the session still searches retained messages for its subscriptions.
 func (l *Link) Searches() bool {
 	s := l.session
 	if s.manager.searches.sessions.Load() == 0 {
@@ -104,12 +97,12 @@ func (l *Link) Searches() bool {
 	return s.link == l && s.manager.searches.of(s) != nil
 }
 
-// ack takes a message off what is owed. An id that is not in flight is late and harmless.
+// ack removes an acknowledged message from the queue. An ID that is not in flight comes too late and changes nothing.
 func (l *Link) ack(id uint64) {
 	s := l.session
 	var admitted []*router.Claim
 	s.mu.Lock()
-	if s.link == l && s.forgo(id) {
+	if s.link == l && s.removeAcknowledged(id) {
 		s.acknowledged()
 		admitted = s.flushAll(l.conn, nil)
 		s.wakeToSearch()

@@ -9,15 +9,15 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// Local answers for the devices of this node. A context that ends ends the work, also while it waits. Its methods are safe from
-// any goroutine but a loop's, which it may have to wait for.
+// Local answers for the devices of this node. When a context ends, its call returns, also while it waits. Local's
+// methods are safe from any goroutine except loops, because they may wait for a loop.
 type Local struct {
 	manager *Manager
 	peers   func(context.Context, []Conn) []devices.Peer
 }
 
-// Local returns what answers for the manager's devices. peers learns the peers of connections, in their order; those that it
-// has not learnt when its context ends, and those of a nil Conn, are zero.
+// Local returns the Local of the manager's devices. peers asks for the peers of connections, in their order; the
+// result is zero for a nil Conn, and for those that peers has not learnt when its context ends.
 func (m *Manager) Local(peers func(context.Context, []Conn) []devices.Peer) *Local {
 	return &Local{m, peers}
 }
@@ -43,10 +43,10 @@ func (l *Local) List(ctx context.Context, p devices.Page) ([]devices.Info, error
 	return list, ctx.Err()
 }
 
-// peerWait is how long a listing waits for loops that are busy, to show where its devices come from.
+// peerWait is how long a listing waits for busy loops to tell the peers of its devices.
 const peerWait = time.Second
 
-// locate sets the peers of those that are on line.
+// locate sets the peers of the devices that are on line.
 func (l *Local) locate(ctx context.Context, list []devices.Info, conns []Conn) {
 	ctx, cancel := context.WithTimeout(ctx, peerWait)
 	defer cancel()
@@ -55,8 +55,8 @@ func (l *Local) locate(ctx context.Context, list []devices.Info, conns []Conn) {
 	}
 }
 
-// Call asks a device for something and returns its reply, which may tell of its failure. The device is connected now, or the
-// call fails: it is not queued.
+// Call sends a request to a device and returns its reply, which may be an error of the device. The call is not queued:
+// if the device is not connected now, Call fails.
 func (l *Local) Call(ctx context.Context, device string, c devices.Call) (devices.Reply, error) {
 	return l.manager.Call(ctx, device, c.Method, c.Payload, c.ContentType)
 }

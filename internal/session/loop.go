@@ -6,23 +6,22 @@ import (
 	"github.com/longline/longline/internal/message"
 )
 
-// Loop is what the sessions know of an event loop, and what they gather for it: the answers to publications that
-// waited. Those that come together cost one post, however many connections of the loop they are for. The
-// gateway makes one per loop.
+// Loop collects the answers to publications that waited, for the connections of one event loop. Answers that come
+// together cost one post, however many connections of the loop they are for. The gateway makes one per loop.
 type Loop struct {
 	// Static after construction.
 	index int
 	post  func(func()) bool
-	give  func() // giveSome, as a value that is made once
+	run   func() // answerSome as a func value, made once
 
 	// Owned by the loop.
-	giving []settlement
-	given  int // of giving
+	batch    []settlement
+	answered int // of giving
 
 	// Guarded by mu, which is taken after a session's lock, never before.
 	mu      sync.Mutex
 	settled []settlement
-	posted  bool // giveSome will run
+	posted  bool // answerSome is posted
 	ended   bool
 }
 
@@ -34,15 +33,15 @@ type settlement struct {
 	err  error
 }
 
-// NewLoop makes the Loop with the given number, from 0. post runs a function on the loop soon, never at once, and reports
-// false when the loop has ended; it is called from any goroutine and must not block.
+// NewLoop makes the Loop with the given index, from 0. post runs a function on the loop soon, never at once, and
+// returns false if the loop has ended. NewLoop's Loop calls post from any goroutine; post must not block.
 func NewLoop(index int, post func(func()) bool) *Loop {
 	l := &Loop{index: index, post: post}
-	l.give = l.giveSome
+	l.run = l.answerSome
 	return l
 }
 
-// settle has the loop answer a publication soon. Safe from any goroutine.
+// settle adds an answer, which the loop sends soon. Safe from any goroutine.
 func (l *Loop) settle(x settlement) {
 	l.mu.Lock()
 	post := !l.posted && !l.ended
@@ -51,13 +50,13 @@ func (l *Loop) settle(x settlement) {
 	}
 	l.mu.Unlock()
 	if post {
-		l.goOn()
+		l.schedule()
 	}
 }
 
-// goOn has giveSome run.
-func (l *Loop) goOn() {
-	if l.post(l.give) {
+// schedule posts answerSome to the loop. If the loop has ended, it drops the answers.
+func (l *Loop) schedule() {
+	if l.post(l.run) {
 		return
 	}
 	l.mu.Lock()
@@ -66,41 +65,41 @@ func (l *Loop) goOn() {
 }
 
 const (
-	settleAtOnce = 128  // answers per turn
-	keptSettled  = 1024 // answers for which there is room when there are none
+	answersPerTurn = 128  // answers per turn
+	keptSettled    = 1024 // largest capacity that an empty batch keeps
 )
 
-// giveSome gives some answers, and goes on in the next turn if there are more.
-func (l *Loop) giveSome() {
-	if l.given == len(l.giving) {
-		l.take()
+// answerSome sends up to answersPerTurn answers, and posts itself if there are more. On the loop.
+func (l *Loop) answerSome() {
+	if l.answered == len(l.batch) {
+		l.nextBatch()
 	}
-	some := l.giving[l.given:min(l.given+settleAtOnce, len(l.giving))]
-	l.given += len(some)
+	some := l.batch[l.answered:min(l.answered+answersPerTurn, len(l.batch))]
+	l.answered += len(some)
 	for i := range some {
 		x := &some[i]
 		x.link.settle(x.id, x.qos, refusal(x.err))
 	}
 	clear(some)
 	if l.more() {
-		l.goOn()
+		l.schedule()
 	}
 }
 
-// take makes what was settled what is given.
-func (l *Loop) take() {
+// nextBatch makes the collected answers the batch.
+func (l *Loop) nextBatch() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if cap(l.giving) > keptSettled {
-		l.giving = nil
+	if cap(l.batch) > keptSettled {
+		l.batch = nil
 	}
-	l.giving, l.settled, l.given = l.settled, l.giving[:0], 0
+	l.batch, l.settled, l.answered = l.settled, l.batch[:0], 0
 }
 
 // more reports whether answers are left.
 func (l *Loop) more() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.posted = l.given < len(l.giving) || len(l.settled) > 0
+	l.posted = l.answered < len(l.batch) || len(l.settled) > 0
 	return l.posted
 }

@@ -78,7 +78,7 @@ func TestAnswersAreGatheredByLoop(t *testing.T) {
 	}
 	s.leave("reset") // its oldest messages give way to those that wait
 	w.manager.admitting.Wait()
-	for n := 0; n < devices*each; n += settleAtOnce {
+	for n := 0; n < devices*each; n += answersPerTurn {
 		expect(t, "answered", answered(), n)
 		expect(t, "posts", len(l.posts), 1)
 		l.turn()
@@ -200,7 +200,7 @@ func TestManyThatWaitAreLeftToAGoroutine(t *testing.T) {
 			}
 			o.end(w, s)
 			w.manager.admitting.Wait()
-			w.manager.orphans.wait()
+			w.manager.redeliveries.wait()
 			close(told)
 			here, all := 0, 0
 			for g := range told {

@@ -14,8 +14,8 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// ErrTooManySessions refuses a device when the node holds Config.MaxSessions.
-var ErrTooManySessions = errors.New("the node holds as many sessions as it may")
+// ErrTooManySessions refuses a device because the node has Config.MaxSessions sessions.
+var ErrTooManySessions = errors.New("the node has as many sessions as sessions.max_sessions allows")
 
 // Manager holds the sessions of a node. Its methods are safe from any goroutine.
 type Manager struct {
@@ -24,7 +24,7 @@ type Manager struct {
 	router                               *router.Router
 	store                                store.Store
 	opener                               opener
-	durable                              bool // what the store is told outlives the process
+	durable                              bool // the store outlives the process
 	gate                                 Gate
 	tooManyFilters, tooManySubscriptions wire.Error
 
@@ -32,56 +32,57 @@ type Manager struct {
 	shedding  atomic.Bool    // see Shed
 	admitting sync.WaitGroup // see admitAway
 
-	// Guarded by mu, which is taken before a session's locks, never after.
+	// Guarded by mu, which is taken before the locks of a session, never after.
 	mu       sync.Mutex
 	sessions *btree.BTreeG[*Session] // by device; ordered, for pages of a listing
-	pivot    Session                 // a key to search with
+	pivot    Session                 // the key of a search
 	online   int
 
-	presence  announcer
-	expirer   expirer
-	lingering lingering
-	laggards  laggards
-	owners    owners
-	orphans   chores[orphan]
-	searches  searches
+	presence     announcer
+	expirer      expirer
+	emptyQueues  emptyQueues
+	ackTimeouts  ackTimeouts
+	owners       owners
+	redeliveries backlog[redelivery]
+	searches     searches
 }
 
-// Config is what the manager was told, with the defaults.
+// Config returns the configuration, with the defaults.
 func (m *Manager) Config() Config { return m.config }
 
-// StoreErr is why the store cannot make anything safe at the moment; nil if it can.
+// StoreErr returns why the store cannot make anything safe at the moment, or nil if it can.
 func (m *Manager) StoreErr() error { return m.store.Err() }
 
-// Options are what a device may say about its session when it connects, and what is known
-// of it. The zero value is any device that resumes.
+// Options are what a device asks of its session when it connects, and what the gateway knows of the device. The zero
+// value stands for a device that resumes its session, with every permission.
 type Options struct {
-	Clean       bool           // forget the session that there is
-	Expiry      *time.Duration // how long the session outlives the connection; nil is the default
+	Clean       bool           // forget the existing session
+	Expiry      *time.Duration // how long the session outlives the connection; nil means the default
 	Permissions Permissions    // what the device may do; nil allows all
-	Will        *store.Will    // what is published if the connection ends without a word; nil is nothing
+	Will        *store.Will    // the message to publish if the connection ends without a DISCONNECT; nil means none
 
-	// Of an Exchanger.
-	ReceiveMaximum uint16 // messages of QoS 1 and 2 that the device takes at a time; 0 is no limit of its own
-	Patient        bool   // it can be told neither refusals nor our Receive Maximum, as MQTT 3.1.1
+	// For an Exchanger.
+	ReceiveMaximum uint16 // QoS 1 and 2 messages that the device accepts in flight; 0 means that it sets no limit
+	NoRefusals     bool   // the protocol cannot tell the device a refusal or our Receive Maximum: MQTT 3.1.1
 }
 
-// Attached is what a device finds.
+// Attached is what Attach found for the device.
 type Attached struct {
-	Resumed bool   // the session was there before
-	Missed  uint64 // messages that its bounds made it lose since the device left
+	Resumed bool   // the session existed before
+	Missed  uint64 // messages that the queue dropped for its bounds since the device left
 }
 
-// Attach makes l the live connection of the device, and conn its way down. The newest
-// connection wins: an older one is closed, and its link changes nothing any more. Attach is called on conn's loop, and
-// done too: before Attach returns, or later if the store has to open the device's queue. A
-// connection that ends by then is not attached, and done not called. Call l.Flush when the device was greeted. The
-// string device is kept.
+// Attach makes l the live connection of the device and sends to it by conn. The newest connection wins: Attach closes
+// an older one, whose link changes nothing any more.
 //
-// The will's topic must be valid; an error of another wraps *topic.Error. A will that the
-// device is not allowed to publish is ErrWillNotAllowed, one session or will too many of a credential
-// ErrCredentialFull, of a prefix PrefixSessionsFull or PrefixWillsFull. A queue that cannot be opened is ErrNotOpened. The
-// Gate's errors are returned as they are.
+// The caller is on conn's loop. done runs there as well: before Attach returns, or later if the store has to open the
+// device's queue first. If the connection ends meanwhile, it is not attached and done does not run. The caller greets
+// the device and then calls l.Flush. Attach keeps the string device.
+//
+// If the will's topic is not valid, the error wraps *topic.Error. If the device may not publish the will, the error is
+// ErrWillNotAllowed. If its credential has too many sessions or too large wills, it is ErrCredentialFull; for a
+// prefix, PrefixSessionsFull or PrefixWillsFull. If the queue cannot be opened, it is ErrNotOpened. Attach returns the
+// Gate's errors unchanged.
 func (m *Manager) Attach(device string, l *Link, conn Conn, o Options, done func(Attached, error)) {
 	if !m.store.Opened(device) {
 		m.attachOpened(device, l, conn, o, done)
@@ -92,32 +93,32 @@ func (m *Manager) Attach(device string, l *Link, conn Conn, o Options, done func
 
 // attach is Attach for a device whose queue is open.
 func (m *Manager) attach(device string, l *Link, conn Conn, o *Options) (found Attached, err error) {
-	will, err := m.accept(device, o)
+	will, err := m.checkWill(device, o)
 	if err != nil {
 		return found, err
 	}
 	m.mu.Lock()
-	s, resumed, err := m.claim(device, o)
+	s, resumed, err := m.findOrCreate(device, o)
 	if err == nil {
 		found = Attached{resumed, s.attach(l, conn, o, will)}
 	}
 	m.mu.Unlock()
-	m.runChores()
+	m.runBacklogs()
 	return found, err
 }
 
-// runChores does what a change of sessions has left to do. No lock may be held.
-func (m *Manager) runChores() {
-	m.orphans.run()
+// runBacklogs redelivers messages and publishes presence events that a change of sessions has queued. The caller holds
+// no lock.
+func (m *Manager) runBacklogs() {
+	m.redeliveries.run()
 	m.presence.run()
 }
 
-// attach makes l the live connection and returns how many messages were missed. The
-// manager is locked.
+// attach makes l the live connection and returns how many messages were missed. The caller has locked the manager.
 func (s *Session) attach(l *Link, conn Conn, o *Options, will *store.Will) (missed uint64) {
 	s.lock()
 	defer s.unlock()
-	s.displace()
+	s.closeOlder()
 	s.owner = s.manager.owners.join(s.owner, credentialOf(o.Permissions), s.willBytes())
 	s.manager.expirer.cancel(s)
 	l.session, l.conn, l.permissions = s, conn, o.Permissions
@@ -125,7 +126,7 @@ func (s *Session) attach(l *Link, conn Conn, o *Options, will *store.Will) (miss
 	s.changed = time.Now().UnixMilli()
 	before := s.expiry
 	s.expiry = s.manager.expirySeconds(o.Expiry)
-	s.equip(conn, o, will)
+	s.attachMQTT(conn, o, will)
 	s.permit(o.Permissions)
 	missed, s.missed = uint64(s.missed), 0
 	s.saveAfter(before)
@@ -134,13 +135,14 @@ func (s *Session) attach(l *Link, conn Conn, o *Options, will *store.Will) (miss
 	return missed
 }
 
-// claim finds the device's session, or makes it: always when a clean one is wanted. Locked.
-func (m *Manager) claim(device string, o *Options) (s *Session, resumed bool, err error) {
+// findOrCreate returns the session of the device and whether it existed before. It makes a new one if there is none,
+// or if the device wants a clean one. The manager is locked.
+func (m *Manager) findOrCreate(device string, o *Options) (s *Session, resumed bool, err error) {
 	s = m.find(device)
-	if err := m.afford(device, s, o); err != nil {
+	if err := m.checkOwner(device, s, o); err != nil {
 		return nil, false, err
 	}
-	if err := m.pass(device); err != nil {
+	if err := m.acquireGate(device); err != nil {
 		return nil, false, err
 	}
 	if s != nil && (o.Clean || s.ephemeral()) {
@@ -156,8 +158,9 @@ func (m *Manager) claim(device string, o *Options) (s *Session, resumed bool, er
 	return s, false, err
 }
 
-// afford refuses what the device's credential or prefix may not have. s is its session, if there is one. Locked.
-func (m *Manager) afford(device string, s *Session, o *Options) error {
+// checkOwner refuses a connection whose credential or prefix would pass its bounds. s is the session of the device,
+// nil if there is none. The manager is locked.
+func (m *Manager) checkOwner(device string, s *Session, o *Options) error {
 	d := demand{device: device, credential: credentialOf(o.Permissions), sessions: 1}
 	if o.Will != nil {
 		d.will = o.Will.Message.Size()
@@ -170,7 +173,7 @@ func (m *Manager) afford(device string, s *Session, o *Options) error {
 	return m.owners.admits(&m.config, &d)
 }
 
-// create makes a session. Locked.
+// create makes a session. The manager is locked.
 func (m *Manager) create(device string) (*Session, error) {
 	if m.sessions.Len() >= m.config.MaxSessions {
 		return nil, ErrTooManySessions
@@ -180,13 +183,13 @@ func (m *Manager) create(device string) (*Session, error) {
 	return s, nil
 }
 
-// add puts a session in the registry. Locked.
+// add puts a session into the registry. The manager is locked.
 func (m *Manager) add(s *Session) {
 	m.sessions.Set(s)
-	m.owners.count(s, 1, 0) // its prefix's: it has no owner yet
+	m.owners.count(s, 1, 0) // in its prefix: it has no owner yet
 }
 
-// expirySeconds is what a session gets that asked for an expiry: whole seconds, no less.
+// expirySeconds returns the expiry that a session gets if the device asks for asked: whole seconds, rounded up.
 func (m *Manager) expirySeconds(asked *time.Duration) uint32 {
 	d := m.config.Expiry
 	if asked != nil {
@@ -195,27 +198,27 @@ func (m *Manager) expirySeconds(asked *time.Duration) uint32 {
 	return uint32((min(d, m.config.MaxExpiry) + time.Second - 1) / time.Second)
 }
 
-// displace closes the connection that there is, for a newer one. Locked, manager too.
-func (s *Session) displace() {
+// closeOlder closes the existing connection, because a newer one takes over. The session and the manager are locked.
+func (s *Session) closeOlder() {
 	if s.link != nil {
 		s.link.conn.Close(wire.CloseTakenOver)
-		s.part(wire.CloseTakenOver.Label)
+		s.endConnection(wire.CloseTakenOver.Label)
 	}
 }
 
-// Detach says that l's connection has ended and why. If a newer one is attached, nothing
-// changes. On the connection's loop.
+// Detach notes that the connection of l has ended, and why. If a newer connection is attached, nothing changes. The
+// caller is on the connection's loop.
 func (m *Manager) Detach(l *Link, why string) {
 	l.answers = nil
 	if l.session == nil {
 		return
 	}
-	m.detach(l, why, l.session.elsewhere())
-	m.runChores()
+	m.detach(l, why, l.session.sharesElsewhere())
+	m.runBacklogs()
 	l.session.admitAway()
 }
 
-// detach is Detach for the session. What came by the shares named goes elsewhere.
+// detach does for the session what Detach says. The messages that came by the named shares go to other members.
 func (m *Manager) detach(l *Link, why string, shares []string) {
 	s := l.session
 	m.mu.Lock()
@@ -225,47 +228,48 @@ func (m *Manager) detach(l *Link, why string, shares []string) {
 	if s.link != l {
 		return
 	}
-	s.part(why)
+	s.endConnection(why)
 	m.gate.ReleaseDevice(s.device)
 	if s.expiry == 0 {
 		m.end(s)
 		return
 	}
-	s.giveAway(shares)
+	s.redeliverShares(shares)
 	s.save()
 	m.expirer.set(s, s.due())
 }
 
-// part ends the live connection: calls are lost, QoS 0 messages too, and what was in flight
-// is to be sent again. Locked, manager too.
-func (s *Session) part(why string) {
+// endConnection forgets the live connection: its calls fail, its QoS 0 messages are dropped, and the messages in
+// flight become unsent again. The session and the manager are locked.
+func (s *Session) endConnection(why string) {
 	s.link = nil
 	s.manager.online--
 	s.changed = time.Now().UnixMilli()
 	s.loseCalls()
 	if m := s.next; m != nil {
 		s.next = nil
-		s.lose(m, router.Offline)
+		s.dropMessage(m, router.Offline)
 	}
 	if s.queue != nil {
 		s.queue.Rewind()
 		s.drop(router.Offline, s.queue.ShedQoS0())
-		s.tidy()
+		s.reclaimQueue()
 	}
 	s.manager.presence.addPresence(s, false, why)
 	if s.willDue() <= s.changed {
 		s.announceWill()
 	}
-	s.unplug()
+	s.detachMQTT()
 }
 
-// expires is in Unix milliseconds.
+// expires returns when the session ends if its device stays away, in Unix milliseconds.
 func (s *Session) expires() int64 { return s.changed + int64(s.expiry)*1000 }
 
-// due is when something happens to a session whose device stays away, in Unix milliseconds.
+// due returns when the session ends or its will is published, whichever is first, if its device stays away, in Unix
+// milliseconds.
 func (s *Session) due() int64 { return min(s.expires(), s.willDue()) }
 
-// expire ends s if its device is still away and its time has come, or publishes its will.
+// expire ends s if its device is still away and the session has expired, or publishes its will if that is due.
 func (m *Manager) expire(s *Session) {
 	m.mu.Lock()
 	s.mu.Lock()
@@ -276,28 +280,28 @@ func (m *Manager) expire(s *Session) {
 		m.end(s)
 	default:
 		s.announceWill()
-		s.unplug()
+		s.detachMQTT()
 		s.save()
 		m.expirer.set(s, s.due())
 	}
 	s.mu.Unlock()
 	m.mu.Unlock()
-	m.runChores()
+	m.runBacklogs()
 }
 
-// discard ends the session of a device that wants a new one. Locked.
+// discard ends the session of a device that wants a new one. The manager is locked.
 func (m *Manager) discard(s *Session) {
 	s.lock()
 	defer s.unlock()
-	s.displace()
+	s.closeOlder()
 	m.end(s)
 }
 
-// end forgets a session, which has no link. Publishers whose messages wait for room are told that all is
-// well, as if it had ended before. Locked, manager too.
+// end forgets a session without a link. Publishers whose messages wait for room get a success, as if the session had
+// ended before they published. The session and the manager are locked.
 func (m *Manager) end(s *Session) {
 	s.ended = true
-	m.laggards.forgive(s)
+	m.ackTimeouts.clear(s)
 	defer func() { m.owners.count(s, -1, 0) }()
 	s.announceWill() // [MQTT-3.1.2-8]: the session's end does not wait for the delay
 	m.expirer.cancel(s)
@@ -307,7 +311,7 @@ func (m *Manager) end(s *Session) {
 	}
 	s.manager.searches.end(s)
 	s.subscriptions = nil
-	s.bequeath()
+	s.redeliverAll()
 	if s.queue != nil {
 		s.drop(router.SessionEnded, s.queue.Len())
 		s.drop(router.Expired, s.queue.TakeExpired())
@@ -316,7 +320,7 @@ func (m *Manager) end(s *Session) {
 	m.store.Drop(s.device)
 }
 
-// Disconnect closes the device's connection. It reports false when there is none.
+// Disconnect closes the connection of the device, and reports whether there was one.
 func (m *Manager) Disconnect(device string, why *wire.Close) bool {
 	s := m.session(device)
 	if s == nil {
@@ -331,7 +335,7 @@ func (m *Manager) Disconnect(device string, why *wire.Close) bool {
 	return true
 }
 
-// session finds the device's session, nil when there is none.
+// session returns the session of the device, or nil.
 func (m *Manager) session(device string) *Session {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -344,8 +348,9 @@ func (m *Manager) find(device string) *Session {
 	return s
 }
 
-// Owes reports whether a device's session has messages for it, so that memory is freed when it comes and takes them.
-func (m *Manager) Owes(device string) bool {
+// HasMessages reports whether the session of the device has messages for it. If so, the node frees memory when the
+// device comes and takes them.
+func (m *Manager) HasMessages(device string) bool {
 	s := m.session(device)
 	if s == nil {
 		return false

@@ -2,12 +2,12 @@ package session
 
 import "github.com/longline/longline/internal/message"
 
-// Observer watches what devices are sent. Its methods are called with the session locked, on the connection's loop: they do
-// not block, and call nothing of sessions.
+// Observer watches what the gateway sends to devices. The session calls its methods with the session locked, on the
+// connection's loop: they must not block or call sessions.
 type Observer interface {
-	// Sent is told of a message that was given to a device's connection. m is the observer's until it returns.
+	// Sent is called when m was given to the connection of the device. The observer may use m until it returns.
 	Sent(m *message.Message, device string, q message.QoS)
-	// Acknowledged is told of the ID of a message that a device has.
+	// Acknowledged is called with the ID of a message that the device has acknowledged.
 	Acknowledged(id uint64, device string)
 }
 
@@ -17,7 +17,7 @@ func (s *Session) observeSent(m *message.Message, q message.QoS) {
 	}
 }
 
-// observeAcknowledged tells the observer of a message that the device has.
+// observeAcknowledged tells the observer that the device has acknowledged a message.
 func (s *Session) observeAcknowledged(id uint64) {
 	if o := s.manager.config.Observer; o != nil {
 		o.Acknowledged(id, s.device)

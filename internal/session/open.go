@@ -14,19 +14,19 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// Here is all that calls what may block in a store: at start, and on workers.
+// This file has all calls of store methods that may block. They run at start and on workers.
 
-// ErrNotOpened refuses a device whose queue the store cannot open.
-var ErrNotOpened = errors.New("what the device is owed cannot be read")
+// ErrNotOpened refuses a device because the store cannot open its queue.
+var ErrNotOpened = errors.New("the queue of the device cannot be read")
 
-var errManyOpen = errors.New("too many devices wait for it")
+var errManyOpen = errors.New("too many devices wait for their queues")
 
 const (
 	openAtOnce  = 16      // workers that open queues
-	openWaiting = 1 << 17 // devices that wait for one
+	openWaiting = 1 << 17 // devices that wait for a worker
 )
 
-// opener opens the queues of devices that come.
+// opener opens the queues of devices that connect.
 type opener struct {
 	store   store.Opener
 	workers *reactor.Workers
@@ -36,15 +36,16 @@ func newOpener(o store.Opener) opener {
 	return opener{o, reactor.NewWorkers(openAtOnce, openWaiting)}
 }
 
-// open calls done when a worker has opened the device's queue, on that worker, or at once when too many wait.
+// open makes a worker open the queue of the device and then call done. If too many devices wait, it calls done at
+// once.
 func (o *opener) open(device string, done func(error)) {
 	if !o.workers.Do(func() { done(o.store.Open(device)) }) {
 		done(errManyOpen)
 	}
 }
 
-// attachOpened is Attach for a device whose queue is not open. It goes on by a post on the connection's loop; if the store has
-// closed the queue again by then, it is opened again.
+// attachOpened is Attach for a device whose queue is not open. Once it is open, attachOpened continues by a post on
+// the connection's loop. If the store has closed the queue again by then, Attach opens it again.
 func (m *Manager) attachOpened(device string, l *Link, conn Conn, o Options, done func(Attached, error)) {
 	m.opener.open(device, func(err error) {
 		conn.Do(func() {
@@ -57,7 +58,7 @@ func (m *Manager) attachOpened(device string, l *Link, conn Conn, o Options, don
 	})
 }
 
-// NewManager makes a manager with the sessions that the store has a record of. o is the other side of s.
+// NewManager makes a manager with the sessions of which the store has records. o is the blocking side of s.
 func NewManager(config Config, r *router.Router, s store.Store, o store.Opener) (*Manager, error) {
 	m := &Manager{config: config.WithDefaults(), router: r, store: s, durable: s.Durable(), opener: newOpener(o), gate: openGate{}}
 	m.tooManyFilters = wire.Error{Code: CodeTooManyFilters, Reason: fmt.Sprintf("a packet may have %d filters", m.config.MaxFilters)}
@@ -65,12 +66,12 @@ func NewManager(config Config, r *router.Router, s store.Store, o store.Opener) 
 	byDevice := func(a, b *Session) bool { return a.device < b.device }
 	m.sessions = btree.NewBTreeGOptions(byDevice, btree.Options{NoLocks: true})
 	m.presence.publish = func(e *message.Message) {
-		_, _ = r.Publish(e, nil) // nobody to tell: what is not taken is counted
+		_, _ = r.Publish(e, nil) // no publisher waits for the answer; the router counts what is dropped
 	}
-	m.presence.do, m.orphans.do = m.presence.announce, m.rehome
+	m.presence.do, m.redeliveries.do = m.presence.announce, m.redeliver
 	m.presence.wanted, m.presence.account = r.Wanted, r.Account()
-	m.expirer.end, m.lingering.reclaim = m.expire, m.reclaim
-	m.laggards.look, m.laggards.every = m.lookAtLaggards, max(m.config.AckTimeout/8, time.Millisecond)
+	m.expirer.end, m.emptyQueues.reclaim = m.expire, m.reclaim
+	m.ackTimeouts.check, m.ackTimeouts.every = m.checkAckTimeouts, max(m.config.AckTimeout/8, time.Millisecond)
 	var err error
 	if m.owners.prefixes, err = newPrefixes(&m.config); err == nil {
 		err = m.restoreAll()
@@ -82,8 +83,7 @@ func NewManager(config Config, r *router.Router, s store.Store, o store.Opener) 
 	return m, nil
 }
 
-// restoreAll makes the sessions that the store has a record of. Messages may come, and
-// sessions expire, meanwhile.
+// restoreAll makes the sessions of which the store has records. Meanwhile messages may arrive and sessions expire.
 func (m *Manager) restoreAll() error {
 	return m.opener.store.Records(func(r *store.Record) bool {
 		m.mu.Lock()
@@ -93,13 +93,13 @@ func (m *Manager) restoreAll() error {
 	})
 }
 
-// Close stops the expiry of sessions, and waits for what is being published or delivered.
+// Close stops the timers, and waits until queued messages and presence events are delivered and published.
 func (m *Manager) Close() {
 	defer m.opener.workers.Close()
 	defer m.presence.wait()
-	defer m.orphans.wait()
+	defer m.redeliveries.wait()
 	defer m.admitting.Wait()
 	m.expirer.stop()
-	m.lingering.stop()
-	m.laggards.stop()
+	m.emptyQueues.stop()
+	m.ackTimeouts.stop()
 }

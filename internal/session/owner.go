@@ -8,27 +8,28 @@ import (
 	"github.com/longline/longline/internal/limit"
 )
 
-// One credential may be good for many devices, and who holds it could fill a node with their sessions, which
-// outlive the connections, and their wills. So what one credential has let in is counted, and has bounds; so is what the
-// devices of a prefix have, if that has bounds.
+// One credential may be valid for many devices, and its holder could fill a node with their sessions, which outlive the
+// connections, and with their wills. So the manager counts and bounds the sessions and wills per credential, and per prefix of
+// device IDs where Config names one.
 
-// ErrCredentialFull refuses a device whose credential has as many sessions, or bytes of wills, as it may have.
-var ErrCredentialFull = errors.New("the devices of this credential have as many sessions, or bytes of wills, as one credential may have")
+// ErrCredentialFull refuses a device because the devices of its credential have the most sessions, or bytes of wills,
+// that Config allows.
+var ErrCredentialFull = errors.New("the devices of this credential have as many sessions, or bytes of wills, as sessions.per_credential and sessions.wills_per_credential allow")
 
-// The limits of the devices of a prefix, Config.PerPrefix and WillsPerPrefix.
+// PrefixSessionsFull and PrefixWillsFull refuse a device because of Config.PerPrefix and Config.WillsPerPrefix.
 var (
-	PrefixSessionsFull = &limit.Refusal{Label: "prefix_sessions", Reason: "the devices of this prefix have as many sessions as they may have"}
-	PrefixWillsFull    = &limit.Refusal{Label: "prefix_wills", Reason: "the wills of the devices of this prefix take as much as they may take"}
+	PrefixSessionsFull = &limit.Refusal{Label: "prefix_sessions", Reason: "the devices of this prefix have as many sessions as sessions.per_prefix allows"}
+	PrefixWillsFull    = &limit.Refusal{Label: "prefix_wills", Reason: "the wills of the devices of this prefix are as large as sessions.wills_per_prefix allows"}
 )
 
-// owner is what a credential has let in.
+// owner counts what the devices of one credential have.
 type owner struct {
-	credential uint64 // 0 is a free place
+	credential uint64 // 0 marks a free place
 	sessions   int
 	wills      int // bytes
 }
 
-// prefixes is what the devices of each prefix have. One of the two lists may have prefixes that the other has not.
+// prefixes counts what the devices of each prefix have. The two lists may name different prefixes.
 type prefixes struct {
 	sessionLimits, willLimits limit.Prefixes // static
 	sessions, wills           []int64        // guarded by owners.mu
@@ -45,7 +46,7 @@ func newPrefixes(c *Config) (p prefixes, err error) {
 	return p, nil
 }
 
-// admits returns the limit that a device with so many sessions, and bytes of wills, more would pass.
+// admits returns the limit that the device would pass with so many more sessions and bytes of wills, or nil.
 func (p *prefixes) admits(device string, sessions, wills int) error {
 	if at := p.sessionLimits.Find(device); at >= 0 && sessions > 0 && p.sessions[at] >= p.sessionLimits[at].Limit {
 		return PrefixSessionsFull
@@ -65,8 +66,8 @@ func (p *prefixes) count(device string, sessions, wills int) {
 	}
 }
 
-// owners are those who have sessions. A session knows its owner by the place in the list. A nobody, of
-// place 0, has no bounds.
+// owners counts sessions and wills per credential. A session knows its owner by its index in list; index 0 has no
+// bounds.
 type owners struct {
 	// Guarded by mu, under which nothing else is locked.
 	mu    sync.Mutex
@@ -77,7 +78,7 @@ type owners struct {
 	prefixes prefixes
 }
 
-// find returns the place of a credential, made if there is none; 0 for no credential.
+// find returns the index of a credential, which it adds if necessary; 0 for no credential.
 func (o *owners) find(credential uint64) uint32 {
 	if credential == 0 {
 		return 0
@@ -99,19 +100,19 @@ func (o *owners) find(credential uint64) uint32 {
 	return at
 }
 
-// demand is what a connection would have its device have.
+// demand is what a connection adds for its device.
 type demand struct {
 	device     string
 	credential uint64
-	sessions   int // 1 if the device has none
+	sessions   int // 1 if the device has no session
 	will       int // bytes
 
-	// Of the session that there is.
-	owner uint32 // its place
-	had   int    // bytes of the will in whose place the new one comes
+	// Of the existing session.
+	owner uint32 // its index
+	had   int    // bytes of the will that the new one replaces
 }
 
-// admits refuses what a credential or a prefix may not have, as far as c goes.
+// admits returns the bound of c that the demand would pass, or nil.
 func (o *owners) admits(c *Config, d *demand) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -131,7 +132,7 @@ func (o *owners) admits(c *Config, d *demand) error {
 	return o.prefixes.admits(d.device, d.sessions, d.will-d.had)
 }
 
-// join counts a session that begins, or has another credential now; was is its place before.
+// join counts a session that begins, or whose credential changes; was is its index before. It returns its new index.
 func (o *owners) join(was uint32, credential uint64, wills int) (at uint32) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -143,7 +144,7 @@ func (o *owners) join(was uint32, credential uint64, wills int) (at uint32) {
 	return at
 }
 
-// count adds to what a session's owner has, and its prefix.
+// count adds to the counts of a session's owner and of its prefix.
 func (o *owners) count(s *Session, sessions, wills int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

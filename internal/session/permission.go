@@ -2,17 +2,18 @@ package session
 
 import "errors"
 
-// Permissions decide what the device of one connection may do. The methods are called on
-// the loop, with valid and borrowed names, and must not block.
+// Permissions decide what the device of one connection may do. The session calls the methods on the loop, with valid
+// and borrowed names; they must not block.
 type Permissions interface {
 	MayPublish(device, topic string) bool
 	MaySubscribe(device, filter string) bool
 
-	// Credential names what let the device in, if others may have been let in by the same; 0 is nothing that is counted.
+	// Credential identifies the credential with which the device connected, if other devices may use the same; 0 is
+	// not counted.
 	Credential() uint64
 }
 
-// credentialOf is that of permissions, which may be nil.
+// credentialOf returns the credential of p, which may be nil.
 func credentialOf(p Permissions) uint64 {
 	if p == nil {
 		return 0
@@ -21,11 +22,11 @@ func credentialOf(p Permissions) uint64 {
 }
 
 var (
-	errReserved   = errors.New("topics that start with $ are the gateway's own")
+	errReserved   = errors.New("only the gateway publishes on topics that start with $")
 	errNotAllowed = errors.New("the device is not allowed to use this topic")
 )
 
-// mayPublish returns why a device may not publish to a valid topic, or nil.
+// mayPublish returns why the device may not publish on a valid topic, or nil.
 func mayPublish(p Permissions, device, topic string) error {
 	switch {
 	case topic[0] == '$':

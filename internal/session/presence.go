@@ -8,7 +8,7 @@ import (
 	"github.com/longline/longline/internal/message"
 )
 
-// PresencePrefix begins the topics on which the gateway says who comes and goes.
+// PresencePrefix begins the topics on which the gateway publishes that devices connect and disconnect.
 const PresencePrefix = "$presence/"
 
 // Presence is the payload of a presence event.
@@ -16,31 +16,31 @@ type Presence struct {
 	Device  string `json:"device"`
 	Online  bool   `json:"online"`
 	Session string `json:"session"`
-	Reason  string `json:"reason,omitempty"` // why it went offline: a close label
+	Reason  string `json:"reason,omitempty"` // why the device went offline: a close label
 	Time    int64  `json:"ts"`               // Unix milliseconds
 }
 
 // event is a change of presence, or a will.
 type event struct {
-	Presence                  // Session is empty until it is published
-	session  uint64           // its id
-	will     *message.Message // nil when it is none
+	Presence                  // announce sets Session
+	session  uint64           // the ID of the session
+	will     *message.Message // nil for a change of presence
 }
 
-// announcer publishes presence events and wills in the order in which sessions changed.
+// announcer publishes presence events and wills in the order in which the sessions changed.
 type announcer struct {
-	chores[event]
+	backlog[event]
 
 	// Static after construction.
 	publish func(*message.Message)
-	wanted  func(topic string) bool // somebody would get it
-	account *message.Account        // what the node owes, wills that wait included; may be nil
+	wanted  func(topic string) bool // reports whether a message would have a receiver
+	account *message.Account        // counts wills until they are published; may be nil
 
 	// Safe from any goroutine.
-	wills atomic.Uint64 // published
+	wills atomic.Uint64 // how many were published
 }
 
-// addPresence is called with the session locked.
+// addPresence adds the event that the device of s came or left. The session is locked.
 func (a *announcer) addPresence(s *Session, online bool, reason string) {
 	a.add(event{
 		Presence: Presence{Device: s.device, Online: online, Reason: reason, Time: time.Now().UnixMilli()},
@@ -48,15 +48,15 @@ func (a *announcer) addPresence(s *Session, online bool, reason string) {
 	})
 }
 
-// addWill is called with the session locked. The node owes the will until it is published: wills of many
-// devices may wait.
+// addWill adds a will. The node's account counts it until it is published, because wills of many devices may wait. The
+// session is locked.
 func (a *announcer) addWill(m *message.Message) {
 	m.Hold(a.account)
 	a.add(event{will: m})
 }
 
-// announce publishes an event, which waits for room at receivers that are full as any message. Presence is not even
-// written where nobody listens.
+// announce publishes an event. Like any message, it waits for room at receivers that are full. If nobody has
+// subscribed to a presence event, announce does not even encode it.
 func (a *announcer) announce(e *event) {
 	if e.will != nil {
 		a.publish(e.will)

@@ -95,7 +95,7 @@ func TestPresenceWaitsForRoom(t *testing.T) {
 
 // A network fails: whoever is told of one device's end publishes a few events, not those of all.
 func TestNobodyPublishesForAll(t *testing.T) {
-	const devices = 10 * fewChores
+	const devices = 10 * backlogPart
 	w := newWorld(t, Config{})
 	o := w.observe("$presence/+")
 	a := &w.manager.presence
@@ -127,7 +127,7 @@ func TestNobodyPublishesForAll(t *testing.T) {
 	}
 	a.run()
 	a.wait()
-	if here > fewChores {
+	if here > backlogPart {
 		t.Errorf("one published %d events", here)
 	}
 	o.saw(t, want...)

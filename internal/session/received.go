@@ -5,17 +5,17 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// receipt is what a QoS 2 publication is to the session.
+// receipt says how far the session is with a QoS 2 publication.
 type receipt uint8
 
 const (
 	firstTime receipt = iota
 	waits             // it was routed, and its answer waits
-	answered          // it was routed, and taken by all
+	answered          // it was routed, and all receivers have it
 )
 
-// receive notes a QoS 2 publication of the device: it is routed the first time only, until
-// the device releases its identifier [MQTT-4.3.3-10].
+// receive notes a QoS 2 publication of the device. The caller routes it the first time only, until the device releases
+// its identifier [MQTT-4.3.3-10].
 func (t *mqtt) receive(p *publication) receipt {
 	switch first, there := t.received[uint16(p.id)]; {
 	case first != nil:
@@ -31,8 +31,8 @@ func (t *mqtt) receive(p *publication) receipt {
 	return firstTime
 }
 
-// settle notes what became of a publication, and reports whether its identifier is in use still. That of a refused one is
-// free [MQTT-4.3.3-9].
+// settle notes the answer to a publication, and reports whether its identifier is still in use. The identifier of a
+// refused publication is free [MQTT-4.3.3-9].
 func (t *mqtt) settle(p *publication, err error) (used bool) {
 	id := uint16(p.id)
 	if t.received[id] != p { // the device has released it
@@ -46,32 +46,30 @@ func (t *mqtt) settle(p *publication, err error) (used bool) {
 	return true
 }
 
-// crowded tells whether the device has as many unreleased publications as it may have: the
-// Receive Maximum that it was told [MQTT-3.3.4-9]. A patient one was told none; it has as many
-// as there are identifiers.
-func (t *mqtt) crowded(most int) bool { return !t.patient && len(t.received) >= most }
+// atReceiveMaximum reports whether the device has as many unreleased publications as the Receive Maximum that it was
+// told allows [MQTT-3.3.4-9]. A device that was told none may have as many as there are identifiers.
+func (t *mqtt) atReceiveMaximum(most int) bool { return !t.noRefusals && len(t.received) >= most }
 
-// receive is mqtt.receive for the live connection. An error is a *wire.Close. One without
-// packet identifiers never repeats a publication.
+// receive is mqtt.receive for the live connection. An error is a *wire.Close. A device without packet identifiers
+// never repeats a publication.
 func (s *Session) receive(p *publication) (receipt, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t := s.exchange()
+	t := s.liveMQTT()
 	if t == nil {
 		return firstTime, nil
 	}
-	if _, known := t.received[uint16(p.id)]; !known && t.crowded(s.manager.config.Unanswered) {
+	if _, known := t.received[uint16(p.id)]; !known && t.atReceiveMaximum(s.manager.config.Unanswered) {
 		return 0, wire.CloseReceiveMax
 	}
 	return t.receive(p), nil
 }
 
-// reserve takes a place for a publication that may wait for ever, if the connection is a
-// patient one and there is a place: there are as many as its answers may wait, whatever the
-// number of its connections. One more than that, of a device that connected again, waits as
-// long as any, and may be refused.
+// reserve reports whether a publication may wait without a deadline: the device cannot be refused, and fewer than
+// Config.Unanswered of its publications wait so, over all its connections. Further ones, of a device that connected
+// again, have a deadline and may be refused.
 func (s *Session) reserve() bool {
-	if s.mqtt == nil || !s.mqtt.patient { // uplink is held: neither changes
+	if s.mqtt == nil || !s.mqtt.noRefusals { // uplink is held: neither changes
 		return false
 	}
 	s.mu.Lock()
@@ -83,33 +81,33 @@ func (s *Session) reserve() bool {
 	return true
 }
 
-// publication is one of an MQTT device, of QoS 1 or 2, that was given to the router.
+// publication is a QoS 1 or 2 publication of an MQTT device that was given to the router.
 type publication struct {
 	// Static after construction.
 	session *Session
 	id      uint64
 	qos     message.QoS
 
-	patient bool // it has a place among those that wait for ever; static once it is routed
+	noDeadline bool // it may wait without a deadline, see reserve; static once it is routed
 
 	// Guarded by Session.mu.
-	link *Link // on which it came last: no other waits for its answer
-	over bool
+	link *Link // the connection on which it came last, which gets the answer
+	over bool  // conclude was called
 }
 
 // settle sends the answer to a publication that waited. Safe from any goroutine.
 func (p *publication) settle(err error) {
 	s := p.session
 	l := s.conclude(p, err)
-	if err == nil && p.qos == message.ExactlyOnce && s.manager.durable { // PUBREC says that the identifier is kept
+	if err == nil && p.qos == message.ExactlyOnce && s.manager.durable { // PUBREC promises that the identifier is kept
 		s.manager.store.Commit(func(err error) { l.tell(p.qos, p.id, err) })
 		return
 	}
 	l.tell(p.qos, p.id, err)
 }
 
-// conclude notes what became of a publication and returns the connection that waits for its answer: the one on
-// which it came last. On a newer one the device has still to repeat it, and is answered then.
+// conclude notes the answer to a publication and returns the connection that gets it: the one on which it came last.
+// If the device has a newer connection, it repeats the publication there and gets the answer then.
 func (s *Session) conclude(p *publication, err error) *Link {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -118,7 +116,7 @@ func (s *Session) conclude(p *publication, err error) *Link {
 	if t == nil {
 		return p.link
 	}
-	if p.patient && t.waiting > 0 { // it is 0 when another protocol was spoken meanwhile
+	if p.noDeadline && t.waiting > 0 { // it is 0 if the device has spoken another protocol meanwhile
 		t.waiting--
 	}
 	switch {
@@ -132,8 +130,8 @@ func (s *Session) conclude(p *publication, err error) *Link {
 	return p.link
 }
 
-// delay remembers a QoS 1 publication that waits, for a device that connects again and
-// repeats it: one that waits for long must not be routed at each connection.
+// delay remembers a QoS 1 publication that waits, so that it is not routed again when the device connects again and
+// repeats it.
 func (s *Session) delay(p *publication) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -146,8 +144,9 @@ func (s *Session) delay(p *publication) {
 	s.mqtt.delayed[uint16(p.id)] = p
 }
 
-// repeats reports whether a QoS 1 publication that the device sends again on l still waits: it is answered there.
-func (s *Session) repeats(l *Link, id uint16) bool {
+// stillWaits reports whether a QoS 1 publication that the device repeats on l still waits for its answer, which l gets
+// from now on.
+func (s *Session) stillWaits(l *Link, id uint16) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.mqtt == nil || s.mqtt.delayed[id] == nil {

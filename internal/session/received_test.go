@@ -77,10 +77,10 @@ func TestPublishOnceWaits(t *testing.T) {
 func TestRepeatedWhileItWaits(t *testing.T) {
 	w, s := full(t, Config{Unanswered: 2})
 	again := &wire.Packet{Op: wire.Pub, ID: 7, Again: true, Message: message.Message{Topic: "a", Payload: []byte("x"), QoS: 1}}
-	w.client("d", Options{Patient: true}).pub(7, "a", "x", 1)
+	w.client("d", Options{NoRefusals: true}).pub(7, "a", "x", 1)
 	var c *client
 	for range 5 {
-		c = w.client("d", Options{Patient: true})
+		c = w.client("d", Options{NoRefusals: true})
 		c.handle(again)
 	}
 	expect(t, "waiting", w.info("subscriber").Waiting, 1)
@@ -128,7 +128,7 @@ func TestAnswersOfAnOlderConnection(t *testing.T) {
 func TestStuck(t *testing.T) {
 	for patient, want := range map[bool]bool{true: true, false: false} {
 		w, _ := full(t, Config{Unanswered: 2})
-		c := w.client("d", Options{Patient: patient})
+		c := w.client("d", Options{NoRefusals: patient})
 		c.subscribe(filter("d", 1))
 		w.publish("d", "owed", 1)
 		w.publish("d", "waits", 1)
@@ -137,11 +137,11 @@ func TestStuck(t *testing.T) {
 		c.pub(2, "a", "x", 1)
 		expect(t, "not read", c.link.Stuck(), want)
 
-		other := w.client("other", Options{Patient: patient})
+		other := w.client("other", Options{NoRefusals: patient})
 		other.pub(1, "a", "x", 1)
 		other.pub(2, "a", "x", 1)
 		expect(t, "nobody waits for it", other.link.Stuck(), false)
-		w.client("d", Options{Patient: patient})
+		w.client("d", Options{NoRefusals: patient})
 		expect(t, "taken over", c.link.Stuck(), false)
 	}
 }
@@ -152,7 +152,7 @@ func TestReceiveMaximum(t *testing.T) {
 		return c.link.Handle(&wire.Packet{Op: wire.Pub, ID: id, Message: message.Message{Topic: "up", QoS: 2}})
 	}
 	for patient, want := range map[bool]error{false: wire.CloseReceiveMax, true: nil} {
-		c := w.client("d", Options{Clean: true, Patient: patient})
+		c := w.client("d", Options{Clean: true, NoRefusals: patient})
 		for id := range uint64(2) {
 			expect(t, "within", publish(c, 1+id), nil)
 		}
@@ -167,7 +167,7 @@ func TestReceiveMaximum(t *testing.T) {
 func TestPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, s := full(t, Config{Unanswered: 2, AckTimeout: 2 * time.Hour})
-		c := w.client("d", Options{Patient: true})
+		c := w.client("d", Options{NoRefusals: true})
 		c.pub(1, "a", "1", 1)
 		c.pub(2, "a", "2", 2)
 		time.Sleep(time.Hour)
@@ -187,7 +187,7 @@ func TestPatienceHasABound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, _ := full(t, Config{Unanswered: 2})
 		for range 5 {
-			c := w.client("d", Options{Patient: true})
+			c := w.client("d", Options{NoRefusals: true})
 			c.pub(1, "a", "1", 1)
 			c.pub(2, "a", "2", 1)
 		}

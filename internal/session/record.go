@@ -6,22 +6,22 @@ import (
 	"github.com/longline/longline/internal/store"
 )
 
-// durable reports whether the store has a record of the session: it outlives its connection, and what the store is told
-// the process. Locked.
+// durable reports whether the store has a record of the session: if the session outlives its connection, and the store
+// the process. The session is locked.
 func (s *Session) durable() bool { return s.manager.durable && s.expiry > 0 }
 
-// save gives the store the session's record, if it is durable. Locked.
+// save gives the record of the session to the store, if the session is durable. The session is locked.
 func (s *Session) save() { s.saveAfter(s.expiry) }
 
-// saveAfter is save when the expiry has changed: a session that was to outlive its connection, and is not any
-// more, has a record that says so.
+// saveAfter is save after the expiry has changed; expiry is the old one. A session that no longer outlives its
+// connection has to replace its record, too.
 func (s *Session) saveAfter(expiry uint32) {
 	if s.manager.durable && max(expiry, s.expiry) > 0 {
 		s.manager.store.Save(s.record())
 	}
 }
 
-// record is what restore needs.
+// record returns what restore needs.
 func (s *Session) record() *store.Record {
 	r := &store.Record{
 		Device:        s.device,
@@ -39,8 +39,8 @@ func (s *Session) record() *store.Record {
 	return r
 }
 
-// restore makes the session of a device that is away again, from its record. One whose
-// device was connected is as one whose device has just left.
+// restore makes the session of a device from its record. If the device was connected when the process ended, the
+// session is treated as if the device had left now. The manager is locked.
 func (m *Manager) restore(r *store.Record) {
 	left := r.Left
 	if left == 0 {
@@ -61,7 +61,7 @@ func (m *Manager) restore(r *store.Record) {
 	defer s.mu.Unlock()
 	s.restoreMQTT(r)
 	s.openQueue()
-	s.tidy()
+	s.reclaimQueue()
 	m.add(s)
 	for _, sub := range s.subscriptions {
 		m.router.Subscribe(sub.Filter, s, sub.QoS)

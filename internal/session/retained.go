@@ -12,29 +12,28 @@ import (
 	"github.com/longline/longline/internal/topic"
 )
 
-// What is retained may be more than a queue holds, and much more to look at than to send. So a
-// subscription looks for it in parts: the first with its packet, before anything newer is
-// delivered, each further one in a turn of the loop, when all that was found before is sent. What
-// is retained meanwhile is delivered as news, and the search passes it over.
+// There may be more retained messages for a subscription than its queue holds, and many more to look at than to send. So the
+// session searches them in parts: the first part with the packet, before any newer message is delivered, and each further part
+// in a turn of the loop, once all messages of the parts before are sent. A message that is retained meanwhile is delivered as a
+// new one, and the search skips it.
 
-// lookAtOnce is how many retained messages a session looks at with a packet, or in a turn.
-const lookAtOnce = 256
+// looksPerTurn is how many retained messages a session looks at per packet, or per turn of the loop.
+const looksPerTurn = 256
 
-// queueAtOnce is how many of them it takes from the store at a time.
-const queueAtOnce = 32
+// searchBatch is how many of them it takes from the store at a time.
+const searchBatch = 32
 
-// searches are those of the sessions. Few have any, so they are kept apart from them. The lock is
-// taken after a session's.
+// searches holds the searches of all sessions. Few sessions have any, so they are apart from the sessions.
 type searches struct {
 	// Safe from any goroutine.
-	sessions atomic.Int64 // that have any
+	sessions atomic.Int64 // how many have searches
 
-	// Guarded by mu; the lists by their session's.
+	// Guarded by mu, which is taken after a session's lock; a list is guarded by the lock of its session.
 	mu        sync.Mutex
 	bySession map[*Session][]*router.Search // oldest first, none done
 }
 
-// of returns the session's. It is locked.
+// of returns the searches of s that are not done. s is locked.
 func (a *searches) of(s *Session) []*router.Search {
 	if a.sessions.Load() == 0 {
 		return nil
@@ -44,7 +43,7 @@ func (a *searches) of(s *Session) []*router.Search {
 	return a.bySession[s]
 }
 
-// set puts list in the place of the session's. It is locked.
+// set replaces the searches of s. s is locked.
 func (a *searches) set(s *Session, list []*router.Search) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -59,16 +58,16 @@ func (a *searches) set(s *Session, list []*router.Search) {
 	a.sessions.Store(int64(len(a.bySession)))
 }
 
-// end forgets what a session searches that ends. It is locked.
+// end removes the searches of s, because s ends. s is locked.
 func (a *searches) end(s *Session) {
 	if a.of(s) != nil {
 		a.set(s, nil)
 	}
 }
 
-// takeRetained takes what is retained for a packet's subscriptions, one after the other; with
-// once, what several match for the first of them. The session is locked from the subscription
-// on, so that nothing newer comes before what the first look finds.
+// takeRetained begins a search for the subscriptions of a packet, one after the other. With once, a message that
+// several of them match is found for the first only. The session is locked since the subscription, so that no newer
+// message comes before what the first part finds.
 func (s *Session) takeRetained(subs []topic.Subscription, once bool) {
 	if len(subs) == 0 {
 		return
@@ -76,7 +75,7 @@ func (s *Session) takeRetained(subs []topic.Subscription, once bool) {
 	subs = unique(subs)
 	s.forgetRetained(filterSet(subs))
 	search := s.manager.router.Search(subs, once)
-	s.look(search, lookAtOnce)
+	s.searchSome(search, looksPerTurn)
 	if !search.Done() {
 		all := &s.manager.searches
 		all.set(s, append(all.of(s), search))
@@ -84,7 +83,7 @@ func (s *Session) takeRetained(subs []topic.Subscription, once bool) {
 	s.wake()
 }
 
-// unique returns subs with the last alone of those that have the same filter.
+// unique returns subs without those that have the filter of a later one.
 func unique(subs []topic.Subscription) []topic.Subscription {
 	at := make(map[string]int, len(subs))
 	var all []topic.Subscription
@@ -107,7 +106,7 @@ func filterSet(subs []topic.Subscription) map[string]bool {
 	return set
 }
 
-// forgetRetained ends what is searched for these filters.
+// forgetRetained ends the searches for these filters. The session is locked.
 func (s *Session) forgetRetained(filters map[string]bool) {
 	all := s.manager.searches.of(s)
 	if all == nil {
@@ -123,10 +122,11 @@ func (s *Session) forgetRetained(filters map[string]bool) {
 	s.manager.searches.set(s, left)
 }
 
-// look goes on with a search until it is done, has looked at so many, or finds what the queue has
-// no room for. It returns how many it took, and how many it passed over. Locked.
-func (s *Session) look(search *router.Search, looks int) (taken, passed int, full bool) {
-	found, now := make([]*message.Message, 0, queueAtOnce), time.Now()
+// searchSome continues a search until it is done, has looked at so many messages, or finds one for which the queue has
+// no room. It returns how many messages it queued, how many it skipped, and whether the queue is full. The session is
+// locked.
+func (s *Session) searchSome(search *router.Search, looks int) (taken, passed int, full bool) {
+	found, now := make([]*message.Message, 0, searchBatch), time.Now()
 	for !search.Done() && looks > 0 {
 		batch, sub, looked := search.Next(found, looks, now)
 		looks -= looked
@@ -146,25 +146,25 @@ func (s *Session) look(search *router.Search, looks int) (taken, passed int, ful
 	return taken, passed, false
 }
 
-// goOn goes on with what the session searches for a turn of the loop, when all that it was owed
-// is sent. It appends the claims of those it let in to admitted. Locked, on the loop.
-func (s *Session) goOn(conn Conn, admitted []*router.Claim) (_ []*router.Claim, passed int) {
+// continueSearch continues the searches of the session for one turn of the loop, if all queued messages are sent. It
+// appends the claims of the messages that it admits to admitted. On the loop, the session is locked.
+func (s *Session) continueSearch(conn Conn, admitted []*router.Claim) (_ []*router.Claim, passed int) {
 	list := s.manager.searches.of(s)
 	before := len(list)
-	for looks := lookAtOnce; len(list) > 0 && s.idle() && conn.Room(); {
+	for looks := looksPerTurn; len(list) > 0 && s.idle() && conn.Room(); {
 		if looks <= 0 {
 			s.wake()
 			break
 		}
-		taken, n, full := s.look(list[0], queueAtOnce)
+		taken, n, full := s.searchSome(list[0], searchBatch)
 		passed += n
-		looks -= queueAtOnce
+		looks -= searchBatch
 		if list[0].Done() {
 			list = list[1:]
 		}
 		admitted = s.flushAll(conn, admitted)
 		if full && taken == 0 {
-			break // of what is in flight: the next acknowledgement makes room
+			break // messages in flight fill the queue: the next acknowledgement makes room
 		}
 	}
 	if len(list) < before {
@@ -173,18 +173,18 @@ func (s *Session) goOn(conn Conn, admitted []*router.Claim) (_ []*router.Claim, 
 	return admitted, passed
 }
 
-// idle reports whether all is sent that the session owes its device. Locked.
+// idle reports whether all messages for the device are sent. The session is locked.
 func (s *Session) idle() bool { return s.next == nil && s.waiting == nil && s.unsent() == 0 }
 
-// wakeToSearch has the loop go on with a search, if there is one and it can. Locked.
+// wakeToSearch asks the loop to continue a search, if there is one and all messages are sent. The session is locked.
 func (s *Session) wakeToSearch() {
 	if s.manager.searches.of(s) != nil && s.idle() {
 		s.wake()
 	}
 }
 
-// queueRetained queues a retained message, if there is room: nothing gives way to it. A message
-// that can never be queued is counted.
+// queueRetained queues a retained message if there is room; it drops no other message for it. A message that can never
+// be queued is dropped and counted.
 func (s *Session) queueRetained(sub *topic.Subscription, m *message.Message) error {
 	q := min(sub.QoS, m.QoS)
 	if sub.ID != 0 {
@@ -198,7 +198,7 @@ func (s *Session) queueRetained(sub *topic.Subscription, m *message.Message) err
 		s.next = m
 		return nil
 	case s.manager.shedding.Load():
-		s.lose(m, router.Shed)
+		s.dropMessage(m, router.Shed)
 		return nil
 	}
 	s.openQueue()
@@ -207,7 +207,7 @@ func (s *Session) queueRetained(sub *topic.Subscription, m *message.Message) err
 		return router.ErrFull
 	}
 	if err != nil {
-		s.lose(m, router.Refused)
+		s.dropMessage(m, router.Refused)
 	}
 	return nil
 }

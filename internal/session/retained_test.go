@@ -31,7 +31,7 @@ func repeated(filter string, n int) []string { return slices.Repeat([]string{fil
 // Neither a packet nor a turn of the loop looks at more than a bounded number of retained
 // messages, whatever is stored and whatever a packet names.
 func TestLooksForRetainedInParts(t *testing.T) {
-	const stored, slack = 5000, queueAtOnce
+	const stored, slack = 5000, searchBatch
 	some := func(filter string) (all []string) {
 		for i := range 200 {
 			all = append(all, fmt.Sprintf(filter, i))
@@ -57,7 +57,7 @@ func TestLooksForRetainedInParts(t *testing.T) {
 			c := w.connect("d", Options{})
 			c.sub(1, 0, test.filters...)
 			for turns := 0; s.looks > 0; turns++ {
-				if s.looks > lookAtOnce+slack {
+				if s.looks > looksPerTurn+slack {
 					t.Fatalf("turn %d looks at %d", turns, s.looks)
 				}
 				s.looks = 0
@@ -81,13 +81,13 @@ func TestLooksForRetainedInParts(t *testing.T) {
 // and is ahead of the search comes unless something came in its place.
 func TestNewsDuringTheSearch(t *testing.T) {
 	w := newWorld(t, Config{})
-	for i := range 2 * lookAtOnce {
+	for i := range 2 * looksPerTurn {
 		w.retain(fmt.Sprintf("a/%04d", i), "old")
 	}
 	c := w.connect("d", Options{})
 	c.sub(1, 0, "a/#")
 	w.retain("a/0000", "new")
-	w.retain(fmt.Sprintf("a/%04d", 2*lookAtOnce-1), "new")
+	w.retain(fmt.Sprintf("a/%04d", 2*looksPerTurn-1), "new")
 	w.retain("a/x", "new")
 	for c.step() {
 	}
@@ -103,14 +103,14 @@ func TestNewsDuringTheSearch(t *testing.T) {
 			t.Errorf("%s came %d times, want %d", line, seen[line], want)
 		}
 	}
-	if len(c.log)-2 != 2*lookAtOnce+2 {
+	if len(c.log)-2 != 2*looksPerTurn+2 {
 		t.Errorf("%d came", len(c.log)-2)
 	}
 }
 
 // A device away goes on where it was.
 func TestSearchOutlivesTheConnection(t *testing.T) {
-	const all = 3 * lookAtOnce
+	const all = 3 * looksPerTurn
 	w := newWorld(t, Config{})
 	for i := range all {
 		w.retain(fmt.Sprintf("a/%04d", i), "x")

@@ -9,7 +9,7 @@ import (
 	"github.com/longline/longline/internal/topic"
 )
 
-// State implements router.Member: a device is busy that has not been sent all it is owed.
+// State implements router.Member. A device is Busy if messages for it wait to be sent.
 func (s *Session) State() router.State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -22,18 +22,18 @@ func (s *Session) State() router.State {
 	return router.Free
 }
 
-// refuseEnded is what an ended session says to a message: of a share, another member is to
-// have it. Locked.
+// refuseEnded refuses a message because the session has ended. If it came by a share, another member gets it. The
+// session is locked.
 func (s *Session) refuseEnded(m *message.Message) error {
 	if router.ShareOf(m) != "" {
 		return router.ErrGone
 	}
-	s.lose(m, router.SessionEnded)
+	s.dropMessage(m, router.SessionEnded)
 	return nil
 }
 
-// elsewhere lists the session's shares that have another member on line.
-func (s *Session) elsewhere() []string {
+// sharesElsewhere returns the filters of the session's shares that have another member on line.
+func (s *Session) sharesElsewhere() []string {
 	var shares []string
 	s.mu.Lock()
 	for i := range s.subscriptions {
@@ -42,41 +42,42 @@ func (s *Session) elsewhere() []string {
 		}
 	}
 	s.mu.Unlock()
-	return slices.DeleteFunc(shares, func(f string) bool { return !s.manager.router.Elsewhere(f, s) })
+	return slices.DeleteFunc(shares, func(f string) bool { return !s.manager.router.OtherMemberOnline(f, s) })
 }
 
-// giveAway offers what came by the shares to their other members, as MQTT 5 §4.8.2 lets a
-// server do when the connection ends. Locked.
-func (s *Session) giveAway(shares []string) {
+// redeliverShares queues the messages that came by the shares for their other members, as MQTT 5 §4.8.2 lets a server
+// do when the connection ends. The session is locked.
+func (s *Session) redeliverShares(shares []string) {
 	if len(shares) == 0 {
 		return
 	}
-	s.orphan(s.takeShared(func(share string) bool { return slices.Contains(shares, share) }), s)
+	s.redeliverLater(s.takeShared(func(share string) bool { return slices.Contains(shares, share) }), s)
 }
 
-// bequeath leaves what came by shares to their other members, and those whose messages wait for room an answer: the
-// session has ended. Locked.
-func (s *Session) bequeath() {
-	s.orphan(s.takeQueued(func(string) bool { return true }), nil)
+// redeliverAll queues, for a session that has ended, the messages that came by shares for other members, and the line
+// of messages that wait for room for their answers. The session is locked.
+func (s *Session) redeliverAll() {
+	s.redeliverLater(s.takeSharedQueued(func(string) bool { return true }), nil)
 	if s.waiting != nil {
-		s.manager.orphans.add(orphan{line: s.waiting})
+		s.manager.redeliveries.add(redelivery{line: s.waiting})
 		s.waiting = nil
 	}
 }
 
-// orphan leaves messages to whoever runs the manager's chores next.
-func (s *Session) orphan(held []router.Held, home *Session) {
-	all := make([]orphan, len(held))
+// redeliverLater queues messages for runBacklogs. home is the session that takes back what no member takes; nil if it
+// has ended.
+func (s *Session) redeliverLater(held []router.Held, home *Session) {
+	all := make([]redelivery, len(held))
 	for i, h := range held {
-		all[i] = orphan{held: h, home: home}
+		all[i] = redelivery{held: h, home: home}
 	}
-	s.manager.orphans.add(all...)
+	s.manager.redeliveries.add(all...)
 }
 
-// takeShared takes out what came by the shares that give names, in order: what is owed, and
-// what waits for room. The device is away. Locked.
+// takeShared removes and returns, in order, the queued and waiting messages that came by shares for which give returns
+// true. The device is away. The session is locked.
 func (s *Session) takeShared(give func(share string) bool) []router.Held {
-	held := s.takeQueued(give)
+	held := s.takeSharedQueued(give)
 	if s.waiting != nil {
 		held = append(held, s.waiting.TakeShared(give)...)
 		s.forgetWaiting()
@@ -84,9 +85,9 @@ func (s *Session) takeShared(give func(share string) bool) []router.Held {
 	return held
 }
 
-// takeQueued is takeShared for the queue, which has nothing in flight. [MQTT-4.8.2-4] and
-// [MQTT-4.8.2-5]: a QoS 2 message that was sent is for this device and no other.
-func (s *Session) takeQueued(give func(share string) bool) (held []router.Held) {
+// takeSharedQueued is takeShared for the queue, which has no message in flight. A QoS 2 message that was sent stays:
+// no other device may get it [MQTT-4.8.2-4] [MQTT-4.8.2-5].
+func (s *Session) takeSharedQueued(give func(share string) bool) (held []router.Held) {
 	if s.queue == nil {
 		return nil
 	}
@@ -98,28 +99,28 @@ func (s *Session) takeQueued(give func(share string) bool) (held []router.Held) 
 		held = append(held, router.Held{Message: m, QoS: q})
 		return true
 	}, time.Now())
-	s.tidy()
+	s.reclaimQueue()
 	return held
 }
 
-// orphan is a message that a session gives away once it is not locked: to another member of its share, if it came
-// by one. Or it is the whole line of those that waited for room.
-type orphan struct {
+// redelivery is a message that a session passes on while it is not locked: to another member of the share by which it
+// came. Or it is the whole line of messages that waited for room in a session that has ended.
+type redelivery struct {
 	held router.Held
-	line *router.Waiting // of a session that has ended; held is nothing then
-	home *Session        // takes back what nobody on line has room for; nil when it has ended
+	line *router.Waiting // of a session that has ended; held is then empty
+	home *Session        // takes back what no member on line takes; nil when it has ended
 }
 
-// rehomeAtOnce is how many of a line are a piece of work.
-const rehomeAtOnce = 4
+// redeliverAtOnce is how many messages of a line one call of redeliver handles.
+const redeliverAtOnce = 4
 
-// rehome gives an orphan away, or a few of a line.
-func (m *Manager) rehome(o *orphan) {
+// redeliver passes a message on, or a few messages of a line.
+func (m *Manager) redeliver(o *redelivery) {
 	switch {
 	case o.line != nil:
-		if left := o.line.Take(rehomeAtOnce); len(left) > 0 {
+		if left := o.line.Take(redeliverAtOnce); len(left) > 0 {
 			m.router.Redeliver(left, nil)
-			m.orphans.add(*o) // the rest is another piece of work
+			m.redeliveries.add(*o) // for the rest
 		}
 	case o.home != nil:
 		m.router.Redeliver([]router.Held{o.held}, o.home)

@@ -94,7 +94,7 @@ func TestStressExactlyOnce(t *testing.T) {
 			for n := 1; n <= messages; n++ {
 				taken := make(chan error, 1)
 				m := &message.Message{Topic: strconv.Itoa(p), Payload: strconv.AppendInt(nil, int64(n), 10), QoS: 2}
-				got, err := w.router.PublishPatiently(m, func(err error) { taken <- err })
+				got, err := w.router.PublishUntilTaken(m, func(err error) { taken <- err })
 				if got.Later {
 					err = <-taken
 				}

@@ -9,8 +9,8 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// subscribe adds a packet's filters, all or none, and what is retained for them. The answer
-// leaves before any message does: those wait for the next flush.
+// subscribe adds all filters of a packet or none, and the retained messages that match them. It sends the answer
+// before any of these messages, which the next flush sends.
 func (l *Link) subscribe(p *wire.Packet) {
 	s := l.session
 	subs := make([]topic.Subscription, len(p.Filters))
@@ -35,10 +35,10 @@ func (l *Link) subscribe(p *wire.Packet) {
 	}
 }
 
-// SubscribeEach adds subscriptions as a SUBSCRIBE does: each has an answer of its own, in
-// results, which is as long as subs and empty where one is granted; and each takes what is
-// retained, as its RetainHandling says, as if it were alone [MQTT-3.8.4-5]. The filters are
-// borrowed. SUBACK is written by WhenSubscribed. Messages wait for the next flush, so that SUBACK leaves first.
+// SubscribeEach adds subscriptions as a SUBSCRIBE does. Each gets its own answer in results, which is as long as subs;
+// a granted one gets the zero value. Each gets the retained messages that its RetainHandling asks for, as if it were
+// alone [MQTT-3.8.4-5]. The filters are borrowed. The caller writes SUBACK by WhenSubscribed; the next flush sends the
+// messages, so that SUBACK is first.
 func (l *Link) SubscribeEach(subs []topic.Subscription, results []wire.Error) {
 	s := l.session
 	for i := range subs {
@@ -69,12 +69,12 @@ func (l *Link) SubscribeEach(subs []topic.Subscription, results []wire.Error) {
 	s.takeRetained(sending, false)
 }
 
-// sends tells whether a subscription wants what is retained [MQTT-3.3.1-9] to [MQTT-3.3.1-11].
+// sends reports whether the gateway sends retained messages for a subscription [MQTT-3.3.1-9] to [MQTT-3.3.1-11].
 func sends(sub *topic.Subscription, isNew bool) bool {
 	return sub.RetainHandling == topic.RetainAlways || sub.RetainHandling == topic.RetainNew && isNew
 }
 
-// checkAll refuses what the device may not subscribe to, for all if for one.
+// checkAll returns why the device may not make one of the subscriptions; the zero value if it may make all.
 func (l *Link) checkAll(subs []topic.Subscription) wire.Error {
 	for i := range subs {
 		if refused := l.check(min(len(subs)-1, l.session.manager.config.MaxFilters), subs[i].Filter); refused.Code != "" {
@@ -84,7 +84,7 @@ func (l *Link) checkAll(subs []topic.Subscription) wire.Error {
 	return wire.Error{}
 }
 
-// check refuses the i-th filter of a packet if the device may not subscribe to it.
+// check returns why the device may not subscribe to the i-th filter of a packet.
 func (l *Link) check(i int, filter string) wire.Error {
 	c := &l.session.manager.config
 	if i >= c.MaxFilters {
@@ -102,8 +102,8 @@ func (l *Link) check(i int, filter string) wire.Error {
 	return wire.Error{}
 }
 
-// Subscribe adds a subscription on the device's behalf, without what is retained. The
-// filter must be valid; it is kept.
+// Subscribe adds a subscription in the name of the device, without retained messages. The filter must be valid; the
+// session keeps it.
 func (l *Link) Subscribe(filter string, q message.QoS) error {
 	s := l.session
 	s.mu.Lock()
@@ -117,7 +117,7 @@ func (l *Link) Subscribe(filter string, q message.QoS) error {
 	return nil
 }
 
-// subscribe records subscriptions, all or none. Locked, so that a takeover cannot come in between.
+// subscribe adds all subscriptions or none. The session is locked, so that no takeover comes in between.
 func (s *Session) subscribe(subs []topic.Subscription) (refused wire.Error) {
 	c := s.change(len(subs))
 	for _, sub := range subs {
@@ -129,17 +129,17 @@ func (s *Session) subscribe(subs []topic.Subscription) (refused wire.Error) {
 	return wire.Error{}
 }
 
-// change is what a packet makes of a session's subscriptions, which are copied on change.
+// change is a copy of the subscriptions with the changes of one packet.
 type change struct {
 	session *Session
 	subs    []topic.Subscription
-	at      map[string]int // where each is, when many are looked for; else nil
+	at      map[string]int // index of each filter if the packet has many; otherwise nil
 }
 
-// fewFilters is how many filters of one packet are looked for one by one.
+// fewFilters is how many filters of one packet find searches for one by one.
 const fewFilters = 4
 
-// change begins a change by so many filters. The session is locked until its commit.
+// change begins a change by so many filters. The session stays locked until commit.
 func (s *Session) change(filters int) *change {
 	c := &change{session: s, subs: slices.Clone(s.subscriptions)}
 	if filters > fewFilters {
@@ -151,7 +151,7 @@ func (s *Session) change(filters int) *change {
 	return c
 }
 
-// find returns the place of a filter, or -1.
+// find returns the index of a filter, or -1.
 func (c *change) find(filter string) int {
 	if c.at == nil {
 		return slices.IndexFunc(c.subs, func(sub topic.Subscription) bool { return sub.Filter == filter })
@@ -162,7 +162,7 @@ func (c *change) find(filter string) int {
 	return -1
 }
 
-// put adds a subscription, or puts it in the place of the one that has its filter [MQTT-3.8.4-3].
+// put adds a subscription, or replaces the one with the same filter [MQTT-3.8.4-3].
 func (c *change) put(sub topic.Subscription) wire.Error {
 	if i := c.find(sub.Filter); i >= 0 {
 		c.subs[i] = sub
@@ -178,8 +178,8 @@ func (c *change) put(sub topic.Subscription) wire.Error {
 	return wire.Error{}
 }
 
-// commit makes the change, and tells the router, which never calls back from there, of those that
-// were put.
+// commit makes the change, saves the session, and gives the subscriptions in granted to the router, which never calls
+// back from there.
 func (c *change) commit(granted []topic.Subscription) {
 	s := c.session
 	same := slices.Equal(s.subscriptions, c.subs)
@@ -191,7 +191,7 @@ func (c *change) commit(granted []topic.Subscription) {
 	}
 }
 
-// unsubscribe removes a packet's filters.
+// unsubscribe removes the filters of a packet.
 func (l *Link) unsubscribe(p *wire.Packet) {
 	s := l.session
 	s.mu.Lock()
@@ -205,8 +205,8 @@ func (l *Link) unsubscribe(p *wire.Packet) {
 	}
 }
 
-// UnsubscribeEach removes filters as an UNSUBSCRIBE does. existed, which is as long as
-// filters, tells which there were; the answer for the others is 0x11 [MQTT-3.11.3-1]. UNSUBACK is written by WhenSafe.
+// UnsubscribeEach removes filters as an UNSUBSCRIBE does, and sets in existed, which is as long as filters, which of
+// them the session had. The answer for the others is 0x11 [MQTT-3.11.3-1]. The caller writes UNSUBACK by WhenSafe.
 func (l *Link) UnsubscribeEach(filters []string, existed []bool) {
 	s := l.session
 	s.mu.Lock()
@@ -216,8 +216,8 @@ func (l *Link) UnsubscribeEach(filters []string, existed []bool) {
 	}
 }
 
-// Permit ends the subscriptions that the link's permissions do not allow, after those have
-// changed. What is queued by them stays owed.
+// Permit ends the subscriptions that the link's permissions no longer allow. Messages that are queued already stay in
+// the queue.
 func (l *Link) Permit() {
 	s := l.session
 	s.mu.Lock()
@@ -227,7 +227,7 @@ func (l *Link) Permit() {
 	}
 }
 
-// permit ends the subscriptions that p does not allow. Locked.
+// permit ends the subscriptions that p does not allow. The session is locked.
 func (s *Session) permit(p Permissions) {
 	if p == nil {
 		return
@@ -243,8 +243,8 @@ func (s *Session) permit(p Permissions) {
 	}
 }
 
-// unsubscribe removes filters and reports, if existed is not nil, which there were. What it costs
-// for each that there is not is little: a packet may name many.
+// unsubscribe removes filters and, if existed is not nil, sets which of them the session had. A filter that the
+// session does not have costs little, because a packet may name many. The session is locked.
 func (s *Session) unsubscribe(filters []string, existed []bool) {
 	c, gone := s.change(len(filters)), make(map[string]bool)
 	for i, f := range filters {

@@ -61,7 +61,7 @@ func newUplinkTrial(t *testing.T, seed uint64) *uplinkTrial {
 
 func (g *uplinkTrial) connect() {
 	g.client = &publisher{&client{&conn{world: g.world, room: -1}}, g}
-	g.client.attachAs("d", g.client, Options{Patient: g.patient})
+	g.client.attachAs("d", g.client, Options{NoRefusals: g.patient})
 	for _, u := range slices.Clone(g.open) {
 		g.send(u, true)
 	}

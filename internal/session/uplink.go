@@ -11,7 +11,7 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// Codes of refusals, part of the contract with devices.
+// Codes of refusals. They are part of the protocol with devices.
 const (
 	CodeNotAllowed           = "not_allowed"
 	CodeQueueFull            = "queue_full"
@@ -26,9 +26,9 @@ const (
 )
 
 var (
-	errLate     = errors.New("a newer connection of the device is there")
-	errRepeated = errors.New("the publication was routed before, and its answer waits")
-	errAwaited  = errors.New("the answer comes when all receivers have said that they have the publication")
+	errTakenOver   = errors.New("the device has a newer connection")
+	errRepeated    = errors.New("the publication was routed before, and its answer waits")
+	errAnswerLater = errors.New("some receivers answer later")
 )
 
 // publish gives a message of the device to the router and answers it.
@@ -49,14 +49,14 @@ func (l *Link) publish(p *wire.Packet) error {
 	}
 	err := l.route(m, p.ID, p.Again)
 	switch {
-	case errors.Is(err, errLate), m.QoS == message.AtMostOnce:
+	case errors.Is(err, errTakenOver), m.QoS == message.AtMostOnce:
 	case errors.Is(err, wire.CloseReceiveMax):
 		return err
-	case errors.Is(err, errAwaited):
+	case errors.Is(err, errAnswerLater):
 		l.await(p.ID, m.QoS)
 	case errors.Is(err, errRepeated):
 		l.awaitOnce(p.ID, m.QoS)
-	case err == nil && m.QoS == message.ExactlyOnce && l.Durable(): // PUBREC says that the identifier is kept
+	case err == nil && m.QoS == message.ExactlyOnce && l.Durable(): // PUBREC promises that the identifier is kept
 		l.await(p.ID, m.QoS)
 		id := p.ID
 		s.manager.store.Commit(func(err error) { l.tell(message.ExactlyOnce, id, err) })
@@ -66,46 +66,47 @@ func (l *Link) publish(p *wire.Packet) error {
 	return nil
 }
 
-// refuseTopic answers a publication whose topic is beyond the node's bounds; one that is ill-formed breaks the contract.
+// refuseTopic refuses a publication whose topic passes the node's limits. If the topic is ill-formed, the device broke
+// the contract, and the error closes the connection.
 func (l *Link) refuseTopic(p *wire.Packet, why error) error {
 	if topic.ValidateName(p.Message.Topic, topic.Unbounded) != nil {
 		return wire.CloseContract.Because("pub: " + why.Error())
 	}
-	l.session.lose(&p.Message, router.BadTopic)
+	l.session.dropMessage(&p.Message, router.BadTopic)
 	l.refuse(p.ID, p.Message.QoS, wire.Error{Code: CodeBadTopic, Reason: why.Error()})
 	return nil
 }
 
-// RefuseTooLarge answers a publication that was not read because it is too large.
+// RefuseTooLarge refuses a publication that the gateway skipped because it is too large.
 func (l *Link) RefuseTooLarge(id uint64, q message.QoS) {
 	l.session.drop(router.TooLarge, 1)
 	l.refuse(id, q, wire.Error{Code: CodeTooLarge, Reason: "the message is larger than gateway.max_payload"})
 }
 
-// refuse answers a publication, behind those that still wait, if its QoS has an answer.
+// refuse sends a refusal behind the answers that still wait, if the QoS has answers.
 func (l *Link) refuse(id uint64, q message.QoS, err wire.Error) {
 	if q > message.AtMostOnce {
 		l.answer(id, q, err)
 	}
 }
 
-// rawUplink is the topic of what a device of a raw protocol sends.
+// rawUplink returns the topic of all messages that a device of a raw protocol sends.
 func rawUplink(device string) string { return "device/" + device + "/up" }
 
-// route publishes m, unless a newer connection is attached. One that attaches meanwhile has
-// to wait, so that what it publishes comes after m.
+// route publishes m, unless a newer connection is attached. A connection that attaches meanwhile waits for uplink, so
+// that its publications come after m.
 func (l *Link) route(m *message.Message, id uint64, again bool) error {
 	s := l.session
 	s.uplink.Lock()
 	defer s.uplink.Unlock()
 	if s.link != l {
-		return errLate
+		return errTakenOver
 	}
 	m.Debtor = message.DebtorOf(s.device, credentialOf(l.permissions))
 	s.traffic.UplinkMessages++
 	s.traffic.UplinkBytes += uint64(len(m.Payload))
 	if err := mayPublish(l.permissions, s.device, m.Topic); err != nil {
-		s.lose(m, router.NotAllowed)
+		s.dropMessage(m, router.NotAllowed)
 		return err
 	}
 	switch m.QoS {
@@ -115,7 +116,7 @@ func (l *Link) route(m *message.Message, id uint64, again bool) error {
 	case message.ExactlyOnce:
 		return l.routeOnce(m, id)
 	}
-	if again && s.repeats(l, uint16(id)) {
+	if again && s.stillWaits(l, uint16(id)) {
 		return errRepeated
 	}
 	return l.routeAcknowledged(m, id)
@@ -138,10 +139,10 @@ func (l *Link) routeOnce(m *message.Message, id uint64) error {
 // routeAcknowledged routes a QoS 1 publication, whose answer may come later.
 func (l *Link) routeAcknowledged(m *message.Message, id uint64) error {
 	s := l.session
-	if s.mqtt == nil { // the common one remembers as little as it may; uplink is held
+	if s.mqtt == nil { // the common case: nothing has to be remembered; uplink is held
 		result, err := s.manager.router.Publish(m, func(err error) { l.tell(message.AtLeastOnce, id, err) })
 		if result.Later {
-			return errAwaited
+			return errAnswerLater
 		}
 		return err
 	}
@@ -149,36 +150,36 @@ func (l *Link) routeAcknowledged(m *message.Message, id uint64) error {
 	return p.route(m)
 }
 
-// route gives m, which is the publication, to the router.
+// route gives the publication, whose message is m, to the router.
 func (p *publication) route(m *message.Message) error {
 	s := p.session
-	p.patient = s.reserve()
+	p.noDeadline = s.reserve()
 	publish := s.manager.router.Publish
-	if p.patient {
-		publish = s.manager.router.PublishPatiently
+	if p.noDeadline {
+		publish = s.manager.router.PublishUntilTaken
 	}
 	result, err := publish(m, p.settle)
 	if result.Later {
 		s.delay(p)
-		return errAwaited
+		return errAnswerLater
 	}
 	s.conclude(p, err)
 	return err
 }
 
-// tell has the loop answer a publication that waited. Safe from any goroutine.
+// tell gives the answer to a publication that waited to the connection's loop. Safe from any goroutine.
 func (l *Link) tell(q message.QoS, id uint64, err error) {
 	l.conn.Loop().settle(settlement{link: l, id: id, qos: q, err: err})
 }
 
-// refusal is what the device is told about err.
+// refusal returns what the device is told about err.
 func refusal(err error) wire.Error {
 	switch {
 	case err == nil:
 		return wire.Error{}
 	case errors.Is(err, errReserved), errors.Is(err, errNotAllowed):
 		return wire.Error{Code: CodeNotAllowed, Reason: err.Error()}
-	case errors.Is(err, store.ErrFull): // and nobody received it
+	case errors.Is(err, store.ErrFull): // it was not retained, and nobody received it
 		return wire.Error{Code: CodeNotRetained, Reason: err.Error()}
 	case errors.Is(err, router.ErrQuota):
 		return wire.Error{Code: CodeQuota, Reason: err.Error()}

@@ -232,7 +232,7 @@ func TestPublishersAreRefusedAtOnce(t *testing.T) {
 			w, s := full(t, Config{Unanswered: unanswered})
 			var c *client
 			for range 2 {
-				c = w.client("d", Options{Patient: patient})
+				c = w.client("d", Options{NoRefusals: patient})
 				for id := range uint64(unanswered - 1) {
 					c.pub(id, "a", payload, 1)
 				}

@@ -12,11 +12,11 @@ import (
 	"github.com/longline/longline/internal/topic"
 )
 
-// ErrWillNotAllowed refuses a connection whose will the device may not publish.
+// ErrWillNotAllowed refuses a connection because the device may not publish its will.
 var ErrWillNotAllowed = errors.New("the device may not publish its will")
 
-// accept checks a connection's will; nil is that there is none.
-func (m *Manager) accept(device string, o *Options) (*store.Will, error) {
+// checkWill checks and returns the will of a connection; nil if it has none.
+func (m *Manager) checkWill(device string, o *Options) (*store.Will, error) {
 	if o.Will == nil {
 		return nil, nil
 	}
@@ -29,7 +29,7 @@ func (m *Manager) accept(device string, o *Options) (*store.Will, error) {
 		return nil, fmt.Errorf("%w: %w", ErrWillNotAllowed, err)
 	}
 	debtor := message.DebtorOf(device, credentialOf(o.Permissions))
-	if m.router.Short(debtor) && !m.Owes(device) { // who is owed something frees room
+	if m.router.Short(debtor) && !m.HasMessages(device) { // a device that takes its messages makes room
 		if err := m.router.CheckQuota(debtor); err != nil {
 			return nil, fmt.Errorf("will: %w", err)
 		}
@@ -38,7 +38,7 @@ func (m *Manager) accept(device string, o *Options) (*store.Will, error) {
 	return o.Will, nil
 }
 
-// setWill puts a will, or none, in the place of the one that there is. The session has its MQTT part, and is locked.
+// setWill replaces the will by w, which may be nil. s.mqtt is not nil, and the session is locked.
 func (s *Session) setWill(w *store.Will) {
 	account, before := s.manager.router.Account(), s.willBytes()
 	if t := s.mqtt; t.will != nil {
@@ -50,7 +50,7 @@ func (s *Session) setWill(w *store.Will) {
 	s.manager.owners.count(s, 0, s.willBytes()-before)
 }
 
-// willBytes is the size of the will, 0 when there is none.
+// willBytes returns the size of the will, 0 when there is none.
 func (s *Session) willBytes() int {
 	if s.mqtt == nil || s.mqtt.will == nil {
 		return 0
@@ -58,7 +58,7 @@ func (s *Session) willBytes() int {
 	return s.mqtt.will.Message.Size()
 }
 
-// ForgetWill is for a device that says good-bye [MQTT-3.14.4-3]: its will is not published.
+// ForgetWill removes the will of a device that sends DISCONNECT [MQTT-3.14.4-3].
 func (l *Link) ForgetWill() {
 	s := l.session
 	s.mu.Lock()
@@ -69,8 +69,8 @@ func (l *Link) ForgetWill() {
 	}
 }
 
-// willDue is when the will of a device that left is published, unless the session ends
-// before, in Unix milliseconds.
+// willDue returns when the will of a device that left is published, in Unix milliseconds, unless the session ends
+// before.
 func (s *Session) willDue() int64 {
 	if s.mqtt == nil || s.mqtt.will == nil {
 		return math.MaxInt64
@@ -78,7 +78,7 @@ func (s *Session) willDue() int64 {
 	return s.changed + s.mqtt.will.Delay.Milliseconds()
 }
 
-// announceWill publishes the will, if there is one, when the announcer next runs. Locked.
+// announceWill queues the will, if there is one, for the announcer. The session is locked.
 func (s *Session) announceWill() {
 	if s.mqtt == nil || s.mqtt.will == nil {
 		return
@@ -98,9 +98,8 @@ func (s *Session) announceWill() {
 // Wills returns how many wills were published.
 func (m *Manager) Wills() uint64 { return m.presence.wills.Load() }
 
-// SetExpiry changes how long the session outlives the connection, as DISCONNECT may. It is
-// false when the session was to end with the connection: that cannot be changed
-// [MQTT-3.14.2-2].
+// SetExpiry changes how long the session outlives the connection, as DISCONNECT may ask. It returns false if the
+// expiry was 0 and d is not: MQTT forbids that [MQTT-3.14.2-2].
 func (l *Link) SetExpiry(d time.Duration) bool {
 	s := l.session
 	s.mu.Lock()
@@ -117,7 +116,7 @@ func (l *Link) SetExpiry(d time.Duration) bool {
 	return true
 }
 
-// Expiry is how long the session outlives the connection, which may be less than was asked.
+// Expiry returns how long the session outlives the connection, which may be less than the device asked for.
 func (l *Link) Expiry() time.Duration {
 	s := l.session
 	s.mu.Lock()
@@ -125,10 +124,10 @@ func (l *Link) Expiry() time.Duration {
 	return time.Duration(s.expiry) * time.Second
 }
 
-// ephemeral tells whether an MQTT session ends with its live connection, so that the next
-// connection finds none, MQTT 5 §3.1.2.11.2.
+// ephemeral reports whether an MQTT session ends with its live connection, so that the next connection finds none,
+// MQTT 5 §3.1.2.11.2.
 func (s *Session) ephemeral() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.link != nil && s.exchange() != nil && s.expiry == 0
+	return s.link != nil && s.liveMQTT() != nil && s.expiry == 0
 }

@@ -67,7 +67,7 @@ func New(config Config, r *router.Router, sessions *session.Manager) (*Door, err
 		return nil, fmt.Errorf("limits: %w", err)
 	}
 	config.Account.SetLimit(d.guard.memory.Usage().Limit / 100 * int64(config.Limits.Memory.Owed))
-	sessions.Guard(d.guard.count)
+	sessions.SetGate(d.guard.count)
 	d.admission = newAdmission(&config)
 	return d, nil
 }

@@ -47,7 +47,7 @@ func (s *Shard) shortFor(conn *reactor.Conn, device string) bool {
 	if g.memory.Stage() < limit.RefuseNew {
 		return false
 	}
-	if device != "" && !s.door.Sessions.Owes(device) {
+	if device != "" && !s.door.Sessions.HasMessages(device) {
 		return true
 	}
 	if g.cures.Add(1) > maxCures {
@@ -69,7 +69,7 @@ func (s *Shard) verified(conn *reactor.Conn) {
 
 // shortOf says why a device that is verified may not come in for want of memory; nil is that it may.
 func (s *Shard) shortOf(device string) error {
-	if s.door.guard.memory.Stage() >= limit.RefuseNew && !s.door.Sessions.Owes(device) {
+	if s.door.guard.memory.Stage() >= limit.RefuseNew && !s.door.Sessions.HasMessages(device) {
 		return denyForMemory()
 	}
 	return nil

@@ -110,10 +110,10 @@ func optionsOf(p *mqtt.Packet) session.Options {
 	o := session.Options{
 		Clean:          p.Connect.Clean,
 		ReceiveMaximum: p.Properties.ReceiveMaximum,
-		Patient:        p.Connect.Version < mqtt.V5,
+		NoRefusals:        p.Connect.Version < mqtt.V5,
 		Will:           willOf(&p.Connect),
 	}
-	if !o.Patient || o.Clean { // 3.1.1 §3.1.2.4: a clean session lasts as long as the connection
+	if !o.NoRefusals || o.Clean { // 3.1.1 §3.1.2.4: a clean session lasts as long as the connection
 		expiry := seconds(p.Properties.SessionExpiry)
 		o.Expiry = &expiry
 	}

@@ -14,7 +14,7 @@ import (
 func (w *world) waitFor(name string) *outcome {
 	o := new(outcome)
 	m := &message.Message{Topic: name, Payload: []byte("x"), QoS: 1}
-	if got, err := w.router.PublishPatiently(m, o.set); !got.Later {
+	if got, err := w.router.PublishUntilTaken(m, o.set); !got.Later {
 		o.set(err)
 	}
 	return o

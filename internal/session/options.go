@@ -8,16 +8,16 @@ import (
 	"github.com/longline/longline/internal/topic"
 )
 
-// tailor returns m as the session's subscriptions want it, and its QoS, or nil when none
-// wants it: one message answers all that match, MQTT 5 §3.3.4. It is conflated when all of them
-// say so. It is for a session with special subscriptions; locked.
-func (s *Session) tailor(m *message.Message, q message.QoS) (_ *message.Message, _ message.QoS, conflate bool) {
+// applyOptions returns m and its QoS as the options of the matching subscriptions ask for, or nil if none of them
+// wants m. One message answers all that match, MQTT 5 §3.3.4. conflate is true if all of them conflate. applyOptions
+// is for a session with special subscriptions, and the session is locked.
+func (s *Session) applyOptions(m *message.Message, q message.QoS) (_ *message.Message, _ message.QoS, conflate bool) {
 	f := fit{share: router.ShareOf(m)}
 	for i := range s.subscriptions {
 		f.add(&s.subscriptions[i], m, s.device)
 	}
 	switch {
-	case !f.local: // the router found the QoS, or nothing matches: a broadcast
+	case !f.local: // the router found the QoS, or m is a broadcast and nothing matches
 	case !f.matched:
 		return nil, 0, false
 	default:
@@ -32,12 +32,12 @@ func (s *Session) tailor(m *message.Message, q message.QoS) (_ *message.Message,
 	return m, q, conflate
 }
 
-// fit is what a session's subscriptions together want of a message.
+// fit collects the options of the subscriptions that match a message.
 type fit struct {
 	share   string
-	local   bool // one does not want it, because the device published it
-	matched bool // another does
-	whole   bool // one does not conflate
+	local   bool // one has NoLocal, and the device published the message
+	matched bool // another one wants it
+	whole   bool // one of those does not conflate
 	qos     message.QoS
 	ids     []uint32
 	retain  bool
