@@ -16,23 +16,23 @@ import (
 	"github.com/longline/longline/internal/message"
 )
 
-// idsFile is where a node remembers which message IDs it may have given out: its name in the state directory.
+// idsFile is the name of the file in the state directory where a node keeps which message IDs it may have given out.
 const idsFile = "ids"
 
-// IDs reserves message IDs in a file, so that no life of the node gives out those of another, whatever its clock says.
-// It implements message.Ranges. The file has one line, "longline ids 1 {node} {position}": the node has given out
-// nothing from the position on.
+// IDs reserves message IDs in a file, so that no life of the node gives out IDs of another, whatever its clock says.
+// It implements message.Ranges. The file has one line, "longline ids 1 {node} {position}": the node has given out no
+// IDs from the position on.
 type IDs struct {
 	lane message.Lane // static
 
 	// Guarded by mu.
 	mu   sync.Mutex
 	dir  *os.File // locked until it is closed
-	next uint64   // the position that the file has
+	next uint64   // the position in the file
 }
 
-// OpenIDs opens the file of a state directory, which it locks, or makes it. A new one begins where the clock is, so
-// that a node whose file was lost repeats nothing that it gave out by the clock's pace.
+// OpenIDs opens or makes the file in a state directory, which it locks. A new file begins at the position of the
+// clock, so that a node whose file was lost repeats no ID that it gave out while it kept to the clock's pace.
 func OpenIDs(dir string, node uint16) (*IDs, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -54,7 +54,7 @@ func OpenIDs(dir string, node uint16) (*IDs, error) {
 	return i, nil
 }
 
-// read returns the position that the file has.
+// read returns the position in the file.
 func (i *IDs) read() (uint64, error) {
 	path := filepath.Join(i.dir.Name(), idsFile)
 	text, err := os.ReadFile(path)
@@ -68,7 +68,7 @@ func (i *IDs) read() (uint64, error) {
 	node, position, _ := strings.Cut(rest, " ")
 	next, err := strconv.ParseUint(position, 10, 64)
 	if !ok || err != nil {
-		return 0, fmt.Errorf("%s does not say which message IDs were given out: put a copy of it back, or remove it to begin where the clock is", path)
+		return 0, fmt.Errorf("%s does not say which message IDs were given out: restore a copy of it, or remove it to begin at the clock", path)
 	}
 	if node != strconv.Itoa(int(i.lane)) {
 		return 0, fmt.Errorf("%s is of node %s, not of node %d", path, node, i.lane)
@@ -76,7 +76,7 @@ func (i *IDs) read() (uint64, error) {
 	return next, nil
 }
 
-// Reserve implements message.Ranges. It returns when the file is safe on its disk.
+// Reserve implements message.Ranges. It returns when the file is synced.
 func (i *IDs) Reserve() (message.Range, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -91,7 +91,7 @@ func (i *IDs) Reserve() (message.Range, error) {
 	return r, nil
 }
 
-// write has the file say next. The file that is there is replaced, so that it is never half written.
+// write replaces the file by one with the position next, so that the file is never half written.
 func (i *IDs) write(next uint64) (err error) {
 	if i.dir == nil {
 		return fs.ErrClosed
@@ -111,7 +111,7 @@ func (i *IDs) write(next uint64) (err error) {
 	return i.dir.Sync()
 }
 
-// Close lets another process have the directory. Nothing can be reserved from then on.
+// Close unlocks the directory. From then on Reserve fails.
 func (i *IDs) Close() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()

@@ -4,10 +4,10 @@ import (
 	"sync"
 )
 
-// Journal is where a durable store appends its operations. Its methods do not block: they may be called on a loop and with
-// locks held.
+// Journal is where a durable store appends its operations. Its methods do not block: they may be called on a loop and
+// with locks held.
 type Journal interface {
-	// Append takes an operation, behind those that were appended before. p is borrowed.
+	// Append appends an operation. p is borrowed.
 	Append(p []byte)
 	// Commit is Store.Commit.
 	Commit(done func(error))
@@ -15,13 +15,13 @@ type Journal interface {
 	Err() error
 }
 
-// log is the way to a journal; without one it does nothing.
+// log appends operations to a journal; without a journal it does nothing.
 type log struct{ journal Journal }
 
-// encoded are buffers for operations.
+// encoded holds buffers for operations.
 var encoded = sync.Pool{New: func() any { return new([]byte) }}
 
-// keptBuffer is the size of the largest buffer that is used again.
+// keptBuffer is the size of the largest buffer that is reused.
 const keptBuffer = 64 << 10
 
 func (l log) add(op *Op) {
@@ -36,8 +36,9 @@ func (l log) add(op *Op) {
 	}
 }
 
-// Apply makes the change that an operation of the journal tells, whatever the bounds are by now. It is called for all of
-// them, in their order, before the store is used, and keeps p. What is applied twice is the same as once.
+// Apply makes the change of an operation of the journal, whatever the bounds are now. The caller applies all
+// operations, in order, before it uses the store. Apply keeps p. To apply an operation twice has the same result as
+// once.
 func (s *Memory) Apply(p []byte) error {
 	op, err := ParseOp(p)
 	if err != nil {
@@ -59,7 +60,7 @@ func (s *Memory) Apply(p []byte) error {
 	case OpPush, OpSent, OpRemove, OpReceived:
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if s.records[op.Device] != nil { // else its session has ended by now, and OpDrop follows
+		if s.records[op.Device] != nil { // otherwise its session has ended, and OpDrop follows
 			s.queue(op.Device).apply(&op)
 		}
 	}

@@ -9,8 +9,8 @@ import (
 	"github.com/longline/longline/internal/message"
 )
 
-// Memory is a Store whose state is in memory alone. It lasts as long as the process, unless it has a journal.
-// What a device has there costs one map entry: for its record, and for its queue while that is open or has contents.
+// Memory is a Store whose state is in memory. It lasts as long as the process, unless it has a journal. A device costs
+// one map entry for its record, and one for its queue while that is open or has contents.
 type Memory struct {
 	options  Options // static
 	log      log     // static
@@ -22,7 +22,7 @@ type Memory struct {
 	queues  map[string]*queue
 }
 
-// saved is a record with what belongs to it.
+// saved is a record with the received identifiers of its session.
 type saved struct {
 	record   *Record
 	received map[uint16]struct{} // nil when empty
@@ -36,8 +36,8 @@ var (
 // NewMemory returns an empty store that is not durable.
 func NewMemory(o Options) *Memory { return NewJournaled(o, nil) }
 
-// NewJournaled returns an empty store that appends its operations to j. A journal that holds operations already
-// is replayed by Apply first.
+// NewJournaled returns an empty store that appends its operations to j. The caller replays a journal that has
+// operations already by Apply.
 func NewJournaled(o Options, j Journal) *Memory {
 	o = o.WithDefaults()
 	s := &Memory{
@@ -56,7 +56,7 @@ func (s *Memory) Queue(device string) Queue {
 	return s.queue(device)
 }
 
-// queue returns the device's queue, made if there is none. Locked.
+// queue returns the device's queue, which it makes if necessary. s is locked.
 func (s *Memory) queue(device string) *queue {
 	q := s.queues[device]
 	if q == nil {
@@ -88,7 +88,7 @@ func (s *Memory) Save(r *Record) {
 	}
 }
 
-// save keeps r and returns the queue that the device has, nil when it has none.
+// save keeps r and returns the queue of the device, or nil.
 func (s *Memory) save(r *Record) *queue {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -167,7 +167,7 @@ func (s *Memory) Release(device string, id uint16) {
 	}
 }
 
-// unreceive reports whether it has changed something.
+// unreceive reports whether it changed something.
 func (s *Memory) unreceive(device string, id uint16) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

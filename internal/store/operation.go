@@ -14,47 +14,46 @@ import (
 	"github.com/longline/longline/internal/topic"
 )
 
-// An operation is one change of what a durable store keeps. As bytes it is one byte that names the version, then fields in
-// protobuf's wire format, those of zero value left out. A reader passes over fields that it does not know. The
-// version changes only when an old reader would misunderstand what it knows; a new kind is not known to old readers,
-// which stop there.
+// An operation is one change of the state of a durable store. Encoded, it is one byte for the version, then fields in protobuf's
+// wire format without those of zero value. A reader skips fields that it does not know. The version changes only if an old
+// reader would misunderstand fields that it knows. An old reader stops at a kind that it does not know.
 //
-// Each sets or removes one thing under its name, whatever was there. So operations may be applied again, from any place
-// to the end, to a state that has seen some of them.
+// Each operation sets or removes one thing under its name, whatever was there before. So operations may be applied again, from any
+// place to the end, to a state that has some of them already.
 
-// Kind is what an operation does.
+// Kind says what an operation does.
 type Kind uint8
 
-// The kinds. A number is never used again for something else.
+// The kinds. A number is never reused for another kind.
 const (
-	OpSave     Kind = 1  // Record is the device's
-	OpDrop     Kind = 2  // the device has no record, no queue and no received identifiers
-	OpReceive  Kind = 3  // Packet is the identifier of a publication of the device that it has not released
-	OpRelease  Kind = 4  // it is not any more; 0 stands for all
-	OpPush     Kind = 5  // Message has Number in the device's queue, with QoS and Due
-	OpSent     Kind = 6  // the message of Number has the identifier Packet, 0 for none, and Due
-	OpReceived Kind = 7  // what had Number is an identifier to be released, Packet; its message has left the queue
-	OpRemove   Kind = 8  // nothing has Number any more
-	OpRetain   Kind = 9  // Message is retained for its topic
-	OpUnretain Kind = 10 // nothing is retained for Topic
+	OpSave     Kind = 1  // Record replaces the device's record
+	OpDrop     Kind = 2  // removes the device's record, queue and received identifiers
+	OpReceive  Kind = 3  // Packet is the identifier of a publication that the device has not released
+	OpRelease  Kind = 4  // undoes OpReceive for Packet, or for all if it is 0
+	OpPush     Kind = 5  // adds Message to the device's queue as Number, with QoS and Due
+	OpSent     Kind = 6  // sets the identifier, Packet, which may be 0, and Due of the message Number
+	OpReceived Kind = 7  // replaces the message Number by Packet, an identifier to be released
+	OpRemove   Kind = 8  // removes Number
+	OpRetain   Kind = 9  // retains Message for its topic
+	OpUnretain Kind = 10 // removes the retained message of Topic
 )
 
-// Op is an operation; its kind says which fields count.
+// Op is an operation. Which fields count depends on Kind.
 type Op struct {
 	Kind    Kind
 	Device  string
 	Number  uint64
 	Packet  uint16
 	QoS     message.QoS
-	Due     int64 // Unix milliseconds at which the time of a queued message is over
+	Due     int64 // when a queued message expires, in Unix milliseconds
 	Topic   string
 	Message *message.Message
-	Record  *Record // Received does not count
+	Record  *Record // without Received
 }
 
 const opVersion = 1
 
-// The fields of an operation. A number is never used again for something else; so with those below.
+// The fields of an operation. A number is never reused for another field; so for the fields below.
 const (
 	fieldKind    protowire.Number = 1
 	fieldDevice  protowire.Number = 2
@@ -92,10 +91,10 @@ const (
 	fieldConflate          protowire.Number = 7
 )
 
-// ErrOp is what every error of ParseOp wraps.
+// ErrOp is wrapped by every error of ParseOp.
 var ErrOp = errors.New("store: bad operation")
 
-// AppendOp appends the bytes of op to dst.
+// AppendOp appends the encoded op to dst.
 func AppendOp(dst []byte, op *Op) []byte {
 	dst = append(dst, opVersion)
 	dst = appendNumber(dst, fieldKind, uint64(op.Kind))
@@ -158,7 +157,7 @@ func appendText(dst []byte, num protowire.Number, s string) []byte {
 	return protowire.AppendString(protowire.AppendTag(dst, num, protowire.BytesType), s)
 }
 
-// appendWithin appends what body appends of v, as a field.
+// appendWithin appends v as a field, encoded by body.
 func appendWithin[T any](dst []byte, num protowire.Number, v T, body func([]byte, T) []byte) []byte {
 	dst = protowire.AppendTag(dst, num, protowire.BytesType)
 	at := len(dst)
@@ -167,7 +166,7 @@ func appendWithin[T any](dst []byte, num protowire.Number, v T, body func([]byte
 	return slices.Insert(dst, at, protowire.AppendVarint(room[:0], uint64(len(dst)-at))...)
 }
 
-// ParseOp returns the operation that p tells. It owns p: strings and messages are views of it. An error wraps ErrOp.
+// ParseOp decodes an operation. It owns p: strings and messages share its memory. An error wraps ErrOp.
 func ParseOp(p []byte) (op Op, err error) {
 	switch {
 	case len(p) == 0:
@@ -184,7 +183,7 @@ func ParseOp(p []byte) (op Op, err error) {
 	return op, op.check()
 }
 
-// check reports what an operation of its kind must have and has not.
+// check returns an error if a field is missing that an operation of this kind needs.
 func (op *Op) check() error {
 	ofDevice, needs := true, true
 	switch op.Kind {
@@ -261,7 +260,7 @@ func (r *Record) set(f *field) (err error) {
 	return err
 }
 
-// subscription has a method of its own.
+// subscription is a topic.Subscription with the method set.
 type subscription topic.Subscription
 
 func (s *subscription) set(f *field) error {
@@ -296,13 +295,13 @@ func (w *Will) set(f *field) (err error) {
 	return err
 }
 
-// field is one that was read: a number or bytes.
+// field is one decoded field: a number or bytes.
 type field struct {
 	num    protowire.Number
 	typ    protowire.Type
 	number uint64
 	bytes  []byte
-	bad    error // what is wrong with it, as far as it was looked at
+	bad    error // set by the methods if the field is not what they expect
 }
 
 var (
@@ -319,7 +318,7 @@ func (f *field) uint() uint64 {
 	return f.number
 }
 
-// within is uint for a number that is most at the most.
+// within is uint for a number of at most most.
 func (f *field) within(most uint64) uint64 {
 	if f.uint() > most {
 		f.bad = errFieldSize
@@ -335,7 +334,7 @@ func (f *field) body() []byte {
 	return f.bytes
 }
 
-// text is body as a string, a view of it.
+// text is body as a string, which shares its memory.
 func (f *field) text() string {
 	p := f.body()
 	if !utf8.Valid(p) {

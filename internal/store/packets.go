@@ -28,7 +28,7 @@ func (q *queue) NextPacket(now time.Time, last uint16) (p Packet, ok bool) {
 	return p, true
 }
 
-// unused returns the next identifier that is not in use, and never 0 [MQTT-2.2.1-3].
+// unused returns the next identifier after id that is free; never 0 [MQTT-2.2.1-3].
 func (q *queue) unused(id uint16) uint16 {
 	for {
 		if id++; id != 0 && q.find(id) < 0 && q.findReleased(id) < 0 {
@@ -37,14 +37,14 @@ func (q *queue) unused(id uint16) uint16 {
 	}
 }
 
-// find returns the place of the message that has an identifier, -1 when there is none.
+// find returns the index of the message that has an identifier, or -1.
 func (q *queue) find(id uint16) int {
 	for i := q.head; i < len(q.entries); i++ {
 		switch e := &q.entries[i]; {
 		case e.m == nil:
 		case e.id == id:
 			return i
-		case e.id == 0 && i >= q.cursor: // none was sent from here on
+		case e.id == 0 && i >= q.cursor: // no message was sent from here on
 			return -1
 		}
 	}
@@ -134,7 +134,7 @@ func (q *queue) ForgetPackets() {
 
 func (q *queue) Open() int { return q.inFlight + len(q.released) }
 
-// release has the identifier of a QoS 2 message released.
+// release notes that the identifier of a QoS 2 message is to be released.
 func (q *queue) release(e *entry) {
 	q.released = append(q.released, release{number: e.number, id: e.id})
 	if e.number != 0 {
@@ -142,7 +142,7 @@ func (q *queue) release(e *entry) {
 	}
 }
 
-// free forgets an identifier that was to be released.
+// free removes an identifier that was to be released.
 func (q *queue) free(i int) {
 	if n := q.released[i].number; n != 0 {
 		q.note(&Op{Kind: OpRemove, Number: n})

@@ -7,14 +7,12 @@ import (
 	"github.com/longline/longline/internal/message"
 )
 
-// queue is a slice that slides: the front is taken away, the back is appended, and when
-// the array is used up, what is left moves to its begin or to one of twice the size.
+// queue is a slice that slides: messages leave at the front and are appended at the back. When the array is used up,
+// the entries move to its start, or to an array of twice the size. The entries before head are gaps, those from head
+// to cursor were sent, and those from cursor on are unsent.
 //
-//	entries:  ... | sent | unsent |
-//	              head   cursor   len(entries)
-//
-// Both parts may have gaps. Unsent messages that have an identifier, sent on an older connection,
-// come before all that were never sent.
+// Both parts may have gaps. Unsent messages that have an identifier, sent on an older connection, come before all that
+// were never sent.
 type queue struct {
 	// Static after construction.
 	store  *Memory
@@ -24,25 +22,25 @@ type queue struct {
 	entries      []entry
 	head, cursor int
 	live         int   // entries that are not gaps
-	inFlight     int   // of those, the sent
-	bytes        int   // of those, the sum of their sizes
-	expired      int   // discarded since TakeExpired
+	inFlight     int   // how many of them are in flight
+	bytes        int   // sum of their sizes
+	expired      int   // discarded since the last TakeExpired
 	soonest      int64 // Unix milliseconds before which no unsent message expires
-	lossy        int   // no unsent entry before it has QoS 0
+	lossy        int   // no unsent entry before this index has QoS 0
 
-	conflated map[string]int // the entries that Conflate has made, by topic; nil when there are none
-	released  []release      // identifiers that wait for PUBCOMP, in the order of PUBREC
+	conflated map[string]int // index of the entry that Conflate may replace, by topic; nil when there is none
+	released  []release      // identifiers that wait for PUBREL or PUBCOMP, in the order of PUBREC
 
-	durable    bool   // the store has a journal, and the device a record
-	lastNumber uint64 // of an entry
+	durable    bool   // the store has a journal and the device has a record
+	lastNumber uint64 // the last number of an entry
 }
 
-// entry is one message, or a gap when m is nil: acknowledged or dropped before others.
+// entry is one message, or a gap if m is nil: its message left before others.
 type entry struct {
 	m         *message.Message
-	number    uint64 // names it in the journal; 0 when it is not there
-	due       int64  // Unix milliseconds at which its time is over
-	sent      uint32 // Unix seconds at which Next gave it
+	number    uint64 // its number in the journal; 0 when it is not there
+	due       int64  // when it expires, in Unix milliseconds
+	sent      uint32 // when it was sent, in Unix seconds
 	id        uint16 // packet identifier; 0 when it has none
 	qos       message.QoS
 	conflates bool // it is in queue.conflated
@@ -50,13 +48,13 @@ type entry struct {
 
 // release is a packet identifier whose QoS 2 message has left the queue.
 type release struct {
-	number uint64 // as that of the entry
-	since  uint32 // Unix seconds at which PUBREL was sent
+	number uint64 // its number in the journal
+	since  uint32 // when PUBREL was sent, in Unix seconds
 	id     uint16
 	told   bool // PUBREL was sent on this connection
 }
 
-// fewEntries is the size of the first array, and of the one that an empty queue keeps.
+// fewEntries is the size of the first array, and of the largest array that an empty queue keeps.
 const fewEntries = 4
 
 func (q *queue) Len() int      { return q.live }
@@ -114,7 +112,7 @@ func (q *queue) Conflate(m *message.Message, now time.Time) (*message.Message, e
 	old.Release(q.store.options.Account)
 	m.Hold(q.store.options.Account)
 	e.m, e.due = m, q.due(m, now)
-	delete(q.conflated, old.Topic) // the key is a piece of the old message
+	delete(q.conflated, old.Topic) // the key shares the memory of the old message
 	q.conflated[m.Topic] = at
 	return old, nil
 }
@@ -132,7 +130,8 @@ func (q *queue) pushConflated(m *message.Message, now time.Time) error {
 	return nil
 }
 
-// settle has nothing newer take the place of the topic's message: another comes behind it.
+// settle prevents that a newer message replaces the one of the topic, because another message of the topic is queued
+// behind it.
 func (q *queue) settle(topic string) {
 	if at, ok := q.conflated[topic]; ok {
 		q.entries[at].conflates = false
@@ -140,7 +139,7 @@ func (q *queue) settle(topic string) {
 	}
 }
 
-// due is when the time of a message is over that is queued at now.
+// due returns when a message expires that is queued at now.
 func (q *queue) due(m *message.Message, now time.Time) int64 {
 	due := min(now.Add(q.store.options.Queue.Age).UnixMilli(), expiry(m))
 	q.soonest = min(q.soonest, due)
@@ -165,7 +164,7 @@ func (q *queue) Next(now time.Time) (*message.Message, message.QoS, bool) {
 	return e.m, e.qos, true
 }
 
-// oldestUnsent discards the unsent messages whose time is over and returns the place of the first that is left.
+// oldestUnsent discards expired messages and returns the index of the first unsent one after them.
 func (q *queue) oldestUnsent(now time.Time) (i int, ok bool) {
 	for q.cursor < len(q.entries) {
 		switch e := &q.entries[q.cursor]; {
@@ -264,7 +263,7 @@ func (q *queue) Remove(want func(*message.Message, message.QoS) bool, now time.T
 	return q.sweep(func(e *entry) bool { return !e.exchanged() && want(e.m, e.qos) })
 }
 
-// exchanged reports whether the device may have received a QoS 2 message.
+// exchanged reports whether e is a QoS 2 message that the device may have received.
 func (e *entry) exchanged() bool { return e.id != 0 && e.qos == message.ExactlyOnce }
 
 func (q *queue) Empty() bool { return q.live == 0 && len(q.released) == 0 }
@@ -287,7 +286,7 @@ func (q *queue) takeUnsent() {
 	q.forget(q.cursor - 1)
 }
 
-// forget makes a gap at i and drops the gaps at the front.
+// forget makes a gap at i and removes the gaps at the front.
 func (q *queue) forget(i int) {
 	q.uncount(&q.entries[i])
 	q.entries[i] = entry{}
@@ -297,7 +296,8 @@ func (q *queue) forget(i int) {
 	q.reset()
 }
 
-// uncount is for an entry that leaves the queue. What the device may have received leaves its identifier behind.
+// uncount removes an entry from the counts and the journal. The identifier of a message that the device may have
+// received is to be released.
 func (q *queue) uncount(e *entry) {
 	q.discount(e.m)
 	if e.conflates {
@@ -317,7 +317,7 @@ func (q *queue) discount(m *message.Message) {
 	m.Release(q.store.options.Account)
 }
 
-// reset gives back the memory of an empty queue, except for the smallest array.
+// reset frees the memory of an empty queue, except for the smallest array.
 func (q *queue) reset() {
 	if q.live > 0 {
 		return
@@ -329,14 +329,14 @@ func (q *queue) reset() {
 	}
 }
 
-// expire discards the unsent messages whose time is over, if there may be any.
+// expire discards the unsent messages that have expired, if there may be any.
 func (q *queue) expire(now int64) {
 	if now >= q.soonest {
 		q.expired += q.sweep(func(e *entry) bool { return now >= e.due })
 	}
 }
 
-// sweep removes the unsent entries that drop wants and returns how many there were.
+// sweep removes the unsent entries for which drop returns true and returns how many.
 func (q *queue) sweep(drop func(*entry) bool) (n int) {
 	kept := q.entries[:q.cursor]
 	q.soonest = never
@@ -358,8 +358,8 @@ func (q *queue) sweep(drop func(*entry) bool) (n int) {
 	return n
 }
 
-// makeRoom moves the entries to the front of their array, or of a larger one when they
-// fill more than half of it: either way the next call is far.
+// makeRoom moves the entries to the front of their array, or to a larger one if they fill more than half of it. So it
+// is not called again soon.
 func (q *queue) makeRoom() {
 	to := q.entries[:0]
 	if 2*q.live >= cap(to) {
@@ -368,7 +368,7 @@ func (q *queue) makeRoom() {
 	q.closeGaps(to)
 }
 
-// closeGaps moves the entries to to, which may be their own array.
+// closeGaps moves the entries to the array to, which may be their own.
 func (q *queue) closeGaps(to []entry) {
 	from := q.entries
 	for _, e := range from[q.head:] {
@@ -381,7 +381,7 @@ func (q *queue) closeGaps(to []entry) {
 	q.moved()
 }
 
-// moved finds the unsent entries where they are now.
+// moved corrects the indexes of unsent entries after they have moved.
 func (q *queue) moved() {
 	q.lossy = q.cursor
 	if len(q.conflated) == 0 {
@@ -394,7 +394,7 @@ func (q *queue) moved() {
 	}
 }
 
-// letGo forgets all that the queue holds: its session has ended.
+// letGo removes everything from the queue, because its session has ended.
 func (q *queue) letGo() {
 	for i := range q.entries {
 		if m := q.entries[i].m; m != nil {

@@ -7,7 +7,7 @@ import (
 	"github.com/longline/longline/internal/message"
 )
 
-// The journal knows the messages of a queue by numbers, which rise with the order of the queue.
+// In the journal the messages of a queue have numbers, which rise with the order of the queue.
 
 // note appends an operation of the queue.
 func (q *queue) note(op *Op) {
@@ -25,7 +25,7 @@ func (q *queue) journal(e *entry) {
 	q.note(&Op{Kind: OpPush, Number: e.number, QoS: e.qos, Due: e.due, Message: e.m})
 }
 
-// makeDurable appends to the journal what the queue holds, when its device gets a record.
+// makeDurable appends the contents of the queue to the journal, when its device gets a record.
 func (q *queue) makeDurable() {
 	if q.durable {
 		return
@@ -48,7 +48,7 @@ func (q *queue) makeDurable() {
 	}
 }
 
-// apply makes a change of the journal. Nothing is in flight.
+// apply makes the change of an operation of the journal. No message is in flight.
 func (q *queue) apply(op *Op) {
 	q.lastNumber = max(q.lastNumber, op.Number)
 	switch op.Kind {
@@ -67,7 +67,7 @@ func (q *queue) apply(op *Op) {
 	}
 }
 
-// insert puts e in the place that its number has. Entries before cursor are gaps.
+// insert puts e at the place of its number. Entries before cursor are gaps.
 func (q *queue) insert(e entry) {
 	if q.live == 0 {
 		q.soonest = never
@@ -78,7 +78,7 @@ func (q *queue) insert(e entry) {
 	q.soonest = min(q.soonest, e.due)
 }
 
-// unapply takes out what has a number, if it is there.
+// unapply removes what has the number, if there is something.
 func (q *queue) unapply(number uint64) {
 	if i, ok := q.search(number); ok {
 		q.discount(q.entries[i].m)
@@ -93,7 +93,7 @@ func (q *queue) unapply(number uint64) {
 	q.released = slices.DeleteFunc(q.released, func(r release) bool { return r.number == number })
 }
 
-// search finds the place of a number among the unsent entries, which have no gaps.
+// search returns the place of a number among the unsent entries, which have no gaps.
 func (q *queue) search(number uint64) (i int, ok bool) {
 	i, ok = slices.BinarySearchFunc(q.entries[q.cursor:], number, func(e entry, n uint64) int { return cmp.Compare(e.number, n) })
 	return q.cursor + i, ok

@@ -15,10 +15,10 @@ import (
 // never is later than any Unix time in milliseconds.
 const never = math.MaxInt64
 
-// expireAtOnce bounds the expired messages that one change of the retained messages removes.
+// expireAtOnce is how many expired messages one change of the retained messages removes at most.
 const expireAtOnce = 64
 
-// retained holds the last message of each topic that has one.
+// retained has the last retained message of each topic.
 type retained struct {
 	most    usage            // static
 	account *message.Account // static
@@ -68,7 +68,7 @@ func (r *retained) put(m *message.Message, now time.Time) error {
 	return nil
 }
 
-// set puts m in the place of old, which may be nil.
+// set replaces old, which may be nil, by m.
 func (r *retained) set(m, old *message.Message) {
 	r.byTopic.Set(m)
 	r.uncount(old)
@@ -80,7 +80,7 @@ func (r *retained) set(m, old *message.Message) {
 	r.shares.count(m, 1)
 }
 
-// restore is put for what the journal tells.
+// restore is put for an operation of the journal.
 func (r *retained) restore(m *message.Message) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -88,7 +88,7 @@ func (r *retained) restore(m *message.Message) {
 	r.set(m, old)
 }
 
-// forget is remove for what the journal tells.
+// forget is remove for an operation of the journal.
 func (r *retained) forget(name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -97,7 +97,7 @@ func (r *retained) forget(name string) {
 	}
 }
 
-// room returns the bound that m would pass in the place of old, which may be nil.
+// room returns an error that names the bound that m would pass if it replaced old, which may be nil.
 func (r *retained) room(m, old *message.Message) error {
 	after := usage{r.byTopic.Len(), r.bytes}
 	after.add(m, 1)
@@ -110,7 +110,7 @@ func (r *retained) room(m, old *message.Message) error {
 	return r.shares.room(m, old)
 }
 
-// remove forgets a message that is there, or nil.
+// remove removes m, which may be nil.
 func (r *retained) remove(m *message.Message) {
 	if m != nil {
 		r.byTopic.Delete(m)
@@ -119,7 +119,7 @@ func (r *retained) remove(m *message.Message) {
 	}
 }
 
-// uncount is for a message that has left byTopic, or nil.
+// uncount removes from the counts a message that has left byTopic; m may be nil.
 func (r *retained) uncount(m *message.Message) {
 	if m == nil {
 		return
@@ -132,7 +132,7 @@ func (r *retained) uncount(m *message.Message) {
 	}
 }
 
-// drop is Store.Unretain.
+// drop implements Store.Unretain.
 func (r *retained) drop(m *message.Message) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -143,7 +143,7 @@ func (r *retained) drop(m *message.Message) bool {
 	return true
 }
 
-// expire removes messages whose time is over.
+// expire removes messages that have expired.
 func (r *retained) expire(now time.Time) {
 	for range expireAtOnce {
 		m, ok := r.byExpiry.Min()
@@ -154,7 +154,7 @@ func (r *retained) expire(now time.Time) {
 	}
 }
 
-// find is Store.Retained.
+// find implements Store.Retained.
 func (r *retained) find(w *Walk, found []*message.Message, looks int, now time.Time) (_ []*message.Message, looked int) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -183,12 +183,12 @@ func (r *retained) find(w *Walk, found []*message.Message, looks int, now time.T
 		there = i.Next()
 	}
 	if w.Done = !there; !w.Done {
-		w.from = strings.Clone(i.Item().Topic) // a clone, so that the message can go
+		w.from = strings.Clone(i.Item().Topic) // a clone, so that the message can be freed
 	}
 	return found, looked
 }
 
-// expiry is the Unix milliseconds at which m expires by itself, or never.
+// expiry returns when m expires by itself, in Unix milliseconds, or never.
 func expiry(m *message.Message) int64 {
 	if m.Expiry == 0 {
 		return never

@@ -12,9 +12,9 @@ import (
 	"github.com/longline/longline/internal/message"
 )
 
-// RetainedFull is why a message is not retained. It is an ErrFull.
+// RetainedFull is why a message is not retained. It wraps ErrFull.
 type RetainedFull struct {
-	Of     string // whose bound would be passed: OfNode, OfDevice or OfPrefix
+	Of     string // whose bound the message would pass: OfNode, OfDevice or OfPrefix
 	reason string
 }
 
@@ -28,7 +28,7 @@ const (
 func (e *RetainedFull) Error() string { return e.reason }
 func (*RetainedFull) Unwrap() error   { return ErrFull }
 
-// usage is how many retained messages are somebody's, and their bytes.
+// usage is a number of retained messages, and their bytes.
 type usage struct{ count, bytes int }
 
 func (u *usage) add(m *message.Message, n int) {
@@ -36,7 +36,7 @@ func (u *usage) add(m *message.Message, n int) {
 	u.bytes += n * m.Size()
 }
 
-// exceeds returns which bound u passes, in words, or nothing.
+// exceeds returns the bound that u passes, in words, or nothing.
 func (u usage) exceeds(most usage) string {
 	switch {
 	case u.count > most.count:
@@ -47,18 +47,18 @@ func (u usage) exceeds(most usage) string {
 	return ""
 }
 
-// shares are the parts of the retained messages that devices have published, and their bounds.
-// What backends have published has the bounds of the whole alone.
+// shares count the retained messages per device and per prefix, and bound them. Messages of backends count only in the
+// whole.
 type shares struct {
 	// Static after construction.
 	perDevice usage
 	prefixes  []*prefixShare // longest first
 	seed      maphash.Seed
 
-	byDevice map[uint64]usage // by the hash of its ID; of those who have any
+	byDevice map[uint64]usage // by the hash of the ID; only devices that have any
 }
 
-// prefixShare is that of the devices whose IDs begin with text.
+// prefixShare is the share of the devices whose IDs begin with text.
 type prefixShare struct {
 	text string
 	most usage
@@ -68,7 +68,7 @@ type prefixShare struct {
 func newShares(l RetainedLimits) shares {
 	s := shares{perDevice: l.percent(l.PerDevice), seed: maphash.MakeSeed(), byDevice: make(map[uint64]usage)}
 	for _, text := range l.PerPrefix {
-		if p, percent, err := parseShare(text); err == nil { // else Validate has refused it
+		if p, percent, err := parseShare(text); err == nil { // Validate has refused others
 			s.prefixes = append(s.prefixes, &prefixShare{text: p, most: l.percent(percent)})
 		}
 	}
@@ -76,12 +76,12 @@ func newShares(l RetainedLimits) shares {
 	return s
 }
 
-// percent is a part of the whole, which holds a message at least.
+// percent returns n percent of the limits, with room for at least one message.
 func (l RetainedLimits) percent(n int) usage {
 	return usage{max(1, l.Count*n/100), l.Bytes * n / 100}
 }
 
-// Validate names what cannot be. The error begins with the key.
+// Validate returns what is wrong with o. The error begins with the key.
 func (o Options) Validate() error {
 	if n := o.Retained.PerDevice; n < 0 || n > 100 {
 		return fmt.Errorf("retained.per_device: want 1 to 100 percent, not %d", n)
@@ -117,7 +117,7 @@ func (s *shares) prefix(device string) *prefixShare {
 	return nil
 }
 
-// room returns the share that m would pass in the place of old, which may be nil.
+// room returns an error that names the share that m would pass if it replaced old, which may be nil.
 func (s *shares) room(m, old *message.Message) error {
 	if m.Source == "" {
 		return nil
@@ -145,7 +145,7 @@ func (s *shares) room(m, old *message.Message) error {
 	return nil
 }
 
-// count counts m n times, which is 1 or -1.
+// count adds m n times, where n is 1 or -1.
 func (s *shares) count(m *message.Message, n int) {
 	if m.Source == "" {
 		return
