@@ -12,12 +12,12 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
+// drainStep is the time between two rounds of a drain.
 const drainStep = 100 * time.Millisecond
 
-// Drain takes no new devices and closes those that are there at the configured rate, each
-// with a delay after which to come back, so that the fleet does not return as one wave. What is
-// pending for a device leaves before. Drain returns when none is left, or ctx ends: draining
-// goes on then. A second call waits for the same.
+// Drain refuses new devices and closes the connected ones at the configured rate. It tells each after what delay to
+// come back, so that the fleet does not return as one wave, and sends what is pending first. Drain returns when no
+// connection is left, or when ctx ends: draining then continues. A second call waits for the same drain.
 func (g *Gateway) Drain(ctx context.Context) error {
 	g.door.Drain()
 	g.drainer.begin.Do(func() { go g.drainAll() })
@@ -29,12 +29,12 @@ func (g *Gateway) Drain(ctx context.Context) error {
 	}
 }
 
-// drainer is the one drain of a gateway. Safe from any goroutine.
+// drainer is the state of a gateway's drain. Safe from any goroutine.
 type drainer struct {
 	begin sync.Once
-	ended chan struct{}   // closed when none is left, or at the end of the gateway
-	life  context.Context // the gateway's
-	stop  func()          // ends it
+	ended chan struct{}   // closed when no connection is left, or the gateway closes
+	life  context.Context // of the gateway
+	stop  func()          // ends life
 }
 
 func newDrainer() *drainer {
@@ -43,20 +43,20 @@ func newDrainer() *drainer {
 	return d
 }
 
-// close ends the drain that there is, and lets none begin.
+// close ends a drain that is running, and prevents any other.
 func (d *drainer) close() {
 	d.stop()
 	d.begin.Do(func() { close(d.ended) })
 	<-d.ended
 }
 
-// drainAll closes devices until none is left, or the gateway ends.
+// drainAll closes connections until none is left, or the gateway closes.
 func (g *Gateway) drainAll() {
 	defer close(g.drainer.ended)
 	tick := time.NewTicker(drainStep)
 	defer tick.Stop()
 	share := float64(g.config.DrainRate) * drainStep.Seconds() / float64(len(g.group.Loops()))
-	for due := max(1, share); ; due += share { // devices that each loop may close
+	for due := max(1, share); ; due += share { // devices that each loop may close now
 		if n := int(due); n > 0 {
 			due -= float64(n)
 			g.group.Each(func(l *reactor.Loop) { g.closeSome(l, n) })
@@ -72,7 +72,7 @@ func (g *Gateway) drainAll() {
 	}
 }
 
-// closeSome closes up to n of a loop's devices, and whatever has not shaken hands.
+// closeSome closes up to n of a loop's devices, and connections that it finds meanwhile that are not attached.
 func (g *Gateway) closeSome(l *reactor.Loop, n int) {
 	door.Handlers(l, func(h door.Handler) bool {
 		c := h.Base()
@@ -84,7 +84,7 @@ func (g *Gateway) closeSome(l *reactor.Loop, n int) {
 	})
 }
 
-// restart asks a device to come back after a delay of its own.
+// restart returns a close that tells a device to come back after a random delay.
 func (g *Gateway) restart() *wire.Close {
 	delay := rand.N(g.config.DrainSpread + 1).Round(time.Second)
 	return wire.CloseRestart.Because(fmt.Sprintf("the gateway restarts; retry after %ds", delay/time.Second))

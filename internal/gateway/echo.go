@@ -17,23 +17,23 @@ const (
 	echoCompress   = 64 // bytes below which an echo is not compressed
 )
 
-// EchoConfig is what an Echo may be told. The zero value works, on any port.
+// EchoConfig has the options of an Echo. The zero value works, on any port.
 type EchoConfig struct {
 	Listen         string
-	Loops          int // 0 is one a processor
-	MaxConnections int // 0 is what one descriptor table holds
+	Loops          int // 0 means one per processor
+	MaxConnections int // 0 means the limit of descriptors
 	TLS            TLS
 }
 
-// Echo is a WebSocket echo on the loops.
+// Echo is a WebSocket echo server on the loops.
 type Echo struct {
 	group  *reactor.Group
 	keeper *door.Keeper // nil without TLS
 }
 
-// StartEcho serves echo, for conformance suites and benchmarks: text and binary up to
-// 16 MiB on any path, permessage-deflate when offered. The binary message "B" has one shared
-// frame of 128 bytes sent to every connection.
+// StartEcho starts an echo server for conformance suites and benchmarks. It echoes text and binary messages up to 16
+// MiB on any path, with permessage-deflate if the client offers it. The binary message "B" makes it send one shared
+// frame of 128 bytes to every connection.
 func StartEcho(config EchoConfig) (*Echo, error) {
 	e := &echoServer{frame: websocket.AppendFrame(nil, websocket.Binary, bytes.Repeat([]byte{'b'}, 128))}
 	e.config.MaxMessage = echoMaxMessage
@@ -58,10 +58,10 @@ func StartEcho(config EchoConfig) (*Echo, error) {
 	return &Echo{group, k}, nil
 }
 
-// Addr is the address listened on.
+// Addr returns the address listened on.
 func (e *Echo) Addr() netip.AddrPort { return e.group.Addr() }
 
-// Close drops the connections and stops.
+// Close closes the connections and the listener.
 func (e *Echo) Close() {
 	e.group.Close()
 	e.keeper.Close()
@@ -74,7 +74,7 @@ type echoServer struct {
 	group   *reactor.Group // set before started is closed
 }
 
-// broadcast shares the frame with every connection, one post a loop.
+// broadcast sends the frame to every connection, by one post per loop.
 func (e *echoServer) broadcast() {
 	<-e.started
 	for _, l := range e.group.Loops() {

@@ -1,5 +1,5 @@
-// Package gateway joins the rooms: it listens, has connections let in (gateway/door) and served in their protocol
-// (gateway/ws, gateway/mqtt), drains them, and exports what all of that counted.
+// Package gateway joins its rooms: it opens the device ports, lets connections in by gateway/door, serves them by
+// gateway/ws and gateway/mqtt, drains them, and exports the counters of all of that.
 package gateway
 
 import (
@@ -26,43 +26,43 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// Config is what a Gateway may be told. The zero value works, but refuses every device:
-// without Auth or Insecure there is no way to authenticate one. WithDefaults has the defaults.
+// Config has the options of a Gateway. The zero value works, but refuses every device: only Auth or Insecure can
+// authenticate one. WithDefaults sets the defaults.
 type Config struct {
 	Listen           string        `yaml:"listen" help:"address that devices connect to; with insecure, 127.0.0.1:8080 when left out"`
-	Insecure         bool          `yaml:"insecure" help:"believe the device id in the URL; loopback addresses only"`
-	ForceInsecure    bool          `yaml:"force_insecure" help:"listen on any address although devices are asked for no credentials: whoever reaches the port is any device"`
+	Insecure         bool          `yaml:"insecure" help:"accept any device id without credentials; loopback addresses only"`
+	ForceInsecure    bool          `yaml:"force_insecure" help:"with insecure, listen on any address: whoever reaches the port can be any device"`
 	Origins          []string      `yaml:"origins" help:"origins of web pages that may connect, such as https://example.com; any when left out"`
 	MaxConnections   int           `yaml:"max_connections" help:"connections at the same time"`
-	Loops            int           `yaml:"loops" help:"event loops, at most 256; 0 is one a processor"`
-	MaxPayload       int           `yaml:"max_payload" unit:"bytes" help:"largest packet of a device"`
-	HeaderBytes      int           `yaml:"header_bytes" unit:"bytes" help:"largest handshake, and largest CONNECT of MQTT, its will included"`
-	UnverifiedBytes  int           `yaml:"unverified_bytes" unit:"bytes" help:"what all unfinished handshakes and CONNECTs may hold"`
-	HeaderFields     int           `yaml:"header_fields" help:"header lines of a handshake"`
+	Loops            int           `yaml:"loops" help:"event loops, at most 256; 0 means one per processor"`
+	MaxPayload       int           `yaml:"max_payload" unit:"bytes" help:"largest packet that a device may send"`
+	HeaderBytes      int           `yaml:"header_bytes" unit:"bytes" help:"largest handshake, and largest CONNECT of MQTT with its will"`
+	UnverifiedBytes  int           `yaml:"unverified_bytes" unit:"bytes" help:"memory for all unfinished handshakes and CONNECTs together"`
+	HeaderFields     int           `yaml:"header_fields" help:"header lines per handshake"`
 	HandshakeTimeout time.Duration `yaml:"handshake_timeout" help:"how long a handshake may take"`
 	Heartbeat        time.Duration `yaml:"heartbeat" help:"silence after which a device is pinged"`
 	HeartbeatTimeout time.Duration `yaml:"heartbeat_timeout" help:"silence after which its connection is closed; twice heartbeat when left out"`
-	MessageTimeout   time.Duration `yaml:"message_timeout" help:"how long a message of a device may take from its first byte to its last, while it is read"`
-	PendingBytes     int           `yaml:"pending_bytes" unit:"bytes" help:"unsent bytes of a connection above which messages wait in the session's queue, and answers and calls go past them"`
-	StallTimeout     time.Duration `yaml:"stall_timeout" help:"how long a device may take nothing of what is pending for it before it is closed as a slow consumer"`
+	MessageTimeout   time.Duration `yaml:"message_timeout" help:"how long a message may take to arrive, from its first byte to its last; the time while the gateway does not read the device does not count"`
+	PendingBytes     int           `yaml:"pending_bytes" unit:"bytes" help:"unsent bytes of a connection above which messages wait in the session's queue; answers and calls pass them"`
+	StallTimeout     time.Duration `yaml:"stall_timeout" help:"how long a device may read nothing of what is pending for it; then its connection is closed as a slow consumer"`
 	Compression      bool          `yaml:"compression" help:"permessage-deflate for devices that offer it"`
 	CompressAbove    int           `yaml:"compress_above" unit:"bytes" help:"smallest packet that is compressed"`
-	Paths            []string      `yaml:"paths" help:"paths at which devices connect besides /connect, such as /ocpp: /ocpp/{device}; / is every other path"`
-	DefaultProtocol  string        `yaml:"default_protocol" help:"subprotocol of a device that offers none, such as ocpp1.6 for chargers that name it nowhere"`
-	RawProtocols     []string      `yaml:"raw_protocols" help:"subprotocols whose frames are messages, such as ocpp1.6"`
-	DrainRate        int           `yaml:"drain_rate" help:"connections closed a second while draining"`
-	DrainSpread      time.Duration `yaml:"drain_spread" help:"time over which drained devices are asked to come back"`
-	DrainTimeout     time.Duration `yaml:"drain_timeout" help:"how long draining may take when the process is told to end"`
+	Paths            []string      `yaml:"paths" help:"paths at which devices connect besides /connect, such as /ocpp for /ocpp/{device}; / stands for every other path"`
+	DefaultProtocol  string        `yaml:"default_protocol" help:"subprotocol of a device that offers none, such as ocpp1.6 for chargers that do not name it"`
+	RawProtocols     []string      `yaml:"raw_protocols" help:"subprotocols in which each frame is a message, such as ocpp1.6"`
+	DrainRate        int           `yaml:"drain_rate" help:"connections closed per second while draining"`
+	DrainSpread      time.Duration `yaml:"drain_spread" help:"drained devices are told to come back after a random delay of up to this"`
+	DrainTimeout     time.Duration `yaml:"drain_timeout" help:"how long draining may take after SIGTERM or SIGINT"`
 	TLS              TLS           `yaml:"tls" help:"TLS on the device port"`
-	MQTT             MQTT          `yaml:"mqtt" help:"MQTT besides that over WebSocket, which is always there"`
-	Proxies          Proxies       `yaml:"proxies" help:"proxies whose word is taken about who connects"`
-	Limits           limit.Config  `yaml:"-"` // what protects the node; the file's section limits
+	MQTT             MQTT          `yaml:"mqtt" help:"MQTT over TCP and TLS; MQTT over WebSocket is always on"`
+	Proxies          Proxies       `yaml:"proxies" help:"proxies that the gateway trusts to say who connects"`
+	Limits           limit.Config  `yaml:"-"` // the section limits of the file
 
-	Account *message.Account `yaml:"-"` // what the node owes, whose bound the gateway sets; nil is not bounded
+	Account *message.Account `yaml:"-"` // counts kept messages; the gateway sets its limit; nil has none
 
-	Observer door.Observer `yaml:"-"` // nil is none
+	Observer door.Observer `yaml:"-"` // may be nil
 
-	Auth *auth.Chain `yaml:"-"` // who devices are; nil knows none. It outlives the gateway.
+	Auth *auth.Chain `yaml:"-"` // authenticates devices; nil refuses all. It outlives the gateway.
 }
 
 // WithDefaults returns c with the defaults in place of zero fields.
@@ -93,7 +93,7 @@ func (c Config) WithDefaults() Config {
 	return c
 }
 
-// Validate names what cannot be, after WithDefaults. The error begins with the key.
+// Validate returns what is wrong with c, after WithDefaults. The error begins with the key.
 func (c Config) Validate() error {
 	if !isAddress(c.Listen) {
 		return fmt.Errorf("listen: want host:port, such as :8080, not %q", c.Listen)
@@ -116,13 +116,13 @@ func (c Config) Validate() error {
 		return fmt.Errorf("proxies.%w", err)
 	}
 	if c.Loops > reactor.MaxLoops {
-		return fmt.Errorf("loops %d are too many: at most %d", c.Loops, reactor.MaxLoops)
+		return fmt.Errorf("loops: want at most %[2]d, not %[1]d", c.Loops, reactor.MaxLoops)
 	}
 	if c.HeartbeatTimeout <= c.Heartbeat {
-		return fmt.Errorf("heartbeat_timeout %v must be longer than heartbeat %v", c.HeartbeatTimeout, c.Heartbeat)
+		return fmt.Errorf("heartbeat_timeout: %v must be longer than heartbeat, %v", c.HeartbeatTimeout, c.Heartbeat)
 	}
 	if listen := c.exposed(); c.Insecure && !c.ForceInsecure && listen != "" {
-		return fmt.Errorf("insecure: without credentials the gateway listens on a loopback address only, such as 127.0.0.1:8080, not on %q, unless force_insecure (--insecure-anywhere)", listen)
+		return fmt.Errorf("insecure: without credentials the gateway listens only on a loopback address, such as 127.0.0.1:8080, not on %q, unless force_insecure (--insecure-anywhere)", listen)
 	}
 	return nil
 }
@@ -130,7 +130,7 @@ func (c Config) Validate() error {
 // OnLoopback reports whether only this machine reaches the device ports.
 func (c Config) OnLoopback() bool { return c.exposed() == "" }
 
-// exposed is the first of the device ports that other machines reach.
+// exposed returns the first device port that other machines reach, or nothing.
 func (c Config) exposed() string {
 	for _, listen := range []string{c.Listen, c.MQTT.Listen, c.MQTT.TLSListen} {
 		if listen != "" && !onLoopback(listen) {
@@ -140,7 +140,7 @@ func (c Config) exposed() string {
 	return ""
 }
 
-// isAddress reports whether a port can be listened on, as far as its text shows.
+// isAddress reports whether listen has the form of an address to listen on.
 func isAddress(listen string) bool {
 	_, port, err := net.SplitHostPort(listen)
 	if err != nil {
@@ -159,7 +159,7 @@ func onLoopback(listen string) bool {
 	return strings.EqualFold(host, "localhost") || err == nil && addr.IsLoopback()
 }
 
-// door is what the entrance needs of c.
+// door returns the options of the Door.
 func (c Config) door(h hooks) door.Config {
 	return door.Config{
 		Insecure:         c.Insecure,
@@ -181,9 +181,9 @@ func (c Config) door(h hooks) door.Config {
 	}
 }
 
-// ws is what WebSocket needs of c.
+// ws returns the options of WebSocket.
 func (c Config) ws() ws.Config {
-	forwarded, _ := proxyproto.ParseTrusted(c.Proxies.Forwarded) // see Proxies.Validate
+	forwarded, _ := proxyproto.ParseTrusted(c.Proxies.Forwarded) // checked by Proxies.Validate
 	return ws.Config{
 		Origins:         c.Origins,
 		Paths:           c.Paths,
@@ -210,7 +210,7 @@ type Gateway struct {
 	mqtt       *mqtt.Server
 	group      *reactor.Group
 	keeper     *door.Keeper // nil without TLS
-	stopMemory func()       // ends watching memory, and waits
+	stopMemory func()       // stops watching memory, and waits
 
 	// Safe from any goroutine.
 	closed  atomic.Bool
@@ -229,15 +229,15 @@ func (g *Gateway) newShard(l *reactor.Loop) *shard {
 	return &shard{s, g.ws.NewShard(s), g.mqtt.NewShard(s)}
 }
 
-// Start opens the device port.
+// Start opens the device ports.
 func Start(config Config, r *router.Router, sessions *session.Manager) (*Gateway, error) {
 	return start(config, hooks{}, r, sessions)
 }
 
-// hooks are what tests set besides the configuration. The zero value is for users.
+// hooks are options that only tests set.
 type hooks struct {
-	usage func() (limit.Usage, error) // of memory; nil is the process's
-	slice time.Duration               // of a loop's time for one device; 0 is door's
+	usage func() (limit.Usage, error) // see door.Config.Usage
+	slice time.Duration               // see door.Config.Slice
 }
 
 func start(config Config, h hooks, r *router.Router, sessions *session.Manager) (*Gateway, error) {
@@ -291,10 +291,10 @@ func (g *Gateway) listen() (*reactor.Group, error) {
 	return group, err
 }
 
-// Addr is the address of the device port.
+// Addr returns the address of the device port.
 func (g *Gateway) Addr() netip.AddrPort { return g.group.Addr() }
 
-// MQTTAddr is the address for MQTT over TCP: the zero value when there is none.
+// MQTTAddr returns the address for MQTT over TCP, the zero value if there is none.
 func (g *Gateway) MQTTAddr() (addr netip.AddrPort) {
 	if g.config.MQTT.Listen != "" {
 		addr = g.group.AddrOf(1)
@@ -302,7 +302,7 @@ func (g *Gateway) MQTTAddr() (addr netip.AddrPort) {
 	return addr
 }
 
-// MQTTSecureAddr is the address for MQTT over TLS: the zero value when there is none.
+// MQTTSecureAddr returns the address for MQTT over TLS, the zero value if there is none.
 func (g *Gateway) MQTTSecureAddr() (addr netip.AddrPort) {
 	switch m := &g.config.MQTT; {
 	case m.TLSListen == "":
@@ -314,11 +314,11 @@ func (g *Gateway) MQTTSecureAddr() (addr netip.AddrPort) {
 	return addr
 }
 
-// Ready reports whether new devices are taken.
+// Ready reports whether the gateway accepts devices.
 func (g *Gateway) Ready() bool { return g.door.Ready() }
 
-// Close drops the connections that are left, with a close frame that says so, and closes
-// the device port. Those that a drain has left are asked for a delay too.
+// Close closes the remaining connections with a close frame that says why, and the device ports. After a drain it also
+// tells each device when to come back.
 func (g *Gateway) Close() {
 	g.closed.Store(true)
 	why := func() *wire.Close { return wire.CloseGoingAway }

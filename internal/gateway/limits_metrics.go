@@ -9,26 +9,26 @@ import (
 var (
 	refusals       = describe("connections_refused_total", "Connections refused by a limit of the node, by reason.", "reason")
 	prefixOnline   = describe("prefix_devices", "Connected devices of each prefix that has a limit.", "prefix")
-	crowded        = describe("connections_crowded_total", "Connections closed unheard because there were far more than max_connections.")
-	sourceCount    = describe("source_addresses", "Source addresses with connections; 0 when they have no limit.")
+	crowded        = describe("connections_crowded_total", "Connections closed without reading them, because there were far more than max_connections.")
+	sourceCount    = describe("source_addresses", "Source addresses with connections; 0 when addresses have no limit.")
 	waiting        = describe("connect_line", "Connections that wait for their turn, by class.", "class")
-	turns          = describe("connect_turns_total", "Connections by what the connect rate made of them.", "outcome")
+	turns          = describe("connect_turns_total", "Connections by how the connect rate treated them.", "outcome")
 	slowed         = describe("readers_slowed_total", "Times that a device was not read for a while, by reason.", "reason")
-	unverified     = describe("unverified_bytes", "What unfinished handshakes and CONNECTs hold.")
-	owedBytes      = describe("owed_bytes", "What messages take that are kept for somebody: queues, lines, retained.")
-	owedLimit      = describe("owed_limit_bytes", "What they may take.")
-	memoryUsed     = describe("memory_used_bytes", "Memory in use, as the watermarks see it.")
-	memoryLimit    = describe("memory_limit_bytes", "Memory that the watermarks are percents of.")
-	memoryStage    = describe("overload_stage", "How far the node goes to save memory: 0 calm, 1 readers are slowed, 2 new connections refused, 3 QoS 0 shed, 4 slow consumers closed.")
+	unverified     = describe("unverified_bytes", "Bytes of unfinished handshakes and CONNECTs.")
+	owedBytes      = describe("owed_bytes", "Bytes of kept messages: in queues, in lines, retained, and wills.")
+	owedLimit      = describe("owed_limit_bytes", "Limit of owed_bytes.")
+	memoryUsed     = describe("memory_used_bytes", "Memory in use, which the watermarks are compared with.")
+	memoryLimit    = describe("memory_limit_bytes", "Memory of which the watermarks are percentages.")
+	memoryStage    = describe("overload_stage", "What the node does to save memory: 0 nothing, 1 slows readers, 2 refuses new connections, 3 sheds QoS 0, 4 closes slow consumers.")
 	memoryUnread   = describe("memory_failures_total", "Times that the use of memory could not be read.")
-	jobs           = describe("jobs", "Jobs of the bounded workers, by pool and state.", "pool", "state")
-	jobsRefused    = describe("jobs_refused_total", "Jobs that found a pool's line full.", "pool")
+	jobs           = describe("jobs", "Jobs of the bounded worker pools, by pool and state.", "pool", "state")
+	jobsRefused    = describe("jobs_refused_total", "Jobs refused because the line of their pool was full.", "pool")
 	verifications  = describe("verifications_total", "Credentials verified, by method and outcome.", "method", "outcome")
-	breakerState   = describe("breaker_state", "Circuit breakers in front of what is remote: 1 for the state that each is in.", "breaker", "state")
+	breakerState   = describe("breaker_state", "Circuit breakers of remote services: 1 for the current state of each.", "breaker", "state")
 	connectOutcome = [...]string{"at_once", "late", "left", "refused"}
 )
 
-// collectLimits exports what the limits have done.
+// collectLimits exports the counters of the limits.
 func (g *Gateway) collectLimits(t *door.Tally, gauge func(metric, float64, ...string), count func(metric, uint64, ...string)) {
 	for _, label := range door.RefusalLabels {
 		count(refusals, t.Refusals[label], label)
@@ -58,7 +58,7 @@ func (g *Gateway) collectLimits(t *door.Tally, gauge func(metric, float64, ...st
 	collectVerifiers(&s, gauge, count)
 }
 
-// collectWorkers exports how busy the workers are that do what is slow.
+// collectWorkers exports the counters of the worker pools.
 func collectWorkers(k *door.Keeper, s *door.Stats, gauge func(metric, float64, ...string), count func(metric, uint64, ...string)) {
 	pool := func(name string, s reactor.WorkersStats) {
 		gauge(jobs, float64(s.Running), name, "running")
@@ -74,10 +74,10 @@ func collectWorkers(k *door.Keeper, s *door.Stats, gauge func(metric, float64, .
 	}
 }
 
-// breakerStates are all that a breaker may be in.
+// breakerStates are all states of a breaker.
 var breakerStates = []string{"closed", "half-open", "open"}
 
-// collectVerifiers exports what the verifiers answered, and whether those are asked that are remote.
+// collectVerifiers exports the counters of the verifiers, and the states of the breakers of remote ones.
 func collectVerifiers(s *door.Stats, gauge func(metric, float64, ...string), count func(metric, uint64, ...string)) {
 	for _, s := range s.Verifiers {
 		count(verifications, s.Accepted, s.Method, "accepted")
@@ -89,14 +89,7 @@ func collectVerifiers(s *door.Stats, gauge func(metric, float64, ...string), cou
 	}
 	for name, is := range s.Breakers {
 		for _, state := range breakerStates {
-			gauge(breakerState, truth(state == is), name, state)
+			gauge(breakerState, gauge01(state == is), name, state)
 		}
 	}
-}
-
-func truth(b bool) float64 {
-	if b {
-		return 1
-	}
-	return 0
 }

@@ -54,7 +54,7 @@ func TestRefusedWillIsLogged(t *testing.T) {
 			t.Fatal(show(got))
 		}
 	}
-	if found := log.containing("a connection is refused"); len(found) != 1 || !strings.Contains(found[0], "device=meter-1 address=127.0.0.1:") || !strings.Contains(found[0], "may not publish its will") {
+	if found := log.containing("connection refused"); len(found) != 1 || !strings.Contains(found[0], "device=meter-1 address=127.0.0.1:") || !strings.Contains(found[0], "may not publish its will") {
 		t.Errorf("logged %q", found)
 	}
 }

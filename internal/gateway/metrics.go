@@ -13,7 +13,7 @@ import (
 	"github.com/longline/longline/internal/wire/mqtt"
 )
 
-// metric is one that the gateway exports.
+// metric describes a metric that the gateway exports.
 type metric = *prometheus.Desc
 
 func describe(name, help string, labels ...string) metric {
@@ -21,36 +21,37 @@ func describe(name, help string, labels ...string) metric {
 }
 
 var (
-	connections   = describe("connections", "Open connections, those shaking hands included.")
+	connections   = describe("connections", "Open connections, including those in their handshake.")
 	accepted      = describe("connections_accepted_total", "Connections accepted.")
-	noDescriptors = describe("accept_failures_total", "Times that accepting stopped for want of descriptors or memory.")
+	noDescriptors = describe("accept_failures_total", "Times that accepting stopped because the process had no descriptors or memory left.")
 	handshakes    = describe("handshakes_total", "Opening handshakes by outcome.", "outcome")
 	closes        = describe("closes_total", "Connections of devices that ended, by reason.", "reason")
 	received      = describe("received_bytes_total", "Bytes received from devices.")
 	sent          = describe("sent_bytes_total", "Bytes sent to devices.")
-	lent          = describe("buffers_lent", "Buffers that connections hold now; idle ones hold none.")
-	unfinished    = describe("messages_unfinished", "WebSocket messages of which a part has come: each holds its buffer until the rest does.")
-	packets       = describe("packets_received_total", "Packets received from devices, by operation; of MQTT, by type.", "op")
+	lent          = describe("buffers_lent", "Buffers that connections hold now; idle connections hold none.")
+	unfinished    = describe("messages_unfinished", "WebSocket messages that have arrived in part; each holds a buffer until the rest arrives.")
+	packets       = describe("packets_received_total", "Packets received from devices, by operation, and for MQTT by packet type.", "op")
 	sessionCount  = describe("sessions", "Sessions by state.", "state")
 	published     = describe("messages_published_total", "Messages given to the router.")
-	delivered     = describe("messages_delivered_total", "Deliveries: messages times receivers.")
+	delivered     = describe("messages_delivered_total", "Deliveries: one per message and receiver.")
 	dropped       = describe("messages_dropped_total", "Messages not delivered, by reason.", "reason")
-	notRetained   = describe("messages_not_retained_total", "Messages that were to be retained and are not, by whose bound they would pass. They were delivered.", "reason")
-	wills         = describe("wills_published_total", "Wills published: their devices left without a good-bye.")
+	notRetained   = describe("messages_not_retained_total", "Messages that could not be retained, by the bound that they would have passed. They were delivered.", "reason")
+	wills         = describe("wills_published_total", "Wills published because a device left without DISCONNECT.")
 	storeFailing  = describe("store_failing", "1 while the store cannot make anything safe on its medium, otherwise 0.")
 	filters       = describe("filters", "Distinct filters subscribed to.")
 	subscriptions = describe("subscriptions", "Pairs of filter and subscriber.")
-	latency       = describe("delivery_latency_seconds", "Time from publication until a message was handed to the device's socket; what waited for an absent device included.")
+	latency       = describe("delivery_latency_seconds", "Time from publication until the message was written to the device's socket, including the time while the device was away.")
 )
 
-// Describe implements prometheus.Collector. Some have no label before the first event.
+// Describe implements prometheus.Collector. Some metrics have no label before the first event, so Collect does not
+// show them.
 func (g *Gateway) Describe(ch chan<- *prometheus.Desc) {
 	ch <- handshakes
 	ch <- closes
 	prometheus.DescribeByCollect(g, ch)
 }
 
-// Collect implements prometheus.Collector. It asks every loop, and waits for them.
+// Collect implements prometheus.Collector. It asks every loop, and waits for the answers.
 func (g *Gateway) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d metric, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
@@ -90,7 +91,7 @@ func (g *Gateway) Collect(ch chan<- prometheus.Metric) {
 	gauge(sessionCount, float64(online), "online")
 	gauge(sessionCount, float64(all-online), "away")
 
-	gauge(storeFailing, yes(g.door.Sessions.StoreErr() != nil))
+	gauge(storeFailing, gauge01(g.door.Sessions.StoreErr() != nil))
 	count(wills, g.door.Sessions.Wills())
 
 	r := g.door.Router.Stats()
@@ -102,8 +103,8 @@ func (g *Gateway) Collect(ch chan<- prometheus.Metric) {
 	g.door.Router.NotRetained.Each(func(label string, n uint64) { count(notRetained, n, label) })
 }
 
-// yes is a condition as a gauge.
-func yes(is bool) float64 {
+// gauge01 returns 1 if is, otherwise 0.
+func gauge01(is bool) float64 {
 	if is {
 		return 1
 	}
@@ -122,7 +123,7 @@ func histogram(d metric, h *door.Histogram) prometheus.Metric {
 	return prometheus.MustNewConstHistogram(d, n, math.Round(float64(h.Sum))/1000, cumulative)
 }
 
-// tally adds up what the loops counted.
+// tally adds up the counters of the loops.
 func (g *Gateway) tally() door.Tally {
 	parts := make([]door.Tally, len(g.group.Loops()))
 	g.group.Each(func(l *reactor.Loop) { parts[l.Index()] = l.Local.(*shard).door.Counted() })

@@ -9,13 +9,12 @@ import (
 	"github.com/longline/longline/internal/reactor"
 )
 
-// MQTT is what the gateway needs to know of MQTT. Over WebSocket it is spoken on the device
-// port without any of it.
+// MQTT has the options of MQTT. MQTT over WebSocket works on the device port without any.
 type MQTT struct {
-	Listen          string `yaml:"listen" help:"address for MQTT over TCP, such as :1883; without it there is none"`
-	TLSListen       string `yaml:"tls_listen" help:"address for MQTT over TLS, such as :8883, with the certificate of gateway.tls; without it there is none"`
-	TopicAliases    int    `yaml:"topic_aliases" help:"topic aliases that a connection may have in each direction"`
-	ServerReference string `yaml:"server_reference" help:"where a device of MQTT 5 is sent when the gateway is drained, such as other.example.com:8883"`
+	Listen          string `yaml:"listen" help:"address for MQTT over TCP, such as :1883; off when left out"`
+	TLSListen       string `yaml:"tls_listen" help:"address for MQTT over TLS, such as :8883, with the certificate of gateway.tls; off when left out"`
+	TopicAliases    int    `yaml:"topic_aliases" help:"topic aliases per connection and direction"`
+	ServerReference string `yaml:"server_reference" help:"server to which MQTT 5 devices are redirected while the gateway is drained, such as other.example.com:8883"`
 }
 
 // WithDefaults returns m with the defaults in place of zero fields.
@@ -24,10 +23,11 @@ func (m MQTT) WithDefaults() MQTT {
 	return m
 }
 
-// maxTopicAliases bounds what a table of aliases is searched for.
+// maxTopicAliases bounds the search in a table of aliases.
 const maxTopicAliases = 1024
 
-// Validate names what cannot be, after WithDefaults. The error begins with the key.
+// Validate returns what is wrong with m, after WithDefaults. secure reports whether TLS is configured. The error
+// begins with the key.
 func (m MQTT) Validate(secure bool) error {
 	switch {
 	case m.Listen != "" && !isAddress(m.Listen):
@@ -35,14 +35,14 @@ func (m MQTT) Validate(secure bool) error {
 	case m.TLSListen != "" && !isAddress(m.TLSListen):
 		return fmt.Errorf("tls_listen: want host:port, such as :8883, not %q", m.TLSListen)
 	case m.TLSListen != "" && !secure:
-		return errors.New("tls_listen needs gateway.tls.cert and gateway.tls.key")
+		return errors.New("tls_listen: needs gateway.tls.cert and gateway.tls.key")
 	case m.TopicAliases < 1 || m.TopicAliases > maxTopicAliases:
 		return fmt.Errorf("topic_aliases: want 1 to %d, not %d", maxTopicAliases, m.TopicAliases)
 	}
 	return nil
 }
 
-// listeners are those of MQTT alone: first that over TCP.
+// listeners returns the listeners of MQTT, that over TCP first.
 func (m MQTT) listeners() (all []reactor.Listener) {
 	handler := func(l *reactor.Loop) reactor.Handler { return mqtt.NewStream(l.Local.(*shard).mqtt) }
 	if m.Listen != "" {

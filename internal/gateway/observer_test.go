@@ -137,10 +137,10 @@ func TestBrokenConnectionsAreLogged(t *testing.T) {
 		w.awaitPresence("n", false)
 	}
 	for part, want := range map[string]int{
-		"a connection is": 2,
-		"a connection is refused; others like it are only counted for a while\" device=\"\" address=127.0.0.1:": 1,
-		"a connection is broken off; others like it are only counted for a while\" device=m address=127.0.0.1:": 1,
-		"protocol=\"mqtt 5\" code=contract reason=\"not a reason code of AUTH\"":                                1,
+		"others like it are only counted": 2,
+		"connection refused; for a while, others like it are only counted\" device=\"\" address=127.0.0.1:": 1,
+		"connection closed; for a while, others like it are only counted\" device=m address=127.0.0.1:":     1,
+		"protocol=\"mqtt 5\" code=contract reason=\"not a reason code of AUTH\"":                            1,
 		"code=426 reason=\"": 1,
 	} {
 		if found := log.containing(part); len(found) != want {

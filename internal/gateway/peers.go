@@ -9,8 +9,8 @@ import (
 	"github.com/longline/longline/internal/session"
 )
 
-// Peers returns the peers of connections, in their order. It asks each loop once, of its connections. When ctx ends, those of
-// loops that have not answered are zero.
+// Peers returns the peers of connections, in their order. It asks each loop once for all of its connections. When ctx
+// ends, the peers of loops that have not answered are zero.
 func (g *Gateway) Peers(ctx context.Context, conns []session.Conn) []devices.Peer {
 	questions := make(map[*reactor.Loop]*peersOf)
 	answers := make(chan *peersOf, len(conns))
@@ -49,8 +49,8 @@ func (g *Gateway) Peers(ctx context.Context, conns []session.Conn) []devices.Pee
 
 // peersOf asks one loop for the peers of its connections.
 type peersOf struct {
-	answers  chan<- *peersOf // has room for it
-	at       []int           // which of those asked for
+	answers  chan<- *peersOf // has room for the answer
+	at       []int           // indexes in conns
 	handlers []door.Handler
 	peers    []devices.Peer // set by the loop
 }

@@ -10,9 +10,8 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// Revoke refuses a device, or the credential with this ID, until a time, and closes their
-// connections now. A time that has passed lifts an earlier revocation. It returns how many
-// connections are closed; an error is auth.ErrNothingShown
+// Revoke refuses a device, or the credential with this ID, until a time, and closes its connections now. A time in the
+// past undoes an earlier revocation. Revoke returns how many connections it closes; an error is auth.ErrNothingShown
 // or auth.ErrRevocationsFull.
 func (g *Gateway) Revoke(b auth.Bearer, until time.Time) (closed int, err error) {
 	if g.config.Auth == nil {
@@ -22,13 +21,13 @@ func (g *Gateway) Revoke(b auth.Bearer, until time.Time) (closed int, err error)
 		return 0, err
 	}
 	id := door.IDOf(b.Credential)
-	return g.closeBearers(func(device string, credential uint64) bool {
+	return g.closeWhere(func(device string, credential uint64) bool {
 		return b.Device != "" && device == b.Device || id != 0 && credential == id
 	}), nil
 }
 
-// withdrawn closes the connections of credentials that are in no file any more. Those that are being
-// verified by what the file said before are looked at again when their time is over.
+// withdrawn closes the connections of credentials that are in no file any more. It does so again after the handshake
+// timeout, for those whose verification with the old file was still running.
 func (g *Gateway) withdrawn(ids []string) {
 	if len(ids) == 0 {
 		return
@@ -37,7 +36,7 @@ func (g *Gateway) withdrawn(ids []string) {
 	for _, id := range ids {
 		gone[door.IDOf(id)] = true
 	}
-	sweep := func() { g.closeBearers(func(_ string, credential uint64) bool { return gone[credential] }) }
+	sweep := func() { g.closeWhere(func(_ string, credential uint64) bool { return gone[credential] }) }
 	sweep()
 	time.AfterFunc(g.config.HandshakeTimeout, func() {
 		if !g.closed.Load() {
@@ -46,12 +45,12 @@ func (g *Gateway) withdrawn(ids []string) {
 	})
 }
 
-// closeBearers closes the connections that a credential let in which match wants, and returns their number.
-func (g *Gateway) closeBearers(match func(device string, credential uint64) bool) int {
+// closeWhere closes the connections for whose device and credential match returns true, and returns their number.
+func (g *Gateway) closeWhere(match func(device string, credential uint64) bool) int {
 	var n atomic.Int64
 	g.group.Each(func(l *reactor.Loop) {
 		door.Handlers(l, func(h door.Handler) bool {
-			if device, credential, ok := h.Base().Bearing(); ok && match(device, credential) {
+			if device, credential, ok := h.Base().Bearer(); ok && match(device, credential) {
 				h.Close(wire.CloseRevoked)
 				n.Add(1)
 			}

@@ -2,8 +2,8 @@ package gateway
 
 import "github.com/longline/longline/internal/gateway/door"
 
-// TLS is what the device port needs to speak TLS.
+// TLS has the options of TLS on the device ports.
 type TLS = door.TLS
 
-// CheckFiles reads the files that t names, after WithDefaults, and says what is wrong with them.
+// CheckFiles reads the files that t names, after WithDefaults, and returns what is wrong with them.
 func CheckFiles(t TLS) error { return door.CheckFiles(t) }

@@ -38,7 +38,7 @@ var quotas = [...]struct {
 
 // ErrTooLate refuses a message that waited for room for Config.MaxWait, or that found no room in the receiver's line
 // either.
-var ErrTooLate = errors.New("the queue of a receiver stayed full")
+var ErrTooLate = errors.New("a receiver's queue stayed full")
 
 // Subscriber receives messages. Its methods are safe from any goroutine and do not block; m is owned.
 type Subscriber interface {

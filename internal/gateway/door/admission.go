@@ -10,15 +10,15 @@ import (
 	"github.com/longline/longline/internal/reactor"
 )
 
-// admission finds out who devices are: away from the loops, unless that takes no time.
+// admission authenticates devices: on workers, unless a verification takes microseconds.
 type admission struct {
 	// Static after construction.
-	chain    *auth.Chain // nil knows no device
-	insecure bool        // believe the device id, ask for nothing
+	chain    *auth.Chain // nil refuses every device
+	insecure bool        // accept any device ID without credentials
 	timeout  time.Duration
 	workers  *reactor.Workers // nil without a chain
-	closing  context.Context  // ends when nobody wants to know any more
-	stop     func()           // ends closing
+	closing  context.Context  // canceled by close
+	stop     func()           // cancels closing
 }
 
 func newAdmission(c *Config) *admission {
@@ -31,7 +31,7 @@ func newAdmission(c *Config) *admission {
 	return a
 }
 
-// close ends the verifications that are under way, and waits for them.
+// close cancels the verifications and waits for them.
 func (a *admission) close() {
 	a.stop()
 	if a.workers != nil {
@@ -40,16 +40,15 @@ func (a *admission) close() {
 }
 
 var (
-	errNoWay   = &auth.Refusal{Reason: "no way to authenticate devices is configured; for a trial on loopback, start the gateway with --insecure"}
-	errUnnamed = &auth.Refusal{Reason: "the device is not named"}
+	errNoWay   = &auth.Refusal{Reason: "no method to authenticate devices is configured; for a trial on loopback, start the gateway with --insecure"}
+	errUnnamed = &auth.Refusal{Reason: "the request names no device"}
 	errBusy    = fmt.Errorf("%w: too many devices connect at the same time", auth.ErrUnavailable)
 	errRevoked = &auth.Refusal{Reason: "the credential is revoked"}
 )
 
-// verify finds out who shows credentials, which it keeps. done gets the answer on conn's
-// loop: before verify returns when there is nothing to wait for, otherwise later, and never
-// when the connection has closed by then. An error is an *auth.Refusal or an
-// auth.ErrUnavailable. Permissions are nil, and all is allowed, with insecure alone.
+// verify authenticates a device by its credentials, which it keeps. It calls done on conn's loop: before verify
+// returns if it need not wait, otherwise later, and never if the connection closes before. An error is an
+// *auth.Refusal or an auth.ErrUnavailable. Only with insecure are the identity's Permissions nil, which allows all.
 func (a *admission) verify(conn *reactor.Conn, c *auth.Credentials, done func(*auth.Identity, error)) {
 	switch {
 	case a.insecure && c.Device == "":
@@ -68,12 +67,12 @@ func (a *admission) verify(conn *reactor.Conn, c *auth.Credentials, done func(*a
 	}
 }
 
-// proves reports whether credentials show at once that they are those of the device that they name.
+// proves reports whether it is certain without waiting that credentials belong to the device that they name.
 func (a *admission) proves(c *auth.Credentials) bool {
 	return a.insecure || a.chain != nil && a.chain.Proves(c)
 }
 
-// ask has a worker ask the chain. One that finds no time for it within the timeout does not.
+// ask makes a worker ask the chain. If no worker is free within the timeout, the device is refused.
 func (a *admission) ask(conn *reactor.Conn, c *auth.Credentials, done func(*auth.Identity, error)) {
 	ctx, cancel := context.WithTimeout(a.closing, a.timeout)
 	taken := a.workers.Do(func() {
@@ -84,7 +83,7 @@ func (a *admission) ask(conn *reactor.Conn, c *auth.Credentials, done func(*auth
 		}
 		conn.Loop().Post(reactor.TaskFunc(func(*reactor.Loop) {
 			if !conn.Closed() {
-				done(a.still(identity, err))
+				done(a.refuseRevoked(identity, err))
 			}
 		}))
 	})
@@ -94,9 +93,9 @@ func (a *admission) ask(conn *reactor.Conn, c *auth.Credentials, done func(*auth
 	}
 }
 
-// still refuses what was revoked since it was verified: what was not closed then, because it
-// was not there yet.
-func (a *admission) still(i *auth.Identity, err error) (*auth.Identity, error) {
+// refuseRevoked refuses an identity that was revoked during its verification: Gateway.Revoke did not find its
+// connection, which was not attached yet.
+func (a *admission) refuseRevoked(i *auth.Identity, err error) (*auth.Identity, error) {
 	if err == nil && a.chain.Revoked(i) {
 		return nil, errRevoked
 	}

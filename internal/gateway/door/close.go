@@ -11,7 +11,7 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// CloseOf is the rule that err says was broken.
+// CloseOf returns the rule that err says was broken.
 func CloseOf(err error) *wire.Close {
 	var c *wire.Close
 	if errors.As(err, &c) {
@@ -24,10 +24,10 @@ func CloseOf(err error) *wire.Close {
 	return wire.CloseInternal.Because(err.Error())
 }
 
-// ErrPeerClosed is for a device that said good-bye.
+// ErrPeerClosed is the end of a connection that the device has closed properly.
 var ErrPeerClosed = &wire.Close{Label: "peer_closed"}
 
-// EndOf is how a connection ended without a close frame, for metrics, presence and the log.
+// EndOf returns how a connection ended without a close frame, for metrics, presence and the log.
 func EndOf(err error) *wire.Close {
 	end := &wire.Close{Label: endLabel(err)}
 	if err != nil {

@@ -8,21 +8,21 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// Handler is a connection of a device with what its protocol does in its own way: all that
-// the loops hold are Handlers. Its methods are called on the loop, unless they say otherwise.
+// Handler is a connection of a device, with the methods that each protocol implements in its own way. The gateway's
+// loops hold only Handlers. The methods are called on the loop, unless they say otherwise.
 type Handler interface {
 	reactor.Handler
 	session.Conn
-	// Base returns what all connections have. Safe from any goroutine.
+	// Base returns the part that all connections have. Safe from any goroutine.
 	Base() *Conn
 	// Protocol names the protocol. Safe from any goroutine, once the session is attached.
 	Protocol() string
-	// Fail tells the device why the connection ends, and ends it: one that is not attached is
-	// refused. It does nothing to one that has ended.
+	// Fail tells the device why the connection ends, and ends it. If the connection is not attached, that is a
+	// refusal. If it has ended, Fail does nothing.
 	Fail(why error)
-	// Listen looks whether the device is alive, and sets the next alarm.
-	Listen()
-	// Resume reads on.
+	// CheckAlive pings or closes a silent device, and sets the next alarm.
+	CheckAlive()
+	// Resume reads the connection again.
 	Resume()
 }
 
@@ -31,12 +31,11 @@ func Handlers(l *reactor.Loop, yield func(Handler) bool) {
 	l.Handlers(func(h reactor.Handler) bool { return yield(HandlerOf(h)) })
 }
 
-// HandlerOf is the one place that knows that a gateway's loops hold nothing else.
+// HandlerOf returns h as a Handler. It relies on the gateway's loops having no others.
 func HandlerOf(h reactor.Handler) Handler { return h.(Handler) }
 
-// Conn is what a connection of a device has, whatever protocol it speaks: a transport
-// below, a session's link above. It belongs to its loop; of its methods, Loop, Wake, Do,
-// Close, Transport and Base are safe from any goroutine.
+// Conn is what every connection of a device has, whatever its protocol: a transport below, a session's link above. It
+// belongs to its loop; of its methods, Loop, Wake, Do, Close, Transport and Base are safe from any goroutine.
 type Conn struct {
 	// Static after OnOpen.
 	shard *Shard
@@ -51,29 +50,29 @@ type Conn struct {
 type Phase uint8
 
 const (
-	Arriving Phase = iota // its handshake, or its CONNECT
-	Entering              // limits and verifiers: it is not read
-	Attached              // packets
-	Ended                 // nothing: it is over, or about to be
+	Handshaking Phase = iota // for its handshake, or its CONNECT
+	Admitting                // for limits and verifiers; it is not read
+	Attached                 // for packets
+	Ended                    // for nothing: it has ended, or is about to
 )
 
-// NewConn returns a connection of the loop: transport is nil until OnOpen, unless the connection has spoken
-// another protocol before.
+// NewConn returns the Conn of a new connection of the loop. transport is nil until OnOpen, unless the connection has
+// spoken another protocol before.
 func (s *Shard) NewConn(transport *reactor.Conn) Conn { return Conn{shard: s, conn: transport} }
 
-// own returns the connection as its protocol has it.
-func (c *Conn) own() Handler { return HandlerOf(c.conn.Handler()) }
+// handler returns the connection as its protocol implements it.
+func (c *Conn) handler() Handler { return HandlerOf(c.conn.Handler()) }
 
 // Base implements Handler.
 func (c *Conn) Base() *Conn { return c }
 
-// Transport is what is below: nil before OnOpen.
+// Transport returns the connection of the reactor; nil before OnOpen.
 func (c *Conn) Transport() *reactor.Conn { return c.conn }
 
-// Link ties the connection to its session, once it is attached.
+// Link returns the link to the session, once the connection is attached.
 func (c *Conn) Link() *session.Link { return &c.link }
 
-// Phase is what the connection waits for.
+// Phase returns what the connection waits for.
 func (c *Conn) Phase() Phase { return c.phase }
 
 // Attached reports whether the connection has a session and has not ended.
@@ -91,7 +90,7 @@ func (c *Conn) OnOpen(conn *reactor.Conn) {
 // OnDrained implements reactor.Handler.
 func (c *Conn) OnDrained(*reactor.Conn) { c.Run(nil) }
 
-// Run implements reactor.Task: the session has something to send.
+// Run implements reactor.Task: Wake posts the connection, because its session has messages for it.
 func (c *Conn) Run(*reactor.Loop) {
 	if c.phase == Attached {
 		c.flush()
@@ -107,14 +106,14 @@ func (c *Conn) Wake() { c.conn.Loop().Post(c) }
 // Do implements session.Conn.
 func (c *Conn) Do(f func()) bool {
 	return c.conn.Loop().Post(reactor.TaskFunc(func(*reactor.Loop) {
-		if c.phase == Entering || c.phase == Attached {
+		if c.phase == Admitting || c.phase == Attached {
 			f()
 		}
 	}))
 }
 
 // Close implements session.Conn.
-func (c *Conn) Close(why *wire.Close) { c.Do(func() { c.own().Fail(why) }) }
+func (c *Conn) Close(why *wire.Close) { c.Do(func() { c.handler().Fail(why) }) }
 
 // Room implements session.Conn.
 func (c *Conn) Room() bool {
@@ -129,19 +128,19 @@ func (c *Conn) Resume() {
 	}
 }
 
-// Dismiss ends the connection, for a reason that has nothing to do with what the device does.
-// One that is not attached is told to come back.
+// Dismiss ends the connection for a reason that the device has not caused. A connection that is not attached is
+// refused with ErrDraining.
 func (c *Conn) Dismiss(why *wire.Close) {
 	if c.phase == Attached {
-		c.own().Fail(why)
+		c.handler().Fail(why)
 	} else {
-		c.own().Fail(ErrDraining)
+		c.handler().Fail(ErrDraining)
 	}
 }
 
-// Leave is called when the connection is over or about to be, and any number of times after:
-// why has the label of metrics and presence. It returns what the connection waited for before.
-func (c *Conn) Leave(why *wire.Close) (was Phase) {
+// Detach detaches the session when the connection has ended or is about to; further calls do nothing. why has the
+// label of metrics and presence. Detach returns what the connection waited for before.
+func (c *Conn) Detach(why *wire.Close) (was Phase) {
 	was, c.phase = c.phase, Ended
 	if was == Attached {
 		c.shard.Closes[why.Label]++
@@ -151,9 +150,9 @@ func (c *Conn) Leave(why *wire.Close) (was Phase) {
 	return was
 }
 
-// Bearing returns the device and its credential's ID, hashed by IDOf; ok is false for a
-// connection that no credential let in.
-func (c *Conn) Bearing() (device string, credential uint64, ok bool) {
+// Bearer returns the device and the hash of its credential's ID, see IDOf. ok is false for a connection that needed no
+// credential.
+func (c *Conn) Bearer() (device string, credential uint64, ok bool) {
 	let := credentialOf(&c.link)
 	if let == nil {
 		return "", 0, false
@@ -161,19 +160,18 @@ func (c *Conn) Bearing() (device string, credential uint64, ok bool) {
 	return c.link.Session().Device(), let.id, true
 }
 
-// Beat looks whether the connection may stay and is alive, and sets the next alarm.
-func (c *Conn) Beat() {
-	if left, rule := c.stays(); left <= 0 {
-		c.own().Fail(rule)
+// Check closes the connection if it may not stay, or else checks whether it is alive and sets the next alarm.
+func (c *Conn) Check() {
+	if left, rule := c.mayStay(); left <= 0 {
+		c.handler().Fail(rule)
 		return
 	}
-	c.own().Listen()
+	c.handler().CheckAlive()
 }
 
-// stays is for how long the connection may stay as it is, and the rule that it breaks then:
-// ForEver is that it may. What an open connection may not do for ever is stay without a
-// credential that is good, and hold the buffer of a message that does not come to its end.
-func (c *Conn) stays() (left time.Duration, rule *wire.Close) {
+// mayStay returns how long the connection may stay as it is, and the rule that it breaks then; ForEver means no limit.
+// Two things end a connection: its credential expires, or an incomplete message holds a buffer for too long.
+func (c *Conn) mayStay() (left time.Duration, rule *wire.Close) {
 	left = ForEver
 	d := c.shard.door
 	if good := credentialOf(&c.link).left(); good < ForEver {
@@ -188,31 +186,32 @@ func (c *Conn) stays() (left time.Duration, rule *wire.Close) {
 	return left, rule
 }
 
-// SetAlarm sets the alarm of an attached connection: after a time, or when it may stay no
-// longer, if that is sooner; ForEver is not at all.
+// SetAlarm sets the alarm of an attached connection: to after, or to the end of mayStay if that is sooner. With
+// ForEver it sets none.
 func (c *Conn) SetAlarm(after time.Duration) {
-	left, _ := c.stays()
+	left, _ := c.mayStay()
 	if after = min(after, left); after < ForEver {
 		c.conn.SetAlarm(max(0, after))
 	}
 }
 
-// HeartbeatAfter is the silence after which the connection is pinged: the configured one, or
-// up to a tenth more, each connection its own, so that pings never come in waves.
+// HeartbeatAfter returns after how much silence the connection is pinged: the configured time, or up to a tenth more,
+// different for each connection, so that pings never come in waves.
 func (c *Conn) HeartbeatAfter() time.Duration {
 	config := &c.shard.door.Config
-	return config.Heartbeat + apart(c.conn, min(config.Heartbeat/10, (config.HeartbeatTimeout-config.Heartbeat)/2))
+	return config.Heartbeat + jitter(c.conn, min(config.Heartbeat/10, (config.HeartbeatTimeout-config.Heartbeat)/2))
 }
 
-// HoldReading stops the reading, for the session.
+// HoldReading stops reading the connection, for the session.
 func (c *Conn) HoldReading() { hold(c.conn, heldBySession) }
 
-// ReleaseReading ends HoldReading, and reports whether the connection is to be read again: nobody else holds it.
+// ReleaseReading undoes HoldReading, and reports whether the connection may be read again because nobody else holds
+// it.
 func (c *Conn) ReleaseReading() bool { return c.shard.release(c.conn, heldBySession) }
 
-// Exit is for a connection that is gone, and is told what OnClose was told, which may come without OnOpen: nothing
-// is remembered of it. It returns what the connection waited for before.
-func (c *Conn) Exit(conn *reactor.Conn, why error) (was Phase) {
+// AfterClose runs in OnClose, with its arguments, which may come without OnOpen. It makes the limits forget the
+// connection, and detaches the session. It returns what the connection waited for before.
+func (c *Conn) AfterClose(conn *reactor.Conn, why error) (was Phase) {
 	c.shard.exit(conn)
 	if c.phase < Attached {
 		c.shard.Handshakes["incomplete"]++
@@ -220,8 +219,8 @@ func (c *Conn) Exit(conn *reactor.Conn, why error) (was Phase) {
 			c.refusing("incomplete", "")
 		}
 	}
-	return c.Leave(EndOf(why))
+	return c.Detach(EndOf(why))
 }
 
-// End notes that the connection has ended, before it was attached.
+// End notes that a connection has ended that was never attached.
 func (c *Conn) End() { c.phase = Ended }

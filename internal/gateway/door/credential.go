@@ -10,30 +10,29 @@ import (
 	"github.com/longline/longline/internal/session"
 )
 
-// credential is what a connection remembers of what let it in, and what it may therefore do.
-// It is the link's session.Permissions. Owned by the loop. A nil one is insecure's: it allows
-// all and does not expire.
+// credential is what a connection remembers of the credential with which the device connected. It implements
+// session.Permissions. Owned by the loop. With insecure it is nil, which allows all and does not expire.
 type credential struct {
-	permissions *auth.Permissions // shared by all whose credentials do not say
-	id          uint64            // of the credential, hashed by IDOf
-	expires     uint32            // Unix seconds; 0 is never
+	permissions *auth.Permissions // shared by all devices whose credentials name none
+	id          uint64            // IDOf the credential's ID
+	expires     uint32            // Unix seconds; 0 means never
 	refreshing  bool              // a new one is being verified
-	raw         bool              // of a raw protocol: what it sends and gets has topics of its own
+	raw         bool              // the protocol is raw: the gateway chooses its topics, so everything is allowed
 }
 
-// newCredential makes that of an identity.
+// newCredential makes the credential of an identity.
 func newCredential(i *auth.Identity, raw bool) *credential {
 	if i.Permissions == nil {
 		return nil
 	}
 	c := &credential{permissions: i.Permissions, id: IDOf(i.ID), raw: raw}
 	if at := i.Expires.Add(time.Second - 1).Unix(); !i.Expires.IsZero() && at < math.MaxUint32 {
-		c.expires = uint32(max(1, at)) // no sooner than it says
+		c.expires = uint32(max(1, at)) // never sooner than Expires
 	}
 	return c
 }
 
-// session is the credential as a session.Permissions: nil allows all.
+// session returns c as session.Permissions; nil allows all.
 func (c *credential) session() session.Permissions {
 	if c == nil {
 		return nil
@@ -41,7 +40,7 @@ func (c *credential) session() session.Permissions {
 	return c
 }
 
-// credentialOf is what let a link's connection in.
+// credentialOf returns the credential of a link's connection.
 func credentialOf(l *session.Link) *credential {
 	c, _ := l.Permissions().(*credential)
 	return c
@@ -63,7 +62,7 @@ func (c *credential) Credential() uint64 { return c.id }
 // ForEver is longer than any alarm.
 const ForEver = time.Duration(math.MaxInt64)
 
-// left is how long the credential is good for, not above 0 when it has expired.
+// left returns how long the credential is still valid; it is not positive if the credential has expired.
 func (c *credential) left() time.Duration {
 	if c == nil || c.expires == 0 {
 		return ForEver
@@ -71,7 +70,7 @@ func (c *credential) left() time.Duration {
 	return time.Until(time.Unix(int64(c.expires), 0))
 }
 
-// lifetime is what the device is told: how long the credential is good for, 0 for ever.
+// lifetime returns how long the credential is still valid, for the device: 0 means for ever.
 func (c *credential) lifetime() time.Duration {
 	if left := c.left(); left < ForEver {
 		return max(left, time.Second)
@@ -79,18 +78,18 @@ func (c *credential) lifetime() time.Duration {
 	return 0
 }
 
-// seed is this process's.
+// seed is the seed of IDOf, new in each process.
 var seed = maphash.MakeSeed()
 
-// ErrRefreshing is why a refresh is not begun.
-var ErrRefreshing = errors.New("the refresh before is not answered yet")
+// ErrRefreshing refuses a refresh while another one is being verified.
+var ErrRefreshing = errors.New("the last refresh is not answered yet")
 
-// Lifetime is what the device is told: how long its credential is good for, 0 for ever.
+// Lifetime returns how long the credential of the device is still valid: 0 means for ever.
 func (c *Conn) Lifetime() time.Duration { return credentialOf(&c.link).lifetime() }
 
-// Refresh has credentials verified and takes them in place of those that let the connection in, one at a time. done is told
-// the answer on the loop, before Refresh returns or later, unless the connection has ended by then. A refusal leaves the old credential
-// for as long as it lasts.
+// Refresh verifies new credentials and replaces the old ones by them, one refresh at a time. It calls done with the
+// answer on the loop, before Refresh returns or later, unless the connection ends before. After a refusal the old
+// credential remains valid until it expires.
 func (c *Conn) Refresh(shown *auth.Credentials, done func(error)) {
 	switch old := credentialOf(&c.link); {
 	case old == nil: // nothing expires
@@ -107,22 +106,22 @@ func (c *Conn) Refresh(shown *auth.Credentials, done func(error)) {
 	}
 }
 
-// refreshed takes the new credential.
+// refreshed replaces the credential by that of i, unless err refuses it.
 func (c *Conn) refreshed(i *auth.Identity, err error, done func(error)) {
 	now := credentialOf(&c.link)
 	now.refreshing = false
 	if err == nil {
-		*now = *newCredential(i, now.raw) // in place: the session's permissions
+		*now = *newCredential(i, now.raw) // in place, because the session holds the pointer
 		c.link.Permit()
 	}
 	done(err)
 	if c.phase == Attached && !c.StillHeld() { // the alarm may be too late, or too soon
-		c.Beat()
+		c.Check()
 	}
 }
 
-// IDOf stands for a credential's ID in memory and in Conn.Bearing: by 64 random bits, two of a million credentials
-// are the same once in 40 million nodes.
+// IDOf returns the hash that represents a credential's ID in memory and in Conn.Bearer. It has 64 bits and a random
+// seed: two of a million credentials have the same hash on one in 40 million nodes.
 func IDOf(id string) uint64 {
 	if id == "" {
 		return 0

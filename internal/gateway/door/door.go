@@ -1,8 +1,8 @@
-// Package door lets devices in, whatever protocol they speak, and holds them to the node's bounds while they are
-// there: the way in (entrance.go), who they are (admission.go, credential.go), what protects the node (limits.go), and what
-// all their connections have (conn.go).
+// Package door lets devices in, whatever protocol they speak, and holds them to the limits of the node while they are
+// connected: the entrance (entrance.go), authentication (admission.go, credential.go), the limits (limits.go), and
+// what all connections of devices have in common (conn.go).
 //
-// A protocol has a type that embeds Conn and is a Handler. It reads the handshake, has an Entrance decide, and calls
+// A protocol has a type that embeds Conn and is a Handler. It reads the handshake, makes an Entrance for it, and calls
 // AfterPacket and AfterRead.
 package door
 
@@ -21,7 +21,7 @@ import (
 	"github.com/longline/longline/internal/session"
 )
 
-// Config is what a Door is told. The gateway's options, whose defaults are set, have the words for it.
+// Config has the options of a Door. gateway.Config describes them and sets the defaults.
 type Config struct {
 	Insecure         bool
 	MaxConnections   int
@@ -34,15 +34,15 @@ type Config struct {
 	MessageTimeout   time.Duration
 	PendingBytes     int
 	Limits           limit.Config
-	Account          *message.Account // nil is not bounded
-	Auth             *auth.Chain      // nil knows no device
-	Observer         Observer         // nil is none
+	Account          *message.Account // nil has no bound
+	Auth             *auth.Chain      // nil refuses every device
+	Observer         Observer         // may be nil
 
-	Usage func() (limit.Usage, error) // of memory; nil is the process's
-	Slice time.Duration               // of a loop's time for one device; 0 is slice
+	Usage func() (limit.Usage, error) // returns the use of memory; nil measures the process
+	Slice time.Duration               // how long a loop handles one device at a time; 0 means slice
 }
 
-// Door is what a node's connections share. Its methods are safe from any goroutine.
+// Door is what the connections of a node share. Its methods are safe from any goroutine.
 type Door struct {
 	// Static after construction.
 	Config   Config
@@ -56,7 +56,7 @@ type Door struct {
 	draining atomic.Bool
 }
 
-// New makes a door. Memory is not watched yet.
+// New makes a Door. It does not watch memory yet.
 func New(config Config, r *router.Router, sessions *session.Manager) (*Door, error) {
 	if config.Slice == 0 {
 		config.Slice = slice
@@ -72,37 +72,37 @@ func New(config Config, r *router.Router, sessions *session.Manager) (*Door, err
 	return d, nil
 }
 
-// Ready reports whether new devices are taken.
+// Ready reports whether the node accepts devices.
 func (d *Door) Ready() bool { return !d.draining.Load() }
 
-// Drain lets no device in from now on, and reports whether it did before.
+// Drain makes the node refuse devices from now on, and reports whether it accepted them until now.
 func (d *Door) Drain() (was bool) { return !d.draining.Swap(true) }
 
-// Close ends the verifications that are under way. The loops have ended before.
+// Close cancels the verifications and waits for them. The loops have ended before.
 func (d *Door) Close() { d.admission.close() }
 
 // Shard is what a loop keeps for its connections. Owned by the loop.
 type Shard struct {
 	Tally
-	door    *Door
-	loop    *session.Loop              // static
-	logged  map[string]*rate.Sometimes // lines of the log, by kind
-	claimed string                     // who a connection says it is that is being refused
-	guests  map[*reactor.Conn]*guest   // of connections that the limits have to remember
+	door        *Door
+	loop        *session.Loop                 // static
+	logged      map[string]*rate.Sometimes    // log lines by kind
+	claimed     string                        // the device that a connection claims to be, while it is refused
+	limitStates map[*reactor.Conn]*limitState // only of connections of which the limits have to remember something
 	intake
-	turn // of the connection whose bytes are being handled
+	turn
 }
 
-// NewShard makes that of a loop.
+// NewShard makes the Shard of a loop.
 func (d *Door) NewShard(l *reactor.Loop) *Shard {
 	return &Shard{
-		Tally:  NewTally(),
-		door:   d,
-		loop:   session.NewLoop(l.Index(), func(f func()) bool { return l.Post(reactor.TaskFunc(func(*reactor.Loop) { f() })) }),
-		logged: make(map[string]*rate.Sometimes),
-		guests: make(map[*reactor.Conn]*guest),
+		Tally:       NewTally(),
+		door:        d,
+		loop:        session.NewLoop(l.Index(), func(f func()) bool { return l.Post(reactor.TaskFunc(func(*reactor.Loop) { f() })) }),
+		logged:      make(map[string]*rate.Sometimes),
+		limitStates: make(map[*reactor.Conn]*limitState),
 	}
 }
 
-// Remembered is the number of connections that the limits have to remember.
-func (s *Shard) Remembered() int { return len(s.guests) }
+// Remembered returns the number of connections of which the limits remember something.
+func (s *Shard) Remembered() int { return len(s.limitStates) }

@@ -11,25 +11,25 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// guard protects the node: it counts connections and paces them (limits_line.go), holds
-// devices to their rates (limits_pace.go), and sheds when memory runs out.
+// guard protects the node: it counts connections and paces their arrival (limits_line.go), holds devices to their
+// rates (limits_pace.go), and sheds load when memory is short.
 type guard struct {
 	// Static after construction.
 	config    limit.Config
-	sources   bool // connections are counted by source address
+	sources   bool // source addresses have a limit
 	count     *limit.Count
 	rate      *limit.Rate
 	allowance *limit.Allowance
 	memory    *limit.Memory
-	start     time.Time // origin of the buckets' time
+	start     time.Time // zero of the buckets' time
 
 	// Safe from any goroutine.
-	unread     atomic.Uint64 // times that the use of memory could not be read
+	unread     atomic.Uint64 // how often the use of memory could not be read
 	unverified atomic.Int64  // bytes of unfinished handshakes
-	cures      atomic.Int64  // connections that are verified although memory is short
+	exempt     atomic.Int64  // connections that are being verified although memory is short
 }
 
-// newGuard holds c, whose defaults are set. Memory is not watched yet.
+// newGuard makes the guard for c, whose defaults are set. It does not watch memory yet.
 func newGuard(c *Config) (*guard, error) {
 	bounds := c.Limits.Connections
 	bounds.Node = c.MaxConnections
@@ -52,8 +52,7 @@ func newGuard(c *Config) (*guard, error) {
 	}, nil
 }
 
-// newMemory looks at the process's memory, and has the runtime keep below its limit, unless a
-// test says what is in use.
+// newMemory measures the process's memory and sets the runtime's memory limit, unless c.Usage says what is in use.
 func newMemory(c *Config) (*limit.Memory, error) {
 	if c.Usage != nil {
 		return limit.NewMemory(c.Limits.Memory, c.Usage)
@@ -69,8 +68,9 @@ func newMemory(c *Config) (*limit.Memory, error) {
 	return m, err
 }
 
-// WatchMemory sheds, from now until the function that it returns has run, what the stage of the memory calls for. each runs
-// a function on every loop and waits. Devices that publish and connections that come look at the stage themselves.
+// WatchMemory sheds load as the stage of the memory requires, until the caller calls stop, which waits. each runs a
+// function on every loop and waits. The gateway looks at the stage also when a device publishes and when a connection
+// arrives.
 func (d *Door) WatchMemory(each func(func(*reactor.Loop))) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -80,7 +80,7 @@ func (d *Door) WatchMemory(each func(func(*reactor.Loop))) (stop func()) {
 	return func() { cancel(); running.Wait() }
 }
 
-// shed does what a stage calls for, design: the order is that of limit.Stage.
+// shed does what a stage requires; limit.Stage has the order.
 func (d *Door) shed(stage limit.Stage, each func(func(*reactor.Loop))) {
 	d.Sessions.Shed(stage >= limit.ShedQoS0)
 	if stage >= limit.CloseSlow {
@@ -88,8 +88,8 @@ func (d *Door) shed(stage limit.Stage, each func(func(*reactor.Loop))) {
 	}
 }
 
-// closeSlow closes the devices whose sockets were full the last time it looked and still are.
-// Nobody reads there: what is pending is given up at once.
+// closeSlow closes the devices whose sockets were full at its last call and still are. They do not read, so what is
+// pending for them is discarded.
 func closeSlow(l *reactor.Loop) {
 	Handlers(l, func(h Handler) bool {
 		c := h.Base()
@@ -106,30 +106,30 @@ func closeSlow(l *reactor.Loop) {
 	})
 }
 
-// What a connection's Tag notes.
+// The bits of reactor.Conn.Tag.
 const (
-	counted       uint8 = 1 << iota // in guard.count
-	heldBySession                   // not read: its publications wait for their receivers
-	heldByGuard                     // not read: it is above its rates, or memory runs out
-	lagging                         // its socket was full when closeSlow looked last
+	counted       uint8 = 1 << iota // counted in guard.count
+	heldBySession                   // not read, because its publications wait for their receivers
+	heldByGuard                     // not read, because it is above its rate, or memory is short
+	lagging                         // its socket was full at the last closeSlow
 )
 
-// guest is what the limits remember of a connection, when one is configured that has to, and
-// while it waits in the line.
-type guest struct {
+// limitState is what the limits remember of a connection: while it is in the line or its handshake is unfinished, and
+// if a limit is configured that needs it.
+type limitState struct {
 	source limit.Source
 	bucket limit.Bucket
-	place  *limit.Place // nil when it does not wait
+	place  *limit.Place // its place in the line; nil when it does not wait
 	held   int          // bytes of its unfinished handshake
-	cures  bool         // it is verified although memory is short
+	exempt bool         // counted in guard.exempt
 }
 
-// guest returns what is remembered of a connection.
-func (s *Shard) guest(conn *reactor.Conn) *guest {
-	g := s.guests[conn]
+// limitState returns the state of a connection, which it makes if necessary.
+func (s *Shard) limitState(conn *reactor.Conn) *limitState {
+	g := s.limitStates[conn]
 	if g == nil {
-		g = new(guest)
-		s.guests[conn] = g
+		g = new(limitState)
+		s.limitStates[conn] = g
 	}
 	return g
 }

@@ -10,28 +10,28 @@ import (
 	"github.com/longline/longline/internal/session"
 )
 
-// Denied is why a connection may not come in now, and when it may try again.
+// Denied is why a limit refuses a connection, and when the device may try again.
 type Denied struct {
-	label  string // of the metric
+	label  string // for metrics
 	reason string
 	Kind   Denial
 	after  time.Duration
 }
 
-// Denial is a kind of them, which protocols have codes for.
+// Denial is the kind of a Denied; protocols have codes for the kinds.
 type Denial uint8
 
 const (
-	NodeFull Denial = iota // no room for anybody
-	Quota                  // no room for this device, address or credential
-	Rate                   // too many come at once
-	Busy                   // the node has to shed something first
+	NodeFull Denial = iota // the node is full
+	Quota                  // this device, address or credential has as many as it may
+	Rate                   // too many devices connect at once
+	Busy                   // the node is short of memory
 )
 
 func (d *Denied) Error() string { return d.reason }
 
-// retryTime is for who meets a limit that says nothing about when there is room: spread, so
-// that they do not come back as one wave.
+// retryTime returns when to try again after a limit that does not say when there is room: spread, so that devices do
+// not return as one wave.
 func retryTime() time.Duration { return 5*time.Second + rand.N(10*time.Second) }
 
 // Labels of denials that have no limit.Refusal.
@@ -43,7 +43,7 @@ const (
 	labelUnverified = "unverified_bytes"    // of all unfinished handshakes
 )
 
-// deny says what an error means for who connects, nil when no limit refuses.
+// deny returns what err means for a connection, or nil if no limit refuses it.
 func deny(err error) *Denied {
 	var no *Denied
 	var busy *limit.Busy
@@ -68,25 +68,25 @@ func denyForMemory() *Denied {
 }
 
 func denyForHandshakes() *Denied {
-	return &Denied{labelUnverified, "the handshakes under way hold too much", Busy, retryTime()}
+	return &Denied{labelUnverified, "the unfinished handshakes take too much memory", Busy, retryTime()}
 }
 
 func denyForTime() *Denied {
-	return &Denied{labelRateTime, "too many devices connect at once: the turn did not come in time", Rate, retryTime()}
+	return &Denied{labelRateTime, "too many devices connect at once: the turn of this one did not come in time", Rate, retryTime()}
 }
 
-// RetryAfter is when to try again, in whole seconds.
+// RetryAfter returns when to try again, in whole seconds.
 func (d *Denied) RetryAfter() string {
 	return strconv.Itoa(int((d.after + time.Second - 1) / time.Second))
 }
 
-// count notes a denial.
+// count counts a denial.
 func (s *Shard) count(d *Denied) *Denied {
 	s.Refusals[d.label]++
 	return d
 }
 
-// RefusalLabels are all labels that denials have.
+// RefusalLabels are the labels of all denials.
 var RefusalLabels = []string{
 	limit.NodeFull.Label, limit.AddressFull.Label, limit.PrefixFull.Label, labelRate, labelRateTime, labelMemory, labelUnverified, labelCredential,
 	session.PrefixSessionsFull.Label, session.PrefixWillsFull.Label,

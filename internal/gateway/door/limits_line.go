@@ -6,11 +6,11 @@ import (
 	"github.com/longline/longline/internal/reactor"
 )
 
-// line has a connection that wants to be the device's counted, and paced. done runs on the
-// loop, with why it may not come in, or nil: before line returns when there is nothing to
-// wait for, otherwise later, and never when the connection has ended by then.
+// line counts a connection and makes it wait for its turn. It calls done on the loop, with nil or with why the
+// connection is refused: before line returns if it need not wait, otherwise later, and never if the connection ends
+// before.
 func (s *Shard) line(conn *reactor.Conn, c *auth.Credentials, done func(error)) {
-	if s.shortFor(conn, c.Device) {
+	if s.refusesUnverified(conn, c.Device) {
 		done(denyForMemory())
 		return
 	}
@@ -19,13 +19,13 @@ func (s *Shard) line(conn *reactor.Conn, c *auth.Credentials, done func(error)) 
 		return
 	}
 	pace := s.door.guard.rate
-	if pace.EnterNow() { // and nothing need be known of its class
+	if pace.EnterNow() { // its class does not matter
 		done(nil)
 		return
 	}
 	place, err := pace.Enter(s.classOf(c), func() {
 		conn.Loop().Post(reactor.TaskFunc(func(*reactor.Loop) {
-			if s.called(conn) {
+			if s.turnCame(conn) {
 				done(nil)
 			}
 		}))
@@ -34,10 +34,10 @@ func (s *Shard) line(conn *reactor.Conn, c *auth.Credentials, done func(error)) 
 		done(err)
 		return
 	}
-	s.guest(conn).place = place
+	s.limitState(conn).place = place
 }
 
-// countIn counts the connection: its node's and, where that has a limit, its source's.
+// countIn counts the connection in the node and, if addresses have a limit, at its source address.
 func (s *Shard) countIn(conn *reactor.Conn) error {
 	var source limit.Source
 	g := s.door.guard
@@ -49,14 +49,14 @@ func (s *Shard) countIn(conn *reactor.Conn) error {
 	}
 	conn.Tag |= counted
 	if g.sources {
-		s.guest(conn).source = source
+		s.limitState(conn).source = source
 	}
 	return nil
 }
 
-// classOf is that of a device that shows credentials: to be resumed, or new. Who names a device that has a session
-// is not yet that device. So its place is for those whose credentials show at once that they are: tokens,
-// certificates, and what was accepted lately.
+// classOf returns the class of a device that shows credentials: Resumed or New. A device that names the ID of an
+// existing session is not yet that device. So only credentials that can be checked at once make it Resumed: tokens,
+// certificates, and passwords that were accepted lately.
 func (s *Shard) classOf(c *auth.Credentials) limit.Class {
 	g := s.door
 	if c.Device != "" && g.Sessions.Has(c.Device) && g.admission.proves(c) {
@@ -65,22 +65,22 @@ func (s *Shard) classOf(c *auth.Credentials) limit.Class {
 	return limit.New
 }
 
-// called says that a connection's turn has come, and false when it does not wait any more.
-func (s *Shard) called(conn *reactor.Conn) bool {
-	g := s.guests[conn]
+// turnCame notes that the turn of a connection has come, and reports whether the connection still waits for it.
+func (s *Shard) turnCame(conn *reactor.Conn) bool {
+	g := s.limitStates[conn]
 	if g == nil || g.place == nil || conn.Closed() {
 		return false
 	}
 	g.place = nil
-	if !s.door.guard.sources { // a bucket is made anew
-		delete(s.guests, conn)
+	if !s.door.guard.sources { // the rest can be made again
+		delete(s.limitStates, conn)
 	}
 	return true
 }
 
-// leaveLine takes a connection out of the line, and reports whether it waited there.
+// leaveLine removes a connection from the line, and reports whether it waited there.
 func (s *Shard) leaveLine(conn *reactor.Conn) bool {
-	g := s.guests[conn]
+	g := s.limitStates[conn]
 	if g == nil || g.place == nil {
 		return false
 	}
@@ -89,17 +89,17 @@ func (s *Shard) leaveLine(conn *reactor.Conn) bool {
 	return true
 }
 
-// exit undoes line for a connection that is gone.
+// exit undoes line for a connection that has closed.
 func (s *Shard) exit(conn *reactor.Conn) {
 	var source limit.Source
-	s.verified(conn)
-	_ = s.holds(conn, 0)
-	if g := s.guests[conn]; g != nil {
+	s.verificationEnded(conn)
+	_ = s.countHandshakeBytes(conn, 0)
+	if g := s.limitStates[conn]; g != nil {
 		source = g.source
 		if g.place != nil {
 			g.place.Leave()
 		}
-		delete(s.guests, conn)
+		delete(s.limitStates, conn)
 	}
 	if conn.Tag&counted != 0 {
 		conn.Tag &^= counted

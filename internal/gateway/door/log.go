@@ -11,18 +11,18 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// logPause is the time between two lines of the log about refusals of one kind.
+// logPause is the time between two log lines of one kind per loop.
 const logPause = 10 * time.Second
 
-// LogRefusal logs that a publication is refused.
+// LogRefusal logs that a publication was refused.
 func (s *Shard) LogRefusal(l *session.Link, err *wire.Error) {
-	if err.Code != "" && s.logs(err.Code) {
-		slog.Warn("a publication is refused"+othersLikeIt, "device", l.Session().Device(), "code", err.Code, "reason", err.Reason)
+	if err.Code != "" && s.logDue(err.Code) {
+		slog.Warn("publication refused"+othersLikeIt, "device", l.Session().Device(), "code", err.Code, "reason", err.Reason)
 	}
 }
 
-// logs reports whether a line of this kind is due: one every logPause and loop. Metrics count all.
-func (s *Shard) logs(kind string) (due bool) {
+// logDue reports whether a log line of this kind is due: one per logPause and loop. Metrics count all.
+func (s *Shard) logDue(kind string) (due bool) {
 	line := s.logged[kind]
 	if line == nil {
 		line = &rate.Sometimes{Interval: logPause}
@@ -32,9 +32,10 @@ func (s *Shard) logs(kind string) (due bool) {
 	return due
 }
 
-const othersLikeIt = "; others like it are only counted for a while"
+// othersLikeIt ends the text of such a line.
+const othersLikeIt = "; for a while, others like it are only counted"
 
-// ordinary are the labels of ends that are not worth a line: nothing went wrong, or whoever did it knows.
+// ordinary are the labels of ends that are not logged, because nothing went wrong, or an operator caused them.
 var ordinary = map[string]bool{
 	ErrPeerClosed.Label:       true,
 	"peer_gone":               true,
@@ -46,7 +47,7 @@ var ordinary = map[string]bool{
 	wire.CloseRevoked.Label:   true,
 }
 
-// logConnection logs that a connection is refused or broken off.
+// logConnection logs that a connection was refused or closed.
 func logConnection(what, device string, p devices.Peer, code, reason string) {
 	slog.Warn(what+othersLikeIt, "device", device, "address", p.Addr, "protocol", p.Protocol, "code", code, "reason", reason)
 }

@@ -8,34 +8,35 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// Observer watches connections of devices. Its methods are called on their loops and do not block. A connection is
-// accepted, then refused, or attached and at last closed; one that only asks for health is neither.
+// Observer watches connections of devices. Door calls its methods on the connections' loops; they must not block. A
+// connection is accepted, and then refused, or attached and finally closed. One that only asks for health is neither.
 type Observer interface {
-	// Accepted is told of a connection of which nothing was read yet.
+	// Accepted is called with the address of a new connection, of which nothing was read yet.
 	Accepted(from netip.AddrPort)
-	// Attached is told of one that has its session and is about to be greeted.
+	// Attached is called when a connection has its session, before the device is greeted.
 	Attached(device string, p devices.Peer)
-	// Refused is told of one that will not be attached: why is its status of HTTP, its reason code of MQTT, or incomplete. The
-	// device is who it says it is, as far as it has said. The peer's protocol is empty.
+	// Refused is called when a connection ends that was not attached. why is the HTTP status, the MQTT reason code, or
+	// "incomplete". device is the ID that the connection claims, as far as it has said; p has no Protocol.
 	Refused(device string, p devices.Peer, why string)
-	// Closed is told of one that was attached: why is the label of metrics.
+	// Closed is called when an attached connection ends. why is the label of metrics.
 	Closed(device string, p devices.Peer, why string)
 }
 
-// peer is where a connection with a session comes from, and what it speaks.
+// peer returns the address and the protocol of an attached connection.
 func (c *Conn) peer() devices.Peer {
-	return devices.Peer{Addr: c.conn.RemoteAddr(), Protocol: c.own().Protocol()}
+	return devices.Peer{Addr: c.conn.RemoteAddr(), Protocol: c.handler().Protocol()}
 }
 
-// CountRefused counts a connection that is not attached and is refused, with the status of HTTP or the reason code of MQTT.
+// CountRefused counts that a connection is refused, by its HTTP status or MQTT reason code.
 func (c *Conn) CountRefused(code, reason string) {
 	c.shard.Handshakes["refused_"+code]++
 	c.refusing(code, reason)
 }
 
-// refusing is called once when a connection that is not attached is refused, or has gone: then without a reason.
+// refusing tells the observer and the log, once, that a connection is refused; or, without a reason, that it ended
+// before it was attached.
 func (c *Conn) refusing(code, reason string) {
-	o, log := c.shard.door.Config.Observer, reason != "" && c.shard.logs("refused "+code)
+	o, log := c.shard.door.Config.Observer, reason != "" && c.shard.logDue("refused "+code)
 	if o == nil && !log {
 		return
 	}
@@ -44,13 +45,13 @@ func (c *Conn) refusing(code, reason string) {
 		o.Refused(c.shard.claimed, p, code)
 	}
 	if log {
-		logConnection("a connection is refused", c.shard.claimed, p, code, reason)
+		logConnection("connection refused", c.shard.claimed, p, code, reason)
 	}
 }
 
-// closing is called once when an attached connection ends, before its session is left.
+// closing tells the observer and the log, once, that an attached connection ends, before it is detached.
 func (c *Conn) closing(why *wire.Close) {
-	o, log := c.shard.door.Config.Observer, !ordinary[why.Label] && c.shard.logs("closed "+why.Label)
+	o, log := c.shard.door.Config.Observer, !ordinary[why.Label] && c.shard.logDue("closed "+why.Label)
 	if o == nil && !log {
 		return
 	}
@@ -59,6 +60,6 @@ func (c *Conn) closing(why *wire.Close) {
 		o.Closed(device, p, why.Label)
 	}
 	if log {
-		logConnection("a connection is broken off", device, p, why.Label, cmp.Or(why.Reason, why.Label))
+		logConnection("connection closed", device, p, why.Label, cmp.Or(why.Reason, why.Label))
 	}
 }

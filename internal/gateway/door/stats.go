@@ -6,15 +6,15 @@ import (
 	"github.com/longline/longline/internal/reactor"
 )
 
-// Stats is what the limits and the verifiers have done, the loops' tallies left out.
+// Stats has the counters of the limits and the verifiers. The loops' counters are in Tally.
 type Stats struct {
 	Connections  limit.CountStats
 	Line         limit.RateStats
 	Unverified   int64 // bytes of unfinished handshakes
-	Cures        int64 // connections that are verified although memory is short
+	Exempt       int64 // connections that are being verified although memory is short
 	Memory       limit.Usage
 	Stage        limit.Stage
-	MemoryUnread uint64 // times that the use of memory could not be read
+	MemoryUnread uint64 // how often the use of memory could not be read
 
 	// Of the verifiers, if there are any.
 	Verifying bool
@@ -23,14 +23,14 @@ type Stats struct {
 	Breakers  map[string]string // their states
 }
 
-// Stats looks at the limits and the verifiers.
+// Stats returns the counters.
 func (d *Door) Stats() Stats {
 	g := d.guard
 	s := Stats{
 		Connections:  g.count.Stats(),
 		Line:         g.rate.Stats(),
 		Unverified:   g.unverified.Load(),
-		Cures:        g.cures.Load(),
+		Exempt:       g.exempt.Load(),
 		Memory:       g.memory.Usage(),
 		Stage:        g.memory.Stage(),
 		MemoryUnread: g.unread.Load(),

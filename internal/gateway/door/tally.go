@@ -6,7 +6,7 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// Tally is what a loop counted; the loops' tallies are added up when somebody asks.
+// Tally has the counters of one loop. The gateway adds them up when it is asked.
 type Tally struct {
 	Packets     [wire.Ops]uint64  // received, by op
 	MQTTPackets [16]uint64        // of MQTT, by type
@@ -17,12 +17,12 @@ type Tally struct {
 	Latency     Histogram         // of deliveries, from publication to the socket
 }
 
-// NewTally returns one that has counted nothing.
+// NewTally returns a Tally whose counters are 0.
 func NewTally() Tally {
 	return Tally{Closes: make(map[string]uint64), Handshakes: make(map[string]uint64), Refusals: make(map[string]uint64)}
 }
 
-// Add adds another to t.
+// Add adds o to t.
 func (t *Tally) Add(o *Tally) {
 	for i, n := range o.Packets {
 		t.Packets[i] += n
@@ -48,8 +48,8 @@ func addAll(sum, part map[string]uint64) {
 // LatencyBounds are the upper bounds of a Histogram's Buckets, in milliseconds.
 var LatencyBounds = [...]int64{1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 60_000}
 
-// Histogram counts latencies. Owned by a loop: plain numbers, where Prometheus's own would
-// need atomics on the way of every message.
+// Histogram counts latencies. Owned by a loop: it has plain numbers, where Prometheus's own histogram would need
+// atomic operations per message.
 type Histogram struct {
 	Buckets [len(LatencyBounds) + 1]uint64
 	Sum     int64 // milliseconds
@@ -66,7 +66,7 @@ func (h *Histogram) Observe(ms int64) {
 	h.Sum += ms
 }
 
-// Add adds another to h.
+// Add adds o to h.
 func (h *Histogram) Add(o *Histogram) {
 	for i, n := range o.Buckets {
 		h.Buckets[i] += n
@@ -74,7 +74,7 @@ func (h *Histogram) Add(o *Histogram) {
 	h.Sum += o.Sum
 }
 
-// Counted is what the loop has counted until now, for others. On the loop.
+// Counted returns a copy of the loop's counters. On the loop.
 func (s *Shard) Counted() Tally {
 	t := s.Tally
 	t.Closes, t.Handshakes, t.Refusals = maps.Clone(t.Closes), maps.Clone(t.Handshakes), maps.Clone(t.Refusals)

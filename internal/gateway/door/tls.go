@@ -20,18 +20,18 @@ import (
 	"github.com/longline/longline/internal/reload"
 )
 
-// TLS is what the device port needs to speak TLS. Without Cert it speaks plain WebSocket.
+// TLS has the options of TLS on the device port. Without Cert the port speaks plain WebSocket.
 type TLS struct {
 	Cert       string        `yaml:"cert" help:"certificate chain, a PEM file; read again when it changes"`
 	Key        string        `yaml:"key" help:"its private key, a PEM file; read again when it changes"`
 	MinVersion string        `yaml:"min_version" help:"1.2 or 1.3"`
 	ClientCA   string        `yaml:"client_ca" help:"authorities of client certificates, a PEM file; read again when it changes"`
-	ClientAuth string        `yaml:"client_auth" help:"none, request: a device may show a certificate, or require; request with client_ca when left out"`
-	TicketKeys string        `yaml:"ticket_keys" help:"file of session ticket keys that nodes share: 32 bytes in base64 a line, the first encrypts, all decrypt; read again when it changes; without it, the node makes and rotates its own"`
-	Handshakes int           `yaml:"handshakes" help:"TLS handshakes that are worked on at the same time; as many more wait for that, and 16 times as many for their clients"`
+	ClientAuth string        `yaml:"client_auth" help:"whether devices show a certificate: none, request (they may) or require; request with client_ca when left out"`
+	TicketKeys string        `yaml:"ticket_keys" help:"file of session ticket keys that nodes share: one key per line, 32 bytes in base64; the first key encrypts, all decrypt; read again when it changes; without it, the node makes and rotates its own keys"`
+	Handshakes int           `yaml:"handshakes" help:"TLS handshakes that run at the same time; as many more wait to run, and 16 times as many wait for their clients"`
 	Timeout    time.Duration `yaml:"timeout" help:"how long a TLS handshake may take"`
 
-	CipherSuites []string `yaml:"cipher_suites" help:"the only cipher suites of TLS 1.2, such as TLS_RSA_WITH_AES_128_CBC_SHA for old chargers; Go's secure ones when left out. Those without forward secrecy, and with CBC, are weak: whoever gets the key later reads what was recorded"`
+	CipherSuites []string `yaml:"cipher_suites" help:"the only cipher suites of TLS 1.2, such as TLS_RSA_WITH_AES_128_CBC_SHA for old chargers; Go's secure ones when left out. Suites without forward secrecy, and those with CBC, are weak: whoever gets the key later can read recorded traffic"`
 }
 
 // WithDefaults returns t with the defaults in place of zero fields.
@@ -49,13 +49,13 @@ func (t TLS) WithDefaults() TLS {
 var (
 	tlsVersions = map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}
 
-	// clientAuths never let a certificate pass that leads to none of the authorities.
+	// clientAuths never accept a certificate that none of the authorities has signed.
 	clientAuths = map[string]tls.ClientAuthType{
 		"none": tls.NoClientCert, "request": tls.VerifyClientCertIfGiven, "require": tls.RequireAndVerifyClientCert,
 	}
 )
 
-// Validate names what cannot be, after WithDefaults. The error begins with the key.
+// Validate returns what is wrong with t, after WithDefaults. The error begins with the key.
 func (t TLS) Validate() error {
 	auth, known := clientAuths[t.ClientAuth]
 	switch {
@@ -66,7 +66,7 @@ func (t TLS) Validate() error {
 	case !known:
 		return fmt.Errorf("client_auth: want none, request or require, not %q", t.ClientAuth)
 	case auth != tls.NoClientCert && (t.ClientCA == "" || t.Cert == ""):
-		return fmt.Errorf("client_auth: %s goes with cert and client_ca", t.ClientAuth)
+		return fmt.Errorf("client_auth: %s needs cert and client_ca", t.ClientAuth)
 	}
 	if _, _, err := cipherSuites(t.CipherSuites); err != nil {
 		return fmt.Errorf("cipher_suites: %w", err)
@@ -74,7 +74,8 @@ func (t TLS) Validate() error {
 	return nil
 }
 
-// cipherSuites are the numbers of the suites named, and the names of those that are weak; no names are nil, Go's own choice.
+// cipherSuites returns the numbers of the named suites, and the names of those that are weak. Without names, the
+// numbers are nil, which means Go's own choice.
 func cipherSuites(names []string) (ids []uint16, weak []string, err error) {
 	strong, insecure := tls.CipherSuites(), tls.InsecureCipherSuites()
 	for _, name := range names {
@@ -92,7 +93,7 @@ func cipherSuites(names []string) (ids []uint16, weak []string, err error) {
 	return ids, weak, nil
 }
 
-// suiteNames are those of the suites of TLS 1.2.
+// suiteNames returns the names of the suites of TLS 1.2.
 func suiteNames(lists ...[]*tls.CipherSuite) (names []string) {
 	for _, s := range slices.Concat(lists...) {
 		if slices.Contains(s.SupportedVersions, tls.VersionTLS12) {
@@ -102,7 +103,7 @@ func suiteNames(lists ...[]*tls.CipherSuite) (names []string) {
 	return names
 }
 
-// Keeper holds the certificate, the authorities of clients and the ticket keys, as the files have them now.
+// Keeper holds the certificate, the client authorities and the ticket keys, as they are in the files now.
 type Keeper struct {
 	// Static after construction.
 	config  TLS
@@ -115,7 +116,7 @@ type Keeper struct {
 	verifying atomic.Pointer[tls.Config] // nil without authorities
 }
 
-// OpenKeeper reads the files and watches them. It returns nil without a certificate.
+// OpenKeeper reads the files and watches them. Without a certificate it returns nil.
 func OpenKeeper(config TLS) (*Keeper, error) {
 	if config.Cert == "" {
 		return nil, nil
@@ -133,7 +134,7 @@ func OpenKeeper(config TLS) (*Keeper, error) {
 	return k, nil
 }
 
-// CheckFiles reads the files that t names, after WithDefaults, and says what is wrong with them.
+// CheckFiles reads the files that t names, after WithDefaults, and returns what is wrong with them.
 func CheckFiles(t TLS) error {
 	if t.Cert == "" {
 		return nil
@@ -145,18 +146,17 @@ func CheckFiles(t TLS) error {
 	return err
 }
 
-// Close stops the watching and the workers of a keeper, if there is one. The loops have ended
-// before.
+// Close stops the watcher and the workers; k may be nil. The loops have ended before.
 func (k *Keeper) Close() {
 	if k != nil {
 		k.stop()
 	}
 }
 
-// NewKeeper reads the files and has w read them again.
+// NewKeeper reads the files, and makes w read them again when they change.
 func NewKeeper(config TLS, w *reload.Watcher) (k *Keeper, err error) {
 	if _, weak, _ := cipherSuites(config.CipherSuites); len(weak) > 0 {
-		slog.Warn("weak TLS cipher suites are on: who gets the server's key can read what was recorded, or attack CBC", "suites", weak)
+		slog.Warn("weak TLS cipher suites are enabled: whoever gets the private key can read recorded traffic, or attack CBC", "suites", weak)
 	}
 	k = &Keeper{config: config}
 	if k.pair, err = reload.OpenKeyPair(w, config.Cert, config.Key); err != nil {
@@ -179,6 +179,7 @@ func NewKeeper(config TLS, w *reload.Watcher) (k *Keeper, err error) {
 	return k, nil
 }
 
+// Base returns a new configuration without client authorities and ticket keys.
 func (k *Keeper) Base() *tls.Config {
 	suites, _, _ := cipherSuites(k.config.CipherSuites) // valid
 	return &tls.Config{
@@ -189,7 +190,7 @@ func (k *Keeper) Base() *tls.Config {
 	}
 }
 
-// forClient is the configuration for one client; nil is k.tls.
+// forClient returns the configuration for one client; nil means k.tls.
 func (k *Keeper) forClient(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	c, protocols := k.verifying.Load(), protocolsFor(hello.SupportedProtos)
 	if len(protocols) == 1 && protocols[0] == httpProtocol {
@@ -203,15 +204,14 @@ func (k *Keeper) forClient(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	return c, nil
 }
 
-// httpProtocol is the name of HTTP/1.1 in ALPN: RFC 6455 has no upgrade from HTTP/2.
+// httpProtocol is the name of HTTP/1.1 in ALPN. RFC 6455 has no upgrade from HTTP/2.
 const httpProtocol = "http/1.1"
 
-// mqttProtocols are MQTT's names in ALPN, RFC 7301 §6: the registered one, and that of clients made
-// for AWS IoT.
+// mqttProtocols are the names of MQTT in ALPN, RFC 7301 §6: the registered one, and the one of clients for AWS IoT.
 var mqttProtocols = []string{"mqtt", "x-amzn-mqtt-ca"}
 
-// protocolsFor is what is chosen from for a client that offers some by ALPN. One that offers HTTP/2 alone
-// is refused; names that nobody knows are passed over.
+// protocolsFor returns the protocols to choose from for a client that offers some by ALPN. A client that offers only
+// HTTP/2 is refused; unknown names are ignored.
 func protocolsFor(offered []string) []string {
 	switch {
 	case len(offered) == 0, slices.Contains(offered, httpProtocol), slices.Contains(offered, "h2"):
@@ -222,7 +222,7 @@ func protocolsFor(offered []string) []string {
 	return nil
 }
 
-// Reactor is what the loops need, nil without a keeper.
+// Reactor returns what the loops need; nil if k is nil.
 func (k *Keeper) Reactor() *reactor.TLSConfig {
 	if k == nil {
 		return nil
@@ -230,8 +230,8 @@ func (k *Keeper) Reactor() *reactor.TLSConfig {
 	return &reactor.TLSConfig{Config: k.tls, Handshakes: k.workers, Timeout: k.config.Timeout}
 }
 
-// loadAuthorities makes the configuration that verifies clients. The ticket keys stay those
-// of k.tls: crypto/tls takes them from there when this has none.
+// loadAuthorities makes the configuration that verifies clients. Its ticket keys are those of k.tls: crypto/tls takes
+// them from there if this configuration has none.
 func (k *Keeper) loadAuthorities() error {
 	text, err := reload.Read(k.config.ClientCA)
 	if err != nil {
@@ -259,8 +259,8 @@ func (k *Keeper) loadTicketKeys() error {
 	return nil
 }
 
-// parseTicketKeys reads one key a line; empty lines and those that begin with # are passed
-// over. Errors begin with the number of the line.
+// parseTicketKeys reads one key per line. It skips empty lines and lines that begin with #. An error begins with the
+// line number.
 func parseTicketKeys(text []byte) (keys [][32]byte, err error) {
 	lines := bufio.NewScanner(bytes.NewReader(text))
 	for n := 1; lines.Scan(); n++ {
@@ -280,5 +280,5 @@ func parseTicketKeys(text []byte) (keys [][32]byte, err error) {
 	return keys, lines.Err()
 }
 
-// Stats are those of the workers that shake hands.
+// Stats returns the counters of the handshake workers.
 func (k *Keeper) Stats() reactor.WorkersStats { return k.workers.Stats() }

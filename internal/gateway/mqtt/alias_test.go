@@ -18,7 +18,7 @@ import (
 func TestAliasKeepsNoPayload(t *testing.T) {
 	m := (&message.Message{Topic: "t/1", Payload: make([]byte, 200_000)}).Clone()
 	var r rare
-	r.tell(m.Topic)
+	r.addAlias(m.Topic)
 	if got := r.outbound[0]; got != "t/1" || unsafe.StringData(got) == unsafe.StringData(m.Topic) {
 		t.Errorf("alias 1 is %q, in the memory of the message", got)
 	}

@@ -10,15 +10,13 @@ import (
 	"github.com/longline/longline/internal/wire/mqtt"
 )
 
-// Who is alive. A device of MQTT promises a packet within its keep alive, and is closed after
-// one and a half times that, [MQTT-3.1.2-22] [3.1.1 MQTT-3.1.2-24]; any bytes count. MQTT 5
-// has no device without a keep alive here: CONNACK gives it one. One of 3.1.1 may be without:
-// then it is pinged as the gateway's other devices are where it comes by WebSocket, and
-// elsewhere the kernel asks whether its host is there.
+// Keep alive. A device of MQTT sends a packet within its keep alive, and the gateway closes its connection after one and a half times
+// that [MQTT-3.1.2-22] [3.1.1 MQTT-3.1.2-24]; any bytes count. A device of MQTT 5 always has a keep alive, because CONNACK sets one.
+// A device of 3.1.1 may have none: then the gateway pings it over WebSocket, like its other devices; over TCP, the kernel probes
+// whether its host is there.
 
-// patience is the silence after which the connection is closed, 0 when that is the kernel's
-// business.
-func (c *Device) patience() time.Duration {
+// silenceLimit returns the silence after which the connection is closed; 0 if the kernel probes it.
+func (c *Device) silenceLimit() time.Duration {
 	switch {
 	case c.keepAlive > 0:
 		return time.Duration(c.keepAlive) * time.Second * 3 / 2
@@ -28,12 +26,12 @@ func (c *Device) patience() time.Duration {
 	return 0
 }
 
-// watch begins to look for silence.
-func (c *Device) watch() {
-	switch limit := c.patience(); {
+// armKeepAlive sets the first alarm for silence.
+func (c *Device) armKeepAlive() {
+	switch limit := c.silenceLimit(); {
 	case limit == 0:
 		c.Transport().Probe(c.shard.server.Door.Config.HeartbeatTimeout)
-		c.SetAlarm(c.shard.server.Door.Config.HeartbeatTimeout) // in place of the handshake's
+		c.SetAlarm(c.shard.server.Door.Config.HeartbeatTimeout) // replaces the handshake's
 	case c.keepAlive == 0:
 		c.SetAlarm(c.HeartbeatAfter())
 	default:
@@ -41,24 +39,24 @@ func (c *Device) watch() {
 	}
 }
 
-// OnAlarm implements reactor.Handler: for silence, for the end of a credential, and for that of the handshake's time.
+// OnAlarm implements reactor.Handler, for the handshake timeout, the keep alive, and other time limits.
 func (c *Device) OnAlarm(*reactor.Conn) {
 	switch {
 	case !c.Attached():
 		c.TimeOut()
 	case !c.StillHeld():
-		c.Beat()
+		c.Check()
 	}
 }
 
-// Listen implements door.Handler: it closes a connection that is silent for too long, and pings one that may be gone.
-// The device has no way to show another credential but to connect again.
-func (c *Device) Listen() {
-	limit, silence := c.patience(), c.Transport().Silence()
+// CheckAlive implements door.Handler: it closes a connection that was silent for too long, and pings one that may have
+// gone.
+func (c *Device) CheckAlive() {
+	limit, silence := c.silenceLimit(), c.Transport().Silence()
 	ping := c.HeartbeatAfter()
 	switch {
 	case c.Transport().Paused():
-		c.outwait(cmp.Or(limit, c.shard.server.Door.Config.HeartbeatTimeout), silence)
+		c.checkPaused(cmp.Or(limit, c.shard.server.Door.Config.HeartbeatTimeout), silence)
 	case limit == 0:
 		c.SetAlarm(door.ForEver)
 	case silence >= limit:
@@ -73,45 +71,45 @@ func (c *Device) Listen() {
 	}
 }
 
-// outwait is for a connection that is not read: it is we who do not listen. But where others
-// wait for what it acknowledges, and it for them or for itself, nobody would ever go on.
-func (c *Device) outwait(limit, silence time.Duration) {
-	c.reassure()
+// checkPaused is CheckAlive for a connection that the gateway does not read, so that silence means nothing. It closes
+// the connection if it is in a deadlock, see Link.Stuck.
+func (c *Device) checkPaused(limit, silence time.Duration) {
+	c.answerUnreadPing()
 	switch {
 	case silence < limit:
-		c.SetAlarm(min(limit-silence, c.reassureAfter()))
+		c.SetAlarm(min(limit-silence, c.unreadPingAfter()))
 	case c.Link().Stuck():
 		c.Fail(errStuck)
 	default:
-		c.SetAlarm(min(limit, c.reassureAfter()))
+		c.SetAlarm(min(limit, c.unreadPingAfter()))
 	}
 }
 
-// reassure answers the PINGREQ that may be in what the device has sent and is not read, behind publications
-// that wait for their receivers: it would take us for dead. A PINGRESP too many harms nobody, so it
-// is answered again when it is read.
-func (c *Device) reassure() {
+// answerUnreadPing sends a PINGRESP if the device has sent bytes that are not read, because publications that wait are
+// before them: a PINGREQ may be among them, and the device would believe that the gateway is dead. If there is one, it
+// is answered again when it is read, which harms nobody.
+func (c *Device) answerUnreadPing() {
 	if c.keepAlive > 0 && c.carrier.unread() {
 		_ = c.write(&mqtt.Packet{Type: mqtt.Pingresp})
 	}
 }
 
-// reassureEvery is how long a PINGREQ that is not read may be without an answer: clients wait for a part of
-// their keep alive, some for few seconds.
-const reassureEvery = 2 * time.Second
+// unreadPingEvery is how long an unread PINGREQ may be without an answer: clients wait for a part of their keep alive,
+// some for few seconds.
+const unreadPingEvery = 2 * time.Second
 
-// reassureAfter is how often that is done.
-func (c *Device) reassureAfter() time.Duration {
+// unreadPingAfter returns after what time answerUnreadPing is called again.
+func (c *Device) unreadPingAfter() time.Duration {
 	if c.keepAlive == 0 {
 		return door.ForEver
 	}
-	return min(reassureEvery, time.Duration(c.keepAlive)*time.Second/2)
+	return min(unreadPingEvery, time.Duration(c.keepAlive)*time.Second/2)
 }
 
-// Resume implements door.Handler. A device that was not listened to has its patience anew.
+// Resume implements door.Handler. The silence of the device counts from now.
 func (c *Device) Resume() {
 	c.Conn.Resume()
 	if c.Attached() {
-		c.watch()
+		c.armKeepAlive()
 	}
 }

@@ -12,20 +12,18 @@ import (
 	"github.com/longline/longline/internal/wire/mqtt"
 )
 
-// Calls. A device that can be called subscribes to device/{id}/call/#. A call comes with
-// QoS 0, because it is not queued: in MQTT 5 on device/{id}/call/{method}, with the response
-// topic device/{id}/reply and the call's number as correlation data, in decimal. What the
-// device publishes there with the same correlation data is the reply; a user property "error"
-// says that it is a refusal with that code, whose reason is the payload.
+// Calls. A device that can be called subscribes to device/{id}/call/#. A call has QoS 0, because it is not queued. In MQTT 5 the
+// gateway publishes it on device/{id}/call/{method}, with the response topic device/{id}/reply and the call's number as correlation
+// data, in decimal. The device publishes its reply there with the same correlation data. If the reply is a refusal, a user property
+// "error" has its code, and the payload is the reason.
 //
-// 3.1.1 has no properties, so that the number is in the topics: a call on
-// device/{id}/call/{method}/{number} is answered on device/{id}/reply/{number}, or refused on
-// device/{id}/reply/{number}/error.
+// 3.1.1 has no properties, so the number is in the topics: the gateway publishes a call on device/{id}/call/{method}/{number}, and
+// the device replies on device/{id}/reply/{number}, or refuses on device/{id}/reply/{number}/error.
 
 func replyTopic(device string) string { return "device/" + device + "/reply" }
 
-// callError is the user property that makes a refusal of a reply, and the code of those of
-// 3.1.1.
+// callError is the user property that makes a reply a refusal; in 3.1.1, where it is a part of the topic, it is also
+// the code.
 const callError = "error"
 
 // call sends a call, if the device has subscribed to it.
@@ -43,18 +41,18 @@ func (c *Device) call(p *wire.Packet) {
 	}
 	refused := ""
 	switch {
-	case !c.hears(device, out.Topic):
+	case !c.subscribedTo(device, out.Topic):
 		refused = "the device has not subscribed to " + out.Topic
 	case c.write(&out) != nil:
-		refused = "the call is larger than the device takes"
+		refused = "the call is larger than the device's Maximum Packet Size"
 	}
 	if refused != "" {
 		_ = c.Link().Handle(&wire.Packet{Op: wire.Reply, ID: p.ID, Err: wire.Error{Code: "not_callable", Reason: refused}})
 	}
 }
 
-// hears reports whether the device has subscribed to what is published to a topic.
-func (c *Device) hears(device, name string) bool {
+// subscribedTo reports whether the device has a subscription that matches a topic.
+func (c *Device) subscribedTo(device, name string) bool {
 	info, _ := c.shard.server.Door.Sessions.Get(device)
 	return slices.ContainsFunc(info.Subscriptions, func(s topic.Subscription) bool { return topic.Match(s.Filter, name) })
 }
@@ -76,8 +74,8 @@ func (c *Device) answersCall(p *mqtt.Packet) bool {
 	return ok && strings.HasPrefix(rest, "/")
 }
 
-// replied gives a reply to who waits for it. One to no call that waits changes nothing.
-func (c *Device) replied(p *mqtt.Packet) error {
+// handleReply gives a reply to the caller. A reply to no open call changes nothing.
+func (c *Device) handleReply(p *mqtt.Packet) error {
 	repeated, err := c.noteReply(p)
 	if err == nil && !repeated {
 		if r := c.reply(p); r.ID != 0 {
@@ -90,8 +88,8 @@ func (c *Device) replied(p *mqtt.Packet) error {
 	return err
 }
 
-// noteReply keeps the identifier of a reply of QoS 2 until it is released, and reports whether
-// the reply was there before.
+// noteReply keeps the packet identifier of a QoS 2 reply until it is released, and reports whether the reply is a
+// repetition.
 func (c *Device) noteReply(p *mqtt.Packet) (repeated bool, err error) {
 	if p.QoS != message.ExactlyOnce {
 		return false, nil
@@ -107,7 +105,7 @@ func (c *Device) noteReply(p *mqtt.Packet) (repeated bool, err error) {
 	return false, nil
 }
 
-// releasedReply forgets a reply of QoS 2, and reports whether there was one.
+// releasedReply releases a QoS 2 reply, and reports whether there was one.
 func (c *Device) releasedReply(id uint16) bool {
 	if c.rare == nil {
 		return false
@@ -119,7 +117,7 @@ func (c *Device) releasedReply(id uint16) bool {
 	return i >= 0
 }
 
-// reply is what a publication says as a reply, borrowed; its ID is 0 when it names no call.
+// reply returns a publication as a reply packet, borrowed; its ID is 0 if it names no call.
 func (c *Device) reply(p *mqtt.Packet) *wire.Packet {
 	r := &wire.Packet{Op: wire.Reply, Payload: p.Payload, ContentType: p.Properties.ContentType}
 	number := string(p.Properties.CorrelationData)

@@ -19,7 +19,7 @@ var (
 // Stream is an MQTT connection over TCP or TLS, MQTT 5 §4.2.
 type Stream struct{ Device }
 
-// NewStream is the handler of a connection that was accepted.
+// NewStream returns the handler of a new connection.
 func NewStream(s *Shard) *Stream {
 	t := &Stream{Device{Conn: s.NewConn(nil), shard: s}}
 	t.carrier = t
@@ -29,7 +29,7 @@ func NewStream(s *Shard) *Stream {
 // OnData implements reactor.Handler.
 func (t *Stream) OnData(_ *reactor.Conn, p []byte) int {
 	n := t.consume(p)
-	t.Keeps(len(p) - n)
+	t.CountHandshakeBytes(len(p) - n)
 	t.AfterRead(n, n < len(p) || t.skipping())
 	return n
 }
@@ -37,7 +37,7 @@ func (t *Stream) OnData(_ *reactor.Conn, p []byte) int {
 // frame implements carrier.
 func (t *Stream) frame(dst, packets []byte) []byte { return append(dst, packets...) }
 
-// pings implements carrier: MQTT's pings are the client's.
+// pings implements carrier: in MQTT only the client sends pings.
 func (t *Stream) pings() bool { return false }
 
 func (t *Stream) ping() {}
@@ -48,12 +48,12 @@ func (t *Stream) unread() bool { return t.Transport().Unread() }
 // end implements carrier.
 func (t *Stream) end(*wire.Close) { t.Transport().Finish() }
 
-// Socket is an MQTT connection over WebSocket, MQTT 5 §6: a stream in binary frames,
-// which packets straddle and share as they like [MQTT-6.0.0-2].
+// Socket is an MQTT connection over WebSocket, MQTT 5 §6: a stream in binary frames. A packet may span frames, and a
+// frame may have several packets [MQTT-6.0.0-2].
 type Socket struct {
 	Device
 	ws   ws.Socket
-	rest []byte // of the stream, not consumed: a part of a packet, mostly
+	rest []byte // of the stream, not consumed: mostly a part of a packet
 }
 
 // OnData implements reactor.Handler.
@@ -63,13 +63,13 @@ func (s *Socket) OnData(conn *reactor.Conn, p []byte) int {
 		s.ws.Use(&s.shard.server.frames)
 	}
 	if s.rest != nil {
-		s.take(nil) // first what was left when the loop went on to others
+		s.consumeStream(nil) // first what was left when the connection yielded
 	}
 	if s.rest == nil || !conn.Paused() && !conn.Yields() {
 		n = s.ws.OnBytes(s, p, websocket.Limits{})
 		s.ws.EndFlood(s, s.shard.Shard, n)
 	}
-	s.Keeps(len(s.rest) + s.ws.Held())
+	s.CountHandshakeBytes(len(s.rest) + s.ws.Held())
 	s.AfterRead(n, n < len(p) || s.rest != nil || s.ws.Unfinished() || s.skipping())
 	return n
 }
@@ -90,7 +90,7 @@ func (s *Socket) OnClose(conn *reactor.Conn, err error) {
 	s.Device.OnClose(conn, err)
 }
 
-// Open implements ws.Application: the handshake was a device's.
+// Open implements ws.Application. A ws.Device has read the handshake already.
 func (s *Socket) Open(*websocket.Request) *websocket.HTTPError { return nil }
 
 // Health implements ws.Application.
@@ -99,18 +99,18 @@ func (s *Socket) Health() bool { return s.shard.server.Door.Ready() }
 // Refused implements ws.Application.
 func (s *Socket) Refused(*websocket.HTTPError) {}
 
-// Receive implements ws.Application: a piece of the stream. Once it is known that the rest is no
-// whole packet, that is known again after five bytes of it: Decode reads no packet twice.
+// Receive implements ws.Application: payload is a piece of the stream. If what is left is no complete packet, Decode
+// sees that from its first five bytes, so that it decodes no packet twice.
 func (s *Socket) Receive(payload []byte, text bool) error {
 	if text { // [MQTT-6.0.0-1]
 		return errTextFrame
 	}
-	s.take(payload)
+	s.consumeStream(payload)
 	return nil
 }
 
-// take consumes what is left of the stream and then p, and keeps the rest.
-func (s *Socket) take(p []byte) {
+// consumeStream consumes what is left of the stream and then p, and keeps the rest.
+func (s *Socket) consumeStream(p []byte) {
 	if s.rest == nil {
 		n := s.consume(p)
 		if n < len(p) {
@@ -122,7 +122,7 @@ func (s *Socket) take(p []byte) {
 	switch rest := s.rest[s.consume(s.rest):]; {
 	case len(rest) == 0:
 		s.rest = nil
-	case len(rest) <= cap(s.rest)/4: // no large buffer is kept for a little
+	case len(rest) <= cap(s.rest)/4: // a large buffer is not kept for a few bytes
 		s.rest = append([]byte(nil), rest...)
 	default:
 		s.rest = s.rest[:copy(s.rest, rest)]

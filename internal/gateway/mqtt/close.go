@@ -15,8 +15,8 @@ import (
 	"github.com/longline/longline/internal/wire/mqtt"
 )
 
-// ending is why an MQTT connection ends: the rule, for metrics and a WebSocket close frame,
-// and the reason code for the device.
+// ending is why an MQTT connection ends: the rule, for metrics and the WebSocket close frame, and the reason code for
+// the device.
 type ending struct {
 	*wire.Close
 	code mqtt.Code
@@ -24,19 +24,19 @@ type ending struct {
 
 func (e *ending) Unwrap() error { return e.Close }
 
-// What the connection's state shows to be wrong, and one packet alone does not.
+// Errors that depend on the state of the connection.
 var (
 	errTextFrame    = wire.CloseKind.Because("MQTT packets come in binary frames")
-	errNoAuth       = &ending{wire.CloseContract.Because("no authentication was begun"), mqtt.ProtocolError} // MQTT 5 §4.12
-	errAliasRange   = &ending{wire.CloseContract.Because("the topic alias is above the maximum"), mqtt.TopicAliasInvalid}
-	errAliasUnknown = &ending{wire.CloseContract.Because("the topic alias stands for no topic yet"), mqtt.ProtocolError}
-	errKeptExpiry   = &ending{wire.CloseContract.Because("a session that was to end with the connection is to outlive it"), mqtt.ProtocolError}
-	errStuck        = wire.CloseSlowConsumer.Because("others wait for acknowledgements that come behind publications that have to wait")
-	errUntold       = &ending{wire.CloseInternal.Because("a publication cannot be taken, and the protocol has no answer that says so"), mqtt.UnspecifiedError}
+	errNoAuth       = &ending{wire.CloseContract.Because("AUTH without an authentication method in CONNECT"), mqtt.ProtocolError} // MQTT 5 §4.12
+	errAliasRange   = &ending{wire.CloseContract.Because("the topic alias is above the Topic Alias Maximum"), mqtt.TopicAliasInvalid}
+	errAliasUnknown = &ending{wire.CloseContract.Because("the topic alias has no topic yet"), mqtt.ProtocolError}
+	errExpiryRaised = &ending{wire.CloseContract.Because("Session Expiry Interval cannot be raised from 0"), mqtt.ProtocolError}
+	errStuck        = wire.CloseSlowConsumer.Because("your acknowledgements are stuck behind publications that cannot be delivered")
+	errUntold       = &ending{wire.CloseInternal.Because("a publication cannot be accepted now, and this version of MQTT has no answer that says so"), mqtt.UnspecifiedError}
 )
 
-// reasonCodes are what DISCONNECT says for the rules, by label, MQTT 5 §3.14.2.1. What is not
-// here is a protocol error.
+// reasonCodes are the reason codes of DISCONNECT for the rules, by label, MQTT 5 §3.14.2.1. Other rules are protocol
+// errors.
 var reasonCodes = map[string]mqtt.Code{
 	wire.CloseNormal.Label:       mqtt.Success,
 	wire.CloseGoingAway.Label:    mqtt.ServerShuttingDown,
@@ -57,7 +57,7 @@ var reasonCodes = map[string]mqtt.Code{
 	wire.CloseSlowMessage.Label:  mqtt.KeepAliveTimeout,
 }
 
-// endOf is the end that an error says.
+// endOf returns the ending for an error.
 func endOf(err error) *ending {
 	var end *ending
 	var broken *mqtt.Error
@@ -75,7 +75,7 @@ func endOf(err error) *ending {
 	return &ending{why, code}
 }
 
-// refusalOf is how a CONNECT is answered that is not accepted.
+// refusalOf returns the answer to a CONNECT that is refused.
 func (c *Device) refusalOf(why error) *ending {
 	var no *door.Denied
 	var refused *auth.Refusal
@@ -88,7 +88,7 @@ func (c *Device) refusalOf(why error) *ending {
 	case errors.As(why, &refused):
 		return &ending{wire.CloseUnauthorized.Because(refused.Reason), mqtt.NotAuthorized}
 	case errors.Is(why, auth.ErrUnavailable):
-		return &ending{wire.CloseUnauthorized.Because("who the device is cannot be verified at the moment"), mqtt.ServerUnavailable}
+		return &ending{wire.CloseUnauthorized.Because("the credentials cannot be verified at the moment"), mqtt.ServerUnavailable}
 	case errors.Is(why, door.ErrDraining):
 		return c.shard.server.draining()
 	case errors.Is(why, door.ErrTooSlow):
@@ -103,7 +103,7 @@ func (c *Device) refusalOf(why error) *ending {
 	return endOf(why)
 }
 
-// denied is the answer to a CONNECT that a limit refuses. 3.1.1 has one code for all.
+// denied returns the answer to a CONNECT that a limit refuses. 3.1.1 has one code for all.
 func denied(no *door.Denied) *ending {
 	return &ending{wire.CloseBusy.Because(fmt.Sprintf("%s; retry after %ss", no.Error(), no.RetryAfter())), denials[no.Kind]}
 }
@@ -115,7 +115,7 @@ var denials = [...]mqtt.Code{
 	door.Busy:     mqtt.ServerBusy,
 }
 
-// ruleOf is the rule of the gateway's that a rule of MQTT falls under.
+// ruleOf returns the gateway's rule for a rule of MQTT.
 func ruleOf(e *mqtt.Error) *wire.Close {
 	switch e.Code {
 	case mqtt.MalformedPacket:
@@ -126,15 +126,15 @@ func ruleOf(e *mqtt.Error) *wire.Close {
 	return wire.CloseContract
 }
 
-// Fail implements door.Handler: it ends the connection, before CONNACK with one that refuses, later in MQTT 5 with a
-// DISCONNECT, in both cases with the reason. 3.1.1 has no word for it, [3.1.1 MQTT-4.8.0-1].
+// Fail implements door.Handler: it ends the connection. Before CONNACK it sends a CONNACK that refuses; later, in MQTT
+// 5, a DISCONNECT; both say why. 3.1.1 has no packet for it [3.1.1 MQTT-4.8.0-1].
 func (c *Device) Fail(why error) {
 	switch c.Phase() {
 	case door.Ended:
 	case door.Attached:
 		end := endOf(why)
 		if c.version == mqtt.V5 { // [MQTT-4.13.1-1]
-			c.farewell(end)
+			c.sendDisconnect(end)
 		}
 		c.finish(end.Close)
 	default:
@@ -142,31 +142,31 @@ func (c *Device) Fail(why error) {
 	}
 }
 
-// farewell tells a device of MQTT 5 why the connection ends. One that has to come back to
-// another node is told which, if that is configured.
-func (c *Device) farewell(end *ending) {
+// sendDisconnect tells a device of MQTT 5 why the connection ends. If the gateway restarts and another server is
+// configured, it names that server.
+func (c *Device) sendDisconnect(end *ending) {
 	p := mqtt.Packet{Type: mqtt.Disconnect, Reason: end.code}
 	p.Properties.ReasonString = end.Reason
 	if reference := c.shard.server.Config.ServerReference; reference != "" && errors.Is(end.Close, wire.CloseRestart) {
 		p.Reason, p.Properties.ServerReference = mqtt.UseAnotherServer, reference
 	}
-	_ = c.write(&p) // what does not fit is not sent
+	_ = c.write(&p) // not sent if it is too large for the client
 }
 
-// finish ends the connection once what is pending has left.
+// finish ends the connection once everything pending is sent.
 func (c *Device) finish(why *wire.Close) {
 	c.Left(why)
 	c.carrier.end(why)
 }
 
-// Left implements ws.Application: the connection is over, or about to be.
+// Left implements ws.Application: the connection has ended, or is about to.
 func (c *Device) Left(why *wire.Close) {
-	if c.Leave(why) != door.Ended {
+	if c.Detach(why) != door.Ended {
 		c.rare = nil
 	}
 }
 
-// refuseConnect answers a CONNECT that is not accepted, and ends the connection [MQTT-3.2.2-7].
+// refuseConnect answers a CONNECT that is refused, and ends the connection [MQTT-3.2.2-7].
 func (c *Device) refuseConnect(end *ending) {
 	c.CountRefused(strings.ReplaceAll(end.code.String(), " ", "_"), end.Reason)
 	if c.answersRefused(end.code) {
@@ -180,8 +180,8 @@ func (c *Device) refuseConnect(end *ending) {
 	c.finish(end.Close)
 }
 
-// answersRefused reports whether a refusal is said in a CONNACK. Who has not begun a CONNECT is
-// told nothing, nor in 3.1.1 who sends a wrong one [3.1.1 MQTT-3.1.4-1].
+// answersRefused reports whether a refusal is sent in a CONNACK. A client that has not begun a CONNECT gets none; in
+// 3.1.1, neither does one that sends a wrong CONNECT [3.1.1 MQTT-3.1.4-1].
 func (c *Device) answersRefused(code mqtt.Code) bool {
 	switch code {
 	case mqtt.MalformedPacket, mqtt.ProtocolError, mqtt.TopicNameInvalid, mqtt.PacketTooLarge:
@@ -190,11 +190,11 @@ func (c *Device) answersRefused(code mqtt.Code) bool {
 	return c.version != 0
 }
 
-// disconnect is the device's own end, MQTT 5 §3.14, 3.1.1 §3.14. Only one without a failure
-// has its will forgotten [MQTT-3.1.2-10] [MQTT-3.14.4-3].
+// disconnect handles DISCONNECT, MQTT 5 §3.14, 3.1.1 §3.14. If its reason is Success, the will is not published
+// [MQTT-3.1.2-10] [MQTT-3.14.4-3].
 func (c *Device) disconnect(p *mqtt.Packet) error {
 	if p.Properties.Has(mqtt.PropSessionExpiry) && !c.Link().SetExpiry(seconds(p.Properties.SessionExpiry)) { // [MQTT-3.14.2-2]
-		return errKeptExpiry
+		return errExpiryRaised
 	}
 	if p.Reason == mqtt.Success {
 		c.Link().ForgetWill()

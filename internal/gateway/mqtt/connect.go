@@ -19,22 +19,22 @@ import (
 	"github.com/longline/longline/internal/wire/mqtt"
 )
 
-// opening is what has to be known until CONNECT is answered. It is owned: the packet may
-// be gone when the credentials are verified.
+// opening is what the connection remembers until CONNECT is answered. It is owned, because the packet may be gone when
+// the credentials are verified.
 type opening struct {
 	credentials *auth.Credentials
-	named       bool // the credentials' device is that of the URL
-	assign      bool // the client named no device
-	respond     bool // it asks for response information
+	named       bool // the URL names the device of the credentials
+	assign      bool // the client named no device, and gets an ID
+	respond     bool // the client asks for response information
 	keepAlive   uint16
 }
 
-// connect begins what CONNECT asks for, MQTT 5 §3.1, 3.1.1 §3.1.
+// connect begins the entrance for a CONNECT, MQTT 5 §3.1, 3.1.1 §3.1.
 func (c *Device) connect(p *mqtt.Packet) error {
 	srv := c.shard.server
 	c.version = p.Connect.Version
 	c.maxPacket, c.aliasMax = p.Properties.MaximumPacket, p.Properties.TopicAliasMaximum
-	c.terse = p.Properties.Has(mqtt.PropRequestProblem) && !p.Properties.RequestProblem
+	c.noReasons = p.Properties.Has(mqtt.PropRequestProblem) && !p.Properties.RequestProblem
 	if p.Properties.Has(mqtt.PropAuthMethod) { // [MQTT-4.12.0-1]
 		return &ending{wire.CloseUnauthorized.Because("no authentication method is supported"), mqtt.BadAuthenticationMethod}
 	}
@@ -48,11 +48,11 @@ func (c *Device) connect(p *mqtt.Packet) error {
 	}
 	o.respond, o.keepAlive = p.Properties.RequestResponse, p.Connect.KeepAlive
 	e := &door.Entrance{Conn: &c.Conn, Credentials: o.credentials, Options: optionsOf(p), Greet: c.greet}
-	e.Enter()
+	e.Begin()
 	return nil
 }
 
-// credentials are what a connection over TCP or TLS shows before CONNECT.
+// credentials returns what a connection over TCP or TLS shows before CONNECT.
 func credentials(conn *reactor.Conn) *auth.Credentials {
 	return &auth.Credentials{
 		Protocol:     subprotocol,
@@ -61,7 +61,7 @@ func credentials(conn *reactor.Conn) *auth.Credentials {
 	}
 }
 
-// draining refuses a device while the gateway is drained.
+// draining returns the answer to a CONNECT while the gateway is drained.
 func (srv *Server) draining() *ending {
 	code := mqtt.ServerUnavailable
 	if srv.Config.ServerReference != "" {
@@ -70,11 +70,11 @@ func (srv *Server) draining() *ending {
 	return &ending{wire.CloseRestart, code}
 }
 
-// tokenUser is the user name that says that the password is a bearer token. In MQTT 5 a
-// password without a user name is one as well.
+// tokenUser is the user name of a client whose password is a bearer token. In MQTT 5 a password without a user name is
+// a token as well.
 const tokenUser = "token"
 
-// name takes the device id that the client claims, and its credentials.
+// name takes the device ID that the client claims, and its credentials.
 func (o *opening) name(client *mqtt.Client, insecure bool) error {
 	c := o.credentials
 	o.assign = client.ClientID == "" && !o.named
@@ -99,18 +99,18 @@ func (o *opening) name(client *mqtt.Client, insecure bool) error {
 	return nil
 }
 
-// names reports whether a client identifier is that of a device.
+// names reports whether a client identifier stands for a device.
 func names(client, device string) bool {
 	id, err := topic.DeviceID(client)
 	return err == nil && id == device
 }
 
-// optionsOf are the session's, as CONNECT says them.
+// optionsOf returns the session options of a CONNECT.
 func optionsOf(p *mqtt.Packet) session.Options {
 	o := session.Options{
 		Clean:          p.Connect.Clean,
 		ReceiveMaximum: p.Properties.ReceiveMaximum,
-		NoRefusals:        p.Connect.Version < mqtt.V5,
+		NoRefusals:     p.Connect.Version < mqtt.V5,
 		Will:           willOf(&p.Connect),
 	}
 	if !o.NoRefusals || o.Clean { // 3.1.1 §3.1.2.4: a clean session lasts as long as the connection
@@ -120,7 +120,7 @@ func optionsOf(p *mqtt.Packet) session.Options {
 	return o
 }
 
-// willOf is the will of a CONNECT, owned, or nil.
+// willOf returns the will of a CONNECT, owned, or nil.
 func willOf(c *mqtt.Client) *store.Will {
 	if !c.HasWill {
 		return nil
@@ -131,8 +131,8 @@ func willOf(c *mqtt.Client) *store.Will {
 	return &store.Will{Message: m.Clone(), Delay: seconds(props.WillDelay), Expiry: messageExpiry(props)}
 }
 
-// keepAlive is the keep alive that counts, in seconds. A device of MQTT 5 has the
-// heartbeat's timeout at most: it can be told [MQTT-3.2.2-21]. One of 3.1.1 has what it says.
+// keepAlive returns the effective keep alive, in seconds. For a device of MQTT 5 it is at most the heartbeat timeout,
+// and CONNACK says so [MQTT-3.2.2-21]. For one of 3.1.1 it is what the device asks for.
 func (srv *Server) keepAlive(v mqtt.Version, asked uint16) uint16 {
 	if v < mqtt.V5 {
 		return asked
@@ -170,11 +170,11 @@ func (c *Device) greet(e *door.Entrance) error {
 	if e.Missed > 0 {
 		props.User = []message.Property{{Key: "missed", Value: strconv.FormatUint(e.Missed, 10)}}
 	}
-	if err := c.write(&p); err != nil { // nothing may be sent instead of it [MQTT-3.2.0-1]
+	if err := c.write(&p); err != nil { // no other packet may be sent first [MQTT-3.2.0-1]
 		return &ending{wire.CloseContract.Because("CONNACK: " + err.Error()), mqtt.PacketTooLarge}
 	}
 	c.rare = nil
-	e.Open("connected")
-	c.watch()
+	e.Accepted("connected")
+	c.armKeepAlive()
 	return nil
 }

@@ -11,15 +11,14 @@ import (
 	"github.com/longline/longline/internal/wire/mqtt"
 )
 
-// Device is one connection of a device that speaks MQTT 3.1, 3.1.1 or 5: a carrier of
-// packets below, a session's link above. It belongs to its loop; of its methods, those that door.Conn names,
-// Acks and speaks are safe from any goroutine.
+// Device is one connection of a device that speaks MQTT 3.1, 3.1.1 or 5: a carrier of packets below, a session's link
+// above. It belongs to its loop; of its methods, those that door.Conn names, Acks and Protocol are safe from any
+// goroutine.
 //
-// The flow: the carrier hands bytes to consume, which decodes packets and handles each. The
-// first is CONNECT (connect.go): it is verified, attached to its session and answered.
-// From then on publications and acknowledgements go to the link (uplink.go), and what the
-// session owes comes by Send and SendPacket (downlink.go). Any end goes through finish
-// (close.go).
+// The flow: the carrier gives bytes to consume, which decodes packets and handles each. The first is CONNECT
+// (connect.go): the entrance verifies it, attaches the session, and greet answers it. From then on publications and
+// acknowledgements go to the link (uplink.go), and the session's messages come by Send and SendPacket (downlink.go).
+// Every end goes through finish (close.go).
 type Device struct {
 	door.Conn
 
@@ -29,26 +28,26 @@ type Device struct {
 
 	// Static after CONNECT.
 	encoders  *encoders
-	maxPacket uint32 // bytes that the client takes, its Maximum Packet Size; 0 is no limit
-	aliasMax  uint16 // topic aliases that it takes
-	keepAlive uint16 // seconds; 0 is without
+	maxPacket uint32 // the client's Maximum Packet Size, in bytes; 0 means no limit
+	aliasMax  uint16 // the client's Topic Alias Maximum
+	keepAlive uint16 // seconds; 0 means none
 	version   mqtt.Version
-	terse     bool // it wants no reason strings: Request Problem Information 0
+	noReasons bool // the client wants no reason strings: Request Problem Information 0
 
 	// Owned by the loop.
-	rare *rare // nil while it has nothing
+	rare *rare // nil when there is none
 }
 
 // rare is what most connections do not need, or not for long.
 type rare struct {
-	inbound  []string // topics by alias from the device, the first is alias 1
-	outbound []string // topics by alias to the device
-	replied  []uint16 // identifiers of QoS 2 replies that are not released
-	skip     skip     // the packet that is being read past
-	opening  *opening // from the transport's or CONNECT's arrival until CONNACK, or nil
+	inbound  []string // topics of aliases from the device, beginning with alias 1
+	outbound []string // topics of aliases to the device, beginning with alias 1
+	replied  []uint16 // packet identifiers of QoS 2 replies that are not released
+	skip     skip     // the packet that is being skipped
+	opening  *opening // until CONNACK; nil otherwise
 }
 
-// more returns the connection's rare part, made when it is first needed.
+// more returns the connection's rare part, which it makes if necessary.
 func (c *Device) more() *rare {
 	if c.rare == nil {
 		c.rare = new(rare)
@@ -56,31 +55,31 @@ func (c *Device) more() *rare {
 	return c.rare
 }
 
-// carrier is what brings an MQTT connection's packets: a TCP stream, or WebSocket frames.
+// carrier is the transport of an MQTT connection's packets: a TCP stream, or WebSocket frames.
 type carrier interface {
-	// frame adds packets to dst as they are to be sent.
+	// frame appends packets to dst as they are sent.
 	frame(dst, packets []byte) []byte
-	// pings reports whether ping asks a silent peer for a sign of life.
+	// pings reports whether ping makes a silent peer answer.
 	pings() bool
 	ping()
-	// unread reports whether there are bytes of the peer that were not handled.
+	// unread reports whether bytes of the peer are not handled yet.
 	unread() bool
-	// end closes the connection once what is pending has left, and says why if it can.
+	// end closes the connection once everything pending is sent, and says why if it can.
 	end(why *wire.Close)
 }
 
-// consume handles the packets that p begins with and returns how many bytes they had. It
-// stops when the device is not to be read any more, or for now.
+// consume handles the complete packets of p and returns how many bytes they had. It stops before the end if the device
+// is not to be read any more, or has to yield.
 func (c *Device) consume(p []byte) (done int) {
 	packet := &c.shard.packet
 	for done < len(p) && c.Phase() != door.Ended && !c.Transport().Paused() && !c.Transport().Yields() {
 		if c.skipping() {
-			done += c.goOn(p[done:])
+			done += c.skipMore(p[done:])
 			continue
 		}
 		decoder := mqtt.Decoder{Version: c.version, MaxPacket: c.maxUplink(), Server: true}
 		n, err := decoder.Decode(packet, p[done:])
-		if errors.Is(err, mqtt.ErrTooLarge) && c.skips() {
+		if errors.Is(err, mqtt.ErrTooLarge) && c.maySkip() {
 			if n, err = c.beginSkip(&decoder, p[done:]); err == nil {
 				if done += n; n > 0 {
 					continue
@@ -89,7 +88,7 @@ func (c *Device) consume(p []byte) (done int) {
 			}
 		}
 		if err != nil && c.version == 0 {
-			c.version = answerable(packet.Connect.Version, err, p[done:])
+			c.version = answerVersion(packet.Connect.Version, err, p[done:])
 		}
 		if err == nil && n > 0 {
 			err = c.handle(packet)
@@ -109,19 +108,20 @@ func (c *Device) consume(p []byte) (done int) {
 	return done
 }
 
-// maxUplink is the size of the largest packet that is taken: of one who is not verified, as of any handshake.
+// maxUplink returns the size of the largest packet that the gateway accepts: before CONNECT is accepted, that of a
+// handshake.
 func (c *Device) maxUplink() int {
 	config := &c.shard.server.Door.Config
-	if c.Phase() == door.Arriving {
+	if c.Phase() == door.Handshaking {
 		return min(config.HeaderBytes, config.MaxPayload)
 	}
 	return config.MaxPayload
 }
 
-// answerable is the version in whose form a refused client is answered: its own, or 0 where
-// it did not say one. A level that is not known is answered in the form of the CONNECT: that of
-// 5 if it is one of 5 but for its level, else that of 3.1.1, as 3.1.1 §3.1.2.2 wants it.
-func answerable(v mqtt.Version, err error, connect []byte) mqtt.Version {
+// answerVersion returns the version in which a refused client is answered: its own, or 0 if it named none. A client of
+// an unknown protocol level is answered in MQTT 5 if its CONNECT is one of MQTT 5 except for the level, else in 3.1.1,
+// as 3.1.1 §3.1.2.2 asks for.
+func answerVersion(v mqtt.Version, err error, connect []byte) mqtt.Version {
 	switch {
 	case !errors.Is(err, mqtt.ErrProtocolLevel):
 		return v
@@ -144,10 +144,10 @@ func likeV5(connect []byte) bool {
 	return n > 0 && err == nil
 }
 
-// handle does what a packet says. The packet is borrowed. An error ends the connection.
+// handle does what a packet asks for. The packet is borrowed. An error ends the connection.
 func (c *Device) handle(p *mqtt.Packet) error {
 	c.shard.MQTTPackets[p.Type]++
-	c.shard.Note(p.Type == mqtt.Publish, len(p.Subscriptions)+len(p.Filters))
+	c.shard.CountPacket(p.Type == mqtt.Publish, len(p.Subscriptions)+len(p.Filters))
 	switch p.Type {
 	case mqtt.Connect:
 		return c.connect(p)
@@ -177,7 +177,7 @@ func (c *Device) handle(p *mqtt.Packet) error {
 
 // OnClose implements reactor.Handler.
 func (c *Device) OnClose(conn *reactor.Conn, err error) {
-	if c.Exit(conn, err) != door.Ended {
+	if c.AfterClose(conn, err) != door.Ended {
 		c.rare = nil
 	}
 }
@@ -203,16 +203,16 @@ func (c *Device) SetReading(on bool) {
 	switch {
 	case !on:
 		c.HoldReading()
-		c.SetAlarm(min(c.shard.server.Door.Config.HeartbeatTimeout, c.reassureAfter()))
+		c.SetAlarm(min(c.shard.server.Door.Config.HeartbeatTimeout, c.unreadPingAfter()))
 	case c.ReleaseReading():
 		c.Resume()
 	}
 }
 
-var errNotSent = errors.New("the packet is larger than the client takes")
+var errNotSent = errors.New("the packet is larger than the client's Maximum Packet Size")
 
-// write sends a packet that is no PUBLISH: without reason string and user properties if the
-// client does not take so much, and not at all if it does not even then [MQTT-3.1.2-24].
+// write sends a packet that is no PUBLISH. If it is larger than the client accepts, write sends it without reason
+// string and user properties, and not at all if it is still too large [MQTT-3.1.2-24].
 func (c *Device) write(p *mqtt.Packet) error {
 	b, err := c.encode(p)
 	if errors.Is(err, errNotSent) {
@@ -225,7 +225,7 @@ func (c *Device) write(p *mqtt.Packet) error {
 	return err
 }
 
-// encode puts a packet into the loop's scratch.
+// encode encodes a packet into the loop's scratch.
 func (c *Device) encode(p *mqtt.Packet) ([]byte, error) {
 	b, err := mqtt.Append(c.shard.scratch[:0], c.version, p)
 	if err != nil {

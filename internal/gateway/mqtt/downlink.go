@@ -14,12 +14,11 @@ import (
 	"github.com/longline/longline/internal/wire/mqtt"
 )
 
-// encoders are those of one version over one carrier, by QoS.
+// encoders are the encoders for one version over one carrier, by QoS.
 type encoders [3]encoder
 
-// encoder makes the PUBLISH with which a message goes down: the same bytes for every
-// connection of its class. With QoS 1 and 2 they are a template: each connection puts its
-// packet identifier in.
+// encoder makes the PUBLISH of a message: the same bytes for every connection of its class. With QoS 1 and 2 they are
+// a template: each connection sets its packet identifier.
 type encoder struct {
 	version mqtt.Version
 	framed  bool // for WebSocket
@@ -27,11 +26,11 @@ type encoder struct {
 	class   int
 }
 
-// anyID stands where a template has the packet identifier.
+// anyID is the packet identifier in a template.
 const anyID = 1
 
-// newEncoders makes those of 3.1.1 and 5, over TCP and over WebSocket. Their classes are
-// below 0, those of other protocols are not.
+// newEncoders makes the encoders for 3.1.1 and 5, over TCP and over WebSocket. Their classes are negative, those of
+// other protocols are not.
 func newEncoders() (all [2][2]encoders) {
 	for v, version := range []mqtt.Version{mqtt.V4, mqtt.V5} {
 		for framed := range all[v] {
@@ -43,7 +42,7 @@ func newEncoders() (all [2][2]encoders) {
 	return all
 }
 
-// encoders are those for a connection.
+// encoders returns the encoders for a connection.
 func (srv *Server) encoders(v mqtt.Version, over carrier) *encoders {
 	version, framed := 0, 0
 	if v == mqtt.V5 {
@@ -58,11 +57,11 @@ func (srv *Server) encoders(v mqtt.Version, over carrier) *encoders {
 // Class implements message.Encoder.
 func (e *encoder) Class() int { return e.class }
 
-// Encode implements message.Encoder. A message that MQTT cannot express has an empty form.
+// Encode implements message.Encoder. A message that MQTT cannot express is encoded as nothing.
 func (e *encoder) Encode(m *message.Message) []byte {
 	var p mqtt.Packet
 	publication(&p, m, e.qos, anyID)
-	room := 0 // for the frame's header, which tells the packet's length
+	room := 0 // for the frame's header, which has the packet's length
 	if e.framed {
 		room = websocket.MaxHeader
 	}
@@ -80,8 +79,7 @@ func (e *encoder) Encode(m *message.Message) []byte {
 	return b[start:]
 }
 
-// maxOverhead is what a PUBLISH has beside the contents of its fields, mostly: 9 bytes, and
-// with properties a few for each.
+// maxOverhead is what a PUBLISH mostly has besides the contents of its fields: 9 bytes, and a few for each property.
 const maxOverhead = 32
 
 // publication makes p the PUBLISH of a message.
@@ -107,7 +105,7 @@ func publication(p *mqtt.Packet, m *message.Message, q message.QoS, id uint16) {
 	}
 }
 
-// header is the length of the frame's header that a template begins with, RFC 6455 §5.2.
+// header returns the length of the frame's header with which a template begins, RFC 6455 §5.2.
 func (e *encoder) header(template []byte) int {
 	switch {
 	case !e.framed:
@@ -133,19 +131,19 @@ func (c *Device) Send(m *message.Message, q message.QoS) {
 	}
 }
 
-// SendPacket implements session.Exchanger. What a client cannot take is dropped as if it had
-// been acknowledged [MQTT-3.1.2-25].
+// SendPacket implements session.Exchanger. A message that the client cannot accept is dropped as if the client had
+// acknowledged it [MQTT-3.1.2-25].
 func (c *Device) SendPacket(m *message.Message, q message.QoS, id uint16, again bool) {
 	if c.special(m) {
 		if !c.sendOwn(m, q, id, again) {
-			c.forgo(q, id)
+			c.dropUnsent(q, id)
 		}
 		return
 	}
 	e := &c.encoders[q]
 	b := m.Encoded(e)
 	if !c.fits(b, e.header) {
-		c.forgo(q, id)
+		c.dropUnsent(q, id)
 		return
 	}
 	c.observe(m)
@@ -163,13 +161,13 @@ func (c *Device) SendPacket(m *message.Message, q message.QoS, id uint16, again 
 // dupFlag is DUP in the first byte of a PUBLISH, §3.3.1.1.
 const dupFlag = 1 << 3
 
-// special reports whether a message is encoded for this connection alone: because of what
-// holds for this receiver, or for this moment.
+// special reports whether a message is encoded for this connection alone, because its bytes depend on the receiver or
+// on the time.
 func (c *Device) special(m *message.Message) bool {
 	return c.version == mqtt.V5 && (m.Delivery != nil || m.Expiry != 0 || c.aliasMax > 0)
 }
 
-// fits reports whether the client takes the encoded message, and counts it if not.
+// fits reports whether the client accepts the encoded message, and counts a drop if not.
 func (c *Device) fits(b []byte, header func([]byte) int) bool {
 	if len(b) > 0 && (c.maxPacket == 0 || len(b)-header(b) <= int(c.maxPacket)) {
 		return true
@@ -186,8 +184,8 @@ func (c *Device) observe(m *message.Message) {
 	c.shard.Latency.Observe(time.Now().UnixMilli() - m.Time)
 }
 
-// sendOwn sends a message in a form of its own, with a topic alias if there is one. It is
-// false when the client does not take it.
+// sendOwn encodes and sends a message for this connection alone, with a topic alias if there is one. It returns false
+// if the client does not accept it.
 func (c *Device) sendOwn(m *message.Message, q message.QoS, id uint16, again bool) bool {
 	var p mqtt.Packet
 	publication(&p, m, q, id)
@@ -198,7 +196,7 @@ func (c *Device) sendOwn(m *message.Message, q message.QoS, id uint16, again boo
 		p.Topic = ""
 	}
 	b, err := c.encode(&p)
-	if errors.Is(err, errNotSent) && alias > 0 { // which may be what is too much
+	if errors.Is(err, errNotSent) && alias > 0 { // without the alias it may be small enough
 		alias, p.Properties.TopicAlias, p.Topic = 0, 0, m.Topic
 		b, err = c.encode(&p)
 	}
@@ -207,15 +205,15 @@ func (c *Device) sendOwn(m *message.Message, q message.QoS, id uint16, again boo
 		return false
 	}
 	if alias > 0 && !known {
-		c.rare.tell(m.Topic)
+		c.rare.addAlias(m.Topic)
 	}
 	c.observe(m)
 	c.Transport().Commit(c.carrier.frame(c.Transport().Reserve(len(b)+maxFraming), b))
 	return true
 }
 
-// aliasOf is the topic's alias, MQTT 5 §3.3.2.3.4: one that the client knows, or the next one
-// that it may be told, or 0 when the table is full.
+// aliasOf returns the alias of a topic, MQTT 5 §3.3.2.3.4: one that the client knows, or the next free one, or 0 if
+// the table is full.
 func (c *Device) aliasOf(topic string) (alias int, known bool) {
 	if c.aliasMax == 0 {
 		return 0, false
@@ -230,12 +228,12 @@ func (c *Device) aliasOf(topic string) (alias int, known bool) {
 	return 0, false
 }
 
-// tell gives a topic the next alias. It keeps a copy: a message's strings share the memory of
-// its payload.
-func (r *rare) tell(topic string) { r.outbound = append(r.outbound, strings.Clone(topic)) }
+// addAlias gives a topic the next alias. It keeps a copy, because a message's strings share the memory of its payload.
+func (r *rare) addAlias(topic string) { r.outbound = append(r.outbound, strings.Clone(topic)) }
 
-// forgo takes a message that was not sent off what is owed. The session is locked now.
-func (c *Device) forgo(q message.QoS, id uint16) {
+// dropUnsent removes a message that was not sent from the queue. It does so in a post, because the session is locked
+// now.
+func (c *Device) dropUnsent(q message.QoS, id uint16) {
 	c.Do(func() {
 		if q == message.ExactlyOnce {
 			_, _ = c.Link().Received(id, true)

@@ -1,5 +1,5 @@
-// Package mqtt is the gateway's side of MQTT 3.1, 3.1.1 and 5, over TCP, TLS and WebSocket: what a connection means by
-// its packets, which internal/wire/mqtt decodes, and how a session's messages become packets.
+// Package mqtt is the gateway's side of MQTT 3.1, 3.1.1 and 5, over TCP, TLS and WebSocket: it does what the packets
+// ask for, which internal/wire/mqtt decodes, and makes packets of a session's messages.
 package mqtt
 
 import (
@@ -11,7 +11,7 @@ import (
 	"github.com/longline/longline/internal/wire/mqtt"
 )
 
-// Config is what a Server is told. The gateway's options, whose defaults are set, have the words for it.
+// Config has the options of a Server. gateway.MQTT describes them and sets the defaults.
 type Config struct {
 	TopicAliases    int
 	ServerReference string
@@ -21,9 +21,9 @@ type Config struct {
 type Server struct {
 	Config
 	Door       *door.Door
-	first      websocket.Config // until CONNECT is accepted
+	first      websocket.Config // limits until CONNECT is accepted
 	frames     websocket.Config
-	publishers [2][2]encoders // of 3.1.1 and 5; over TCP and WebSocket
+	publishers [2][2]encoders // for 3.1.1 and 5, over TCP and WebSocket
 }
 
 // New makes a Server.
@@ -31,8 +31,8 @@ func New(config Config, d *door.Door) *Server {
 	return &Server{
 		Config:     config,
 		Door:       d,
-		first:      websocket.Config{MaxMessage: 2 * d.Config.HeaderBytes}, // CONNECT, and others beside it
-		frames:     websocket.Config{MaxMessage: 2 * d.Config.MaxPayload},  // the largest packet, and others beside it
+		first:      websocket.Config{MaxMessage: 2 * d.Config.HeaderBytes}, // CONNECT, and other packets in the same message
+		frames:     websocket.Config{MaxMessage: 2 * d.Config.MaxPayload},  // the largest packet, and others in the same message
 		publishers: newEncoders(),
 	}
 }
@@ -41,28 +41,26 @@ func New(config Config, d *door.Door) *Server {
 type Shard struct {
 	*door.Shard
 	server  *Server
-	packet  mqtt.Packet // decoded into, again and again
-	uplink  wire.Packet // made of packet, again and again
-	scratch []byte      // encoded into, again and again
+	packet  mqtt.Packet // reused for each packet
+	uplink  wire.Packet // made from packet, reused
+	scratch []byte      // reused for each packet
 }
 
-// maxScratch is the largest packet for which a loop keeps room.
+// maxScratch is the size of the largest buffer that a loop keeps.
 const maxScratch = 64 << 10
 
-// NewShard makes that of a loop.
+// NewShard makes the Shard of a loop.
 func (srv *Server) NewShard(s *door.Shard) *Shard { return &Shard{Shard: s, server: srv} }
 
-// Subprotocols are MQTT's over WebSocket, MQTT 5 §6 [MQTT-6.0.0-3], and one that clients of 3.1
-// have.
+// Subprotocols are the names of MQTT over WebSocket: that of MQTT 5 §6 [MQTT-6.0.0-3], and that of clients of 3.1.
 var Subprotocols = []string{subprotocol, "mqttv3.1"}
 
 const subprotocol = "mqtt"
 
-// Paths are where MQTT clients expect it over WebSocket.
+// Paths are where MQTT clients connect over WebSocket.
 var Paths = []string{"/mqtt", "/ws", "/"}
 
-// Take makes the handler of a connection that asks for MQTT over WebSocket, and accepts its
-// handshake.
+// Take accepts the handshake of a connection that asks for MQTT over WebSocket, and returns its handler.
 func (s *Shard) Take(u *ws.Upgrade) reactor.Handler {
 	c := &Socket{Device: Device{Conn: s.NewConn(u.Transport), shard: s}}
 	c.carrier = c

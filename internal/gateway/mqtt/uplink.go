@@ -14,7 +14,7 @@ import (
 	"github.com/longline/longline/internal/wire/mqtt"
 )
 
-// publish gives a publication to the session, MQTT 5 §3.3, unless it answers a call.
+// publish gives a publication to the session, MQTT 5 §3.3, unless it is the reply to a call.
 func (c *Device) publish(p *mqtt.Packet) error {
 	if p.Properties.TopicAlias != 0 {
 		if err := c.resolve(p); err != nil {
@@ -22,7 +22,7 @@ func (c *Device) publish(p *mqtt.Packet) error {
 		}
 	}
 	if c.answersCall(p) {
-		return c.replied(p)
+		return c.handleReply(p)
 	}
 	up := &c.shard.uplink
 	up.Reset()
@@ -31,13 +31,13 @@ func (c *Device) publish(p *mqtt.Packet) error {
 	m.Topic, m.Payload, m.QoS, m.Retain = p.Topic, p.Payload, p.QoS, p.Retain
 	takeProperties(m, &p.Properties)
 	err := c.Link().Handle(up)
-	if errors.Is(err, wire.CloseContract) { // it looks at nothing else
+	if errors.Is(err, wire.CloseContract) { // Handle checks only the topic
 		return &ending{door.CloseOf(err), mqtt.TopicNameInvalid}
 	}
 	return err
 }
 
-// takeProperties sets what the properties of a PUBLISH or a will say about its message.
+// takeProperties copies the properties of a PUBLISH or a will into the message.
 func takeProperties(m *message.Message, p *mqtt.Properties) {
 	if p.TextPayload {
 		m.PayloadFormat = 1
@@ -49,8 +49,8 @@ func takeProperties(m *message.Message, p *mqtt.Properties) {
 	m.Properties = p.User
 }
 
-// messageExpiry is how long a message may wait for its receivers, 0 for ever. An interval of 0
-// is not without end: it has the second that has begun, MQTT 5 §3.3.2.3.3.
+// messageExpiry returns how long a message may wait for its receivers; 0 means for ever. An interval of 0 means that
+// it expires at once: the message gets one second, MQTT 5 §3.3.2.3.3.
 func messageExpiry(p *mqtt.Properties) time.Duration {
 	if !p.Has(mqtt.PropMessageExpiry) {
 		return 0
@@ -58,7 +58,7 @@ func messageExpiry(p *mqtt.Properties) time.Duration {
 	return max(time.Second, seconds(p.MessageExpiry))
 }
 
-// resolve puts the topic in the place of its alias, or learns it, MQTT 5 §3.3.2.3.4.
+// resolve replaces an alias by its topic, or remembers the topic of an alias, MQTT 5 §3.3.2.3.4.
 func (c *Device) resolve(p *mqtt.Packet) error {
 	alias := int(p.Properties.TopicAlias)
 	if alias > c.shard.server.Config.TopicAliases { // [MQTT-3.3.2-9]
@@ -80,8 +80,8 @@ func (c *Device) resolve(p *mqtt.Packet) error {
 	return nil
 }
 
-// keptTopic is what an alias keeps of a topic: all of one that may be published to. Of a longer one, which is refused by
-// its alias too, it is as much as still is too long, so that aliases keep no more than what sessions.topics allows.
+// keptTopic returns what an alias keeps of a topic: all of a valid one. Of a topic that is too long, it keeps just
+// enough to be still too long, so that aliases take no more memory than sessions.topics allows.
 func (c *Device) keptTopic(name string) string {
 	longest := c.shard.server.Door.Sessions.Config().Topics.Length
 	if len(name) <= longest+utf8.UTFMax {
@@ -94,7 +94,7 @@ func (c *Device) keptTopic(name string) string {
 	return name[:end]
 }
 
-// received is for PUBREC, MQTT 5 §4.3.3.
+// received handles PUBREC, MQTT 5 §4.3.3.
 func (c *Device) received(p *mqtt.Packet) error {
 	refused := p.Reason.Failed()
 	found, err := c.Link().Received(p.ID, refused)
@@ -104,7 +104,7 @@ func (c *Device) received(p *mqtt.Packet) error {
 	return err
 }
 
-// released is for PUBREL.
+// released handles PUBREL.
 func (c *Device) released(p *mqtt.Packet) {
 	id, found := p.ID, c.Link().Released(p.ID) || c.releasedReply(p.ID)
 	if !c.Link().Durable() {
@@ -123,12 +123,11 @@ func (c *Device) confirm(t mqtt.Type, id uint16, found bool) {
 	_ = c.write(&p)
 }
 
-// conflateProperty is the user property of a SUBSCRIBE that conflates what it subscribes to,
-// when it is "true".
+// conflateProperty is the user property of a SUBSCRIBE that makes its subscriptions conflate if it is "true".
 const conflateProperty = "conflate"
 
-// subscribe answers a SUBSCRIBE, each filter by itself [MQTT-3.8.4-6]. What is retained for it
-// comes at the next flush, behind the answer. Those beyond what a packet may have cost little.
+// subscribe answers a SUBSCRIBE, each filter by itself [MQTT-3.8.4-6]. The next flush sends the retained messages,
+// after the answer. Filters beyond sessions.max_filters are refused without a look.
 func (c *Device) subscribe(p *mqtt.Packet) {
 	most := c.shard.server.Door.Sessions.Config().MaxFilters
 	subs := make([]topic.Subscription, min(len(p.Subscriptions), most))
@@ -180,7 +179,7 @@ func (c *Device) unsubscribe(p *mqtt.Packet) {
 	c.Link().WhenSafe(func() { _ = c.write(&answer) })
 }
 
-// refusals are the session's, as reason codes.
+// refusals are the reason codes for the session's refusals.
 var refusals = map[string]mqtt.Code{
 	session.CodeNotAllowed:           mqtt.NotAuthorized,
 	session.CodeQueueFull:            mqtt.QuotaExceeded,
@@ -194,14 +193,14 @@ var refusals = map[string]mqtt.Code{
 	session.CodeTooManySubscriptions: mqtt.QuotaExceeded,
 }
 
-// explain adds a reason string, if the client wants those [MQTT-3.1.2-29].
+// explain adds a reason string, if the client wants reason strings [MQTT-3.1.2-29].
 func (c *Device) explain(p *mqtt.Packet, reason string) {
-	if !c.terse {
+	if !c.noReasons {
 		p.Properties.ReasonString = reason
 	}
 }
 
-// Answer implements session.Conn: the answer to a publication, or a call.
+// Answer implements session.Conn: it sends the answer to a publication, or a call.
 func (c *Device) Answer(p *wire.Packet) {
 	switch {
 	case !c.Attached():
@@ -212,8 +211,8 @@ func (c *Device) Answer(p *wire.Packet) {
 	}
 }
 
-// finalRefusals are those that another attempt meets again. A client of 3.1.1, which cannot be told, would
-// repeat for ever what is not acknowledged.
+// finalRefusals are the refusals that a repeated publication would get again. A client of 3.1.1 cannot be told a
+// refusal, and would repeat for ever what is not acknowledged.
 var finalRefusals = map[string]bool{
 	session.CodeNotAllowed:  true,
 	session.CodeNotRetained: true,
@@ -221,8 +220,8 @@ var finalRefusals = map[string]bool{
 	session.CodeTooLarge:    true,
 }
 
-// acknowledge answers a publication. In 3.1.1 there is no refusal: what is refused for good is
-// acknowledged as if it had been taken, 3.1.1 §3.3.5; what cannot be taken now ends the connection.
+// acknowledge answers a publication. 3.1.1 has no refusals: a publication that is refused for good is acknowledged as
+// if it had been accepted, 3.1.1 §3.3.5; one that cannot be accepted now ends the connection.
 func (c *Device) acknowledge(p *wire.Packet) {
 	answer := mqtt.Packet{Type: mqtt.Puback, ID: uint16(p.ID)}
 	if p.QoS == message.ExactlyOnce {

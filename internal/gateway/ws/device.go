@@ -12,24 +12,24 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// Device is one connection of a device that speaks one of the protocols of internal/wire over WebSocket. It belongs
-// to its loop; of its methods, those that door.Conn names and Acks are safe from any goroutine.
+// Device is one connection of a device that speaks one of the protocols of internal/wire over WebSocket. It belongs to
+// its loop; of its methods, those that door.Conn names and Acks are safe from any goroutine.
 type Device struct {
 	door.Conn
 	Socket
 	shard    *Shard
-	protocol *protocol // nil until the handshake has come
+	protocol *protocol // nil until the handshake was read
 }
 
 var _ door.Handler = (*Device)(nil)
 
-// NewDevice is the handler of a connection that was accepted.
+// NewDevice returns the handler of a new connection.
 func NewDevice(s *Shard) *Device { return &Device{Conn: s.NewConn(nil), shard: s} }
 
 // OnData implements reactor.Handler.
 func (d *Device) OnData(_ *reactor.Conn, p []byte) int {
 	n := d.OnBytes(d, p, d.shard.server.limits)
-	d.Keeps(len(p) - n)
+	d.CountHandshakeBytes(len(p) - n)
 	d.EndFlood(d, d.shard.Shard, n)
 	d.AfterRead(n, n < len(p) || d.reader.Unfinished())
 	return n
@@ -37,23 +37,22 @@ func (d *Device) OnData(_ *reactor.Conn, p []byte) int {
 
 // OnClose implements reactor.Handler.
 func (d *Device) OnClose(conn *reactor.Conn, err error) {
-	d.Exit(conn, err)
+	d.AfterClose(conn, err)
 	d.Ended(d, err)
 }
 
-// arrival is what the upgrade request of a device says.
+// arrival is what the upgrade request of a device asks for.
 type arrival struct {
 	target
 	protocol    *protocol
-	subprotocol string // as it is named in the answer
+	subprotocol string // the name for the answer
 	req         *websocket.Request
 }
 
-// Open implements Application: it reads what the upgrade request says, and has the device
-// enter.
+// Open implements Application: it reads the upgrade request and begins the entrance.
 func (d *Device) Open(req *websocket.Request) *websocket.HTTPError {
 	srv := d.shard.server
-	srv.heardOf(d.Transport(), req)
+	srv.useForwardedFor(d.Transport(), req)
 	if subprotocol := srv.other(req); subprotocol != "" {
 		return d.handOver(req, subprotocol)
 	}
@@ -68,7 +67,7 @@ func (d *Device) Open(req *websocket.Request) *websocket.HTTPError {
 		Options:     a.options,
 		Greet:       func(e *door.Entrance) error { return d.greet(a, e) },
 	}
-	e.Enter()
+	e.Begin()
 	return nil
 }
 
@@ -76,23 +75,23 @@ func (d *Device) Open(req *websocket.Request) *websocket.HTTPError {
 func (srv *Server) arrive(req *websocket.Request) (a *arrival, refusal *websocket.HTTPError) {
 	a = &arrival{req: req.Keep()}
 	if !srv.mayComeFrom(req.Origin) {
-		return nil, foreign()
+		return nil, originRefused()
 	}
 	if a.target, refusal = srv.target(req); refusal != nil {
 		return nil, refusal
 	}
 	if srv.Door.Config.Insecure && a.device == "" {
-		return nil, badRequest("The device is not named: connect at PATH/{device} or PATH?device=ID, such as /connect/{device}.")
+		return nil, badRequest("The URL names no device: connect at PATH/{device} or PATH?device=ID, such as /connect/{device}.")
 	}
 	a.protocol, a.subprotocol, refusal = srv.choose(req)
 	return a, refusal
 }
 
-// greet upgrades the connection and says hello, or subscribes a raw device to its topic.
+// greet upgrades the connection. Then it sends hello, or subscribes a raw device to its topic.
 func (d *Device) greet(a *arrival, e *door.Entrance) error {
 	srv := d.shard.server
 	d.Upgrade(d, a.req, &srv.frames, a.subprotocol, srv.Config.Compression)
-	e.Open("accepted")
+	e.Accepted("accepted")
 	d.SetAlarm(d.HeartbeatAfter())
 	s := d.Link().Session()
 	if d.Acks() {
@@ -109,14 +108,14 @@ func (d *Device) greet(a *arrival, e *door.Entrance) error {
 	return nil
 }
 
-// Receive implements Application: one packet of the device.
+// Receive implements Application: it handles one packet of the device.
 func (d *Device) Receive(payload []byte, text bool) error {
 	p := &d.shard.packet
 	if err := d.protocol.codec.Decode(p, payload, text); err != nil {
 		return err
 	}
 	d.shard.Packets[p.Op]++
-	d.shard.Note(p.Op == wire.Pub, len(p.Filters))
+	d.shard.CountPacket(p.Op == wire.Pub, len(p.Filters))
 	if p.Op == wire.Refresh {
 		d.refresh(p)
 	} else if err := d.Link().Handle(p); err != nil {
@@ -139,7 +138,7 @@ func (d *Device) Refused(e *websocket.HTTPError) {
 }
 
 // Left implements Application.
-func (d *Device) Left(why *wire.Close) { d.Leave(why) }
+func (d *Device) Left(why *wire.Close) { d.Detach(why) }
 
 // Acks implements session.Conn.
 func (d *Device) Acks() bool { return d.protocol.codec.Acks() }
@@ -174,11 +173,10 @@ func (d *Device) Answer(p *wire.Packet) {
 	}
 }
 
-// maxScratch is the largest packet for which a loop keeps room.
+// maxScratch is the size of the largest buffer that a loop keeps.
 const maxScratch = 64 << 10
 
-// SetReading implements session.Conn. The silence of a device that was not listened to counts from now, and the
-// heartbeat goes on.
+// SetReading implements session.Conn. When reading resumes, the device's silence counts from then.
 func (d *Device) SetReading(on bool) {
 	switch {
 	case !on:
@@ -188,37 +186,36 @@ func (d *Device) SetReading(on bool) {
 	}
 }
 
-// OnAlarm implements reactor.Handler: the heartbeat, and what takes too long.
+// OnAlarm implements reactor.Handler, for the handshake timeout, the heartbeat, and other time limits.
 func (d *Device) OnAlarm(conn *reactor.Conn) {
 	switch d.state {
-	case shaking:
+	case handshaking:
 		d.TimeOut()
 	case closing:
 		conn.Close()
 	case open:
 		if !d.StillHeld() {
-			d.Beat()
+			d.Check()
 		}
 	}
 }
 
 // Fail implements door.Handler.
 func (d *Device) Fail(why error) {
-	if d.Shaking() {
+	if d.InHandshake() {
 		d.Reject(d, d.shard.server.refusal(why))
 	} else {
 		d.CloseFor(d, door.CloseOf(why))
 	}
 }
 
-// Listen implements door.Handler: it pings a device that has been silent, and closes one that stays
-// so.
-func (d *Device) Listen() {
+// CheckAlive implements door.Handler: it pings a silent device, and closes one that stays silent.
+func (d *Device) CheckAlive() {
 	srv := d.shard.server
 	silence := d.Transport().Silence()
 	ping := d.HeartbeatAfter()
 	switch {
-	case d.Transport().Paused(): // it is we who do not listen
+	case d.Transport().Paused(): // the gateway does not read, so silence means nothing
 		d.SetAlarm(ping)
 	case silence >= srv.Door.Config.HeartbeatTimeout:
 		d.CloseFor(d, wire.CloseHeartbeat)

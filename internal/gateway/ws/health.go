@@ -7,12 +7,12 @@ import (
 	"github.com/longline/longline/internal/websocket"
 )
 
-// healthPath is where a balancer asks on the device port whether the node takes devices, by GET or HEAD of HTTP/1.0 or
-// 1.1, without an upgrade.
+// healthPath is where a load balancer asks on the device port whether the node accepts devices, by GET or HEAD of
+// HTTP/1.0 or 1.1, without an upgrade.
 const healthPath = "/healthz"
 
-// healthAsked reports whether p begins a question for health, and by HEAD; whole is that it ends with an empty line. Lines may end in
-// LF, as those of scripts do.
+// healthAsked reports whether p begins with a request for healthPath, whether it is a HEAD, and whether it is
+// complete: it ends with an empty line. Lines may end in LF alone, as scripts write them.
 func healthAsked(p []byte) (asked, head, whole bool) {
 	end := bytes.IndexByte(p, '\n')
 	if end < 0 {
@@ -29,7 +29,7 @@ func healthAsked(p []byte) (asked, head, whole bool) {
 	return true, head, bytes.HasSuffix(p[end:], []byte("\n\r\n")) || bytes.HasSuffix(p[end:], []byte("\n\n"))
 }
 
-// pathOf is the path of a request's target, which may be absolute.
+// pathOf returns the path of a request target, which may be an absolute URL.
 func pathOf(target []byte) []byte {
 	if _, rest, ok := bytes.Cut(target, []byte("://")); ok && target[0] != '/' {
 		target = rest[max(0, bytes.IndexByte(rest, '/')):]
@@ -38,7 +38,8 @@ func pathOf(target []byte) []byte {
 	return tidyPath(target)
 }
 
-// answerHealth answers a question for health, if p is one, and reports whether it is: nothing else is to be read in it.
+// answerHealth answers p if it is a complete request for healthPath. It reports whether p begins with such a request;
+// then p is not parsed as a handshake.
 func (s *Socket) answerHealth(app Application, p []byte, limits websocket.Limits) bool {
 	asked, head, whole := healthAsked(p)
 	if !asked || !whole && len(p) >= limits.Bytes {
@@ -49,7 +50,7 @@ func (s *Socket) answerHealth(app Application, p []byte, limits websocket.Limits
 	}
 	status, body := "200 OK", "ok\n"
 	if !app.Health() {
-		status, body = "503 Service Unavailable", "the node takes no devices: it is starting or draining\n"
+		status, body = "503 Service Unavailable", "the node accepts no devices: it is starting or draining\n"
 	}
 	answer := "HTTP/1.1 " + status + "\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\nConnection: close\r\n\r\n"
 	if !head {

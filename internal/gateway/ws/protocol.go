@@ -9,18 +9,18 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// protocol is one subprotocol that devices may speak, with the encoders of what is sent
-// down in it: one for each QoS and compression window.
+// protocol is one subprotocol that devices may speak, with the encoders of messages for it: one per QoS and
+// compression window.
 type protocol struct {
 	codec    wire.Codec
 	op       websocket.Opcode
 	encoders [2][websocket.FullWindow + 1]*encoder // by QoS, by window
 }
 
-// protocols are those of a gateway; the first is spoken when a device names none.
+// protocols are the protocols of a gateway.
 type protocols []*protocol
 
-// newProtocols makes the standard ones and a raw one for each name.
+// newProtocols makes the standard protocols, and a raw one for each name.
 func newProtocols(raw []string, compressAbove int) (protocols, error) {
 	codecs := []wire.Codec{wire.JSON, wire.Protobuf}
 	for _, name := range raw {
@@ -29,7 +29,7 @@ func newProtocols(raw []string, compressAbove int) (protocols, error) {
 	var all protocols
 	for i, codec := range codecs {
 		if all.find([]byte(codec.Name())) != nil {
-			return nil, fmt.Errorf("subprotocol %q is there twice", codec.Name())
+			return nil, fmt.Errorf("subprotocol %q is named twice", codec.Name())
 		}
 		p := &protocol{codec: codec, op: websocket.Binary}
 		if codec.Text() {
@@ -51,7 +51,7 @@ func newProtocols(raw []string, compressAbove int) (protocols, error) {
 	return all, nil
 }
 
-// find returns the protocol of that name, in any case, nil when there is none.
+// find returns the protocol with that name, in any case, or nil.
 func (all protocols) find(name []byte) *protocol {
 	for _, p := range all {
 		if strings.EqualFold(p.codec.Name(), string(name)) {
@@ -61,8 +61,8 @@ func (all protocols) find(name []byte) *protocol {
 	return nil
 }
 
-// choose picks the first that the device offers and the gateway speaks, under the name by which it was offered; or normal for
-// a device that offers none.
+// choose returns the first protocol that the device offers and the gateway speaks, and the name by which the device
+// offered it. For a device that offers none, it returns the default.
 func (srv *Server) choose(req *websocket.Request) (p *protocol, name string, err *websocket.HTTPError) {
 	offered := false
 	for name := range req.Protocols {
@@ -78,10 +78,10 @@ func (srv *Server) choose(req *websocket.Request) (p *protocol, name string, err
 	if len(srv.Other.Names) > 0 {
 		known += ", " + srv.Other.Names[0]
 	}
-	return nil, "", &websocket.HTTPError{Status: 400, Reason: "None of the subprotocols offered is spoken here: " + known}
+	return nil, "", &websocket.HTTPError{Status: 400, Reason: "The gateway speaks none of the offered subprotocols. It speaks " + known + "."}
 }
 
-// names lists them, for errors.
+// names returns the names, for errors.
 func (all protocols) names() string {
 	list := make([]string, len(all))
 	for i, p := range all {
@@ -90,21 +90,19 @@ func (all protocols) names() string {
 	return strings.Join(list, ", ")
 }
 
-// encoder makes the frame with which a message goes down: the same bytes for every
-// connection of its class.
+// encoder makes the frame of a message for a device: the same bytes for every connection of its class.
 type encoder struct {
 	protocol *protocol
 	qos      message.QoS
 	window   websocket.Window
-	least    int // bytes below which nothing is compressed
+	least    int // smallest message that is compressed, in bytes
 	class    int
 }
 
 // Class implements message.Encoder.
 func (e *encoder) Class() int { return e.class }
 
-// Encode implements message.Encoder. A message that the protocol cannot express has an
-// empty form.
+// Encode implements message.Encoder. A message that the protocol cannot express is encoded as nothing.
 func (e *encoder) Encode(m *message.Message) []byte {
 	p := wire.Packet{Op: wire.Msg}
 	if e.qos > message.AtMostOnce {
@@ -124,7 +122,7 @@ func (e *encoder) Encode(m *message.Message) []byte {
 	return e.frame(make([]byte, 0, len(body)+websocket.MaxHeader), body)
 }
 
-// frame adds body to dst as one frame.
+// frame appends body to dst as one frame.
 func (e *encoder) frame(dst, body []byte) []byte {
 	return websocket.AppendCompressed(dst, e.protocol.op, body, e.window, e.least)
 }

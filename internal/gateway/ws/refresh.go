@@ -9,15 +9,15 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// Codes with which a refresh is refused, part of the contract with devices.
+// Codes of refused refreshes. They are part of the protocol with devices.
 const (
 	codeBusy         = "busy"
 	codeUnauthorized = "unauthorized"
 	codeUnavailable  = "unavailable"
 )
 
-// refresh has the token of a refresh packet, which is borrowed, verified: one at a time. A
-// refusal leaves the old one for as long as it lasts.
+// refresh verifies the token of a refresh packet, which is borrowed, one at a time. After a refusal the old credential
+// remains valid until it expires.
 func (d *Device) refresh(p *wire.Packet) {
 	answer := wire.Packet{Op: wire.Ack, Of: wire.Refresh, ID: p.ID}
 	shown := &auth.Credentials{
@@ -36,7 +36,7 @@ func (d *Device) refresh(p *wire.Packet) {
 	})
 }
 
-// denial is what the device is told about err.
+// denial returns what the device is told about err.
 func denial(err error) wire.Error {
 	var refused *auth.Refusal
 	switch {

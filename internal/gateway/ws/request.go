@@ -14,14 +14,13 @@ import (
 	"github.com/longline/longline/internal/websocket"
 )
 
-// tokenProtocol begins what a browser, which cannot set headers, offers as a subprotocol
-// besides the one that it speaks: the token follows in base64url without padding, RFC 4648
-// §5. It is never chosen, so that it does not come back in the answer.
+// tokenProtocol begins a subprotocol by which a browser, which cannot set headers, shows its token: the token follows
+// in base64url without padding, RFC 4648 §5. The gateway never chooses it, so that the token is not in the answer.
 const tokenProtocol = "longline.token."
 
-// credentials are what a device shows: in the Authorization header, as a subprotocol or as
-// the query parameter token, the first of them, and its certificate. What is nothing of the
-// kind is as if it were not there.
+// credentials returns what a device shows: a token or password in the Authorization header, or a token in a
+// subprotocol, or one in the query parameter token, whichever comes first in this order; and its certificate. It
+// ignores what is malformed.
 func (srv *Server) credentials(conn *reactor.Conn, req *websocket.Request, t *target, subprotocol string) *auth.Credentials {
 	c := &auth.Credentials{Device: t.device, Protocol: subprotocol}
 	if srv.Door.Config.Auth == nil {
@@ -53,7 +52,7 @@ func authorize(c *auth.Credentials, header string) {
 	}
 }
 
-// offeredToken is the token among the subprotocols.
+// offeredToken returns the token among the subprotocols, or nothing.
 func offeredToken(req *websocket.Request) string {
 	for name := range req.Protocols {
 		if encoded, ok := strings.CutPrefix(string(name), tokenProtocol); ok {
@@ -66,25 +65,25 @@ func offeredToken(req *websocket.Request) string {
 	return ""
 }
 
-// mayComeFrom reports whether a page of an origin may connect, RFC 6455 §10.2. What is no
-// browser sends none.
+// mayComeFrom reports whether a page of an origin may connect, RFC 6455 §10.2. Clients other than browsers send no
+// origin.
 func (srv *Server) mayComeFrom(origin []byte) bool {
 	return origin == nil || len(srv.Config.Origins) == 0 || slices.Contains(srv.Config.Origins, string(origin))
 }
 
-// refusal is the answer to a handshake that is not accepted.
+// refusal returns the answer to a handshake that is refused.
 func (srv *Server) refusal(why error) *websocket.HTTPError {
 	var no *door.Denied
 	var refused *auth.Refusal
 	switch {
 	case errors.As(why, &no):
-		return unwelcome(no)
+		return limitRefusal(no)
 	case errors.As(why, &refused) && refused.Forbidden:
 		return &websocket.HTTPError{Status: 403, Reason: sentence(refused.Reason)}
 	case errors.As(why, &refused):
 		return &websocket.HTTPError{Status: 401, Reason: sentence(refused.Reason), Header: srv.challenges()}
 	case errors.Is(why, auth.ErrUnavailable):
-		return unavailable("Who the device is cannot be verified at the moment.")
+		return unavailable("The credentials cannot be verified at the moment.")
 	case errors.Is(why, door.ErrTooSlow):
 		return &websocket.HTTPError{Status: 408, Reason: "The handshake took too long."}
 	case door.NoRoom(why):
@@ -93,8 +92,8 @@ func (srv *Server) refusal(why error) *websocket.HTTPError {
 	return unavailable(sentence(why.Error()))
 }
 
-// unwelcome is the answer to a handshake that a limit refuses, RFC 9110 §10.2.3 and RFC 6585 §4.
-func unwelcome(no *door.Denied) *websocket.HTTPError {
+// limitRefusal returns the answer to a handshake that a limit refuses, RFC 9110 §10.2.3 and RFC 6585 §4.
+func limitRefusal(no *door.Denied) *websocket.HTTPError {
 	status := 503
 	if no.Kind == door.Quota {
 		status = 429
@@ -102,7 +101,7 @@ func unwelcome(no *door.Denied) *websocket.HTTPError {
 	return &websocket.HTTPError{Status: status, Reason: sentence(no.Error()), Header: []websocket.Field{{Name: "Retry-After", Value: no.RetryAfter()}}}
 }
 
-// challenges are what a 401 asks for, RFC 9110 §11.6.1.
+// challenges returns the headers of a 401 that name the accepted schemes, RFC 9110 §11.6.1.
 func (srv *Server) challenges() (fields []websocket.Field) {
 	if srv.Door.Config.Auth == nil {
 		return nil
@@ -118,12 +117,12 @@ func (srv *Server) challenges() (fields []websocket.Field) {
 	return fields
 }
 
-// sentence makes one of a reason.
+// sentence returns a reason as a sentence.
 func sentence(reason string) string { return strings.ToUpper(reason[:1]) + reason[1:] + "." }
 
-// heardOf takes a trusted proxy's word in X-Forwarded-For for who is behind it. Without a
-// port, which the proxy does not tell.
-func (srv *Server) heardOf(conn *reactor.Conn, req *websocket.Request) {
+// useForwardedFor replaces the remote address by the one in X-Forwarded-For, if a trusted proxy sends it. The port is
+// 0, because the header has none.
+func (srv *Server) useForwardedFor(conn *reactor.Conn, req *websocket.Request) {
 	if len(srv.Config.Forwarded) == 0 {
 		return
 	}

@@ -1,6 +1,6 @@
-// Package ws is the gateway's side of WebSocket: the opening handshake and what it asks for, frames, and the devices
-// that speak the protocols of internal/wire in them. Others that are spoken over WebSocket, such as MQTT, get their
-// connections from here (Other) and have a Socket of their own.
+// Package ws is the gateway's side of WebSocket: the opening handshake, frames, and devices that speak the protocols
+// of internal/wire. Another protocol over WebSocket, such as MQTT, gets its connections from here (Other) and has a
+// Socket of its own.
 package ws
 
 import (
@@ -17,7 +17,7 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// Config is what a Server is told. The gateway's options, whose defaults are set, have the words for it.
+// Config has the options of a Server. gateway.Config describes them and sets the defaults.
 type Config struct {
 	Origins         []string
 	Paths           []string
@@ -30,23 +30,23 @@ type Config struct {
 	Other           Other
 }
 
-// Validate says what is wrong with the protocols.
+// Validate returns what is wrong with the protocols.
 func (c Config) Validate() error {
 	all, err := newProtocols(c.RawProtocols, c.CompressAbove)
 	if err != nil {
 		return fmt.Errorf("raw_protocols: %w", err)
 	}
 	if all.find([]byte(c.DefaultProtocol)) == nil {
-		return fmt.Errorf("default_protocol: %q is not spoken: known are %s", c.DefaultProtocol, all.names())
+		return fmt.Errorf("default_protocol: %q is not known: want one of %s", c.DefaultProtocol, all.names())
 	}
 	return nil
 }
 
-// Other is a protocol with connections of its own.
+// Other is another protocol over WebSocket, which has connections of its own.
 type Other struct {
 	Names []string // its subprotocols
-	Paths []string // where its clients expect it: other names of /connect
-	// Take makes the handler of a connection that asks for it, and accepts the handshake. On the loop.
+	Paths []string // the paths of its clients: other names of /connect
+	// Take accepts the handshake of a connection that asks for the protocol, and returns its handler. On the loop.
 	Take func(*Upgrade) reactor.Handler
 }
 
@@ -54,7 +54,7 @@ type Other struct {
 type Upgrade struct {
 	Transport   *reactor.Conn
 	Request     *websocket.Request
-	Subprotocol string // as it is named in the answer
+	Subprotocol string // the name for the answer
 	Credentials *auth.Credentials
 	Named       bool // the URL names the device
 }
@@ -62,13 +62,13 @@ type Upgrade struct {
 // Server is what the WebSocket connections of a node share. Static after construction.
 type Server struct {
 	Config
-	Door      *door.Door
-	limits    websocket.Limits
-	frames    websocket.Config
-	protocols protocols
-	normal    *protocol // of a device that offers none
-	paths     []string  // those before a device's id, the longest first
-	lost      *websocket.HTTPError
+	Door           *door.Door
+	limits         websocket.Limits
+	frames         websocket.Config
+	protocols      protocols
+	normal         *protocol // for a device that offers none
+	paths          []string  // the paths before a device's ID, the longest first
+	notFoundAnswer *websocket.HTTPError
 }
 
 // New makes a Server. The configuration is valid.
@@ -85,7 +85,7 @@ func New(config Config, d *door.Door) *Server {
 	for _, p := range config.Paths {
 		srv.paths = append(srv.paths, strings.TrimSuffix(p, "/"))
 	}
-	srv.lost = notFound(srv.paths, config.Other.Paths)
+	srv.notFoundAnswer = notFound(srv.paths, config.Other.Paths)
 	slices.SortFunc(srv.paths, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
 	return srv
 }
@@ -94,15 +94,15 @@ func New(config Config, d *door.Door) *Server {
 type Shard struct {
 	*door.Shard
 	server  *Server
-	packet  wire.Packet // decoded into, again and again
-	scratch []byte      // encoded into, again and again
+	packet  wire.Packet // reused for each packet
+	scratch []byte      // reused for each packet
 }
 
-// NewShard makes that of a loop.
+// NewShard makes the Shard of a loop.
 func (srv *Server) NewShard(s *door.Shard) *Shard { return &Shard{Shard: s, server: srv} }
 
-// other is the subprotocol by which a device asks for Config.Other, or empty when it offers none, or one of the
-// package's own first.
+// other returns the subprotocol by which a device asks for Config.Other. It is empty if the device offers none of its
+// names, or one of the package's own protocols before.
 func (srv *Server) other(req *websocket.Request) string {
 	for name := range req.Protocols {
 		offered := string(name)
@@ -116,12 +116,12 @@ func (srv *Server) other(req *websocket.Request) string {
 	return ""
 }
 
-// handOver gives the connection to Config.Other. Who the device is, the protocol says, or already
-// the URL; credentials of either count, and the protocol's first.
+// handOver gives the connection to Config.Other. The other protocol or the URL names the device; either may have
+// credentials, and those of the protocol win.
 func (d *Device) handOver(req *websocket.Request, subprotocol string) *websocket.HTTPError {
 	srv := d.shard.server
 	if !srv.mayComeFrom(req.Origin) {
-		return foreign()
+		return originRefused()
 	}
 	if slices.Contains(srv.Other.Paths, string(tidyPath(req.Path))) {
 		req.Path = []byte(connectPath)
@@ -144,6 +144,6 @@ func (d *Device) handOver(req *websocket.Request, subprotocol string) *websocket
 	return nil
 }
 
-func foreign() *websocket.HTTPError {
+func originRefused() *websocket.HTTPError {
 	return &websocket.HTTPError{Status: 403, Reason: "Pages of this origin may not connect."}
 }

@@ -10,38 +10,38 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// Application is what a socket serves: devices, or the echo.
+// Application is what a Socket serves: devices, or the echo.
 type Application interface {
 	Transport() *reactor.Conn
-	// Open decides about an upgrade request, which is borrowed. It answers with
-	// Socket.Upgrade, or returns the refusal.
+	// Open decides about an upgrade request, which is borrowed. It answers with Socket.Upgrade, or returns the
+	// refusal.
 	Open(req *websocket.Request) *websocket.HTTPError
-	// Receive takes one message, which is borrowed. An error closes the connection.
+	// Receive handles one message, which is borrowed. An error closes the connection.
 	Receive(payload []byte, text bool) error
-	// Health is called once for a connection that asks only whether the node takes devices, and reports whether
-	// it does.
+	// Health is called once for a connection that only asks whether the node accepts devices, and reports whether it
+	// does.
 	Health() bool
-	// Refused is told the answer by which a handshake was refused.
+	// Refused is called with the answer that refuses a handshake.
 	Refused(e *websocket.HTTPError)
-	// Left is called once, when the WebSocket connection is over or closing, if it was
-	// open: why has the label of metrics and presence.
+	// Left is called once when an open WebSocket connection ends or is about to. why has the label of metrics and
+	// presence.
 	Left(why *wire.Close)
 }
 
-// Socket is the server's side of one WebSocket connection: handshake, frames, control
-// frames, closing. What has a socket embeds it and hands it the loop's events.
+// Socket is the server's side of one WebSocket connection: handshake, frames, control frames, closing. Its owner
+// embeds it and gives it the loop's events.
 type Socket struct {
 	reader websocket.Reader
 	state  socketState
-	window websocket.Window // of permessage-deflate, 0 without
+	window websocket.Window // of permessage-deflate; 0 without
 }
 
 type socketState uint8
 
 const (
-	shaking socketState = iota // the opening handshake is not complete
+	handshaking socketState = iota // the opening handshake is not complete
 	open
-	closing // our close frame was sent, the peer's has not come
+	closing // the gateway has sent its close frame and waits for the peer's
 	over    // nothing is read any more
 	handed  // the connection has another handler
 )
@@ -49,11 +49,11 @@ const (
 // closeWait is how long the peer may take to answer a close frame.
 const closeWait = 5 * time.Second
 
-// OnBytes consumes what it can of p.
+// OnBytes handles the complete events of p and returns how many bytes they had.
 func (s *Socket) OnBytes(app Application, p []byte, limits websocket.Limits) int {
 	done, conn := 0, app.Transport()
-	if s.state == shaking {
-		if done = s.shake(app, p, limits); done == 0 {
+	if s.state == handshaking {
+		if done = s.readHandshake(app, p, limits); done == 0 {
 			return 0
 		}
 	}
@@ -77,8 +77,8 @@ func (s *Socket) OnBytes(app Application, p []byte, limits websocket.Limits) int
 	return done
 }
 
-// shake reads the opening handshake and has the application decide.
-func (s *Socket) shake(app Application, p []byte, limits websocket.Limits) int {
+// readHandshake reads the opening handshake and asks the application to decide.
+func (s *Socket) readHandshake(app Application, p []byte, limits websocket.Limits) int {
 	if s.answerHealth(app, p, limits) {
 		if s.state == over {
 			return len(p)
@@ -126,7 +126,7 @@ func (s *Socket) handle(app Application, ev websocket.Event) {
 	switch ev.Op {
 	case websocket.Text, websocket.Binary:
 		if s.state != open {
-			return // RFC 6455 §1.4: after our close frame, data is discarded
+			return // RFC 6455 §1.4: data after the gateway's close frame is discarded
 		}
 		if err := app.Receive(ev.Payload, ev.Op == websocket.Text); err != nil {
 			s.CloseFor(app, door.CloseOf(err))
@@ -141,8 +141,7 @@ func (s *Socket) handle(app Application, ev websocket.Event) {
 	}
 }
 
-// closed answers the peer's close frame, RFC 6455 §5.5.1, and ends the connection: that is
-// the server's part, §7.1.1.
+// closed answers the peer's close frame, RFC 6455 §5.5.1, and ends the connection, as the server has to, §7.1.1.
 func (s *Socket) closed(app Application, ev websocket.Event) {
 	if s.state == open {
 		conn := app.Transport()
@@ -152,14 +151,14 @@ func (s *Socket) closed(app Application, ev websocket.Event) {
 	s.Finish(app)
 }
 
-// closeRoom holds any close frame.
+// closeRoom is enough for any close frame.
 const closeRoom = 128
 
 // CloseFor sends a close frame and waits for the peer's.
 func (s *Socket) CloseFor(app Application, why *wire.Close) {
 	conn := app.Transport()
 	switch s.state {
-	case shaking:
+	case handshaking:
 		conn.Close()
 	case open:
 		s.state = closing
@@ -170,21 +169,21 @@ func (s *Socket) CloseFor(app Application, why *wire.Close) {
 	}
 }
 
-// Finish ends the connection once what is pending has left.
+// Finish ends the connection once everything pending is sent.
 func (s *Socket) Finish(app Application) {
 	s.state = over
 	app.Transport().Finish()
 }
 
-// EndFlood ends the connection of a peer that was told that it is closed, and sends more than
-// it may: its close frame is not waited for.
+// EndFlood ends a connection that is closing and whose peer sends more than its rate allows. It does not wait for the
+// peer's close frame.
 func (s *Socket) EndFlood(app Application, of *door.Shard, bytes int) {
-	if s.state == closing && of.Draw(app.Transport(), bytes) > 0 {
+	if s.state == closing && of.TakeTokens(app.Transport(), bytes) > 0 {
 		s.Finish(app)
 	}
 }
 
-// Ended is called when the connection is gone.
+// Ended runs when the connection has closed.
 func (s *Socket) Ended(app Application, err error) {
 	s.reader.Release()
 	if s.state == open {
@@ -194,26 +193,26 @@ func (s *Socket) Ended(app Application, err error) {
 	s.state = over
 }
 
-// Ping asks the peer for a sign of life.
+// Ping sends a ping.
 func (s *Socket) Ping(app Application) {
 	conn := app.Transport()
 	conn.Commit(websocket.AppendFrame(conn.Reserve(websocket.MaxHeader), websocket.Ping, nil))
 }
 
-// Shaking reports whether the opening handshake is not complete.
-func (s *Socket) Shaking() bool { return s.state == shaking }
+// InHandshake reports whether the opening handshake is incomplete.
+func (s *Socket) InHandshake() bool { return s.state == handshaking }
 
-// IsOpen reports whether the handshake was accepted and no close frame was sent.
+// IsOpen reports whether the handshake was accepted and the gateway has sent no close frame.
 func (s *Socket) IsOpen() bool { return s.state == open }
 
-// Window is that of permessage-deflate, 0 without.
+// Window returns the window of permessage-deflate; 0 without.
 func (s *Socket) Window() websocket.Window { return s.window }
 
-// Use changes what bounds the messages that have not begun.
+// Use sets the limits for messages that begin from now on.
 func (s *Socket) Use(config *websocket.Config) { s.reader.Use(config) }
 
-// Held is the size of the buffer that an unfinished message has, in bytes.
+// Held returns the size of the buffer of an unfinished message, in bytes.
 func (s *Socket) Held() int { return s.reader.Held() }
 
-// Unfinished reports whether a part of a message or control frame has come.
+// Unfinished reports whether a part of a message or control frame was received.
 func (s *Socket) Unfinished() bool { return s.reader.Unfinished() }

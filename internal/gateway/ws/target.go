@@ -11,8 +11,8 @@ import (
 	"github.com/longline/longline/internal/websocket"
 )
 
-// target is what the request's URL says: GET /connect/{device} or /connect?device=ID, with
-// the session's options in the query.
+// target is what the request's URL says: /connect/{device} or /connect?device=ID, with the session's options in the
+// query.
 type target struct {
 	device  string
 	token   string // a credential; see Server.credentials
@@ -21,12 +21,12 @@ type target struct {
 
 const connectPath = "/connect"
 
-// target reads the URL of a device.
+// target parses the URL of a device.
 func (srv *Server) target(req *websocket.Request) (target, *websocket.HTTPError) {
 	var t target
 	rest, ok := srv.deviceOf(tidyPath(req.Path))
 	if !ok {
-		return t, srv.lost
+		return t, srv.notFoundAnswer
 	}
 	if len(rest) > 0 {
 		if refusal := t.setDevice(rest); refusal != nil {
@@ -44,7 +44,8 @@ func (srv *Server) target(req *websocket.Request) (target, *websocket.HTTPError)
 	return t, nil
 }
 
-// tidyPath writes one slash for several, and none at the end: proxies and configurations of devices add them.
+// tidyPath replaces several slashes by one and removes those at the end, which proxies and configurations of devices
+// add.
 func tidyPath(p []byte) []byte {
 	if !bytes.Contains(p, []byte("//")) && (len(p) < 2 || p[len(p)-1] != '/') {
 		return p
@@ -61,8 +62,8 @@ func tidyPath(p []byte) []byte {
 	return tidy
 }
 
-// deviceOf is what follows the longest of the paths that path begins with, as it was sent: empty where no device is named.
-// ok is false for another path.
+// deviceOf returns what follows the longest of the server's paths with which path begins, still escaped: empty if it
+// names no device. ok is false for any other path.
 func (srv *Server) deviceOf(path []byte) (device []byte, ok bool) {
 	for _, p := range srv.paths {
 		if device, ok = below(path, p); ok {
@@ -72,7 +73,7 @@ func (srv *Server) deviceOf(path []byte) (device []byte, ok bool) {
 	return device, ok
 }
 
-// below is what follows prefix and a slash.
+// below returns what follows prefix and a slash.
 func below(path []byte, prefix string) (rest []byte, ok bool) {
 	if len(path) < len(prefix) || string(path[:len(prefix)]) != prefix {
 		return nil, false
@@ -84,23 +85,23 @@ func below(path []byte, prefix string) (rest []byte, ok bool) {
 	return rest[1:], rest[0] == '/'
 }
 
-// notFound says which paths there are.
+// notFound returns the answer that lists the paths.
 func notFound(paths, others []string) *websocket.HTTPError {
 	all := "Devices connect at " + strings.Join(paths, "/{device}, ") + "/{device}"
 	if n := len(others); n > 0 {
 		all += "; MQTT at " + strings.Join(others[:n-1], ", ") + " or " + others[n-1]
 	}
-	return &websocket.HTTPError{Status: 404, Reason: all + "; GET " + healthPath + " tells whether the node takes devices."}
+	return &websocket.HTTPError{Status: 404, Reason: all + "; GET " + healthPath + " says whether the node accepts devices."}
 }
 
-// set takes one query parameter. Unknown ones are for others.
+// set applies one query parameter. It ignores unknown ones.
 func (t *target) set(name string, value []byte) *websocket.HTTPError {
 	switch name {
 	case "device":
 		if t.device != "" {
-			return badRequest("The device is named twice.")
+			return badRequest("The URL names the device twice.")
 		}
-		return t.setDevice(bytes.ReplaceAll(value, []byte("+"), []byte(" "))) // as URLSearchParams and urlencode write a space
+		return t.setDevice(bytes.ReplaceAll(value, []byte("+"), []byte(" "))) // URLSearchParams and urlencode write a space as +
 	case "token":
 		token, err := websocket.Unescape(nil, value)
 		if err != nil {
@@ -139,7 +140,7 @@ func badRequest(reason string) *websocket.HTTPError {
 	return &websocket.HTTPError{Status: 400, Reason: reason}
 }
 
-// retryAfter is when a device that was refused for want of room may try again, in seconds.
+// retryAfter is when a device that found no room may try again, in seconds.
 const retryAfter = "5"
 
 func unavailable(reason string) *websocket.HTTPError {
