@@ -229,7 +229,7 @@ func testDrops(t *testing.T, open Open) {
 	wantNext(t, q, start, ms[0], ms[4])
 }
 
-// QoS 0 gives way oldest first, wherever it stands between others.
+// The oldest QoS 0 message is dropped first, wherever it is between others.
 func testDropOldestQoS0(t *testing.T, open Open) {
 	q := queueOf(t, open(t, store.Options{}), "d")
 	ms := numberedTo(7)

@@ -66,7 +66,7 @@ func testRetainedExpiry(t *testing.T, open Open) {
 	wantRetained(t, s, start, "#", "1", "2")
 	now := start.Add(time.Second)
 	wantRetained(t, s, now, "#", "2")
-	if err := s.Retain(expiring("c", "3", start.Add(time.Minute)), now); err != nil { // in the place of the first
+	if err := s.Retain(expiring("c", "3", start.Add(time.Minute)), now); err != nil { // replaces the first
 		t.Fatal(err)
 	}
 	wantRetained(t, s, now, "#", "2", "3")
