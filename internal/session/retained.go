@@ -73,7 +73,9 @@ func (s *Session) takeRetained(subs []topic.Subscription, once bool) {
 		return
 	}
 	subs = unique(subs)
-	s.forgetRetained(filterSet(subs))
+	if s.manager.searches.of(s) != nil {
+		s.forgetRetained(filterSet(subs))
+	}
 	search := s.manager.router.Search(subs, once)
 	s.searchSome(search, looksPerTurn)
 	if !search.Done() {
@@ -85,6 +87,9 @@ func (s *Session) takeRetained(subs []topic.Subscription, once bool) {
 
 // unique returns subs without those that have the filter of a later one.
 func unique(subs []topic.Subscription) []topic.Subscription {
+	if len(subs) == 1 {
+		return subs
+	}
 	at := make(map[string]int, len(subs))
 	var all []topic.Subscription
 	for _, sub := range subs {
@@ -122,13 +127,20 @@ func (s *Session) forgetRetained(filters map[string]bool) {
 	s.manager.searches.set(s, left)
 }
 
+// batches are buffers for the messages of one part of a search.
+var batches = sync.Pool{New: func() any { return new([searchBatch]*message.Message) }}
+
 // searchSome continues a search until it is done, has looked at so many messages, or finds one for which the queue has
 // no room. It returns how many messages it queued, how many it skipped, and whether the queue is full. The session is
 // locked.
 func (s *Session) searchSome(search *router.Search, looks int) (taken, passed int, full bool) {
-	found, now := make([]*message.Message, 0, searchBatch), time.Now()
+	room, now := batches.Get().(*[searchBatch]*message.Message), time.Now()
+	defer func() {
+		clear(room[:])
+		batches.Put(room)
+	}()
 	for !search.Done() && looks > 0 {
-		batch, sub, looked := search.Next(found, looks, now)
+		batch, sub, looked := search.Next(room[:0], looks, now)
 		looks -= looked
 		passed += looked
 		for _, m := range batch {
