@@ -1,12 +1,17 @@
 package gateway
 
 import (
+	"bufio"
 	"fmt"
+	"net/http"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/longline/longline/internal/auth"
 	"github.com/longline/longline/internal/reactor"
 	"github.com/longline/longline/internal/store"
 	"github.com/longline/longline/internal/store/storetest"
@@ -66,6 +71,54 @@ func TestSlowStore(t *testing.T) {
 			t.Errorf("%d devices took %v, want at most %v", devices, took, most)
 		}
 	})
+}
+
+// held is a durable store that opens no queue before opening is closed.
+type held struct {
+	*store.Memory
+	asked, opening chan struct{}
+}
+
+func (s *held) Opened(string) bool {
+	select {
+	case <-s.opening:
+		return true
+	default:
+		return false
+	}
+}
+
+func (s *held) Open(string) error {
+	s.asked <- struct{}{}
+	<-s.opening
+	return nil
+}
+
+// A credential that is revoked while its device's queue is opened lets nobody in: there was no connection of it to close.
+func TestRevokeWhileQueueOpens(t *testing.T) {
+	for _, who := range []auth.Bearer{{Device: "a"}, {Credential: "t1"}} {
+		s := &held{store.NewJournaled(store.Options{}, storetest.NewJournal(0)), make(chan struct{}), make(chan struct{})}
+		w := newGuarded(t, jwtOnly(t), settings{durable: s})
+		c := w.dial()
+		token := sign(t, jwt.MapClaims{"sub": "a", "jti": "t1"})
+		begin(t, c, upgrade("/connect?token="+token))
+		<-s.asked
+		if _, err := w.gateway.Revoke(who, time.Now().Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		close(s.opening)
+		response, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		if response.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%+v: %s", who, response.Status)
+		}
+		if info, ok := w.sessions.Get("a"); ok && info.Online {
+			t.Errorf("%+v: the device is on line", who)
+		}
+	}
 }
 
 // sees takes packets of the types, in any order.

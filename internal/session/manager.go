@@ -60,6 +60,7 @@ type Options struct {
 	Expiry      *time.Duration // how long the session outlives the connection; nil means the default
 	Permissions Permissions    // what the device may do; nil allows all
 	Will        *store.Will    // the message to publish if the connection ends without a DISCONNECT; nil means none
+	Admit       func() error   // the loop calls it right before it attaches the session, perhaps long after Attach; an error refuses; nil admits
 
 	// For an Exchanger.
 	ReceiveMaximum uint16 // QoS 1 and 2 messages that the device accepts in flight; 0 means that it sets no limit
@@ -82,7 +83,7 @@ type Attached struct {
 // If the will's topic is not valid, the error wraps *topic.Error. If the device may not publish the will, the error is
 // ErrWillNotAllowed. If its credential has too many sessions or too large wills, it is ErrCredentialFull; for a
 // prefix, PrefixSessionsFull or PrefixWillsFull. If the queue cannot be opened, it is ErrNotOpened. Attach returns the
-// Gate's errors unchanged.
+// errors of Gate and Admit unchanged.
 func (m *Manager) Attach(device string, l *Link, conn Conn, o Options, done func(Attached, error)) {
 	if !m.store.Opened(device) {
 		m.attachOpened(device, l, conn, o, done)
@@ -93,6 +94,11 @@ func (m *Manager) Attach(device string, l *Link, conn Conn, o Options, done func
 
 // attach is Attach for a device whose queue is open.
 func (m *Manager) attach(device string, l *Link, conn Conn, o *Options) (found Attached, err error) {
+	if o.Admit != nil {
+		if err := o.Admit(); err != nil {
+			return found, err
+		}
+	}
 	will, err := m.checkWill(device, o)
 	if err != nil {
 		return found, err

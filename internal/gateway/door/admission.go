@@ -96,8 +96,16 @@ func (a *admission) ask(conn *reactor.Conn, c *auth.Credentials, done func(*auth
 // refuseRevoked refuses an identity that was revoked during its verification: Gateway.Revoke did not find its
 // connection, which was not attached yet.
 func (a *admission) refuseRevoked(i *auth.Identity, err error) (*auth.Identity, error) {
-	if err == nil && a.chain.Revoked(i) {
-		return nil, errRevoked
+	if err == nil {
+		err = a.revoked(i)
 	}
 	return i, err
+}
+
+// revoked is errRevoked for a credential that was revoked since it was verified.
+func (a *admission) revoked(i *auth.Identity) error {
+	if a.chain != nil && a.chain.Revoked(i) {
+		return errRevoked
+	}
+	return nil
 }

@@ -98,6 +98,7 @@ func (e *Entrance) authorize(next func(error)) {
 	e.Device = strings.Clone(e.identity.Device) // it may share the memory of a credential
 	credential := newCredential(e.identity, !e.handler().Acks())
 	e.Options.Permissions = credential.session()
+	e.Options.Admit = func() error { return e.shard.door.admission.revoked(e.identity) } // Gateway.Revoke does not find the connection before it is attached
 	next(e.shard.checkMemory(e.Device))
 }
 
