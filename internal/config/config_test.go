@@ -270,6 +270,7 @@ replaces the whole list: ` + "`--set 'SECTION=[{KEY: VALUE}, {KEY: VALUE}]'`" + 
 
 **Secrets** have three keys, of which one may be given: the secret itself, the name of a file that holds it (` + "`_file`" + `), and the name of an
 environment variable (` + "`_env`" + `). They are in no log, no error and not in what ` + "`longline config print`" + ` shows, which is all that serve would work with.
+` + "`--set`" + ` takes a secret's file or variable, not the secret: everybody on the machine can read a command line.
 `)
 	defaults := Config{}.WithDefaults()
 	table(&b, "", reflect.ValueOf(defaults))

@@ -76,6 +76,7 @@ type decoder struct {
 	hidden    map[int]bool            // lines, from 1, that errors do not show
 	secretKey *regexp.Regexp
 	inline    bool // the text is one value: errors have no place
+	public    bool // others can read the text: it may hold no secret
 	errs      []*Error
 }
 
@@ -231,6 +232,10 @@ func (d *decoder) option(f field, n ast.Node) {
 
 // scalar sets an option from a text.
 func (d *decoder) scalar(f field, text string, at *token.Token) {
+	if f.secret() && f.way == inText && text != "" && d.public {
+		d.fail(at, f.path, "everybody on the machine can read a command line: want "+f.key+string(inFile)+", "+f.key+string(inEnv)+" or a LONGLINE_ variable")
+		return
+	}
 	if f.secret() && text != "" {
 		base := strings.TrimSuffix(f.path, string(f.way))
 		if first := d.secrets[base]; first != "" {

@@ -129,7 +129,7 @@ func TestSet(t *testing.T) {
 		if err := h.read(housesText); err != nil {
 			t.Fatal(err)
 		}
-		err := set(reflect.ValueOf(&h).Elem(), "--set", tt.key, tt.value)
+		err := set(reflect.ValueOf(&h).Elem(), "--set", tt.key, tt.value, true)
 		if err == nil || !strings.HasPrefix(err.Error(), tt.want) {
 			t.Errorf("%s=%s: %v, want %s", tt.key, tt.value, err, tt.want)
 		}
@@ -142,7 +142,7 @@ func TestSet(t *testing.T) {
 		{"main.wait", "5s"}, {"main.url", ": {["}, {"main.tags", "[p, q]"}, {"main.windows.north.bytes", "2KiB"}, {"main.secret_file", "s"},
 		{"named.billing.wait", "7s"}, {"named.new.url", "n"}, {"named.Old-1", "{url: o}"}, {"listed", "[{url: l}, {}, {}]"},
 	} {
-		if err := set(reflect.ValueOf(&h).Elem(), "--set", each[0], each[1]); err != nil {
+		if err := set(reflect.ValueOf(&h).Elem(), "--set", each[0], each[1], true); err != nil {
 			t.Error(err)
 		}
 	}
@@ -265,6 +265,29 @@ func TestExampleOfSections(t *testing.T) {
 	}
 }
 
+// A command line is in /proc, in ps and in the profiles of the admin port: it may name a secret's file, and not hold the secret.
+func TestCommandLineHoldsNoSecret(t *testing.T) {
+	for key, value := range map[string]string{
+		"auth.webhook.secret": "sesame",
+		"auth.webhook":        "{secret: sesame}",
+		"auth":                "{webhook: {secret: sesame}}",
+	} {
+		var c Config
+		err := c.Set("--set", key, value)
+		if err == nil || c.Auth.Webhook.Secret.Given() || strings.Contains(err.Error(), "sesame") || !strings.Contains(err.Error(), "secret_file") {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+	var c Config
+	if err := c.Set("--set", "auth.webhook.secret_file", "f"); err != nil || !c.Auth.Webhook.Secret.Given() {
+		t.Errorf("the name of a file: %v", err)
+	}
+	c = Config{}
+	if err := c.SetFrom([]string{"LONGLINE_AUTH__WEBHOOK__SECRET=sesame"}); err != nil || !c.Auth.Webhook.Secret.Given() {
+		t.Errorf("the environment: %v", err)
+	}
+}
+
 // FuzzSections reads any text and sets any option: no error contains a secret.
 func FuzzSections(f *testing.F) {
 	f.Add(housesText, "named.a.secret", "sesame")
@@ -284,7 +307,7 @@ func FuzzSections(f *testing.F) {
 				t.Errorf("what was printed cannot be read: %v\n%s", err, &b)
 			}
 		}
-		if err := set(reflect.ValueOf(&h).Elem(), "--set", key, value); err != nil && !strings.HasPrefix(err.Error(), "--set: ") {
+		if err := set(reflect.ValueOf(&h).Elem(), "--set", key, value, true); err != nil && !strings.HasPrefix(err.Error(), "--set: ") {
 			t.Errorf("the error does not name the flag: %v", err)
 		}
 	})

@@ -14,13 +14,14 @@ import (
 // Set changes one option or section of c. key is its path, such as gateway.heartbeat, and contains the names of named
 // sections. The value of an option is taken literally; the value of a list or a section is YAML, such as [a, b]. A list is
 // replaced, the keys of a section are added to the existing ones. Errors name from in place of a file.
+// The value comes from a command line, which everybody on the machine can read: Set refuses a secret itself.
 func (c *Config) Set(from, key, value string) error {
-	return set(reflect.ValueOf(c).Elem(), from, key, value)
+	return set(reflect.ValueOf(c).Elem(), from, key, value, true)
 }
 
-func set(root reflect.Value, from, key, value string) error {
+func set(root reflect.Value, from, key, value string, public bool) error {
 	d := newDecoder(from, nil)
-	d.inline = true
+	d.inline, d.public = true, public
 	d.assign("", root, strings.Split(key, "."), value)
 	return d.err()
 }
@@ -77,7 +78,8 @@ func (c *Config) SetFrom(environ []string) error {
 		if !ours || !strings.Contains(key, "__") {
 			continue
 		}
-		if err := c.Set("environment variable "+name, strings.ToLower(strings.ReplaceAll(key, "__", ".")), value); err != nil {
+		path := strings.ToLower(strings.ReplaceAll(key, "__", "."))
+		if err := set(reflect.ValueOf(c).Elem(), "environment variable "+name, path, value, false); err != nil {
 			return err
 		}
 	}
