@@ -51,7 +51,11 @@ func (s *Session) redeliverShares(shares []string) {
 	if len(shares) == 0 {
 		return
 	}
-	s.redeliverLater(s.takeShared(func(share string) bool { return slices.Contains(shares, share) }), s)
+	wanted := make(map[string]bool, len(shares)) // a session may have a thousand shares, and each message is looked up while locked
+	for _, share := range shares {
+		wanted[share] = true
+	}
+	s.redeliverLater(s.takeShared(func(share string) bool { return wanted[share] }), s)
 }
 
 // redeliverAll queues, for a session that has ended, the messages that came by shares for other members, and the line
