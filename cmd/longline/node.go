@@ -22,6 +22,7 @@ import (
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/session"
 	"github.com/longline/longline/internal/store"
+	"github.com/longline/longline/internal/store/disk"
 )
 
 // node is one gateway process: it joins all layers.
@@ -33,8 +34,9 @@ type node struct {
 
 	// Set by the steps of startNode, in this order.
 	files    *reload.Watcher
-	store    *store.Memory
-	ids      *store.IDs // nil when the node remembers nothing
+	store    wholeStore
+	disk     *disk.Store // the same, nil when all is in memory
+	ids      *store.IDs  // nil when the node remembers nothing
 	router   *router.Router
 	sessions *session.Manager
 	devices  *auth.Chain // nil if devices are asked for no credentials
@@ -45,6 +47,12 @@ type node struct {
 
 	undo   []func()   // each undoes a step, in the order of the steps
 	failed chan error // gets the admin port's error, if it fails
+}
+
+// wholeStore is both sides of a store.
+type wholeStore interface {
+	store.Store
+	store.Opener
 }
 
 // startNode runs the steps that make a node. If one fails, startNode undoes those before it.
@@ -85,8 +93,22 @@ func (n *node) watchFiles(context.Context) error {
 func (n *node) openStore(context.Context) error {
 	account := new(message.Account)
 	n.config.Store.Account, n.config.Router.Account, n.config.Gateway.Account = account, account, account
-	n.store = store.NewMemory(n.config.Store)
-	n.undo = append(n.undo, func() { _ = n.store.Close() }) // it is in memory: there is nothing to lose
+	path := n.config.Store.Path
+	if path == "" {
+		n.store = store.NewMemory(n.config.Store)
+		n.undo = append(n.undo, func() { _ = n.store.Close() }) // it is in memory: there is nothing to lose
+		return nil
+	}
+	var err error
+	if n.disk, err = disk.Open(n.config.Store, disk.Options{Path: path, Log: n.log}); err != nil {
+		return fmt.Errorf("store.path: %w", err)
+	}
+	n.store = n.disk
+	n.undo = append(n.undo, func() {
+		if err := n.disk.Close(); err != nil {
+			n.log.Error("the store is not closed in order: the next start goes on from its journal", "error", err)
+		}
+	})
 	return nil
 }
 
@@ -179,6 +201,7 @@ func (n *node) openAdminPort(ctx context.Context) (err error) {
 		Log: n.log,
 	})
 	metrics.MustRegister(n.doorMetrics(backend)...)
+	metrics.MustRegister(n.storeMetrics()...)
 	if n.server, err = api.Listen(ctx, backend); err != nil {
 		return fmt.Errorf("admin port: %w", err)
 	}

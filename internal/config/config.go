@@ -5,6 +5,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -36,6 +37,7 @@ type Config struct {
 
 // WithDefaults returns c with the defaults in place of zero options.
 func (c Config) WithDefaults() Config {
+	c.Node.State = cmp.Or(c.Node.State, c.Store.Path)
 	c.Node = c.Node.WithDefaults()
 	c.Router.Node = uint16(c.Node.Number)
 	c.Gateway.Insecure = c.Gateway.Insecure || slices.Equal(c.Auth.Order, []string{"insecure"})

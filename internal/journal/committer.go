@@ -167,6 +167,8 @@ func (j *Journal) put(s *segment, group []byte) error {
 		err = s.file.Sync()
 	}
 	j.mu.Lock()
+	j.stats.Syncs++
+	j.stats.SyncTime += time.Since(j.syncing)
 	j.syncing = time.Time{}
 	j.mu.Unlock()
 	return err

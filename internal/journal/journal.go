@@ -131,13 +131,16 @@ type Journal struct {
 
 // Stats are counters since Open, and the current state.
 type Stats struct {
-	Records, Groups, Bytes uint64 // safe records and groups; bytes that were written
-	Faults                 uint64 // writes, syncs and preparations that failed
-	Failures               uint64 // times that the journal stopped accepting records
-	Refused                uint64 // accepted records that were refused because the disk failed
-	Segments, Trimmed      int    // segments with records; segments that wait to be used again
-	First, End             Place  // of the oldest record; after the newest safe record
-	Pending                int    // bytes that wait for the disk
+	Records, Groups, Bytes uint64        // safe records and groups; bytes that were written
+	Faults                 uint64        // writes, syncs and preparations that failed
+	Failures               uint64        // times that the journal stopped accepting records
+	Refused                uint64        // accepted records that were refused because the disk failed
+	Syncs                  uint64        // groups that were written and synced, or failed to be
+	SyncTime               time.Duration // that this took
+	Segments, Trimmed      int           // segments with records; segments that wait to be used again
+	First, End             Place         // of the oldest record; after the newest safe record
+	Pending                int           // bytes that wait for the disk
+	Size                   int64         // bytes of all files
 	Syncing                time.Duration
 }
 
@@ -218,7 +221,7 @@ func (j *Journal) Stats() Stats {
 	s := j.stats
 	s.Segments, s.Trimmed = len(j.segments), len(j.trimmed)
 	s.First, s.End = j.first(), j.intake.safe
-	s.Pending = j.intake.filling.length()
+	s.Pending, s.Size = j.intake.filling.length(), j.bytes
 	if !j.syncing.IsZero() {
 		s.Syncing = time.Since(j.syncing)
 	}

@@ -91,8 +91,12 @@ const (
 	fieldConflate          protowire.Number = 7
 )
 
-// ErrOp is wrapped by every error of ParseOp.
-var ErrOp = errors.New("store: bad operation")
+var (
+	// ErrOp is wrapped by every error of ParseOp.
+	ErrOp = errors.New("store: bad operation")
+	// ErrNewerOp is wrapped as well when a newer program may know the operation.
+	ErrNewerOp = errors.New("a newer program wrote it")
+)
 
 // AppendOp appends the encoded op to dst.
 func AppendOp(dst []byte, op *Op) []byte {
@@ -172,7 +176,7 @@ func ParseOp(p []byte) (op Op, err error) {
 	case len(p) == 0:
 		return op, fmt.Errorf("%w: it is empty", ErrOp)
 	case p[0] != opVersion:
-		return op, fmt.Errorf("%w: it has version %d, this program knows version %d", ErrOp, p[0], opVersion)
+		return op, fmt.Errorf("%w: %w: it has version %d, this program knows version %d", ErrOp, ErrNewerOp, p[0], opVersion)
 	}
 	if err = eachField(p[1:], op.set); err != nil {
 		return op, err
@@ -203,7 +207,7 @@ func (op *Op) check() error {
 	case OpUnretain:
 		ofDevice, needs = false, op.Topic != ""
 	default:
-		return fmt.Errorf("%w: kind %d is not known to this program", ErrOp, op.Kind)
+		return fmt.Errorf("%w: %w: kind %d is not known to this program", ErrOp, ErrNewerOp, op.Kind)
 	}
 	if !needs || ofDevice && op.Device == "" {
 		return fmt.Errorf("%w: kind %d lacks a field", ErrOp, op.Kind)

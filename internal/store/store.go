@@ -20,6 +20,7 @@ var (
 
 // Options are the bounds of a store. The zero value has the defaults.
 type Options struct {
+	Path     string           `yaml:"path" help:"directory in which what is kept survives the process, synced before it is acknowledged; left out, it is in memory alone"`
 	Queue    Limits           `yaml:"queue" help:"queue of messages for one device"`
 	Account  *message.Account `yaml:"-"` // counts the kept messages; nil has no bound
 	Retained RetainedLimits   `yaml:"retained" help:"retained messages of all topics"`

@@ -113,8 +113,15 @@ func (d *Disk) Crash(choose func(n int) int) *Disk {
 // power is not cut. d must not be used any more.
 func (d *Disk) Kill() *Disk {
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	d.off = true
+	d.mu.Unlock()
+	return d.Fork()
+}
+
+// Fork returns what Kill returns; d goes on.
+func (d *Disk) Fork() *Disk {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	after := New()
 	copies := make(map[*node]*node)
 	twin := func(names map[string]*node) map[string]*node {

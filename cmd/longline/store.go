@@ -1,0 +1,66 @@
+package main
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/longline/longline/internal/store/disk"
+)
+
+// storeMetrics are those of a store on disk; longline_store_failing is there without one too.
+func (n *node) storeMetrics() []prometheus.Collector {
+	if n.disk == nil {
+		return nil
+	}
+	c := storeCollector{store: n.disk}
+	add := func(kind prometheus.ValueType, name, help string, value func(disk.Stats) float64) {
+		c.metrics = append(c.metrics, storeMetric{prometheus.NewDesc("longline_store_"+name, help, nil, nil), kind, value})
+	}
+	add(prometheus.GaugeValue, "journal_bytes", "Bytes on disk of the journal's files.",
+		func(s disk.Stats) float64 { return float64(s.Journal.Size) })
+	add(prometheus.GaugeValue, "state_bytes", "Bytes on disk of the state's files.",
+		func(s disk.Stats) float64 { return float64(s.StateBytes) })
+	add(prometheus.GaugeValue, "segments", "Segments of the journal that hold operations.",
+		func(s disk.Stats) float64 { return float64(s.Journal.Segments) })
+	add(prometheus.GaugeValue, "unsafe_operations", "Operations that wait for a sync.",
+		func(s disk.Stats) float64 { return float64(s.Unsafe) })
+	add(prometheus.GaugeValue, "behind_operations", "Operations that are safe in the journal and not yet in the state.",
+		func(s disk.Stats) float64 { return float64(s.Behind) })
+	add(prometheus.GaugeValue, "sync_waiting_seconds", "How long the sync that is under way has taken so far.",
+		func(s disk.Stats) float64 { return s.Journal.Syncing.Seconds() })
+	add(prometheus.CounterValue, "operations_total", "Operations that were made safe.",
+		func(s disk.Stats) float64 { return float64(s.Journal.Records) })
+	add(prometheus.CounterValue, "syncs_total", "Groups of operations that were written and synced.",
+		func(s disk.Stats) float64 { return float64(s.Journal.Syncs) })
+	add(prometheus.CounterValue, "sync_seconds_total", "Time that writing and syncing groups took.",
+		func(s disk.Stats) float64 { return s.Journal.SyncTime.Seconds() })
+	add(prometheus.CounterValue, "faults_total", "Writes and syncs that the disk failed; most are survived.",
+		func(s disk.Stats) float64 { return float64(s.Journal.Faults + s.Faults) })
+	add(prometheus.CounterValue, "lost_operations_total", "Operations that were safe, and that the disk has spoilt.",
+		func(s disk.Stats) float64 { return float64(s.Lost) })
+	return []prometheus.Collector{c}
+}
+
+// storeCollector reads the store's counters once per scrape.
+type storeCollector struct {
+	store   *disk.Store
+	metrics []storeMetric
+}
+
+type storeMetric struct {
+	desc  *prometheus.Desc
+	kind  prometheus.ValueType
+	value func(disk.Stats) float64
+}
+
+func (c storeCollector) Describe(descs chan<- *prometheus.Desc) {
+	for _, m := range c.metrics {
+		descs <- m.desc
+	}
+}
+
+func (c storeCollector) Collect(metrics chan<- prometheus.Metric) {
+	stats := c.store.Stats()
+	for _, m := range c.metrics {
+		metrics <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(stats))
+	}
+}

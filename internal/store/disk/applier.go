@@ -1,0 +1,160 @@
+package disk
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/longline/longline/internal/journal"
+	"github.com/longline/longline/internal/store"
+)
+
+// applyAtOnce bounds the bytes of operations that one batch of the state holds.
+const applyAtOnce = 1 << 20
+
+// ended is a context that does not wait.
+var ended = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+// replay brings memory and state to the end of the journal. Nothing else runs yet.
+func (s *Store) replay() error {
+	for {
+		n, err := s.take(ended, s.Memory.Apply)
+		if err != nil || n == 0 {
+			return err
+		}
+	}
+}
+
+// follow is the applier: it brings the state behind the journal as that grows, until ctx ends.
+func (s *Store) follow(ctx context.Context) {
+	defer close(s.stopped)
+	var pause time.Duration
+	for ctx.Err() == nil {
+		_, err := s.take(ctx, nil)
+		if err == nil {
+			pause = 0
+			continue
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		s.faults.Add(1)
+		s.options.Log.Error("the store's state cannot be brought up to date; what is acknowledged is in the journal", "error", err)
+		pause = min(max(2*pause, 100*time.Millisecond), 5*time.Second)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// catchUp brings the state to the end of the journal and makes it durable. The applier has ended.
+func (s *Store) catchUp() error {
+	for {
+		n, err := s.take(ended, nil)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			s.applying.Lock()
+			defer s.applying.Unlock()
+			return s.checkpoint()
+		}
+	}
+}
+
+// take applies the next operations of the journal to the state, and to memory by also, which may be nil. It waits for the
+// first as long as ctx lives, and returns how many places it went on. After an error the same operations come again.
+func (s *Store) take(ctx context.Context, also func([]byte) error) (places int, err error) {
+	b := s.state.batch()
+	defer b.close()
+	size := 0
+	for ; size < applyAtOnce; ctx = ended {
+		rec, err := s.reader.Next(ctx)
+		var gap *journal.Gap
+		switch {
+		case errors.As(err, &gap):
+			s.countLost(gap)
+			b.next = gap.To
+			places += int(gap.To - gap.From)
+			continue
+		case errors.Is(err, context.Canceled), errors.Is(err, journal.ErrClosed):
+			return places, s.commit(b, size)
+		case err != nil:
+			return places, err
+		}
+		if err := s.apply(b, rec, also); err != nil {
+			return places, err
+		}
+		size += len(rec.Data)
+		places++
+	}
+	return places, s.commit(b, size)
+}
+
+// apply puts one operation into a batch. One that cannot be read is lost, unless a newer program wrote it.
+func (s *Store) apply(b *batch, rec journal.Record, also func([]byte) error) error {
+	b.next = rec.Place + 1
+	p := rec.Data
+	if also != nil {
+		p = bytes.Clone(p)
+	}
+	op, err := store.ParseOp(p)
+	if err == nil {
+		if b.add(&op, p); also != nil {
+			err = also(p)
+		}
+	}
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, store.ErrNewerOp):
+		return fmt.Errorf("operation %d of the journal: %w", rec.Place, err)
+	}
+	s.lost.Add(1)
+	s.options.Log.Error("an operation of the store cannot be read, and is lost", "operation", rec.Place, "error", err)
+	return nil
+}
+
+// commit applies a batch to the state, and makes a checkpoint when enough was applied since the last one.
+func (s *Store) commit(b *batch, size int) error {
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	if err := s.state.apply(b); err != nil {
+		s.reader = s.journal.Reader(s.state.place)
+		return err
+	}
+	if s.applied += int64(size); s.applied < s.options.checkpoint {
+		return nil
+	}
+	return s.checkpoint()
+}
+
+// checkpoint makes the state durable and trims the journal to it. applying is held.
+func (s *Store) checkpoint() error {
+	if err := s.state.flush(); err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	s.applied = 0
+	s.journal.Trim(s.state.place)
+	return nil
+}
+
+// countTooLong tells of an operation that no journal holds.
+func (s *Store) countTooLong(size int) {
+	s.lost.Add(1)
+	s.options.Log.Error("a change is too large to be made safe: it lasts as long as this process", "bytes", size, "most", s.intake.most)
+}
+
+// countLost tells of operations that were safe and are gone.
+func (s *Store) countLost(gap *journal.Gap) {
+	s.lost.Add(uint64(gap.To - gap.From))
+	s.options.Log.Error("operations of the store are lost: the disk has spoilt them",
+		"operations", gap.To-gap.From, "from", gap.From, "to", gap.To-1)
+}

@@ -1,0 +1,217 @@
+// Package disk is a store that survives: its operations are in a journal, which is synced before anybody is told that
+// they are safe, and what they make is kept in a database of keys, so that the journal can be trimmed.
+//
+//	DIR/LOCK      the process that uses DIR
+//	DIR/FORMAT    the version of all that is in DIR
+//	DIR/journal   the operations (internal/journal)
+//	DIR/state     what the operations up to a place have made (pebble, without a log of its own)
+package disk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/longline/longline/internal/journal"
+	"github.com/longline/longline/internal/store"
+)
+
+// Options say where a store is. Its bounds are store.Options.
+type Options struct {
+	Path string // the directory; made if it does not exist
+	Log  *slog.Logger
+
+	// For tests. Zero values are the operating system's.
+	files      vfs.FS
+	journal    journal.Options // but FS, OnRoom and OnFault
+	journalFS  journal.FS
+	checkpoint int64 // bytes of operations between checkpoints
+}
+
+// checkpointEvery is how many bytes of operations are applied before the state is made durable and the journal trimmed. It
+// bounds what a start has to replay.
+const checkpointEvery = 64 << 20
+
+// pending bounds the bytes that wait for a sync, and so the largest operation: a record with many subscriptions.
+const pending = 12 << 20
+
+// recordRoom is what a record takes in the journal beside its bytes, and more.
+const recordRoom = 64
+
+func (o *Options) fill() {
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.files == nil {
+		o.files = vfs.Default
+	}
+	if o.journalFS == nil {
+		o.journalFS = journal.Dir(filepath.Join(o.Path, "journal"))
+	}
+	if o.checkpoint == 0 {
+		o.checkpoint = checkpointEvery
+	}
+	if o.journal.Pending == 0 {
+		o.journal.Pending = pending
+	}
+}
+
+// Store is a durable store.Store. All that it keeps is in memory as well.
+type Store struct {
+	*store.Memory
+
+	// Static after construction.
+	options Options
+	lock    io.Closer // nil in tests
+	journal *journal.Journal
+	intake  *intake
+	state   *state
+
+	// Owned by the applier.
+	reader  *journal.Reader
+	applied int64 // bytes since the last checkpoint
+
+	applying sync.Mutex         // held while the state and the journal's beginning change
+	stop     context.CancelFunc // ends the applier
+	stopped  chan struct{}      // closed when the applier has ended
+	close    func() error       // once
+	lost     atomic.Uint64
+	faults   atomic.Uint64 // of the state's files
+}
+
+var (
+	_ store.Store  = (*Store)(nil)
+	_ store.Opener = (*Store)(nil)
+)
+
+// Open opens the store in a directory, or makes one. It returns when all that is there is in memory. It fails when another
+// process uses the directory, when a newer version wrote it, and when its parts do not belong together.
+func Open(bounds store.Options, o Options) (_ *Store, err error) {
+	o.fill()
+	s := &Store{options: o, stopped: make(chan struct{})}
+	s.intake = newIntake(o.journal.Pending-recordRoom, s.countTooLong)
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("store %s: %w", o.Path, err), s.release())
+		}
+	}()
+	if o.files == vfs.Default {
+		if s.lock, err = enter(o.Path); err != nil {
+			return nil, err
+		}
+	}
+	if s.state, err = openState(s.statePath(), o.files, s.events()); err != nil {
+		return nil, err
+	}
+	s.Memory = store.NewJournaled(bounds, s.intake)
+	if err = s.openJournal(); err != nil {
+		return nil, err
+	}
+	if err = s.state.load(s.Memory.Apply); err != nil {
+		return nil, err
+	}
+	if err = s.replay(); err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	s.stop, s.close = stop, sync.OnceValue(s.end)
+	go s.follow(ctx)
+	return s, nil
+}
+
+func (s *Store) statePath() string { return filepath.Join(s.options.Path, "state") }
+
+// openJournal opens the journal and checks that the state belongs to it.
+func (s *Store) openJournal() error {
+	o := s.options.journal
+	o.FS, o.OnRoom = s.options.journalFS, s.intake.pump
+	o.OnFault = func(err error) { s.options.Log.Error("the disk fails the store's journal", "error", err) }
+	j, found, err := journal.Open(o)
+	if err != nil {
+		return err
+	}
+	s.journal = j
+	s.intake.journal = j
+	place := s.state.place
+	switch {
+	case place > found.End:
+		return fmt.Errorf("state knows operations up to %d, and journal ends at %d: they are not of the same time; put a copy of both back", place, found.End)
+	case place < found.First:
+		return fmt.Errorf("state knows operations up to %d, and journal begins at %d: they are not of the same time; put a copy of both back", place, found.First)
+	}
+	if found.Cut != nil {
+		s.options.Log.Info("the last operations of the journal were not whole and are given up: nobody was told that they were safe",
+			"from", found.Cut.From, "to", found.Cut.To)
+	}
+	for _, name := range found.SetAside {
+		s.options.Log.Error("nothing in a file of the journal can be read: it is set aside", "file", name)
+	}
+	s.reader = j.Reader(place)
+	return nil
+}
+
+// Close implements store.Opener: it makes safe what was handed in, brings the state up to date, and lets go of the
+// directory. The error is why something is not safe.
+func (s *Store) Close() error { return s.close() }
+
+func (s *Store) end() error {
+	err := s.Memory.Close() // a fence
+	s.stop()
+	<-s.stopped
+	return errors.Join(err, s.catchUp(), s.release())
+}
+
+// release closes what is open.
+func (s *Store) release() error {
+	var errs []error
+	if s.state != nil {
+		errs = append(errs, s.state.close())
+	}
+	if s.journal != nil {
+		errs = append(errs, s.journal.Close())
+	}
+	s.intake.wait()
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Stats are counters since Open, and what is there now.
+type Stats struct {
+	Journal    journal.Stats
+	StateBytes uint64 // of the state's files
+	Behind     uint64 // operations that are safe in the journal and not yet in the state
+	Unsafe     int    // operations that wait for a sync
+	Lost       uint64 // operations that were safe and that the disk has spoilt
+	Faults     uint64 // of the disk, seen by the state; the journal has its own
+}
+
+// Stats returns the counters.
+func (s *Store) Stats() Stats {
+	j := s.journal.Stats()
+	return Stats{
+		Journal:    j,
+		StateBytes: s.state.db.Metrics().DiskSpaceUsage(),
+		Behind:     uint64(j.End) - s.state.reached.Load(),
+		Unsafe:     s.intake.len(),
+		Lost:       s.lost.Load(),
+		Faults:     s.faults.Load(),
+	}
+}
+
+// events has what pebble does in the background told.
+func (s *Store) events() *pebble.EventListener {
+	return &pebble.EventListener{BackgroundError: func(err error) {
+		s.faults.Add(1)
+		s.options.Log.Error("the disk fails the store's state; what is acknowledged is in the journal", "error", err)
+	}}
+}

@@ -1,0 +1,85 @@
+package disk
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/longline/longline/internal/store"
+	"github.com/longline/longline/internal/store/storetest"
+)
+
+func TestContractOnTestDisks(t *testing.T) {
+	for _, checkpoint := range []int64{1, 300, 1 << 40} {
+		t.Run(fmt.Sprint("checkpoint ", checkpoint), func(t *testing.T) {
+			storetest.Run(t, func(t *testing.T, o store.Options) storetest.Whole { return newOnTestDisks(t, o, checkpoint) })
+			storetest.RunDurable(t, func(t *testing.T, o store.Options) storetest.Killable { return newOnTestDisks(t, o, checkpoint) })
+		})
+	}
+}
+
+func TestContractOnFiles(t *testing.T) {
+	open := func(t *testing.T, o store.Options) *onFiles { return openFiles(t, o, t.TempDir()) }
+	storetest.Run(t, func(t *testing.T, o store.Options) storetest.Whole { return open(t, o) })
+	storetest.RunDurable(t, func(t *testing.T, o store.Options) storetest.Killable { return open(t, o) })
+}
+
+func TestOneProcess(t *testing.T) {
+	dir := t.TempDir()
+	openFiles(t, store.Options{}, dir)
+	_, err := Open(store.Options{}, Options{Path: dir})
+	if want := fmt.Sprint("is in use by process ", os.Getpid()); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("a second process is told %v, want %q", err, want)
+	}
+}
+
+func TestVersions(t *testing.T) {
+	for text, want := range map[string]string{
+		"longline store 2\n": "newer Longline",
+		"longline store 0\n": "does not say",
+		"":                   "does not say",
+	} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, formatFile), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(store.Options{}, Options{Path: dir}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+}
+
+// A directory of which a part is missing, or from another day, is not taken for another store.
+func TestPartsThatDoNotBelongTogether(t *testing.T) {
+	for missing, want := range map[string]string{
+		"journal":  "journal ends at 1",
+		"state":    "journal begins at",
+		formatFile: "is missing",
+	} {
+		dir := t.TempDir()
+		s := openFiles(t, store.Options{}, dir)
+		for i := range 300 { // several segments and checkpoints
+			s.Save(&store.Record{Device: fmt.Sprint("d", i), Session: 1})
+			if err := commit(s); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.RemoveAll(filepath.Join(dir, missing)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(store.Options{}, Options{Path: dir, journal: small}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("without %s: %v, want %q", missing, err, want)
+		}
+	}
+}
+
+func commit(s store.Store) error {
+	done := make(chan error, 1)
+	s.Commit(func(err error) { done <- err })
+	return <-done
+}

@@ -1,0 +1,210 @@
+package disk
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/longline/longline/internal/journal"
+	"github.com/longline/longline/internal/store"
+)
+
+// The state is a database of keys whose values are operations: those that, applied in the order of the keys to an empty
+// store, make what the operations of the journal before a place have made.
+//
+//	place                            the place: what is behind it in the journal is not in the state yet
+//	q/{device} 0 {number}            a message of the device's queue, or an identifier to be released
+//	q/{device} 0 {number} s          under which identifier it was sent
+//	i/{device} 0 {identifier}        an identifier that the device has not released
+//	r/{device}                       the record of the device's session
+//	t/{topic}                        a retained message
+//
+// No device's id and no topic has a zero byte.
+var (
+	keyPlace = []byte("place")
+	// loadOrder are the prefixes; a queue is nobody's before its record is there.
+	loadOrder = []string{"r/", "i/", "q/", "t/"}
+)
+
+// format is the version of pebble's files. It is raised by hand, when no older Longline need open them any more.
+const format = pebble.FormatNewest
+
+type state struct {
+	db *pebble.DB // static
+
+	// Owned by the applier.
+	place journal.Place
+
+	reached atomic.Uint64 // place, for any goroutine
+}
+
+func openState(path string, files vfs.FS, events *pebble.EventListener) (*state, error) {
+	events.EnsureDefaults(quiet{})
+	db, err := pebble.Open(path, &pebble.Options{
+		FS:                 files,
+		DisableWAL:         true, // the journal is the log
+		FormatMajorVersion: format,
+		MemTableSize:       16 << 20,
+		CacheSize:          8 << 20, // the state is read at start alone
+		EventListener:      events,
+		Logger:             quiet{},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("state: %w", err)
+	}
+	s := &state{db: db, place: 1}
+	value, closer, err := db.Get(keyPlace)
+	switch {
+	case errors.Is(err, pebble.ErrNotFound):
+	case err != nil:
+		return nil, errors.Join(fmt.Errorf("state: %w", err), db.Close())
+	default:
+		s.place = journal.Place(binary.BigEndian.Uint64(value))
+		_ = closer.Close() // value is borrowed
+	}
+	s.reached.Store(uint64(s.place))
+	return s, nil
+}
+
+// quiet is pebble's log: errors that it survives are told by its events.
+type quiet struct{}
+
+func (quiet) Infof(string, ...any)  {}
+func (quiet) Errorf(string, ...any) {}
+
+// Fatalf is called when pebble cannot go on, which is so when its manifest cannot be written. Nothing is lost: the next start
+// goes on from the journal.
+func (quiet) Fatalf(text string, args ...any) {
+	slog.Error("the store's state cannot go on: the node ends, and goes on from the journal when it is started again",
+		"error", fmt.Sprintf(text, args...))
+	os.Exit(1)
+}
+
+// load calls apply for the operations that make the state. apply may keep them.
+func (s *state) load(apply func([]byte) error) error {
+	for _, prefix := range loadOrder {
+		if err := s.loadAll(prefix, apply); err != nil {
+			return fmt.Errorf("state: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s *state) loadAll(prefix string, apply func([]byte) error) (err error) {
+	i, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte(prefix), UpperBound: after(prefix)})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, i.Close()) }()
+	for i.First(); i.Valid(); i.Next() {
+		value, err := i.ValueAndErr()
+		if err == nil {
+			err = apply(append([]byte(nil), value...))
+		}
+		if err != nil {
+			return fmt.Errorf("%q: %w", i.Key(), err)
+		}
+	}
+	return i.Error()
+}
+
+// after is behind all keys that begin so.
+func after(prefix string) []byte {
+	b := []byte(prefix)
+	b[len(b)-1]++
+	return b
+}
+
+// apply changes the state as the batch says. It belongs to the applier.
+func (s *state) apply(b *batch) error {
+	if b.next == 0 {
+		return nil
+	}
+	place := binary.BigEndian.AppendUint64(nil, uint64(b.next))
+	if err := b.b.Set(keyPlace, place, nil); err != nil {
+		return err
+	}
+	if err := s.db.Apply(b.b, pebble.NoSync); err != nil {
+		return err
+	}
+	s.place = b.next
+	s.reached.Store(uint64(b.next))
+	return nil
+}
+
+// flush returns when all that was applied is durable.
+func (s *state) flush() error { return s.db.Flush() }
+
+func (s *state) close() error { return s.db.Close() }
+
+// batch gathers operations for the state.
+type batch struct {
+	b    *pebble.Batch
+	next journal.Place // behind the last operation; 0 when there is none
+	key  []byte
+	err  error
+}
+
+func (s *state) batch() *batch { return &batch{b: s.db.NewBatch()} }
+
+func (b *batch) close() { _ = b.b.Close() } // it was applied, or is not wanted
+
+// add makes the change of an operation, whose bytes are p. pebble's batches are in memory: their methods do not fail.
+func (b *batch) add(op *store.Op, p []byte) {
+	switch op.Kind {
+	case store.OpSave:
+		b.set(b.name("r/", op.Device), p)
+	case store.OpDrop:
+		b.remove(b.name("r/", op.Device))
+		b.removeAll("q/", op.Device)
+		b.removeAll("i/", op.Device)
+	case store.OpReceive:
+		b.set(b.numbered("i/", op.Device, uint64(op.Packet)), p)
+	case store.OpRelease:
+		if op.Packet == 0 {
+			b.removeAll("i/", op.Device)
+		} else {
+			b.remove(b.numbered("i/", op.Device, uint64(op.Packet)))
+		}
+	case store.OpPush, store.OpReceived:
+		b.set(b.numbered("q/", op.Device, op.Number), p)
+		b.remove(append(b.key, 's'))
+	case store.OpSent:
+		b.set(append(b.numbered("q/", op.Device, op.Number), 's'), p)
+	case store.OpRemove:
+		b.remove(b.numbered("q/", op.Device, op.Number))
+		b.remove(append(b.key, 's'))
+	case store.OpRetain:
+		b.set(b.name("t/", op.Message.Topic), p)
+	case store.OpUnretain:
+		b.remove(b.name("t/", op.Topic))
+	}
+}
+
+func (b *batch) set(key, value []byte) { _ = b.b.Set(key, value, nil) }
+
+func (b *batch) remove(key []byte) { _ = b.b.Delete(key, nil) }
+
+func (b *batch) removeAll(prefix, device string) {
+	from := append(b.name(prefix, device), 0)
+	n := len(from)
+	b.key = append(append(from, from[:n-1]...), 1)
+	_ = b.b.DeleteRange(b.key[:n], b.key[n:], nil)
+}
+
+// name returns a key, which is valid until the next one.
+func (b *batch) name(prefix, name string) []byte {
+	b.key = append(append(b.key[:0], prefix...), name...)
+	return b.key
+}
+
+func (b *batch) numbered(prefix, device string, number uint64) []byte {
+	b.key = binary.BigEndian.AppendUint64(append(b.name(prefix, device), 0), number)
+	return b.key
+}
