@@ -45,6 +45,7 @@ type program struct {
 	t              *testing.T
 	cmd            *exec.Cmd
 	devices, admin string // addresses
+	mqttAddr       string
 	ends           chan websocket.CloseError
 	log            io.Closer // the reading end of its log
 }
@@ -78,9 +79,9 @@ func start(t *testing.T, cmd *exec.Cmd, n int) *program {
 	context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
 	lines := bufio.NewScanner(log)
 	for p.devices == "" && lines.Scan() {
-		var entry struct{ Msg, Devices, Admin string }
+		var entry struct{ Msg, Devices, Admin, MQTT string }
 		if json.Unmarshal(lines.Bytes(), &entry) == nil && entry.Msg == "listening" {
-			p.devices, p.admin = entry.Devices, entry.Admin
+			p.devices, p.admin, p.mqttAddr = entry.Devices, entry.Admin, entry.MQTT
 		}
 	}
 	var online sync.WaitGroup
