@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Runs a gateway and synthetic devices until Ctrl-C. PORT, MQTT_PORT, ADMIN_PORT and DEVICES
-# choose the ports (8080, 1883, 8081) and the number of devices (100).
+# choose the ports (8080, 1883, 8081) and the number of devices (100), DATA the directory in which sessions, queues and
+# retained messages survive (./data).
 set -euo pipefail
 cd "$(dirname "$0")/.."
-port=${PORT:-8080} mqtt=${MQTT_PORT:-1883} admin=${ADMIN_PORT:-8081} devices=${DEVICES:-100}
+port=${PORT:-8080} mqtt=${MQTT_PORT:-1883} admin=${ADMIN_PORT:-8081} devices=${DEVICES:-100} data=${DATA:-./data}
 
 # free PORT VARIABLE exits if a program listens on the port already. VARIABLE chooses the port.
 free() {
@@ -28,7 +29,7 @@ trap 'stop "$fleet"; stop "$gateway"' EXIT
 trap 'echo; exit 0' INT TERM
 
 set -m # a process group for each job, so that only this script gets Ctrl-C
-bin/longline serve --insecure --listen "127.0.0.1:$port" --mqtt "127.0.0.1:$mqtt" --admin "127.0.0.1:$admin" &
+bin/longline serve --insecure --data "$data" --listen "127.0.0.1:$port" --mqtt "127.0.0.1:$mqtt" --admin "127.0.0.1:$admin" &
 gateway=$!
 deadline=$((SECONDS + 20))
 until curl -fso /dev/null "http://127.0.0.1:$admin/readyz"; do
@@ -43,6 +44,7 @@ cat <<END
   devices   ws://127.0.0.1:$port/connect/{device}
             mqtt://127.0.0.1:$mqtt, ws://127.0.0.1:$port/mqtt
   backends  http://127.0.0.1:$admin
+  data      $data, where sessions, queues and retained messages are found again at the next start
   $devices synthetic devices each publish one message per second. Try:
 
     curl -N 'http://127.0.0.1:$admin/v1/subscribe?filter=device/fleet-1/%23'
