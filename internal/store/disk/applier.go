@@ -31,9 +31,10 @@ func (s *Store) replay() error {
 	}
 }
 
-// follow is the applier: it brings the state behind the journal as that grows, until ctx ends.
+// follow is the applier: it brings the state behind the journal as that grows, until ctx ends, and once more
+// then. While pebble cannot write its files, it waits here.
 func (s *Store) follow(ctx context.Context) {
-	defer close(s.stopped)
+	defer func() { s.stopped <- s.catchUp() }()
 	var pause time.Duration
 	for ctx.Err() == nil {
 		_, err := s.take(ctx, nil)
@@ -54,7 +55,7 @@ func (s *Store) follow(ctx context.Context) {
 	}
 }
 
-// catchUp brings the state to the end of the journal and makes it durable. The applier has ended.
+// catchUp brings the state to the end of the journal and makes it durable.
 func (s *Store) catchUp() error {
 	for {
 		n, err := s.take(ended, nil)

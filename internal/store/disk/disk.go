@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -34,11 +35,15 @@ type Options struct {
 	journal    journal.Options // but FS, OnRoom and OnFault
 	journalFS  journal.FS
 	checkpoint int64 // bytes of operations between checkpoints
+	closing    time.Duration
 }
 
 // checkpointEvery is how many bytes of operations are applied before the state is made durable and the journal trimmed. It
 // bounds what a start has to replay.
 const checkpointEvery = 64 << 20
+
+// closingTime is how long Close waits for the state's files. What is not there then comes from the journal at the next start.
+const closingTime = 10 * time.Second
 
 // pending bounds the bytes that wait for a sync, and so the largest operation: a record with many subscriptions.
 const pending = 12 << 20
@@ -58,6 +63,9 @@ func (o *Options) fill() {
 	}
 	if o.checkpoint == 0 {
 		o.checkpoint = checkpointEvery
+	}
+	if o.closing == 0 {
+		o.closing = closingTime
 	}
 	if o.journal.Pending == 0 {
 		o.journal.Pending = pending
@@ -81,7 +89,7 @@ type Store struct {
 
 	applying sync.Mutex         // held while the state and the journal's beginning change
 	stop     context.CancelFunc // ends the applier
-	stopped  chan struct{}      // closed when the applier has ended
+	stopped  chan error         // gets how the applier has ended
 	close    func() error       // once
 	lost     atomic.Uint64
 	faults   atomic.Uint64 // of the state's files
@@ -96,11 +104,11 @@ var (
 // process uses the directory, when a newer version wrote it, and when its parts do not belong together.
 func Open(bounds store.Options, o Options) (_ *Store, err error) {
 	o.fill()
-	s := &Store{options: o, stopped: make(chan struct{})}
+	s := &Store{options: o, stopped: make(chan error, 1)}
 	s.intake = newIntake(o.journal.Pending-recordRoom, s.countTooLong)
 	defer func() {
 		if err != nil {
-			err = errors.Join(fmt.Errorf("store %s: %w", o.Path, err), s.release())
+			err = errors.Join(fmt.Errorf("store %s: %w", o.Path, err), s.release(s.state))
 		}
 	}()
 	if o.files == vfs.Default {
@@ -165,15 +173,21 @@ func (s *Store) Close() error { return s.close() }
 func (s *Store) end() error {
 	err := s.Memory.Close() // a fence
 	s.stop()
-	<-s.stopped
-	return errors.Join(err, s.catchUp(), s.release())
+	select {
+	case last := <-s.stopped:
+		err = errors.Join(err, last)
+	case <-time.After(s.options.closing):
+		// The applier waits for them: the state cannot be closed.
+		return errors.Join(err, errors.New("the state's files cannot be written"), s.release(nil))
+	}
+	return errors.Join(err, s.release(s.state))
 }
 
-// release closes what is open.
-func (s *Store) release() error {
+// release closes the state, unless it is nil, and all else that is open.
+func (s *Store) release(state *state) error {
 	var errs []error
-	if s.state != nil {
-		errs = append(errs, s.state.close())
+	if state != nil {
+		errs = append(errs, state.close())
 	}
 	if s.journal != nil {
 		errs = append(errs, s.journal.Close())
@@ -208,10 +222,16 @@ func (s *Store) Stats() Stats {
 	}
 }
 
-// events has what pebble does in the background told.
+// events counts what fails in pebble's background, and logs it every 10 s at most.
 func (s *Store) events() *pebble.EventListener {
+	var told atomic.Int64 // Unix seconds
 	return &pebble.EventListener{BackgroundError: func(err error) {
 		s.faults.Add(1)
+		now, last := time.Now().Unix(), told.Load()
+		time.Sleep(100 * time.Millisecond) // pebble itself does not, before it tries again
+		if now-last < 10 || !told.CompareAndSwap(last, now) {
+			return
+		}
 		s.options.Log.Error("the disk fails the store's state; what is acknowledged is in the journal", "error", err)
 	}}
 }

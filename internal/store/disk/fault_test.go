@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"github.com/longline/longline/internal/journal"
 	"github.com/longline/longline/internal/journal/journaltest"
@@ -93,6 +95,57 @@ func failForAWhile(t *testing.T, why error, fate journaltest.Fate) {
 		_ = again.Close()
 	}
 	_ = s.Close()
+}
+
+// While the state's files cannot be written, what is acknowledged is in the journal, and the end does not wait for ever.
+func TestStateFailsForAWhile(t *testing.T) {
+	slog.SetDefault(slog.New(slog.DiscardHandler))
+	var fails atomic.Bool
+	fails.Store(true)
+	files, log := vfs.NewMem(), journaltest.New()
+	failing := errorfs.Wrap(files, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if fails.Load() && strings.HasSuffix(op.Path, ".sst") {
+			return syscall.ENOSPC
+		}
+		return nil
+	}))
+	s, err := Open(store.Options{}, Options{Path: "/data", files: failing, journalFS: log, journal: small, checkpoint: 100, closing: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	save := func(n int) {
+		s.Save(&store.Record{Device: fmt.Sprint("d", n), Session: 1, Expiry: time.Hour, Subscriptions: []topic.Subscription{{Filter: strings.Repeat("x", 300)}}})
+		if err := commit(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for n := range 100 { // several segments
+		save(n)
+	}
+	if first := s.journal.First(); first != 1 {
+		t.Errorf("the journal is trimmed to %d, and the state is not durable", first)
+	}
+	killed := log.Fork()
+	fails.Store(false)
+	for n := 100; s.journal.First() == 1; n++ { // pebble tries again by itself
+		save(n)
+	}
+	fails.Store(true)
+	for n := range 10 {
+		save(n)
+	}
+	if err := s.Close(); err == nil || !strings.Contains(err.Error(), "cannot be written") {
+		t.Errorf("the end: %v", err)
+	}
+	fails.Store(false)
+	<-s.stopped // the applier was waiting
+	_ = s.state.close()
+	again := openOnTestDisks(t, store.Options{}, 100, killed, vfs.NewCrashableMem())
+	n := 0
+	_ = again.Records(func(*store.Record) bool { n++; return true })
+	if n != 100 {
+		t.Errorf("%d records are found", n)
+	}
 }
 
 // What no journal can hold is not said to be safe, and is not in the way of others.
