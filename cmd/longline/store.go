@@ -13,29 +13,29 @@ func (n *node) storeMetrics() []prometheus.Collector {
 	}
 	c := storeCollector{store: n.disk}
 	add := func(kind prometheus.ValueType, name, help string, value func(disk.Stats) float64) {
-		c.metrics = append(c.metrics, storeMetric{prometheus.NewDesc("longline_store_"+name, help, nil, nil), kind, value})
+		c.metrics = append(c.metrics, storeMetric{prometheus.NewDesc(name, help, nil, nil), kind, value})
 	}
-	add(prometheus.GaugeValue, "journal_bytes", "Bytes on disk of the journal's files.",
+	add(prometheus.GaugeValue, "longline_store_journal_bytes", "Bytes on disk of the journal's files.",
 		func(s disk.Stats) float64 { return float64(s.Journal.Size) })
-	add(prometheus.GaugeValue, "state_bytes", "Bytes on disk of the state's files.",
+	add(prometheus.GaugeValue, "longline_store_state_bytes", "Bytes on disk of the state's files.",
 		func(s disk.Stats) float64 { return float64(s.StateBytes) })
-	add(prometheus.GaugeValue, "segments", "Segments of the journal that hold operations.",
+	add(prometheus.GaugeValue, "longline_store_segments", "Segments of the journal that hold operations.",
 		func(s disk.Stats) float64 { return float64(s.Journal.Segments) })
-	add(prometheus.GaugeValue, "unsafe_operations", "Operations that wait for a sync.",
+	add(prometheus.GaugeValue, "longline_store_unsafe_operations", "Operations that wait for a sync.",
 		func(s disk.Stats) float64 { return float64(s.Unsafe) })
-	add(prometheus.GaugeValue, "behind_operations", "Operations that are safe in the journal and not yet in the state.",
+	add(prometheus.GaugeValue, "longline_store_behind_operations", "Operations that are safe in the journal and not yet in the state.",
 		func(s disk.Stats) float64 { return float64(s.Behind) })
-	add(prometheus.GaugeValue, "sync_waiting_seconds", "How long the sync that is under way has taken so far.",
+	add(prometheus.GaugeValue, "longline_store_sync_waiting_seconds", "How long the sync that is under way has taken so far.",
 		func(s disk.Stats) float64 { return s.Journal.Syncing.Seconds() })
-	add(prometheus.CounterValue, "operations_total", "Operations that were made safe.",
+	add(prometheus.CounterValue, "longline_store_operations_total", "Operations that were made safe.",
 		func(s disk.Stats) float64 { return float64(s.Journal.Records) })
-	add(prometheus.CounterValue, "syncs_total", "Groups of operations that were written and synced.",
+	add(prometheus.CounterValue, "longline_store_syncs_total", "Groups of operations that were written and synced.",
 		func(s disk.Stats) float64 { return float64(s.Journal.Syncs) })
-	add(prometheus.CounterValue, "sync_seconds_total", "Time that writing and syncing groups took.",
+	add(prometheus.CounterValue, "longline_store_sync_seconds_total", "Time that writing and syncing groups took.",
 		func(s disk.Stats) float64 { return s.Journal.SyncTime.Seconds() })
-	add(prometheus.CounterValue, "faults_total", "Writes and syncs that the disk failed; most are survived.",
+	add(prometheus.CounterValue, "longline_store_faults_total", "Writes and syncs that the disk failed; most are survived.",
 		func(s disk.Stats) float64 { return float64(s.Journal.Faults + s.Faults) })
-	add(prometheus.CounterValue, "lost_operations_total", "Operations that were safe, and that the disk has spoilt.",
+	add(prometheus.CounterValue, "longline_store_lost_operations_total", "Operations that were safe, and that the disk has spoilt.",
 		func(s disk.Stats) float64 { return float64(s.Lost) })
 	return []prometheus.Collector{c}
 }

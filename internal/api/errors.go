@@ -28,6 +28,7 @@ var codes = []struct {
 	{devices.ErrNotCallable, connect.CodeUnimplemented},
 	{message.ErrNoIDs, connect.CodeUnavailable},
 	{router.ErrQuota, connect.CodeResourceExhausted},
+	{router.ErrStore, connect.CodeUnavailable},
 	{router.ErrTooLate, connect.CodeResourceExhausted},
 	{store.ErrFull, connect.CodeResourceExhausted},
 	{store.ErrTooLarge, connect.CodeResourceExhausted},

@@ -44,7 +44,7 @@ func TestOperatingNamesTheMetrics(t *testing.T) {
 // declaredMetrics returns the names of the node's metrics, without their prefix.
 func declaredMetrics(t *testing.T) (all []string) {
 	t.Helper()
-	for _, file := range []string{"metrics.go", "limits_metrics.go", "../../cmd/longline/node.go"} {
+	for _, file := range []string{"metrics.go", "limits_metrics.go", "../../cmd/longline/node.go", "../../cmd/longline/store.go"} {
 		source, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

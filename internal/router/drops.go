@@ -28,6 +28,7 @@ const (
 	QuotaDevice                 // the kept messages of the device were at their limit
 	QuotaCredential             // the kept messages of the credential, or of the backend, were at their limit
 	NoIDs                       // the node had no ID for it, see message.ErrNoIDs
+	StoreFails                  // the store could make nothing safe, and the publisher was refused
 	drops
 )
 
@@ -48,6 +49,7 @@ var dropLabels = [drops]string{
 	BadTopic:        "invalid_topic",
 	TooLarge:        "too_large",
 	NoIDs:           "no_ids",
+	StoreFails:      "store",
 }
 
 func (d Drop) String() string { return dropLabels[d] }

@@ -26,6 +26,10 @@ var ErrFull = errors.New("a receiver's queue is full")
 // wrapping error says which.
 var ErrQuota = errors.New("the limit of kept messages is reached")
 
+// ErrStore refuses a message that would have to be kept while the store cannot make anything safe. The wrapped error says
+// why: what cannot be made safe stays in memory, so no more of it is taken.
+var ErrStore = errors.New("the store fails")
+
 // quotas are the drop reason and the refusal for each account that may be full.
 var quotas = [...]struct {
 	drop Drop
@@ -148,6 +152,15 @@ func (r *Router) CheckQuota(d message.Debtor) error {
 	return quotas[full].err
 }
 
+// checkKept returns why a message of the publisher that would have to be kept is refused, and counts the refusal.
+func (r *Router) checkKept(d message.Debtor) error {
+	if err := r.store.Err(); err != nil {
+		r.Drop(nil, "", StoreFails, 1)
+		return fmt.Errorf("%w: %w", ErrStore, err)
+	}
+	return r.CheckQuota(d)
+}
+
 // Result says what became of a publication so far.
 type Result struct {
 	Receivers int
@@ -165,7 +178,7 @@ type Result struct {
 // Publish returns the store's error.
 //
 // If the kept messages of the node or of m's Debtor are at their limit, Publish refuses with ErrQuota a message that
-// would have to be kept.
+// would have to be kept; while the store fails, with ErrStore.
 func (r *Router) Publish(m *message.Message, done func(error)) (Result, error) {
 	return r.publish(m, done, r.config.MaxWait)
 }
@@ -179,7 +192,7 @@ func (r *Router) PublishUntilTaken(m *message.Message, done func(error)) (Result
 func (r *Router) publish(m *message.Message, done func(error), wait time.Duration) (Result, error) {
 	keeps := m.Retain && len(m.Payload) > 0
 	if keeps {
-		if err := r.CheckQuota(m.Debtor); err != nil {
+		if err := r.checkKept(m.Debtor); err != nil {
 			return Result{}, err
 		}
 	}
@@ -195,7 +208,7 @@ func (r *Router) publish(m *message.Message, done func(error), wait time.Duratio
 	hits := r.index.Match(m.Topic, p.hits[:0]) // after retain, so that a new subscriber gets m from the index or from the store
 	var err error
 	if len(hits) > 0 && !keeps && m.QoS > message.AtMostOnce {
-		err = r.CheckQuota(m.Debtor)
+		err = r.checkKept(m.Debtor)
 	}
 	if len(hits) > 0 && err == nil {
 		if m, err = r.Own(m); err == nil {

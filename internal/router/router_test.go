@@ -309,3 +309,40 @@ func BenchmarkPublish(b *testing.B) {
 type sinkhole struct{ _ *int }
 
 func (*sinkhole) Deliver(*message.Message, message.QoS, *Publication) error { return nil }
+
+// failing is a store that can make nothing safe while err is set.
+type failing struct {
+	store.Store
+	err error
+}
+
+func (f *failing) Err() error { return f.err }
+
+// While the store fails, what would have to be kept is refused, and nothing else.
+func TestStoreFails(t *testing.T) {
+	f := &failing{store.NewMemory(store.Options{}), errors.New("the disk is full")}
+	r := New(Config{}, f)
+	s := &receiver{room: 10}
+	r.Subscribe("a", s, message.ExactlyOnce)
+	for _, c := range []struct {
+		m       *message.Message
+		refused bool
+	}{
+		{&message.Message{Topic: "a", QoS: message.AtLeastOnce}, true},
+		{&message.Message{Topic: "b", Retain: true, Payload: []byte("x")}, true},
+		{&message.Message{Topic: "a"}, false},
+		{&message.Message{Topic: "b", QoS: message.AtLeastOnce}, false}, // nobody keeps it
+	} {
+		_, err := r.Publish(c.m, nil)
+		if got := errors.Is(err, ErrStore) && errors.Is(err, f.err); got != c.refused {
+			t.Errorf("%s of QoS %d: %v", c.m.Topic, c.m.QoS, err)
+		}
+	}
+	if n := r.Drops[StoreFails].Load(); n != 2 {
+		t.Errorf("%d refusals are counted, want 2", n)
+	}
+	f.err = nil
+	if _, err := r.Publish(&message.Message{Topic: "a", QoS: message.AtLeastOnce}, nil); err != nil {
+		t.Errorf("when it works again: %v", err)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/store"
 	"github.com/longline/longline/internal/store/storetest"
 	"github.com/longline/longline/internal/wire"
@@ -337,16 +338,20 @@ func TestManyLeaveAtOnce(t *testing.T) {
 	})
 }
 
-// broke is a store whose fences fail.
-type broke struct{ *storetest.OnJournal }
+// broke is a store whose fences fail, and that knows it when told is set.
+type broke struct {
+	*storetest.OnJournal
+	told error
+}
 
-func (broke) Commit(done func(error)) { go done(errBroken) }
-func (broke) Err() error              { return errBroken }
+func (*broke) Commit(done func(error)) { go done(errBroken) }
+func (b *broke) Err() error            { return b.told }
 
 // What cannot be made safe is not acknowledged.
 func TestFenceFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorldOn(t, Config{}, broke{storetest.NewOnJournal(store.Options{})})
+		b := &broke{OnJournal: storetest.NewOnJournal(store.Options{})}
+		w := newWorldOn(t, Config{}, b)
 		defer w.close()
 		c := w.connect("d", Options{})
 		c.sub(1, 1, "a")
@@ -355,6 +360,9 @@ func TestFenceFails(t *testing.T) {
 		o := w.publish("a", "x", 1)
 		synctest.Wait()
 		expect(t, "outcome", o.String(), errBroken.Error())
+		b.told = errBroken
+		o = w.publish("a", "x", 1)
+		expect(t, "outcome when the store knows", o.String(), router.ErrStore.Error()+": "+errBroken.Error())
 		expect(t, "the store", w.manager.StoreErr(), errBroken)
 	})
 }
