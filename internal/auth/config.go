@@ -179,6 +179,9 @@ func remote(key, value string) error {
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
 		return fmt.Errorf("%s: want a URL that begins with https:// or http://", key)
 	}
+	if u.User != nil { // it would be shown with the configuration
+		return fmt.Errorf("%s: want a URL without user and password", key)
+	}
 	return nil
 }
 

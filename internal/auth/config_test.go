@@ -38,6 +38,7 @@ func TestValidate(t *testing.T) {
 		{order("webhook", nil), "webhook.url: want a URL"},
 		{order("webhook", func(c *Config) { c.Webhook.URL = "localhost:80" }), "webhook.url: want a URL"},
 		{order("webhook", func(c *Config) { c.Webhook.URL = "https://id.example/check" }), ""},
+		{order("webhook", func(c *Config) { c.Webhook.URL = "https://me:secret@id.example/check" }), "webhook.url: want a URL without user and password"},
 		{order("", func(c *Config) { c.Permissions.Publish = []string{"a#"} }), "permissions.publish: "},
 		{token(JWT{}), "jwt.key_file: want exactly one of"},
 		{token(JWT{KeyFile: "k", JWKS: "https://x"}), "jwt.key_file: want exactly one of"},

@@ -63,11 +63,12 @@ func (s *Store) catchUp() error {
 			return err
 		}
 		if n == 0 {
-			s.applying.Lock()
-			defer s.applying.Unlock()
-			return s.checkpoint()
+			break
 		}
 	}
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	return s.checkpoint()
 }
 
 // take applies the next operations of the journal to the state, and to memory by also, which may be nil. It waits for the

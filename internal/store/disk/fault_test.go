@@ -138,7 +138,9 @@ func TestStateFailsForAWhile(t *testing.T) {
 		t.Errorf("the end: %v", err)
 	}
 	fails.Store(false)
-	<-s.stopped // the applier was waiting
+	if err := <-s.stopped; err != nil { // it was waiting for them
+		t.Errorf("the applier: %v", err)
+	}
 	_ = s.state.close()
 	again := openOnTestDisks(t, store.Options{}, 100, killed, vfs.NewCrashableMem())
 	n := 0

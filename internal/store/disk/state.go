@@ -148,7 +148,6 @@ type batch struct {
 	b    *pebble.Batch
 	next journal.Place // behind the last operation; 0 when there is none
 	key  []byte
-	err  error
 }
 
 func (s *state) batch() *batch { return &batch{b: s.db.NewBatch()} }
