@@ -7,6 +7,8 @@ import (
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/longline/longline/internal/protofield"
 )
 
 // A record is an encoded message, for stores, streams and the bus between nodes. It is
@@ -50,22 +52,22 @@ var ErrRecord = errors.New("message: bad record")
 // AppendRecord appends the record of m to dst.
 func AppendRecord(dst []byte, m *Message) []byte {
 	dst = append(dst, recordVersion)
-	dst = appendNumber(dst, fieldID, m.ID)
-	dst = appendText(dst, fieldTopic, m.Topic)
-	dst = appendText(dst, fieldPayload, unsafeString(m.Payload))
-	dst = appendText(dst, fieldContentType, m.ContentType)
+	dst = protofield.AppendNumber(dst, fieldID, m.ID)
+	dst = protofield.AppendText(dst, fieldTopic, m.Topic)
+	dst = protofield.AppendText(dst, fieldPayload, unsafeString(m.Payload))
+	dst = protofield.AppendText(dst, fieldContentType, m.ContentType)
 	for _, p := range m.Properties {
 		dst = appendProperty(dst, p)
 	}
-	dst = appendText(dst, fieldSource, m.Source)
-	dst = appendNumber(dst, fieldTime, uint64(m.Time))
-	dst = appendNumber(dst, fieldExpiry, uint64(m.Expiry))
-	dst = appendNumber(dst, fieldQoS, uint64(m.QoS))
-	dst = appendNumber(dst, fieldRetain, protowire.EncodeBool(m.Retain))
-	dst = appendNumber(dst, fieldKept, protowire.EncodeBool(m.Kept))
-	dst = appendNumber(dst, fieldPayloadFormat, uint64(m.PayloadFormat))
+	dst = protofield.AppendText(dst, fieldSource, m.Source)
+	dst = protofield.AppendNumber(dst, fieldTime, uint64(m.Time))
+	dst = protofield.AppendNumber(dst, fieldExpiry, uint64(m.Expiry))
+	dst = protofield.AppendNumber(dst, fieldQoS, uint64(m.QoS))
+	dst = protofield.AppendNumber(dst, fieldRetain, protowire.EncodeBool(m.Retain))
+	dst = protofield.AppendNumber(dst, fieldKept, protowire.EncodeBool(m.Kept))
+	dst = protofield.AppendNumber(dst, fieldPayloadFormat, uint64(m.PayloadFormat))
 	if m.Request != nil {
-		dst = appendText(dst, fieldResponseTopic, m.Request.ResponseTopic)
+		dst = protofield.AppendText(dst, fieldResponseTopic, m.Request.ResponseTopic)
 		if m.Request.CorrelationData != nil {
 			dst = protowire.AppendTag(dst, fieldCorrelation, protowire.BytesType)
 			dst = protowire.AppendBytes(dst, m.Request.CorrelationData)
@@ -73,31 +75,17 @@ func AppendRecord(dst []byte, m *Message) []byte {
 	}
 	if m.Delivery != nil {
 		for _, id := range m.Delivery.Subscriptions {
-			dst = appendNumber(dst, fieldSubscription, uint64(id))
+			dst = protofield.AppendNumber(dst, fieldSubscription, uint64(id))
 		}
-		dst = appendText(dst, fieldShare, m.Delivery.Share)
+		dst = protofield.AppendText(dst, fieldShare, m.Delivery.Share)
 	}
-	dst = appendNumber(dst, fieldNode, uint64(m.Origin.Node))
-	dst = appendNumber(dst, fieldVia, uint64(m.Origin.Via))
+	dst = protofield.AppendNumber(dst, fieldNode, uint64(m.Origin.Node))
+	dst = protofield.AppendNumber(dst, fieldVia, uint64(m.Origin.Via))
 	if m.Trace != nil {
 		dst = protowire.AppendTag(dst, fieldTrace, protowire.BytesType)
 		dst = m.Trace.append(protowire.AppendVarint(dst, traceSize))
 	}
 	return dst
-}
-
-func appendNumber(dst []byte, num protowire.Number, v uint64) []byte {
-	if v == 0 {
-		return dst
-	}
-	return protowire.AppendVarint(protowire.AppendTag(dst, num, protowire.VarintType), v)
-}
-
-func appendText(dst []byte, num protowire.Number, s string) []byte {
-	if s == "" {
-		return dst
-	}
-	return protowire.AppendString(protowire.AppendTag(dst, num, protowire.BytesType), s)
 }
 
 func appendProperty(dst []byte, p Property) []byte {
@@ -109,7 +97,7 @@ func appendProperty(dst []byte, p Property) []byte {
 	}
 	dst = protowire.AppendTag(dst, fieldProperty, protowire.BytesType)
 	dst = protowire.AppendVarint(dst, uint64(size(p.Key)+size(p.Value)))
-	return appendText(appendText(dst, fieldKey, p.Key), fieldValue, p.Value)
+	return protofield.AppendText(protofield.AppendText(dst, fieldKey, p.Key), fieldValue, p.Value)
 }
 
 // ParseRecord decodes a record into an owned message, whose strings and slices are views of p:
@@ -146,39 +134,28 @@ type fieldReader struct {
 	rest []byte
 	at   int // the byte of the record at which rest begins
 
-	// The field that next has read; number or bytes is set, depending on its type.
-	num    protowire.Number
-	typ    protowire.Type
-	number uint64
-	bytes  []byte
-	start  int // the byte at which the field begins
+	// The field that next has read.
+	protofield.Field
+	start int // the byte at which the field begins
 }
 
 // next reads the next field.
 func (r *fieldReader) next() error {
 	r.start = r.at
-	n, body := 0, 0
-	if r.num, r.typ, n = protowire.ConsumeTag(r.rest); n < 0 {
+	n := r.Read(r.rest)
+	switch {
+	case n < 0 && r.Num == 0:
 		return fmt.Errorf("%w: byte %d: want a field", ErrRecord, r.start)
-	}
-	switch rest := r.rest[n:]; r.typ {
-	case protowire.VarintType:
-		r.number, body = protowire.ConsumeVarint(rest)
-	case protowire.BytesType:
-		r.bytes, body = protowire.ConsumeBytes(rest)
-	default:
-		body = protowire.ConsumeFieldValue(r.num, r.typ, rest)
-	}
-	if body < 0 {
+	case n < 0:
 		return r.fail(errCutOff)
 	}
-	r.rest, r.at = r.rest[n+body:], r.at+n+body
+	r.rest, r.at = r.rest[n:], r.at+n
 	return nil
 }
 
 // fail returns an error for the field that next has read.
 func (r *fieldReader) fail(what error) error {
-	return fmt.Errorf("%w: byte %d: field %d %w", ErrRecord, r.start, r.num, what)
+	return fmt.Errorf("%w: byte %d: field %d %w", ErrRecord, r.start, r.Num, what)
 }
 
 var (
@@ -192,16 +169,16 @@ var (
 // setField sets the field that r has read. It ignores unknown fields, which later versions have.
 func (m *Message) setField(r *fieldReader) error {
 	var err error
-	switch r.num {
+	switch r.Num {
 	case fieldID, fieldTime, fieldExpiry, fieldQoS, fieldRetain, fieldKept, fieldPayloadFormat, fieldSubscription, fieldNode, fieldVia:
 		if err = r.want(protowire.VarintType); err == nil {
-			err = m.setNumber(r.num, r.number)
+			err = m.setNumber(r.Num, r.Number)
 		}
 	case fieldProperty:
 		return m.addProperty(r)
 	case fieldTopic, fieldPayload, fieldContentType, fieldSource, fieldResponseTopic, fieldCorrelation, fieldShare, fieldTrace:
 		if err = r.want(protowire.BytesType); err == nil {
-			err = m.setBytes(r.num, slices.Clip(r.bytes))
+			err = m.setBytes(r.Num, slices.Clip(r.Bytes))
 		}
 	}
 	if err != nil {
@@ -212,7 +189,7 @@ func (m *Message) setField(r *fieldReader) error {
 
 // want returns an error if the field has another type.
 func (r *fieldReader) want(t protowire.Type) error {
-	if r.typ != t {
+	if r.Type != t {
 		return errFieldType
 	}
 	return nil
@@ -292,17 +269,17 @@ func (m *Message) addProperty(r *fieldReader) error {
 		return r.fail(err)
 	}
 	var p Property
-	in := fieldReader{rest: r.bytes, at: r.at - len(r.bytes)}
+	in := fieldReader{rest: r.Bytes, at: r.at - len(r.Bytes)}
 	for len(in.rest) > 0 {
 		err := in.next()
 		if err != nil {
 			return err
 		}
-		switch in.num {
+		switch in.Num {
 		case fieldKey:
-			p.Key, err = text(in.bytes)
+			p.Key, err = text(in.Bytes)
 		case fieldValue:
-			p.Value, err = text(in.bytes)
+			p.Value, err = text(in.Bytes)
 		}
 		if err != nil {
 			return in.fail(err)

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/protofield"
 	"github.com/longline/longline/internal/topic"
 )
 
@@ -101,13 +102,13 @@ var (
 // AppendOp appends the encoded op to dst.
 func AppendOp(dst []byte, op *Op) []byte {
 	dst = append(dst, opVersion)
-	dst = appendNumber(dst, fieldKind, uint64(op.Kind))
-	dst = appendText(dst, fieldDevice, op.Device)
-	dst = appendNumber(dst, fieldNumber, op.Number)
-	dst = appendNumber(dst, fieldPacket, uint64(op.Packet))
-	dst = appendNumber(dst, fieldQoS, uint64(op.QoS))
-	dst = appendNumber(dst, fieldDue, uint64(op.Due))
-	dst = appendText(dst, fieldTopic, op.Topic)
+	dst = protofield.AppendNumber(dst, fieldKind, uint64(op.Kind))
+	dst = protofield.AppendText(dst, fieldDevice, op.Device)
+	dst = protofield.AppendNumber(dst, fieldNumber, op.Number)
+	dst = protofield.AppendNumber(dst, fieldPacket, uint64(op.Packet))
+	dst = protofield.AppendNumber(dst, fieldQoS, uint64(op.QoS))
+	dst = protofield.AppendNumber(dst, fieldDue, uint64(op.Due))
+	dst = protofield.AppendText(dst, fieldTopic, op.Topic)
 	if op.Message != nil {
 		dst = appendWithin(dst, fieldMessage, op.Message, message.AppendRecord)
 	}
@@ -118,10 +119,10 @@ func AppendOp(dst []byte, op *Op) []byte {
 }
 
 func appendRecord(dst []byte, r *Record) []byte {
-	dst = appendNumber(dst, fieldSession, r.Session)
-	dst = appendNumber(dst, fieldExpiry, uint64(r.Expiry))
-	dst = appendNumber(dst, fieldLeft, uint64(r.Left))
-	dst = appendNumber(dst, fieldMissed, r.Missed)
+	dst = protofield.AppendNumber(dst, fieldSession, r.Session)
+	dst = protofield.AppendNumber(dst, fieldExpiry, uint64(r.Expiry))
+	dst = protofield.AppendNumber(dst, fieldLeft, uint64(r.Left))
+	dst = protofield.AppendNumber(dst, fieldMissed, r.Missed)
 	for i := range r.Subscriptions {
 		dst = appendWithin(dst, fieldSubscription, &r.Subscriptions[i], appendSubscription)
 	}
@@ -132,33 +133,19 @@ func appendRecord(dst []byte, r *Record) []byte {
 }
 
 func appendSubscription(dst []byte, s *topic.Subscription) []byte {
-	dst = appendText(dst, fieldFilter, s.Filter)
-	dst = appendNumber(dst, fieldGranted, uint64(s.QoS))
-	dst = appendNumber(dst, fieldID, uint64(s.ID))
-	dst = appendNumber(dst, fieldNoLocal, protowire.EncodeBool(s.NoLocal))
-	dst = appendNumber(dst, fieldRetainAsPublished, protowire.EncodeBool(s.RetainAsPublished))
-	dst = appendNumber(dst, fieldRetainHandling, uint64(s.RetainHandling))
-	return appendNumber(dst, fieldConflate, protowire.EncodeBool(s.Conflate))
+	dst = protofield.AppendText(dst, fieldFilter, s.Filter)
+	dst = protofield.AppendNumber(dst, fieldGranted, uint64(s.QoS))
+	dst = protofield.AppendNumber(dst, fieldID, uint64(s.ID))
+	dst = protofield.AppendNumber(dst, fieldNoLocal, protowire.EncodeBool(s.NoLocal))
+	dst = protofield.AppendNumber(dst, fieldRetainAsPublished, protowire.EncodeBool(s.RetainAsPublished))
+	dst = protofield.AppendNumber(dst, fieldRetainHandling, uint64(s.RetainHandling))
+	return protofield.AppendNumber(dst, fieldConflate, protowire.EncodeBool(s.Conflate))
 }
 
 func appendWill(dst []byte, w *Will) []byte {
 	dst = appendWithin(dst, fieldWillMessage, w.Message, message.AppendRecord)
-	dst = appendNumber(dst, fieldWillDelay, uint64(w.Delay))
-	return appendNumber(dst, fieldWillExpiry, uint64(w.Expiry))
-}
-
-func appendNumber(dst []byte, num protowire.Number, v uint64) []byte {
-	if v == 0 {
-		return dst
-	}
-	return protowire.AppendVarint(protowire.AppendTag(dst, num, protowire.VarintType), v)
-}
-
-func appendText(dst []byte, num protowire.Number, s string) []byte {
-	if s == "" {
-		return dst
-	}
-	return protowire.AppendString(protowire.AppendTag(dst, num, protowire.BytesType), s)
+	dst = protofield.AppendNumber(dst, fieldWillDelay, uint64(w.Delay))
+	return protofield.AppendNumber(dst, fieldWillExpiry, uint64(w.Expiry))
 }
 
 // appendWithin appends v as a field, encoded by body.
@@ -216,7 +203,7 @@ func (op *Op) check() error {
 }
 
 func (op *Op) set(f *field) (err error) {
-	switch f.num {
+	switch f.Num {
 	case fieldKind:
 		op.Kind = Kind(f.within(255))
 	case fieldDevice:
@@ -241,7 +228,7 @@ func (op *Op) set(f *field) (err error) {
 }
 
 func (r *Record) set(f *field) (err error) {
-	switch f.num {
+	switch f.Num {
 	case fieldSession:
 		r.Session = f.uint()
 	case fieldExpiry:
@@ -268,7 +255,7 @@ func (r *Record) set(f *field) (err error) {
 type subscription topic.Subscription
 
 func (s *subscription) set(f *field) error {
-	switch f.num {
+	switch f.Num {
 	case fieldFilter:
 		s.Filter = f.text()
 	case fieldGranted:
@@ -288,7 +275,7 @@ func (s *subscription) set(f *field) error {
 }
 
 func (w *Will) set(f *field) (err error) {
-	switch f.num {
+	switch f.Num {
 	case fieldWillMessage:
 		w.Message, err = message.ParseRecord(f.body())
 	case fieldWillDelay:
@@ -299,13 +286,10 @@ func (w *Will) set(f *field) (err error) {
 	return err
 }
 
-// field is one decoded field: a number or bytes.
+// field is one decoded field.
 type field struct {
-	num    protowire.Number
-	typ    protowire.Type
-	number uint64
-	bytes  []byte
-	bad    error // set by the methods if the field is not what they expect
+	protofield.Field
+	bad error // set by the methods if the field is not what they expect
 }
 
 var (
@@ -316,10 +300,10 @@ var (
 )
 
 func (f *field) uint() uint64 {
-	if f.typ != protowire.VarintType {
+	if f.Type != protowire.VarintType {
 		f.bad = errFieldType
 	}
-	return f.number
+	return f.Number
 }
 
 // within is uint for a number of at most most.
@@ -328,14 +312,14 @@ func (f *field) within(most uint64) uint64 {
 		f.bad = errFieldSize
 		return 0
 	}
-	return f.number
+	return f.Number
 }
 
 func (f *field) body() []byte {
-	if f.typ != protowire.BytesType {
+	if f.Type != protowire.BytesType {
 		f.bad = errFieldType
 	}
-	return f.bytes
+	return f.Bytes
 }
 
 // text is body as a string, which shares its memory.
@@ -350,31 +334,23 @@ func (f *field) text() string {
 // eachField calls set for each field of p.
 func eachField(p []byte, set func(*field) error) error {
 	for len(p) > 0 {
-		f, n := field{}, 0
-		if f.num, f.typ, n = protowire.ConsumeTag(p); n < 0 {
+		var f field
+		n := f.Read(p)
+		switch {
+		case n < 0 && f.Num == 0:
 			return fmt.Errorf("%w: %d bytes before its end: want a field", ErrOp, len(p))
+		case n < 0:
+			return fmt.Errorf("%w: field %d is cut off", ErrOp, f.Num)
 		}
-		body := 0
-		switch rest := p[n:]; f.typ {
-		case protowire.VarintType:
-			f.number, body = protowire.ConsumeVarint(rest)
-		case protowire.BytesType:
-			f.bytes, body = protowire.ConsumeBytes(rest)
-			f.bytes = slices.Clip(f.bytes)
-		default:
-			body = protowire.ConsumeFieldValue(f.num, f.typ, rest)
-		}
-		if body < 0 {
-			return fmt.Errorf("%w: field %d is cut off", ErrOp, f.num)
-		}
+		f.Bytes = slices.Clip(f.Bytes)
 		err := set(&f)
 		if f.bad != nil {
 			err = f.bad
 		}
 		if err != nil {
-			return fmt.Errorf("%w: field %d: %w", ErrOp, f.num, err)
+			return fmt.Errorf("%w: field %d: %w", ErrOp, f.Num, err)
 		}
-		p = p[n+body:]
+		p = p[n:]
 	}
 	return nil
 }

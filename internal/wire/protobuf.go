@@ -33,7 +33,7 @@ func (protobufCodec) Decode(p *Packet, frame []byte, text bool) error {
 		if err := outer.next(); err != nil {
 			return err
 		}
-		op := Op(min(outer.num, 255))
+		op := Op(min(outer.Num, 255))
 		if !op.known() {
 			continue
 		}
@@ -41,8 +41,8 @@ func (protobufCodec) Decode(p *Packet, frame []byte, text bool) error {
 			return p.breaks("%s at byte %d is a second packet: want one", op, outer.tag)
 		}
 		p.Op = op
-		if outer.typ != protowire.BytesType {
-			return p.breaks("wire type %d at byte %d: want a message", outer.typ, outer.tag)
+		if outer.Type != protowire.BytesType {
+			return p.breaks("wire type %d at byte %d: want a message", outer.Type, outer.tag)
 		}
 		if err := p.setBody(outer.body()); err != nil {
 			return err
@@ -58,10 +58,10 @@ func (p *Packet) setBody(r protoReader) error {
 		if err := r.next(); err != nil {
 			return err
 		}
-		if r.num > protowire.Number(len(forms[p.Op].fields)) {
+		if r.Num > protowire.Number(len(forms[p.Op].fields)) {
 			continue
 		}
-		f := forms[p.Op].fields[r.num-1]
+		f := forms[p.Op].fields[r.Num-1]
 		if seen.has(f) && !repeated(f) {
 			return p.breaks("%s a second time at byte %d: want it once", fields[f].name, r.tag)
 		}
@@ -77,21 +77,21 @@ func repeated(f field) bool { return f == fieldProps || f == fieldFilters }
 
 // setProto sets the field f of p, or extends it if it is repeated.
 func (p *Packet) setProto(f field, r *protoReader) error {
-	if r.typ != wireType(f) {
-		return p.breaks("%s at byte %d has wire type %d: want %d", fields[f].name, r.tag, r.typ, wireType(f))
+	if r.Type != wireType(f) {
+		return p.breaks("%s at byte %d has wire type %d: want %d", fields[f].name, r.tag, r.Type, wireType(f))
 	}
 	switch fields[f].kind {
 	case kindText:
 		return p.setText(f, p.text(f), r)
 	case kindNumber:
-		if r.varint > fields[f].max {
-			return p.wants(f, fmt.Sprint(r.varint), r.tag)
+		if r.Number > fields[f].max {
+			return p.wants(f, fmt.Sprint(r.Number), r.tag)
 		}
-		p.setNumber(f, r.varint)
+		p.setNumber(f, r.Number)
 	case kindFlag:
-		*p.flag(f) = r.varint != 0
+		*p.flag(f) = r.Number != 0
 	case kindPayload:
-		*p.payload() = r.bytes
+		*p.payload() = r.Bytes
 	case kindFilters:
 		p.Filters = append(p.Filters, "")
 		return p.setText(f, &p.Filters[len(p.Filters)-1], r)
@@ -127,14 +127,14 @@ func (p *Packet) setPair(f field, first, second *string, r protoReader) error {
 			return err
 		}
 		s := first
-		switch r.num {
+		switch r.Num {
 		case 1:
 		case 2:
 			s = second
 		default:
 			continue
 		}
-		if r.typ != protowire.BytesType || *s != "" {
+		if r.Type != protowire.BytesType || *s != "" {
 			return p.breaks("%s at byte %d: want two strings", fields[f].name, r.tag)
 		}
 		if err := p.setText(f, s, &r); err != nil {
@@ -145,9 +145,9 @@ func (p *Packet) setPair(f field, first, second *string, r protoReader) error {
 }
 
 func (p *Packet) setText(f field, s *string, r *protoReader) error {
-	if !utf8.Valid(r.bytes) {
+	if !utf8.Valid(r.Bytes) {
 		return CloseInvalidUTF8.Because(fmt.Sprintf("%s: %s at byte %d: want UTF-8", p.Op, fields[f].name, r.tag))
 	}
-	*s = viewString(r.bytes)
+	*s = viewString(r.Bytes)
 	return nil
 }
