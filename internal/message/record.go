@@ -54,7 +54,7 @@ func AppendRecord(dst []byte, m *Message) []byte {
 	dst = append(dst, recordVersion)
 	dst = protofield.AppendNumber(dst, fieldID, m.ID)
 	dst = protofield.AppendText(dst, fieldTopic, m.Topic)
-	dst = protofield.AppendText(dst, fieldPayload, unsafeString(m.Payload))
+	dst = protofield.AppendText(dst, fieldPayload, m.Payload)
 	dst = protofield.AppendText(dst, fieldContentType, m.ContentType)
 	for _, p := range m.Properties {
 		dst = appendProperty(dst, p)

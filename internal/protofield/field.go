@@ -43,9 +43,10 @@ func AppendNumber(dst []byte, num protowire.Number, v uint64) []byte {
 }
 
 // AppendText appends a field of BytesType to dst, unless s is empty.
-func AppendText(dst []byte, num protowire.Number, s string) []byte {
-	if s == "" {
+func AppendText[T string | []byte](dst []byte, num protowire.Number, s T) []byte {
+	if len(s) == 0 {
 		return dst
 	}
-	return protowire.AppendString(protowire.AppendTag(dst, num, protowire.BytesType), s)
+	dst = protowire.AppendTag(dst, num, protowire.BytesType)
+	return append(protowire.AppendVarint(dst, uint64(len(s))), s...)
 }

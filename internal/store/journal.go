@@ -57,6 +57,10 @@ func (s *Memory) Apply(p []byte) error {
 		s.retained.restore(op.Message)
 	case OpUnretain:
 		s.retained.forget(op.Topic)
+	case OpPut, OpDelete:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.applyValue(&op)
 	case OpPush, OpSent, OpRemove, OpReceived:
 		s.mu.Lock()
 		defer s.mu.Unlock()

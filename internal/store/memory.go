@@ -20,6 +20,7 @@ type Memory struct {
 	mu      sync.Mutex
 	records map[string]*saved
 	queues  map[string]*queue
+	values  map[Space]map[string][]byte // found at the opening, until TakeValues
 }
 
 // saved is a record with the received identifiers of its session.
@@ -180,6 +181,39 @@ func (s *Memory) unreceive(device string, id uint16) bool {
 		has.received = nil
 	}
 	return len(has.received) < before
+}
+
+// Put implements Store. The store keeps no values in memory: their owners do.
+func (s *Memory) Put(space Space, key string, value []byte) {
+	op := Op{Kind: OpPut, Space: space, Key: key, Value: value}
+	if value == nil {
+		op.Kind = OpDelete
+	}
+	s.log.add(&op)
+}
+
+// TakeValues implements Opener.
+func (s *Memory) TakeValues(space Space) (map[string][]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	found := s.values[space]
+	delete(s.values, space)
+	return found, nil
+}
+
+// applyValue makes the change of an operation of the journal. s is locked.
+func (s *Memory) applyValue(op *Op) {
+	if op.Kind == OpDelete {
+		delete(s.values[op.Space], op.Key)
+		return
+	}
+	if s.values == nil {
+		s.values = make(map[Space]map[string][]byte)
+	}
+	if s.values[op.Space] == nil {
+		s.values[op.Space] = make(map[string][]byte)
+	}
+	s.values[op.Space][op.Key] = op.Value
 }
 
 func (s *Memory) Retain(m *message.Message, now time.Time) error { return s.retained.put(m, now) }

@@ -37,6 +37,8 @@ const (
 	OpRemove   Kind = 8  // removes Number
 	OpRetain   Kind = 9  // retains Message for its topic
 	OpUnretain Kind = 10 // removes the retained message of Topic
+	OpPut      Kind = 11 // sets Value of Key in Space
+	OpDelete   Kind = 12 // removes it
 )
 
 // Op is an operation. Which fields count depends on Kind.
@@ -50,6 +52,9 @@ type Op struct {
 	Topic   string
 	Message *message.Message
 	Record  *Record // without Received
+	Space   Space
+	Key     string
+	Value   []byte
 }
 
 const opVersion = 1
@@ -65,6 +70,9 @@ const (
 	fieldTopic   protowire.Number = 7
 	fieldMessage protowire.Number = 8
 	fieldRecord  protowire.Number = 9
+	fieldSpace   protowire.Number = 10
+	fieldKey     protowire.Number = 11
+	fieldValue   protowire.Number = 12
 )
 
 // The fields of a record, and of a will.
@@ -115,7 +123,9 @@ func AppendOp(dst []byte, op *Op) []byte {
 	if op.Record != nil {
 		dst = appendWithin(dst, fieldRecord, op.Record, appendRecord)
 	}
-	return dst
+	dst = protofield.AppendNumber(dst, fieldSpace, uint64(op.Space))
+	dst = protofield.AppendText(dst, fieldKey, op.Key)
+	return protofield.AppendText(dst, fieldValue, op.Value)
 }
 
 func appendRecord(dst []byte, r *Record) []byte {
@@ -193,6 +203,8 @@ func (op *Op) check() error {
 		ofDevice, needs = false, op.Message != nil
 	case OpUnretain:
 		ofDevice, needs = false, op.Topic != ""
+	case OpPut, OpDelete:
+		ofDevice, needs = false, op.Space != 0 && op.Key != ""
 	default:
 		return fmt.Errorf("%w: %w: kind %d is not known to this program", ErrOp, ErrNewerOp, op.Kind)
 	}
@@ -223,6 +235,12 @@ func (op *Op) set(f *field) (err error) {
 	case fieldRecord:
 		op.Record = new(Record)
 		err = eachField(f.body(), op.Record.set)
+	case fieldSpace:
+		op.Space = Space(f.within(255))
+	case fieldKey:
+		op.Key = f.text()
+	case fieldValue:
+		op.Value = f.body()
 	}
 	return err
 }

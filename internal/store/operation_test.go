@@ -43,6 +43,9 @@ func samples() []Op {
 		{Kind: OpRemove, Device: "d", Number: 300},
 		{Kind: OpRetain, Message: m},
 		{Kind: OpUnretain, Topic: "a/b"},
+		{Kind: OpPut, Space: SpaceCommand, Key: "d/7", Value: []byte("value")},
+		{Kind: OpPut, Space: SpaceLedger, Key: "empty"},
+		{Kind: OpDelete, Space: SpacePlace, Key: "a\x00b"},
 	}
 }
 
@@ -110,8 +113,10 @@ func TestBadOperations(t *testing.T) {
 		"it is empty": {},
 		"it has version 2, this program knows version 1": {2},
 		"kind 0 is not known":                            {opVersion},
-		"kind 11 is not known":                           AppendOp(nil, &Op{Kind: 11}),
+		"kind 200 is not known":                          AppendOp(nil, &Op{Kind: 200}),
 		"kind 2 lacks a field":                           AppendOp(nil, &Op{Kind: OpDrop}),
+		"kind 11 lacks a field":                          AppendOp(nil, &Op{Kind: OpPut, Key: "k"}),
+		"kind 12 lacks a field":                          AppendOp(nil, &Op{Kind: OpDelete, Space: SpacePlace}),
 		"kind 5 lacks a field":                           AppendOp(nil, &Op{Kind: OpPush, Device: "d", Number: 1}),
 		"1 bytes before its end":                         append(AppendOp(nil, &Op{Kind: OpDrop, Device: "d"}), 0),
 		"field 7 is cut off":                             with(OpDrop, fieldTopic, protowire.BytesType, 5, 'x'),

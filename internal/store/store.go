@@ -199,6 +199,17 @@ type Will struct {
 	Expiry  time.Duration    // of the message, from its publication; 0 means never
 }
 
+// Space names the owner of values, see Store.Put.
+type Space uint8
+
+// The spaces. A number is never reused for another one.
+const (
+	SpacePlace   Space = 1 // up to where consumers have read streams
+	SpaceCommand Space = 2 // commands to devices
+	SpaceLedger  Space = 3 // what became of messages in the lives of the node before
+	SpaceOrphan  Space = 4 // messages between two receivers, and wills that are due
+)
+
 // Walk is a position in the retained messages that match a filter.
 type Walk struct {
 	Filter string // valid; not changed
@@ -240,6 +251,10 @@ type Store interface {
 	// Release undoes Receive for one identifier, or for all if id is 0.
 	Release(device string, id uint16)
 
+	// Put replaces the value of a key by value, which is borrowed; nil removes it. What the value means is its space's
+	// owner's business. In a store that is not durable, Put does nothing.
+	Put(space Space, key string, value []byte)
+
 	// Retain replaces the retained message of m's topic by m, which is owned. If m has no payload or has expired, it
 	// only removes (MQTT 5 §3.3.1.3). The error is a *RetainedFull, which names the bound that m would pass; then
 	// nothing was changed.
@@ -275,6 +290,10 @@ type Opener interface {
 
 	// Records yields every record, in no order, until yield returns false. yield may call the store.
 	Records(yield func(*Record) bool) error
+
+	// TakeValues returns the values of a space by their keys, as they were when the store was opened. The store forgets
+	// them: a second call returns none.
+	TakeValues(space Space) (map[string][]byte, error)
 
 	// Close makes safe what the store was given, and releases the medium.
 	Close() error

@@ -24,12 +24,13 @@ import (
 //	i/{device} 0 {identifier}        an identifier that the device has not released
 //	r/{device}                       the record of the device's session
 //	t/{topic}                        a retained message
+//	v/{space} {key}                  a value; the space is one byte
 //
 // No device's id and no topic has a zero byte.
 var (
 	keyPlace = []byte("place")
 	// loadOrder are the prefixes; a queue is nobody's before its record is there.
-	loadOrder = []string{"r/", "i/", "q/", "t/"}
+	loadOrder = []string{"r/", "i/", "q/", "t/", "v/"}
 )
 
 // format is the version of pebble's files. It is raised by hand, when no older Longline need open them any more.
@@ -183,6 +184,10 @@ func (b *batch) add(op *store.Op, p []byte) {
 		b.set(b.name("t/", op.Message.Topic), p)
 	case store.OpUnretain:
 		b.remove(b.name("t/", op.Topic))
+	case store.OpPut:
+		b.set(b.value(op), p)
+	case store.OpDelete:
+		b.remove(b.value(op))
 	}
 }
 
@@ -200,6 +205,11 @@ func (b *batch) removeAll(prefix, device string) {
 // name returns a key, which is valid until the next one.
 func (b *batch) name(prefix, name string) []byte {
 	b.key = append(append(b.key[:0], prefix...), name...)
+	return b.key
+}
+
+func (b *batch) value(op *store.Op) []byte {
+	b.key = append(append(b.key[:0], 'v', '/', byte(op.Space)), op.Key...)
 	return b.key
 }
 

@@ -154,6 +154,18 @@ func stateOf(t *testing.T, s Whole) map[string]string {
 		}
 		line("queue "+device, strings.Join(all, " "))
 	}
+	for _, space := range []store.Space{store.SpaceCommand, store.SpacePlace} {
+		values, err := s.TakeValues(space)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for key, value := range values {
+			lines[fmt.Sprintf("value %d %s", space, key)] = fmt.Sprintf("%q", value)
+		}
+		if again, err := s.TakeValues(space); err != nil || len(again) > 0 {
+			t.Fatalf("values are taken twice: %q, %v", again, err)
+		}
+	}
 	_ = walkAll(s, "#", start, func(m *message.Message) { line("retained "+m.Topic, string(m.Payload)) })
 	return lines
 }
@@ -221,6 +233,11 @@ func lives(t *testing.T, s Killable) []step {
 		{"retain in its place", func() { retain(t, s, msg("a", "2")) }, "retained a", "2"},
 		{"retain nothing", func() { retain(t, s, msg("a", "")) }, "retained a", ""},
 		{"unretain", wants(func() bool { return s.Unretain(old) }), "retained b", ""},
+		{"put", func() { s.Put(store.SpaceCommand, "k", []byte("1")) }, "value 2 k", `"1"`},
+		{"put another", func() { s.Put(store.SpaceCommand, "k\x00l", []byte{}) }, "value 2 k\x00l", `""`},
+		{"put in another space", func() { s.Put(store.SpacePlace, "k", []byte("3")) }, "value 1 k", `"3"`},
+		{"put in its place", func() { s.Put(store.SpaceCommand, "k", []byte("4")) }, "value 2 k", `"4"`},
+		{"remove a value", func() { s.Put(store.SpaceCommand, "k", nil) }, "value 2 k", ""},
 		{"acknowledge JSON", wants(func() bool { return d.Len() == 2 && d.InFlight() == 2 }), "", ""},
 		{"PUBCOMP", wants(func() bool { ok, _ := d.Completed(3); return ok }), "queue d", "two:2+ four"},
 		{"release all", func() { s.Release("d", 0) }, "received d", ""},

@@ -42,6 +42,7 @@ func Run(t *testing.T, open Open) {
 		"PacketsForgot":   testPacketsForgot,
 		"Records":         testRecords,
 		"Fence":           testFence,
+		"Values":          testValues,
 		"Retained":        testRetained,
 		"RetainedExpiry":  testRetainedExpiry,
 		"RetainedLimits":  testRetainedLimits,
@@ -147,6 +148,16 @@ func recordOf(t *testing.T, s store.Opener, device string) (found *store.Record)
 		t.Fatal(err)
 	}
 	return found
+}
+
+// A store has no values but those that it was opened with.
+func testValues(t *testing.T, open Open) {
+	s := open(t, store.Options{})
+	s.Put(store.SpaceCommand, "a", []byte("1"))
+	s.Put(store.SpaceCommand, "a", nil)
+	if found, err := s.TakeValues(store.SpaceCommand); err != nil || len(found) > 0 {
+		t.Errorf("found %q, %v", found, err)
+	}
 }
 
 // A fence passes once for each who asks, also after the store was closed.
