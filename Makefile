@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint vuln bench bench-compare bench-mqtt bench-100k bench-1m attack soak fuzz generate deps clean
+.PHONY: help build run test lint vuln bench bench-compare bench-mqtt bench-durable bench-100k bench-1m attack soak fuzz generate deps clean
 
 # The programs of tools/go.mod, built once into tools/bin.
 TOOLBIN := $(CURDIR)/tools/bin
@@ -51,6 +51,13 @@ bench-mqtt: ## compare longline as an MQTT broker with mosquitto and mochi
 	go build -o bench/mqtt/bin/longline ./cmd/longline
 	cd bench/mqtt && go build -o bin/ . ./peers
 	cd bench/mqtt && bin/mqtt --reps=$(REPS) --duration=$(SECONDS)s $(if $(QUICK),--lag=2s --rounds=5)
+
+bench-durable: ## measure what it costs that messages survive, with mosquitto and NATS beside
+	@scripts/deps.sh mosquitto
+	mkdir -p bench/durable/bin
+	go build -o bench/durable/bin/longline ./cmd/longline
+	cd bench/durable && go build -o bin/ . ./peers
+	cd bench/durable && bin/durable --reps=$(REPS) --duration=$(SECONDS)s
 
 # KEEP is the time with heartbeats only; STORM=0 does not kill the gateway.
 KEEP  ?= 3m

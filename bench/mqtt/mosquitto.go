@@ -2,12 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 
 	"github.com/longline/longline/internal/bench"
 )
@@ -27,11 +24,11 @@ user root
 
 // startMosquitto runs the system's mosquitto with our configuration.
 func startMosquitto(ctx context.Context, cpu int) (*running, error) {
-	program, version, err := findMosquitto()
+	program, version, err := bench.FindMosquitto()
 	if err != nil {
 		return nil, err
 	}
-	addr, err := freeAddress()
+	addr, err := bench.FreeAddress()
 	if err != nil {
 		return nil, err
 	}
@@ -50,27 +47,9 @@ func startMosquitto(ctx context.Context, cpu int) (*running, error) {
 		return nil, err
 	}
 	r := &running{addr: addr, version: version, command: c}
-	if err := reachable(ctx, addr); err != nil {
+	if err := bench.Reachable(ctx, addr); err != nil {
 		r.stop()
 		return nil, err
 	}
 	return r, nil
-}
-
-// findMosquitto returns the program and its version. It also looks in sbin directories.
-func findMosquitto() (program, version string, err error) {
-	for _, name := range []string{"mosquitto", "/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto"} {
-		if program, err = exec.LookPath(name); err == nil {
-			help, _ := exec.Command(program, "-h").Output() // it exits with 3
-			return program, mosquittoVersion(string(help)), nil
-		}
-	}
-	return "", "", errors.New("mosquitto is not installed: make deps installs it")
-}
-
-// mosquittoVersion reads the first line of the help, "mosquitto version 2.0.11".
-func mosquittoVersion(help string) string {
-	line, _, _ := strings.Cut(help, "\n")
-	_, version, _ := strings.Cut(line, " version ")
-	return strings.TrimSpace(version)
 }

@@ -2,12 +2,9 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"net"
 	"net/netip"
 	"os/exec"
 	"path/filepath"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -64,7 +61,7 @@ func (o *options) startLongline(ctx context.Context, cpu int) (*running, error) 
 }
 
 func (o *options) startMochi(ctx context.Context, cpu int) (*running, error) {
-	addr, err := freeAddress()
+	addr, err := bench.FreeAddress()
 	if err != nil {
 		return nil, err
 	}
@@ -73,42 +70,11 @@ func (o *options) startMochi(ctx context.Context, cpu int) (*running, error) {
 		return nil, err
 	}
 	r := &running{addr: addr, version: version, command: c, collects: true}
-	if err := reachable(ctx, addr); err != nil {
+	if err := bench.Reachable(ctx, addr); err != nil {
 		r.stop()
 		return nil, err
 	}
 	return r, nil
-}
-
-// freeAddress returns an address that nobody listens on now, for servers that cannot choose a port themselves.
-func freeAddress() (netip.AddrPort, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return netip.AddrPort{}, err
-	}
-	return netip.MustParseAddrPort(l.Addr().String()), l.Close()
-}
-
-const (
-	startTime = 10 * time.Second // within which a server must listen
-	startStep = 20 * time.Millisecond
-)
-
-// reachable waits until somebody listens on addr.
-func reachable(ctx context.Context, addr netip.AddrPort) error {
-	ctx, cancel := context.WithTimeout(ctx, startTime)
-	defer cancel()
-	for {
-		c, err := new(net.Dialer).DialContext(ctx, "tcp", addr.String())
-		if err == nil {
-			return c.Close()
-		}
-		select {
-		case <-time.After(startStep):
-		case <-ctx.Done():
-			return fmt.Errorf("the server did not start: %w", err)
-		}
-	}
 }
 
 // raiseLimit sets the limit of descriptors to its maximum, for the servers. Go raises its own limit,

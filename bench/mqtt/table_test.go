@@ -134,14 +134,6 @@ func TestGoals(t *testing.T) {
 	}
 }
 
-func TestMosquittoVersion(t *testing.T) {
-	for help, want := range map[string]string{"mosquitto version 2.0.11\n\nmosquitto is": "2.0.11", "mosquitto version 2.1.2": "2.1.2", "": "", "no\n": ""} {
-		if got := mosquittoVersion(help); got != want {
-			t.Errorf("%q: %q, want %q", help, got, want)
-		}
-	}
-}
-
 func TestServersByName(t *testing.T) {
 	o, err := parse(t, "--only=longline,mochi")
 	if err != nil {

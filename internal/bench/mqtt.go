@@ -16,6 +16,8 @@ type MQTT struct {
 	Filter func(n int) string
 	// QoS is the QoS of the subscription.
 	QoS message.QoS
+	// Stays says that sessions outlive their connections: Clean Session is 0.
+	Stays bool
 }
 
 const mqttKeepAlive = 60 // seconds
@@ -27,7 +29,7 @@ var decoder = mqtt.Decoder{Version: mqtt.V4, MaxPacket: 2 * maxSize}
 
 // connectMQTT sends CONNECT after the upgrade.
 func (c *conn) connectMQTT() {
-	c.sendMQTT(&mqtt.Packet{Type: mqtt.Connect, Connect: mqtt.Client{Clean: true, ClientID: c.id(), KeepAlive: mqttKeepAlive}})
+	c.sendMQTT(&mqtt.Packet{Type: mqtt.Connect, Connect: mqtt.Client{Clean: !c.lane.client.target.MQTT.Stays, ClientID: c.id(), KeepAlive: mqttKeepAlive}})
 }
 
 // sendMQTT sends a packet, in a frame of its own.

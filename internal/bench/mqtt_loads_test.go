@@ -38,14 +38,15 @@ func TestMQTTLoads(t *testing.T) {
 		mqtt MQTT
 		run  func(*Client) (Result, error)
 	}{
-		"pings":      {MQTT{}, func(c *Client) (Result, error) { return c.MQTTPings(t.Context(), paced) }},
-		"fan-out":    {MQTT{Filter: FilterAll}, func(c *Client) (Result, error) { return c.MQTTFanout(t.Context(), 3) }},
-		"paced":      {MQTT{Filter: FilterTelemetry}, func(c *Client) (Result, error) { return c.MQTTUplink(t.Context(), paced) }},
-		"in flight":  {MQTT{Filter: FilterTelemetry}, func(c *Client) (Result, error) { return c.MQTTUplink(t.Context(), short) }},
-		"QoS 1":      {MQTT{FilterTelemetry, message.AtLeastOnce}, func(c *Client) (Result, error) { return c.MQTTAcknowledged(t.Context(), short) }},
-		"lag":        {MQTT{FilterTelemetry, message.AtLeastOnce}, func(c *Client) (Result, error) { return c.MQTTLag(t.Context(), short) }},
-		"command":    {MQTT{Filter: FilterCommands}, func(c *Client) (Result, error) { return c.MQTTCommand(t.Context(), short, message.AtMostOnce) }},
-		"command, 1": {MQTT{FilterCommands, message.AtLeastOnce}, func(c *Client) (Result, error) { return c.MQTTCommand(t.Context(), short, message.AtLeastOnce) }},
+		"pings":        {MQTT{}, func(c *Client) (Result, error) { return c.MQTTPings(t.Context(), paced) }},
+		"fan-out":      {MQTT{Filter: FilterAll}, func(c *Client) (Result, error) { return c.MQTTFanout(t.Context(), 3) }},
+		"paced":        {MQTT{Filter: FilterTelemetry}, func(c *Client) (Result, error) { return c.MQTTUplink(t.Context(), paced) }},
+		"in flight":    {MQTT{Filter: FilterTelemetry}, func(c *Client) (Result, error) { return c.MQTTUplink(t.Context(), short) }},
+		"QoS 1":        {MQTT{Filter: FilterTelemetry, QoS: message.AtLeastOnce}, func(c *Client) (Result, error) { return c.MQTTAcknowledged(t.Context(), short) }},
+		"QoS 1, paced": {MQTT{Stays: true}, func(c *Client) (Result, error) { return c.MQTTAcknowledged(t.Context(), paced) }},
+		"lag":          {MQTT{Filter: FilterTelemetry, QoS: message.AtLeastOnce}, func(c *Client) (Result, error) { return c.MQTTLag(t.Context(), short) }},
+		"command":      {MQTT{Filter: FilterCommands}, func(c *Client) (Result, error) { return c.MQTTCommand(t.Context(), short, message.AtMostOnce) }},
+		"command, 1":   {MQTT{Filter: FilterCommands, QoS: message.AtLeastOnce}, func(c *Client) (Result, error) { return c.MQTTCommand(t.Context(), short, message.AtLeastOnce) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			target := broker(t)

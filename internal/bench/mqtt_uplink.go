@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/longline/longline/internal/message"
@@ -20,8 +21,8 @@ func (c *Client) MQTTUplink(ctx context.Context, load Load) (Result, error) {
 	return c.mqtt(ctx, load, newTelemetry)
 }
 
-// MQTTAcknowledged makes all clients but the first publish with QoS 1, each when its last
-// message was acknowledged. It counts acknowledgements. The first client has FilterTelemetry with QoS 1.
+// MQTTAcknowledged makes all clients but the first publish with QoS 1: in turn at the load's rate, or each when its last
+// message was acknowledged. It counts acknowledgements. The first client may have FilterTelemetry with QoS 1.
 func (c *Client) MQTTAcknowledged(ctx context.Context, load Load) (Result, error) {
 	return c.mqtt(ctx, load, newReported)
 }
@@ -116,18 +117,18 @@ func (t *telemetry) answer(c *conn, b []byte) (of *conn, since time.Duration, er
 // reported is the traffic of MQTTAcknowledged.
 type reported struct {
 	devices
-	sent []time.Duration // when the unacknowledged message was sent, by device
-	next []uint32        // number of the expected message, by device
-	came uint64          // messages that the subscriber has
+	sent [][]time.Duration // from when the unacknowledged messages count, in order, by device
+	next []uint32          // number of the expected message, by device
+	came uint64            // messages that the subscriber has
 }
 
 func newReported(l *lane, size int) traffic {
-	return &reported{devices: newDevices(l, size), sent: make([]time.Duration, len(l.conns)), next: make([]uint32, len(l.conns))}
+	return &reported{devices: newDevices(l, size), sent: make([][]time.Duration, len(l.conns)), next: make([]uint32, len(l.conns))}
 }
 
 func (r *reported) send(c *conn, since time.Duration) {
 	stamp(r.payload, c, since)
-	r.sent[c.number] = since
+	r.sent[c.number] = append(r.sent[c.number], since)
 	r.publish(c, telemetryTopic(int(c.number)), message.AtLeastOnce, identifier(c.sent))
 }
 
@@ -139,10 +140,12 @@ func (r *reported) answer(c *conn, b []byte) (of *conn, since time.Duration, err
 	if c == r.first() {
 		return nil, 0, r.take(c, p)
 	}
-	if p.Type != mqtt.Puback || p.ID != identifier(c.got) {
+	if p.Type != mqtt.Puback || p.ID != identifier(c.got) || len(r.sent[c.number]) == 0 {
 		return nil, 0, fmt.Errorf("%v of %d, want the acknowledgement of %d", p.Type, p.ID, identifier(c.got))
 	}
-	return c, r.sent[c.number], nil
+	since = r.sent[c.number][0]
+	r.sent[c.number] = slices.Delete(r.sent[c.number], 0, 1)
+	return c, since, nil
 }
 
 // take acknowledges a message to the subscriber. Because the broker keeps order, earlier messages of the device

@@ -78,9 +78,9 @@ var listening = regexp.MustCompile(`msg=listening devices=(\S+) admin=(\S+)`)
 // StartGateway starts longline as a gateway without credentials on one processor, and
 // returns the addresses for devices and backends. The gateway is configured for the given number of devices, because
 // for more than one descriptor table holds it would start several loops, each with a thread of
-// its own, which is meant for several processors.
-func StartGateway(ctx context.Context, cpu int, longline string, most int) (c *exec.Cmd, devices, admin netip.AddrPort, err error) {
-	config, err := configFile(fmt.Sprintf("gateway: {max_connections: %d}\n", most))
+// its own, which is meant for several processors. more are further lines of its configuration file.
+func StartGateway(ctx context.Context, cpu int, longline string, most int, more ...string) (c *exec.Cmd, devices, admin netip.AddrPort, err error) {
+	config, err := configFile(fmt.Sprintf("gateway: {max_connections: %d}\n%s", most, strings.Join(more, "\n")))
 	if err != nil {
 		return nil, devices, admin, err
 	}

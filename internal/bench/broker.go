@@ -1,0 +1,61 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// FindMosquitto returns the system's mosquitto and its version. It also looks in sbin directories.
+func FindMosquitto() (program, version string, err error) {
+	for _, name := range []string{"mosquitto", "/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto"} {
+		if program, err = exec.LookPath(name); err == nil {
+			help, _ := exec.Command(program, "-h").Output() // it exits with 3
+			return program, mosquittoVersion(string(help)), nil
+		}
+	}
+	return "", "", errors.New("mosquitto is not installed: make deps installs it")
+}
+
+// mosquittoVersion reads the first line of the help, "mosquitto version 2.0.11".
+func mosquittoVersion(help string) string {
+	line, _, _ := strings.Cut(help, "\n")
+	_, version, _ := strings.Cut(line, " version ")
+	return strings.TrimSpace(version)
+}
+
+// FreeAddress returns an address that nobody listens on now, for servers that cannot choose a port themselves.
+func FreeAddress() (netip.AddrPort, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	return netip.MustParseAddrPort(l.Addr().String()), l.Close()
+}
+
+const (
+	startTime = 10 * time.Second // within which a server must listen
+	startStep = 20 * time.Millisecond
+)
+
+// Reachable waits until somebody listens on addr.
+func Reachable(ctx context.Context, addr netip.AddrPort) error {
+	ctx, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	for {
+		c, err := new(net.Dialer).DialContext(ctx, "tcp", addr.String())
+		if err == nil {
+			return c.Close()
+		}
+		select {
+		case <-time.After(startStep):
+		case <-ctx.Done():
+			return fmt.Errorf("the server did not start: %w", err)
+		}
+	}
+}
