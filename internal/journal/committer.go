@@ -33,10 +33,12 @@ func (j *Journal) waits() bool {
 	return !j.intake.filling.empty()
 }
 
-func (j *Journal) halfFull() bool {
+// gathered returns how many records and fences the next group has, and whether it is half full.
+func (j *Journal) gathered() (n int, half bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.intake.filling.length() > j.options.Pending/2
+	b := j.intake.filling
+	return max(int(b.count), len(b.claims)), b.length() > j.options.Pending/2
 }
 
 func (j *Journal) isClosing() bool {
@@ -48,22 +50,39 @@ func (j *Journal) isClosing() bool {
 	}
 }
 
-// gather waits for SyncDelay, while the batch is less than half full.
+const (
+	gatherSteps = 4 // of SyncDelay
+	fewGathered = 8 // records and fences that are written at once
+)
+
+// gather waits while many records come, for SyncDelay at most. In each step a sixteenth of the group must have come.
+// So it costs publishers that wait for their answers one step: when all of them wait, nothing comes.
 func (j *Journal) gather() {
-	if j.options.SyncDelay <= 0 {
+	n, half := j.gathered()
+	few := n <= fewGathered && j.gathers <= fewGathered
+	j.gathers = n
+	if few || half || j.options.SyncDelay <= 0 {
 		return
 	}
-	timer := time.NewTimer(j.options.SyncDelay)
+	timer := time.NewTimer(j.options.SyncDelay / gatherSteps)
 	defer timer.Stop()
-	for !j.halfFull() {
+	for steps := 0; steps < gatherSteps && !half; {
 		select {
-		case <-timer.C:
-			return
 		case <-j.closing:
 			return
 		case <-j.work:
+			_, half = j.gathered()
+			continue
+		case <-timer.C:
+			timer.Reset(j.options.SyncDelay / gatherSteps)
+			steps++
+		}
+		before := n
+		if n, half = j.gathered(); n-before < max(1, n/16) {
+			break
 		}
 	}
+	j.gathers = n
 }
 
 func (j *Journal) take() *batch {

@@ -41,7 +41,8 @@ type Options struct {
 	// Pending bounds the bytes that wait for the disk, and so the largest group: 4 MiB by default.
 	// A group of the same size may be in writing at the same time.
 	Pending int
-	// SyncDelay is how long a group gathers records before it is written, unless it is half full earlier.
+	// SyncDelay bounds how long a group gathers records before it is written, while many come. It saves syncs: each of them
+	// costs CPU time.
 	SyncDelay time.Duration
 	// MaxBytes bounds all segments together, at least two; 0 means no bound.
 	MaxBytes int64
@@ -98,6 +99,7 @@ type Journal struct {
 	// Owned by the committer.
 	current *segment // nil if the next group begins a new one
 	marked  bool     // the last group is the mark of a clean end
+	gathers int      // records and fences that the last group gathered
 
 	// Owned by the preparer.
 	serial uint64 // the number in the newest file's name

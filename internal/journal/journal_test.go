@@ -382,29 +382,43 @@ func TestPublishersWaitForASlowDisk(t *testing.T) {
 	})
 }
 
+// While many records come, a group gathers them for SyncDelay; few records wait for nothing, and those that all publishers
+// wait for wait for one step.
 func TestSyncDelayGathers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := small(journaltest.New())
 		o.SyncDelay = 20 * time.Millisecond
 		j := open(t, o)
 		defer j.Close()
-		groups := func() uint64 { return j.Stats().Groups }
-		for range 10 {
+		wantGroups := func(want uint64, why string) {
+			t.Helper()
+			synctest.Wait()
+			if n := j.Stats().Groups; n != want {
+				t.Fatalf("%s: %d groups, want %d", why, n, want)
+			}
+		}
+		for n := range 3 {
+			add(t, j, nil, nil)
+			wantGroups(uint64(n+1), "one record")
+		}
+		for range 20 {
+			add(t, j, nil, nil)
+		}
+		wantGroups(3, "twenty records")
+		time.Sleep(5 * time.Millisecond)
+		wantGroups(4, "twenty records and a step without more")
+		for range 39 {
 			add(t, j, nil, nil)
 			time.Sleep(time.Millisecond)
 		}
-		if n := groups(); n != 0 {
-			t.Errorf("%d groups before the delay is over", n)
-		}
-		time.Sleep(15 * time.Millisecond)
-		if n := groups(); n != 1 {
-			t.Errorf("%d groups after it", n)
+		wantGroups(5, "a record each millisecond, for less than two delays")
+		time.Sleep(20 * time.Millisecond)
+		wantGroups(6, "the last of them")
+		for range 9 {
+			add(t, j, nil, nil)
 		}
 		add(t, j, make([]byte, 600), nil)
-		synctest.Wait()
-		if n := groups(); n != 2 {
-			t.Errorf("%d groups: one that is half full waits", n)
-		}
+		wantGroups(7, "half full")
 	})
 }
 

@@ -31,23 +31,34 @@ func (s *Store) replay() error {
 	}
 }
 
+const (
+	// applyEvery is how often the applier looks into the journal while it has little to do: to be woken for each group
+	// would cost more than what it does then.
+	applyEvery = 20 * time.Millisecond
+	// little is how many operations that is.
+	little = 10_000
+)
+
 // follow is the applier: it brings the state behind the journal as that grows, until ctx ends, and once more
 // then. While pebble cannot write its files, it waits here.
 func (s *Store) follow(ctx context.Context) {
 	defer func() { s.stopped <- s.catchUp() }()
-	var pause time.Duration
+	var pause, failing time.Duration
 	for ctx.Err() == nil {
 		_, err := s.take(ctx, nil)
-		if err == nil {
-			pause = 0
+		switch {
+		case err == nil && s.journal.End()-s.state.place > little:
 			continue
-		}
-		if ctx.Err() != nil {
+		case err == nil:
+			pause, failing = applyEvery, 0
+		case ctx.Err() != nil:
 			return
+		default:
+			s.faults.Add(1)
+			s.options.Log.Error("the store's state cannot be brought up to date; what is acknowledged is in the journal", "error", err)
+			failing = min(max(2*failing, 100*time.Millisecond), 5*time.Second)
+			pause = failing
 		}
-		s.faults.Add(1)
-		s.options.Log.Error("the store's state cannot be brought up to date; what is acknowledged is in the journal", "error", err)
-		pause = min(max(2*pause, 100*time.Millisecond), 5*time.Second)
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():

@@ -48,6 +48,9 @@ const closingTime = 10 * time.Second
 // pending bounds the bytes that wait for a sync, and so the largest operation: a record with many subscriptions.
 const pending = 12 << 20
 
+// syncDelay bounds how long operations wait for others to share a sync with, while many come.
+const syncDelay = 2 * time.Millisecond
+
 // recordRoom is what a record takes in the journal beside its bytes, and more.
 const recordRoom = 64
 
@@ -68,7 +71,7 @@ func (o *Options) fill() {
 		o.closing = closingTime
 	}
 	if o.journal.Pending == 0 {
-		o.journal.Pending = pending
+		o.journal.Pending, o.journal.SyncDelay = pending, syncDelay
 	}
 }
 
