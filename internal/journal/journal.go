@@ -171,9 +171,10 @@ func (j *Journal) Append(record []byte, done func(error)) (Place, error) {
 // Commit calls done, as Append does, when everything that was appended before is safe.
 func (j *Journal) Commit(done func(error)) error {
 	j.mu.Lock()
+	begun := !j.intake.filling.empty()
 	err := j.intake.fence(done)
 	j.mu.Unlock()
-	if err == nil {
+	if err == nil && !begun {
 		signal(j.work)
 	}
 	return err

@@ -51,10 +51,13 @@ func openState(path string, files vfs.FS, events *pebble.EventListener) (*state,
 		FS:                 files,
 		DisableWAL:         true, // the journal is the log
 		FormatMajorVersion: format,
-		MemTableSize:       16 << 20,
+		MemTableSize:       32 << 20,
 		CacheSize:          8 << 20, // the state is read at start alone
-		EventListener:      events,
-		Logger:             quiet{},
+		// Fewer compactions, for reads that are rare.
+		L0CompactionThreshold: 8,
+		LBaseMaxBytes:         1 << 30,
+		EventListener:         events,
+		Logger:                quiet{},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("state: %w", err)
