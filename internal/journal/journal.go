@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -29,6 +30,8 @@ var (
 	ErrClosed = errors.New("journal: closed")
 	// ErrSpace says why no segment can be added: Options.MaxBytes or Options.Reserve. Err wraps it.
 	ErrSpace = errors.New("no disk space left for the journal")
+	// ErrBound is the ErrSpace of Options.MaxBytes.
+	ErrBound = fmt.Errorf("%w: it has all that it may use", ErrSpace)
 	// ErrFailed is wrapped by the errors of Append and of claims while the disk fails.
 	ErrFailed = errors.New("journal: not safe on disk")
 )
@@ -46,6 +49,10 @@ type Options struct {
 	SyncDelay time.Duration
 	// MaxBytes bounds all segments together, at least two; 0 means no bound.
 	MaxBytes int64
+	// Reclaim is called when MaxBytes leaves no room for another segment, and returns the place up to which the journal
+	// may be trimmed for it. The journal trims one segment, the oldest, if all of its records are before that place. nil
+	// means that nothing may be trimmed. It runs on a goroutine of the journal, which holds no lock; it must not block.
+	Reclaim func() Place
 	// Reserve is how many bytes the file system must have left after a segment was added.
 	Reserve int64
 
@@ -68,6 +75,9 @@ func (o *Options) fill() error {
 	}
 	if o.Pending == 0 {
 		o.Pending = int(min(defaultPending, o.SegmentSize/4))
+	}
+	if o.Reclaim == nil {
+		o.Reclaim = func() Place { return 0 }
 	}
 	if o.OnRoom == nil {
 		o.OnRoom = func() {}
@@ -233,19 +243,26 @@ func (j *Journal) Stats() Stats {
 
 // Trim drops all records before place. The caller no longer needs them: what it took from them is durable
 // elsewhere. Segments without other records are used again. The newest segment with a record stays, because it
-// tells a later Open where the journal ends.
-func (j *Journal) Trim(place Place) {
+// tells a later Open where the journal ends. It reports whether there was such a segment.
+func (j *Journal) Trim(place Place) bool {
+	freed := j.trim(place, math.MaxInt)
+	if freed {
+		signal(j.freed)
+	}
+	return freed
+}
+
+// trim drops at most so many segments that have no record at place or after it.
+func (j *Journal) trim(place Place, most int) bool {
 	j.mu.Lock()
+	defer j.mu.Unlock()
 	n := 0
-	for n+1 < len(j.segments) && j.segments[n+1].first <= place {
+	for n < most && n+1 < len(j.segments) && j.segments[n+1].first <= place {
 		n++
 	}
 	j.trimmed = append(j.trimmed, j.segments[:n]...)
 	j.segments = append([]*segment(nil), j.segments[n:]...)
-	j.mu.Unlock()
-	if n > 0 {
-		signal(j.freed)
-	}
+	return n > 0
 }
 
 // Close writes everything that was appended, calls the claims, marks the end as a clean one, and closes the

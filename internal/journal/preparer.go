@@ -118,24 +118,22 @@ func (j *Journal) prepareSpare() error {
 	default:
 	}
 	j.spare, j.spareErr = s, err
-	if err != nil {
+	fault := err != nil && !errors.Is(err, ErrBound)
+	if fault {
 		j.stats.Faults++
 	}
 	j.mu.Unlock()
 	signal(j.spared)
-	if err != nil && !j.hasEnded() {
+	if fault && !j.hasEnded() {
 		j.options.OnFault(err)
 	}
 	return err
 }
 
 func (j *Journal) makeSpare() (*segment, error) {
-	var err error
-	s := j.usedFile()
-	if s == nil {
-		if s, err = j.newFile(); err != nil {
-			return nil, err
-		}
+	s, err := j.takeFile()
+	if err != nil {
+		return nil, err
 	}
 	j.number++
 	s.number = j.number
@@ -152,6 +150,19 @@ func (j *Journal) makeSpare() (*segment, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// takeFile returns a file for a segment: the oldest trimmed one or a new one. At MaxBytes it trims the oldest segment, if it may.
+func (j *Journal) takeFile() (*segment, error) {
+	for {
+		if s := j.usedFile(); s != nil {
+			return s, nil
+		}
+		s, err := j.newFile()
+		if !errors.Is(err, ErrBound) || !j.trim(j.options.Reclaim(), 1) {
+			return s, err
+		}
+	}
 }
 
 // giveUp marks a file without groups for removal.
@@ -254,7 +265,7 @@ func (j *Journal) checkSpace() error {
 	bytes := j.bytes
 	j.mu.Unlock()
 	if o.MaxBytes > 0 && bytes+o.SegmentSize > o.MaxBytes {
-		return fmt.Errorf("%w: it has %d of %d bytes", ErrSpace, bytes, o.MaxBytes)
+		return fmt.Errorf("%w: %d of %d bytes", ErrBound, bytes, o.MaxBytes)
 	}
 	if o.Reserve == 0 {
 		return nil

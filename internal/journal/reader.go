@@ -32,7 +32,7 @@ type Reader struct {
 	place Place // of the next record to return
 
 	segment *segment // the segment that contains place; nil if unknown
-	off     int64    // the offset of its next group
+	off     int64    // the offset of its next group; 0 if unknown
 	limit   Place    // from here on, records are not safe or are in the next segment
 	window  window
 
@@ -113,6 +113,7 @@ func (j *Journal) find(ctx context.Context, r *Reader) error {
 		}
 		news := j.news
 		j.mu.Unlock()
+		r.window.shrink()
 		select {
 		case <-news:
 		case <-j.closing:
@@ -137,8 +138,11 @@ func (j *Journal) find(ctx context.Context, r *Reader) error {
 		limit = j.segments[i+1].first
 	}
 	if s != r.segment {
-		r.segment, r.off, r.limit = s, sector, 0
+		r.segment, r.off, r.limit = s, 0, 0
 		r.window.file = s.file
+		if r.place == s.first {
+			r.off = sector
+		}
 	}
 	if limit != r.limit { // the window may hold bytes that were read during their write
 		r.limit = limit
@@ -150,9 +154,12 @@ func (j *Journal) find(ctx context.Context, r *Reader) error {
 // load reads the next group of the segment. The reader may already be past all of its records.
 func (r *Reader) load() error {
 	s := r.segment
-	h, at, ok := r.window.locate(r.off, func(h head) bool {
-		return h.salt == r.j.salt && h.segment == s.number && h.place < r.limit
-	})
+	own := func(h head) bool { return h.salt == r.j.salt && h.segment == s.number && h.place < r.limit }
+	if r.off == 0 {
+		w := window{file: s.file, end: r.window.end, piece: seekPiece}
+		r.off = w.seek(r.place, own)
+	}
+	h, at, ok := r.window.locate(r.off, own)
 	var body []byte
 	if ok && h.next() > r.place {
 		body = r.window.view(at+headSize, int(h.length))
@@ -175,6 +182,23 @@ func (r *Reader) load() error {
 		r.bad = crc32.Checksum(body, castagnoli) != h.crc
 	}
 	return nil
+}
+
+// Left returns how many bytes of the files the records take that r has not returned yet, and what is between them. It holds
+// after a call of Next that returned a record. Of a segment that was written before Open it may count an unused rest.
+func (r *Reader) Left() int64 {
+	r.j.mu.Lock()
+	defer r.j.mu.Unlock()
+	n := int64(len(r.rest))
+	for _, s := range r.j.segments {
+		switch {
+		case s == r.segment:
+			n += s.end - r.off
+		case r.segment == nil || s.number > r.segment.number:
+			n += s.end - sector
+		}
+	}
+	return n
 }
 
 // holds reports whether a segment is not trimmed.

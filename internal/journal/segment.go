@@ -1,6 +1,9 @@
 package journal
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // segment is a file while it holds one part of the journal. When the file is reused, that is another
 // segment.
@@ -21,14 +24,17 @@ type segment struct {
 
 // window is a piece of a segment in memory. It has one owner.
 type window struct {
-	file File
-	end  int64 // nothing is read from here on
-	at   int64 // the offset of buf in the file
-	buf  []byte
+	file  File
+	end   int64 // nothing is read from here on
+	at    int64 // the offset of buf in the file
+	buf   []byte
+	piece int // how many bytes are read at once, unless a group is larger; 0 means windowSize
 }
 
-// windowSize is how many bytes are read at once, unless a group is larger.
-const windowSize = 64 << 10
+const (
+	windowSize = 64 << 10
+	seekPiece  = 4 << 10 // for looking at single heads
+)
 
 // view returns n bytes of the file from off, or nil if the file ends before that. They are valid until the next
 // view. Bytes that the disk cannot read are zero, which no group and no record is.
@@ -37,7 +43,7 @@ func (w *window) view(off int64, n int) []byte {
 		return nil
 	}
 	if off < w.at || off+int64(n) > w.at+int64(len(w.buf)) {
-		w.load(off, int(min(int64(max(n, windowSize)), w.end-off)))
+		w.load(off, int(min(int64(max(n, cmp.Or(w.piece, windowSize))), w.end-off)))
 	}
 	return w.buf[off-w.at:][:n]
 }
@@ -61,6 +67,27 @@ func (w *window) load(off int64, n int) {
 
 // forget drops what was read, because it may be older than what is needed next.
 func (w *window) forget(end int64) { w.buf, w.end = w.buf[:0], end }
+
+// shrink gives back the memory of a large group.
+func (w *window) shrink() {
+	if cap(w.buf) > windowSize {
+		w.buf = nil
+	}
+}
+
+// seek returns the offset of a group that is not behind the one with a place, and near it. keep selects heads.
+func (w *window) seek(place Place, keep func(head) bool) int64 {
+	near, far := int64(sector), w.end
+	for far-near > windowSize {
+		middle := near + (far-near)/2/sector*sector
+		if h, at, ok := w.locate(middle, keep); ok && at < far && h.place <= place {
+			near = at
+		} else {
+			far = middle
+		}
+	}
+	return near
+}
 
 // locate returns the first group at or after off, and where it is. Either of its two heads
 // is enough. keep selects heads.
