@@ -20,7 +20,7 @@ type dir string
 const lockName = "LOCK"
 
 func (d dir) Lock() (io.Closer, error) {
-	if err := os.MkdirAll(string(d), 0o700); err != nil {
+	if err := makeDir(string(d)); err != nil {
 		return nil, err
 	}
 	f, err := os.OpenFile(filepath.Join(string(d), lockName), os.O_RDWR|os.O_CREATE, 0o600)
@@ -40,6 +40,21 @@ func (d dir) Lock() (io.Closer, error) {
 		fmt.Fprintln(f, os.Getpid()) // a full disk does not matter here
 	}
 	return f, nil
+}
+
+// makeDir makes a directory and those above it, unless it exists, and returns when their names are on the disk.
+func makeDir(path string) error {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return nil
+	}
+	above := filepath.Dir(path)
+	if err := makeDir(above); err != nil {
+		return err
+	}
+	if err := os.Mkdir(path, 0o700); err != nil {
+		return err
+	}
+	return dir(above).Sync()
 }
 
 func (d dir) List() ([]string, error) {
