@@ -29,6 +29,8 @@ const (
 	QuotaCredential             // the kept messages of the credential, or of the backend, were at their limit
 	NoIDs                       // the node had no ID for it, see message.ErrNoIDs
 	StoreFails                  // the store could make nothing safe, and the publisher was refused
+	StreamFull                  // a stream had no room for it
+	StreamFailing               // a stream could make nothing safe
 	drops
 )
 
@@ -50,6 +52,8 @@ var dropLabels = [drops]string{
 	TooLarge:        "too_large",
 	NoIDs:           "no_ids",
 	StoreFails:      "store",
+	StreamFull:      "stream_full",
+	StreamFailing:   "stream_failing",
 }
 
 func (d Drop) String() string { return dropLabels[d] }

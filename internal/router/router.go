@@ -30,6 +30,17 @@ var ErrQuota = errors.New("the limit of kept messages is reached")
 // why: what cannot be made safe stays in memory, so no more of it is taken.
 var ErrStore = errors.New("the store fails")
 
+// Refusal is an error of Subscriber.Deliver that names the reason of the drop.
+type Refusal struct {
+	Why  Drop
+	Text string
+	Like error // what it is for errors.Is, and so for the publisher
+}
+
+func (e *Refusal) Error() string { return e.Text }
+
+func (e *Refusal) Unwrap() error { return e.Like }
+
 // quotas are the drop reason and the refusal for each account that may be full.
 var quotas = [...]struct {
 	drop Drop
@@ -48,9 +59,10 @@ var ErrTooLate = errors.New("a receiver's queue stayed full")
 type Subscriber interface {
 	// Deliver takes m, or takes a claim of p and answers it later. A QoS 1 or 2 message that finds no room waits with
 	// a claim, behind those that wait already, until the claim's deadline; if too many wait, the error is ErrTooLate.
-	// Any error means that the receiver does not have m and will not; the router counts the drop. p is nil if q is 0:
-	// the subscriber drops and counts a QoS 0 message that finds no room. A subscriber that has ended returns nil, as
-	// if it had ended before the publication; if m came by a share, which it has left, it returns ErrGone.
+	// Any error means that the receiver does not have m and will not; the router counts the drop, for the reason that a
+	// *Refusal names. p is nil if q is 0: the subscriber drops and counts a QoS 0 message that finds no room. A
+	// subscriber that has ended returns nil, as if it had ended before the publication; if m came by a share, which it
+	// has left, it returns ErrGone.
 	Deliver(m *message.Message, q message.QoS, p *Publication) error
 }
 
@@ -289,7 +301,11 @@ func (r *Router) deliver(m *message.Message, to []Hit, p *Publication) (refused 
 // countRefusal counts a message that a receiver refused.
 func (r *Router) countRefusal(m *message.Message, err error) {
 	why := Refused
-	if errors.Is(err, ErrTooLate) {
+	var refusal *Refusal
+	switch {
+	case errors.As(err, &refusal):
+		why = refusal.Why
+	case errors.Is(err, ErrTooLate):
 		why = QueueFull
 	}
 	r.Drop(m, "", why, 1)

@@ -149,6 +149,14 @@ func (w *Waiting) Overdue(now time.Time) (late []*Claim) {
 	return late
 }
 
+// First returns the message that waits longest. A receiver that answers its claim itself removes it by Take.
+func (w *Waiting) First() (x Held, ok bool) {
+	if len(w.line) == 0 {
+		return Held{}, false
+	}
+	return w.line[0], true
+}
+
 // Take removes and returns the first n messages, or as many as there are.
 func (w *Waiting) Take(n int) []Held {
 	n = min(len(w.line), n)
