@@ -2,6 +2,7 @@ package journal
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -112,7 +113,9 @@ func (j *Journal) settle(b *batch, err error) {
 	}
 	j.mu.Unlock()
 	if err != nil {
-		signal(j.prepare)
+		for _, d := range j.dirs {
+			signal(d.prepare)
+		}
 	}
 	for _, done := range claims {
 		done(err)
@@ -123,104 +126,332 @@ func (j *Journal) settle(b *batch, err error) {
 }
 
 // write writes a batch to the disk. A file whose write or sync failed is not written again, because nobody knows
-// what the disk has of it: the group goes to another segment, once.
+// what the disk has of it: the group goes to another segment, once. If it takes too long and there is another directory, the
+// group goes there as well, and is safe when either has it.
 func (j *Journal) write(b *batch) error {
 	if b.count == 0 {
 		return nil // a fence: everything before it is safe
 	}
-	err := j.writeGroup(b)
-	if err != nil && j.current != nil {
-		j.abandon(err)
-		err = j.writeGroup(b)
-		if err != nil && j.current != nil {
-			j.abandon(err)
-		}
-	}
-	return err
+	return j.writeGroup(b)
 }
 
-// writeGroup writes and syncs a batch as a group of the current segment, or of the next one if it does not
-// fit. If that fails, current is the segment that failed, nil if there was no segment.
+// attempt is one way to write a group, into one segment. Two may be under way, in different directories.
+type attempt struct {
+	s    *segment
+	h    head
+	data []byte
+
+	// Guarded by the journal's mu.
+	late  bool // counted in directory.late
+	ended bool
+	lost  bool // the group is in another segment: if this one has no other, it is removed
+}
+
+type result struct {
+	*attempt
+	err error
+}
+
 func (j *Journal) writeGroup(b *batch) error {
-	size := groupSize(b.length())
-	if s := j.current; s == nil || s.end+size > s.size {
-		j.current = nil
-		s, err := j.nextSegment()
-		if err != nil {
-			return err
-		}
-		j.current = s
-	}
-	s := j.current
-	h := head{
-		salt: j.salt, segment: s.number, first: s.first, place: b.first,
-		count: b.count, length: uint32(b.length()),
-	}
-	if s.first == 0 {
-		h.first = b.first
-	}
-	if err := j.put(s, b.group(h)); err != nil {
-		return err
-	}
-	j.marked = b.count == 0
+	begun := time.Now()
 	j.mu.Lock()
-	defer j.mu.Unlock()
-	if s.first == 0 {
-		s.first = h.first
-		j.segments = append(j.segments, s)
-	}
-	s.end += size
-	j.stats.Groups++
-	j.stats.Records += uint64(b.count)
-	j.stats.Bytes += uint64(size)
-	return nil
-}
-
-// put writes and syncs the bytes of a group at the end of a segment.
-func (j *Journal) put(s *segment, group []byte) error {
-	j.mu.Lock()
-	j.syncing = time.Now()
+	j.syncing = begun
 	j.mu.Unlock()
-	_, err := s.file.WriteAt(group, s.end)
-	if err == nil {
-		err = s.file.Sync()
-	}
+	err := j.attempt(b)
 	j.mu.Lock()
 	j.stats.Syncs++
-	j.stats.SyncTime += time.Since(j.syncing)
+	j.stats.SyncTime += time.Since(begun)
 	j.syncing = time.Time{}
 	j.mu.Unlock()
 	return err
 }
 
-// nextSegment returns the segment that the preparer has ready; it waits while the preparer is making one.
-func (j *Journal) nextSegment() (*segment, error) {
-	for {
-		j.mu.Lock()
-		s, err := j.spare, j.spareErr
-		j.spare = nil
-		j.mu.Unlock()
-		if s != nil {
-			signal(j.prepare)
-			return s, nil
+// attempt writes a group into one segment or two. If that fails, current is nil.
+func (j *Journal) attempt(b *batch) error {
+	s, err := j.segmentFor(b)
+	if err != nil {
+		return err
+	}
+	results := make(chan result, 2)
+	open := []*attempt{j.begin(s, b, results)}
+	for again := true; ; {
+		r, ok := j.wait(results, again && len(open) == 1)
+		switch {
+		case !ok: // it takes too long
+			if s = j.otherSegment(open[0]); s == nil {
+				continue
+			}
+			b.buf = slices.Clone(b.buf) // the first attempt keeps its bytes
+		case r.err == nil:
+			j.succeed(r.attempt, open)
+			if len(open) > 1 {
+				b.leaveBuffer()
+			}
+			return nil
+		default:
+			j.abandon(r.attempt, r.err)
+			open = slices.DeleteFunc(open, func(a *attempt) bool { return a == r.attempt })
+			if len(open) > 0 {
+				again = false
+				continue
+			}
+			if !again {
+				return r.err
+			}
+			if s, err = j.nextSegment(); err != nil {
+				return err
+			}
 		}
-		if err != nil {
-			return nil, err
-		}
-		signal(j.urgent)
-		<-j.spared
+		again = false
+		open = append(open, j.begin(s, b, results))
 	}
 }
 
-// abandon stops using the current segment after a write or sync failed.
-func (j *Journal) abandon(err error) {
+// segmentFor returns the current segment, or the next one if the group does not fit, or if the journal can return to its first
+// directory.
+func (j *Journal) segmentFor(b *batch) (*segment, error) {
 	s := j.current
+	if s != nil && s.end+groupSize(b.length()) <= s.size && !j.mayReturn(s) {
+		return s, nil
+	}
+	j.current = nil
+	return j.nextSegment()
+}
+
+func (j *Journal) mayReturn(s *segment) bool {
+	first := j.dirs[0]
+	if s.dir == first {
+		return false
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return !first.sick && first.spare != nil
+}
+
+// begin starts to write and sync a group into a segment, which becomes the current one. The result goes to results, which has room.
+// Without a second directory the result is there when begin returns.
+func (j *Journal) begin(s *segment, b *batch, results chan<- result) *attempt {
+	j.current = s
+	if s.first == 0 {
+		j.order++
+		s.order = j.order
+	}
+	a := &attempt{s: s, h: head{
+		salt: j.salt, segment: s.number, order: s.order, first: s.first, place: b.first,
+		count: b.count, length: uint32(b.length()),
+	}}
+	if s.first == 0 {
+		a.h.first = b.first
+	}
+	a.data = b.group(a.h)
+	if len(j.dirs) == 1 {
+		results <- result{a, a.put()}
+		return a
+	}
+	j.writes.Go(func() {
+		err := a.put()
+		j.end(a)
+		results <- result{a, err}
+	})
+	return a
+}
+
+// put writes and syncs a group at the end of its segment.
+func (a *attempt) put() error {
+	if _, err := a.s.file.WriteAt(a.data, a.s.end); err != nil {
+		return err
+	}
+	return a.s.file.Sync()
+}
+
+// end notes that an attempt is no longer under way.
+func (j *Journal) end(a *attempt) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	a.ended = true
+	if a.late {
+		a.s.dir.late--
+		j.nextTrimmed()
+	}
+	j.drop(a)
+}
+
+// drop removes the segment of an attempt that has ended and is lost, if nothing else is in the segment. mu is held.
+func (j *Journal) drop(a *attempt) {
+	if a.ended && a.lost && a.s.first == 0 {
+		a.s.dir.spoiled = append(a.s.dir.spoiled, a.s)
+		signal(a.s.dir.freed)
+	}
+}
+
+// wait returns the next result. With a second directory, ok is false if stalls is set and none has come within Options.Stall, or since
+// something changed after that.
+func (j *Journal) wait(results <-chan result, stalls bool) (r result, ok bool) {
+	if !stalls || len(j.dirs) == 1 {
+		return <-results, true
+	}
+	if j.isStalled() { // it is overdue already: another segment may be there now
+		select {
+		case r = <-results:
+			return r, true
+		case <-j.spared:
+			return r, false
+		}
+	}
+	timer := time.NewTimer(j.options.Stall)
+	defer timer.Stop()
+	select {
+	case r = <-results:
+		return r, true
+	case <-timer.C:
+		return r, false
+	}
+}
+
+// isStalled reports whether the attempt into the current segment takes too long.
+func (j *Journal) isStalled() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.current.final
+}
+
+// otherSegment returns a spare of a directory that is well, because an attempt takes too long; nil if there is none now. The attempt's
+// segment is final.
+func (j *Journal) otherSegment(a *attempt) *segment {
+	j.mu.Lock()
+	first := !a.s.final
+	if first {
+		a.s.final = true
+		a.s.dir.avoid()
+		j.setLate(a)
+		j.stats.Stalls++
+	}
+	var s *segment
+	for _, d := range j.dirs {
+		if d != a.s.dir && !d.sick && d.spare != nil {
+			s, d.spare = d.spare, nil
+			signal(d.prepare)
+		}
+	}
+	j.mu.Unlock()
+	if first {
+		j.options.OnFault(fmt.Errorf("write %s: %w: it is under way for %v", a.s.name, errStalled, j.options.Stall))
+	}
+	return s
+}
+
+// setLate counts an attempt that is under way as late. mu is held.
+func (j *Journal) setLate(a *attempt) {
+	if !a.late && !a.ended {
+		a.late = true
+		a.s.dir.late++
+	}
+}
+
+// succeed counts a group that is safe, because of one of the attempts to write it.
+func (j *Journal) succeed(a *attempt, open []*attempt) {
+	j.marked = a.h.count == 0
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	s := a.s
+	if s.first == 0 {
+		s.first = a.h.first
+		j.segments = append(j.segments, s)
+	}
+	s.end += a.h.size()
+	j.stats.Groups++
+	j.stats.Records += uint64(a.h.count)
+	j.stats.Bytes += uint64(a.h.size())
+	for _, other := range open {
+		if other == a {
+			continue
+		}
+		other.lost, other.s.final = true, true
+		j.setLate(other)
+		j.drop(other)
+	}
+	if j.current = s; s.final {
+		j.current = nil // it was late: the other attempt may have left its group
+	}
+	j.stats.Aside = s.dir != j.dirs[0]
+}
+
+// nextSegment returns a segment that a preparer has ready; it waits while one is being made. It prefers the first directory, unless that
+// is slow or fails.
+func (j *Journal) nextSegment() (*segment, error) {
+	for {
+		s, making, err := j.takeSpare()
+		if s != nil || err != nil {
+			return s, err
+		}
+		if j.waitForSpare(making) {
+			continue
+		}
+		j.mu.Lock()
+		making.avoid()
+		j.mu.Unlock()
+		j.options.OnFault(fmt.Errorf("a segment is being made: %w: %v", errStalled, j.options.Stall))
+	}
+}
+
+// takeSpare returns a spare, or the directory in which one is being made, or why there is none.
+func (j *Journal) takeSpare() (_ *segment, making *directory, err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	dirs := slices.Clone(j.dirs)
+	slices.SortStableFunc(dirs, func(a, b *directory) int { return sickness(a) - sickness(b) })
+	for _, d := range dirs {
+		switch {
+		case d.spare != nil:
+			s := d.spare
+			d.spare = nil
+			signal(d.prepare)
+			return s, nil, nil
+		case d.spareErr == nil:
+			return nil, d, nil
+		case err == nil:
+			err = d.spareErr
+		}
+	}
+	return nil, nil, err
+}
+
+func sickness(d *directory) int {
+	if d.sick {
+		return 1
+	}
+	return 0
+}
+
+// waitForSpare waits until something has changed. It reports false if a directory that is well takes longer than Options.Stall to
+// make a segment, and there is another directory that is well.
+func (j *Journal) waitForSpare(d *directory) bool {
+	signal(d.urgent)
+	j.mu.Lock()
+	others := !slices.ContainsFunc(j.dirs, func(d *directory) bool { return d.sick })
+	j.mu.Unlock()
+	if len(j.dirs) == 1 || !others {
+		<-j.spared
+		return true
+	}
+	timer := time.NewTimer(j.options.Stall)
+	defer timer.Stop()
+	select {
+	case <-j.spared:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+// abandon stops using a segment after a write or sync failed.
+func (j *Journal) abandon(a *attempt, err error) {
 	j.current = nil
 	j.mu.Lock()
-	s.final = true
-	if s.first == 0 {
-		j.spoiled = append(j.spoiled, s)
-	}
+	a.s.final = true
+	a.s.dir.avoid()
+	a.lost, a.ended = true, true
+	j.drop(a)
 	j.stats.Faults++
 	j.mu.Unlock()
 	j.options.OnFault(err)
@@ -234,7 +465,5 @@ func (j *Journal) mark() {
 	}
 	b := newBatch()
 	b.first = j.End()
-	if err := j.writeGroup(b); err != nil && j.current != nil {
-		j.abandon(err)
-	}
+	_ = j.writeGroup(b) // without it, the end is as after a kill
 }

@@ -15,16 +15,17 @@ import (
 // group have consecutive places, starting with the head's.
 //
 // Files are used again without being zeroed: a group belongs to a segment only if it carries the
-// segment's number. It also carries the journal's salt, a random number that exists only on this
-// disk: without it a device could send a payload that looks like a group.
+// segment's number, which the file gets when it is prepared. Which segment follows which is not known by then if there are
+// two directories: that is the order, which the segment gets with its first group. A group also carries the journal's
+// salt, a random number that exists only on this disk: without it a device could send a payload that looks like a group.
 const (
 	sector     = 512 // the unit that a disk writes entirely or not at all
 	frameSize  = 40
-	headSize   = 48
+	headSize   = 56
 	recordHead = 8 // length and CRC
 
 	// formatVersion changes when an older reader would misunderstand what it reads.
-	formatVersion = 1
+	formatVersion = 2
 
 	lastPlace Place = 1 << 62 // no head has a larger one
 )
@@ -66,6 +67,7 @@ func parseFrame(b []byte) (f frame, ok bool) {
 type head struct {
 	salt    uint64
 	segment uint64 // the number of the segment that the group was written to
+	order   uint64 // of the segment among all: the one that was begun later has the higher one
 	first   Place  // of the segment's first record
 	place   Place  // of the group's first record
 	count   uint32 // of records; 0 for the mark of a clean end
@@ -87,6 +89,7 @@ func (h head) append(dst []byte) []byte {
 	at := len(dst)
 	dst = binary.LittleEndian.AppendUint64(dst, h.salt)
 	dst = binary.LittleEndian.AppendUint64(dst, h.segment)
+	dst = binary.LittleEndian.AppendUint64(dst, h.order)
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(h.first))
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(h.place))
 	dst = binary.LittleEndian.AppendUint32(dst, h.count)
@@ -102,11 +105,12 @@ func parseHead(b []byte) (h head, ok bool) {
 	}
 	h.salt = binary.LittleEndian.Uint64(b)
 	h.segment = binary.LittleEndian.Uint64(b[8:])
-	h.first = Place(binary.LittleEndian.Uint64(b[16:]))
-	h.place = Place(binary.LittleEndian.Uint64(b[24:]))
-	h.count = binary.LittleEndian.Uint32(b[32:])
-	h.length = binary.LittleEndian.Uint32(b[36:])
-	h.crc = binary.LittleEndian.Uint32(b[40:])
+	h.order = binary.LittleEndian.Uint64(b[16:])
+	h.first = Place(binary.LittleEndian.Uint64(b[24:]))
+	h.place = Place(binary.LittleEndian.Uint64(b[32:]))
+	h.count = binary.LittleEndian.Uint32(b[40:])
+	h.length = binary.LittleEndian.Uint32(b[44:])
+	h.crc = binary.LittleEndian.Uint32(b[48:])
 	return h, int64(h.count)*recordHead <= int64(h.length) && h.first <= h.place && h.place < lastPlace
 }
 

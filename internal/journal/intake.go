@@ -36,6 +36,9 @@ func (b *batch) group(h head) []byte {
 	return group
 }
 
+// leaveBuffer gives b another buffer, because a write that is still under way has this one.
+func (b *batch) leaveBuffer() { b.buf = make([]byte, headSize, sector) }
+
 func (b *batch) reset() {
 	if c := cap(b.buf); c > keptBuffer && len(b.buf) < c/4 {
 		b.buf = make([]byte, headSize, c/2)

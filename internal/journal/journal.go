@@ -5,12 +5,13 @@
 // goroutine, the committer, takes the batch that has gathered, writes it as one group, syncs once, calls the
 // group's claims, and takes the next batch, which fills meanwhile. Another, the preparer, keeps a
 // segment ready for when the current one is full: a new one, or one that Trim has freed.
+//
+// A journal may have a second directory, on another disk. It goes on there while the first disk is slow or fails.
 package journal
 
 import (
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"slices"
 	"sync"
@@ -39,6 +40,11 @@ var (
 // Options say where a journal is and how much it may use. FS is required; everything else has defaults.
 type Options struct {
 	FS FS
+	// Second is the directory in which the journal goes on while the one of FS is slow or fails; nil if there is none.
+	Second FS
+	// Stall is how long a group may take to be written and synced before it is written to the other directory as well:
+	// half a second by default. Without Second it has no meaning.
+	Stall time.Duration
 	// SegmentSize is the size of a segment file in bytes, 64 MiB by default, a multiple of 512.
 	SegmentSize int64
 	// Pending bounds the bytes that wait for the disk, and so the largest group: 4 MiB by default.
@@ -47,13 +53,15 @@ type Options struct {
 	// SyncDelay bounds how long a group gathers records before it is written, while many come. It saves syncs: each of them
 	// costs CPU time.
 	SyncDelay time.Duration
-	// MaxBytes bounds all segments together, at least two; 0 means no bound.
+	// MaxBytes bounds all segments together, at least two in each directory; 0 means no bound. What Others returns counts
+	// as well: the bytes that others have of it now. Others must not block, and may be nil.
 	MaxBytes int64
+	Others   func() int64
 	// Reclaim is called when MaxBytes leaves no room for another segment, and returns the place up to which the journal
 	// may be trimmed for it. The journal trims one segment, the oldest, if all of its records are before that place. nil
 	// means that nothing may be trimmed. It runs on a goroutine of the journal, which holds no lock; it must not block.
 	Reclaim func() Place
-	// Reserve is how many bytes the file system must have left after a segment was added.
+	// Reserve is how many bytes the file system of each directory must have left after a segment was added.
 	Reserve int64
 
 	// OnRoom is called when it is worth trying again, after Append or Commit returned ErrFull or an error that wraps
@@ -67,6 +75,7 @@ type Options struct {
 const (
 	defaultSegment = 64 << 20
 	defaultPending = 4 << 20
+	defaultStall   = 500 * time.Millisecond
 )
 
 func (o *Options) fill() error {
@@ -79,6 +88,16 @@ func (o *Options) fill() error {
 	if o.Reclaim == nil {
 		o.Reclaim = func() Place { return 0 }
 	}
+	if o.Stall <= 0 {
+		o.Stall = defaultStall
+	}
+	if o.Others == nil {
+		o.Others = func() int64 { return 0 }
+	}
+	least := 2 * o.SegmentSize
+	if o.Second != nil {
+		least *= 2
+	}
 	if o.OnRoom == nil {
 		o.OnRoom = func() {}
 	}
@@ -90,8 +109,8 @@ func (o *Options) fill() error {
 		return errors.New("journal: no directory")
 	case o.SegmentSize%sector != 0:
 		return fmt.Errorf("journal: a segment of %d bytes is no multiple of %d", o.SegmentSize, sector)
-	case o.MaxBytes > 0 && o.MaxBytes < 2*o.SegmentSize:
-		return fmt.Errorf("journal: %d bytes are too few for two segments of %d", o.MaxBytes, o.SegmentSize)
+	case o.MaxBytes > 0 && o.MaxBytes < least:
+		return fmt.Errorf("journal: %d bytes are too few: its segments need %d", o.MaxBytes, least)
 	case o.Pending < recordHead || sector+groupSize(o.Pending) > o.SegmentSize:
 		return fmt.Errorf("journal: a segment of %d bytes has no room for a group of %d", o.SegmentSize, o.Pending)
 	}
@@ -104,41 +123,35 @@ type Journal struct {
 	// Static after construction.
 	options Options
 	salt    uint64
-	lock    io.Closer
+	dirs    []*directory // the first, and the second if there is one
 
 	// Owned by the committer.
 	current *segment // nil if the next group begins a new one
+	order   uint64   // of the segment that was begun last
 	marked  bool     // the last group is the mark of a clean end
 	gathers int      // records and fences that the last group gathered
 
-	// Owned by the preparer.
-	serial uint64 // the number in the newest file's name
-	number uint64 // the newest segment's number
+	writes sync.WaitGroup // writes under way; the committer adds
 
 	mu sync.Mutex
 	// Guarded by mu.
 	intake   *intake
 	segments []*segment    // with groups, ascending; only the last may be written
 	trimmed  []*segment    // no longer needed, ascending
-	spoiled  []*segment    // failed before they had a group: to be removed
-	spare    *segment      // prepared for the committer
-	spareErr error         // why preparing the spare failed
-	bytes    int64         // of all files except those that were set aside
-	pause    time.Duration // how long the preparer waits before it ends a failure
+	serial   uint64        // the number in the newest file's name
+	number   uint64        // the newest use's of a file
+	pause    time.Duration // how long a preparer waits before it ends a failure
 	news     chan struct{} // closed when there is more to read; nil while no reader waits
 	stats    Stats
 	syncing  time.Time // when the committer began to wait for the disk; zero while it does not
 
 	// Signals. Each channel holds one; a second signal would say nothing new.
-	work    chan struct{} // to the committer: a batch has begun, or is half full
-	spared  chan struct{} // to the committer: spare or spareErr has changed
-	prepare chan struct{} // to the preparer: the spare was taken, or the journal fails
-	freed   chan struct{} // to the preparer: segments were trimmed
-	urgent  chan struct{} // to the preparer: the committer waits for a spare
+	work   chan struct{} // to the committer: a batch has begun, or is half full
+	spared chan struct{} // to the committer: a spare or the state of a directory has changed
 
 	closing   chan struct{} // closed by Close
 	committed chan struct{} // closed when the committer has ended
-	prepared  chan struct{} // closed when the preparer has ended
+	closed    chan struct{} // closed when Close has ended
 }
 
 // Stats are counters since Open, and the current state.
@@ -149,6 +162,8 @@ type Stats struct {
 	Refused                uint64        // accepted records that were refused because the disk failed
 	Syncs                  uint64        // groups that were written and synced, or failed to be
 	SyncTime               time.Duration // that this took
+	Stalls                 uint64        // writes that took longer than Options.Stall
+	Aside                  bool          // the newest segment is in the second directory
 	Segments, Trimmed      int           // segments with records; segments that wait to be used again
 	First, End             Place         // of the oldest record; after the newest safe record
 	Pending                int           // bytes that wait for the disk
@@ -234,7 +249,10 @@ func (j *Journal) Stats() Stats {
 	s := j.stats
 	s.Segments, s.Trimmed = len(j.segments), len(j.trimmed)
 	s.First, s.End = j.first(), j.intake.safe
-	s.Pending, s.Size = j.intake.filling.length(), j.bytes
+	s.Pending = j.intake.filling.length()
+	for _, d := range j.dirs {
+		s.Size += d.bytes
+	}
 	if !j.syncing.IsZero() {
 		s.Syncing = time.Since(j.syncing)
 	}
@@ -247,7 +265,9 @@ func (j *Journal) Stats() Stats {
 func (j *Journal) Trim(place Place) bool {
 	freed := j.trim(place, math.MaxInt)
 	if freed {
-		signal(j.freed)
+		for _, d := range j.dirs {
+			signal(d.freed)
+		}
 	}
 	return freed
 }
@@ -271,25 +291,36 @@ func (j *Journal) Close() error {
 	j.mu.Lock()
 	if errors.Is(j.intake.err, ErrClosed) {
 		j.mu.Unlock()
-		<-j.prepared
+		<-j.closed
 		return nil
 	}
 	j.intake.err = ErrClosed
 	j.wakeReaders()
 	j.mu.Unlock()
+	defer close(j.closed)
 	close(j.closing)
 	<-j.committed
-	signal(j.prepare)
-	<-j.prepared
+	for _, d := range j.dirs {
+		signal(d.prepare)
+		<-d.prepared
+	}
+	j.writes.Wait() // another process must not use the files before
 	return j.release()
 }
 
 // release closes everything. Only readers may still use the files; they get an error.
 func (j *Journal) release() error {
 	j.mu.Lock()
-	files := slices.Concat(j.trimmed, j.segments, j.spoiled, []*segment{j.spare, j.current})
+	files := slices.Concat(j.trimmed, j.segments, []*segment{j.current})
+	for _, d := range j.dirs {
+		files = append(append(files, d.spoiled...), d.spare)
+	}
 	j.mu.Unlock()
-	return errors.Join(j.closeFiles(files), j.lock.Close())
+	errs := []error{j.closeFiles(files)}
+	for _, d := range j.dirs {
+		errs = append(errs, d.lock.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // closeFiles closes the files of segments, once. Elements may be nil.

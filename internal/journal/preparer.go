@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 )
 
@@ -16,55 +17,64 @@ const (
 // keptDamaged is how many files that were set aside are kept.
 const keptDamaged = 4
 
-// keepReady is the preparer's goroutine. It keeps one segment ready, ends failures, and removes files that are
-// not needed. It ends after the committer.
-func (j *Journal) keepReady() {
-	defer close(j.prepared)
+// keepReady is the preparer's goroutine. It keeps one segment ready, ends failures, finds out when a sick directory is
+// well, and removes files that are not needed. It ends after the committer.
+func (d *directory) keepReady() {
+	defer close(d.prepared)
 	var pause time.Duration // after a failed preparation
-	for !j.hasEnded() {
-		wanted, failed, rest := j.state()
+	for !d.j.hasEnded() {
+		now := d.state()
 		switch {
-		case wanted || failed:
-			j.rest(max(rest, pause))
-			_, failed, _ = j.state() // not later: the journal may fail again while the spare is made
-			if wanted && j.prepareSpare() != nil {
+		case now.wanted || now.failed:
+			d.rest(max(now.rest, pause))
+			failed := d.state().failed // not later: the journal may fail again while the spare is made
+			if now.wanted && d.prepareSpare() != nil {
 				pause = nextPause(pause)
 				continue
 			}
 			pause = 0
 			if failed {
-				j.heal()
+				d.j.heal()
 			}
+		case now.sick:
+			d.probe()
 		default:
-			busy, err := j.tidy()
+			busy, err := d.tidy()
 			if err != nil {
 				pause = nextPause(pause)
-				j.rest(pause)
+				d.rest(pause)
 			} else if pause = 0; !busy {
-				j.await()
+				d.await()
 			}
 		}
 	}
 }
 
 // await returns when the preparer may have something to do.
-func (j *Journal) await() {
+func (d *directory) await() {
 	select {
-	case <-j.prepare:
-	case <-j.freed:
-	case <-j.committed:
+	case <-d.prepare:
+	case <-d.freed:
+	case <-d.j.committed:
 	}
 }
 
-// state reports whether a spare is wanted and whether the journal fails, and how long to wait before ending that.
-func (j *Journal) state() (wanted, failed bool, rest time.Duration) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	wanted = j.spare == nil
-	if failed = errors.Is(j.intake.err, ErrFailed); failed {
-		rest = j.pause
+// state is what a preparer has to do.
+type state struct {
+	wanted bool          // a spare
+	failed bool          // the journal fails
+	rest   time.Duration // how long to wait before ending that
+	sick   bool
+}
+
+func (d *directory) state() state {
+	d.j.mu.Lock()
+	defer d.j.mu.Unlock()
+	now := state{wanted: d.spare == nil, sick: d.sick}
+	if now.failed = errors.Is(d.j.intake.err, ErrFailed); now.failed {
+		now.rest = d.j.pause
 	}
-	return wanted, failed, rest
+	return now
 }
 
 // nextPause returns how long to wait after another failure in a row.
@@ -73,17 +83,17 @@ func nextPause(last time.Duration) time.Duration {
 	return min(max(2*last, least), most)
 }
 
-// rest waits for d, or until segments are trimmed, which may be what was missing.
-func (j *Journal) rest(d time.Duration) {
-	if d == 0 {
+// rest waits for a time, or until segments are trimmed, which may be what was missing.
+func (d *directory) rest(pause time.Duration) {
+	if pause == 0 {
 		return
 	}
-	timer := time.NewTimer(d)
+	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-j.freed:
-	case <-j.committed:
+	case <-d.freed:
+	case <-d.j.committed:
 	}
 }
 
@@ -107,17 +117,18 @@ func (j *Journal) heal() {
 }
 
 // prepareSpare makes the spare segment, from the oldest trimmed file or a new one.
-func (j *Journal) prepareSpare() error {
+func (d *directory) prepareSpare() error {
+	j := d.j
 	j.mu.Lock()
-	j.spareErr = nil
+	d.spareErr = nil
 	j.mu.Unlock()
-	s, err := j.makeSpare()
+	s, err := d.makeSpare()
 	j.mu.Lock()
 	select {
-	case <-j.urgent:
+	case <-d.urgent:
 	default:
 	}
-	j.spare, j.spareErr = s, err
+	d.spare, d.spareErr = s, err
 	fault := err != nil && !errors.Is(err, ErrBound)
 	if fault {
 		j.stats.Faults++
@@ -130,66 +141,120 @@ func (j *Journal) prepareSpare() error {
 	return err
 }
 
-func (j *Journal) makeSpare() (*segment, error) {
-	s, err := j.takeFile()
+func (d *directory) makeSpare() (*segment, error) {
+	s, err := d.takeFile()
 	if err != nil {
 		return nil, err
 	}
-	j.number++
-	s.number = j.number
-	b := make([]byte, 0, sector)
-	b = frame{version: formatVersion, salt: j.salt, number: s.number}.append(b)[:sector]
-	if _, err = s.file.WriteAt(b, 0); err == nil {
-		err = s.file.Sync()
-	}
-	if err == nil {
-		err = j.options.FS.Sync()
+	d.j.mu.Lock()
+	d.j.number++
+	s.number = d.j.number
+	d.j.mu.Unlock()
+	if err = d.writeFrame(s); err == nil {
+		err = d.fs.Sync()
 	}
 	if err != nil {
-		j.giveUp(s)
+		d.giveUp(s)
 		return nil, err
 	}
 	return s, nil
 }
 
 // takeFile returns a file for a segment: the oldest trimmed one or a new one. At MaxBytes it trims the oldest segment, if it may.
-func (j *Journal) takeFile() (*segment, error) {
+func (d *directory) takeFile() (*segment, error) {
 	for {
-		if s := j.usedFile(); s != nil {
+		if s := d.usedFile(); s != nil {
 			return s, nil
 		}
-		s, err := j.newFile()
-		if !errors.Is(err, ErrBound) || !j.trim(j.options.Reclaim(), 1) {
+		s, err := d.newFile()
+		if !errors.Is(err, ErrBound) || !d.reclaim() {
 			return s, err
 		}
 	}
 }
 
-// giveUp marks a file without groups for removal.
-func (j *Journal) giveUp(s *segment) {
-	j.mu.Lock()
-	j.spoiled = append(j.spoiled, s)
-	j.mu.Unlock()
-	_, _ = j.tidy() // it reports its error, and is retried
+// reclaim trims the oldest segment, if it may, and reports whether it is in this directory.
+func (d *directory) reclaim() bool {
+	if !d.j.trim(d.j.options.Reclaim(), 1) {
+		return false
+	}
+	d.j.mu.Lock()
+	defer d.j.mu.Unlock()
+	d.nextTrimmed()
+	return len(d.j.trimmed) > 0 && d.j.trimmed[0].dir == d
 }
 
-// usedFile takes the oldest trimmed file that can be used again. Older files that cannot must
-// be removed first: after a crash the remaining segments must have no gaps.
-func (j *Journal) usedFile() *segment {
+// writeFrame writes and syncs the first sector of a segment without groups.
+func (d *directory) writeFrame(s *segment) error {
+	b := make([]byte, 0, sector)
+	b = frame{version: formatVersion, salt: d.j.salt, number: s.number}.append(b)[:sector]
+	if _, err := s.file.WriteAt(b, 0); err != nil {
+		return err
+	}
+	return s.file.Sync()
+}
+
+// giveUp marks a file without groups for removal.
+func (d *directory) giveUp(s *segment) {
+	d.j.mu.Lock()
+	d.spoiled = append(d.spoiled, s)
+	d.j.mu.Unlock()
+	_, _ = d.tidy() // it reports its error, and is retried
+}
+
+// usedFile takes the oldest trimmed file, if it can be used again. Those that cannot are removed before.
+func (d *directory) usedFile() *segment {
 	for busy := true; busy; {
 		var err error
-		if busy, err = j.tidy(); err != nil {
+		if busy, err = d.tidy(); err != nil {
 			return nil
 		}
 	}
+	j := d.j
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if len(j.trimmed) == 0 {
+	s := j.oldestTrimmed(d)
+	if s == nil {
 		return nil
 	}
-	s := j.trimmed[0]
 	j.trimmed = j.trimmed[1:]
-	return &segment{name: s.name, file: s.file, size: s.size, end: sector}
+	j.nextTrimmed()
+	return &segment{name: s.name, dir: d, file: s.file, size: s.size, end: sector}
+}
+
+// oldestTrimmed returns the oldest trimmed segment, if it is in d and no older file has to be removed first: after a crash the
+// segments that remain must have no gaps. mu is held.
+func (j *Journal) oldestTrimmed(d *directory) *segment {
+	if len(j.trimmed) == 0 || j.trimmed[0].dir != d {
+		return nil
+	}
+	for _, other := range j.dirs {
+		if len(other.spoiled) > 0 || other.late > 0 {
+			return nil
+		}
+	}
+	return j.trimmed[0]
+}
+
+// nextTrimmed tells the preparer of the oldest trimmed file that it is its turn. mu is held.
+func (j *Journal) nextTrimmed() {
+	if len(j.dirs) > 1 && len(j.trimmed) > 0 {
+		signal(j.trimmed[0].dir.freed)
+	}
+}
+
+// takesRoom reports whether a file that could be used again here is what another directory has no room for. mu is held.
+func (d *directory) takesRoom() bool {
+	return slices.ContainsFunc(d.j.dirs, func(other *directory) bool { return other != d && errors.Is(other.spareErr, ErrBound) })
+}
+
+// tellOthers tells the other directory's preparer that a file is gone. mu is held.
+func (d *directory) tellOthers() {
+	for _, other := range d.j.dirs {
+		if other != d {
+			signal(other.freed)
+		}
+	}
 }
 
 // reusable reports whether the file of a trimmed segment can be used again. mu is held.
@@ -199,24 +264,28 @@ func (j *Journal) reusable(s *segment) bool {
 
 // newFile makes a file of zeroes. It writes them, because a disk syncs data faster that overwrites written space
 // than data in space that was only allocated.
-func (j *Journal) newFile() (*segment, error) {
-	if err := j.checkSpace(); err != nil {
+func (d *directory) newFile() (*segment, error) {
+	if err := d.checkSpace(); err != nil {
 		return nil, err
 	}
+	j := d.j
+	j.mu.Lock()
 	j.serial++
-	s := &segment{name: fmt.Sprintf("%08d%s", j.serial, segmentSuffix), size: j.options.SegmentSize, end: sector}
+	name := fmt.Sprintf("%08d%s", j.serial, segmentSuffix)
+	j.mu.Unlock()
+	s := &segment{name: name, dir: d, size: j.options.SegmentSize, end: sector}
 	var err error
-	if s.file, err = j.options.FS.Create(s.name); err != nil {
+	if s.file, err = d.fs.Create(s.name); err != nil {
 		return nil, err
 	}
 	j.mu.Lock()
-	j.bytes += s.size
+	d.bytes += s.size
 	j.mu.Unlock()
 	if err = s.file.Allocate(s.size); err == nil {
-		err = j.zero(s)
+		err = d.zero(s)
 	}
 	if err != nil {
-		j.giveUp(s)
+		d.giveUp(s)
 		return nil, err
 	}
 	return s, nil
@@ -227,7 +296,7 @@ const zeroPiece = 256 << 10
 
 // zero writes zeroes into a file in pieces, and leaves the disk to the committer between them, unless the committer waits for the
 // file.
-func (j *Journal) zero(s *segment) error {
+func (d *directory) zero(s *segment) error {
 	piece := make([]byte, min(zeroPiece, s.size))
 	for at := int64(0); at < s.size; at += int64(len(piece)) {
 		begun := time.Now()
@@ -238,39 +307,42 @@ func (j *Journal) zero(s *segment) error {
 		if err := s.file.Sync(); err != nil {
 			return err
 		}
-		if j.hasEnded() {
+		if d.j.hasEnded() {
 			return ErrClosed
 		}
-		j.yield(3 * time.Since(begun))
+		d.yield(3 * time.Since(begun))
 	}
 	return nil
 }
 
-// yield waits for d, unless the committer waits for a segment.
-func (j *Journal) yield(d time.Duration) {
-	timer := time.NewTimer(d)
+// yield waits for a time, unless the committer waits for a segment.
+func (d *directory) yield(pause time.Duration) {
+	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-j.urgent:
-		signal(j.urgent) // it stays set until there is a segment
-	case <-j.committed:
+	case <-d.urgent:
+		signal(d.urgent) // it stays set until there is a segment
+	case <-d.j.committed:
 	}
 }
 
 // checkSpace returns an error unless a new file may be made.
-func (j *Journal) checkSpace() error {
-	o := &j.options
-	j.mu.Lock()
-	bytes := j.bytes
-	j.mu.Unlock()
+func (d *directory) checkSpace() error {
+	o := &d.j.options
+	bytes := o.Others()
+	d.j.mu.Lock()
+	for _, d := range d.j.dirs {
+		bytes += d.bytes
+	}
+	d.j.mu.Unlock()
 	if o.MaxBytes > 0 && bytes+o.SegmentSize > o.MaxBytes {
 		return fmt.Errorf("%w: %d of %d bytes", ErrBound, bytes, o.MaxBytes)
 	}
 	if o.Reserve == 0 {
 		return nil
 	}
-	free, err := o.FS.Free()
+	free, err := d.fs.Free()
 	if err == nil && free-o.SegmentSize < o.Reserve {
 		err = fmt.Errorf("%w: the file system has %d bytes, of which %d are reserved", ErrSpace, free, o.Reserve)
 	}
@@ -279,21 +351,23 @@ func (j *Journal) checkSpace() error {
 
 // tidy removes one file that is not needed, and reports whether there was one. If that fails, the same file is
 // the next one.
-func (j *Journal) tidy() (busy bool, err error) {
+func (d *directory) tidy() (busy bool, err error) {
+	j := d.j
 	j.mu.Lock()
-	if n := len(j.trimmed); len(j.spoiled) == 0 && n > 0 && (n > len(j.segments)+2 || !j.reusable(j.trimmed[0])) {
-		j.spoiled, j.trimmed = append(j.spoiled, j.trimmed[0]), j.trimmed[1:]
+	if s := j.oldestTrimmed(d); s != nil && (len(j.trimmed) > len(j.segments)+2 || !j.reusable(s) || d.takesRoom()) {
+		d.spoiled, j.trimmed = append(d.spoiled, s), j.trimmed[1:]
 	}
-	if len(j.spoiled) == 0 {
+	if len(d.spoiled) == 0 {
 		j.mu.Unlock()
 		return false, nil
 	}
-	s := j.spoiled[0]
+	s := d.spoiled[0]
 	j.mu.Unlock()
 	err = j.retire(s)
 	j.mu.Lock()
 	if err == nil {
-		j.spoiled = j.spoiled[1:]
+		d.spoiled = d.spoiled[1:]
+		j.nextTrimmed()
 	} else {
 		j.stats.Faults++
 	}
@@ -311,20 +385,20 @@ func (j *Journal) retire(s *segment) error {
 	j.mu.Lock()
 	damaged := s.damaged
 	j.mu.Unlock()
-	directory, err := j.options.FS, error(nil)
+	var err error
 	if damaged {
-		err = setAside(directory, s.name)
+		err = setAside(s.dir.fs, s.name)
 	} else {
-		err = directory.Remove(s.name)
+		err = s.dir.fs.Remove(s.name)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err = directory.Sync(); err != nil {
+	if err = s.dir.fs.Sync(); err != nil {
 		return err
 	}
 	j.mu.Lock()
-	j.bytes -= s.size
+	s.dir.bytes -= s.size
 	j.mu.Unlock()
 	return nil
 }

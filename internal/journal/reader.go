@@ -205,5 +205,5 @@ func (r *Reader) Left() int64 {
 func (j *Journal) holds(s *segment) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return len(j.segments) > 0 && j.segments[0].number <= s.number
+	return len(j.segments) > 0 && j.segments[0].order <= s.order
 }

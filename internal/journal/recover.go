@@ -36,23 +36,39 @@ func Open(o Options) (*Journal, Recovery, error) {
 	if err := o.fill(); err != nil {
 		return nil, Recovery{}, err
 	}
-	lock, err := o.FS.Lock()
-	if err != nil {
-		return nil, Recovery{}, fmt.Errorf("journal: %w", err)
-	}
 	j := &Journal{
-		options: o, lock: lock,
-		work: make(chan struct{}, 1), spared: make(chan struct{}, 1),
-		prepare: make(chan struct{}, 1), freed: make(chan struct{}, 1), urgent: make(chan struct{}, 1),
-		closing: make(chan struct{}), committed: make(chan struct{}), prepared: make(chan struct{}),
+		options: o,
+		work:    make(chan struct{}, 1), spared: make(chan struct{}, 1),
+		closing: make(chan struct{}), committed: make(chan struct{}), closed: make(chan struct{}),
 	}
-	rec, err := j.recover()
+	var rec Recovery
+	err := j.lockDirectories()
+	if err == nil {
+		rec, err = j.recover()
+	}
 	if err != nil {
 		return nil, rec, errors.Join(fmt.Errorf("journal: %w", err), j.release())
 	}
 	go j.commit()
-	go j.keepReady()
+	for _, d := range j.dirs {
+		go d.keepReady()
+	}
 	return j, rec, nil
+}
+
+func (j *Journal) lockDirectories() error {
+	for _, fs := range []FS{j.options.FS, j.options.Second} {
+		if fs == nil {
+			break
+		}
+		d := newDirectory(j, fs)
+		var err error
+		if d.lock, err = fs.Lock(); err != nil {
+			return err
+		}
+		j.dirs = append(j.dirs, d)
+	}
+	return nil
 }
 
 // recover finds out what the files contain. Nothing else runs yet.
@@ -75,9 +91,11 @@ func (j *Journal) recover() (Recovery, error) {
 		j.current = nil // the reader finds the gap between two segments
 	}
 	j.intake = newIntake(j.options.Pending, next)
-	if err == nil && len(files) == 0 {
-		signal(j.urgent)
-		err = j.prepareSpare() // reports at once that a directory cannot be written
+	for _, d := range j.dirs {
+		if err == nil && !slices.ContainsFunc(files, func(s *segment) bool { return s.dir == d }) {
+			signal(d.urgent)
+			err = d.prepareSpare() // reports at once that a directory cannot be written
+		}
 	}
 	if err != nil {
 		_ = j.closeFiles(files) // the failure is already reported
@@ -86,11 +104,20 @@ func (j *Journal) recover() (Recovery, error) {
 	return rec, err
 }
 
-// openFiles opens the segment files.
+// openFiles opens the segment files of all directories.
 func (j *Journal) openFiles() (files []*segment, err error) {
-	names, err := j.options.FS.List()
+	for _, d := range j.dirs {
+		if files, err = j.openFilesIn(d, files); err != nil {
+			return files, err
+		}
+	}
+	return files, nil
+}
+
+func (j *Journal) openFilesIn(d *directory, files []*segment) ([]*segment, error) {
+	names, err := d.fs.List()
 	if err != nil {
-		return nil, err
+		return files, err
 	}
 	for _, name := range names {
 		base, ok := strings.CutSuffix(name, segmentSuffix)
@@ -101,18 +128,18 @@ func (j *Journal) openFiles() (files []*segment, err error) {
 		if _, err := fmt.Sscanf(base, "%d", &serial); err == nil {
 			j.serial = max(j.serial, serial)
 		}
-		f, err := j.options.FS.Open(name)
+		f, err := d.fs.Open(name)
 		if err != nil {
 			return files, err
 		}
-		s := &segment{name: name, file: f}
+		s := &segment{name: name, dir: d, file: f}
 		files = append(files, s)
 		if s.size, err = f.Size(); err != nil {
 			return files, err
 		}
 		s.size -= s.size % sector
 		s.end = s.size
-		j.bytes += s.size
+		d.bytes += s.size
 	}
 	return files, nil
 }
@@ -126,8 +153,8 @@ func (j *Journal) readFrames(files []*segment) error {
 		switch {
 		case !ok:
 			continue
-		case f.version > formatVersion:
-			return fmt.Errorf("%s has format version %d; this program knows versions up to %d", s.name, f.version, formatVersion)
+		case f.version != formatVersion:
+			return fmt.Errorf("%s has format version %d; this program knows version %d", s.name, f.version, formatVersion)
 		case j.salt == 0:
 			j.salt = f.salt
 		}
@@ -170,12 +197,13 @@ func (j *Journal) sort(files []*segment, rec *Recovery) error {
 			return err
 		}
 	}
-	slices.SortFunc(numbered, func(a, b *segment) int { return cmp.Compare(b.number, a.number) })
-	for _, s := range numbered { // from the newest
+	slices.SortFunc(numbered, func(a, b *segment) int { return cmp.Compare(b.order, a.order) })
+	for i, s := range numbered { // from the newest
 		switch {
 		case s.first == 0:
 			j.trimmed = append(j.trimmed, s)
-		case s.first >= limit: // its sync failed, and its group was written to a newer segment
+		case s.first >= limit || j.isElsewhere(s, numbered[i+1:]):
+			// Its write failed, or took too long, and its group is in another segment.
 			if err := j.retire(s); err != nil {
 				return err
 			}
@@ -185,6 +213,37 @@ func (j *Journal) sort(files []*segment, rec *Recovery) error {
 	}
 	slices.Reverse(j.segments)
 	return nil
+}
+
+// isElsewhere reports whether s has one group, which is spoilt, and one of the older segments has the same one. That is so when a write took too
+// long, was done again in s, and was done in time after all.
+func (j *Journal) isElsewhere(s *segment, older []*segment) bool {
+	w := window{file: s.file, end: s.size}
+	of := func(s *segment) func(head) bool {
+		return func(h head) bool { return h.salt == j.salt && h.segment == s.number }
+	}
+	h, at, ok := w.locate(sector, of(s))
+	if !ok || crc32.Checksum(w.view(at+headSize, int(h.length)), castagnoli) == h.crc {
+		return false
+	}
+	if _, _, more := w.locate(at+h.size(), of(s)); more {
+		return false
+	}
+	for _, s := range older {
+		w := window{file: s.file, end: s.size}
+		for off, ok := int64(sector), s.first != 0 && s.first <= h.place; ok; {
+			var twin head
+			if twin, at, ok = w.locate(off, of(s)); !ok {
+				break
+			}
+			if twin.place == h.place && twin.count == h.count && twin.length == h.length && twin.crc == h.crc &&
+				crc32.Checksum(w.view(at+headSize, int(h.length)), castagnoli) == h.crc {
+				return true
+			}
+			off = at + twin.size()
+		}
+	}
+	return false
 }
 
 // What a segment file may contain.
@@ -212,7 +271,8 @@ func (j *Journal) survey(s *segment) content {
 	}
 	h, _, ok := w.locate(sector, func(h head) bool { return h.salt == j.salt && h.segment == s.number })
 	if ok {
-		s.first = h.first
+		s.first, s.order = h.first, h.order
+		j.order = max(j.order, h.order)
 		return groups
 	}
 	_, at, old := w.locate(sector, func(h head) bool { return h.salt == j.salt })

@@ -10,15 +10,17 @@ import (
 type segment struct {
 	// Static after construction.
 	name   string
+	dir    *directory
 	file   File
 	size   int64
-	number uint64
+	number uint64 // of this use of the file
 
 	// Guarded by the journal's mu.
-	first   Place // of its first record; 0 before it has a group
-	end     int64 // where the next group goes; the file's size if that is unknown
-	final   bool  // a write or sync failed: the file is not reused
-	damaged bool  // safe records in it were spoilt: the file is set aside when it is trimmed
+	order   uint64 // among the segments with groups
+	first   Place  // of its first record; 0 before it has a group
+	end     int64  // where the next group goes; the file's size if that is unknown
+	final   bool   // a write or sync failed: the file is not reused
+	damaged bool   // safe records in it were spoilt: the file is set aside when it is trimmed
 	closed  bool
 }
 
