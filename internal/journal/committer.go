@@ -271,7 +271,8 @@ func (j *Journal) end(a *attempt) {
 	a.ended = true
 	if a.late {
 		a.s.dir.late--
-		j.nextTrimmed()
+		a.s.dir.nextTrimmed()
+		signal(a.s.dir.prepare)
 	}
 	j.drop(a)
 }
@@ -280,7 +281,7 @@ func (j *Journal) end(a *attempt) {
 func (j *Journal) drop(a *attempt) {
 	if a.ended && a.lost && a.s.first == 0 {
 		a.s.dir.spoiled = append(a.s.dir.spoiled, a.s)
-		signal(a.s.dir.freed)
+		signal(a.s.dir.prepare)
 	}
 }
 

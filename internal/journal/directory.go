@@ -18,6 +18,7 @@ type directory struct {
 	spareErr error      // why preparing the spare failed
 	spoiled  []*segment // without a group that counts: to be removed
 	bytes    int64      // of all files except those that were set aside
+	reusing  bool       // a trimmed file is being made a spare
 	sick     bool       // it was slow or failed, and is avoided while the other one is well
 	late     int        // writes under way that take longer than Options.Stall, or that nobody waits for any more
 

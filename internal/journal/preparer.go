@@ -124,6 +124,8 @@ func (d *directory) prepareSpare() error {
 	j.mu.Unlock()
 	s, err := d.makeSpare()
 	j.mu.Lock()
+	d.reusing = false
+	d.nextTrimmed()
 	select {
 	case <-d.urgent:
 	default:
@@ -218,7 +220,7 @@ func (d *directory) usedFile() *segment {
 		return nil
 	}
 	j.trimmed = j.trimmed[1:]
-	j.nextTrimmed()
+	d.reusing = true
 	return &segment{name: s.name, dir: d, file: s.file, size: s.size, end: sector}
 }
 
@@ -229,17 +231,17 @@ func (j *Journal) oldestTrimmed(d *directory) *segment {
 		return nil
 	}
 	for _, other := range j.dirs {
-		if len(other.spoiled) > 0 || other.late > 0 {
+		if len(other.spoiled) > 0 || other.late > 0 || other.reusing {
 			return nil
 		}
 	}
 	return j.trimmed[0]
 }
 
-// nextTrimmed tells the preparer of the oldest trimmed file that it is its turn. mu is held.
-func (j *Journal) nextTrimmed() {
-	if len(j.dirs) > 1 && len(j.trimmed) > 0 {
-		signal(j.trimmed[0].dir.freed)
+// nextTrimmed tells the other directory's preparer that it may have the oldest trimmed file now. mu is held.
+func (d *directory) nextTrimmed() {
+	if trimmed := d.j.trimmed; len(trimmed) > 0 && trimmed[0].dir != d {
+		signal(trimmed[0].dir.freed)
 	}
 }
 
@@ -367,7 +369,7 @@ func (d *directory) tidy() (busy bool, err error) {
 	j.mu.Lock()
 	if err == nil {
 		d.spoiled = d.spoiled[1:]
-		j.nextTrimmed()
+		d.nextTrimmed()
 	} else {
 		j.stats.Faults++
 	}

@@ -52,8 +52,13 @@ func (w *world) append(j *journal.Journal, n, size int) bool {
 		}
 	}
 	all := waiting == n
+	answered := make([]bool, n)
 	for range waiting {
 		a := <-answers
+		if answered[a.i] {
+			w.t.Fatalf("%s: %.12q is told twice", w.name, texts[a.i])
+		}
+		answered[a.i] = true
 		if a.err != nil {
 			all = false
 			continue
