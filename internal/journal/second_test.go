@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -45,6 +46,13 @@ func (p *pair) watch() *pair {
 		}, journaltest.Forgotten)
 	}
 	return p
+}
+
+// set changes how the disks behave.
+func (p *pair) set(change func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	change()
 }
 
 // after returns the disks after a power cut.
@@ -152,7 +160,7 @@ func TestSlowStepAndPowerCut(t *testing.T) {
 	cases := 0
 	for slow := 1; slow <= steps; slow++ {
 		for _, takes := range [][2]time.Duration{{little, 0}, {ever, 0}, {little, ever}} {
-			for cut := slow; cut <= slow+12; cut++ {
+			for cut := slow; cut <= slow+9; cut++ {
 				synctest.Test(t, func(t *testing.T) {
 					w, p := newWorld(t), newPair()
 					w.name = fmt.Sprintf("step %d takes %v, then the second %v, cut after %d", slow, takes[0], takes[1], cut)
@@ -215,20 +223,20 @@ func (w *world) roundOnPair(rnd *rand.Rand, p *pair) {
 	w.check(j, rec, false)
 	dice := rand.New(rand.NewPCG(rnd.Uint64(), 2)) // the disks' own
 	slow, faulty := rnd.IntN(3), rnd.IntN(3)       // 2 means both
-	p.mu.Lock()
-	p.takes = func(_, disk int) time.Duration {
-		if (slow == 2 || slow == disk) && dice.IntN(8) == 0 {
-			return time.Duration(dice.IntN(400)) * time.Millisecond
+	p.set(func() {
+		p.takes = func(_, disk int) time.Duration {
+			if (slow == 2 || slow == disk) && dice.IntN(8) == 0 {
+				return time.Duration(dice.IntN(400)) * time.Millisecond
+			}
+			return 0
 		}
-		return 0
-	}
-	p.fails = func(_, disk int) error {
-		if (faulty == 2 || faulty == disk) && dice.IntN(25) == 0 {
-			return errors.New("input/output error")
+		p.fails = func(_, disk int) error {
+			if (faulty == 2 || faulty == disk) && dice.IntN(25) == 0 {
+				return errors.New("input/output error")
+			}
+			return nil
 		}
-		return nil
-	}
-	p.mu.Unlock()
+	})
 	for range rnd.IntN(40) {
 		switch rnd.IntN(8) {
 		case 0:
@@ -241,9 +249,7 @@ func (w *world) roundOnPair(rnd *rand.Rand, p *pair) {
 	}
 	w.check(j, journal.Recovery{}, false)
 	if rnd.IntN(2) == 0 {
-		p.mu.Lock()
-		p.cut = p.steps + 1 + rnd.IntN(20)
-		p.mu.Unlock()
+		p.set(func() { p.cut = p.steps + 1 + rnd.IntN(20) })
 		for range 3 {
 			w.append(j, 2, rnd.IntN(400))
 		}
@@ -262,13 +268,14 @@ func TestGoesOnElsewhereAndReturns(t *testing.T) {
 		j := open(t, o)
 		appendAll(t, j, "a")
 		synctest.Wait()
-		hangs := true
-		p.takes = func(_, disk int) time.Duration {
-			if hangs && disk == 0 {
-				return 10 * time.Second
+		p.set(func() {
+			p.takes = func(_, disk int) time.Duration {
+				if disk == 0 {
+					return 10 * time.Second
+				}
+				return 0
 			}
-			return 0
-		}
+		})
 		begun := time.Now()
 		appendAll(t, j, "b")
 		if took := time.Since(begun); took != stall {
@@ -284,7 +291,7 @@ func TestGoesOnElsewhereAndReturns(t *testing.T) {
 		if took := time.Since(begun); took != 0 {
 			t.Errorf("20 more took %v", took)
 		}
-		hangs = false
+		p.set(func() { p.takes = nil })
 		time.Sleep(time.Minute)
 		appendAll(t, j, "c")
 		if s := j.Stats(); s.Aside || s.Stalls != 1 {
@@ -312,26 +319,22 @@ func TestBothDisksHang(t *testing.T) {
 			synctest.Wait()
 			times := [2]time.Duration{time.Hour, time.Hour}
 			times[first] = time.Second
-			p.mu.Lock()
-			p.takes = func(_, disk int) time.Duration { return times[disk] }
-			p.mu.Unlock()
-			told := 0
+			p.set(func() { p.takes = func(_, disk int) time.Duration { return times[disk] } })
+			var told atomic.Int32
 			add(t, j, []byte("b"), func(err error) {
-				if told++; err != nil {
+				if told.Add(1); err != nil {
 					t.Error(err)
 				}
 			})
 			time.Sleep(3 * time.Second)
-			if told != 1 {
-				t.Errorf("disk %d is well: told %d times", first, told)
+			if n := told.Load(); n != 1 {
+				t.Errorf("disk %d is well: told %d times", first, n)
 			}
-			p.mu.Lock()
-			p.takes = nil
-			p.mu.Unlock()
+			p.set(func() { p.takes = nil })
 			appendAll(t, j, "c")
 			time.Sleep(3 * time.Hour)
-			if told != 1 {
-				t.Errorf("told %d times", told)
+			if n := told.Load(); n != 1 {
+				t.Errorf("told %d times", n)
 			}
 			j.Close()
 			j = open(t, p.copy().options())
@@ -350,19 +353,21 @@ func TestFirstDiskFullOrBroken(t *testing.T) {
 		j := open(t, p.options())
 		appendAll(t, j, "a")
 		synctest.Wait()
-		p.fails = func(_, disk int) error {
-			if disk == 0 {
-				return errors.New("input/output error")
+		p.set(func() {
+			p.fails = func(_, disk int) error {
+				if disk == 0 {
+					return errors.New("input/output error")
+				}
+				return nil
 			}
-			return nil
-		}
+		})
 		for n := range 20 {
 			appendAll(t, j, fmt.Sprint(n, string(make([]byte, 600))))
 		}
 		if err := j.Err(); err != nil || j.Stats().Failures != 0 {
 			t.Errorf("%v, %+v", err, j.Stats())
 		}
-		p.fails = nil
+		p.set(func() { p.fails = nil })
 		time.Sleep(time.Minute)
 		appendAll(t, j, "b")
 		if j.Stats().Aside {
