@@ -369,7 +369,7 @@ func (d *directory) tidy() (busy bool, err error) {
 	j.mu.Lock()
 	if err == nil {
 		d.spoiled = d.spoiled[1:]
-		d.nextTrimmed()
+		d.tellOthers()
 	} else {
 		j.stats.Faults++
 	}

@@ -194,7 +194,7 @@ func (r *Reader) Left() int64 {
 		switch {
 		case s == r.segment:
 			n += s.end - r.off
-		case r.segment == nil || s.number > r.segment.number:
+		case r.segment == nil || s.order > r.segment.order:
 			n += s.end - sector
 		}
 	}
