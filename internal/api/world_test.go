@@ -247,11 +247,12 @@ func (d *fakeDevice) Loop() *session.Loop   { return d.shared }
 func (d *fakeDevice) SetReading(bool)       {}
 func (d *fakeDevice) Acks() bool            { return !d.raw }
 
-func (d *fakeDevice) Send(m *message.Message, q message.QoS) {
+func (d *fakeDevice) Send(m *message.Message, q message.QoS) bool {
 	d.got <- m
 	if q == message.AtLeastOnce && !d.deaf {
 		d.loop <- func() { _ = d.link.Handle(&wire.Packet{Op: wire.Ack, ID: m.ID}) }
 	}
+	return true
 }
 
 func (d *fakeDevice) Answer(p *wire.Packet) {

@@ -18,11 +18,12 @@ func (w *world) client(device string, o Options) *client {
 	return c
 }
 
-func (c *client) Send(m *message.Message, q message.QoS) {
+func (c *client) Send(m *message.Message, q message.QoS) bool {
 	c.see("%s=%s qos %d%s", m.Topic, m.Payload, q, flags(m))
+	return true
 }
 
-func (c *client) SendPacket(m *message.Message, q message.QoS, id uint16, again bool) {
+func (c *client) SendPacket(m *message.Message, q message.QoS, id uint16, again bool) bool {
 	if c.room == 0 {
 		c.world.t.Error("SendPacket without Room")
 	}
@@ -32,6 +33,7 @@ func (c *client) SendPacket(m *message.Message, q message.QoS, id uint16, again 
 		dup = " again"
 	}
 	c.see("%s=%s qos %d id %d%s%s", m.Topic, m.Payload, q, id, dup, flags(m))
+	return true
 }
 
 func (c *client) Release(id uint16) { c.see("pubrel %d", id) }

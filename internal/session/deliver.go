@@ -282,8 +282,7 @@ func (s *Session) flush(conn Conn, now time.Time) {
 		if m.Expired(now) {
 			s.dropMessage(m, router.Expired)
 		} else {
-			s.countDownlink(m, message.AtMostOnce)
-			conn.Send(m, message.AtMostOnce)
+			s.sendOnce(conn, m)
 		}
 	}
 	if t := s.liveMQTT(); t != nil && s.queue != nil {
@@ -307,7 +306,7 @@ func (s *Session) inWindow() bool {
 	return open < window && !s.ackTimedOut()
 }
 
-// sendNext sends the next message of the queue, and reports whether there was one.
+// sendNext sends the next message of the queue, and reports whether it did.
 func (s *Session) sendNext(conn Conn, now time.Time) bool {
 	if t := s.liveMQTT(); t != nil {
 		return s.sendPacket(t, now)
@@ -316,15 +315,38 @@ func (s *Session) sendNext(conn Conn, now time.Time) bool {
 	if !ok {
 		return false
 	}
+	if q == message.AtMostOnce {
+		return s.sendOnce(conn, m)
+	}
+	if !conn.Send(m, message.AtLeastOnce) {
+		s.queue.Ack(m.ID)
+		return s.dropUnsent(m)
+	}
 	s.countDownlink(m, q)
-	conn.Send(m, min(q, message.AtLeastOnce))
-	if q > message.AtMostOnce && !conn.Acks() {
+	if !conn.Acks() {
 		s.removeAcknowledged(m.ID)
 	}
 	return true
 }
 
-// countDownlink counts a message that is sent to the device, and tells the observer.
+// sendOnce sends a QoS 0 message, and reports whether it did.
+func (s *Session) sendOnce(conn Conn, m *message.Message) (sent bool) {
+	if !conn.Send(m, message.AtMostOnce) {
+		return s.dropUnsent(m)
+	}
+	s.countDownlink(m, message.AtMostOnce)
+	return true
+}
+
+// dropUnsent drops a message that the device cannot take, which has left the queue. It returns false: the next turn
+// sends what follows, because a queue may be full of such messages, and none of them fills the socket or the window.
+func (s *Session) dropUnsent(m *message.Message) (sent bool) {
+	s.dropMessage(m, router.Refused)
+	s.wake()
+	return false
+}
+
+// countDownlink counts a message that was sent to the device, and tells the observer.
 func (s *Session) countDownlink(m *message.Message, q message.QoS) {
 	s.traffic.DownlinkMessages++
 	s.traffic.DownlinkBytes += uint64(len(m.Payload))

@@ -213,6 +213,7 @@ type numbering struct {
 	ids []uint16
 }
 
-func (c *numbering) SendPacket(_ *message.Message, _ message.QoS, id uint16, _ bool) {
+func (c *numbering) SendPacket(_ *message.Message, _ message.QoS, id uint16, _ bool) bool {
 	c.ids = append(c.ids, id)
+	return true
 }

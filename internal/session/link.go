@@ -22,8 +22,9 @@ type Conn interface {
 	Loop() *Loop
 	// Room reports whether Send may be called: the socket has little pending. On the loop.
 	Room() bool
-	// Send writes m as a msg packet of QoS 0 or 1. On the loop.
-	Send(m *message.Message, q message.QoS)
+	// Send writes m as a msg packet of QoS 0 or 1. It returns false if the device cannot take m by its protocol; then
+	// nothing was written, and the session drops m. On the loop.
+	Send(m *message.Message, q message.QoS) (sent bool)
 	// Answer writes a packet and does not keep it. It may call Manager.Detach. On the loop.
 	Answer(p *wire.Packet)
 	// SetReading stops or resumes reading from the device. On the loop.

@@ -12,8 +12,8 @@ import (
 type Exchanger interface {
 	Conn
 	// SendPacket writes m as a PUBLISH of QoS 1 or 2. again is its DUP flag: it was sent on an older connection with
-	// the same identifier. On the loop.
-	SendPacket(m *message.Message, q message.QoS, id uint16, again bool)
+	// the same identifier. It returns false as Send does. On the loop.
+	SendPacket(m *message.Message, q message.QoS, id uint16, again bool) (sent bool)
 	// Release writes a PUBREL for a PUBREC that came on an older connection. On the loop.
 	Release(id uint16)
 }
@@ -101,17 +101,28 @@ func (s *Session) sendPacket(t *mqtt, now time.Time) bool {
 	s.release(t, now)
 	switch {
 	case !ok:
+		return false
 	case p.QoS == message.AtMostOnce:
-		s.countDownlink(p.Message, p.QoS)
-		t.conn.Send(p.Message, p.QoS)
-	default:
-		if !p.Again {
-			t.last = p.ID
-		}
-		s.countDownlink(p.Message, p.QoS)
-		t.conn.SendPacket(p.Message, p.QoS, p.ID, p.Again)
+		return s.sendOnce(t.conn, p.Message)
+	case !p.Again:
+		t.last = p.ID
 	}
-	return ok
+	if !t.conn.SendPacket(p.Message, p.QoS, p.ID, p.Again) {
+		s.removePacket(p.ID, p.QoS, now)
+		return s.dropUnsent(p.Message)
+	}
+	s.countDownlink(p.Message, p.QoS)
+	return true
+}
+
+// removePacket removes a message that could not be sent, as if the device had refused it [MQTT-3.1.2-25]. The message
+// is in flight, so the queue returns no error.
+func (s *Session) removePacket(id uint16, q message.QoS, now time.Time) {
+	if q == message.ExactlyOnce {
+		_, _, _ = s.queue.Received(id, true, now)
+	} else {
+		_, _ = s.queue.Acked(id)
+	}
 }
 
 // release sends PUBREL for messages that the device received before this connection, or may have received, in the

@@ -31,10 +31,14 @@ func (p *pipe) Loop() *Loop       { return p.loop }
 func (p *pipe) SetReading(bool)   {}
 func (p *pipe) Acks() bool        { return true }
 
-func (p *pipe) Send(m *message.Message, _ message.QoS) { p.client.t.Errorf("%s with QoS 0", m.Payload) }
+func (p *pipe) Send(m *message.Message, _ message.QoS) bool {
+	p.client.t.Errorf("%s with QoS 0", m.Payload)
+	return true
+}
 
-func (p *pipe) SendPacket(m *message.Message, q message.QoS, id uint16, _ bool) {
+func (p *pipe) SendPacket(m *message.Message, q message.QoS, id uint16, _ bool) bool {
 	p.down = append(p.down, func() { p.client.onPublish(id, q, string(m.Payload)) })
+	return true
 }
 
 func (p *pipe) Release(id uint16) { p.down = append(p.down, func() { p.client.onRelease(id) }) }

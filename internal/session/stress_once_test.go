@@ -29,12 +29,12 @@ type exchanging struct {
 }
 
 // SendPacket receives: a message once, in order, and PUBREC is not always sent.
-func (c *exchanging) SendPacket(m *message.Message, _ message.QoS, id uint16, _ bool) {
+func (c *exchanging) SendPacket(m *message.Message, _ message.QoS, id uint16, _ bool) bool {
 	b := c.client
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.present != c {
-		return
+		return true
 	}
 	if !b.known[id] {
 		n, _ := strconv.Atoi(string(m.Payload))
@@ -50,6 +50,7 @@ func (c *exchanging) SendPacket(m *message.Message, _ message.QoS, id uint16, _ 
 			}
 		})
 	}
+	return true
 }
 
 // Release is PUBREL; PUBCOMP is not always sent.

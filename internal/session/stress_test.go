@@ -46,14 +46,17 @@ func (c *looped) Do(f func()) bool {
 	return true
 }
 
-func (c *looped) Wake()                                  { c.Do(func() { c.link.Flush(true) }) }
-func (c *looped) Close(*wire.Close)                      { c.closed.Store(true) }
-func (c *looped) Room() bool                             { return true }
-func (c *looped) Send(m *message.Message, q message.QoS) { c.receive(m, q) }
-func (*looped) Answer(*wire.Packet)                      {}
-func (c *looped) Loop() *Loop                            { return c.loop }
-func (*looped) SetReading(bool)                          {}
-func (*looped) Acks() bool                               { return true }
+func (c *looped) Wake()             { c.Do(func() { c.link.Flush(true) }) }
+func (c *looped) Close(*wire.Close) { c.closed.Store(true) }
+func (c *looped) Room() bool        { return true }
+func (c *looped) Send(m *message.Message, q message.QoS) bool {
+	c.receive(m, q)
+	return true
+}
+func (*looped) Answer(*wire.Packet) {}
+func (c *looped) Loop() *Loop       { return c.loop }
+func (*looped) SetReading(bool)     {}
+func (*looped) Acks() bool          { return true }
 
 // Publishers that are slowed down, a device that connects again and again on other loops
 // while the older ones still run, and acknowledgements that come late, twice or not at all:

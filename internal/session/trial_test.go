@@ -171,20 +171,21 @@ func (g *trial) came(m *message.Message) int {
 	return n
 }
 
-func (c *trialClient) Send(m *message.Message, q message.QoS) {
+func (c *trialClient) Send(m *message.Message, q message.QoS) bool {
 	c.conn.room--
 	if c.trial.came(m); q != message.AtMostOnce {
 		c.world.t.Errorf("Send with QoS %d", q)
 	}
+	return true
 }
 
-func (c *trialClient) SendPacket(m *message.Message, q message.QoS, id uint16, _ bool) {
+func (c *trialClient) SendPacket(m *message.Message, q message.QoS, id uint16, _ bool) bool {
 	c.conn.room--
 	g := c.trial
 	if q == message.AtLeastOnce {
 		g.came(m)
 		c.owes = append(c.owes, func() { _ = c.link.Acked(id) })
-		return
+		return true
 	}
 	n, _ := strconv.Atoi(string(m.Payload))
 	if held, ok := g.holds[id]; !ok {
@@ -201,6 +202,7 @@ func (c *trialClient) SendPacket(m *message.Message, q message.QoS, id uint16, _
 			c.Release(id)
 		}
 	})
+	return true
 }
 
 func (c *trialClient) Release(id uint16) {

@@ -119,12 +119,12 @@ type taker struct {
 	trial *uplinkTrial
 }
 
-func (c *taker) Send(m *message.Message, q message.QoS) {
+func (c *taker) Send(m *message.Message, q message.QoS) bool {
 	n, _ := strconv.Atoi(string(m.Payload))
 	if ids := c.trial.ids[n]; !slices.Contains(ids, m.ID) {
 		c.trial.ids[n] = append(ids, m.ID)
 	}
-	c.conn.Send(m, q)
+	return c.conn.Send(m, q)
 }
 
 func (g *uplinkTrial) step() {

@@ -308,18 +308,18 @@ type quiet struct{ link Link }
 
 var quietLoop = NewLoop(0, func(func()) bool { return true })
 
-func (*quiet) Wake()                              {}
-func (*quiet) Close(*wire.Close)                  {}
-func (*quiet) Do(func()) bool                     { return true }
-func (*quiet) Room() bool                         { return true }
-func (*quiet) Send(*message.Message, message.QoS) {}
-func (*quiet) Answer(*wire.Packet)                {}
-func (*quiet) Loop() *Loop                        { return quietLoop }
-func (*quiet) SetReading(bool)                    {}
-func (*quiet) Acks() bool                         { return true }
+func (*quiet) Wake()                                   {}
+func (*quiet) Close(*wire.Close)                       {}
+func (*quiet) Do(func()) bool                          { return true }
+func (*quiet) Room() bool                              { return true }
+func (*quiet) Send(*message.Message, message.QoS) bool { return true }
+func (*quiet) Answer(*wire.Packet)                     {}
+func (*quiet) Loop() *Loop                             { return quietLoop }
+func (*quiet) SetReading(bool)                         {}
+func (*quiet) Acks() bool                              { return true }
 
 // quietClient is a quiet one with packet identifiers.
 type quietClient struct{ quiet }
 
-func (*quietClient) SendPacket(*message.Message, message.QoS, uint16, bool) {}
-func (*quietClient) Release(uint16)                                         {}
+func (*quietClient) SendPacket(*message.Message, message.QoS, uint16, bool) bool { return true }
+func (*quietClient) Release(uint16)                                              {}

@@ -18,7 +18,10 @@ type posting struct {
 
 func (c *posting) Do(f func()) bool { c.posts = append(c.posts, f); return true }
 
-func (c *posting) Send(m *message.Message, _ message.QoS) { c.owed = append(c.owed, m.ID) }
+func (c *posting) Send(m *message.Message, _ message.QoS) bool {
+	c.owed = append(c.owed, m.ID)
+	return true
+}
 
 func (c *posting) run() {
 	for i := range c.posts {

@@ -213,7 +213,7 @@ func (c *conn) SetReading(on bool)  { c.see("reading %t", on) }
 
 func (c *conn) see(format string, args ...any) { c.log = append(c.log, fmt.Sprintf(format, args...)) }
 
-func (c *conn) Send(m *message.Message, q message.QoS) {
+func (c *conn) Send(m *message.Message, q message.QoS) bool {
 	if c.room == 0 {
 		c.world.t.Error("Send without Room")
 	}
@@ -223,6 +223,7 @@ func (c *conn) Send(m *message.Message, q message.QoS) {
 	if q == message.AtLeastOnce {
 		c.owed = append(c.owed, m.ID)
 	}
+	return true
 }
 
 func (c *conn) Answer(p *wire.Packet) {

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/longline/longline/internal/message"
-	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/websocket"
 	"github.com/longline/longline/internal/wire/mqtt"
 )
@@ -119,32 +118,29 @@ func (e *encoder) header(template []byte) int {
 }
 
 // Send implements session.Conn.
-func (c *Device) Send(m *message.Message, q message.QoS) {
+func (c *Device) Send(m *message.Message, q message.QoS) (sent bool) {
 	if c.special(m) {
-		c.sendOwn(m, q, 0, false)
-		return
-	}
-	e := &c.encoders[q]
-	if b := m.Encoded(e); c.fits(b, e.header) {
-		c.observe(m)
-		c.Transport().Share(b)
-	}
-}
-
-// SendPacket implements session.Exchanger. A message that the client cannot accept is dropped as if the client had
-// acknowledged it [MQTT-3.1.2-25].
-func (c *Device) SendPacket(m *message.Message, q message.QoS, id uint16, again bool) {
-	if c.special(m) {
-		if !c.sendOwn(m, q, id, again) {
-			c.dropUnsent(q, id)
-		}
-		return
+		return c.sendOwn(m, q, 0, false)
 	}
 	e := &c.encoders[q]
 	b := m.Encoded(e)
 	if !c.fits(b, e.header) {
-		c.dropUnsent(q, id)
-		return
+		return false
+	}
+	c.observe(m)
+	c.Transport().Share(b)
+	return true
+}
+
+// SendPacket implements session.Exchanger.
+func (c *Device) SendPacket(m *message.Message, q message.QoS, id uint16, again bool) (sent bool) {
+	if c.special(m) {
+		return c.sendOwn(m, q, id, again)
+	}
+	e := &c.encoders[q]
+	b := m.Encoded(e)
+	if !c.fits(b, e.header) {
+		return false
 	}
 	c.observe(m)
 	start := e.header(b)
@@ -156,6 +152,7 @@ func (c *Device) SendPacket(m *message.Message, q message.QoS, id uint16, again 
 	}
 	c.Transport().Commit(head)
 	c.Transport().Share(b[at+2:])
+	return true
 }
 
 // dupFlag is DUP in the first byte of a PUBLISH, §3.3.1.1.
@@ -167,17 +164,9 @@ func (c *Device) special(m *message.Message) bool {
 	return c.version == mqtt.V5 && (m.Delivery != nil || m.Expiry != 0 || c.aliasMax > 0)
 }
 
-// fits reports whether the client accepts the encoded message, and counts a drop if not.
+// fits reports whether the client accepts the encoded message.
 func (c *Device) fits(b []byte, header func([]byte) int) bool {
-	if len(b) > 0 && (c.maxPacket == 0 || len(b)-header(b) <= int(c.maxPacket)) {
-		return true
-	}
-	c.dropped()
-	return false
-}
-
-func (c *Device) dropped() {
-	c.shard.server.Door.Router.Drop(nil, c.Link().Session().Device(), router.Refused, 1)
+	return len(b) > 0 && (c.maxPacket == 0 || len(b)-header(b) <= int(c.maxPacket))
 }
 
 func (c *Device) observe(m *message.Message) {
@@ -201,7 +190,6 @@ func (c *Device) sendOwn(m *message.Message, q message.QoS, id uint16, again boo
 		b, err = c.encode(&p)
 	}
 	if err != nil {
-		c.dropped()
 		return false
 	}
 	if alias > 0 && !known {
@@ -230,18 +218,6 @@ func (c *Device) aliasOf(topic string) (alias int, known bool) {
 
 // addAlias gives a topic the next alias. It keeps a copy, because a message's strings share the memory of its payload.
 func (r *rare) addAlias(topic string) { r.outbound = append(r.outbound, strings.Clone(topic)) }
-
-// dropUnsent removes a message that was not sent from the queue. It does so in a post, because the session is locked
-// now.
-func (c *Device) dropUnsent(q message.QoS, id uint16) {
-	c.Do(func() {
-		if q == message.ExactlyOnce {
-			_, _ = c.Link().Received(id, true)
-		} else {
-			_ = c.Link().Acked(id)
-		}
-	})
-}
 
 // Release implements session.Exchanger.
 func (c *Device) Release(id uint16) { c.confirm(mqtt.Pubrel, id, true) }

@@ -7,7 +7,6 @@ import (
 	"github.com/longline/longline/internal/gateway/door"
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/reactor"
-	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/websocket"
 	"github.com/longline/longline/internal/wire"
 )
@@ -144,14 +143,14 @@ func (d *Device) Left(why *wire.Close) { d.Detach(why) }
 func (d *Device) Acks() bool { return d.protocol.codec.Acks() }
 
 // Send implements session.Conn.
-func (d *Device) Send(m *message.Message, q message.QoS) {
+func (d *Device) Send(m *message.Message, q message.QoS) (sent bool) {
 	frame := m.Encoded(d.protocol.encoders[q][d.window])
 	if len(frame) == 0 {
-		d.shard.server.Door.Router.Drop(m, d.Link().Session().Device(), router.Refused, 1)
-		return
+		return false
 	}
 	d.shard.Latency.Observe(time.Now().UnixMilli() - m.Time)
 	d.Transport().Share(frame)
+	return true
 }
 
 // Answer implements session.Conn.
