@@ -1,0 +1,192 @@
+package main
+
+import (
+	"sync"
+	"time"
+)
+
+// book is what the clients know of every message: when it was sent, acknowledged, and when it arrived where. The verdict is made
+// from it alone. All its methods are safe from any goroutine. Times are counted from the start of the run.
+type book struct {
+	now func() time.Duration
+
+	mu        sync.Mutex
+	topics    map[string]*topicBook
+	receivers map[string]*receiver
+	events    map[string][]event // by client: connections, and what ended them
+	faults    []string           // what must not happen whatever is lost, such as a session that is gone
+	drop      int                // the arrival with this number is not noted, so that the test sees a loss; 0 means none
+	arrivals  int
+	progress  time.Duration // of the last answer or arrival
+}
+
+// topicBook is the messages of one topic, which has one publisher.
+type topicBook struct {
+	name, publisher string
+	qos             byte
+	retained        bool // only the last value counts
+	unordered       bool // its messages have no order: wills, and those of shared subscriptions
+	will            bool // a message is a connection\'s will, acknowledged when the connection was cut
+	sent            []sending
+}
+
+// sending is one message; its number is its index in topicBook.sent.
+type sending struct {
+	first, last time.Duration // when it was sent first and last
+	tries       int
+	acked       time.Duration // 0 while it is not acknowledged
+	refused     bool          // the gateway has answered that it does not take it: it may arrive or not
+	empty       bool          // a retained message that removes the topic's
+}
+
+// receiver is a session, or a group of a shared subscription.
+type receiver struct {
+	name      string
+	qos       byte // the QoS of its subscriptions
+	interests []*interest
+	arrived   map[string][]arrival // by topic, in the order of arrival
+}
+
+type arrival struct {
+	number int
+	at     time.Duration
+}
+
+// interest is a subscription of a receiver to all topics that begin with prefix.
+type interest struct {
+	prefix      string
+	asked, from time.Duration // when it was asked for, and acknowledged
+	ending, to  time.Duration // when its end was asked for, and acknowledged; 0 means not
+}
+
+type event struct {
+	at   time.Duration
+	text string
+}
+
+func newBook() *book {
+	start := time.Now()
+	return &book{
+		now:       func() time.Duration { return time.Since(start) },
+		topics:    make(map[string]*topicBook),
+		receivers: make(map[string]*receiver),
+		events:    make(map[string][]event),
+	}
+}
+
+// topic adds a topic.
+func (b *book) topic(t topicBook) *topicBook {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.topics[t.name] = &t
+	return &t
+}
+
+// send notes a new message and returns its number.
+func (b *book) send(t *topicBook, empty bool) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.now()
+	t.sent = append(t.sent, sending{first: now, last: now, tries: 1, empty: empty})
+	return len(t.sent) - 1
+}
+
+// again notes that a message is sent again.
+func (b *book) again(t *topicBook, number int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := &t.sent[number]
+	s.last, s.tries = b.now(), s.tries+1
+}
+
+// answer notes the answer to a message.
+func (b *book) answer(t *topicBook, number int, refused bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := &t.sent[number]
+	b.progress = b.now()
+	if refused {
+		s.refused = true
+		return
+	}
+	s.acked = b.progress
+}
+
+// receiver adds a receiver, whose subscriptions have the given QoS.
+func (b *book) receiver(name string, qos byte) *receiver {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if r := b.receivers[name]; r != nil {
+		return r
+	}
+	r := &receiver{name: name, qos: qos, arrived: make(map[string][]arrival)}
+	b.receivers[name] = r
+	return r
+}
+
+// subscribing notes that a subscription is asked for.
+func (b *book) subscribing(r *receiver, prefix string) *interest {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	i := &interest{prefix: prefix, asked: b.now()}
+	r.interests = append(r.interests, i)
+	return i
+}
+
+// note sets one of an interest's times to now, unless it is set.
+func (b *book) note(at *time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if *at == 0 {
+		*at = b.now()
+	}
+}
+
+// arrive notes that a message has arrived.
+func (b *book) arrive(r *receiver, topic string, number int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.arrivals++; b.arrivals == b.drop {
+		return
+	}
+	b.progress = b.now()
+	r.arrived[topic] = append(r.arrived[topic], arrival{number, b.progress})
+}
+
+// event notes what happened to a client.
+func (b *book) event(client, text string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.events[client] = append(b.events[client], event{b.now(), text})
+}
+
+// fault notes what must not happen.
+func (b *book) fault(text string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.faults = append(b.faults, b.now().Round(time.Millisecond).String()+" "+text)
+}
+
+// open returns how many messages wait for their answers.
+func (b *book) open() (n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, t := range b.topics {
+		if t.will {
+			continue
+		}
+		for i := range t.sent {
+			if s := &t.sent[i]; s.acked == 0 && !s.refused {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// quiet reports how long nothing was answered and nothing arrived.
+func (b *book) quiet() time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.now() - b.progress
+}

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/longline/longline/device"
+)
+
+// jsonDevice is a device of the SDK.
+type jsonDevice struct {
+	*fleet
+	name    string
+	random  *rand.Rand // of run alone
+	topics  []*topicBook
+	filters []filter
+
+	conn  atomic.Pointer[net.Conn] // the last connection
+	away  atomic.Int64             // when it may connect again, of the book's clock
+	begun atomic.Bool              // a subscription was acknowledged
+	slots chan struct{}            // messages that are not acknowledged
+}
+
+// run runs the device until ctx ends.
+func (d *jsonDevice) run(ctx context.Context) {
+	d.slots = make(chan struct{}, window)
+	o := &device.Options{
+		ID: d.name, SessionExpiry: time.Hour, HTTPClient: client(d.dial), OnState: d.state,
+		Reconnect: device.Reconnect{Min: 100 * time.Millisecond, Max: 300 * time.Millisecond, MaxTries: -1},
+	}
+	var about []*interest
+	for _, f := range d.filters {
+		o.Subscriptions = append(o.Subscriptions, device.Subscription{Filter: f.text, QoS: device.AtLeastOnce, Handle: d.take})
+		about = append(about, d.book.subscribing(f.receiver, f.prefix))
+	}
+	sdk, err := device.Dial(ctx, "ws://gateway", o)
+	if err != nil {
+		if ctx.Err() == nil {
+			d.book.fault(d.name + ": " + err.Error())
+		}
+		return
+	}
+	for _, i := range about {
+		d.book.note(&i.from)
+	}
+	d.begun.Store(true)
+	roamed := make(chan struct{})
+	go func() {
+		defer close(roamed)
+		d.roam(ctx, sdk)
+	}()
+	d.use(ctx, sdk)
+	<-roamed
+	closing, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	_ = sdk.Close(closing) // the run is over
+}
+
+// dial is how the SDK connects: not before it may.
+func (d *jsonDevice) dial(ctx context.Context) (net.Conn, error) {
+	d.pause(ctx, time.Duration(d.away.Load())-d.book.now())
+	if err := d.gateway.wait(ctx); err != nil {
+		return nil, err
+	}
+	conn, err := d.gateway.dial(ctx, func(a addresses) string { return a.Devices })
+	if err == nil {
+		d.conn.Store(&conn)
+	}
+	return conn, err
+}
+
+// state notes changes of the connection.
+func (d *jsonDevice) state(s device.State) {
+	d.book.event(d.name, fmt.Sprintf("%v, resumed: %v, %v", s.Phase, s.Resumed, s.Err))
+	if s.Phase != device.Connected {
+		return
+	}
+	if d.begun.Load() && !s.Resumed {
+		d.book.fault(d.name + ": its session is gone")
+	}
+	if s.Missed > 0 {
+		d.book.fault(fmt.Sprintf("%s was told that it missed %d messages", d.name, s.Missed))
+	}
+}
+
+func (d *jsonDevice) take(_ context.Context, m device.Message) { d.arrived(d.name, m.Topic, m.Payload) }
+
+// use publishes, and cuts the connection now and then.
+func (d *jsonDevice) use(ctx context.Context, sdk *device.Device) {
+	tick := time.NewTicker(d.pace)
+	defer tick.Stop()
+	life := time.NewTimer(d.life(d.random))
+	defer life.Stop()
+	for {
+		select {
+		case <-tick.C:
+			d.publish(sdk)
+		case <-life.C:
+			life.Reset(d.life(d.random))
+			if conn := d.conn.Load(); conn != nil && !d.calm.Load() {
+				d.cuts.Add(1)
+				if d.random.IntN(3) == 0 {
+					d.away.Store(int64(d.book.now() + time.Duration(d.random.Int64N(int64(3*time.Second)))))
+				}
+				cut(*conn)
+				_ = (*conn).Close()
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// publish sends the next message, unless too many are not acknowledged.
+func (d *jsonDevice) publish(sdk *device.Device) {
+	if d.calm.Load() {
+		return
+	}
+	select {
+	case d.slots <- struct{}{}:
+	default:
+		return
+	}
+	t := d.topics[d.random.IntN(len(d.topics))]
+	empty := t.retained && d.random.IntN(8) == 0
+	n := d.book.send(t, empty)
+	m := device.Message{Topic: t.name, QoS: device.AtLeastOnce, Retain: t.retained}
+	if !empty {
+		m.Payload = payload(n, d.padding(d.random))
+	}
+	outcome, err := sdk.PublishAsync(m)
+	if err != nil { // the outbox is full of large messages
+		d.book.answer(t, n, true)
+		<-d.slots
+		return
+	}
+	go func() {
+		err := <-outcome
+		<-d.slots
+		var refused *device.RefusedError
+		switch {
+		case err == nil || errors.As(err, &refused):
+			d.book.answer(t, n, err != nil)
+		case !errors.Is(err, device.ErrClosed):
+			d.book.fault(fmt.Sprintf("%s: %s %d: %v", d.name, t.name, n, err))
+		}
+	}()
+}
+
+// roam subscribes to other devices' messages for a while.
+func (d *jsonDevice) roam(ctx context.Context, sdk *device.Device) {
+	random := d.rand(d.name + " roams")
+	own := d.book.receiver(d.name, 1)
+	for !d.calm.Load() && ctx.Err() == nil {
+		prefix := d.elsewhere(random, d.filters)
+		i := d.book.subscribing(own, prefix)
+		if err := sdk.Subscribe(ctx, prefix+"#", device.AtLeastOnce, d.take); err != nil {
+			d.book.event(d.name, "subscribe: "+err.Error())
+			d.pause(ctx, time.Second)
+			continue
+		}
+		d.book.note(&i.from)
+		d.pause(ctx, time.Duration(random.Int64N(int64(6*time.Second))))
+		if d.calm.Load() {
+			return
+		}
+		d.book.note(&i.ending)
+		for sdk.Unsubscribe(ctx, prefix+"#") != nil && ctx.Err() == nil {
+			d.pause(ctx, time.Second)
+		}
+		d.book.note(&i.to)
+	}
+}

@@ -1,0 +1,431 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/wire/mqtt"
+)
+
+// mqttDevice is a client of MQTT 3.1.1 or 5, with a session that outlives its connections. It does what the standards demand of a client: it
+// sends again what is not acknowledged, under the same identifiers and in order, when its session is resumed, and takes a QoS 2 message once
+// by its identifier. One goroutine owns it.
+type mqttDevice struct {
+	// Static after construction.
+	*fleet
+	name    string
+	version mqtt.Version
+	random  *rand.Rand
+	topics  []*topicBook // on which it publishes
+	will    *topicBook   // nil: none
+	filters []filter     // to which it subscribes at first
+
+	// The session, on the client's side.
+	out      []*outgoing // not acknowledged, in the order in which they were sent
+	lastID   uint16
+	received map[uint16]bool // QoS 2 messages that the gateway has not released
+	requests []*request      // SUBSCRIBE and UNSUBSCRIBE, one at a time
+	roaming  *interest       // the subscription that comes and goes; nil while there is none
+	begun    bool            // the gateway has acknowledged something in this session
+
+	// The connection.
+	conn   *mqttConn
+	stale  *mqttConn // the one before, which the device has not closed
+	number int       // of the connection's will
+	safe   bool      // something was acknowledged on it that has to be on disk
+}
+
+// outgoing is a message that the device has sent, and that is not acknowledged.
+type outgoing struct {
+	topic    *topicBook
+	number   int
+	packet   mqtt.Packet
+	released bool // PUBREC has come
+}
+
+// request is a SUBSCRIBE or an UNSUBSCRIBE.
+type request struct {
+	filter filter
+	end    bool
+	about  *interest
+	id     uint16 // 0 while it is not sent on this connection
+}
+
+// run runs the device until ctx ends.
+func (d *mqttDevice) run(ctx context.Context) {
+	d.received = make(map[uint16]bool)
+	for _, f := range d.filters {
+		d.requests = append(d.requests, &request{filter: f})
+	}
+	for ctx.Err() == nil {
+		if err := d.connect(ctx); err != nil {
+			d.dropStale()
+			d.pause(ctx, d.between(20*time.Millisecond, 200*time.Millisecond))
+			continue
+		}
+		d.end(d.serve(ctx))
+	}
+	d.dropStale()
+}
+
+func (d *mqttDevice) between(from, to time.Duration) time.Duration {
+	return from + time.Duration(d.random.Int64N(int64(to-from)))
+}
+
+// connect connects, and sends what is not acknowledged again.
+func (d *mqttDevice) connect(ctx context.Context) error {
+	if err := d.gateway.wait(ctx); err != nil {
+		return err
+	}
+	conn, err := d.gateway.dial(ctx, func(a addresses) string { return a.MQTT })
+	if err != nil {
+		return err
+	}
+	c := newMQTTConn(conn, d.version)
+	connack, err := d.greet(ctx, c)
+	if err != nil {
+		c.close(false)
+		return err
+	}
+	d.conn, d.safe = c, false
+	d.book.event(d.name, fmt.Sprintf("connected, session present: %v", connack.SessionPresent))
+	d.dropStale()
+	if !connack.SessionPresent {
+		d.forget()
+	}
+	for _, p := range connack.Properties.User {
+		if p.Key == "missed" {
+			d.book.fault(d.name + " was told that it missed " + p.Value + " messages")
+		}
+	}
+	for _, r := range d.requests {
+		r.id = 0
+	}
+	return d.resume()
+}
+
+// greet sends CONNECT and waits for a CONNACK that accepts.
+func (d *mqttDevice) greet(ctx context.Context, c *mqttConn) (*mqtt.Packet, error) {
+	p := &mqtt.Packet{Type: mqtt.Connect, Connect: mqtt.Client{Version: d.version, ClientID: d.name, KeepAlive: 60}}
+	p.Properties.SessionExpiry = 3600
+	if d.will != nil {
+		d.number = d.book.send(d.will, false)
+		p.Connect.HasWill = true
+		p.Connect.Will = mqtt.Will{Topic: d.will.name, Payload: payload(d.number, 0), QoS: message.QoS(d.will.qos)}
+	}
+	if err := c.send(p); err != nil {
+		return nil, err
+	}
+	answer, err := c.next(ctx)
+	switch {
+	case err != nil:
+		return nil, err
+	case answer.Type != mqtt.Connack:
+		return nil, fmt.Errorf("%v instead of CONNACK", answer.Type)
+	case answer.Reason != mqtt.Success:
+		d.book.event(d.name, "refused: "+answer.Reason.String())
+		return nil, errors.New("refused")
+	}
+	return answer, nil
+}
+
+// next waits for the next packet.
+func (c *mqttConn) next(ctx context.Context) (*mqtt.Packet, error) {
+	select {
+	case p, ok := <-c.packets:
+		if !ok {
+			return nil, c.err
+		}
+		return p, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-time.After(ioTimeout):
+		return nil, errors.New("no packet came in time")
+	}
+}
+
+// forget begins a new session, because the gateway has none. It has to have one if it acknowledged something in it.
+func (d *mqttDevice) forget() {
+	if d.begun {
+		d.book.fault(d.name + ": its session is gone")
+	}
+	d.begun, d.received = false, make(map[uint16]bool)
+	for _, o := range d.out {
+		o.released = false
+	}
+}
+
+// resume sends again what is not acknowledged, in order [MQTT-4.4.0-1].
+func (d *mqttDevice) resume() error {
+	for _, o := range d.out {
+		p := o.packet
+		if o.released {
+			p = mqtt.Packet{Type: mqtt.Pubrel, ID: o.packet.ID}
+		} else {
+			p.Dup = d.begun
+			d.book.again(o.topic, o.number)
+		}
+		if err := d.conn.send(&p); err != nil {
+			d.end(err)
+			return err
+		}
+	}
+	return nil
+}
+
+// end notes the end of a connection. The gateway publishes its will if the connection did not end by DISCONNECT.
+func (d *mqttDevice) end(err error) {
+	d.book.event(d.name, fmt.Sprintf("connection over: %v", err))
+	if d.will != nil && d.safe && !errors.Is(err, errLeft) {
+		d.book.answer(d.will, d.number, false)
+	}
+	if errors.Is(err, errTaken) {
+		d.stale = d.conn
+	} else {
+		d.conn.close(errors.Is(err, errReset))
+	}
+	d.conn = nil
+}
+
+// dropStale closes the connection that another one has taken the place of.
+func (d *mqttDevice) dropStale() {
+	if d.stale != nil {
+		d.stale.close(true)
+		d.stale = nil
+	}
+}
+
+// How a device ends its connection.
+var (
+	errReset = errors.New("the device cut it")
+	errShut  = errors.New("the device closed it without DISCONNECT")
+	errTaken = errors.New("the device connects again without closing it")
+	errLeft  = errors.New("the device left by DISCONNECT")
+)
+
+// serve uses the connection until it ends, and returns why.
+func (d *mqttDevice) serve(ctx context.Context) error {
+	life := time.NewTimer(d.life(d.random))
+	defer life.Stop()
+	tick := time.NewTicker(d.pace)
+	defer tick.Stop()
+	for {
+		if err := d.request(); err != nil {
+			return err
+		}
+		select {
+		case p, ok := <-d.conn.packets:
+			if !ok {
+				return d.conn.err
+			}
+			if err := d.handle(p); err != nil {
+				return err
+			}
+		case <-tick.C:
+			if err := d.publish(); err != nil {
+				return err
+			}
+		case <-life.C:
+			if d.calm.Load() {
+				break
+			}
+			return d.leave(ctx)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// leave ends the connection in one of the ways in which devices do. The device may stay away for a while.
+func (d *mqttDevice) leave(ctx context.Context) error {
+	d.cuts.Add(1)
+	switch d.random.IntN(6) {
+	case 0:
+		return errTaken
+	case 1:
+		return errShut
+	case 2:
+		d.conn.close(true)
+		d.pause(ctx, d.between(0, 3*time.Second))
+		return errReset
+	case 3:
+		if err := d.conn.send(&mqtt.Packet{Type: mqtt.Disconnect}); err != nil {
+			return errReset
+		}
+		d.conn.close(false)
+		d.pause(ctx, d.between(0, 3*time.Second))
+		return errLeft
+	default:
+		return errReset
+	}
+}
+
+// publish sends the next message, unless too many are not acknowledged.
+func (d *mqttDevice) publish() error {
+	if d.calm.Load() || len(d.out) >= window || len(d.topics) == 0 {
+		return nil
+	}
+	t := d.topics[d.random.IntN(len(d.topics))]
+	empty := t.retained && d.random.IntN(8) == 0
+	o := &outgoing{topic: t, number: d.book.send(t, empty)}
+	o.packet = mqtt.Packet{Type: mqtt.Publish, ID: d.unused(), Topic: t.name, QoS: message.QoS(t.qos), Retain: t.retained}
+	if !empty {
+		o.packet.Payload = payload(o.number, d.padding(d.random))
+	}
+	d.out = append(d.out, o)
+	return d.conn.send(&o.packet)
+}
+
+// unused returns the next identifier that no message has.
+func (d *mqttDevice) unused() uint16 {
+	for {
+		if d.lastID++; d.lastID != 0 && d.find(d.lastID) < 0 {
+			return d.lastID
+		}
+	}
+}
+
+func (d *mqttDevice) find(id uint16) int {
+	for i, o := range d.out {
+		if o.packet.ID == id {
+			return i
+		}
+	}
+	return -1
+}
+
+// request sends the next SUBSCRIBE or UNSUBSCRIBE. When there is none, the roaming subscription comes or goes now and then.
+func (d *mqttDevice) request() error {
+	if len(d.requests) == 0 {
+		return nil
+	}
+	r := d.requests[0]
+	if r.id != 0 {
+		return nil
+	}
+	r.id = d.unused()
+	p := &mqtt.Packet{Type: mqtt.Subscribe, ID: r.id, Subscriptions: []mqtt.Subscription{{Filter: r.filter.text, QoS: message.QoS(r.filter.receiver.qos)}}}
+	if r.end {
+		d.book.note(&r.about.ending)
+		p = &mqtt.Packet{Type: mqtt.Unsubscribe, ID: r.id, Filters: []string{r.filter.text}}
+	} else if r.about == nil {
+		r.about = d.book.subscribing(r.filter.receiver, r.filter.prefix)
+	}
+	return d.conn.send(p)
+}
+
+// roam asks for the subscription that comes and goes, or ends it.
+func (d *mqttDevice) roam() {
+	if len(d.requests) > 0 || d.calm.Load() || d.random.IntN(100) > 0 {
+		return
+	}
+	if d.roaming != nil {
+		f := filter{text: d.roaming.prefix + "#", prefix: d.roaming.prefix, receiver: d.filters[0].receiver}
+		d.requests = append(d.requests, &request{filter: f, end: true, about: d.roaming})
+		d.roaming = nil
+		return
+	}
+	prefix := d.elsewhere(d.random, d.filters)
+	f := filter{text: prefix + "#", prefix: prefix, receiver: d.filters[0].receiver}
+	d.roaming = d.book.subscribing(f.receiver, prefix)
+	d.requests = append(d.requests, &request{filter: f, about: d.roaming})
+}
+
+// handle handles a packet of the gateway.
+func (d *mqttDevice) handle(p *mqtt.Packet) error {
+	switch p.Type {
+	case mqtt.Publish:
+		return d.take(p)
+	case mqtt.Pubrel:
+		delete(d.received, p.ID)
+		return d.conn.send(&mqtt.Packet{Type: mqtt.Pubcomp, ID: p.ID})
+	case mqtt.Puback, mqtt.Pubrec, mqtt.Pubcomp:
+		return d.answered(p)
+	case mqtt.Suback, mqtt.Unsuback:
+		d.granted(p)
+		d.roam()
+	case mqtt.Disconnect:
+		return fmt.Errorf("the gateway disconnects: %v %s", p.Reason, p.Properties.ReasonString)
+	}
+	return nil
+}
+
+// take takes a message and acknowledges it.
+func (d *mqttDevice) take(p *mqtt.Packet) error {
+	switch p.QoS {
+	case message.AtLeastOnce:
+		d.arrived(d.name, p.Topic, p.Payload)
+		d.roam()
+		return d.conn.send(&mqtt.Packet{Type: mqtt.Puback, ID: p.ID})
+	case message.ExactlyOnce:
+		if !d.received[p.ID] { // [MQTT-4.3.3-10]
+			d.received[p.ID] = true
+			d.arrived(d.name, p.Topic, p.Payload)
+		}
+		return d.conn.send(&mqtt.Packet{Type: mqtt.Pubrec, ID: p.ID})
+	default:
+		d.book.fault(d.name + " got a message of QoS 0 on " + p.Topic)
+		return nil
+	}
+}
+
+// answered handles the answer to a publication.
+func (d *mqttDevice) answered(p *mqtt.Packet) error {
+	i := d.find(p.ID)
+	if i < 0 {
+		return nil
+	}
+	o := d.out[i]
+	if p.Type == mqtt.Pubcomp {
+		d.keep(i)
+		return nil
+	}
+	if !o.released {
+		d.book.answer(o.topic, o.number, p.Reason.Failed())
+	}
+	d.begun, d.safe = true, true
+	if p.Type == mqtt.Pubrec && !p.Reason.Failed() {
+		o.released = true
+		return d.conn.send(&mqtt.Packet{Type: mqtt.Pubrel, ID: p.ID})
+	}
+	d.out = append(d.out[:i], d.out[i+1:]...)
+	return nil
+}
+
+// keep removes a message that is completed.
+func (d *mqttDevice) keep(i int) {
+	d.begun, d.safe = true, true
+	d.out = append(d.out[:i], d.out[i+1:]...)
+}
+
+// granted handles the answer to a SUBSCRIBE or an UNSUBSCRIBE.
+func (d *mqttDevice) granted(p *mqtt.Packet) {
+	if len(d.requests) == 0 || d.requests[0].id != p.ID {
+		return
+	}
+	r := d.requests[0]
+	if len(p.Codes) > 0 && p.Codes[0].Failed() {
+		d.book.event(d.name, r.filter.text+" was refused: "+p.Codes[0].String())
+		r.id = 0 // again
+		return
+	}
+	d.begun, d.safe = true, true
+	d.requests = d.requests[1:]
+	if r.end {
+		d.book.note(&r.about.to)
+		d.book.event(d.name, "unsubscribed "+r.filter.text)
+		return
+	}
+	d.book.note(&r.about.from)
+	d.book.event(d.name, "subscribed "+r.filter.text)
+}
+
+// payload returns the payload of a message: its number and padding.
+func payload(number, padding int) []byte {
+	return fmt.Appendf(nil, "%d %s", number, strings.Repeat("x", padding))
+}

@@ -1,0 +1,266 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// options are the options of a run.
+type options struct {
+	Duration    time.Duration `default:"10m" help:"How long the gateway is killed (${default}). What is on its way arrives after that."`
+	Seed        uint64        `help:"Seed of the schedule and of the devices; 0 means a new one."`
+	Devices     int           `default:"24" help:"Number of devices (${default})."`
+	Pace        time.Duration `default:"30ms" help:"Time between two messages of a device (${default})."`
+	NoFill      bool          `help:"Do not fill the disk. The data is in the folder for temporary files."`
+	ExactlyOnce bool          `help:"Fail if a QoS 2 message arrived twice."`
+	Longline    string        `default:"bin/longline" type:"existingfile" help:"The gateway's program (${default})."`
+	Log         string        `placeholder:"FILE" help:"Write the gateway's log to a file."`
+	Drop        int           `hidden:"" help:"Forget this arrival, to see that it is found."`
+}
+
+var errBroken = errors.New("a promise is broken")
+
+// configuration lets queues hold whatever comes while a device is away.
+const configuration = `
+gateway: {listen: "127.0.0.1:0", insecure: true, mqtt: {listen: "127.0.0.1:0"}}
+api: {address: "127.0.0.1:0"}
+store: {path: %q, queue: {count: 1000000, bytes: 1GiB}}
+limits: {memory: {limit: 4GiB}}
+log: {level: info, format: json}
+`
+
+// Run makes a run.
+func (o *options) Run(ctx context.Context) error {
+	if o.Seed == 0 {
+		o.Seed = rand.Uint64()
+	}
+	fmt.Printf("seed %d\n", o.Seed)
+	folder, err := os.MkdirTemp("", "longline-crash")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(folder)
+	r := &run{options: o, book: newBook()}
+	r.book.drop = o.Drop
+	if !o.NoFill {
+		if r.disk, err = mountDisk(folder); err != nil {
+			return err
+		}
+	}
+	config := filepath.Join(folder, "longline.yaml")
+	if err := os.WriteFile(config, fmt.Appendf(nil, configuration, filepath.Join(folder, "data")), 0o600); err != nil {
+		return err
+	}
+	longline, err := filepath.Abs(o.Longline)
+	if err != nil {
+		return err
+	}
+	r.gateway = newGateway(r.book, longline, "serve", "--config", config)
+	r.fleet = &fleet{gateway: r.gateway, book: r.book, seed: o.Seed, pace: o.Pace}
+	defer r.gateway.kill()
+	v, err := r.do(ctx)
+	if o.Log != "" {
+		err = errors.Join(err, r.gateway.writeLog(o.Log))
+	}
+	if err != nil {
+		return err
+	}
+	r.report(os.Stdout, v)
+	if !v.holds(o.ExactlyOnce) {
+		return errBroken
+	}
+	return nil
+}
+
+// run is one run.
+type run struct {
+	options *options
+	gateway *gateway
+	book    *book
+	fleet   *fleet
+	disk    *smallDisk // nil with --no-fill
+
+	kills, early, fills, failures, ended, unready int
+}
+
+// do lets the fleet work while the schedule goes on, then lets everything arrive, and judges.
+func (r *run) do(ctx context.Context) (*verdict, error) {
+	if err := r.gateway.start(ctx); err != nil {
+		return nil, err
+	}
+	devices, stop := context.WithCancel(ctx)
+	defer stop()
+	all := r.fleet.run(devices, r.options.Devices)
+	if err := r.play(ctx, schedule(r.options.Seed, r.options.Duration, r.disk != nil)); err != nil {
+		return nil, err
+	}
+	r.fleet.calm.Store(true)
+	r.fleet.large.Store(false)
+	if r.disk != nil && r.disk.isFull() {
+		if err := r.free(ctx); err != nil {
+			return nil, err
+		}
+	}
+	v := r.settle(ctx)
+	stop()
+	all.Wait()
+	kept, err := readRetained(ctx, r.gateway)
+	if err != nil {
+		return nil, fmt.Errorf("retained messages: %w", err)
+	}
+	r.book.judgeRetained(v, kept)
+	return v, ctx.Err()
+}
+
+// settle waits until all that is due has arrived, or nothing comes any more.
+func (r *run) settle(ctx context.Context) *verdict {
+	const quiet = 10 * time.Second // longer than any wait in a client or the gateway
+	for ctx.Err() == nil {
+		if r.book.open() == 0 && len(r.book.verdict().Lost) == 0 || r.book.quiet() > quiet {
+			break
+		}
+		r.fleet.pause(ctx, 200*time.Millisecond)
+	}
+	if n := r.book.open(); n > 0 {
+		r.book.fault(fmt.Sprintf("%d messages got no answer", n))
+	}
+	return r.book.verdict()
+}
+
+// play does the steps of a schedule, and starts the gateway again when it ends by itself.
+func (r *run) play(ctx context.Context, steps []step) error {
+	began := r.book.now()
+	for _, s := range steps {
+		if err := r.until(ctx, began+s.at); err != nil {
+			return err
+		}
+		var err error
+		switch s.do {
+		case kill:
+			err = r.kill(ctx, s.also)
+		case fill:
+			err = r.fill()
+		case free:
+			err = r.free(ctx)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return r.until(ctx, began+r.options.Duration)
+}
+
+// until waits for a moment.
+func (r *run) until(ctx context.Context, at time.Duration) error {
+	admin := r.gateway.admin()
+	defer admin.CloseIdleConnections()
+	for r.book.now() < at {
+		if !r.gateway.alive() {
+			if err := r.revive(ctx); err != nil {
+				return err
+			}
+		}
+		if r.disk != nil && r.disk.isFull() {
+			if status, why, err := r.gateway.get(ctx, admin, "/readyz"); err == nil && status != 200 {
+				r.unready++
+				r.book.event("gateway", "not ready: "+why)
+			}
+		}
+		select {
+		case <-time.After(min(100*time.Millisecond, max(at-r.book.now(), 0))):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// kill kills the gateway and starts it again; some starts are cut short by a further kill.
+func (r *run) kill(ctx context.Context, also []time.Duration) error {
+	r.gateway.kill()
+	r.kills++
+	for _, after := range also {
+		short, cancel := context.WithTimeout(ctx, after)
+		err := r.gateway.start(short)
+		cancel()
+		if err == nil {
+			r.gateway.kill()
+		}
+		r.kills++
+		r.early++
+	}
+	return r.start(ctx)
+}
+
+// start starts the gateway. On a full disk it may end at once: it is tried a few times, then the disk gets room.
+func (r *run) start(ctx context.Context) error {
+	for tries := 1; ; tries++ {
+		err := r.gateway.start(ctx)
+		if err == nil || ctx.Err() != nil || r.disk == nil || !r.disk.isFull() {
+			return err
+		}
+		r.ended++
+		r.book.event("gateway", err.Error())
+		if tries == 10 {
+			if err := r.disk.free(); err != nil {
+				return err
+			}
+		}
+		r.fleet.pause(ctx, 100*time.Millisecond)
+	}
+}
+
+// revive starts a gateway again that has ended by itself, which it may do when its disk is full.
+func (r *run) revive(ctx context.Context) error {
+	if r.disk == nil || !r.disk.isFull() {
+		r.book.fault("the gateway ended by itself: " + r.gateway.lastLine())
+	}
+	r.ended++
+	r.gateway.kill()
+	return r.start(ctx)
+}
+
+// fill fills the disk, and makes devices send much.
+func (r *run) fill() error {
+	r.fills++
+	r.book.event("gateway", "the disk is full")
+	r.fleet.large.Store(true)
+	return r.disk.fill()
+}
+
+// free frees the disk and waits until the gateway is ready.
+func (r *run) free(ctx context.Context) error {
+	r.fleet.large.Store(false)
+	r.book.event("gateway", "the disk has room")
+	if r.disk.isFull() {
+		if err := r.disk.free(); err != nil {
+			return err
+		}
+	}
+	admin := r.gateway.admin()
+	defer admin.CloseIdleConnections()
+	for deadline := r.book.now() + 30*time.Second; ; {
+		if !r.gateway.alive() {
+			r.ended++
+			r.gateway.kill()
+			if err := r.start(ctx); err != nil {
+				return err
+			}
+		}
+		status, why, err := r.gateway.get(ctx, admin, "/readyz")
+		if err == nil && status == 200 {
+			return nil
+		}
+		if r.book.now() > deadline {
+			r.book.fault(fmt.Sprintf("not ready 30 s after the disk has room: %s %v", strings.TrimSpace(why), err))
+			return nil
+		}
+		r.fleet.pause(ctx, 100*time.Millisecond)
+	}
+}

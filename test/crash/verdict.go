@@ -1,0 +1,168 @@
+package main
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// verdict is what the book says at the end of a run.
+type verdict struct {
+	Sent, Acked, Refused int // messages
+	Arrived              int // arrivals of messages at receivers, each message once
+	Twice                int // further arrivals of messages
+	QoS2Twice            []finding
+	Lost                 []finding // acknowledged, and not there
+	Disordered           []finding // arrived after a later message of the same topic
+	Unwanted             []finding // sent after the end of the subscription, or never sent
+	Faults               []string
+}
+
+// finding is a message that did not do what was promised, at one receiver.
+type finding struct {
+	topic    *topicBook
+	receiver *receiver // nil for a retained message
+	number   int
+	text     string
+}
+
+// holds reports whether nothing promised is broken.
+func (v *verdict) holds(exactlyOnce bool) bool {
+	return len(v.Lost)+len(v.Disordered)+len(v.Unwanted)+len(v.Faults) == 0 && (!exactlyOnce || len(v.QoS2Twice) == 0)
+}
+
+// verdict looks at all topics and receivers.
+func (b *book) verdict() *verdict {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	v := &verdict{Faults: b.faults}
+	for _, t := range b.topics {
+		v.count(t)
+	}
+	for _, name := range slices.Sorted(maps.Keys(b.receivers)) {
+		r := b.receivers[name]
+		for _, topic := range slices.Sorted(maps.Keys(b.topics)) {
+			v.look(r, b.topics[topic])
+		}
+		for topic := range r.arrived {
+			if b.topics[topic] == nil {
+				v.Faults = append(v.Faults, r.name+" got a message of "+topic+", on which nobody publishes")
+			}
+		}
+	}
+	return v
+}
+
+func (v *verdict) count(t *topicBook) {
+	for _, s := range t.sent {
+		v.Sent++
+		switch {
+		case s.acked > 0:
+			v.Acked++
+		case s.refused:
+			v.Refused++
+		}
+	}
+}
+
+// look judges what of a topic arrived at a receiver.
+func (v *verdict) look(r *receiver, t *topicBook) {
+	times := make([]int, len(t.sent)) // how often each message arrived
+	newest := -1
+	for _, a := range r.arrived[t.name] {
+		switch {
+		case a.number < 0 || a.number >= len(t.sent):
+			v.Unwanted = append(v.Unwanted, finding{t, r, a.number, "was never sent"})
+			continue
+		case !r.wants(t, a):
+			v.Unwanted = append(v.Unwanted, finding{t, r, a.number, "was sent after the subscription had ended"})
+		}
+		times[a.number]++
+		if times[a.number] > 1 {
+			v.Twice++
+			if min(t.qos, r.qos) == 2 {
+				v.QoS2Twice = append(v.QoS2Twice, finding{t, r, a.number, "arrived again " + a.at.Round(time.Millisecond).String()})
+			}
+			continue
+		}
+		v.Arrived++
+		if a.number < newest && !t.unordered {
+			v.Disordered = append(v.Disordered, finding{t, r, a.number, "arrived after a later message"})
+		}
+		newest = max(newest, a.number)
+	}
+	if t.retained {
+		return // live copies are counted; what is kept is judged by judgeRetained
+	}
+	for n, s := range t.sent {
+		if s.acked > 0 && times[n] == 0 && r.due(t, s) {
+			v.Lost = append(v.Lost, finding{t, r, n, "was acknowledged and did not arrive"})
+		}
+	}
+}
+
+// due reports whether a message that was acknowledged has to be at the receiver: a subscription was acknowledged before the message
+// was sent first, and its end was not asked for before the message was acknowledged.
+func (r *receiver) due(t *topicBook, s sending) bool {
+	return slices.ContainsFunc(r.interests, func(i *interest) bool {
+		return strings.HasPrefix(t.name, i.prefix) && i.from > 0 && i.from <= s.first && (i.ending == 0 || s.acked <= i.ending)
+	})
+}
+
+// wants reports whether a message that arrived may have: a subscription was asked for, and had not ended when the message was sent
+// last.
+func (r *receiver) wants(t *topicBook, a arrival) bool {
+	return slices.ContainsFunc(r.interests, func(i *interest) bool {
+		return strings.HasPrefix(t.name, i.prefix) && i.asked <= a.at && (i.to == 0 || t.sent[a.number].first <= i.to)
+	})
+}
+
+// judgeRetained compares what is retained at the end, the number by the topic, with what was acknowledged: it is the last acknowledged
+// message of its topic, or a later one that was not.
+func (b *book) judgeRetained(v *verdict, kept map[string]int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(b.topics)) {
+		t := b.topics[name]
+		if !t.retained {
+			continue
+		}
+		last, removed := t.lastKept()
+		n, there := kept[name]
+		switch {
+		case there && (n < last || n >= len(t.sent) || t.sent[n].empty):
+			v.Lost = append(v.Lost, finding{t, nil, max(last, 0), "was retained and acknowledged, and the topic has an older message"})
+		case !there && last >= 0 && !removed:
+			v.Lost = append(v.Lost, finding{t, nil, last, "was retained and acknowledged, and the topic has none"})
+		}
+	}
+}
+
+// lastKept returns the last acknowledged message, or -1, and whether it or a later one that may have been taken removes the topic's.
+func (t *topicBook) lastKept() (last int, removed bool) {
+	last = -1
+	for n := len(t.sent) - 1; n >= 0 && last < 0; n-- {
+		removed = removed || t.sent[n].empty
+		if t.sent[n].acked > 0 {
+			last = n
+		}
+	}
+	return last, removed
+}
+
+// byReceiver counts findings by receiver and topic, for a short report.
+func byReceiver(list []finding) []string {
+	counts := make(map[string]int)
+	for _, f := range list {
+		name := "retained"
+		if f.receiver != nil {
+			name = f.receiver.name
+		}
+		counts[name+" "+f.topic.name]++
+	}
+	names := slices.Sorted(maps.Keys(counts))
+	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(counts[b], counts[a]) })
+	return names
+}
