@@ -22,7 +22,7 @@ type Handler func(ctx context.Context, m Message)
 
 // Subscription is a filter and the handler of its messages.
 type Subscription struct {
-	Filter string // MQTT's: levels by '/', with '+' and a last '#'
+	Filter string // MQTT's: levels by '/', with '+' and a last '#'; $share/{group}/{filter} shares the messages with others
 	QoS    QoS    // the highest QoS that its messages have
 	Handle Handler
 
@@ -46,7 +46,8 @@ func (s *Subscription) check() error {
 // waits for one. The subscription lasts until Unsubscribe, over reconnections
 // and lost sessions. After an error the former handler, if there was one, is in place again.
 //
-// A message that several filters match arrives once; the handlers of all of them get it.
+// A message that several filters match arrives once; the handlers of all of them get it. One that a filter without a group and one with a
+// group match may arrive twice.
 func (d *Device) Subscribe(ctx context.Context, filter string, qos QoS, h Handler) error {
 	return d.SubscribeTo(ctx, Subscription{Filter: filter, QoS: qos, Handle: h})
 }

@@ -85,6 +85,24 @@ func TestSubscribeRoutes(t *testing.T) {
 	})
 }
 
+// A message of a shared subscription comes under its topic, which the filter behind the group matches. Without a handler it would be
+// acknowledged and lost.
+func TestSharedSubscription(t *testing.T) {
+	world(t, func(t *testing.T, g *gateway) {
+		d, p := g.dial(Options{})
+		defer g.close(d)
+		h, got := collect()
+		subscribe(t, d, p, "$share/pool/a/+", h)
+		p.publish(1, "a/b", "1")
+		if s := receive(t, got); s != "a/b=1" {
+			t.Errorf("%s, want a/b=1", s)
+		}
+		if ack := p.next(wire.Ack); ack.ID != 1 {
+			t.Errorf("ack of %d, want 1", ack.ID)
+		}
+	})
+}
+
 func TestSubscribeRefused(t *testing.T) {
 	world(t, func(t *testing.T, g *gateway) {
 		d, p := g.dial(Options{})

@@ -71,7 +71,8 @@ func (t *subscriptions) match(name string) []Handler {
 	defer t.mu.Unlock()
 	var list []Handler
 	for _, s := range t.list {
-		if topic.Match(s.Filter, name) {
+		_, filter, _, _ := topic.Shared(s.Filter) // check has found no error
+		if topic.Match(filter, name) {
 			list = append(list, s.Handle)
 		}
 	}
