@@ -274,7 +274,8 @@ func (s *Session) flushAll(conn Conn, admitted []*router.Claim) []*router.Claim 
 
 // flush sends what the socket and the window have room for.
 func (s *Session) flush(conn Conn, now time.Time) {
-	if s.link.subscribing() {
+	t := s.liveMQTT()
+	if s.link.subscribing() || t != nil && !s.sendHeld(t) {
 		return
 	}
 	if m := s.next; m != nil && conn.Room() {
@@ -285,10 +286,13 @@ func (s *Session) flush(conn Conn, now time.Time) {
 			s.sendOnce(conn, m)
 		}
 	}
-	if t := s.liveMQTT(); t != nil && s.queue != nil {
+	if t != nil && s.queue != nil {
 		s.release(t, now)
 	}
 	for s.queue != nil && s.next == nil && s.inWindow() && conn.Room() && s.sendNext(conn, now) {
+	}
+	if t != nil {
+		s.guard(t)
 	}
 	s.reclaimQueue()
 }

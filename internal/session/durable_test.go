@@ -1,8 +1,10 @@
 package session
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -37,7 +39,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 			func() { c.subscribe(filter("a", 2)); synctest.Wait(); c.saw(fresh) },
 			publish("one", 1),
 			publish("two", 2),
-			func() { c.saw("a=one qos 1 id 1", "a=two qos 2 id 2") },
+			func() { c.settle(); c.saw("a=one qos 1 id 1", "a=two qos 2 id 2") },
 			publish("three", 2),
 			func() { c.acked(1); owed = owed[1:] },
 			func() { c.received(2, false, true); owed = owed[1:] },
@@ -62,6 +64,7 @@ func (w *world) wantOwed(want []string) {
 		got := []string{}
 		if n, _ := again.manager.Count(); n > 0 {
 			c := again.client("d", Options{})
+			c.settle()
 			got = append(got, c.owedTo()...)
 		}
 		again.close()
@@ -136,6 +139,86 @@ func TestKilledSessionThatStaysNoMore(t *testing.T) {
 		synctest.Wait()
 		n, _ := again.manager.Count()
 		expect(t, "sessions", n, 0)
+	})
+}
+
+// A device never sees a QoS 2 message under an identifier that a kill makes the node forget: another message would get it, which the device would
+// take for a repetition and drop. What comes behind the message waits for the same fence, and keeps its place.
+func TestIdentifiersAreSafeBeforeTheyAreSeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newSlowWorld(t)
+		defer w.close()
+		c := &client{&conn{world: w, room: -1}}
+		w.manager.Attach("d", &c.link, c, Options{}, func(Attached, error) {})
+		w.pass(c.conn)
+		c.subscribe(filter("#", 2))
+		w.pass(c.conn)
+		c.log = nil
+
+		for _, q := range []message.QoS{1, 2, 1, 0, 2} {
+			w.publish(fmt.Sprint("q", q), "x", q)
+		}
+		c.saw("q1=x qos 1 id 1")
+		w.publish("q0", "late", 0) // does not overtake them
+		c.saw()
+		w.pass(c.conn) // the fence of both, and then that of what came meanwhile
+		c.saw("q2=x qos 2 id 2", "q1=x qos 1 id 3", "q0=x qos 0", "q2=x qos 2 id 4", "q0=late qos 0")
+
+		c.acked(1)
+		c.acked(3)
+		c.room = 1
+		w.publish("a", "1", 2)
+		w.publish("b", "2", 2)
+		c.saw()
+		w.pass(c.conn)
+		c.saw("a=1 qos 2 id 5")
+		c.room = -1
+		c.link.Flush(false)
+		c.saw("b=2 qos 2 id 6")
+
+		w.publish("a", "never sent", 2)
+		c.saw()
+		c.leave("reset")
+		w.pass(c.conn)
+		c.saw() // the fence was of an older connection
+	})
+}
+
+// While the store refuses fences, QoS 2 messages wait; they are sent when it is well.
+func TestIdentifiersWaitForTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		failing := &refusingStore{OnJournal: storetest.NewOnJournal(store.Options{})}
+		w := newWorldOn(t, Config{}, failing)
+		defer w.close()
+		c := w.client("d", Options{})
+		c.subscribe(filter("#", 2))
+		c.settle()
+		c.saw(fresh)
+		failing.err.Store(true)
+		w.publish("a", "1", 2)
+		c.settle()
+		time.Sleep(2 * guardAgain)
+		c.settle()
+		c.saw()
+		failing.err.Store(false)
+		time.Sleep(guardAgain)
+		c.settle()
+		c.saw("a=1 qos 2 id 1")
+	})
+}
+
+// refusingStore refuses fences while err is set.
+type refusingStore struct {
+	*storetest.OnJournal
+	err atomic.Bool
+}
+
+func (s *refusingStore) Commit(done func(error)) {
+	s.OnJournal.Commit(func(err error) {
+		if s.err.Load() {
+			err = errors.New("the disk is full")
+		}
+		done(err)
 	})
 }
 

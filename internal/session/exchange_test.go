@@ -156,10 +156,11 @@ func TestRestartKeepsIdentifiers(t *testing.T) {
 		for i := range 3 {
 			w.publish("a", fmt.Sprint(i), 2)
 		}
+		c.settle()
 		c.saw(fresh, "a=0 qos 2 id 1", "a=1 qos 2 id 2", "a=2 qos 2 id 3")
 		c.pub(7, "up", "x", 2)
 		c.received(1, false, true)
-		synctest.Wait()
+		c.settle()
 		c.saw("rec 7")
 		c.leave("reset")
 
@@ -168,9 +169,11 @@ func TestRestartKeepsIdentifiers(t *testing.T) {
 		up := w.observe("up")
 		c = w.client("d", Options{})
 		w.publish("a", "3", 2)
+		c.settle()
+		c.saw(resumed, "pubrel 1", "a=1 qos 2 id 2 again", "a=2 qos 2 id 3 again", "a=3 qos 2 id 4")
 		c.pub(7, "up", "x", 2)
-		synctest.Wait()
-		c.saw(resumed, "pubrel 1", "a=1 qos 2 id 2 again", "a=2 qos 2 id 3 again", "a=3 qos 2 id 4", "rec 7")
+		c.settle()
+		c.saw("rec 7")
 		up.saw(t)
 	})
 }

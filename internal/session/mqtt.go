@@ -28,6 +28,7 @@ type mqtt struct {
 	conn       Exchanger // nil while the device is away, or its protocol has no packet identifiers
 	window     int32     // how many messages may be in flight
 	noRefusals bool      // Options.NoRefusals
+	held       held      // what waits until it is safe
 
 	// Of the session.
 	waiting  int32                   // publications that wait without a deadline, see reserve
@@ -55,7 +56,7 @@ func (s *Session) attachMQTT(conn Conn, o *Options, will *store.Will) {
 		s.mqtt = new(mqtt)
 	}
 	t := s.mqtt
-	t.conn, t.noRefusals = x, o.NoRefusals
+	t.conn, t.noRefusals, t.held = x, o.NoRefusals, held{}
 	s.setWill(will)
 	t.window = int32(min(s.manager.config.InFlight, maxWindow))
 	if o.ReceiveMaximum > 0 { // MQTT 5 §4.9
@@ -80,7 +81,7 @@ func (s *Session) detachMQTT() {
 	if t == nil {
 		return
 	}
-	t.conn = nil
+	t.conn, t.held = nil, held{}
 	if s.queue == nil && len(t.received)+len(t.delayed) == 0 && t.waiting == 0 && t.will == nil {
 		s.mqtt = nil
 	}
@@ -99,13 +100,19 @@ func (s *Session) liveMQTT() *mqtt {
 func (s *Session) sendPacket(t *mqtt, now time.Time) bool {
 	p, ok := s.queue.NextPacket(now, t.last)
 	s.release(t, now)
-	switch {
-	case !ok:
+	if !ok {
 		return false
-	case p.QoS == message.AtMostOnce:
-		return s.sendOnce(t.conn, p.Message)
-	case !p.Again:
+	}
+	if p.ID != 0 && !p.Again {
 		t.last = p.ID
+	}
+	return s.hold(t, p) || s.sendNow(t, p, now)
+}
+
+// sendNow sends a message, and reports whether it did.
+func (s *Session) sendNow(t *mqtt, p store.Packet, now time.Time) (sent bool) {
+	if p.QoS == message.AtMostOnce {
+		return s.sendOnce(t.conn, p.Message)
 	}
 	if !t.conn.SendPacket(p.Message, p.QoS, p.ID, p.Again) {
 		s.removePacket(p.ID, p.QoS, now)
@@ -129,7 +136,9 @@ func (s *Session) removePacket(id uint16, q message.QoS, now time.Time) {
 // order of PUBREC [MQTT-4.4.0-1] [MQTT-4.6.0-4]. The queue is open.
 func (s *Session) release(t *mqtt, now time.Time) {
 	for id, ok := s.queue.NextRelease(now); ok; id, ok = s.queue.NextRelease(now) {
-		t.conn.Release(id)
+		if !s.hold(t, store.Packet{ID: id, QoS: message.ExactlyOnce}) {
+			t.conn.Release(id)
+		}
 	}
 }
 

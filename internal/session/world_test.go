@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/longline/longline/internal/devices"
@@ -252,6 +253,15 @@ func (c *conn) step() bool {
 	c.mu.Unlock()
 	f()
 	return true
+}
+
+// settle runs the loop until it is idle and no fence is on its way. In a bubble.
+func (c *conn) settle() {
+	for more := true; more; {
+		synctest.Wait()
+		for more = false; c.step(); more = true {
+		}
+	}
 }
 
 // saw runs the loop until it is idle and checks what the device saw since it was last asked.

@@ -98,8 +98,12 @@ func (c *Device) keptTopic(name string) string {
 func (c *Device) received(p *mqtt.Packet) error {
 	refused := p.Reason.Failed()
 	found, err := c.Link().Received(p.ID, refused)
-	if err == nil && !refused {
-		c.confirm(mqtt.Pubrel, p.ID, found)
+	switch id := p.ID; {
+	case err != nil || refused:
+	case c.Link().Durable(): // a node that forgot the PUBREC would send the message again to a device that has released it
+		c.Link().WhenSafe(func() { c.confirm(mqtt.Pubrel, id, found) })
+	default:
+		c.confirm(mqtt.Pubrel, id, found)
 	}
 	return err
 }
