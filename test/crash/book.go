@@ -54,6 +54,7 @@ type arrival struct {
 
 // interest is a subscription of a receiver to all topics that begin with prefix.
 type interest struct {
+	handler     bool // what waits when it ends has no handler any more, and need not arrive
 	prefix      string
 	asked, from time.Duration // when it was asked for, and acknowledged
 	ending, to  time.Duration // when its end was asked for, and acknowledged; 0 means not

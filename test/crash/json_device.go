@@ -159,6 +159,7 @@ func (d *jsonDevice) roam(ctx context.Context, sdk *device.Device) {
 	for !d.calm.Load() && ctx.Err() == nil {
 		prefix := d.elsewhere(random, d.filters)
 		i := d.book.subscribing(own, prefix)
+		i.handler = true // nobody else has it yet
 		if err := sdk.Subscribe(ctx, prefix+"#", device.AtLeastOnce, d.take); err != nil {
 			d.book.event(d.name, "subscribe: "+err.Error())
 			d.pause(ctx, time.Second)

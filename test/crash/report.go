@@ -12,6 +12,7 @@ import (
 )
 
 const (
+	listed = 100             // findings of a kind that are named
 	shown  = 10              // findings of a kind that are told in full
 	around = 2 * time.Second // of a message's sending and acknowledgement, for which lines are shown
 	most   = 60              // lines per client and finding
@@ -39,6 +40,10 @@ func (r *run) report(w io.Writer, v *verdict) {
 func (r *run) histories(w io.Writer, kind string, list []finding) {
 	slices.SortStableFunc(list, func(a, b finding) int { return cmp.Compare(a.when(), b.when()) })
 	for i := range list {
+		if i == listed {
+			fmt.Fprintf(w, "\n%s: %d more\n", kind, len(list)-i)
+			return
+		}
 		f := &list[i]
 		fmt.Fprintf(w, "\n%s: %s %d, of QoS %d, for %s: %s\n", kind, f.topic.name, f.number, f.topic.qos, f.who(), f.text)
 		if i >= shown {

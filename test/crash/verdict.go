@@ -107,7 +107,7 @@ func (v *verdict) look(r *receiver, t *topicBook) {
 // was sent first, and its end was not asked for before the message was acknowledged.
 func (r *receiver) due(t *topicBook, s sending) bool {
 	return slices.ContainsFunc(r.interests, func(i *interest) bool {
-		return strings.HasPrefix(t.name, i.prefix) && i.from > 0 && i.from <= s.first && (i.ending == 0 || s.acked <= i.ending)
+		return strings.HasPrefix(t.name, i.prefix) && i.from > 0 && i.from <= s.first && (i.ending == 0 || !i.handler && s.acked <= i.ending)
 	})
 }
 
