@@ -68,7 +68,11 @@ func (d *mqttDevice) run(ctx context.Context) {
 			d.pause(ctx, d.between(20*time.Millisecond, 200*time.Millisecond))
 			continue
 		}
-		d.end(d.serve(ctx))
+		err := d.serve(ctx)
+		d.end(err)
+		if !errors.Is(err, errOwn) {
+			d.pause(ctx, d.between(20*time.Millisecond, 500*time.Millisecond))
+		}
 	}
 	d.dropStale()
 }
@@ -182,7 +186,7 @@ func (d *mqttDevice) resume() error {
 func (d *mqttDevice) end(err error) {
 	d.book.event(d.name, fmt.Sprintf("connection over: %v", err))
 	if d.will != nil && d.safe && !errors.Is(err, errLeft) {
-		d.book.answer(d.will, d.number, false)
+		d.book.answer(d.will, d.number, d.ill.Load()) // a will that the store cannot take is dropped
 	}
 	if errors.Is(err, errTaken) {
 		d.stale = d.conn
@@ -200,12 +204,13 @@ func (d *mqttDevice) dropStale() {
 	}
 }
 
-// How a device ends its connection.
+// How a device ends its connection itself.
 var (
-	errReset = errors.New("the device cut it")
-	errShut  = errors.New("the device closed it without DISCONNECT")
-	errTaken = errors.New("the device connects again without closing it")
-	errLeft  = errors.New("the device left by DISCONNECT")
+	errOwn   = errors.New("the device")
+	errReset = fmt.Errorf("%w cut it", errOwn)
+	errShut  = fmt.Errorf("%w closed it without DISCONNECT", errOwn)
+	errTaken = fmt.Errorf("%w connects again without closing it", errOwn)
+	errLeft  = fmt.Errorf("%w left by DISCONNECT", errOwn)
 )
 
 // serve uses the connection until it ends, and returns why.

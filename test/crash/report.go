@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -102,7 +103,7 @@ func lines(w io.Writer, name string, list []event, s sending) {
 			fmt.Fprintf(w, "   %s: ... more\n", name)
 			return
 		}
-		fmt.Fprintf(w, "   %10v %s: %.300s\n", e.at.Round(100*time.Microsecond), name, e.text)
+		fmt.Fprintf(w, "   %10v %s: %.300s\n", e.at.Round(100*time.Microsecond), name, strings.ReplaceAll(e.text, "\n", "; "))
 	}
 }
 

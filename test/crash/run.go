@@ -230,6 +230,7 @@ func (r *run) revive(ctx context.Context) error {
 func (r *run) fill() error {
 	r.fills++
 	r.book.event("gateway", "the disk is full")
+	r.fleet.ill.Store(true)
 	r.fleet.large.Store(true)
 	return r.disk.fill()
 }
@@ -255,6 +256,7 @@ func (r *run) free(ctx context.Context) error {
 		}
 		status, why, err := r.gateway.get(ctx, admin, "/readyz")
 		if err == nil && status == 200 {
+			r.fleet.ill.Store(false)
 			return nil
 		}
 		if r.book.now() > deadline {
