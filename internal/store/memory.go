@@ -1,7 +1,6 @@
 package store
 
 import (
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -26,7 +25,7 @@ type Memory struct {
 // saved is a record with the received identifiers of its session.
 type saved struct {
 	record   *Record
-	received map[uint16]struct{} // nil when empty
+	received Identifiers
 }
 
 var (
@@ -116,7 +115,7 @@ func (s *Memory) allRecords() []*Record {
 	all := make([]*Record, 0, len(s.records))
 	for _, has := range s.records {
 		r := *has.record
-		r.Received = slices.Sorted(maps.Keys(has.received))
+		r.Received = slices.Collect(has.received.All())
 		all = append(all, &r)
 	}
 	return all
@@ -155,10 +154,7 @@ func (s *Memory) receive(device string, id uint16) bool {
 	if has == nil {
 		return false
 	}
-	if has.received == nil {
-		has.received = make(map[uint16]struct{})
-	}
-	has.received[id] = struct{}{}
+	has.received.Add(id)
 	return true
 }
 
@@ -176,11 +172,12 @@ func (s *Memory) unreceive(device string, id uint16) bool {
 	if has == nil {
 		return false
 	}
-	before := len(has.received)
-	if delete(has.received, id); id == 0 {
-		has.received = nil
+	if id == 0 {
+		some := has.received.Bytes() > 0
+		has.received = Identifiers{}
+		return some
 	}
-	return len(has.received) < before
+	return has.received.Remove(id)
 }
 
 // Put implements Store. The store keeps no values in memory: their owners do.
