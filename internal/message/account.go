@@ -131,6 +131,13 @@ func (m *Message) Release(a *Account) {
 	a.add(m.Debtor, -n)
 }
 
+// Count adds bytes, which may be negative, to what is owed for something else than messages.
+func (a *Account) Count(d Debtor, bytes int64) {
+	if a != nil {
+		a.add(d, bytes)
+	}
+}
+
 func (a *Account) add(d Debtor, n int64) {
 	a.bytes.Add(n)
 	if d.device != 0 {

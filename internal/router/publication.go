@@ -13,7 +13,9 @@ import (
 //
 // It belongs to the goroutine that publishes; a receiver may use it until its Deliver or Offer returns.
 type Publication struct {
-	done  func(error)   // called when all claims are answered; may be nil
+	store store.Store   // static
+	done  func(error)   // Publisher.Done
+	note  func() bool   // Publisher.Note; nil once it was called
 	wait  time.Duration // how long the message may wait for room; 0 means without a deadline
 	claim *Claim        // made when the first receiver asks for it
 	saved bool          // a receiver called Saved
@@ -24,28 +26,49 @@ type Publication struct {
 // called Claim.Done. Each call gives one right.
 func (p *Publication) Claim() *Claim {
 	if p.claim == nil {
-		p.claim = newClaim(p.done, p.wait)
+		p.claim = newClaim(p.whenAnswered(), p.wait)
 	}
 	p.claim.pending.Add(1)
 	return p.claim
+}
+
+// whenAnswered returns what the last answer of a claim calls. If the publisher has something to note, it notes that
+// first, and is told once that is safe.
+func (p *Publication) whenAnswered() func(error) {
+	note, done, s := p.note, p.done, p.store
+	if note == nil {
+		return done
+	}
+	return func(err error) {
+		switch saved := err == nil && note(); {
+		case done == nil:
+		case saved:
+			s.Commit(done)
+		default:
+			done(err)
+		}
+	}
 }
 
 // Saved notes that the calling receiver has given the message to a durable store. The publisher gets its answer once
 // the message is safe there. All receivers of a publication wait for one fence.
 func (p *Publication) Saved() { p.saved = true }
 
-// fence waits for the store with a claim, if a receiver called Saved and the publisher wants an answer.
-func (p *Publication) fence(s store.Store) {
-	if p.saved && p.done != nil {
-		s.Commit(p.Claim().Done)
-	}
-}
-
 // end ends the publication after all receivers were asked; refused is the error of one that did not take the message.
 // It reports whether claims are open: then the last one to be answered calls done; otherwise err is the answer.
+//
+// If something was saved and the publisher wants an answer, one more claim waits for the store's fence. If there is no
+// other claim, the publisher's note is behind that fence as well.
 func (p *Publication) end(refused error) (later bool, err error) {
+	if p.claim == nil && refused == nil && p.note != nil {
+		p.saved = p.note() || p.saved
+		p.note = nil
+	}
+	if p.saved && p.done != nil {
+		p.store.Commit(p.Claim().Done)
+	}
 	c := p.claim
-	p.done, p.claim = nil, nil
+	p.done, p.note, p.claim = nil, nil, nil
 	switch {
 	case c == nil:
 		return false, refused

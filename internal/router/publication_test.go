@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 
@@ -195,12 +196,80 @@ func TestClaimDeadlines(t *testing.T) {
 	r.Subscribe("a", full, 1)
 	m := &message.Message{Topic: "a", QoS: 1}
 	_, _ = r.Publish(m, nil)
-	_, _ = r.PublishUntilTaken(m, nil)
+	_, _ = r.PublishFor(m, Publisher{NoDeadline: true})
 	_, _ = r.DeliverTo([]Hit{{Subscriber: full, QoS: 1}}, m.Clone(), nil)
 	for i, h := range full.waiting.Take(9) {
 		if h.Claim.Deadline.IsZero() != (i == 1) {
 			t.Errorf("%d has the deadline %v", i, h.Claim.Deadline)
 		}
+	}
+}
+
+// durable is a store whose fences a test lets pass.
+type durable struct {
+	store.Store
+	fences []func(error)
+}
+
+func (*durable) Durable() bool             { return true }
+func (d *durable) Commit(done func(error)) { d.fences = append(d.fences, done) }
+func (d *durable) pass()                   { d.fences[0](nil); d.fences = d.fences[1:] }
+
+// keeper is a receiver that gives what it takes to a durable store.
+type keeper struct{ receiver }
+
+func (k *keeper) Deliver(m *message.Message, q message.QoS, p *Publication) error {
+	err := k.receiver.Deliver(m, q, p)
+	if k.waiting.Len() == 0 {
+		p.Saved()
+	}
+	return err
+}
+
+// The note of a publisher is behind all receivers and before the fence that it waits for, of which there is one unless a
+// receiver had to wait for room.
+func TestPublisherNotes(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		room    int
+		refuses error
+		saves   bool
+		want    string
+	}{
+		{"room", 1, nil, true, "note, later, fence <nil>"},
+		{"nothing to save", 1, nil, false, "note, later, fence <nil>"},
+		{"no room", 0, nil, true, "later, fence, room, note, fence <nil>"},
+		{"no room, nothing to save", 0, nil, false, "later, fence, room, note <nil>"},
+		{"refused", 1, store.ErrTooLarge, true, "later, fence " + store.ErrTooLarge.Error()},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := &durable{Store: store.NewMemory(store.Options{})}
+			r := New(Config{}, d)
+			first, second := &keeper{receiver{room: 1}}, &receiver{room: c.room, refuses: c.refuses}
+			r.Subscribe("a", first, 1)
+			r.Subscribe("a", second, 1)
+			log := ""
+			got, err := r.PublishFor(&message.Message{Topic: "a", QoS: 1}, Publisher{
+				Note: func() bool { log += "note, "; return c.saves },
+				Done: func(err error) { log += fmt.Sprint(" ", err) },
+			})
+			if !got.Later || err != nil {
+				t.Fatal(got, err)
+			}
+			log += "later"
+			for len(d.fences) > 0 || second.waiting.Len() > 0 {
+				if len(d.fences) > 0 {
+					log += ", fence"
+					d.pass()
+					continue
+				}
+				log += ", room, "
+				second.grow(1)
+			}
+			if log = strings.ReplaceAll(strings.ReplaceAll(log, ",  ", " "), ", ,", ","); log != c.want {
+				t.Errorf("%s, want %s", log, c.want)
+			}
+		})
 	}
 }
 

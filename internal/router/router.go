@@ -110,7 +110,7 @@ type Router struct {
 func New(config Config, s store.Store) *Router {
 	r := &Router{config: config.WithDefaults(), store: s, index: topic.NewIndex[Subscriber]()}
 	r.shares = shares{index: r.index, byFilter: make(map[string]*share)}
-	r.pool.New = func() any { return new(Publication) }
+	r.pool.New = func() any { return &Publication{store: s} }
 	return r
 }
 
@@ -173,6 +173,21 @@ func (r *Router) checkKept(d message.Debtor) error {
 	return r.CheckQuota(d)
 }
 
+// Publisher says what the publisher of a message wants. The zero value wants nothing.
+type Publisher struct {
+	// Done gets the answer if Result.Later is true, see Publish.
+	Done func(error)
+
+	// Note is called once all receivers have the message: before Publish returns or before Done, from any goroutine,
+	// without locks other than the publisher's own. It gives to the store what is to be kept together with the message, and reports
+	// whether it did: then the publisher gets its answer once that is safe, too. If a receiver refuses the message, it is not called.
+	Note func() (saved bool)
+
+	// NoDeadline is for a publisher that cannot be told a refusal: the message waits for room without a deadline, until
+	// the receiver's session ends. It is refused nevertheless if the receiver's line is full.
+	NoDeadline bool
+}
+
 // Result says what became of a publication so far.
 type Result struct {
 	Receivers int
@@ -192,23 +207,18 @@ type Result struct {
 // If the kept messages of the node or of m's Debtor are at their limit, Publish refuses with ErrQuota a message that
 // would have to be kept; while the store fails, with ErrStore.
 func (r *Router) Publish(m *message.Message, done func(error)) (Result, error) {
-	return r.publish(m, done, r.config.MaxWait)
+	return r.PublishFor(m, Publisher{Done: done})
 }
 
-// PublishUntilTaken is Publish for a publisher that cannot be told a refusal: m waits for room without a deadline,
-// until the receiver's session ends. It is refused nevertheless if the receiver's line is full.
-func (r *Router) PublishUntilTaken(m *message.Message, done func(error)) (Result, error) {
-	return r.publish(m, done, 0)
-}
-
-func (r *Router) publish(m *message.Message, done func(error), wait time.Duration) (Result, error) {
+// PublishFor is Publish for a publisher that asks for more than an answer.
+func (r *Router) PublishFor(m *message.Message, by Publisher) (Result, error) {
 	keeps := m.Retain && len(m.Payload) > 0
 	if keeps {
 		if err := r.checkKept(m.Debtor); err != nil {
 			return Result{}, err
 		}
 	}
-	p := r.begin(done, wait)
+	p := r.begin(by)
 	defer r.pool.Put(p)
 	var unkept error
 	if m.Retain {
@@ -265,16 +275,19 @@ func (r *Router) retain(m *message.Message) error {
 }
 
 // begin borrows a publication from the pool.
-func (r *Router) begin(done func(error), wait time.Duration) *Publication {
+func (r *Router) begin(by Publisher) *Publication {
 	p := r.pool.Get().(*Publication)
-	p.done, p.wait, p.saved = done, wait, false
+	p.done, p.note, p.wait, p.saved = by.Done, by.Note, r.config.MaxWait, false
+	if by.NoDeadline {
+		p.wait = 0
+	}
 	return p
 }
 
 // DeliverTo is Publish to receivers that the caller has found; the router does not keep the list. m is owned unless
 // the list is empty. later is Result.Later.
 func (r *Router) DeliverTo(to []Hit, m *message.Message, done func(error)) (later bool, err error) {
-	p := r.begin(done, r.config.MaxWait)
+	p := r.begin(Publisher{Done: done})
 	defer r.pool.Put(p)
 	return p.end(r.deliver(m, to, p))
 }
@@ -294,7 +307,6 @@ func (r *Router) deliver(m *message.Message, to []Hit, p *Publication) (refused 
 			refused = err
 		}
 	}
-	p.fence(r.store)
 	return refused
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/store"
 )
 
@@ -14,7 +15,7 @@ import (
 func (w *world) waitFor(name string) *outcome {
 	o := new(outcome)
 	m := &message.Message{Topic: name, Payload: []byte("x"), QoS: 1}
-	if got, err := w.router.PublishUntilTaken(m, o.set); !got.Later {
+	if got, err := w.router.PublishFor(m, router.Publisher{NoDeadline: true, Done: o.set}); !got.Later {
 		o.set(err)
 	}
 	return o

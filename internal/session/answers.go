@@ -1,7 +1,6 @@
 package session
 
 import (
-	"slices"
 	"sync"
 
 	"github.com/longline/longline/internal/message"
@@ -12,9 +11,10 @@ import (
 // publications. At Config.Unanswered of them the gateway stops reading the device.
 type answers struct {
 	line   []answer
-	fences int  // other packets whose answers wait for the store to be safe
-	first  int  // of those, the subscriptions: no message is sent before their answers
-	paused bool // the device is not read
+	left   uint32 // how many have left the line: the place of its first
+	fences int    // other packets whose answers wait for the store to be safe
+	first  int    // of those, the subscriptions: no message is sent before their answers
+	paused bool   // the device is not read
 }
 
 type answer struct {
@@ -22,6 +22,15 @@ type answer struct {
 	qos   message.QoS
 	ready bool
 	err   wire.Error
+}
+
+// place returns the place in the line that the next publication gets: its number, from 0, since the line was empty. A
+// device may use an identifier twice, so publications are told apart by their places.
+func (l *Link) place() uint32 {
+	if l.answers == nil {
+		return 0
+	}
+	return l.answers.left + uint32(len(l.answers.line))
 }
 
 // answer sends the answer to a publication, or keeps it until the answers before it have left.
@@ -34,7 +43,7 @@ func (l *Link) answer(id uint64, q message.QoS, err wire.Error) {
 	l.throttle()
 }
 
-// await adds a publication to the line; settle gives its answer later.
+// await adds a publication to the line, at place; settle gives its answer later.
 func (l *Link) await(id uint64, q message.QoS) {
 	if l.answers == nil {
 		l.answers = new(answers)
@@ -43,32 +52,19 @@ func (l *Link) await(id uint64, q message.QoS) {
 	l.throttle()
 }
 
-// awaitOnce is await for a repeated publication, which may be in the line of this connection already: then it is
-// answered once.
-func (l *Link) awaitOnce(id uint64, q message.QoS) {
-	if l.answers == nil || l.answers.find(id, q) < 0 {
-		l.await(id, q)
-	}
-}
-
-// find returns the index of the first waiting publication with the ID, or -1.
-func (a *answers) find(id uint64, q message.QoS) int {
-	return slices.IndexFunc(a.line, func(x answer) bool { return !x.ready && x.id == id && x.qos == q })
-}
-
-// settle gives a waiting publication its answer, and sends the answers that are next in order. The line does not have
-// a publication of an older connection, unless the device repeated it; after the connection has ended it has none. On
-// the loop.
-func (l *Link) settle(id uint64, q message.QoS, err wire.Error) {
+// settle gives the publication at a place its answer, and sends the answers that are next in order. After the
+// connection has ended there is no line. On the loop.
+func (l *Link) settle(place uint32, err wire.Error) {
 	if l.answers == nil {
 		return
 	}
-	if i := l.answers.find(id, q); i >= 0 {
+	if i := int(place - l.answers.left); i < len(l.answers.line) {
 		l.answers.line[i].ready, l.answers.line[i].err = true, err
 	}
 	for len(l.answers.line) > 0 && l.answers.line[0].ready {
 		first := l.answers.line[0]
 		l.answers.line = l.answers.line[1:]
+		l.answers.left++
 		l.acknowledge(wire.Pub, first.qos, first.id, first.err)
 		if l.answers == nil { // acknowledge has ended the connection
 			return

@@ -91,15 +91,5 @@ func (l *Link) Released(id uint16) (found bool) {
 	s := l.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t := s.liveMQTT()
-	if s.link != l || t == nil {
-		return false
-	}
-	if _, found = t.received[id]; found {
-		delete(t.received, id)
-		if s.manager.durable {
-			s.manager.store.Release(s.device, id)
-		}
-	}
-	return found
+	return s.link == l && s.liveMQTT() != nil && s.releaseReceived(id)
 }

@@ -1,10 +1,6 @@
 package session
 
-import (
-	"sync"
-
-	"github.com/longline/longline/internal/message"
-)
+import "sync"
 
 // Loop collects the answers to publications that waited, for the connections of one event loop. Answers that come
 // together cost one post, however many connections of the loop they are for. The gateway makes one per loop.
@@ -27,10 +23,9 @@ type Loop struct {
 
 // settlement is the answer to a publication that waited.
 type settlement struct {
-	link *Link
-	id   uint64
-	qos  message.QoS
-	err  error
+	link  *Link
+	place uint32
+	err   error
 }
 
 // NewLoop makes the Loop with the given index, from 0. post runs a function on the loop soon, never at once, and
@@ -78,7 +73,7 @@ func (l *Loop) answerSome() {
 	l.answered += len(some)
 	for i := range some {
 		x := &some[i]
-		x.link.settle(x.id, x.qos, refusal(x.err))
+		x.link.settle(x.place, refusal(x.err))
 	}
 	clear(some)
 	if l.more() {

@@ -317,6 +317,9 @@ func (m *Manager) end(s *Session) {
 	}
 	s.manager.searches.end(s)
 	s.subscriptions = nil
+	if s.mqtt != nil {
+		s.forgetReceived()
+	}
 	s.redeliverAll()
 	if s.queue != nil {
 		s.drop(router.SessionEnded, s.queue.Len())

@@ -33,7 +33,8 @@ type mqtt struct {
 	// Of the session.
 	waiting  int32                   // publications that wait without a deadline, see reserve
 	last     uint16                  // the identifier that was assigned last
-	received map[uint16]*publication // QoS 2 publications that the device has not released; nil once answered
+	received *store.Identifiers      // of QoS 2 publications that were answered and the device has not released
+	routed   map[uint16]*publication // QoS 2 publications of the device whose answers wait
 	delayed  map[uint16]*publication // QoS 1 publications of the device whose answers wait
 	will     *store.Will             // nil when there is none
 }
@@ -70,7 +71,7 @@ func (s *Session) forgetPackets() {
 		s.queue.ForgetPackets()
 		s.reclaimQueue()
 	}
-	if s.mqtt != nil && len(s.mqtt.received) > 0 && s.manager.durable {
+	if s.mqtt != nil && s.forgetReceived() && s.manager.durable {
 		s.manager.store.Release(s.device, 0)
 	}
 }
@@ -82,7 +83,7 @@ func (s *Session) detachMQTT() {
 		return
 	}
 	t.conn, t.held = nil, held{}
-	if s.queue == nil && len(t.received)+len(t.delayed) == 0 && t.waiting == 0 && t.will == nil {
+	if s.queue == nil && t.received.Len()+len(t.routed)+len(t.delayed) == 0 && t.waiting == 0 && t.will == nil {
 		s.mqtt = nil
 	}
 }
@@ -147,9 +148,14 @@ func (s *Session) restoreMQTT(r *store.Record) {
 	if r.Will == nil && len(r.Received) == 0 {
 		return
 	}
-	s.mqtt = &mqtt{received: make(map[uint16]*publication, len(r.Received))}
+	s.mqtt = new(mqtt)
 	s.setWill(r.Will)
-	for _, id := range r.Received {
-		s.mqtt.received[id] = nil // answered
+	if len(r.Received) == 0 {
+		return
 	}
+	s.changeReceived(func(x *store.Identifiers) {
+		for _, id := range r.Received {
+			x.Add(id)
+		}
+	})
 }

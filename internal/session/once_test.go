@@ -256,7 +256,7 @@ func playOnce(t *testing.T, script []byte) {
 		}
 	}
 	expect(t, "drops", len(w.drops()), 0)
-	if s := c.pipe.link.session; len(s.mqtt.received) > 0 || s.queue != nil && !s.queue.Empty() {
+	if s := c.pipe.link.session; s.mqtt.received.Len()+len(s.mqtt.routed) > 0 || s.queue != nil && !s.queue.Empty() {
 		t.Errorf("left: %+v, %+v", s.mqtt, s.queue)
 	}
 }

@@ -2,67 +2,88 @@ package session
 
 import (
 	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/store"
 	"github.com/longline/longline/internal/wire"
 )
 
-// receipt says how far the session is with a QoS 2 publication.
-type receipt uint8
+// publication is a QoS 1 or 2 publication of an MQTT device that was given to the router.
+type publication struct {
+	// Static after construction.
+	session *Session
+	id      uint16
+	qos     message.QoS
 
-const (
-	firstTime receipt = iota
-	waits             // it was routed, and its answer waits
-	answered          // it was routed, and all receivers have it
-)
+	noDeadline bool // it may wait without a deadline, see reserve; static once it is routed
 
-// receive notes a QoS 2 publication of the device. The caller routes it the first time only, until the device releases
-// its identifier [MQTT-4.3.3-10].
-func (t *mqtt) receive(p *publication) receipt {
-	switch first, there := t.received[uint16(p.id)]; {
-	case first != nil:
-		first.link = p.link
-		return waits
-	case there:
-		return answered
-	}
-	if t.received == nil {
-		t.received = make(map[uint16]*publication)
-	}
-	t.received[uint16(p.id)] = p
-	return firstTime
+	// Guarded by Session.mu.
+	link  *Link  // the connection on which it came last, which gets the answer
+	place uint32 // in the line of that connection
+	noted bool   // note has given its identifier to the store
+	over  bool   // conclude was called
 }
 
-// settle notes the answer to a publication, and reports whether its identifier is still in use. The identifier of a
-// refused publication is free [MQTT-4.3.3-9].
-func (t *mqtt) settle(p *publication, err error) (used bool) {
-	id := uint16(p.id)
-	if t.received[id] != p { // the device has released it
-		return false
+// unanswered returns the publications of a QoS whose answers wait, by their identifiers.
+func (t *mqtt) unanswered(q message.QoS) map[uint16]*publication {
+	if q == message.ExactlyOnce {
+		return t.routed
 	}
-	if err != nil {
-		delete(t.received, id)
-		return false
+	return t.delayed
+}
+
+// waits remembers a publication whose answer waits.
+func (t *mqtt) waits(p *publication) {
+	all := &t.delayed
+	if p.qos == message.ExactlyOnce {
+		all = &t.routed
 	}
-	t.received[id] = nil
-	return true
+	if *all == nil {
+		*all = make(map[uint16]*publication)
+	}
+	(*all)[p.id] = p
 }
 
 // atReceiveMaximum reports whether the device has as many unreleased publications as the Receive Maximum that it was
 // told allows [MQTT-3.3.4-9]. A device that was told none may have as many as there are identifiers.
-func (t *mqtt) atReceiveMaximum(most int) bool { return !t.noRefusals && len(t.received) >= most }
+func (t *mqtt) atReceiveMaximum(most int) bool {
+	return !t.noRefusals && t.received.Len()+len(t.routed) >= most
+}
 
-// receive is mqtt.receive for the live connection. An error is a *wire.Close. A device without packet identifiers
-// never repeats a publication.
-func (s *Session) receive(p *publication) (receipt, error) {
+// receive notes a QoS 2 publication of the live connection, which does not wait for its answer. known reports whether it was routed
+// and answered before: the caller routes it the first time only, until the device releases its identifier [MQTT-4.3.3-10]. An
+// error is a *wire.Close. A device without packet identifiers never repeats a publication.
+func (s *Session) receive(p *publication) (known bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.liveMQTT()
-	if t == nil {
-		return firstTime, nil
+	switch {
+	case t == nil:
+		return false, nil
+	case t.received.Has(p.id):
+		return true, nil
+	case t.atReceiveMaximum(s.manager.config.Unanswered):
+		return false, wire.CloseReceiveMax
 	}
-	if _, known := t.received[uint16(p.id)]; !known && t.atReceiveMaximum(s.manager.config.Unanswered) {
-		return 0, wire.CloseReceiveMax
+	t.waits(p)
+	return false, nil
+}
+
+// repeat handles a publication that the device repeats on l while its first one waits for its answer, which l gets from now on: the
+// error is errAnswerLater, or errAwaited if l gets it already. If none waits, the error is nil.
+func (s *Session) repeat(l *Link, q message.QoS, id uint16) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mqtt == nil {
+		return nil
 	}
-	return t.receive(p), nil
+	switch p := s.mqtt.unanswered(q)[id]; {
+	case p == nil:
+		return nil
+	case p.link == l:
+		return errAwaited
+	default:
+		p.link, p.place = l, l.place()
+		return errAnswerLater
+	}
 }
 
 // reserve reports whether a publication may wait without a deadline: the device cannot be refused, and fewer than
@@ -81,77 +102,106 @@ func (s *Session) reserve() bool {
 	return true
 }
 
-// publication is a QoS 1 or 2 publication of an MQTT device that was given to the router.
-type publication struct {
-	// Static after construction.
-	session *Session
-	id      uint64
-	qos     message.QoS
-
-	noDeadline bool // it may wait without a deadline, see reserve; static once it is routed
-
-	// Guarded by Session.mu.
-	link *Link // the connection on which it came last, which gets the answer
-	over bool  // conclude was called
-}
-
-// settle sends the answer to a publication that waited. Safe from any goroutine.
-func (p *publication) settle(err error) {
-	s := p.session
-	l := s.conclude(p, err)
-	if err == nil && p.qos == message.ExactlyOnce && s.manager.durable { // PUBREC promises that the identifier is kept
-		s.manager.store.Commit(func(err error) { l.tell(p.qos, p.id, err) })
-		return
-	}
-	l.tell(p.qos, p.id, err)
-}
-
-// conclude notes the answer to a publication and returns the connection that gets it: the one on which it came last.
-// If the device has a newer connection, it repeats the publication there and gets the answer then.
-func (s *Session) conclude(p *publication, err error) *Link {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p.over = true
-	t, id := s.mqtt, uint16(p.id)
-	if t == nil {
-		return p.link
-	}
-	if p.noDeadline && t.waiting > 0 { // it is 0 if the device has spoken another protocol meanwhile
-		t.waiting--
-	}
-	switch {
-	case p.qos == message.ExactlyOnce:
-		if t.settle(p, err) && s.manager.durable {
-			s.manager.store.Receive(s.device, id)
-		}
-	case t.delayed[id] == p:
-		delete(t.delayed, id)
-	}
-	return p.link
-}
-
 // delay remembers a QoS 1 publication that waits, so that it is not routed again when the device connects again and
 // repeats it.
 func (s *Session) delay(p *publication) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.mqtt == nil || p.over || p.qos != message.AtLeastOnce {
-		return
+	if s.mqtt != nil && !p.over && p.qos == message.AtLeastOnce {
+		s.mqtt.waits(p)
 	}
-	if s.mqtt.delayed == nil {
-		s.mqtt.delayed = make(map[uint16]*publication)
-	}
-	s.mqtt.delayed[uint16(p.id)] = p
 }
 
-// stillWaits reports whether a QoS 1 publication that the device repeats on l still waits for its answer, which l gets
-// from now on.
-func (s *Session) stillWaits(l *Link, id uint16) bool {
+// note is router.Publisher.Note of a QoS 2 publication: PUBREC promises that its identifier is kept. It is given to the store
+// behind the message, so that a kill between the two leaves the message without the identifier, and the device repeats the
+// publication. The other way round the repetition would be taken for one that was routed, and the message would be lost.
+func (p *publication) note() (saved bool) {
+	s := p.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.mqtt == nil || s.mqtt.delayed[id] == nil {
+	if !s.durable() || s.mqtt == nil || s.mqtt.routed[p.id] != p { // the device has released it
 		return false
 	}
-	s.mqtt.delayed[id].link = l
+	p.noted = true
+	s.manager.store.Receive(s.device, p.id)
 	return true
+}
+
+// settle sends the answer to a publication that waited. Safe from any goroutine.
+func (p *publication) settle(err error) {
+	link, place := p.session.conclude(p, err)
+	link.tell(place, err)
+}
+
+// conclude notes the answer to a publication, and returns the connection that gets it: the one on which it came last.
+// If the device has a newer connection, it repeats the publication there and gets the answer then.
+//
+// The identifier of a refused QoS 2 publication is free [MQTT-4.3.3-9].
+func (s *Session) conclude(p *publication, err error) (*Link, uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p.over = true
+	t := s.mqtt
+	if t == nil {
+		return p.link, p.place
+	}
+	if p.noDeadline && t.waiting > 0 { // it is 0 if the device has spoken another protocol meanwhile
+		t.waiting--
+	}
+	if all := t.unanswered(p.qos); all[p.id] == p { // otherwise the device has released it
+		delete(all, p.id)
+		switch {
+		case p.qos != message.ExactlyOnce:
+		case err == nil:
+			s.changeReceived(func(x *store.Identifiers) { x.Add(p.id) })
+		case p.noted:
+			s.manager.store.Release(s.device, p.id)
+		}
+	}
+	return p.link, p.place
+}
+
+// releaseReceived frees the identifier of a QoS 2 publication of the device, and reports whether it was in use. The session has an MQTT
+// part, and is locked.
+func (s *Session) releaseReceived(id uint16) bool {
+	t := s.mqtt
+	if !t.received.Has(id) && t.routed[id] == nil {
+		return false
+	}
+	if delete(t.routed, id); t.received != nil {
+		s.changeReceived(func(x *store.Identifiers) { x.Remove(id) })
+	}
+	if s.manager.durable {
+		s.manager.store.Release(s.device, id)
+	}
+	return true
+}
+
+// forgetReceived forgets all QoS 2 publications of the device, and reports whether there were any. The session has an MQTT part,
+// and is locked.
+func (s *Session) forgetReceived() (some bool) {
+	t := s.mqtt
+	some = t.received.Len()+len(t.routed) > 0
+	if t.received != nil {
+		s.changeReceived(func(x *store.Identifiers) { *x = store.Identifiers{} })
+	}
+	t.received, t.routed = nil, nil
+	return some
+}
+
+// receivedPart is in what parts the memory of received identifiers counts in the account. Most devices have less than one.
+const receivedPart = 256
+
+// changeReceived changes the received identifiers, and counts their memory among what the node keeps for the device: a device of
+// 3.1.1 cannot be told how many it may have. The session has an MQTT part, and is locked.
+func (s *Session) changeReceived(change func(*store.Identifiers)) {
+	if s.mqtt.received == nil {
+		s.mqtt.received = new(store.Identifiers)
+	}
+	x := s.mqtt.received
+	before := x.Bytes() / receivedPart
+	change(x)
+	if more := x.Bytes()/receivedPart - before; more != 0 {
+		s.manager.router.Account().Count(message.DebtorOf(s.device, 0), int64(more*receivedPart))
+	}
 }

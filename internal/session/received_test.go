@@ -8,6 +8,7 @@ import (
 
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/store"
+	"github.com/longline/longline/internal/store/storetest"
 	"github.com/longline/longline/internal/wire"
 )
 
@@ -215,4 +216,103 @@ func TestAnswerBeforeTheRepetition(t *testing.T) {
 		c.saw("rec 7")
 		c.released(7, true)
 	})
+}
+
+// A kill that leaves the identifier of a QoS 2 publication leaves its message at every receiver. The receivers and the identifier
+// wait for one fence.
+func TestKilledBetweenReceiversAndIdentifier(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDurableWorld(t, Config{})
+		defer w.close()
+		for _, device := range []string{"one", "two"} {
+			w.client(device, Options{}).subscribe(filter("a", 2))
+		}
+		c := w.client("d", Options{})
+		synctest.Wait()
+		s := w.store.(*storetest.OnJournal)
+		fences := s.Fences()
+		c.pub(7, "a", "x", 2)
+		kept := 0
+		for _, left := range s.Kill(t) {
+			received, messages := 0, 0
+			for _, device := range []string{"one", "two"} {
+				messages += left.Queue(device).Len()
+			}
+			_ = left.Records(func(r *store.Record) bool { received += len(r.Received); return true })
+			if received == 1 && messages != 2 {
+				t.Errorf("the identifier is kept, and %d of 2 messages", messages)
+			}
+			kept = max(kept, received)
+		}
+		expect(t, "kept in the end", kept, 1)
+		expect(t, "fences", s.Fences()-fences, 1)
+		synctest.Wait()
+		c.saw(fresh, "rec 7")
+	})
+}
+
+// A publication that cannot be made safe is refused, and its identifier is free: what comes under it next is another message.
+func TestIdentifierOfAnUnsafePublication(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &broke{OnJournal: storetest.NewOnJournal(store.Options{})}
+		w := newWorldOn(t, Config{}, b)
+		defer w.close()
+		w.client("sub", Options{}).subscribe(filter("a", 2))
+		c := w.client("d", Options{})
+		c.pub(7, "a", "x", 2)
+		synctest.Wait()
+		c.saw(fresh, "rec 7internal")
+		c.released(7, false)
+		_ = b.Records(func(r *store.Record) bool { expect(t, "received by "+r.Device, len(r.Received), 0); return true })
+	})
+}
+
+// A device of 3.1.1 may leave all identifiers unreleased. They take little, and count in the account until they are released, or
+// the session ends.
+func TestReceivedIdentifiersCount(t *testing.T) {
+	for name, end := range map[string]func(c *client){
+		"released":   func(c *client) { releaseAll(c) },
+		"ended":      func(c *client) { c.world.connect("d", Options{Clean: true}) },
+		"JSON":       func(c *client) { c.world.connect("d", Options{}) },
+		"none in it": func(c *client) { releaseAll(c); c.leave("reset"); c.world.manager.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, account := newAccountedWorld(t, store.Limits{})
+			c := w.client("d", Options{NoRefusals: true})
+			for id := uint64(1); id < 1<<16; id++ {
+				c.pub(id, "up", "", 2)
+			}
+			if owed, _ := account.Bytes(); owed != 16<<10 {
+				t.Errorf("%d bytes are owed", owed)
+			}
+			end(c)
+			if owed, _ := account.Bytes(); owed != 0 {
+				t.Errorf("%d bytes are owed in the end", owed)
+			}
+		})
+	}
+}
+
+func releaseAll(c *client) {
+	for id := 1; id < 1<<16; id++ {
+		c.released(uint16(id), true)
+	}
+}
+
+// A device that uses an identifier for two publications at a time gets the answer to each when that has it.
+func TestOneIdentifierTwice(t *testing.T) {
+	w, s := full(t, Config{})
+	other := w.connect("other", Options{})
+	other.sub(1, 1, "b")
+	w.publish("b", "first", 1) // its queue is full as well
+	c := w.connect("d", Options{})
+	c.pub(7, "a", "x", 1)
+	c.pub(7, "b", "y", 1)
+	other.saw("hello resumed=false missed=0", "ack 1", "b=first qos 1")
+	other.ack(0)
+	other.saw("b=y qos 1")
+	c.saw("hello resumed=false missed=0") // it is not the turn of y, and x has nobody yet
+	s.ack(0)
+	s.saw("a=x qos 1")
+	c.saw("ack 7", "ack 7")
 }

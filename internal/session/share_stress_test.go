@@ -101,7 +101,7 @@ func TestStressShare(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		g.mu.Lock()
 		defer g.mu.Unlock()
-		t.Fatalf("%d of %d messages came", len(g.seen), g.want)
+		t.Fatalf("%d of %d messages came, drops %v", len(g.seen), g.want, g.drops())
 	}
 	busy.Wait()
 	leave()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/store"
 )
 
@@ -95,7 +96,7 @@ func TestStressExactlyOnce(t *testing.T) {
 			for n := 1; n <= messages; n++ {
 				taken := make(chan error, 1)
 				m := &message.Message{Topic: strconv.Itoa(p), Payload: strconv.AppendInt(nil, int64(n), 10), QoS: 2}
-				got, err := w.router.PublishUntilTaken(m, func(err error) { taken <- err })
+				got, err := w.router.PublishFor(m, router.Publisher{NoDeadline: true, Done: func(err error) { taken <- err }})
 				if got.Later {
 					err = <-taken
 				}

@@ -27,7 +27,7 @@ const (
 
 var (
 	errTakenOver   = errors.New("the device has a newer connection")
-	errRepeated    = errors.New("the publication was routed before, and its answer waits")
+	errAwaited     = errors.New("the publication waits for its answer on this connection")
 	errAnswerLater = errors.New("some receivers answer later")
 )
 
@@ -49,17 +49,11 @@ func (l *Link) publish(p *wire.Packet) error {
 	}
 	err := l.route(m, p.ID, p.Again)
 	switch {
-	case errors.Is(err, errTakenOver), m.QoS == message.AtMostOnce:
+	case errors.Is(err, errTakenOver), errors.Is(err, errAwaited), m.QoS == message.AtMostOnce:
 	case errors.Is(err, wire.CloseReceiveMax):
 		return err
 	case errors.Is(err, errAnswerLater):
 		l.await(p.ID, m.QoS)
-	case errors.Is(err, errRepeated):
-		l.awaitOnce(p.ID, m.QoS)
-	case err == nil && m.QoS == message.ExactlyOnce && l.Durable(): // PUBREC promises that the identifier is kept
-		l.await(p.ID, m.QoS)
-		id := p.ID
-		s.manager.store.Commit(func(err error) { l.tell(message.ExactlyOnce, id, err) })
 	default:
 		l.answer(p.ID, m.QoS, refusal(err))
 	}
@@ -116,21 +110,24 @@ func (l *Link) route(m *message.Message, id uint64, again bool) error {
 	case message.ExactlyOnce:
 		return l.routeOnce(m, id)
 	}
-	if again && s.stillWaits(l, uint16(id)) {
-		return errRepeated
+	if again {
+		if err := s.repeat(l, m.QoS, uint16(id)); err != nil {
+			return err
+		}
 	}
 	return l.routeAcknowledged(m, id)
 }
 
 // routeOnce routes a QoS 2 publication unless it was routed before.
 func (l *Link) routeOnce(m *message.Message, id uint64) error {
-	p := &publication{session: l.session, link: l, id: id, qos: m.QoS}
-	switch r, err := l.session.receive(p); {
+	if err := l.session.repeat(l, m.QoS, uint16(id)); err != nil {
+		return err
+	}
+	p := &publication{session: l.session, link: l, place: l.place(), id: uint16(id), qos: m.QoS}
+	switch known, err := l.session.receive(p); {
 	case err != nil:
 		return err
-	case r == waits:
-		return errRepeated
-	case r == answered:
+	case known:
 		return nil
 	}
 	return p.route(m)
@@ -140,13 +137,14 @@ func (l *Link) routeOnce(m *message.Message, id uint64) error {
 func (l *Link) routeAcknowledged(m *message.Message, id uint64) error {
 	s := l.session
 	if s.mqtt == nil { // the common case: nothing has to be remembered; uplink is held
-		result, err := s.manager.router.Publish(m, func(err error) { l.tell(message.AtLeastOnce, id, err) })
+		place := l.place()
+		result, err := s.manager.router.Publish(m, func(err error) { l.tell(place, err) })
 		if result.Later {
 			return errAnswerLater
 		}
 		return err
 	}
-	p := &publication{session: s, link: l, id: id, qos: m.QoS}
+	p := &publication{session: s, link: l, place: l.place(), id: uint16(id), qos: m.QoS}
 	return p.route(m)
 }
 
@@ -154,11 +152,11 @@ func (l *Link) routeAcknowledged(m *message.Message, id uint64) error {
 func (p *publication) route(m *message.Message) error {
 	s := p.session
 	p.noDeadline = s.reserve()
-	publish := s.manager.router.Publish
-	if p.noDeadline {
-		publish = s.manager.router.PublishUntilTaken
+	by := router.Publisher{Done: p.settle, NoDeadline: p.noDeadline}
+	if p.qos == message.ExactlyOnce {
+		by.Note = p.note
 	}
-	result, err := publish(m, p.settle)
+	result, err := s.manager.router.PublishFor(m, by)
 	if result.Later {
 		s.delay(p)
 		return errAnswerLater
@@ -168,8 +166,8 @@ func (p *publication) route(m *message.Message) error {
 }
 
 // tell gives the answer to a publication that waited to the connection's loop. Safe from any goroutine.
-func (l *Link) tell(q message.QoS, id uint64, err error) {
-	l.conn.Loop().settle(settlement{link: l, id: id, qos: q, err: err})
+func (l *Link) tell(place uint32, err error) {
+	l.conn.Loop().settle(settlement{l, place, err})
 }
 
 // refusal returns what the device is told about err.

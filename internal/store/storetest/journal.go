@@ -14,9 +14,10 @@ import (
 type Journal struct {
 	delay time.Duration // from Commit until the fence passes
 
-	mu   sync.Mutex
-	ops  [][]byte
-	safe int // operations before the last fence that passed
+	mu     sync.Mutex
+	ops    [][]byte
+	safe   int // operations before the last fence that passed
+	fences int // how many were asked for
 }
 
 // NewJournal returns an empty journal whose fences pass after a delay.
@@ -31,7 +32,10 @@ func (j *Journal) Append(p []byte) {
 
 // Commit implements store.Journal.
 func (j *Journal) Commit(done func(error)) {
-	n := j.Len()
+	j.mu.Lock()
+	j.fences++
+	n := len(j.ops)
+	j.mu.Unlock()
 	pass := func() {
 		j.mu.Lock()
 		j.safe = max(j.safe, n)

@@ -52,6 +52,13 @@ func (s *OnJournal) Restart(t testing.TB) *OnJournal {
 	return &OnJournal{j.Open(t, s.options), s.options, j}
 }
 
+// Fences returns how many fences were asked for.
+func (s *OnJournal) Fences() int {
+	s.journal.mu.Lock()
+	defer s.journal.mu.Unlock()
+	return s.journal.fences
+}
+
 // commit waits for a fence.
 func commit(t *testing.T, s store.Store) {
 	t.Helper()
