@@ -101,6 +101,9 @@ func (o *options) text(c *bench.Comparison) string {
 	}
 	for _, bar := range bars {
 		value, other := longline.Measures[bar.key], bench.Spread{}
+		if len(value.Values) == 0 {
+			continue
+		}
 		if bar.than != "" {
 			if s := c.Server(bar.than); s != nil {
 				other = s.Measures[bar.key]

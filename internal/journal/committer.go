@@ -52,7 +52,7 @@ func (j *Journal) isClosing() bool {
 }
 
 const (
-	gatherSteps = 4 // of SyncDelay
+	gatherSteps = 2 // of SyncDelay; the runtime's timers take a millisecond at least
 	fewGathered = 8 // records and fences that are written at once
 )
 

@@ -405,7 +405,7 @@ func TestSyncDelayGathers(t *testing.T) {
 			add(t, j, nil, nil)
 		}
 		wantGroups(3, "twenty records")
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(10 * time.Millisecond)
 		wantGroups(4, "twenty records and a step without more")
 		for range 39 {
 			add(t, j, nil, nil)
