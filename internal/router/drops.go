@@ -31,6 +31,7 @@ const (
 	StoreFails                  // the store could make nothing safe, and the publisher was refused
 	StreamFull                  // a stream had no room for it
 	StreamFailing               // a stream could make nothing safe
+	Lost                        // the disk has spoilt it
 	drops
 )
 
@@ -54,6 +55,7 @@ var dropLabels = [drops]string{
 	StoreFails:      "store",
 	StreamFull:      "stream_full",
 	StreamFailing:   "stream_failing",
+	Lost:            "lost",
 }
 
 func (d Drop) String() string { return dropLabels[d] }

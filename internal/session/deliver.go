@@ -186,6 +186,7 @@ func (s *Session) push(m *message.Message, q message.QoS, conflate bool) error {
 		err := s.put(m, q, conflate)
 		if !errors.Is(err, store.ErrFull) {
 			s.reclaimQueue()
+			s.unloadLater()
 			return err
 		}
 		if !s.makeRoom() {
@@ -295,6 +296,7 @@ func (s *Session) flush(conn Conn, now time.Time) {
 		s.guard(t)
 	}
 	s.reclaimQueue()
+	s.readAhead()
 }
 
 // inWindow reports whether one more message may be in flight. A device that did not acknowledge in time gets one at a

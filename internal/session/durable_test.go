@@ -238,7 +238,33 @@ func (w *world) atOnce(what string, f func()) {
 	}
 }
 
-// connectSlowly is connect on a slow store.
+// away makes the session of a device that is away and has a message on the medium alone.
+func (w *world) away(device string) {
+	w.t.Helper()
+	c := w.connect(device, Options{})
+	c.sub(1, 1, device)
+	w.pass(c)
+	c.leave("reset")
+	w.publish(device, "owed", 1)
+	time.Sleep(slow + 2*unloadEvery)
+	synctest.Wait()
+	if n := w.inMemory(device); n > 0 {
+		w.t.Fatalf("%s has %d messages in memory", device, n)
+	}
+}
+
+// inMemory is how many messages of a device are in memory.
+func (w *world) inMemory(device string) int {
+	s := w.manager.session(device)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.queue == nil {
+		return 0
+	}
+	return s.queue.InMemory()
+}
+
+// connectSlowly is connect for a device that has a message on the medium alone.
 func (w *world) connectSlowly(device string, o Options) *conn {
 	w.t.Helper()
 	c := &conn{world: w, room: -1}
@@ -247,10 +273,11 @@ func (w *world) connectSlowly(device string, o Options) *conn {
 		w.manager.Attach(device, &c.link, c, o, func(a Attached, err error) {
 			attached = err == nil
 			c.log = append(c.log, fmt.Sprintf("hello resumed=%t missed=%d", a.Resumed, a.Missed))
+			c.link.Flush(true)
 		})
 	})
-	if _, known := w.manager.Get(device); attached || known {
-		w.t.Errorf("%s is attached before its queue is open", device)
+	if info, _ := w.manager.Get(device); attached || info.Online {
+		w.t.Errorf("%s is attached before its message is read", device)
 	}
 	w.pass(c)
 	if !attached {
@@ -259,7 +286,7 @@ func (w *world) connectSlowly(device string, o Options) *conn {
 	return c
 }
 
-// pass lets a fence pass, or a queue be opened.
+// pass lets a fence pass, or a page be read.
 func (w *world) pass(c *conn) {
 	time.Sleep(slow)
 	synctest.Wait()
@@ -274,8 +301,10 @@ func TestSlowStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newSlowWorld(t)
 		defer w.close()
+		w.away("d")
 		c := w.connectSlowly("d", Options{})
-		c.saw("hello resumed=false missed=0")
+		c.saw("hello resumed=true missed=0", "d=owed qos 1")
+		c.ack(0)
 
 		w.atOnce("subscribe", func() { c.sub(1, 1, "a") })
 		c.saw()
@@ -320,7 +349,7 @@ func TestSlowStoreWithoutRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorldOn(t, Config{}, storetest.NewSlow(store.Options{Queue: store.Limits{Count: 1}}, slow))
 		defer w.close()
-		c := w.connectSlowly("d", Options{})
+		c := w.connect("d", Options{})
 		c.sub(1, 1, "a")
 		w.pass(c)
 		c.saw("hello resumed=false missed=0", "ack 1")
@@ -344,7 +373,6 @@ func TestSlowStoreExactlyOnce(t *testing.T) {
 		defer w.close()
 		c := &client{&conn{world: w, room: -1}}
 		w.manager.Attach("d", &c.link, c, Options{}, func(Attached, error) {})
-		w.pass(c.conn)
 		c.pub(7, "up", "x", 2)
 		c.pub(7, "up", "x", 2) // again
 		c.saw()
@@ -367,7 +395,7 @@ func TestSlowStoreIsNotFlooded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newSlowWorld(t)
 		defer w.close()
-		c := w.connectSlowly("d", Options{})
+		c := w.connect("d", Options{})
 		c.saw("hello resumed=false missed=0")
 		most := w.manager.Config().Unanswered
 		for i := range most {
@@ -384,15 +412,16 @@ func TestSlowStoreIsNotFlooded(t *testing.T) {
 	})
 }
 
-// A connection that ends while its device's queue is opened is let go, and one that comes meanwhile is not.
-func TestEndedWhileOpening(t *testing.T) {
+// A connection that ends while messages of its device are read is let go, and one that comes meanwhile is not.
+func TestEndedWhileReading(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newSlowWorld(t)
 		defer w.close()
+		w.away("d")
 		gone := &conn{world: w, room: -1}
 		w.manager.Attach("d", &gone.link, gone, Options{}, func(Attached, error) { t.Error("it is attached") })
 		gone.ended = true
-		w.connectSlowly("d", Options{}).saw("hello resumed=false missed=0")
+		w.connectSlowly("d", Options{}).saw("hello resumed=true missed=0", "d=owed qos 1")
 		_, online := w.manager.Count()
 		expect(t, "online", online, 1)
 	})
@@ -405,11 +434,12 @@ func TestManyLeaveAtOnce(t *testing.T) {
 		defer w.close()
 		var all []*conn
 		for i := range 100 {
+			w.away(fmt.Sprint("d", i))
 			c := &conn{world: w, room: -1}
 			w.manager.Attach(fmt.Sprint("d", i), &c.link, c, Options{}, func(Attached, error) {})
 			all = append(all, c)
 		}
-		time.Sleep(100 * slow / openAtOnce)
+		time.Sleep(100 * slow / readAtOnce)
 		for _, c := range all {
 			w.pass(c)
 		}
@@ -458,7 +488,7 @@ func TestSlowStoreAnswersFirst(t *testing.T) {
 		w := newSlowWorld(t)
 		defer w.close()
 		w.retain("a", "old")
-		c := w.connectSlowly("d", Options{})
+		c := w.connect("d", Options{})
 		c.saw("hello resumed=false missed=0")
 		c.sub(1, 1, "a")
 		w.publish("a", "new", 1)

@@ -41,6 +41,8 @@ type Manager struct {
 	presence     announcer
 	expirer      expirer
 	emptyQueues  emptyQueues
+	unloads      unloads
+	reads        reads
 	ackTimeouts  ackTimeouts
 	owners       owners
 	redeliveries backlog[redelivery]
@@ -76,41 +78,39 @@ type Attached struct {
 // Attach makes l the live connection of the device and sends to it by conn. The newest connection wins: Attach closes
 // an older one, whose link changes nothing any more.
 //
-// The caller is on conn's loop. done runs there as well: before Attach returns, or later if the store has to open the
-// device's queue first. If the connection ends meanwhile, it is not attached and done does not run. The caller greets
+// The caller is on conn's loop. done runs there as well: before Attach returns, or later if the store has to read messages for
+// the device first. If the connection ends meanwhile, it is not attached and done does not run. The caller greets
 // the device and then calls l.Flush. Attach keeps the string device.
 //
 // If the will's topic is not valid, the error wraps *topic.Error. If the device may not publish the will, the error is
 // ErrWillNotAllowed. If its credential has too many sessions or too large wills, it is ErrCredentialFull; for a
-// prefix, PrefixSessionsFull or PrefixWillsFull. If the queue cannot be opened, it is ErrNotOpened. Attach returns the
+// prefix, PrefixSessionsFull or PrefixWillsFull. If the messages cannot be read, it is ErrNotOpened. Attach returns the
 // errors of Gate and Admit unchanged.
 func (m *Manager) Attach(device string, l *Link, conn Conn, o Options, done func(Attached, error)) {
-	if !m.store.Opened(device) {
-		m.attachOpened(device, l, conn, o, done)
-		return
-	}
-	done(m.attach(device, l, conn, &o))
+	m.attachWith(nil, device, l, conn, o, done)
 }
 
-// attach is Attach for a device whose queue is open.
-func (m *Manager) attach(device string, l *Link, conn Conn, o *Options) (found Attached, err error) {
+// attach is Attach with a page that was read for the device. If more has to be read first, it returns that, and changes nothing else.
+func (m *Manager) attach(read *store.Page, device string, l *Link, conn Conn, o *Options) (found Attached, missing *store.Page, err error) {
 	if o.Admit != nil {
 		if err := o.Admit(); err != nil {
-			return found, err
+			return found, nil, err
 		}
 	}
 	will, err := m.checkWill(device, o)
 	if err != nil {
-		return found, err
+		return found, nil, err
 	}
 	m.mu.Lock()
-	s, resumed, err := m.findOrCreate(device, o)
-	if err == nil {
-		found = Attached{resumed, s.attach(l, conn, o, will)}
+	if missing = m.missing(device, o, read); missing == nil {
+		var s *Session
+		if s, found.Resumed, err = m.findOrCreate(device, o); err == nil {
+			found.Missed = s.attach(l, conn, o, will)
+		}
 	}
 	m.mu.Unlock()
 	m.runBacklogs()
-	return found, err
+	return found, missing, err
 }
 
 // runBacklogs redelivers messages and publishes presence events that a change of sessions has queued. The caller holds
@@ -216,6 +216,7 @@ func (s *Session) closeOlder() {
 // caller is on the connection's loop.
 func (m *Manager) Detach(l *Link, why string) {
 	l.answers = nil
+	m.reads.end(l)
 	if l.session == nil {
 		return
 	}
@@ -236,12 +237,15 @@ func (m *Manager) detach(l *Link, why string, shares []string) {
 	}
 	s.endConnection(why)
 	m.gate.ReleaseDevice(s.device)
-	if s.expiry == 0 {
+	p := s.sharedPage()
+	if s.expiry == 0 && p == nil {
 		m.end(s)
 		return
 	}
 	s.redeliverShares(shares)
-	s.save()
+	if s.save(); p != nil && s.expiry > 0 && len(shares) > 0 {
+		m.readShared(s, p, func(bool) { s.redeliverShares(shares) })
+	}
 	m.expirer.set(s, s.due())
 }
 
@@ -260,6 +264,7 @@ func (s *Session) endConnection(why string) {
 		s.queue.Rewind()
 		s.drop(router.Offline, s.queue.ShedQoS0())
 		s.reclaimQueue()
+		s.unloadLater()
 	}
 	s.manager.presence.addPresence(s, false, why)
 	if s.willDue() <= s.changed {
@@ -283,7 +288,7 @@ func (m *Manager) expire(s *Session) {
 	switch {
 	case s.ended || s.link != nil || s.due() > now:
 	case s.expires() <= now:
-		m.end(s)
+		m.endExpired(s, false)
 	default:
 		s.announceWill()
 		s.detachMQTT()
@@ -293,6 +298,19 @@ func (m *Manager) expire(s *Session) {
 	s.mu.Unlock()
 	m.mu.Unlock()
 	m.runBacklogs()
+}
+
+// endExpired ends a session that has expired, once the messages of shares are read that others get, unless that fails. The session and
+// the manager are locked.
+func (m *Manager) endExpired(s *Session, failed bool) {
+	if s.expires() > time.Now().UnixMilli() { // the device was here meanwhile
+		return
+	}
+	if p := s.sharedPage(); p != nil && !failed {
+		m.readShared(s, p, func(failed bool) { m.endExpired(s, failed) })
+		return
+	}
+	m.end(s)
 }
 
 // discard ends the session of a device that wants a new one. The manager is locked.

@@ -16,51 +16,112 @@ import (
 
 // This file has all calls of store methods that may block. They run at start and on workers.
 
-// ErrNotOpened refuses a device because the store cannot open its queue.
+// ErrNotOpened refuses a device because the store cannot read the messages for it.
 var ErrNotOpened = errors.New("the queue of the device cannot be read")
 
-var errManyOpen = errors.New("too many devices wait for their queues")
+var errManyRead = errors.New("too many devices wait for their queues")
 
-const (
-	openAtOnce  = 16      // workers that open queues
-	openWaiting = 1 << 17 // devices that wait for a worker
-)
+// readAtOnce is how many workers read messages.
+const readAtOnce = 16
 
-// opener opens the queues of devices that connect.
+// opener reads pages of queues.
 type opener struct {
 	store   store.Opener
 	workers *reactor.Workers
 }
 
-func newOpener(o store.Opener) opener {
-	return opener{o, reactor.NewWorkers(openAtOnce, openWaiting)}
+// newOpener allows one waiting device per session, and then some: those that are about to end.
+func newOpener(o store.Opener, sessions int) opener {
+	return opener{o, reactor.NewWorkers(readAtOnce, 2*sessions)}
 }
 
-// open makes a worker open the queue of the device and then call done. If too many devices wait, it calls done at
-// once.
-func (o *opener) open(device string, done func(error)) {
-	if !o.workers.Do(func() { done(o.store.Open(device)) }) {
-		done(errManyOpen)
+// read makes a worker read a page and then call done, without locks. If too many devices wait, read calls done at once.
+func (o *opener) read(p *store.Page, done func(error)) {
+	if !o.workers.Do(func() { done(o.store.Read(p)) }) {
+		done(errManyRead)
 	}
 }
 
-// attachOpened is Attach for a device whose queue is not open. Once it is open, attachOpened continues by a post on
-// the connection's loop. If the store has closed the queue again by then, Attach opens it again.
-func (m *Manager) attachOpened(device string, l *Link, conn Conn, o Options, done func(Attached, error)) {
-	m.opener.open(device, func(err error) {
+// attachWith is Attach with a page that was read for the device, nil for none. While there is more to be read first, it goes on by a
+// post on the connection's loop.
+func (m *Manager) attachWith(read *store.Page, device string, l *Link, conn Conn, o Options, done func(Attached, error)) {
+	found, missing, err := m.attach(read, device, l, conn, &o)
+	if missing == nil {
+		done(found, err)
+		return
+	}
+	m.opener.read(missing, func(err error) {
 		conn.Do(func() {
 			if err != nil {
 				done(Attached{}, fmt.Errorf("%w: %w", ErrNotOpened, err))
 				return
 			}
-			m.Attach(device, l, conn, o, done)
+			m.attachWith(missing, device, l, conn, o, done)
 		})
+	})
+}
+
+// readAhead makes a worker read the next page of the queue, if the messages in memory run out. On the loop, the session is
+// locked.
+func (s *Session) readAhead() {
+	m, l := s.manager, s.link
+	if s.queue == nil || !m.durable {
+		return
+	}
+	p := s.queue.NextPage(readAheadAt)
+	if p == nil || !m.reads.begin(l) {
+		return
+	}
+	m.opener.read(p, func(err error) {
+		if !l.conn.Do(func() { l.goOn(p, err) }) {
+			m.reads.end(l)
+		}
+	})
+}
+
+// goOn sends what was read. A queue that cannot be read closes the connection: the device is refused when it connects again, until it
+// can be.
+func (l *Link) goOn(p *store.Page, err error) {
+	s := l.session
+	var admitted []*router.Claim
+	s.manager.reads.end(l)
+	s.mu.Lock()
+	switch {
+	case s.link != l:
+	case err != nil:
+		l.conn.Close(wire.CloseInternal.Because(ErrNotOpened.Error()))
+	default:
+		s.load(p)
+		admitted = s.flushAll(l.conn, nil)
+		s.wakeToSearch()
+	}
+	s.mu.Unlock()
+	s.manager.tell(admitted)
+}
+
+// readShared makes a worker read messages of shares, and then calls f, unless the device is back or its session has ended. f runs with
+// the manager and the session locked. failed says that they cannot be read.
+func (m *Manager) readShared(s *Session, p *store.Page, f func(failed bool)) {
+	m.opener.read(p, func(err error) {
+		m.mu.Lock()
+		s.mu.Lock()
+		if s.link == nil && !s.ended {
+			if err == nil {
+				s.load(p)
+			}
+			f(err != nil)
+			s.unloadLater()
+		}
+		s.mu.Unlock()
+		m.mu.Unlock()
+		m.runBacklogs()
 	})
 }
 
 // NewManager makes a manager with the sessions of which the store has records. o is the blocking side of s.
 func NewManager(config Config, r *router.Router, s store.Store, o store.Opener) (*Manager, error) {
-	m := &Manager{config: config.WithDefaults(), router: r, store: s, durable: s.Durable(), opener: newOpener(o), gate: openGate{}}
+	m := &Manager{config: config.WithDefaults(), router: r, store: s, durable: s.Durable(), gate: openGate{}}
+	m.opener = newOpener(o, m.config.MaxSessions)
 	m.tooManyFilters = wire.Error{Code: CodeTooManyFilters, Reason: fmt.Sprintf("a packet may have %d filters", m.config.MaxFilters)}
 	m.tooManySubscriptions = wire.Error{Code: CodeTooManySubscriptions, Reason: fmt.Sprintf("a device may have %d subscriptions", m.config.MaxSubscriptions)}
 	byDevice := func(a, b *Session) bool { return a.device < b.device }
@@ -71,6 +132,7 @@ func NewManager(config Config, r *router.Router, s store.Store, o store.Opener) 
 	m.presence.do, m.redeliveries.do = m.presence.announce, m.redeliver
 	m.presence.wanted, m.presence.account = r.Wanted, r.Account()
 	m.expirer.end, m.emptyQueues.reclaim = m.expire, m.reclaim
+	m.unloads.unload = m.unload
 	m.ackTimeouts.check, m.ackTimeouts.every = m.checkAckTimeouts, max(m.config.AckTimeout/8, time.Millisecond)
 	var err error
 	if m.owners.prefixes, err = newPrefixes(&m.config); err == nil {
@@ -101,5 +163,6 @@ func (m *Manager) Close() {
 	defer m.admitting.Wait()
 	m.expirer.stop()
 	m.emptyQueues.stop()
+	m.unloads.stop()
 	m.ackTimeouts.stop()
 }

@@ -13,6 +13,7 @@ import (
 type Memory struct {
 	options  Options // static
 	log      log     // static
+	medium   Medium  // static; nil if the store cannot read its journal's state
 	retained retained
 
 	// Guarded by mu.
@@ -36,8 +37,8 @@ var (
 // NewMemory returns an empty store that is not durable.
 func NewMemory(o Options) *Memory { return NewJournaled(o, nil) }
 
-// NewJournaled returns an empty store that appends its operations to j. The caller replays a journal that has
-// operations already by Apply.
+// NewJournaled returns an empty store that appends its operations to j. If j is a Medium, messages need not stay in
+// memory. The caller replays a journal that has operations already by Apply, or restores what they make.
 func NewJournaled(o Options, j Journal) *Memory {
 	o = o.WithDefaults()
 	s := &Memory{
@@ -46,6 +47,7 @@ func NewJournaled(o Options, j Journal) *Memory {
 		records: map[string]*saved{},
 		queues:  map[string]*queue{},
 	}
+	s.medium, _ = j.(Medium)
 	s.retained = newRetained(o.Retained, o.Account, s.log)
 	return s
 }
@@ -75,11 +77,8 @@ func (s *Memory) release(q *queue) {
 	}
 }
 
-// Opened implements Store: all is in memory.
-func (s *Memory) Opened(string) bool { return true }
-
-// Open implements Opener.
-func (s *Memory) Open(string) error { return nil }
+// Read implements Opener.
+func (s *Memory) Read(p *Page) error { return s.medium.Read(p) }
 
 func (s *Memory) Save(r *Record) {
 	s.log.add(&Op{Kind: OpSave, Device: r.Device, Record: r})

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 	"unicode/utf8"
@@ -32,7 +33,7 @@ const (
 	OpReceive  Kind = 3  // Packet is the identifier of a publication that the device has not released
 	OpRelease  Kind = 4  // undoes OpReceive for Packet, or for all if it is 0
 	OpPush     Kind = 5  // adds Message to the device's queue as Number, with QoS and Due
-	OpSent     Kind = 6  // sets the identifier, Packet, which may be 0, and Due of the message Number
+	OpSent     Kind = 6  // sets the identifier, Packet, which may be 0, and Due of the message Number, of which QoS, Size and Shared tell; old ones have no QoS
 	OpReceived Kind = 7  // replaces the message Number by Packet, an identifier to be released
 	OpRemove   Kind = 8  // removes Number
 	OpRetain   Kind = 9  // retains Message for its topic
@@ -49,6 +50,8 @@ type Op struct {
 	Packet  uint16
 	QoS     message.QoS
 	Due     int64 // when a queued message expires, in Unix milliseconds
+	Size    int   // of the message
+	Shared  bool  // the message came by a shared subscription
 	Topic   string
 	Message *message.Message
 	Record  *Record // without Received
@@ -73,6 +76,8 @@ const (
 	fieldSpace   protowire.Number = 10
 	fieldKey     protowire.Number = 11
 	fieldValue   protowire.Number = 12
+	fieldSize    protowire.Number = 13
+	fieldShared  protowire.Number = 14
 )
 
 // The fields of a record, and of a will.
@@ -125,7 +130,9 @@ func AppendOp(dst []byte, op *Op) []byte {
 	}
 	dst = protofield.AppendNumber(dst, fieldSpace, uint64(op.Space))
 	dst = protofield.AppendText(dst, fieldKey, op.Key)
-	return protofield.AppendText(dst, fieldValue, op.Value)
+	dst = protofield.AppendText(dst, fieldValue, op.Value)
+	dst = protofield.AppendNumber(dst, fieldSize, uint64(op.Size))
+	return protofield.AppendNumber(dst, fieldShared, protowire.EncodeBool(op.Shared))
 }
 
 func appendRecord(dst []byte, r *Record) []byte {
@@ -241,6 +248,10 @@ func (op *Op) set(f *field) (err error) {
 		op.Key = f.text()
 	case fieldValue:
 		op.Value = f.body()
+	case fieldSize:
+		op.Size = int(f.within(math.MaxInt32))
+	case fieldShared:
+		op.Shared = f.uint() != 0
 	}
 	return err
 }

@@ -23,7 +23,7 @@ func (q *queue) NextPacket(now time.Time, last uint16) (p Packet, ok bool) {
 		e.id = p.ID
 	}
 	if e.number != 0 && (!p.Again || e.qos == message.ExactlyOnce) {
-		q.note(&Op{Kind: OpSent, Number: e.number, Packet: e.id, Due: e.due})
+		q.noteSent(e)
 	}
 	return p, true
 }
@@ -41,6 +41,8 @@ func (q *queue) unused(id uint16) uint16 {
 func (q *queue) find(id uint16) int {
 	for i := q.head; i < len(q.entries); i++ {
 		switch e := &q.entries[i]; {
+		case e.run != nil: // what has an identifier is not on the medium alone
+			return -1
 		case e.m == nil:
 		case e.id == id:
 			return i
@@ -127,7 +129,7 @@ func (q *queue) ForgetPackets() {
 			continue
 		}
 		if e.id = 0; e.number != 0 {
-			q.note(&Op{Kind: OpSent, Number: e.number, Due: e.due})
+			q.noteSent(e)
 		}
 	}
 }
@@ -135,10 +137,10 @@ func (q *queue) ForgetPackets() {
 func (q *queue) Open() int { return q.inFlight + len(q.released) }
 
 // release notes that the identifier of a QoS 2 message is to be released.
-func (q *queue) release(e *entry) {
-	q.released = append(q.released, release{number: e.number, id: e.id})
-	if e.number != 0 {
-		q.note(&Op{Kind: OpReceived, Number: e.number, Packet: e.id})
+func (q *queue) release(number uint64, id uint16) {
+	q.released = append(q.released, release{number: number, id: id})
+	if number != 0 {
+		q.note(&Op{Kind: OpReceived, Number: number, Packet: id})
 	}
 }
 

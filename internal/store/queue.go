@@ -12,7 +12,7 @@ import (
 // to cursor were sent, and those from cursor on are unsent.
 //
 // Both parts may have gaps. Unsent messages that have an identifier, sent on an older connection, come before all that
-// were never sent.
+// were never sent. Unsent messages may be on the medium alone: an entry is then a run of them (paging.go).
 type queue struct {
 	// Static after construction.
 	store  *Memory
@@ -33,11 +33,13 @@ type queue struct {
 
 	durable    bool   // the store has a journal and the device has a record
 	lastNumber uint64 // the last number of an entry
+	paged      paged
 }
 
-// entry is one message, or a gap if m is nil: its message left before others.
+// entry is one message, or a run of messages that are on the medium alone, or a gap: its message left before others.
 type entry struct {
 	m         *message.Message
+	run       *run
 	number    uint64 // its number in the journal; 0 when it is not there
 	due       int64  // when it expires, in Unix milliseconds
 	sent      uint32 // when it was sent, in Unix seconds
@@ -168,6 +170,12 @@ func (q *queue) Next(now time.Time) (*message.Message, message.QoS, bool) {
 func (q *queue) oldestUnsent(now time.Time) (i int, ok bool) {
 	for q.cursor < len(q.entries) {
 		switch e := &q.entries[q.cursor]; {
+		case e.run != nil:
+			if now.UnixMilli() < e.run.first().Due {
+				return 0, false // its messages have to be read
+			}
+			q.expired++
+			q.takeStored()
 		case e.m == nil:
 			q.cursor++
 		case now.UnixMilli() >= e.due:
@@ -227,15 +235,20 @@ func (q *queue) Rewind() {
 		q.released[i].told = false
 	}
 	q.closeGaps(q.entries[:0])
-	q.cursor, q.inFlight = 0, 0
+	q.cursor, q.inFlight, q.paged.unloaded = 0, 0, math.MaxUint64
 	for i := range q.entries {
-		q.soonest = min(q.soonest, q.entries[i].due)
+		q.soonest = min(q.soonest, q.entries[i].soonest())
 	}
 }
 
 func (q *queue) DropOldest() (*message.Message, bool) {
 	for q.cursor < len(q.entries) {
-		if m := q.entries[q.cursor].m; m != nil {
+		switch e := &q.entries[q.cursor]; {
+		case e.run != nil:
+			q.takeStored()
+			return nil, true
+		case e.m != nil:
+			m := e.m
 			q.takeUnsent()
 			return m, true
 		}
@@ -255,12 +268,12 @@ func (q *queue) DropOldestQoS0() (*message.Message, bool) {
 }
 
 func (q *queue) ShedQoS0() int {
-	return q.sweep(func(e *entry) bool { return e.qos == message.AtMostOnce })
+	return q.sweep(0, func(e *entry) bool { return e.qos == message.AtMostOnce })
 }
 
 func (q *queue) Remove(want func(*message.Message, message.QoS) bool, now time.Time) int {
 	q.expire(now.UnixMilli())
-	return q.sweep(func(e *entry) bool { return !e.exchanged() && want(e.m, e.qos) })
+	return q.sweep(0, func(e *entry) bool { return !e.exchanged() && want(e.m, e.qos) })
 }
 
 // exchanged reports whether e is a QoS 2 message that the device may have received.
@@ -286,9 +299,14 @@ func (q *queue) takeUnsent() {
 	q.forget(q.cursor - 1)
 }
 
-// forget makes a gap at i and removes the gaps at the front.
+// forget removes the message at i.
 func (q *queue) forget(i int) {
 	q.uncount(&q.entries[i])
+	q.vacate(i)
+}
+
+// vacate makes a gap at i and removes the gaps at the front.
+func (q *queue) vacate(i int) {
 	q.entries[i] = entry{}
 	for q.head < q.cursor && q.entries[q.head].m == nil {
 		q.head++
@@ -305,7 +323,7 @@ func (q *queue) uncount(e *entry) {
 	}
 	switch {
 	case e.exchanged():
-		q.release(e)
+		q.release(e.number, e.id)
 	case e.number != 0:
 		q.note(&Op{Kind: OpRemove, Number: e.number})
 	}
@@ -332,24 +350,31 @@ func (q *queue) reset() {
 // expire discards the unsent messages that have expired, if there may be any.
 func (q *queue) expire(now int64) {
 	if now >= q.soonest {
-		q.expired += q.sweep(func(e *entry) bool { return now >= e.due })
+		q.expired += q.sweep(now, func(e *entry) bool { return now >= e.due })
 	}
 }
 
-// sweep removes the unsent entries for which drop returns true and returns how many.
-func (q *queue) sweep(drop func(*entry) bool) (n int) {
+// sweep removes the unsent messages for which drop returns true, and of those on the medium alone what has expired at now.
+// It returns how many.
+func (q *queue) sweep(now int64, drop func(*entry) bool) (n int) {
 	kept := q.entries[:q.cursor]
 	q.soonest = never
 	for _, e := range q.entries[q.cursor:] {
 		switch {
+		case e.run != nil:
+			n += q.expireStored(&e, now)
+			if e.run == nil {
+				continue
+			}
 		case e.m == nil:
+			continue
 		case drop(&e):
 			q.uncount(&e)
 			n++
-		default:
-			kept = append(kept, e)
-			q.soonest = min(q.soonest, e.due)
+			continue
 		}
+		kept = append(kept, e)
+		q.soonest = min(q.soonest, e.soonest())
 	}
 	clear(q.entries[len(kept):])
 	q.entries = kept
@@ -362,7 +387,7 @@ func (q *queue) sweep(drop func(*entry) bool) (n int) {
 // is not called again soon.
 func (q *queue) makeRoom() {
 	to := q.entries[:0]
-	if 2*q.live >= cap(to) {
+	if 2*q.used() >= cap(to) {
 		to = make([]entry, 0, max(fewEntries, 2*cap(to)))
 	}
 	q.closeGaps(to)
@@ -372,7 +397,7 @@ func (q *queue) makeRoom() {
 func (q *queue) closeGaps(to []entry) {
 	from := q.entries
 	for _, e := range from[q.head:] {
-		if e.m != nil {
+		if e.m != nil || e.run != nil {
 			to = append(to, e)
 		}
 	}
@@ -401,6 +426,7 @@ func (q *queue) letGo() {
 			q.discount(m)
 		}
 	}
-	q.entries, q.released, q.inFlight, q.durable = nil, nil, 0, false
+	q.live, q.bytes = 0, 0 // also what is on the medium alone
+	q.entries, q.released, q.inFlight, q.durable, q.paged = nil, nil, 0, false, paged{}
 	q.reset()
 }

@@ -25,6 +25,11 @@ func (q *queue) journal(e *entry) {
 	q.note(&Op{Kind: OpPush, Number: e.number, QoS: e.qos, Due: e.due, Message: e.m})
 }
 
+// noteSent appends that a message was sent, or lost its identifier.
+func (q *queue) noteSent(e *entry) {
+	q.note(&Op{Kind: OpSent, Number: e.number, Packet: e.id, Due: e.due, QoS: e.qos, Size: e.m.Size(), Shared: shared(e.m)})
+}
+
 // makeDurable appends the contents of the queue to the journal, when its device gets a record.
 func (q *queue) makeDurable() {
 	if q.durable {
@@ -43,7 +48,7 @@ func (q *queue) makeDurable() {
 			continue
 		}
 		if q.journal(e); e.number != 0 && e.id != 0 {
-			q.note(&Op{Kind: OpSent, Number: e.number, Packet: e.id, Due: e.due})
+			q.noteSent(e)
 		}
 	}
 }

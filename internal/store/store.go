@@ -66,6 +66,7 @@ func orDefault[T int | time.Duration](v, normal T) T {
 // in many queues. No method blocks.
 type Queue interface {
 	Packets
+	Pages
 
 	// Push appends a message, to be sent with QoS q. If it would pass a bound even after expired messages are
 	// discarded, Push returns ErrFull, or ErrTooLarge.
@@ -78,7 +79,7 @@ type Queue interface {
 
 	// Next takes the oldest unsent message that has not expired: one of QoS 0 leaves the queue, any other is in flight
 	// from now on. It discards the expired messages before it. A message of QoS 2 does not expire by its own Expiry
-	// once it was sent [MQTT-4.3.3-7]. The store has opened the device's queue.
+	// once it was sent [MQTT-4.3.3-7]. Next returns none if a message that has to be read is the oldest, see NextPage.
 	Next(now time.Time) (m *message.Message, q message.QoS, ok bool)
 
 	// TakeExpired returns how many messages were discarded since its last call because they expired: by their own
@@ -98,7 +99,7 @@ type Queue interface {
 	// return all identifiers again: the device has a new connection.
 	Rewind()
 
-	// DropOldest removes the oldest unsent message.
+	// DropOldest removes the oldest unsent message. m is nil if that was on the medium alone.
 	DropOldest() (m *message.Message, ok bool)
 
 	// DropOldestQoS0 removes the oldest unsent message of QoS 0.
@@ -109,7 +110,7 @@ type Queue interface {
 
 	// Remove removes the unsent messages for which want returns true and returns how many. It asks for them in order.
 	// It may discard expired messages first, for which it does not ask; nor does it ask for messages of QoS 2 with an
-	// identifier, which the device may have received.
+	// identifier, which the device may have received, nor for those that are on the medium alone, see SharedPage.
 	Remove(want func(m *message.Message, q message.QoS) bool, now time.Time) int
 
 	Len() int      // messages
@@ -122,6 +123,30 @@ type Queue interface {
 	// Close returns the queue to the store, and the session does not use it again. The store forgets an empty queue
 	// and keeps the contents of any other.
 	Close()
+}
+
+// Pages is the part of a queue whose messages need not be in memory, because the store can read them from its medium: messages of
+// QoS 1 and 2 of a device that has a record. In any other queue all messages are in memory.
+type Pages interface {
+	// Unload lets go of the unsent messages that the medium has. It keeps the first keep of them, and if keep is not 0
+	// also those that have an identifier. It reports whether it kept others because the medium does not have them yet, so that the caller
+	// comes again. Those that the queue has let go of count as before, and in no Account.
+	Unload(keep int) (again bool)
+
+	// InMemory returns how many messages are in memory.
+	InMemory() int
+
+	// NextPage returns the messages to be read next if at most low messages that were never sent come before them; else, and
+	// if none are on the medium alone, nil. Before a device with identifiers is sent anything, and before ForgetPackets, the caller
+	// loads such pages until NextPage(0) is nil.
+	NextPage(low int) *Page
+
+	// SharedPage returns all messages that came by shared subscriptions and are on the medium alone, or nil.
+	SharedPage() *Page
+
+	// Load puts the messages of a page that was read back into the queue, as far as they are still in it. It removes those that the
+	// medium does not have any more, because it was spoilt, and returns how many.
+	Load(p *Page) (lost int)
 }
 
 // Packets is the part of a queue for a protocol with packet identifiers: MQTT. An identifier belongs to a message from
@@ -235,10 +260,6 @@ type Store interface {
 	// The contents of a queue are durable if the device has a record, except for messages of QoS 0.
 	Queue(device string) Queue
 
-	// Opened reports whether the device's queue is ready for Next. If not, Opener.Open makes it ready. For a device
-	// without a record it is always true.
-	Opened(device string) bool
-
 	// Save replaces the device's record by r, which the store keeps.
 	Save(r *Record)
 
@@ -285,8 +306,8 @@ type Store interface {
 // Opener has the methods of a store that may block. They are called at start, at the end, and on workers: never on a
 // loop or with a lock held. They are safe from any goroutine.
 type Opener interface {
-	// Open makes the device's queue ready for Next.
-	Open(device string) error
+	// Read reads the messages of a page.
+	Read(p *Page) error
 
 	// Records yields every record, in no order, until yield returns false. yield may call the store.
 	Records(yield func(*Record) bool) error

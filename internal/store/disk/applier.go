@@ -1,7 +1,6 @@
 package disk
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -21,10 +20,10 @@ var ended = func() context.Context {
 	return ctx
 }()
 
-// replay brings memory and state to the end of the journal. Nothing else runs yet.
+// replay brings the state to the end of the journal. Nothing else runs yet.
 func (s *Store) replay() error {
 	for {
-		n, err := s.take(ended, s.Memory.Apply)
+		n, err := s.take(ended)
 		if err != nil || n == 0 {
 			return err
 		}
@@ -45,7 +44,7 @@ func (s *Store) follow(ctx context.Context) {
 	defer func() { s.stopped <- s.catchUp() }()
 	var pause, failing time.Duration
 	for ctx.Err() == nil {
-		_, err := s.take(ctx, nil)
+		_, err := s.take(ctx)
 		switch {
 		case err == nil && s.journal.End()-s.state.place > little:
 			continue
@@ -69,7 +68,7 @@ func (s *Store) follow(ctx context.Context) {
 // catchUp brings the state to the end of the journal and makes it durable.
 func (s *Store) catchUp() error {
 	for {
-		n, err := s.take(ended, nil)
+		n, err := s.take(ended)
 		if err != nil {
 			return err
 		}
@@ -82,9 +81,9 @@ func (s *Store) catchUp() error {
 	return s.checkpoint()
 }
 
-// take applies the next operations of the journal to the state, and to memory by also, which may be nil. It waits for the
-// first as long as ctx lives, and returns how many places it went on. After an error the same operations come again.
-func (s *Store) take(ctx context.Context, also func([]byte) error) (places int, err error) {
+// take applies the next operations of the journal to the state. It waits for the first as long as ctx lives, and returns how many
+// places it went on. After an error the same operations come again.
+func (s *Store) take(ctx context.Context) (places int, err error) {
 	b := s.state.batch()
 	defer b.close()
 	size := 0
@@ -102,7 +101,7 @@ func (s *Store) take(ctx context.Context, also func([]byte) error) (places int, 
 		case err != nil:
 			return places, err
 		}
-		if err := s.apply(b, rec, also); err != nil {
+		if err := s.apply(b, rec); err != nil {
 			return places, err
 		}
 		size += len(rec.Data)
@@ -112,17 +111,11 @@ func (s *Store) take(ctx context.Context, also func([]byte) error) (places int, 
 }
 
 // apply puts one operation into a batch. One that cannot be read is lost, unless a newer program wrote it.
-func (s *Store) apply(b *batch, rec journal.Record, also func([]byte) error) error {
+func (s *Store) apply(b *batch, rec journal.Record) error {
 	b.next = rec.Place + 1
-	p := rec.Data
-	if also != nil {
-		p = bytes.Clone(p)
-	}
-	op, err := store.ParseOp(p)
+	op, err := store.ParseOp(rec.Data)
 	if err == nil {
-		if b.add(&op, p); also != nil {
-			err = also(p)
-		}
+		b.add(&op, rec.Data)
 	}
 	switch {
 	case err == nil:

@@ -75,7 +75,7 @@ func (o *Options) fill() {
 	}
 }
 
-// Store is a durable store.Store. All that it keeps is in memory as well.
+// Store is a durable store.Store. What it keeps is in memory as well, but for messages that queues have let go of.
 type Store struct {
 	*store.Memory
 
@@ -103,7 +103,8 @@ var (
 	_ store.Opener = (*Store)(nil)
 )
 
-// Open opens the store in a directory, or makes one. It returns when all that is there is in memory. It fails when another
+// Open opens the store in a directory, or makes one. It returns when the state is up to date and all that is in memory is
+// there. It fails when another
 // process uses the directory, when a newer version wrote it, and when its parts do not belong together.
 func Open(bounds store.Options, o Options) (_ *Store, err error) {
 	o.fill()
@@ -122,14 +123,14 @@ func Open(bounds store.Options, o Options) (_ *Store, err error) {
 	if s.state, err = openState(s.statePath(), o.files, s.events()); err != nil {
 		return nil, err
 	}
-	s.Memory = store.NewJournaled(bounds, s.intake)
+	s.Memory = store.NewJournaled(bounds, medium{s.intake, s.state})
 	if err = s.openJournal(); err != nil {
 		return nil, err
 	}
-	if err = s.state.load(s.Memory.Apply); err != nil {
+	if err = s.replay(); err != nil {
 		return nil, err
 	}
-	if err = s.replay(); err != nil {
+	if err = s.state.load(s.Memory); err != nil {
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
@@ -150,7 +151,7 @@ func (s *Store) openJournal() error {
 		return err
 	}
 	s.journal = j
-	s.intake.journal = j
+	s.intake.begin(j, uint64(found.End))
 	place := s.state.place
 	switch {
 	case place > found.End:

@@ -78,6 +78,11 @@ func failForAWhile(t *testing.T, why error, fate journaltest.Fate) {
 		again := found.(*onTestDisks)
 		q, n := again.Queue("d"), 0
 		for ; ; n++ {
+			if p := q.NextPage(0); p != nil {
+				if err := again.Read(p); err != nil || q.Load(p) > 0 {
+					t.Fatalf("a page is not read: %v", err)
+				}
+			}
 			m, _, ok := q.Next(time.Now())
 			if !ok {
 				break

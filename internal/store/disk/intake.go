@@ -17,6 +17,7 @@ import (
 // Fences go to the journal behind the operations before them. While the disk fails they are refused at once.
 type intake struct {
 	journal *journal.Journal // set before the first use
+	first   uint64           // the place of the first operation; set with it
 	settled func(error)      // the method settle
 
 	mu sync.Mutex
@@ -47,6 +48,16 @@ func newIntake(most int, tooLong func(int)) *intake {
 	in := &intake{most: most, tooLong: tooLong}
 	in.settled = in.settle
 	return in
+}
+
+// begin makes the intake hand operations to j, which has those before a place.
+func (in *intake) begin(j *journal.Journal, end uint64) { in.journal, in.first = j, end }
+
+// appended returns the place behind the last operation.
+func (in *intake) appended() uint64 {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.first + in.passed + uint64(in.ops.n)
 }
 
 // Append implements store.Journal.

@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -12,15 +13,17 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/longline/longline/internal/journal"
+	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/store"
 )
 
-// The state is a database of keys whose values are operations: those that, applied in the order of the keys to an empty
-// store, make what the operations of the journal before a place have made.
+// The state is a database of keys. Most values are operations: those that, applied to an empty store, make what the operations of
+// the journal before a place have made. A start reads all but the messages of queues: of these it reads what the queue has to
+// know of them (store.Owed).
 //
 //	place                            the place: what is behind it in the journal is not in the state yet
-//	q/{device} 0 {number}            a message of the device's queue, or an identifier to be released
-//	q/{device} 0 {number} s          under which identifier it was sent
+//	q/{device} 0 {number}            a message of the device's queue
+//	n/{device} 0 {number}            what the queue has to know of it, or of an identifier to be released
 //	i/{device} 0 {identifier}        an identifier that the device has not released
 //	r/{device}                       the record of the device's session
 //	t/{topic}                        a retained message
@@ -29,8 +32,8 @@ import (
 // No device's id and no topic has a zero byte.
 var (
 	keyPlace = []byte("place")
-	// loadOrder are the prefixes; a queue is nobody's before its record is there.
-	loadOrder = []string{"r/", "i/", "q/", "t/", "v/"}
+	// loadOrder are the prefixes of operations that a start reads. A queue is nobody's before its record is there.
+	loadOrder = []string{"r/", "i/", "t/", "v/"}
 )
 
 // format is the version of pebble's files. It is raised by hand, when no older Longline need open them any more.
@@ -90,17 +93,40 @@ func (quiet) Fatalf(text string, args ...any) {
 	os.Exit(1)
 }
 
-// load calls apply for the operations that make the state. apply may keep them.
-func (s *state) load(apply func([]byte) error) error {
+// load gives a store all that makes the state.
+func (s *state) load(to *store.Memory) error {
 	for _, prefix := range loadOrder {
-		if err := s.loadAll(prefix, apply); err != nil {
+		err := s.each(prefix, func(_, value []byte) error { return to.Apply(bytes.Clone(value)) })
+		if err != nil {
 			return fmt.Errorf("state: %w", err)
 		}
+	}
+	if err := s.loadQueues(to); err != nil {
+		return fmt.Errorf("state: %w", err)
 	}
 	return nil
 }
 
-func (s *state) loadAll(prefix string, apply func([]byte) error) (err error) {
+// loadQueues restores the queues, without their messages.
+func (s *state) loadQueues(to *store.Memory) error {
+	var device string
+	var owed []store.Owed
+	err := s.each("n/", func(key, value []byte) error {
+		name, number := key[len("n/"):len(key)-numberBytes-1], binary.BigEndian.Uint64(key[len(key)-numberBytes:])
+		if string(name) != device {
+			to.Restore(device, owed)
+			device, owed = string(name), owed[:0]
+		}
+		o, err := store.ParseOwed(number, value)
+		owed = append(owed, o)
+		return err
+	})
+	to.Restore(device, owed)
+	return err
+}
+
+// each calls do for the keys with a prefix, in their order. Key and value are borrowed.
+func (s *state) each(prefix string, do func(key, value []byte) error) (err error) {
 	i, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte(prefix), UpperBound: after(prefix)})
 	if err != nil {
 		return err
@@ -109,11 +135,38 @@ func (s *state) loadAll(prefix string, apply func([]byte) error) (err error) {
 	for i.First(); i.Valid(); i.Next() {
 		value, err := i.ValueAndErr()
 		if err == nil {
-			err = apply(append([]byte(nil), value...))
+			err = do(i.Key(), value)
 		}
 		if err != nil {
 			return fmt.Errorf("%q: %w", i.Key(), err)
 		}
+	}
+	return i.Error()
+}
+
+// read implements store.Medium. Any goroutine may call it.
+func (s *state) read(p *store.Page) (err error) {
+	i, err := s.db.NewIter(&pebble.IterOptions{KeyTypes: pebble.IterKeyTypePointsOnly})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, i.Close()) }()
+	var b batch // for its keys
+	p.Messages = make([]*message.Message, len(p.Numbers))
+	for k, number := range p.Numbers {
+		key := b.numbered("q/", p.Device, number)
+		if !i.SeekGE(key) || !bytes.Equal(i.Key(), key) {
+			continue
+		}
+		value, err := i.ValueAndErr()
+		if err != nil {
+			return err
+		}
+		op, err := store.ParseOp(bytes.Clone(value))
+		if err != nil {
+			return fmt.Errorf("%q: %w", key, err)
+		}
+		p.Messages[k] = op.Message
 	}
 	return i.Error()
 }
@@ -151,7 +204,8 @@ func (s *state) close() error { return s.db.Close() }
 type batch struct {
 	b    *pebble.Batch
 	next journal.Place // behind the last operation; 0 when there is none
-	key  []byte
+
+	key, value []byte // buffers
 }
 
 func (s *state) batch() *batch { return &batch{b: s.db.NewBatch()} }
@@ -166,6 +220,7 @@ func (b *batch) add(op *store.Op, p []byte) {
 	case store.OpDrop:
 		b.remove(b.name("r/", op.Device))
 		b.removeAll("q/", op.Device)
+		b.removeAll("n/", op.Device)
 		b.removeAll("i/", op.Device)
 	case store.OpReceive:
 		b.set(b.numbered("i/", op.Device, uint64(op.Packet)), p)
@@ -175,23 +230,35 @@ func (b *batch) add(op *store.Op, p []byte) {
 		} else {
 			b.remove(b.numbered("i/", op.Device, uint64(op.Packet)))
 		}
-	case store.OpPush, store.OpReceived:
+	case store.OpPush:
 		b.set(b.numbered("q/", op.Device, op.Number), p)
-		b.remove(append(b.key, 's'))
+		b.tell(op)
 	case store.OpSent:
-		b.set(append(b.numbered("q/", op.Device, op.Number), 's'), p)
+		if op.QoS > 0 {
+			b.tell(op)
+		}
+	case store.OpReceived:
+		b.remove(b.numbered("q/", op.Device, op.Number))
+		b.tell(op)
 	case store.OpRemove:
 		b.remove(b.numbered("q/", op.Device, op.Number))
-		b.remove(append(b.key, 's'))
+		b.remove(b.numbered("n/", op.Device, op.Number))
 	case store.OpRetain:
 		b.set(b.name("t/", op.Message.Topic), p)
 	case store.OpUnretain:
 		b.remove(b.name("t/", op.Topic))
 	case store.OpPut:
-		b.set(b.value(op), p)
+		b.set(b.keyed(op), p)
 	case store.OpDelete:
-		b.remove(b.value(op))
+		b.remove(b.keyed(op))
 	}
+}
+
+// tell sets what the queue has to know of a message.
+func (b *batch) tell(op *store.Op) {
+	o := store.OwedBy(op)
+	b.value = store.AppendOwed(b.value[:0], &o)
+	b.set(b.numbered("n/", op.Device, op.Number), b.value)
 }
 
 func (b *batch) set(key, value []byte) { _ = b.b.Set(key, value, nil) }
@@ -211,10 +278,13 @@ func (b *batch) name(prefix, name string) []byte {
 	return b.key
 }
 
-func (b *batch) value(op *store.Op) []byte {
+func (b *batch) keyed(op *store.Op) []byte {
 	b.key = append(append(b.key[:0], 'v', '/', byte(op.Space)), op.Key...)
 	return b.key
 }
+
+// numberBytes is the length of a number in a key.
+const numberBytes = 8
 
 func (b *batch) numbered(prefix, device string, number uint64) []byte {
 	b.key = binary.BigEndian.AppendUint64(append(b.name(prefix, device), 0), number)

@@ -7,12 +7,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/store"
 )
 
-// Journal is a store.Journal in memory, which can be cut off where a kill might cut it.
+// Journal is a store.Medium in memory, which can be cut off where a kill might cut it.
 type Journal struct {
-	delay time.Duration // from Commit until the fence passes
+	delay  time.Duration // from Commit until the fence passes, and of Read
+	behind int           // operations behind the last fence that the state does not have yet
 
 	mu     sync.Mutex
 	ops    [][]byte
@@ -90,32 +92,42 @@ func (j *Journal) Open(t testing.TB, o store.Options, twice ...int) *store.Memor
 	return s
 }
 
-// Slow is a store on a journal that takes its time, as a disk does: to open a device's queue, the first time, and for each fence.
-type Slow struct {
-	*store.Memory
-	delay time.Duration
-
-	mu     sync.Mutex
-	opened map[string]bool
+// Progress implements store.Medium: the state is made on demand, but for the last operations if it is behind.
+func (j *Journal) Progress() (appended, applied uint64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return uint64(len(j.ops)), uint64(max(j.safe, len(j.ops)-j.behind))
 }
+
+// Read implements store.Medium.
+func (j *Journal) Read(p *store.Page) error {
+	time.Sleep(j.delay)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	p.Messages = make([]*message.Message, len(p.Numbers))
+	for i := len(j.ops) - 1; i >= 0; i-- {
+		op, err := store.ParseOp(bytes.Clone(j.ops[i]))
+		if err != nil {
+			return err
+		}
+		if op.Device != p.Device {
+			continue
+		}
+		if op.Kind == store.OpDrop {
+			break
+		}
+		k, found := slices.BinarySearch(p.Numbers, op.Number)
+		if found && op.Kind == store.OpPush && p.Messages[k] == nil {
+			p.Messages[k] = op.Message
+		}
+	}
+	return nil
+}
+
+// Slow is a store on a journal that takes its time, as a disk does: for each fence, and to read messages.
+type Slow struct{ *store.Memory }
 
 // NewSlow returns an empty slow store.
 func NewSlow(o store.Options, delay time.Duration) *Slow {
-	return &Slow{Memory: store.NewJournaled(o, NewJournal(delay)), delay: delay, opened: make(map[string]bool)}
-}
-
-// Opened implements store.Store.
-func (s *Slow) Opened(device string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.opened[device]
-}
-
-// Open implements store.Opener.
-func (s *Slow) Open(device string) error {
-	time.Sleep(s.delay)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.opened[device] = true
-	return nil
+	return &Slow{store.NewJournaled(o, NewJournal(delay))}
 }

@@ -30,6 +30,7 @@ type OnJournal struct {
 // NewOnJournal returns an empty one.
 func NewOnJournal(o store.Options) *OnJournal {
 	j := NewJournal(0)
+	j.behind = 2
 	return &OnJournal{store.NewJournaled(o, j), o, j}
 }
 
@@ -146,10 +147,8 @@ func stateOf(t *testing.T, s Whole) map[string]string {
 		t.Fatal(err)
 	}
 	for _, device := range []string{"d", "e"} {
-		if err := s.Open(device); err != nil || !s.Opened(device) {
-			t.Fatalf("%s is not open: %v", device, err)
-		}
 		q := s.Queue(device)
+		loadAll(t, s, q)
 		all := packetsOf(q, start, 0)
 		for i, text := range all {
 			if name, id, _ := strings.Cut(text, ":"); !strings.HasSuffix(id, "+") { // it gets whatever is free

@@ -251,13 +251,14 @@ func (o *model) rewind(packets bool) {
 func Script(t *testing.T, s Killable, limits store.Limits, script []byte) {
 	s.Save(&store.Record{Device: "d"})
 	q := s.Queue("d")
-	o := runScript(t, q, limits, script)
+	o := runScript(t, s, q, limits, script)
 	commit(t, s)
 	found := s.Kill(t)[0]
 	o.rewind(true)
 	o.remove(func(e modelEntry) bool { return e.qos == qos0 })
 	again := found.Queue("d")
 	compare(t, again, o)
+	loadAll(t, found, again)
 	if o.packets = true; !slices.EqualFunc(o.entries, packetsLeft(again), func(e modelEntry, p store.Packet) bool {
 		return e.m.ID == p.Message.ID && (e.id == 0 || e.id == p.ID)
 	}) {
@@ -273,12 +274,12 @@ func packetsLeft(q store.Queue) (all []store.Packet) {
 	return all
 }
 
-func runScript(t *testing.T, q store.Queue, limits store.Limits, script []byte) *model {
+func runScript(t *testing.T, s store.Opener, q store.Queue, limits store.Limits, script []byte) *model {
 	o, now := &model{limits: limits}, start
 	var pushed []*message.Message
 	for ; len(script) >= 2; script = script[2:] {
 		arg := int(script[1])
-		switch op := script[0] % 20; op {
+		switch op := script[0] % 22; op {
 		case 0, 1, 2, 3: // may expire
 			m := msg("a", string(make([]byte, arg&63)))
 			if arg&64 != 0 {
@@ -291,6 +292,7 @@ func runScript(t *testing.T, q store.Queue, limits store.Limits, script []byte) 
 			pushed = append(pushed, m)
 		case 4, 5, 6:
 			m, ok := (*message.Message)(nil), false
+			load(t, s, q, q.NextPage(0))
 			if o.packets {
 				var p store.Packet
 				p, ok = q.NextPacket(now, o.last)
@@ -317,17 +319,19 @@ func runScript(t *testing.T, q store.Queue, limits store.Limits, script []byte) 
 			now = now.Add(time.Duration(arg) * time.Second / 16)
 		case 10:
 			if arg&3 == 0 { // those with an even payload
+				loadAll(t, s, q)
 				removes(t, q, o, now)
 				break
 			}
 			m, ok := q.DropOldest()
-			if want := o.dropOldest(); m != want && (!ok || want == nil || m.ID != want.ID) {
+			if want := o.dropOldest(); ok != (want != nil) || m != nil && m.ID != want.ID {
 				t.Fatalf("DropOldest: %v, want %v", m, want)
 			}
 		case 11:
 			if arg&3 != 0 {
 				o.rewind(arg&4 != 0)
 				if q.Rewind(); !o.packets {
+					loadAll(t, s, q)
 					q.ForgetPackets()
 				}
 			} else if got, want := q.ShedQoS0(), o.remove(func(e modelEntry) bool {
@@ -349,6 +353,10 @@ func runScript(t *testing.T, q store.Queue, limits store.Limits, script []byte) 
 			}
 		case 16, 17, 18, 19:
 			packetStep(t, q, o, int(op)-16, uint16(arg), now)
+		case 20:
+			q.Unload(arg & 7)
+		case 21:
+			load(t, s, q, q.NextPage(arg&7))
 		}
 		compare(t, q, o)
 	}

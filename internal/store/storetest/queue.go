@@ -12,9 +12,6 @@ import (
 
 func queueOf(t *testing.T, s store.Store, device string) store.Queue {
 	t.Helper()
-	if !s.Opened(device) {
-		t.Fatalf("the queue of %s is not open", device)
-	}
 	return s.Queue(device)
 }
 

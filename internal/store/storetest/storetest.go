@@ -49,6 +49,10 @@ func Run(t *testing.T, open Open) {
 		"RetainedWalk":    testRetainedWalk,
 		"RetainedLooks":   testRetainedLooks,
 		"Unretain":        testUnretain,
+		"Paging":          testPaging,
+		"PagingBounds":    testPagingBounds,
+		"PagingPackets":   testPagingPackets,
+		"PagingShares":    testPagingShares,
 		"Concurrent":      testConcurrent,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open) })

@@ -1,0 +1,193 @@
+package session
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/longline/longline/internal/router"
+	"github.com/longline/longline/internal/store"
+)
+
+// With a store on disk, messages that a device does not need soon are there alone (store.Pages). A session whose device is away has
+// none in memory: a timer unloads them. A connected one has what it may send soon, and before that runs out, a worker reads the next page, with
+// which the connection's loop goes on.
+
+const (
+	unloadEvery  = 100 * time.Millisecond
+	keptMessages = 64 // unsent messages that a connected session has in memory; it may have twice as many before they are unloaded
+	readAheadAt  = 8  // so many before those in memory run out, the next page is read
+)
+
+// unloads lists, once each, the sessions that may have messages in memory that they need not have. While there are none, no timer
+// runs.
+type unloads struct {
+	unload func() // called without locks
+
+	// Guarded by mu, which is taken after a session's lock, never before.
+	mu       sync.Mutex
+	sessions map[*Session]struct{}
+	timer    *time.Timer
+	stopped  bool
+}
+
+func (l *unloads) add(s *Session) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.sessions == nil {
+		l.sessions = make(map[*Session]struct{})
+	}
+	if l.sessions[s] = struct{}{}; len(l.sessions) == 1 {
+		l.arm()
+	}
+}
+
+// arm arms the timer. l is locked.
+func (l *unloads) arm() {
+	switch {
+	case l.stopped || len(l.sessions) == 0:
+	case l.timer == nil:
+		l.timer = time.AfterFunc(unloadEvery, l.unload)
+	default:
+		l.timer.Reset(unloadEvery)
+	}
+}
+
+// list returns the sessions, which stay in the list.
+func (l *unloads) list() []*Session {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := make([]*Session, 0, len(l.sessions))
+	for s := range l.sessions {
+		all = append(all, s)
+	}
+	return all
+}
+
+func (l *unloads) remove(s *Session) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if delete(l.sessions, s); len(l.sessions) == 0 {
+		l.sessions = nil // a map does not shrink
+	}
+}
+
+func (l *unloads) stop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stopped = true
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+}
+
+// unload unloads the messages of the listed sessions that are on the medium by now.
+func (m *Manager) unload() {
+	for _, s := range m.unloads.list() {
+		m.unloadOne(s)
+	}
+	m.unloads.mu.Lock()
+	defer m.unloads.mu.Unlock()
+	m.unloads.arm()
+}
+
+// unloadOne locks the manager, so that it does not come between the reading of a page for a connection and its attaching.
+func (m *Manager) unloadOne(s *Session) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	keep := keptMessages
+	if s.link == nil {
+		keep = 0
+	}
+	if s.queue == nil || !s.queue.Unload(keep) {
+		m.unloads.remove(s)
+	}
+}
+
+// unloadLater makes the session's messages leave memory, if it need not have all of them. The session is locked.
+func (s *Session) unloadLater() {
+	if !s.durable() || s.queue == nil {
+		return
+	}
+	most := 0
+	if s.link != nil {
+		most = 2 * keptMessages
+	}
+	if s.queue.InMemory()-s.queue.InFlight() > most {
+		s.manager.unloads.add(s)
+	}
+}
+
+// load puts a page back into the queue. The session is locked.
+func (s *Session) load(p *store.Page) {
+	if s.queue != nil && p != nil {
+		s.drop(router.Lost, s.queue.Load(p))
+	}
+}
+
+// missing loads a page into the session of a device that connects, and returns what has to be read first: before it is sent something, or
+// before its session ends. The manager is locked.
+func (m *Manager) missing(device string, o *Options, read *store.Page) *store.Page {
+	if !m.durable {
+		return nil
+	}
+	s := m.find(device)
+	if s == nil {
+		return nil
+	}
+	ends := o.Clean || s.ephemeral()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.load(read)
+	switch {
+	case s.queue == nil:
+		return nil
+	case ends:
+		return s.queue.SharedPage()
+	}
+	return s.queue.NextPage(0)
+}
+
+// sharedPage returns the messages of shares that have to be read before the session is left or ends. The session is locked.
+func (s *Session) sharedPage() *store.Page {
+	if s.queue == nil {
+		return nil
+	}
+	return s.queue.SharedPage()
+}
+
+// reads are the connections for which a page is read. They are few, so they are apart from the connections.
+type reads struct {
+	n atomic.Int64 // how many there are; safe from any goroutine
+
+	// Guarded by mu, which is taken after a session's lock, never before.
+	mu    sync.Mutex
+	links map[*Link]struct{}
+}
+
+// begin reports whether no page is read for l yet.
+func (r *reads) begin(l *Link) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, there := r.links[l]; there {
+		return false
+	}
+	if r.links == nil {
+		r.links = make(map[*Link]struct{})
+	}
+	r.links[l] = struct{}{}
+	r.n.Store(int64(len(r.links)))
+	return true
+}
+
+func (r *reads) end(l *Link) {
+	if r.n.Load() == 0 {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.links, l)
+	r.n.Store(int64(len(r.links)))
+}
