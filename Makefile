@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint vuln bench bench-compare bench-mqtt bench-durable bench-100k bench-1m attack soak fuzz generate deps clean
+.PHONY: help build run test lint vuln bench bench-compare bench-mqtt bench-durable bench-store bench-100k bench-1m attack soak fuzz generate deps clean
 
 # The programs of tools/go.mod, built once into tools/bin.
 TOOLBIN := $(CURDIR)/tools/bin
@@ -58,6 +58,12 @@ bench-durable: ## measure what it costs that messages survive, with mosquitto an
 	go build -o bench/durable/bin/longline ./cmd/longline
 	cd bench/durable && go build -o bin/ . ./peers
 	cd bench/durable && bin/durable --reps=$(REPS) --duration=$(SECONDS)s
+
+bench-store: build ## measure messages that wait on disk: memory, a start after a kill, and devices that do nothing
+	go build -o bench/waiting/out/waiting ./bench/waiting
+	bench/waiting/out/waiting
+	go build -o bench/scale/out/scale ./bench/scale
+	bench/scale/out/scale --name=store --store --devices=100000 --keep=0s --no-storm
 
 # KEEP is the time with heartbeats only; STORM=0 does not kill the gateway.
 KEEP  ?= 3m

@@ -41,6 +41,9 @@ func startGateway(ctx context.Context, o *options) (*gateway, error) {
 		return nil, err
 	}
 	text := fmt.Sprintf(configuration, o.Listen, o.Token == "", o.Devices, o.Loops, o.Beat, o.Admin, o.Devices) + door
+	if o.Store {
+		text += fmt.Sprintf("store: {path: %q}\n", o.data())
+	}
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		return nil, err
 	}
@@ -63,6 +66,9 @@ func startGateway(ctx context.Context, o *options) (*gateway, error) {
 	}
 	return g, nil
 }
+
+// data is the folder of the store.
+func (o *options) data() string { return filepath.Join(o.Out, o.Name+"-data") }
 
 // door returns the section of the configuration that makes the gateway ask every device for the token, if there is
 // one.

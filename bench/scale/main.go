@@ -22,6 +22,7 @@ type options struct {
 	Calls   int           `default:"1000" help:"Devices that are called (${default})."`
 	Uplink  float64       `default:"20000" help:"Messages per second of all devices together, QoS 0 (${default})."`
 	Storm   bool          `default:"true" negatable:"" help:"Kill the gateway and start it again."`
+	Store   bool          `help:"Keep sessions on disk, in the folder --out."`
 	Profile time.Duration `help:"Write profiles of the gateway in every phase; this long when idle."`
 	Limit   time.Duration `default:"10m" help:"Longest time of a run (${default})."`
 
@@ -48,6 +49,9 @@ func (o *options) main(ctx context.Context) error {
 	ctx, guard := guardMemory(ctx)
 	defer guard()
 	if err := os.MkdirAll(o.Out, 0o755); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(o.data()); err != nil {
 		return err
 	}
 	r := newRun(o)

@@ -12,6 +12,7 @@ import (
 // 100,000 idle devices take.
 const (
 	deviceBytes = 768
+	storeBytes  = 850 // instead, with a store on disk
 	allBytes    = 1e9
 	restPercent = 4
 )
@@ -38,7 +39,7 @@ func (r *run) memory(ctx context.Context, p phase) error {
 	p.bar("gateway", float64(asIs)/1e6, "MB", allBytes/1e6)
 	p.add("gateway, free memory returned", float64(used)/1e6, "MB")
 	p.add("user memory of a device", each(float64(asIs), float64(r.empty)), "B")
-	p.bar("user memory of a device, free memory returned", each(float64(used), float64(r.empty)), "B", deviceBytes)
+	p.bar("user memory of a device, free memory returned", each(float64(used), float64(r.empty)), "B", r.deviceBar())
 	p.add("kernel, both ends of a connection: slab", each(k.slab, r.before.slab), "B")
 	p.add("kernel: page tables", each(k.tables, r.before.tables), "B")
 	p.add("kernel: vmalloc, descriptor tables", each(k.vmalloc, r.before.vmalloc), "B")
@@ -46,6 +47,14 @@ func (r *run) memory(ctx context.Context, p phase) error {
 	p.add("whole machine, both processes", each(r.before.available, k.available), "B")
 	p.add("memory still available", k.available/1e9, "GB")
 	return nil
+}
+
+// deviceBar is the bar of a device's memory.
+func (r *run) deviceBar() float64 {
+	if r.Store {
+		return storeBytes
+	}
+	return deviceBytes
 }
 
 // idle measures the CPU time of devices that only have heartbeats.

@@ -21,8 +21,11 @@ const stopTime = 5 * time.Second // after which a server is killed
 // Command returns a command that runs a program on one processor until ctx ends. Programs
 // in Go have one P. taskset replaces itself by the program, so that its process id is the program's.
 func Command(ctx context.Context, cpu int, program ...string) *exec.Cmd {
-	c := exec.CommandContext(ctx, "taskset", append([]string{"-c", strconv.Itoa(cpu)}, program...)...)
-	c.Env = append(os.Environ(), "GOMAXPROCS=1")
+	c := exec.CommandContext(ctx, program[0], program[1:]...)
+	if cpu >= 0 {
+		c = exec.CommandContext(ctx, "taskset", append([]string{"-c", strconv.Itoa(cpu)}, program...)...)
+		c.Env = append(os.Environ(), "GOMAXPROCS=1")
+	}
 	c.Cancel = func() error { return c.Process.Signal(syscall.SIGTERM) }
 	c.WaitDelay = stopTime
 	return c
