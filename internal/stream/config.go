@@ -66,3 +66,27 @@ func (c Config) Validate() error {
 	}
 	return errors.Join(errs...)
 }
+
+const (
+	leastPending   = 1 << 20
+	commonSegment  = 64 << 20
+	mostSegments   = 512 // each is an open file
+	leastSegments  = 4
+	usualSegments  = 32
+	segmentsPiece  = 4 << 10 // segments have a multiple of this
+	recordOverhead = entryOverhead + 64
+)
+
+// sizes returns the segment size of a stream's journal and the bytes that may wait for a sync, for messages whose records have up
+// to maxRecord bytes.
+func (c Config) sizes(maxRecord int) (segment int64, pending int) {
+	pending = max(leastPending, maxRecord+recordOverhead)
+	size := max(min(c.MaxBytes/usualSegments, commonSegment), c.MaxBytes/mostSegments, 2*pending)
+	return int64(size+segmentsPiece-1) / segmentsPiece * segmentsPiece, pending
+}
+
+// LeastBytes returns the smallest max_bytes of a stream of messages whose records have up to maxRecord bytes.
+func LeastBytes(maxRecord int) int {
+	segment, _ := Config{}.sizes(maxRecord)
+	return leastSegments * int(segment)
+}

@@ -7,77 +7,309 @@
 package stream
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"sync"
+	"sync/atomic"
 	"time"
-)
 
-var (
-	// ErrClosed is the error of readers and acknowledgements after Set.Close.
-	ErrClosed = errors.New("the stream is closed")
-	// ErrTakenOver ends a reader, because a newer one reads for its consumer.
-	ErrTakenOver = errors.New("a newer reader took over the consumer")
-	// ErrDeleted ends a reader, because its consumer was deleted.
-	ErrDeleted = errors.New("the consumer was deleted")
-	// ErrConsumer says that a stream has no consumer of that name.
-	ErrConsumer = errors.New("the stream has no such consumer")
-	// ErrName refuses a consumer's name.
-	ErrName = errors.New("want a consumer's name of 1 to 128 bytes of UTF-8, without / + # and control characters")
-	// ErrPlace refuses to acknowledge what the stream does not have yet.
-	ErrPlace = errors.New("the place is behind the end of the stream")
-	// ErrTooMany refuses a consumer or reader beyond the bounds of a stream.
-	ErrTooMany = errors.New("the stream has as many consumers or readers as it may")
+	"github.com/longline/longline/internal/journal"
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/router"
+	"github.com/longline/longline/internal/store"
 )
 
 // Stream is one stream. Its methods are safe from any goroutine.
-type Stream struct{}
+//
+// mu and audience are never held together, except that mu is held when audience is locked.
+type Stream struct {
+	// Static after construction.
+	name    string
+	config  Config
+	options *Options
+	log     *slog.Logger
+	journal *journal.Journal
 
-// Info is the state of a stream.
-type Info struct {
-	Name    string
-	Filters []string
+	// Guarded by mu: what takes messages.
+	mu      sync.Mutex
+	waiting *router.Waiting
+	entry   []byte // scratch
+	last    int64  // the time of the newest entry; times do not descend
+	closed  bool
 
-	MaxBytes int
-	MaxAge   time.Duration // 0 means without a bound
-	WhenFull string
+	audience audience
 
-	First, End uint64    // places: of the oldest entry, which is End if there is none; behind the newest one
-	Bytes      int64     // what the entries take on disk
-	Disk       int64     // of all files of the stream
-	Oldest     time.Time // when the oldest entry came; zero if there is none
-	Readers    int
+	// Owned by the set's keeper.
+	err    error     // the last that it has seen
+	agedAt time.Time // when it looked for old entries last
 
-	Consumers []Consumer // by name
-	Err       error      // why the stream takes no messages at present
+	// Safe from any goroutine.
+	aged          atomic.Uint64 // entries before this place are older than max_age
+	full, failing atomic.Uint64 // messages that were not taken, by reason
+	lost          atomic.Uint64 // entries that the disk has spoilt
+	lines         chan line     // for the keeper to log
+	quiet         sync.Map      // of *atomic.Int64: until when a line of the log is not written again, by its text
 }
 
-// Consumer is the state of a consumer.
-type Consumer struct {
-	Name    string
-	Place   uint64 // all entries before it are done
-	Lag     Lag
-	Reading bool   // a reader is open
-	Missed  uint64 // entries that were dropped, or spoilt on the disk, before the consumer had acknowledged them
+// Name returns the name of s.
+func (s *Stream) Name() string { return s.name }
+
+// first returns the place of the oldest entry, which is the journal's end if there is none.
+func (s *Stream) first() uint64 { return max(uint64(s.journal.First()), s.aged.Load()) }
+
+// Deliver implements router.Subscriber.
+func (s *Stream) Deliver(m *message.Message, q message.QoS, p *router.Publication) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := s.offer(m, p)
+	switch {
+	case err == nil:
+		return nil
+	case q == message.AtMostOnce:
+		s.options.Router.Drop(m, "", s.refusal(err).Why, 1)
+		return nil
+	case errors.Is(err, router.ErrFull) && s.waiting.Add(m, q, p):
+		return nil
+	}
+	return s.refusal(err)
 }
 
-// Lag is how far a consumer is behind the end of a stream.
-type Lag struct {
-	Messages uint64
-	Bytes    int64         // on disk
-	Age      time.Duration // how long the oldest entry that is not done has been there
+// offer appends m, unless others wait already. The journal answers its claim. mu is held.
+func (s *Stream) offer(m *message.Message, p *router.Publication) error {
+	switch {
+	case s.closed:
+		return ErrClosed
+	case s.waiting.Len() > 0:
+		return router.ErrFull
+	case p == nil:
+		return s.append(m, nil)
+	}
+	claim := p.Claim()
+	err := s.append(m, claim)
+	if err != nil {
+		claim.Done(nil) // gives the right back; it is not the last, because the router has one until all receivers were asked
+	}
+	return err
 }
 
-// Info returns the state of s. It reads from the disk: not on a loop, and with no lock held.
-func (s *Stream) Info() Info { return Info{} }
+// append gives m to the journal, with a claim that the journal answers; it may be nil. The error is router.ErrFull if m
+// may wait. mu is held.
+func (s *Stream) append(m *message.Message, claim *router.Claim) error {
+	s.last = max(s.last, time.Now().UnixMilli())
+	s.entry = appendEntry(s.entry[:0], s.last, m)
+	var done func(error)
+	if claim != nil {
+		done = func(err error) { s.answer(claim, err) }
+	}
+	_, err := s.journal.Append(s.entry, done)
+	if cap(s.entry) > keptEntry {
+		s.entry = nil
+	}
+	if errors.Is(err, journal.ErrFull) || errors.Is(err, journal.ErrBound) && s.trimDone() {
+		return router.ErrFull
+	}
+	return err
+}
 
-// Open returns a reader. With a consumer's name it begins at the consumer's place, and a reader of the consumer that is
-// open ends with ErrTakenOver; a new consumer begins at from. Without a name it begins at from. It may read from the
-// disk, to find a time: not on a loop.
-func (s *Stream) Open(consumer string, from Start) (*Reader, error) { return nil, ErrClosed }
+// keptEntry is the largest buffer for an entry that is kept.
+const keptEntry = 64 << 10
 
-// Acknowledge notes that all entries before place are done; what was done before stays done. It calls done once, from
-// any goroutine, with no lock held: with nil when that is safe. The error is ErrConsumer, ErrPlace, or the store's.
-func (s *Stream) Acknowledge(consumer string, place uint64, done func(error)) { done(ErrClosed) }
+// answer tells the publisher what became of a message that was taken or waited. No lock is held.
+func (s *Stream) answer(claim *router.Claim, err error) {
+	if err == nil {
+		claim.Done(nil)
+		return
+	}
+	r := s.refusal(err)
+	s.options.Router.Drop(nil, "", r.Why, 1)
+	claim.Done(r)
+}
 
-// DeleteConsumer forgets a consumer. A reader of it ends with ErrDeleted. If it returns nil, it calls done once, as
-// Acknowledge does, when that is safe.
-func (s *Stream) DeleteConsumer(name string, done func(error)) error { return ErrConsumer }
+// refusal counts a message that the journal does not take, and returns what its publisher is told.
+func (s *Stream) refusal(err error) *router.Refusal {
+	switch {
+	case errors.Is(err, journal.ErrTooLarge):
+		return &router.Refusal{Why: router.Refused, Text: "the message is too large for the stream " + s.name, Like: store.ErrTooLarge}
+	case errors.Is(err, router.ErrFull):
+		s.full.Add(1)
+		return &router.Refusal{Why: router.StreamFull, Text: "too many messages wait for the stream " + s.name, Like: router.ErrTooLate}
+	case errors.Is(err, journal.ErrBound):
+		s.full.Add(1)
+		s.tell(slog.LevelWarn, "the stream is full, and refuses messages until all consumers have acknowledged the oldest ones")
+		return &router.Refusal{Why: router.StreamFull, Text: "the stream " + s.name + " is full", Like: router.ErrTooLate}
+	case !errors.Is(err, ErrClosed):
+		s.tell(slog.LevelError, "the stream cannot make messages safe, and refuses them", "error", err)
+	}
+	s.failing.Add(1)
+	return &router.Refusal{Why: router.StreamFailing, Text: "the stream " + s.name + " cannot make messages safe", Like: router.ErrStore}
+}
+
+// pump appends the messages that wait, as many as there is room for. It runs on a goroutine of the journal.
+func (s *Stream) pump() {
+	for s.admit() {
+	}
+}
+
+// admitAtOnce is how many messages that waited are appended under one lock.
+const admitAtOnce = 128
+
+// admit appends some of the messages that wait, and reports whether there may be room for more. After the end it refuses
+// them.
+func (s *Stream) admit() bool {
+	var refused []*router.Claim
+	var why error
+	s.mu.Lock()
+	n := 0
+	for ; n < admitAtOnce; n++ {
+		x, ok := s.waiting.First()
+		if !ok {
+			break
+		}
+		err := ErrClosed
+		if !s.closed {
+			err = s.append(x.Message, x.Claim)
+		}
+		if errors.Is(err, router.ErrFull) {
+			break
+		}
+		if err != nil {
+			refused, why = append(refused, x.Claim), err
+		}
+		s.waiting.Take(1)
+	}
+	s.mu.Unlock()
+	for _, claim := range refused {
+		s.answer(claim, why)
+	}
+	return n == admitAtOnce
+}
+
+// refuseLate refuses the messages that waited too long. The line calls it.
+func (s *Stream) refuseLate() {
+	s.mu.Lock()
+	late := s.waiting.Overdue(time.Now())
+	s.mu.Unlock()
+	for _, claim := range late {
+		s.answer(claim, router.ErrFull)
+	}
+}
+
+// Err returns why s cannot make messages safe at present, nil if it can. That it is full is not such a reason.
+func (s *Stream) Err() error {
+	if err := s.journal.Err(); err != nil && !errors.Is(err, journal.ErrBound) {
+		return fmt.Errorf("stream %s: %w", s.name, err)
+	}
+	return nil
+}
+
+// trimDone makes room where a full stream refuses messages: what all consumers have acknowledged goes. It reports whether
+// that was anything.
+func (s *Stream) trimDone() bool { return s.config.WhenFull == Refuse && s.journal.Trim(s.mayGo()) }
+
+// mayGo returns the place before which entries may be dropped when the stream is at max_bytes. The journal may call it before
+// it is open.
+func (s *Stream) mayGo() journal.Place {
+	if s.config.WhenFull == DropOldest {
+		return math.MaxUint64
+	}
+	return journal.Place(max(s.audience.lowest(), s.aged.Load()))
+}
+
+// expire drops entries that are older than max_age: whole segments from the disk, others are passed over. Only the
+// set's keeper calls it.
+func (s *Stream) expire(now time.Time) {
+	age := s.config.MaxAge
+	if age == 0 || now.Sub(s.agedAt) < min(max(age/1000, time.Second), time.Minute) {
+		return
+	}
+	s.agedAt = now
+	place := s.since(now.Add(-age))
+	s.aged.Store(uint64(place))
+	s.journal.Trim(place)
+}
+
+// since returns the place of the first entry that came at t or later. It reads from the disk.
+func (s *Stream) since(t time.Time) journal.Place {
+	return s.journal.Search(func(record []byte) bool {
+		milliseconds, _, err := splitEntry(record)
+		return err == nil && milliseconds >= t.UnixMilli()
+	})
+}
+
+// watch logs when s begins and ceases to fail. Only the set's keeper calls it.
+func (s *Stream) watch() {
+	err := s.journal.Err()
+	switch {
+	case err == nil && s.err != nil:
+		s.log.Info("the stream takes messages again")
+	case err != nil && s.err == nil:
+		s.log.Error("the stream takes no messages", "error", err)
+	}
+	s.err = err
+}
+
+// noteLost counts and logs entries that the disk has spoilt, once.
+func (s *Stream) noteLost(g journal.Gap) {
+	if n := s.audience.addLost(g); n > 0 {
+		s.lost.Add(n)
+		s.tell(slog.LevelError, "entries of a stream are lost: the disk has spoilt them", "entries", n, "from", g.From, "to", g.To-1)
+	}
+}
+
+// tellMissed logs that consumers missed entries.
+func (s *Stream) tellMissed() {
+	if name, missed := s.audience.newlyMissed(); missed > 0 {
+		s.tell(slog.LevelWarn, "a consumer of the stream missed entries: they were dropped before it had acknowledged them",
+			"consumer", name, "entries", missed)
+	}
+}
+
+// line is a line of the log.
+type line struct {
+	level slog.Level
+	text  string
+	args  []any
+}
+
+// tell has the keeper log a line, each text at most every ten seconds. The texts are few. It does not block.
+func (s *Stream) tell(level slog.Level, text string, args ...any) {
+	v, _ := s.quiet.LoadOrStore(text, new(atomic.Int64))
+	until, now := v.(*atomic.Int64), time.Now()
+	if u := until.Load(); now.UnixMilli() < u || !until.CompareAndSwap(u, now.Add(10*time.Second).UnixMilli()) {
+		return
+	}
+	select {
+	case s.lines <- line{level, text, args}:
+	default:
+	}
+}
+
+// writeLog logs what tell was given.
+func (s *Stream) writeLog() {
+	for {
+		select {
+		case l := <-s.lines:
+			s.log.Log(context.Background(), l.level, l.text, l.args...)
+		default:
+			return
+		}
+	}
+}
+
+// end ends the subscription and the readers, and closes the journal.
+func (s *Stream) end() error {
+	for _, f := range s.config.Filters {
+		s.options.Router.Unsubscribe(f, s)
+	}
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	for s.admit() { // refuses what waits
+	}
+	s.audience.end()
+	defer s.writeLog()
+	return s.journal.Close()
+}
