@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -23,6 +24,7 @@ import (
 	"github.com/longline/longline/internal/session"
 	"github.com/longline/longline/internal/store"
 	"github.com/longline/longline/internal/store/disk"
+	"github.com/longline/longline/internal/stream"
 )
 
 // node is one gateway process: it joins all layers.
@@ -38,6 +40,7 @@ type node struct {
 	disk     *disk.Store // the same, nil when all is in memory
 	ids      *store.IDs  // nil when the node remembers nothing
 	router   *router.Router
+	streams  *stream.Set
 	sessions *session.Manager
 	devices  *auth.Chain // nil if devices are asked for no credentials
 	gateway  *gateway.Gateway
@@ -62,6 +65,7 @@ func startNode(ctx context.Context, c config.Config, log *slog.Logger, stderr io
 		n.watchFiles,
 		n.openStore,
 		n.startIDs,
+		n.openStreams,
 		n.openSessions,
 		n.openVerifiers,
 		n.openDevicePort,
@@ -132,8 +136,32 @@ func (n *node) startIDs(context.Context) (err error) {
 	return nil
 }
 
-func (n *node) openSessions(context.Context) (err error) {
+// openStreams makes the router and the streams, which get messages from now on.
+func (n *node) openStreams(context.Context) error {
 	n.router = router.New(n.config.Router, n.store)
+	places, err := n.store.TakeValues(store.SpacePlace)
+	if err != nil {
+		return fmt.Errorf("store.path: %w", err)
+	}
+	dir := ""
+	if n.config.Store.Path != "" {
+		dir = filepath.Join(n.config.Store.Path, "streams")
+	}
+	n.streams, err = stream.Open(dir, n.config.Streams, stream.Options{
+		Router: n.router, Store: n.store, Places: places, Log: n.log, MaxRecord: n.config.MaxRecord(),
+	})
+	if err != nil {
+		return fmt.Errorf("streams.%w", err)
+	}
+	n.undo = append(n.undo, func() {
+		if err := n.streams.Close(); err != nil {
+			n.log.Error("a stream is not closed in order: what was acknowledged is there", "error", err)
+		}
+	})
+	return nil
+}
+
+func (n *node) openSessions(context.Context) (err error) {
 	if n.sessions, err = session.NewManager(n.config.Sessions, n.router, n.store, n.store); err != nil {
 		return err
 	}
@@ -172,6 +200,7 @@ func (n *node) checks() []api.Check {
 			return nil
 		}},
 		{Name: "store", Failed: n.store.Err},
+		{Name: "streams", Failed: n.streams.Err},
 	}
 }
 
@@ -202,6 +231,7 @@ func (n *node) openAdminPort(ctx context.Context) (err error) {
 	})
 	metrics.MustRegister(n.doorMetrics(backend)...)
 	metrics.MustRegister(n.storeMetrics()...)
+	metrics.MustRegister(streamCollector{n.streams})
 	if n.server, err = api.Listen(ctx, backend); err != nil {
 		return fmt.Errorf("admin port: %w", err)
 	}

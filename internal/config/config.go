@@ -19,6 +19,7 @@ import (
 	"github.com/longline/longline/internal/session"
 	"github.com/longline/longline/internal/setting"
 	"github.com/longline/longline/internal/store"
+	"github.com/longline/longline/internal/stream"
 )
 
 // Config is the whole configuration of a node. The zero value works; a zero option stands
@@ -30,9 +31,12 @@ type Config struct {
 	Sessions session.Config `yaml:"sessions" help:"what outlives a device's connection"`
 	Store    store.Options  `yaml:"store" help:"queued and retained messages"`
 	Router   router.Config  `yaml:"router" help:"routing of messages"`
-	Limits   limit.Config   `yaml:"limits" help:"protection against overload"`
-	API      api.Config     `yaml:"api" help:"the admin port: backends, metrics, health"`
-	Log      Log            `yaml:"log" help:"the log, on standard error"`
+
+	Streams setting.Named[stream.Config] `yaml:"streams" help:"messages that are kept on disk for backends to read, each stream under its name; needs store.path"`
+
+	Limits limit.Config `yaml:"limits" help:"protection against overload"`
+	API    api.Config   `yaml:"api" help:"the admin port: backends, metrics, health"`
+	Log    Log          `yaml:"log" help:"the log, on standard error"`
 }
 
 // WithDefaults returns c with the defaults in place of zero options.
@@ -48,6 +52,7 @@ func (c Config) WithDefaults() Config {
 	c.Sessions = c.Sessions.WithDefaults()
 	c.Store = c.Store.WithDefaults()
 	c.Router = c.Router.WithDefaults()
+	c.Streams = c.Streams.WithDefaults()
 	c.API.Topics = c.Sessions.Topics // the API accepts the same topics as sessions
 	c.API = c.API.WithDefaults()
 	c.Log = c.Log.WithDefaults()
@@ -70,6 +75,7 @@ func (c *Config) Check() error {
 	section("api", d.API.Validate())
 	section("sessions", d.Sessions.Validate())
 	section("store", d.Store.Validate())
+	section("streams", d.Streams.Validate())
 	section("limits", d.Limits.Validate())
 	section("log", d.Log.Validate())
 	return errors.Join(append(errs, d.fit()...)...)
@@ -110,8 +116,18 @@ func (c *Config) fit() (errs []error) {
 		"%d is more than api.max_inbox.messages, %d", a.Inbox.Messages, a.MaxInbox.Messages)
 	want(a.Inbox.Bytes <= a.MaxInbox.Bytes, "api.inbox.bytes",
 		"%s is more than api.max_inbox.bytes, %s", formatBytes(a.Inbox.Bytes), formatBytes(a.MaxInbox.Bytes))
+	want(len(c.Streams) == 0 || c.Store.Path != "", "streams", "need store.path, the directory in which they are")
+	for name, one := range c.Streams {
+		least := stream.LeastBytes(c.MaxRecord())
+		want(one.MaxBytes >= least, "streams."+name+".max_bytes",
+			"%s is too little for messages of gateway.max_payload, %s, and api.max_payload, %s: want at least %s",
+			formatBytes(one.MaxBytes), formatBytes(c.Gateway.MaxPayload), formatBytes(a.MaxPayload), formatBytes(least))
+	}
 	return errs
 }
+
+// MaxRecord returns a bound for the record of a message. A record may be larger than the packet, by the user properties.
+func (c *Config) MaxRecord() int { return 2*max(c.Gateway.MaxPayload, c.API.MaxPayload) + 256<<10 }
 
 // KeyError says what is wrong with the value of one option.
 type KeyError struct {

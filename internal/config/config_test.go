@@ -29,7 +29,7 @@ func TestExampleAsItIsSaysNothing(t *testing.T) {
 }
 
 func TestExampleUncommentedIsTheDefaults(t *testing.T) {
-	option := regexp.MustCompile(`(?m)^(\s*)#(\w+:)`)
+	option := regexp.MustCompile(`(?m)^(\s*)#([a-z]\w*:)`) // not NAME:, which stands for sections that have no defaults
 	text := option.ReplaceAllString(string(Example()), "$1$2")
 	got, want := parse(t, text), Config{}.WithDefaults()
 	for path, f := range all(reflect.ValueOf(got)) {
@@ -155,6 +155,14 @@ func TestErrorsSayWhere(t *testing.T) {
 		{"log level", "log: {level: loud}\n", 1, 14, "log.level", "want debug"},
 		{"between sections", "store:\n  queue:\n    bytes: 1KiB\n", 3, 12, "store.queue.bytes", "gateway.max_payload, 256KiB"},
 		{"in flight", "sessions: {in_flight: 2000}\n", 1, 23, "sessions.in_flight", "store.queue.count, 1000"},
+		{"stream without a filter", "store: {path: d}\nstreams:\n  a:\n    max_age: 1h\n", 3, 3, "streams.a.filters", "want at least one"},
+		{"shared stream", "store: {path: d}\nstreams:\n  a:\n    filters: [x, $share/g/x]\n", 4, 14, "streams.a.filters", "shared"},
+		{"small stream", "store: {path: d}\nstreams:\n  a: {filters: [x], max_bytes: 1MiB}\n", 3, 32, "streams.a.max_bytes", "16MiB"},
+		{"stream for large messages", "store: {path: d, queue: {bytes: 8MiB}}\ngateway: {max_payload: 8MiB}\nstreams:\n  a: {filters: [x], max_bytes: 16MiB}\n",
+			4, 32, "streams.a.max_bytes", "gateway.max_payload, 8MiB"},
+		{"full stream", "store: {path: d}\nstreams:\n  a: {filters: [x], when_full: burst}\n", 3, 32, "streams.a.when_full", "drop_oldest or refuse"},
+		{"young stream", "store: {path: d}\nstreams:\n  a: {filters: [x], max_age: 1s}\n", 3, 30, "streams.a.max_age", "1m"},
+		{"stream in memory", "streams:\n  a: {filters: [x]}\n", 2, 4, "streams", "store.path"},
 		{"expiry", "sessions:\n  expiry: 200h\n", 2, 11, "sessions.expiry", "sessions.max_expiry, 168h"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -93,7 +93,7 @@ func (f field) sections() bool {
 func (f field) sample() reflect.Value {
 	v := reflect.New(f.value.Type().Elem()).Elem()
 	if m := v.MethodByName("WithDefaults"); m.IsValid() {
-		v = m.Call(nil)[0]
+		v.Set(m.Call(nil)[0])
 	}
 	return v
 }

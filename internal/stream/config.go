@@ -85,8 +85,8 @@ func (c Config) sizes(maxRecord int) (segment int64, pending int) {
 	return int64(size+segmentsPiece-1) / segmentsPiece * segmentsPiece, pending
 }
 
-// LeastBytes returns the smallest max_bytes of a stream of messages whose records have up to maxRecord bytes.
+// LeastBytes returns the smallest max_bytes of a stream of messages whose records have up to maxRecord bytes, in whole MiB.
 func LeastBytes(maxRecord int) int {
 	segment, _ := Config{}.sizes(maxRecord)
-	return leastSegments * int(segment)
+	return (leastSegments*int(segment) + 1<<20 - 1) >> 20 << 20
 }

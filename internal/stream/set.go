@@ -41,12 +41,13 @@ type Set struct {
 	stopped chan struct{} // closed when the keeper has ended
 }
 
-// Open opens the streams of config in the directory dir, each in dir/NAME, and subscribes them. It waits for the disk.
+// Open opens the streams of config in the directory dir, each in dir/NAME, and subscribes them. Without streams dir may be
+// empty. It waits for the disk.
 func Open(dir string, config setting.Named[Config], o Options) (*Set, error) {
 	if o.MaxRecord == 0 {
 		o.MaxRecord = 512 << 10
 	}
-	if o.files == nil {
+	if o.files == nil && dir != "" {
 		o.files = func(name string) journal.FS { return journal.Dir(filepath.Join(dir, name)) }
 		tellUnused(dir, config, o.Log)
 	}

@@ -325,6 +325,7 @@ func TestDropOldest(t *testing.T) {
 		}
 		w.acknowledge("half", 6)
 		w.publish(11, 200)
+		synctest.Wait()
 		info := w.s.Info()
 		first := int(info.First)
 		if first < 100 || info.End != 211 || info.Disk > int64(w.config.MaxBytes) || info.Err != nil {
