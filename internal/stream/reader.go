@@ -128,7 +128,7 @@ func (r *Reader) Close() { r.stream.audience.leave(r, ErrClosed) }
 // cannot be read; if it is not 0, there may be no entries. The batch is appended to room[:0], and the caller may keep the
 // messages.
 //
-// The error is ctx's, ErrTakenOver, ErrDeleted, ErrClosed, or the store's, which could not keep a new consumer; then
+// A ctx that has ended still gets what is there. The error is ctx's, ErrTakenOver, ErrDeleted, ErrClosed, or the store's, which could not keep a new consumer; then
 // there is no batch.
 func (r *Reader) Take(ctx context.Context, messages, bytes int, room []Entry) (batch []Entry, missed uint64, err error) {
 	if r.life.Err() != nil {
@@ -157,15 +157,20 @@ func (r *Reader) await(ctx context.Context) error {
 	if r.saved == nil {
 		return nil
 	}
+	var err error
 	select {
-	case err := <-r.saved:
-		if r.saved = nil; err != nil {
-			r.stream.audience.leave(r, err)
+	case err = <-r.saved:
+	default:
+		select {
+		case err = <-r.saved:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
 	}
+	if r.saved = nil; err != nil {
+		r.stream.audience.leave(r, err)
+	}
+	return err
 }
 
 // read waits for the first entry, or that entries are missing, and takes what is there.
