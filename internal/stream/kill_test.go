@@ -24,7 +24,7 @@ func (w *world) history() (p past) {
 		w.t.Fatal(err)
 	}
 	w.values.held = true
-	for p.sent < 110 {
+	for p.sent < 80 {
 		p.sent++
 		if w.one(p.sent, message.AtLeastOnce) == nil {
 			p.answered = p.sent
@@ -121,10 +121,10 @@ func TestKillAtEveryStep(t *testing.T) {
 						return
 					}
 					p := w.history()
-					ended = p.answered == 110
+					ended = p.answered == 80
 					what := fmt.Sprintf("step %d", cut)
 					values := w.values.kept()
-					for range 3 {
+					for range 2 {
 						w.after(what, p, w.disk.Fork().Crash(rng.IntN), values)
 					}
 					w.after(what+", killed alone", p, w.disk.Fork(), values)
