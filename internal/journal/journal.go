@@ -280,9 +280,12 @@ func (j *Journal) trim(place Place, most int) bool {
 	for n < most && n+1 < len(j.segments) && j.segments[n+1].first <= place {
 		n++
 	}
+	if n == 0 {
+		return false
+	}
 	j.trimmed = append(j.trimmed, j.segments[:n]...)
 	j.segments = append([]*segment(nil), j.segments[n:]...)
-	return n > 0
+	return true
 }
 
 // Close writes everything that was appended, calls the claims, marks the end as a clean one, and closes the

@@ -29,7 +29,11 @@ func TestDiskFails(t *testing.T) {
 			}
 			return nil
 		}, journaltest.Forgotten)
-		for n := range 3 { // the first is told by the journal, others at once
+		if err := w.one(6, message.AtMostOnce); err != nil { // taken, and then lost
+			t.Error(err)
+		}
+		synctest.Wait()
+		for n := range 3 {
 			err := w.one(6, message.AtLeastOnce)
 			if !errors.Is(err, router.ErrStore) || strings.Contains(err.Error(), "/some/path") {
 				t.Errorf("%d: %v", n, err)
@@ -38,7 +42,7 @@ func TestDiskFails(t *testing.T) {
 		if err := w.one(6, message.AtMostOnce); err != nil {
 			t.Error(err)
 		}
-		if n := w.router.Drops[router.StreamFailing].Load(); n != 4 || w.s.Stats().Failing != 4 || !w.s.Stats().Failed {
+		if n := w.router.Drops[router.StreamFailing].Load(); n != 5 || w.s.Stats().Failing != 5 || !w.s.Stats().Failed {
 			t.Errorf("%d drops, %+v", n, w.s.Stats())
 		}
 		if err := w.set.Err(); err == nil || !strings.Contains(err.Error(), "stream s: ") {

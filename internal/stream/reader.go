@@ -211,8 +211,8 @@ func (r *Reader) read(ctx context.Context, messages, bytes int, batch []Entry) (
 // next returns the next entry, or how many entries are missing before it.
 func (r *Reader) next(ctx context.Context) (e Entry, lost uint64, err error) {
 	s := r.stream
-	if first := s.first(); r.place < first {
-		lost, r.place, r.journal = first-r.place, first, nil
+	if aged := s.aged.Load(); r.place < aged {
+		lost, r.place, r.journal = aged-r.place, aged, nil
 		return Entry{}, lost, nil
 	}
 	if r.journal == nil {

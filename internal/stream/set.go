@@ -80,6 +80,7 @@ func tellUnused(dir string, config setting.Named[Config], log *slog.Logger) {
 // open opens a stream and subscribes it.
 func open(name string, c Config, o *Options) (*Stream, error) {
 	s := &Stream{name: name, config: c, options: o, log: o.Log.With("stream", name), lines: make(chan line, 16)}
+	s.dropped = s.countDropped
 	sizes := o.sizes
 	if sizes.SegmentSize == 0 {
 		sizes.SegmentSize, sizes.Pending = c.sizes(o.MaxRecord)

@@ -32,6 +32,7 @@ type Stream struct {
 	options *Options
 	log     *slog.Logger
 	journal *journal.Journal
+	dropped func(error) // countDropped
 
 	// Guarded by mu: what takes messages.
 	mu      sync.Mutex
@@ -100,7 +101,7 @@ func (s *Stream) offer(m *message.Message, p *router.Publication) error {
 func (s *Stream) append(m *message.Message, claim *router.Claim) error {
 	s.last = max(s.last, time.Now().UnixMilli())
 	s.entry = appendEntry(s.entry[:0], s.last, m)
-	var done func(error)
+	done := s.dropped
 	if claim != nil {
 		done = func(err error) { s.answer(claim, err) }
 	}
@@ -116,6 +117,13 @@ func (s *Stream) append(m *message.Message, claim *router.Claim) error {
 
 // keptEntry is the largest buffer for an entry that is kept.
 const keptEntry = 64 << 10
+
+// countDropped counts a message without a claim that was taken, if the journal has lost it.
+func (s *Stream) countDropped(err error) {
+	if err != nil {
+		s.options.Router.Drop(nil, "", s.refusal(err).Why, 1)
+	}
+}
 
 // answer tells the publisher what became of a message that was taken or waited. No lock is held.
 func (s *Stream) answer(claim *router.Claim, err error) {

@@ -54,7 +54,7 @@ func checkVersion(path string, d journal.FS) error {
 
 // writeVersion makes the file of a new directory. It is there as a whole or not at all.
 func writeVersion(file string, d journal.FS) error {
-	for _, part := range []string{"journal", "state"} {
+	for _, part := range []string{"journal", "state", "streams"} {
 		if _, err := os.Stat(filepath.Join(filepath.Dir(file), part)); err == nil {
 			return fmt.Errorf("%s is missing, and %s is there: put a copy of the whole directory back", file, part)
 		}
