@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -208,7 +207,7 @@ func (n *node) openAdminPort(ctx context.Context) (err error) {
 	metrics := prometheus.NewRegistry()
 	requests := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "longline_api_request_duration_seconds",
-		Help:    "Time that the backend API took for a request, except streams.",
+		Help:    "Time that the backend API took for a request, except those that last as long as their client listens.",
 		Buckets: prometheus.ExponentialBuckets(0.0005, 4, 10),
 	}, []string{"procedure", "code"})
 	metrics.MustRegister(n.gateway, requests, collectors.NewGoCollector(),
@@ -223,7 +222,7 @@ func (n *node) openAdminPort(ctx context.Context) (err error) {
 		Checks:      n.checks(),
 		Metrics:     promhttp.HandlerFor(metrics, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelWarn)}),
 		Observe: func(procedure, code string, seconds float64) {
-			if !strings.HasSuffix(strings.ToLower(procedure), "/subscribe") { // a stream lasts as long as its reader
+			if !api.Lasts(procedure) {
 				requests.WithLabelValues(procedure, code).Observe(seconds)
 			}
 		},

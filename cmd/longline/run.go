@@ -26,6 +26,7 @@ type commands struct {
 	Serve   Serve      `cmd:"" help:"Run a gateway."`
 	Fleet   Fleet      `cmd:"" help:"Connect many devices from one process."`
 	Bench   Bench      `cmd:"" help:"Load a running gateway and measure it."`
+	Stream  StreamCmd  `cmd:"" help:"Show and read the streams of a running gateway."`
 	Config  ConfigCmd  `cmd:"" help:"Print or check a configuration file."`
 	Version VersionCmd `cmd:"" help:"Print the version."`
 	Help    HelpCmd    `cmd:"" help:"Print this help, or the help of a command."`

@@ -21,6 +21,7 @@ import (
 	"github.com/longline/longline/internal/devices"
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
+	"github.com/longline/longline/internal/stream"
 	"github.com/longline/longline/internal/wire"
 	"github.com/longline/longline/proto/longline/v1/longlinev1connect"
 )
@@ -63,6 +64,8 @@ type Node struct {
 	Router  *router.Router
 	Gateway Gateway
 
+	// Streams are the streams of the configuration; nil if there are none.
+	Streams *stream.Set
 	// Checks are the conditions that /readyz shows.
 	Checks []Check
 	// Roles knows the callers' tokens. Without it, anyone who reaches the port may do everything.
@@ -75,7 +78,7 @@ type Node struct {
 	Metrics http.Handler
 	// Observe is called after every request that was parsed, with its
 	// procedure ("/longline.v1.Gateway/Publish" or "/v1/subscribe"), its code ("ok",
-	// "not_found") and its duration. The duration of a stream is its lifetime.
+	// "not_found") and its duration. For a procedure that Lasts, that is how long its client listened.
 	Observe func(procedure, code string, seconds float64)
 	// Options are further options of the RPC handlers: connect.WithInterceptors.
 	Options []connect.HandlerOption
@@ -93,10 +96,12 @@ type API struct {
 	end    context.CancelFunc
 
 	// Safe from any goroutine.
-	publishing  atomic.Int64 // QoS 1 publications that wait for their receivers
-	subscribers atomic.Int64
-	pages       atomic.Uint64 // requests from web pages that were refused
-	conns       *portConns
+	publishing    atomic.Int64 // QoS 1 publications that wait for their receivers
+	subscribers   atomic.Int64
+	readers       atomic.Int64  // of streams
+	acknowledging atomic.Int64  // acknowledgements of consumers that wait for the disk
+	pages         atomic.Uint64 // requests from web pages that were refused
+	conns         *portConns
 }
 
 var _ longlinev1connect.GatewayHandler = (*API)(nil)

@@ -43,6 +43,12 @@ func objects(request any) (fields []slog.Attr) {
 	if r, ok := request.(interface{ GetFilter() string }); ok {
 		add("filter", r.GetFilter())
 	}
+	if r, ok := request.(interface{ GetStream() string }); ok {
+		add("stream", r.GetStream())
+	}
+	if r, ok := request.(interface{ GetConsumer() string }); ok {
+		add("consumer", r.GetConsumer())
+	}
 	if r, ok := request.(interface{ GetMethod() string }); ok {
 		add("call", r.GetMethod())
 	}

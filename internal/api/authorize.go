@@ -25,6 +25,11 @@ var needed = map[string]auth.Role{
 	longlinev1connect.GatewayGetDeviceProcedure:      auth.Read,
 	longlinev1connect.GatewaySubscribeProcedure:      auth.Read,
 	longlinev1connect.GatewayListRetainedProcedure:   auth.Read,
+	longlinev1connect.GatewayListStreamsProcedure:    auth.Read,
+	longlinev1connect.GatewayGetStreamProcedure:      auth.Read,
+	longlinev1connect.GatewayConsumeProcedure:        auth.Read,
+	longlinev1connect.GatewayAcknowledgeProcedure:    auth.Read, // of what a caller with this role may consume
+	longlinev1connect.GatewayDeleteConsumerProcedure: auth.Operate,
 	longlinev1connect.GatewayDeleteRetainedProcedure: auth.Operate,
 	longlinev1connect.GatewayPublishProcedure:        auth.Operate,
 	longlinev1connect.GatewayBroadcastProcedure:      auth.Operate,
@@ -35,6 +40,9 @@ var needed = map[string]auth.Role{
 func roleFor(path string) auth.Role {
 	if role, ok := needed[path]; ok {
 		return role
+	}
+	if strings.HasPrefix(path, streamsPath) {
+		return auth.Read
 	}
 	return auth.Admin
 }

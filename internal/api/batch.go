@@ -35,20 +35,20 @@ func (b *batch) fill(messages []*message.Message, missed uint64) {
 	}
 	list := b.response.Messages[:0]
 	for i, m := range messages {
-		b.put(b.slots[i], m)
+		b.slots[i].put(m, b.qos, b.text)
 		list = append(list, &b.slots[i].message)
 	}
 	b.response.Messages, b.response.Missed = list, missed
 }
 
-// put sets every field of a slot.
-func (b *batch) put(s *slot, m *message.Message) {
+// put sets every field of the message, whose qos is at most this one.
+func (s *slot) put(m *message.Message, qos uint32, text bool) {
 	s.ts.Seconds, s.ts.Nanos = m.Time/1000, int32(m.Time%1000)*1e6
 	d := &s.message
 	d.Topic = m.Topic
-	d.Payload, d.Text = content(m.Payload, b.text)
+	d.Payload, d.Text = content(m.Payload, text)
 	d.ContentType = m.ContentType
-	d.Qos = min(b.qos, uint32(m.QoS))
+	d.Qos = min(qos, uint32(m.QoS))
 	d.Retain = m.Retain
 	d.Expiry = nil
 	if m.Expiry != 0 {

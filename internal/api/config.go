@@ -30,11 +30,12 @@ type Config struct {
 	MaxCallTimeout time.Duration      `yaml:"max_call_timeout" help:"longest timeout that a call may name"`
 	MaxPublishing  int                `yaml:"max_publishing" help:"maximum number of QoS 1 publications of all backends that wait for their receivers"`
 	MaxSubscribers int                `yaml:"max_subscribers" help:"maximum number of subscriptions of all backends"`
+	MaxReaders     int                `yaml:"max_readers" help:"maximum number of backends that read streams at once"`
 	Inbox          router.InboxConfig `yaml:"inbox" help:"the buffer of a subscription if the request names no size"`
 	MaxInbox       router.InboxConfig `yaml:"max_inbox" help:"the largest buffer that a subscription may request"`
-	Batch          router.InboxConfig `yaml:"batch" help:"the most that one response of a subscription holds; gRPC clients accept 4 MiB unless configured otherwise"`
+	Batch          router.InboxConfig `yaml:"batch" help:"the most that one response of a subscription or a consumer holds; gRPC clients accept 4 MiB unless configured otherwise"`
 	Heartbeat      time.Duration      `yaml:"heartbeat" help:"how often the gateway sends a comment on an idle stream of events"`
-	Stall          time.Duration      `yaml:"stall" help:"how long a subscriber may take to accept one batch; after that its stream is closed, so that it does not delay publishers for ever"`
+	Stall          time.Duration      `yaml:"stall" help:"how long a subscriber or a consumer may take to accept one batch; after that its connection is closed, so that it does not delay publishers for ever"`
 }
 
 // WithDefaults returns c with the defaults in place of zero fields.
@@ -48,6 +49,7 @@ func (c Config) WithDefaults() Config {
 	c.MaxCallTimeout = cmp.Or(c.MaxCallTimeout, 5*time.Minute)
 	c.MaxPublishing = cmp.Or(c.MaxPublishing, 10_000)
 	c.MaxSubscribers = cmp.Or(c.MaxSubscribers, 100)
+	c.MaxReaders = cmp.Or(c.MaxReaders, 100)
 	c.Inbox.Messages = cmp.Or(c.Inbox.Messages, 1<<16)
 	c.Inbox.Bytes = cmp.Or(c.Inbox.Bytes, 64<<20)
 	c.MaxInbox.Messages = cmp.Or(c.MaxInbox.Messages, 1<<20)

@@ -9,10 +9,12 @@ import (
 	"unicode/utf8"
 
 	"github.com/longline/longline/internal/message"
+	longlinev1 "github.com/longline/longline/proto/longline/v1"
 )
 
 // event is the data of one message.
 type event struct {
+	Place   string          `json:"place,omitempty"` // only where it is not shown beside the data
 	Topic   string          `json:"topic"`
 	Payload json.RawMessage `json:"payload,omitempty"` // if it is one JSON value
 	Text    *string         `json:"text,omitempty"`    // if it is other UTF-8
@@ -25,17 +27,62 @@ type event struct {
 	Props   properties      `json:"props,omitempty"`
 }
 
-// show sets the payload. Many MQTT clients name no content type: a payload that is JSON is shown as JSON all the same.
-func (e *event) show(m *message.Message) {
-	switch {
-	case (m.ContentType == message.JSON || m.ContentType == "") && len(m.Payload) > 0 && validJSON(m.Payload):
-		e.Payload = m.Payload
-	case utf8.Valid(m.Payload) && (m.ContentType == "" && len(m.Payload) > 0 || strings.HasPrefix(m.ContentType, "text/")):
-		text := string(m.Payload)
-		e.Text, e.Type = &text, m.ContentType
-	default:
-		e.Data, e.Type = &m.Payload, m.ContentType
+// eventOf returns what is shown of m.
+func eventOf(m *message.Message, most message.QoS) *event {
+	e := &event{
+		Topic:  m.Topic,
+		QoS:    min(most, m.QoS),
+		Retain: m.Retain,
+		Time:   m.Time,
+		Source: m.Source,
+		Props:  m.Properties,
 	}
+	e.show(m.Payload, m.ContentType)
+	return e
+}
+
+// encodeEvent writes an event as a line of JSON, without the white space of its payload.
+func encodeEvent(b *bytes.Buffer, e *event) error {
+	encoder := json.NewEncoder(b)
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(e)
+}
+
+// show sets the payload. Many MQTT clients name no content type: a payload that is JSON is shown as JSON all the same.
+func (e *event) show(payload []byte, contentType string) {
+	switch {
+	case (contentType == message.JSON || contentType == "") && len(payload) > 0 && validJSON(payload):
+		e.Payload = payload
+	case utf8.Valid(payload) && (contentType == "" && len(payload) > 0 || strings.HasPrefix(contentType, "text/")):
+		text := string(payload)
+		e.Text, e.Type = &text, contentType
+	default:
+		e.Data, e.Type = &payload, contentType
+	}
+}
+
+// EntryJSON returns an entry as a line of JSON, in the form of an event's data, with its place.
+func EntryJSON(e *longlinev1.Entry) ([]byte, error) {
+	m := e.GetMessage()
+	shown := event{
+		Place:  e.GetPlace(),
+		Topic:  m.GetTopic(),
+		QoS:    message.QoS(m.GetQos()),
+		Retain: m.GetRetain(),
+		Time:   m.GetTs().AsTime().UnixMilli(),
+		Source: m.GetSource(),
+	}
+	for _, p := range m.GetProperties() {
+		shown.Props = append(shown.Props, message.Property{Key: p.GetKey(), Value: p.GetValue()})
+	}
+	payload := m.GetPayload()
+	if m != nil && m.Text != nil {
+		payload = []byte(m.GetText())
+	}
+	shown.show(payload, m.GetContentType())
+	var b bytes.Buffer
+	err := encodeEvent(&b, &shown)
+	return b.Bytes(), err
 }
 
 // properties are encoded as one object, in order; keys may repeat.
@@ -69,31 +116,26 @@ func (e *eventWriter) comment(text string) { fmt.Fprintf(&e.buf, ": %s\n\n", tex
 
 // batch writes one event per message, after an event with the number of dropped messages.
 func (e *eventWriter) batch(messages []*message.Message, missed uint64) error {
-	if missed > 0 {
-		fmt.Fprintf(&e.buf, "event: missed\ndata: {\"missed\":%d}\n\n", missed)
-	}
+	e.missed(missed)
 	for _, m := range messages {
-		if err := e.message(m); err != nil {
+		if err := e.message(m.ID, m); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (e *eventWriter) message(m *message.Message) error {
-	data := event{
-		Topic:  m.Topic,
-		QoS:    min(e.qos, m.QoS),
-		Retain: m.Retain,
-		Time:   m.Time,
-		Source: m.Source,
-		Props:  m.Properties,
+// missed writes an event with a number of messages that the client did not get, unless it is 0.
+func (e *eventWriter) missed(n uint64) {
+	if n > 0 {
+		fmt.Fprintf(&e.buf, "event: missed\ndata: {\"missed\":%d}\n\n", n)
 	}
-	data.show(m)
-	fmt.Fprintf(&e.buf, "id: %d\nevent: message\ndata: ", m.ID)
-	encoder := json.NewEncoder(&e.buf) // one line: it leaves out white space of the payload
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(&data); err != nil {
+}
+
+// message writes one event.
+func (e *eventWriter) message(id uint64, m *message.Message) error {
+	fmt.Fprintf(&e.buf, "id: %d\nevent: message\ndata: ", id)
+	if err := encodeEvent(&e.buf, eventOf(m, e.qos)); err != nil {
 		return err
 	}
 	e.buf.WriteByte('\n')

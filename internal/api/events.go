@@ -35,10 +35,10 @@ func (a *API) streamEvents(w http.ResponseWriter, r *http.Request) error {
 	e.comment("subscribed")
 	for {
 		if err := e.send(w); err != nil {
-			return s.ending(err)
+			return ending(s.ctx, err)
 		}
 		if err := a.nextEvents(&e, s); err != nil {
-			return s.ending(err)
+			return ending(s.ctx, err)
 		}
 	}
 }
@@ -58,7 +58,7 @@ func (a *API) nextEvents(e *eventWriter, s *subscription) error {
 	return err
 }
 
-// refuse answers a request whose stream is refused, with the HTTP status of its code.
+// refuse answers a request for events that is refused, with the HTTP status of its code.
 func refuse(w http.ResponseWriter, err error) error {
 	status, text := http.StatusInternalServerError, err.Error()
 	var c *connect.Error
@@ -69,6 +69,10 @@ func refuse(w http.ResponseWriter, err error) error {
 			status = http.StatusBadRequest
 		case connect.CodeResourceExhausted:
 			status = http.StatusTooManyRequests
+		case connect.CodeNotFound:
+			status = http.StatusNotFound
+		case connect.CodeUnavailable:
+			status = http.StatusServiceUnavailable
 		}
 	}
 	http.Error(w, text, status)

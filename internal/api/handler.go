@@ -15,8 +15,9 @@ const index = `Longline gateway, admin port
 
 POST /longline.v1.Gateway/{method}   backend API: gRPC, gRPC-Web, HTTP with JSON
      Publish Broadcast Call ListDevices GetDevice Disconnect Subscribe Drain Revoke
-     ListRetained DeleteRetained
+     ListRetained DeleteRetained ListStreams GetStream Consume Acknowledge DeleteConsumer
 GET  /v1/subscribe?filter=...&qos=1  messages as server-sent events
+GET  /v1/streams/{name}?after=...    entries of a stream as server-sent events
 GET  /healthz                        200 while the process lives
 GET  /readyz                         200 while the node accepts devices; each check, and why it fails
 GET  /metrics                        for Prometheus
@@ -28,9 +29,11 @@ func (a *API) Handler() http.Handler {
 	mux := http.NewServeMux()
 	path, methods := longlinev1connect.NewGatewayHandler(a, a.options()...)
 	mux.Handle(path, methods)
-	subscribe := longlinev1connect.GatewaySubscribeProcedure
-	mux.Handle(subscribe, limitStall(methods, a.config.Stall))
+	for _, procedure := range []string{longlinev1connect.GatewaySubscribeProcedure, longlinev1connect.GatewayConsumeProcedure} {
+		mux.Handle(procedure, limitStall(methods, a.config.Stall))
+	}
 	mux.Handle("GET "+eventsPath, limitStall(http.HandlerFunc(a.events), a.config.Stall))
+	mux.Handle("GET "+streamsPath+"{name}", limitStall(http.HandlerFunc(a.streamEvents), a.config.Stall))
 	mux.HandleFunc("GET /healthz", respond(http.StatusOK, "ok\n"))
 	mux.HandleFunc("GET /readyz", a.ready)
 	mux.HandleFunc("GET /{$}", respond(http.StatusOK, index))

@@ -13,25 +13,34 @@ var parameters = []string{"filter", "qos", "retained", "buffer_messages", "buffe
 
 // queried parses the query of a request for events.
 func (c *Config) queried(raw string) (selection, error) {
-	query, err := url.ParseQuery(raw)
+	query, err := parseQuery(raw, parameters)
 	if err != nil {
-		return selection{}, invalid("query", "does not parse: %v", err)
+		return selection{}, err
 	}
 	s := selection{filters: query["filter"]}
 	for name, values := range query {
-		switch {
-		case !slices.Contains(parameters, name):
-			err = invalid(strconv.Quote(name), "is not a parameter: want any of %s", strings.Join(parameters, ", "))
-		case name != "filter" && len(values) > 1:
-			err = invalid(name, "is given twice")
-		default:
-			err = s.set(name, values[0])
-		}
-		if err != nil {
+		if err := s.set(name, values[0]); err != nil {
 			return s, err
 		}
 	}
 	return c.selected(s, func(int) string { return "filter" })
+}
+
+// parseQuery parses a query of these parameters. Only filter may be repeated.
+func parseQuery(raw string, parameters []string) (url.Values, error) {
+	query, err := url.ParseQuery(raw)
+	if err != nil {
+		return nil, invalid("query", "does not parse: %v", err)
+	}
+	for name, values := range query {
+		if !slices.Contains(parameters, name) {
+			return nil, invalid(strconv.Quote(name), "is not a parameter: want any of %s", strings.Join(parameters, ", "))
+		}
+		if name != "filter" && len(values) > 1 {
+			return nil, invalid(name, "is given twice")
+		}
+	}
+	return query, nil
 }
 
 // set sets a parameter.

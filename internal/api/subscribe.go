@@ -24,11 +24,11 @@ func (a *API) Subscribe(ctx context.Context, r *connect.Request[longlinev1.Subsc
 	b := batch{qos: uint32(wanted.qos), text: r.Msg.Text}
 	for {
 		if err := stream.Send(&b.response); err != nil {
-			return s.ending(err)
+			return ending(s.ctx, err)
 		}
 		messages, missed, err := s.next(s.ctx)
 		if err != nil {
-			return s.ending(err)
+			return ending(s.ctx, err)
 		}
 		b.fill(messages, missed)
 	}

@@ -8,15 +8,10 @@ import (
 	"slices"
 	"time"
 
-	"connectrpc.com/connect"
-
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/topic"
 )
-
-// errEnded ends the streams of a node that shuts down.
-var errEnded = connect.NewError(connect.CodeUnavailable, errors.New("the node is shutting down"))
 
 // selection is what a subscriber requests.
 type selection struct {
@@ -73,30 +68,8 @@ func (a *API) subscribe(ctx context.Context, s selection) (*subscription, error)
 	s.buffer.Messages = cmp.Or(s.buffer.Messages, a.config.Inbox.Messages)
 	s.buffer.Bytes = cmp.Or(s.buffer.Bytes, a.config.Inbox.Bytes)
 	inbox := a.node.Router.OpenInbox(s.buffer, s.filters, s.qos, s.retained)
-	ctx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(a.ended, func() { cancel(errEnded) })
-	if a.node.Roles != nil {
-		go watch(ctx, cancel, callerOf(ctx), a.config.Heartbeat)
-	}
-	context.AfterFunc(ctx, func() { stop() })
+	ctx, cancel := a.lasting(ctx)
 	return &subscription{api: a, inbox: inbox, qos: s.qos, ctx: ctx, cancel: cancel}, nil
-}
-
-// watch ends a subscription when its token is no longer valid. It checks at intervals until ctx ends.
-func watch(ctx context.Context, cancel context.CancelCauseFunc, who *caller, every time.Duration) {
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			if err := who.check(); err != nil {
-				cancel(err)
-				return
-			}
-		}
-	}
 }
 
 // close ends the subscription. Its subscriber loses the messages that it holds, except for those
@@ -145,14 +118,6 @@ func (s *subscription) take(ctx context.Context) error {
 // that publishers were told are safe: these are sent first.
 func (s *subscription) flushes() bool {
 	return errors.Is(context.Cause(s.ctx), errEnded) && s.inbox.State() == router.Busy
-}
-
-// ending returns the error of a stream that ends with err.
-func (s *subscription) ending(err error) error {
-	if s.ctx.Err() != nil {
-		err = context.Cause(s.ctx)
-	}
-	return coded(err)
 }
 
 // cut returns how many of the messages fit into one batch: at least one.

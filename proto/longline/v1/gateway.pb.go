@@ -75,149 +75,6 @@ func (State) EnumDescriptor() ([]byte, []int) {
 	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{0}
 }
 
-// Message is a message that a backend publishes or receives.
-type Message struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// 1 to 1024 bytes of UTF-8, at most 16 levels (both configurable), no wildcard. To
-	// publish, the topic must not start with `$`: such topics are the gateway's own.
-	Topic string `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
-	// At most 256 KiB (configurable).
-	Payload []byte `protobuf:"bytes,2,opt,name=payload,proto3" json:"payload,omitempty"`
-	// The payload as text, for hand-written JSON. A message has payload or text, and both have the same
-	// limit. Subscribe sets it only if its request asks for text.
-	Text *string `protobuf:"bytes,3,opt,name=text,proto3,oneof" json:"text,omitempty"`
-	// A media type of at most 128 bytes; empty means unknown. If a message is published with text and without a content type,
-	// the gateway sets application/json if the text is one JSON value,
-	// and text/plain otherwise. With application/json the payload must be one JSON value.
-	ContentType string `protobuf:"bytes,4,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
-	// 0: at most once; 1: at least once. A received message has the lower of the publisher's
-	// and the subscription's.
-	Qos uint32 `protobuf:"varint,5,opt,name=qos,proto3" json:"qos,omitempty"`
-	// Published: keep the message for later subscribers, in place of the topic's
-	// last one. An empty payload only removes that. Received: the message was kept.
-	Retain bool `protobuf:"varint,6,opt,name=retain,proto3" json:"retain,omitempty"`
-	// How long after ts the message may still be delivered, 1 ms to 8760 h; absent: no limit.
-	Expiry *durationpb.Duration `protobuf:"bytes,7,opt,name=expiry,proto3" json:"expiry,omitempty"`
-	// In order; keys may repeat. At most 32, of 4096 bytes in total.
-	Properties []*Property `protobuf:"bytes,8,rep,name=properties,proto3" json:"properties,omitempty"`
-	// Received only: the id of the device that published the message; empty for a backend or the
-	// gateway.
-	Source string `protobuf:"bytes,9,opt,name=source,proto3" json:"source,omitempty"`
-	// Received only: when the gateway took the message, to the millisecond.
-	Ts *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=ts,proto3" json:"ts,omitempty"`
-	// Received only: the node's number for the message, ascending, below 2^53.
-	Id            uint64 `protobuf:"varint,11,opt,name=id,proto3" json:"id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Message) Reset() {
-	*x = Message{}
-	mi := &file_longline_v1_gateway_proto_msgTypes[0]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Message) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Message) ProtoMessage() {}
-
-func (x *Message) ProtoReflect() protoreflect.Message {
-	mi := &file_longline_v1_gateway_proto_msgTypes[0]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Message.ProtoReflect.Descriptor instead.
-func (*Message) Descriptor() ([]byte, []int) {
-	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{0}
-}
-
-func (x *Message) GetTopic() string {
-	if x != nil {
-		return x.Topic
-	}
-	return ""
-}
-
-func (x *Message) GetPayload() []byte {
-	if x != nil {
-		return x.Payload
-	}
-	return nil
-}
-
-func (x *Message) GetText() string {
-	if x != nil && x.Text != nil {
-		return *x.Text
-	}
-	return ""
-}
-
-func (x *Message) GetContentType() string {
-	if x != nil {
-		return x.ContentType
-	}
-	return ""
-}
-
-func (x *Message) GetQos() uint32 {
-	if x != nil {
-		return x.Qos
-	}
-	return 0
-}
-
-func (x *Message) GetRetain() bool {
-	if x != nil {
-		return x.Retain
-	}
-	return false
-}
-
-func (x *Message) GetExpiry() *durationpb.Duration {
-	if x != nil {
-		return x.Expiry
-	}
-	return nil
-}
-
-func (x *Message) GetProperties() []*Property {
-	if x != nil {
-		return x.Properties
-	}
-	return nil
-}
-
-func (x *Message) GetSource() string {
-	if x != nil {
-		return x.Source
-	}
-	return ""
-}
-
-func (x *Message) GetTs() *timestamppb.Timestamp {
-	if x != nil {
-		return x.Ts
-	}
-	return nil
-}
-
-func (x *Message) GetId() uint64 {
-	if x != nil {
-		return x.Id
-	}
-	return 0
-}
-
 type PublishRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Message       *Message               `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
@@ -227,7 +84,7 @@ type PublishRequest struct {
 
 func (x *PublishRequest) Reset() {
 	*x = PublishRequest{}
-	mi := &file_longline_v1_gateway_proto_msgTypes[1]
+	mi := &file_longline_v1_gateway_proto_msgTypes[0]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -239,7 +96,7 @@ func (x *PublishRequest) String() string {
 func (*PublishRequest) ProtoMessage() {}
 
 func (x *PublishRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_longline_v1_gateway_proto_msgTypes[1]
+	mi := &file_longline_v1_gateway_proto_msgTypes[0]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -252,7 +109,7 @@ func (x *PublishRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishRequest.ProtoReflect.Descriptor instead.
 func (*PublishRequest) Descriptor() ([]byte, []int) {
-	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{1}
+	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{0}
 }
 
 func (x *PublishRequest) GetMessage() *Message {
@@ -273,7 +130,7 @@ type PublishResponse struct {
 
 func (x *PublishResponse) Reset() {
 	*x = PublishResponse{}
-	mi := &file_longline_v1_gateway_proto_msgTypes[2]
+	mi := &file_longline_v1_gateway_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -285,7 +142,7 @@ func (x *PublishResponse) String() string {
 func (*PublishResponse) ProtoMessage() {}
 
 func (x *PublishResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_longline_v1_gateway_proto_msgTypes[2]
+	mi := &file_longline_v1_gateway_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -298,7 +155,7 @@ func (x *PublishResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishResponse.ProtoReflect.Descriptor instead.
 func (*PublishResponse) Descriptor() ([]byte, []int) {
-	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{2}
+	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *PublishResponse) GetReceivers() uint32 {
@@ -322,7 +179,7 @@ type BroadcastRequest struct {
 
 func (x *BroadcastRequest) Reset() {
 	*x = BroadcastRequest{}
-	mi := &file_longline_v1_gateway_proto_msgTypes[3]
+	mi := &file_longline_v1_gateway_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -334,7 +191,7 @@ func (x *BroadcastRequest) String() string {
 func (*BroadcastRequest) ProtoMessage() {}
 
 func (x *BroadcastRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_longline_v1_gateway_proto_msgTypes[3]
+	mi := &file_longline_v1_gateway_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -347,7 +204,7 @@ func (x *BroadcastRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BroadcastRequest.ProtoReflect.Descriptor instead.
 func (*BroadcastRequest) Descriptor() ([]byte, []int) {
-	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{3}
+	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *BroadcastRequest) GetMessage() *Message {
@@ -374,7 +231,7 @@ type BroadcastResponse struct {
 
 func (x *BroadcastResponse) Reset() {
 	*x = BroadcastResponse{}
-	mi := &file_longline_v1_gateway_proto_msgTypes[4]
+	mi := &file_longline_v1_gateway_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -386,7 +243,7 @@ func (x *BroadcastResponse) String() string {
 func (*BroadcastResponse) ProtoMessage() {}
 
 func (x *BroadcastResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_longline_v1_gateway_proto_msgTypes[4]
+	mi := &file_longline_v1_gateway_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -399,7 +256,7 @@ func (x *BroadcastResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BroadcastResponse.ProtoReflect.Descriptor instead.
 func (*BroadcastResponse) Descriptor() ([]byte, []int) {
-	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{4}
+	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *BroadcastResponse) GetDevices() uint32 {
@@ -430,7 +287,7 @@ type CallRequest struct {
 
 func (x *CallRequest) Reset() {
 	*x = CallRequest{}
-	mi := &file_longline_v1_gateway_proto_msgTypes[5]
+	mi := &file_longline_v1_gateway_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -442,7 +299,7 @@ func (x *CallRequest) String() string {
 func (*CallRequest) ProtoMessage() {}
 
 func (x *CallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_longline_v1_gateway_proto_msgTypes[5]
+	mi := &file_longline_v1_gateway_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -455,7 +312,7 @@ func (x *CallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallRequest.ProtoReflect.Descriptor instead.
 func (*CallRequest) Descriptor() ([]byte, []int) {
-	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{5}
+	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *CallRequest) GetDevice() string {
@@ -516,7 +373,7 @@ type CallResponse struct {
 
 func (x *CallResponse) Reset() {
 	*x = CallResponse{}
-	mi := &file_longline_v1_gateway_proto_msgTypes[6]
+	mi := &file_longline_v1_gateway_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -528,7 +385,7 @@ func (x *CallResponse) String() string {
 func (*CallResponse) ProtoMessage() {}
 
 func (x *CallResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_longline_v1_gateway_proto_msgTypes[6]
+	mi := &file_longline_v1_gateway_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -541,7 +398,7 @@ func (x *CallResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CallResponse.ProtoReflect.Descriptor instead.
 func (*CallResponse) Descriptor() ([]byte, []int) {
-	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{6}
+	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *CallResponse) GetPayload() []byte {
@@ -588,7 +445,7 @@ type ListDevicesRequest struct {
 
 func (x *ListDevicesRequest) Reset() {
 	*x = ListDevicesRequest{}
-	mi := &file_longline_v1_gateway_proto_msgTypes[7]
+	mi := &file_longline_v1_gateway_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -600,7 +457,7 @@ func (x *ListDevicesRequest) String() string {
 func (*ListDevicesRequest) ProtoMessage() {}
 
 func (x *ListDevicesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_longline_v1_gateway_proto_msgTypes[7]
+	mi := &file_longline_v1_gateway_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -613,7 +470,7 @@ func (x *ListDevicesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDevicesRequest.ProtoReflect.Descriptor instead.
 func (*ListDevicesRequest) Descriptor() ([]byte, []int) {
-	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{7}
+	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListDevicesRequest) GetPageSize() uint32 {
@@ -656,7 +513,7 @@ type ListDevicesResponse struct {
 
 func (x *ListDevicesResponse) Reset() {
 	*x = ListDevicesResponse{}
-	mi := &file_longline_v1_gateway_proto_msgTypes[8]
+	mi := &file_longline_v1_gateway_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -668,7 +525,7 @@ func (x *ListDevicesResponse) String() string {
 func (*ListDevicesResponse) ProtoMessage() {}
 
 func (x *ListDevicesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_longline_v1_gateway_proto_msgTypes[8]
+	mi := &file_longline_v1_gateway_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -681,7 +538,7 @@ func (x *ListDevicesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDevicesResponse.ProtoReflect.Descriptor instead.
 func (*ListDevicesResponse) Descriptor() ([]byte, []int) {
-	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{8}
+	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListDevicesResponse) GetDevices() []*Device {
@@ -708,7 +565,7 @@ type GetDeviceRequest struct {
 
 func (x *GetDeviceRequest) Reset() {
 	*x = GetDeviceRequest{}
-	mi := &file_longline_v1_gateway_proto_msgTypes[9]
+	mi := &file_longline_v1_gateway_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -720,7 +577,7 @@ func (x *GetDeviceRequest) String() string {
 func (*GetDeviceRequest) ProtoMessage() {}
 
 func (x *GetDeviceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_longline_v1_gateway_proto_msgTypes[9]
+	mi := &file_longline_v1_gateway_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -733,7 +590,7 @@ func (x *GetDeviceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDeviceRequest.ProtoReflect.Descriptor instead.
 func (*GetDeviceRequest) Descriptor() ([]byte, []int) {
-	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{9}
+	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetDeviceRequest) GetDevice() string {
@@ -752,7 +609,7 @@ type GetDeviceResponse struct {
 
 func (x *GetDeviceResponse) Reset() {
 	*x = GetDeviceResponse{}
-	mi := &file_longline_v1_gateway_proto_msgTypes[10]
+	mi := &file_longline_v1_gateway_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -764,7 +621,7 @@ func (x *GetDeviceResponse) String() string {
 func (*GetDeviceResponse) ProtoMessage() {}
 
 func (x *GetDeviceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_longline_v1_gateway_proto_msgTypes[10]
+	mi := &file_longline_v1_gateway_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -777,7 +634,7 @@ func (x *GetDeviceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDeviceResponse.ProtoReflect.Descriptor instead.
 func (*GetDeviceResponse) Descriptor() ([]byte, []int) {
-	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{10}
+	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetDeviceResponse) GetDevice() *Device {
@@ -818,7 +675,7 @@ type Device struct {
 
 func (x *Device) Reset() {
 	*x = Device{}
-	mi := &file_longline_v1_gateway_proto_msgTypes[11]
+	mi := &file_longline_v1_gateway_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -830,7 +687,7 @@ func (x *Device) String() string {
 func (*Device) ProtoMessage() {}
 
 func (x *Device) ProtoReflect() protoreflect.Message {
-	mi := &file_longline_v1_gateway_proto_msgTypes[11]
+	mi := &file_longline_v1_gateway_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -843,7 +700,7 @@ func (x *Device) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Device.ProtoReflect.Descriptor instead.
 func (*Device) Descriptor() ([]byte, []int) {
-	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{11}
+	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Device) GetDevice() string {
@@ -934,7 +791,7 @@ type Subscription struct {
 
 func (x *Subscription) Reset() {
 	*x = Subscription{}
-	mi := &file_longline_v1_gateway_proto_msgTypes[12]
+	mi := &file_longline_v1_gateway_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -946,7 +803,7 @@ func (x *Subscription) String() string {
 func (*Subscription) ProtoMessage() {}
 
 func (x *Subscription) ProtoReflect() protoreflect.Message {
-	mi := &file_longline_v1_gateway_proto_msgTypes[12]
+	mi := &file_longline_v1_gateway_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -959,7 +816,7 @@ func (x *Subscription) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Subscription.ProtoReflect.Descriptor instead.
 func (*Subscription) Descriptor() ([]byte, []int) {
-	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{12}
+	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Subscription) GetFilter() string {
@@ -992,7 +849,7 @@ type Queue struct {
 
 func (x *Queue) Reset() {
 	*x = Queue{}
-	mi := &file_longline_v1_gateway_proto_msgTypes[13]
+	mi := &file_longline_v1_gateway_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1004,7 +861,7 @@ func (x *Queue) String() string {
 func (*Queue) ProtoMessage() {}
 
 func (x *Queue) ProtoReflect() protoreflect.Message {
-	mi := &file_longline_v1_gateway_proto_msgTypes[13]
+	mi := &file_longline_v1_gateway_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1017,7 +874,7 @@ func (x *Queue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Queue.ProtoReflect.Descriptor instead.
 func (*Queue) Descriptor() ([]byte, []int) {
-	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{13}
+	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Queue) GetMessages() uint32 {
@@ -1061,7 +918,7 @@ type Traffic struct {
 
 func (x *Traffic) Reset() {
 	*x = Traffic{}
-	mi := &file_longline_v1_gateway_proto_msgTypes[14]
+	mi := &file_longline_v1_gateway_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1073,7 +930,7 @@ func (x *Traffic) String() string {
 func (*Traffic) ProtoMessage() {}
 
 func (x *Traffic) ProtoReflect() protoreflect.Message {
-	mi := &file_longline_v1_gateway_proto_msgTypes[14]
+	mi := &file_longline_v1_gateway_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1086,7 +943,7 @@ func (x *Traffic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Traffic.ProtoReflect.Descriptor instead.
 func (*Traffic) Descriptor() ([]byte, []int) {
-	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{14}
+	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Traffic) GetUplinkMessages() uint64 {
@@ -1130,7 +987,7 @@ type DisconnectRequest struct {
 
 func (x *DisconnectRequest) Reset() {
 	*x = DisconnectRequest{}
-	mi := &file_longline_v1_gateway_proto_msgTypes[15]
+	mi := &file_longline_v1_gateway_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1142,7 +999,7 @@ func (x *DisconnectRequest) String() string {
 func (*DisconnectRequest) ProtoMessage() {}
 
 func (x *DisconnectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_longline_v1_gateway_proto_msgTypes[15]
+	mi := &file_longline_v1_gateway_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1155,7 +1012,7 @@ func (x *DisconnectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisconnectRequest.ProtoReflect.Descriptor instead.
 func (*DisconnectRequest) Descriptor() ([]byte, []int) {
-	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{15}
+	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *DisconnectRequest) GetDevice() string {
@@ -1182,7 +1039,7 @@ type DisconnectResponse struct {
 
 func (x *DisconnectResponse) Reset() {
 	*x = DisconnectResponse{}
-	mi := &file_longline_v1_gateway_proto_msgTypes[16]
+	mi := &file_longline_v1_gateway_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1194,7 +1051,7 @@ func (x *DisconnectResponse) String() string {
 func (*DisconnectResponse) ProtoMessage() {}
 
 func (x *DisconnectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_longline_v1_gateway_proto_msgTypes[16]
+	mi := &file_longline_v1_gateway_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1207,7 +1064,7 @@ func (x *DisconnectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisconnectResponse.ProtoReflect.Descriptor instead.
 func (*DisconnectResponse) Descriptor() ([]byte, []int) {
-	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{16}
+	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DisconnectResponse) GetDisconnected() bool {
@@ -1240,7 +1097,7 @@ type SubscribeRequest struct {
 
 func (x *SubscribeRequest) Reset() {
 	*x = SubscribeRequest{}
-	mi := &file_longline_v1_gateway_proto_msgTypes[17]
+	mi := &file_longline_v1_gateway_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1252,7 +1109,7 @@ func (x *SubscribeRequest) String() string {
 func (*SubscribeRequest) ProtoMessage() {}
 
 func (x *SubscribeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_longline_v1_gateway_proto_msgTypes[17]
+	mi := &file_longline_v1_gateway_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1265,7 +1122,7 @@ func (x *SubscribeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscribeRequest.ProtoReflect.Descriptor instead.
 func (*SubscribeRequest) Descriptor() ([]byte, []int) {
-	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{17}
+	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SubscribeRequest) GetFilters() []string {
@@ -1323,7 +1180,7 @@ type SubscribeResponse struct {
 
 func (x *SubscribeResponse) Reset() {
 	*x = SubscribeResponse{}
-	mi := &file_longline_v1_gateway_proto_msgTypes[18]
+	mi := &file_longline_v1_gateway_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1335,7 +1192,7 @@ func (x *SubscribeResponse) String() string {
 func (*SubscribeResponse) ProtoMessage() {}
 
 func (x *SubscribeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_longline_v1_gateway_proto_msgTypes[18]
+	mi := &file_longline_v1_gateway_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1348,7 +1205,7 @@ func (x *SubscribeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscribeResponse.ProtoReflect.Descriptor instead.
 func (*SubscribeResponse) Descriptor() ([]byte, []int) {
-	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{18}
+	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SubscribeResponse) GetMessages() []*Message {
@@ -1381,7 +1238,7 @@ type ListRetainedRequest struct {
 
 func (x *ListRetainedRequest) Reset() {
 	*x = ListRetainedRequest{}
-	mi := &file_longline_v1_gateway_proto_msgTypes[19]
+	mi := &file_longline_v1_gateway_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1393,7 +1250,7 @@ func (x *ListRetainedRequest) String() string {
 func (*ListRetainedRequest) ProtoMessage() {}
 
 func (x *ListRetainedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_longline_v1_gateway_proto_msgTypes[19]
+	mi := &file_longline_v1_gateway_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1406,7 +1263,7 @@ func (x *ListRetainedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRetainedRequest.ProtoReflect.Descriptor instead.
 func (*ListRetainedRequest) Descriptor() ([]byte, []int) {
-	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{19}
+	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListRetainedRequest) GetFilter() string {
@@ -1448,7 +1305,7 @@ type ListRetainedResponse struct {
 
 func (x *ListRetainedResponse) Reset() {
 	*x = ListRetainedResponse{}
-	mi := &file_longline_v1_gateway_proto_msgTypes[20]
+	mi := &file_longline_v1_gateway_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1460,7 +1317,7 @@ func (x *ListRetainedResponse) String() string {
 func (*ListRetainedResponse) ProtoMessage() {}
 
 func (x *ListRetainedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_longline_v1_gateway_proto_msgTypes[20]
+	mi := &file_longline_v1_gateway_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1473,7 +1330,7 @@ func (x *ListRetainedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRetainedResponse.ProtoReflect.Descriptor instead.
 func (*ListRetainedResponse) Descriptor() ([]byte, []int) {
-	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{20}
+	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListRetainedResponse) GetMessages() []*Retained {
@@ -1510,7 +1367,7 @@ type Retained struct {
 
 func (x *Retained) Reset() {
 	*x = Retained{}
-	mi := &file_longline_v1_gateway_proto_msgTypes[21]
+	mi := &file_longline_v1_gateway_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1522,7 +1379,7 @@ func (x *Retained) String() string {
 func (*Retained) ProtoMessage() {}
 
 func (x *Retained) ProtoReflect() protoreflect.Message {
-	mi := &file_longline_v1_gateway_proto_msgTypes[21]
+	mi := &file_longline_v1_gateway_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1535,7 +1392,7 @@ func (x *Retained) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Retained.ProtoReflect.Descriptor instead.
 func (*Retained) Descriptor() ([]byte, []int) {
-	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{21}
+	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Retained) GetTopic() string {
@@ -1592,7 +1449,7 @@ type DeleteRetainedRequest struct {
 
 func (x *DeleteRetainedRequest) Reset() {
 	*x = DeleteRetainedRequest{}
-	mi := &file_longline_v1_gateway_proto_msgTypes[22]
+	mi := &file_longline_v1_gateway_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1604,7 +1461,7 @@ func (x *DeleteRetainedRequest) String() string {
 func (*DeleteRetainedRequest) ProtoMessage() {}
 
 func (x *DeleteRetainedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_longline_v1_gateway_proto_msgTypes[22]
+	mi := &file_longline_v1_gateway_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1617,7 +1474,7 @@ func (x *DeleteRetainedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRetainedRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRetainedRequest) Descriptor() ([]byte, []int) {
-	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{22}
+	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DeleteRetainedRequest) GetFilter() string {
@@ -1644,7 +1501,7 @@ type DeleteRetainedResponse struct {
 
 func (x *DeleteRetainedResponse) Reset() {
 	*x = DeleteRetainedResponse{}
-	mi := &file_longline_v1_gateway_proto_msgTypes[23]
+	mi := &file_longline_v1_gateway_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1656,7 +1513,7 @@ func (x *DeleteRetainedResponse) String() string {
 func (*DeleteRetainedResponse) ProtoMessage() {}
 
 func (x *DeleteRetainedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_longline_v1_gateway_proto_msgTypes[23]
+	mi := &file_longline_v1_gateway_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1669,7 +1526,7 @@ func (x *DeleteRetainedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRetainedResponse.ProtoReflect.Descriptor instead.
 func (*DeleteRetainedResponse) Descriptor() ([]byte, []int) {
-	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{23}
+	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DeleteRetainedResponse) GetDeleted() uint32 {
@@ -1687,7 +1544,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_longline_v1_gateway_proto_msgTypes[24]
+	mi := &file_longline_v1_gateway_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1699,7 +1556,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_longline_v1_gateway_proto_msgTypes[24]
+	mi := &file_longline_v1_gateway_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1712,7 +1569,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{24}
+	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{23}
 }
 
 type DrainResponse struct {
@@ -1723,7 +1580,7 @@ type DrainResponse struct {
 
 func (x *DrainResponse) Reset() {
 	*x = DrainResponse{}
-	mi := &file_longline_v1_gateway_proto_msgTypes[25]
+	mi := &file_longline_v1_gateway_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1735,7 +1592,7 @@ func (x *DrainResponse) String() string {
 func (*DrainResponse) ProtoMessage() {}
 
 func (x *DrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_longline_v1_gateway_proto_msgTypes[25]
+	mi := &file_longline_v1_gateway_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1748,7 +1605,7 @@ func (x *DrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
 func (*DrainResponse) Descriptor() ([]byte, []int) {
-	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{25}
+	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{24}
 }
 
 type RevokeRequest struct {
@@ -1766,7 +1623,7 @@ type RevokeRequest struct {
 
 func (x *RevokeRequest) Reset() {
 	*x = RevokeRequest{}
-	mi := &file_longline_v1_gateway_proto_msgTypes[26]
+	mi := &file_longline_v1_gateway_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1778,7 +1635,7 @@ func (x *RevokeRequest) String() string {
 func (*RevokeRequest) ProtoMessage() {}
 
 func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_longline_v1_gateway_proto_msgTypes[26]
+	mi := &file_longline_v1_gateway_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1791,7 +1648,7 @@ func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeRequest.ProtoReflect.Descriptor instead.
 func (*RevokeRequest) Descriptor() ([]byte, []int) {
-	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{26}
+	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RevokeRequest) GetDevice() string {
@@ -1825,7 +1682,7 @@ type RevokeResponse struct {
 
 func (x *RevokeResponse) Reset() {
 	*x = RevokeResponse{}
-	mi := &file_longline_v1_gateway_proto_msgTypes[27]
+	mi := &file_longline_v1_gateway_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1837,7 +1694,7 @@ func (x *RevokeResponse) String() string {
 func (*RevokeResponse) ProtoMessage() {}
 
 func (x *RevokeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_longline_v1_gateway_proto_msgTypes[27]
+	mi := &file_longline_v1_gateway_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1850,7 +1707,7 @@ func (x *RevokeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeResponse.ProtoReflect.Descriptor instead.
 func (*RevokeResponse) Descriptor() ([]byte, []int) {
-	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{27}
+	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RevokeResponse) GetClosed() uint32 {
@@ -1864,23 +1721,7 @@ var File_longline_v1_gateway_proto protoreflect.FileDescriptor
 
 const file_longline_v1_gateway_proto_rawDesc = "" +
 	"\n" +
-	"\x19longline/v1/gateway.proto\x12\vlongline.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18longline/v1/device.proto\"\xe6\x02\n" +
-	"\aMessage\x12\x14\n" +
-	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x18\n" +
-	"\apayload\x18\x02 \x01(\fR\apayload\x12\x17\n" +
-	"\x04text\x18\x03 \x01(\tH\x00R\x04text\x88\x01\x01\x12!\n" +
-	"\fcontent_type\x18\x04 \x01(\tR\vcontentType\x12\x10\n" +
-	"\x03qos\x18\x05 \x01(\rR\x03qos\x12\x16\n" +
-	"\x06retain\x18\x06 \x01(\bR\x06retain\x121\n" +
-	"\x06expiry\x18\a \x01(\v2\x19.google.protobuf.DurationR\x06expiry\x125\n" +
-	"\n" +
-	"properties\x18\b \x03(\v2\x15.longline.v1.PropertyR\n" +
-	"properties\x12\x16\n" +
-	"\x06source\x18\t \x01(\tR\x06source\x12*\n" +
-	"\x02ts\x18\n" +
-	" \x01(\v2\x1a.google.protobuf.TimestampR\x02ts\x12\x0e\n" +
-	"\x02id\x18\v \x01(\x04R\x02idB\a\n" +
-	"\x05_text\"@\n" +
+	"\x19longline/v1/gateway.proto\x12\vlongline.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18longline/v1/device.proto\x1a\x19longline/v1/message.proto\x1a\x18longline/v1/stream.proto\"@\n" +
 	"\x0ePublishRequest\x12.\n" +
 	"\amessage\x18\x01 \x01(\v2\x14.longline.v1.MessageR\amessage\"/\n" +
 	"\x0fPublishResponse\x12\x1c\n" +
@@ -1993,7 +1834,8 @@ const file_longline_v1_gateway_proto_rawDesc = "" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fSTATE_ONLINE\x10\x01\x12\x0e\n" +
 	"\n" +
-	"STATE_AWAY\x10\x022\xe4\x06\n" +
+	"STATE_AWAY\x10\x022\x8b\n" +
+	"\n" +
 	"\aGateway\x12D\n" +
 	"\aPublish\x12\x1b.longline.v1.PublishRequest\x1a\x1c.longline.v1.PublishResponse\x12J\n" +
 	"\tBroadcast\x12\x1d.longline.v1.BroadcastRequest\x1a\x1e.longline.v1.BroadcastResponse\x12;\n" +
@@ -2004,7 +1846,12 @@ const file_longline_v1_gateway_proto_rawDesc = "" +
 	"Disconnect\x12\x1e.longline.v1.DisconnectRequest\x1a\x1f.longline.v1.DisconnectResponse\"\x03\x90\x02\x02\x12L\n" +
 	"\tSubscribe\x12\x1d.longline.v1.SubscribeRequest\x1a\x1e.longline.v1.SubscribeResponse0\x01\x12X\n" +
 	"\fListRetained\x12 .longline.v1.ListRetainedRequest\x1a!.longline.v1.ListRetainedResponse\"\x03\x90\x02\x01\x12^\n" +
-	"\x0eDeleteRetained\x12\".longline.v1.DeleteRetainedRequest\x1a#.longline.v1.DeleteRetainedResponse\"\x03\x90\x02\x02\x12>\n" +
+	"\x0eDeleteRetained\x12\".longline.v1.DeleteRetainedRequest\x1a#.longline.v1.DeleteRetainedResponse\"\x03\x90\x02\x02\x12U\n" +
+	"\vListStreams\x12\x1f.longline.v1.ListStreamsRequest\x1a .longline.v1.ListStreamsResponse\"\x03\x90\x02\x01\x12O\n" +
+	"\tGetStream\x12\x1d.longline.v1.GetStreamRequest\x1a\x1e.longline.v1.GetStreamResponse\"\x03\x90\x02\x01\x12F\n" +
+	"\aConsume\x12\x1b.longline.v1.ConsumeRequest\x1a\x1c.longline.v1.ConsumeResponse0\x01\x12U\n" +
+	"\vAcknowledge\x12\x1f.longline.v1.AcknowledgeRequest\x1a .longline.v1.AcknowledgeResponse\"\x03\x90\x02\x02\x12^\n" +
+	"\x0eDeleteConsumer\x12\".longline.v1.DeleteConsumerRequest\x1a#.longline.v1.DeleteConsumerResponse\"\x03\x90\x02\x02\x12>\n" +
 	"\x05Drain\x12\x19.longline.v1.DrainRequest\x1a\x1a.longline.v1.DrainResponse\x12F\n" +
 	"\x06Revoke\x12\x1a.longline.v1.RevokeRequest\x1a\x1b.longline.v1.RevokeResponse\"\x03\x90\x02\x02B;Z9github.com/longline/longline/proto/longline/v1;longlinev1b\x06proto3"
 
@@ -2021,91 +1868,107 @@ func file_longline_v1_gateway_proto_rawDescGZIP() []byte {
 }
 
 var file_longline_v1_gateway_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_longline_v1_gateway_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_longline_v1_gateway_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_longline_v1_gateway_proto_goTypes = []any{
 	(State)(0),                     // 0: longline.v1.State
-	(*Message)(nil),                // 1: longline.v1.Message
-	(*PublishRequest)(nil),         // 2: longline.v1.PublishRequest
-	(*PublishResponse)(nil),        // 3: longline.v1.PublishResponse
-	(*BroadcastRequest)(nil),       // 4: longline.v1.BroadcastRequest
-	(*BroadcastResponse)(nil),      // 5: longline.v1.BroadcastResponse
-	(*CallRequest)(nil),            // 6: longline.v1.CallRequest
-	(*CallResponse)(nil),           // 7: longline.v1.CallResponse
-	(*ListDevicesRequest)(nil),     // 8: longline.v1.ListDevicesRequest
-	(*ListDevicesResponse)(nil),    // 9: longline.v1.ListDevicesResponse
-	(*GetDeviceRequest)(nil),       // 10: longline.v1.GetDeviceRequest
-	(*GetDeviceResponse)(nil),      // 11: longline.v1.GetDeviceResponse
-	(*Device)(nil),                 // 12: longline.v1.Device
-	(*Subscription)(nil),           // 13: longline.v1.Subscription
-	(*Queue)(nil),                  // 14: longline.v1.Queue
-	(*Traffic)(nil),                // 15: longline.v1.Traffic
-	(*DisconnectRequest)(nil),      // 16: longline.v1.DisconnectRequest
-	(*DisconnectResponse)(nil),     // 17: longline.v1.DisconnectResponse
-	(*SubscribeRequest)(nil),       // 18: longline.v1.SubscribeRequest
-	(*SubscribeResponse)(nil),      // 19: longline.v1.SubscribeResponse
-	(*ListRetainedRequest)(nil),    // 20: longline.v1.ListRetainedRequest
-	(*ListRetainedResponse)(nil),   // 21: longline.v1.ListRetainedResponse
-	(*Retained)(nil),               // 22: longline.v1.Retained
-	(*DeleteRetainedRequest)(nil),  // 23: longline.v1.DeleteRetainedRequest
-	(*DeleteRetainedResponse)(nil), // 24: longline.v1.DeleteRetainedResponse
-	(*DrainRequest)(nil),           // 25: longline.v1.DrainRequest
-	(*DrainResponse)(nil),          // 26: longline.v1.DrainResponse
-	(*RevokeRequest)(nil),          // 27: longline.v1.RevokeRequest
-	(*RevokeResponse)(nil),         // 28: longline.v1.RevokeResponse
+	(*PublishRequest)(nil),         // 1: longline.v1.PublishRequest
+	(*PublishResponse)(nil),        // 2: longline.v1.PublishResponse
+	(*BroadcastRequest)(nil),       // 3: longline.v1.BroadcastRequest
+	(*BroadcastResponse)(nil),      // 4: longline.v1.BroadcastResponse
+	(*CallRequest)(nil),            // 5: longline.v1.CallRequest
+	(*CallResponse)(nil),           // 6: longline.v1.CallResponse
+	(*ListDevicesRequest)(nil),     // 7: longline.v1.ListDevicesRequest
+	(*ListDevicesResponse)(nil),    // 8: longline.v1.ListDevicesResponse
+	(*GetDeviceRequest)(nil),       // 9: longline.v1.GetDeviceRequest
+	(*GetDeviceResponse)(nil),      // 10: longline.v1.GetDeviceResponse
+	(*Device)(nil),                 // 11: longline.v1.Device
+	(*Subscription)(nil),           // 12: longline.v1.Subscription
+	(*Queue)(nil),                  // 13: longline.v1.Queue
+	(*Traffic)(nil),                // 14: longline.v1.Traffic
+	(*DisconnectRequest)(nil),      // 15: longline.v1.DisconnectRequest
+	(*DisconnectResponse)(nil),     // 16: longline.v1.DisconnectResponse
+	(*SubscribeRequest)(nil),       // 17: longline.v1.SubscribeRequest
+	(*SubscribeResponse)(nil),      // 18: longline.v1.SubscribeResponse
+	(*ListRetainedRequest)(nil),    // 19: longline.v1.ListRetainedRequest
+	(*ListRetainedResponse)(nil),   // 20: longline.v1.ListRetainedResponse
+	(*Retained)(nil),               // 21: longline.v1.Retained
+	(*DeleteRetainedRequest)(nil),  // 22: longline.v1.DeleteRetainedRequest
+	(*DeleteRetainedResponse)(nil), // 23: longline.v1.DeleteRetainedResponse
+	(*DrainRequest)(nil),           // 24: longline.v1.DrainRequest
+	(*DrainResponse)(nil),          // 25: longline.v1.DrainResponse
+	(*RevokeRequest)(nil),          // 26: longline.v1.RevokeRequest
+	(*RevokeResponse)(nil),         // 27: longline.v1.RevokeResponse
+	(*Message)(nil),                // 28: longline.v1.Message
 	(*durationpb.Duration)(nil),    // 29: google.protobuf.Duration
-	(*Property)(nil),               // 30: longline.v1.Property
+	(*Error)(nil),                  // 30: longline.v1.Error
 	(*timestamppb.Timestamp)(nil),  // 31: google.protobuf.Timestamp
-	(*Error)(nil),                  // 32: longline.v1.Error
+	(*ListStreamsRequest)(nil),     // 32: longline.v1.ListStreamsRequest
+	(*GetStreamRequest)(nil),       // 33: longline.v1.GetStreamRequest
+	(*ConsumeRequest)(nil),         // 34: longline.v1.ConsumeRequest
+	(*AcknowledgeRequest)(nil),     // 35: longline.v1.AcknowledgeRequest
+	(*DeleteConsumerRequest)(nil),  // 36: longline.v1.DeleteConsumerRequest
+	(*ListStreamsResponse)(nil),    // 37: longline.v1.ListStreamsResponse
+	(*GetStreamResponse)(nil),      // 38: longline.v1.GetStreamResponse
+	(*ConsumeResponse)(nil),        // 39: longline.v1.ConsumeResponse
+	(*AcknowledgeResponse)(nil),    // 40: longline.v1.AcknowledgeResponse
+	(*DeleteConsumerResponse)(nil), // 41: longline.v1.DeleteConsumerResponse
 }
 var file_longline_v1_gateway_proto_depIdxs = []int32{
-	29, // 0: longline.v1.Message.expiry:type_name -> google.protobuf.Duration
-	30, // 1: longline.v1.Message.properties:type_name -> longline.v1.Property
-	31, // 2: longline.v1.Message.ts:type_name -> google.protobuf.Timestamp
-	1,  // 3: longline.v1.PublishRequest.message:type_name -> longline.v1.Message
-	1,  // 4: longline.v1.BroadcastRequest.message:type_name -> longline.v1.Message
-	29, // 5: longline.v1.CallRequest.timeout:type_name -> google.protobuf.Duration
-	32, // 6: longline.v1.CallResponse.error:type_name -> longline.v1.Error
-	0,  // 7: longline.v1.ListDevicesRequest.state:type_name -> longline.v1.State
-	12, // 8: longline.v1.ListDevicesResponse.devices:type_name -> longline.v1.Device
-	12, // 9: longline.v1.GetDeviceResponse.device:type_name -> longline.v1.Device
-	31, // 10: longline.v1.Device.created:type_name -> google.protobuf.Timestamp
-	31, // 11: longline.v1.Device.changed:type_name -> google.protobuf.Timestamp
-	29, // 12: longline.v1.Device.expiry:type_name -> google.protobuf.Duration
-	13, // 13: longline.v1.Device.subscriptions:type_name -> longline.v1.Subscription
-	14, // 14: longline.v1.Device.queue:type_name -> longline.v1.Queue
-	15, // 15: longline.v1.Device.traffic:type_name -> longline.v1.Traffic
-	1,  // 16: longline.v1.SubscribeResponse.messages:type_name -> longline.v1.Message
-	22, // 17: longline.v1.ListRetainedResponse.messages:type_name -> longline.v1.Retained
-	31, // 18: longline.v1.Retained.ts:type_name -> google.protobuf.Timestamp
-	31, // 19: longline.v1.Retained.expires:type_name -> google.protobuf.Timestamp
-	31, // 20: longline.v1.RevokeRequest.until:type_name -> google.protobuf.Timestamp
-	2,  // 21: longline.v1.Gateway.Publish:input_type -> longline.v1.PublishRequest
-	4,  // 22: longline.v1.Gateway.Broadcast:input_type -> longline.v1.BroadcastRequest
-	6,  // 23: longline.v1.Gateway.Call:input_type -> longline.v1.CallRequest
-	8,  // 24: longline.v1.Gateway.ListDevices:input_type -> longline.v1.ListDevicesRequest
-	10, // 25: longline.v1.Gateway.GetDevice:input_type -> longline.v1.GetDeviceRequest
-	16, // 26: longline.v1.Gateway.Disconnect:input_type -> longline.v1.DisconnectRequest
-	18, // 27: longline.v1.Gateway.Subscribe:input_type -> longline.v1.SubscribeRequest
-	20, // 28: longline.v1.Gateway.ListRetained:input_type -> longline.v1.ListRetainedRequest
-	23, // 29: longline.v1.Gateway.DeleteRetained:input_type -> longline.v1.DeleteRetainedRequest
-	25, // 30: longline.v1.Gateway.Drain:input_type -> longline.v1.DrainRequest
-	27, // 31: longline.v1.Gateway.Revoke:input_type -> longline.v1.RevokeRequest
-	3,  // 32: longline.v1.Gateway.Publish:output_type -> longline.v1.PublishResponse
-	5,  // 33: longline.v1.Gateway.Broadcast:output_type -> longline.v1.BroadcastResponse
-	7,  // 34: longline.v1.Gateway.Call:output_type -> longline.v1.CallResponse
-	9,  // 35: longline.v1.Gateway.ListDevices:output_type -> longline.v1.ListDevicesResponse
-	11, // 36: longline.v1.Gateway.GetDevice:output_type -> longline.v1.GetDeviceResponse
-	17, // 37: longline.v1.Gateway.Disconnect:output_type -> longline.v1.DisconnectResponse
-	19, // 38: longline.v1.Gateway.Subscribe:output_type -> longline.v1.SubscribeResponse
-	21, // 39: longline.v1.Gateway.ListRetained:output_type -> longline.v1.ListRetainedResponse
-	24, // 40: longline.v1.Gateway.DeleteRetained:output_type -> longline.v1.DeleteRetainedResponse
-	26, // 41: longline.v1.Gateway.Drain:output_type -> longline.v1.DrainResponse
-	28, // 42: longline.v1.Gateway.Revoke:output_type -> longline.v1.RevokeResponse
-	32, // [32:43] is the sub-list for method output_type
-	21, // [21:32] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	28, // 0: longline.v1.PublishRequest.message:type_name -> longline.v1.Message
+	28, // 1: longline.v1.BroadcastRequest.message:type_name -> longline.v1.Message
+	29, // 2: longline.v1.CallRequest.timeout:type_name -> google.protobuf.Duration
+	30, // 3: longline.v1.CallResponse.error:type_name -> longline.v1.Error
+	0,  // 4: longline.v1.ListDevicesRequest.state:type_name -> longline.v1.State
+	11, // 5: longline.v1.ListDevicesResponse.devices:type_name -> longline.v1.Device
+	11, // 6: longline.v1.GetDeviceResponse.device:type_name -> longline.v1.Device
+	31, // 7: longline.v1.Device.created:type_name -> google.protobuf.Timestamp
+	31, // 8: longline.v1.Device.changed:type_name -> google.protobuf.Timestamp
+	29, // 9: longline.v1.Device.expiry:type_name -> google.protobuf.Duration
+	12, // 10: longline.v1.Device.subscriptions:type_name -> longline.v1.Subscription
+	13, // 11: longline.v1.Device.queue:type_name -> longline.v1.Queue
+	14, // 12: longline.v1.Device.traffic:type_name -> longline.v1.Traffic
+	28, // 13: longline.v1.SubscribeResponse.messages:type_name -> longline.v1.Message
+	21, // 14: longline.v1.ListRetainedResponse.messages:type_name -> longline.v1.Retained
+	31, // 15: longline.v1.Retained.ts:type_name -> google.protobuf.Timestamp
+	31, // 16: longline.v1.Retained.expires:type_name -> google.protobuf.Timestamp
+	31, // 17: longline.v1.RevokeRequest.until:type_name -> google.protobuf.Timestamp
+	1,  // 18: longline.v1.Gateway.Publish:input_type -> longline.v1.PublishRequest
+	3,  // 19: longline.v1.Gateway.Broadcast:input_type -> longline.v1.BroadcastRequest
+	5,  // 20: longline.v1.Gateway.Call:input_type -> longline.v1.CallRequest
+	7,  // 21: longline.v1.Gateway.ListDevices:input_type -> longline.v1.ListDevicesRequest
+	9,  // 22: longline.v1.Gateway.GetDevice:input_type -> longline.v1.GetDeviceRequest
+	15, // 23: longline.v1.Gateway.Disconnect:input_type -> longline.v1.DisconnectRequest
+	17, // 24: longline.v1.Gateway.Subscribe:input_type -> longline.v1.SubscribeRequest
+	19, // 25: longline.v1.Gateway.ListRetained:input_type -> longline.v1.ListRetainedRequest
+	22, // 26: longline.v1.Gateway.DeleteRetained:input_type -> longline.v1.DeleteRetainedRequest
+	32, // 27: longline.v1.Gateway.ListStreams:input_type -> longline.v1.ListStreamsRequest
+	33, // 28: longline.v1.Gateway.GetStream:input_type -> longline.v1.GetStreamRequest
+	34, // 29: longline.v1.Gateway.Consume:input_type -> longline.v1.ConsumeRequest
+	35, // 30: longline.v1.Gateway.Acknowledge:input_type -> longline.v1.AcknowledgeRequest
+	36, // 31: longline.v1.Gateway.DeleteConsumer:input_type -> longline.v1.DeleteConsumerRequest
+	24, // 32: longline.v1.Gateway.Drain:input_type -> longline.v1.DrainRequest
+	26, // 33: longline.v1.Gateway.Revoke:input_type -> longline.v1.RevokeRequest
+	2,  // 34: longline.v1.Gateway.Publish:output_type -> longline.v1.PublishResponse
+	4,  // 35: longline.v1.Gateway.Broadcast:output_type -> longline.v1.BroadcastResponse
+	6,  // 36: longline.v1.Gateway.Call:output_type -> longline.v1.CallResponse
+	8,  // 37: longline.v1.Gateway.ListDevices:output_type -> longline.v1.ListDevicesResponse
+	10, // 38: longline.v1.Gateway.GetDevice:output_type -> longline.v1.GetDeviceResponse
+	16, // 39: longline.v1.Gateway.Disconnect:output_type -> longline.v1.DisconnectResponse
+	18, // 40: longline.v1.Gateway.Subscribe:output_type -> longline.v1.SubscribeResponse
+	20, // 41: longline.v1.Gateway.ListRetained:output_type -> longline.v1.ListRetainedResponse
+	23, // 42: longline.v1.Gateway.DeleteRetained:output_type -> longline.v1.DeleteRetainedResponse
+	37, // 43: longline.v1.Gateway.ListStreams:output_type -> longline.v1.ListStreamsResponse
+	38, // 44: longline.v1.Gateway.GetStream:output_type -> longline.v1.GetStreamResponse
+	39, // 45: longline.v1.Gateway.Consume:output_type -> longline.v1.ConsumeResponse
+	40, // 46: longline.v1.Gateway.Acknowledge:output_type -> longline.v1.AcknowledgeResponse
+	41, // 47: longline.v1.Gateway.DeleteConsumer:output_type -> longline.v1.DeleteConsumerResponse
+	25, // 48: longline.v1.Gateway.Drain:output_type -> longline.v1.DrainResponse
+	27, // 49: longline.v1.Gateway.Revoke:output_type -> longline.v1.RevokeResponse
+	34, // [34:50] is the sub-list for method output_type
+	18, // [18:34] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_longline_v1_gateway_proto_init() }
@@ -2114,16 +1977,17 @@ func file_longline_v1_gateway_proto_init() {
 		return
 	}
 	file_longline_v1_device_proto_init()
-	file_longline_v1_gateway_proto_msgTypes[0].OneofWrappers = []any{}
+	file_longline_v1_message_proto_init()
+	file_longline_v1_stream_proto_init()
+	file_longline_v1_gateway_proto_msgTypes[4].OneofWrappers = []any{}
 	file_longline_v1_gateway_proto_msgTypes[5].OneofWrappers = []any{}
-	file_longline_v1_gateway_proto_msgTypes[6].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_longline_v1_gateway_proto_rawDesc), len(file_longline_v1_gateway_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   28,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

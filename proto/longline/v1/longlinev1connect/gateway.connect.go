@@ -54,6 +54,16 @@ const (
 	GatewayListRetainedProcedure = "/longline.v1.Gateway/ListRetained"
 	// GatewayDeleteRetainedProcedure is the fully-qualified name of the Gateway's DeleteRetained RPC.
 	GatewayDeleteRetainedProcedure = "/longline.v1.Gateway/DeleteRetained"
+	// GatewayListStreamsProcedure is the fully-qualified name of the Gateway's ListStreams RPC.
+	GatewayListStreamsProcedure = "/longline.v1.Gateway/ListStreams"
+	// GatewayGetStreamProcedure is the fully-qualified name of the Gateway's GetStream RPC.
+	GatewayGetStreamProcedure = "/longline.v1.Gateway/GetStream"
+	// GatewayConsumeProcedure is the fully-qualified name of the Gateway's Consume RPC.
+	GatewayConsumeProcedure = "/longline.v1.Gateway/Consume"
+	// GatewayAcknowledgeProcedure is the fully-qualified name of the Gateway's Acknowledge RPC.
+	GatewayAcknowledgeProcedure = "/longline.v1.Gateway/Acknowledge"
+	// GatewayDeleteConsumerProcedure is the fully-qualified name of the Gateway's DeleteConsumer RPC.
+	GatewayDeleteConsumerProcedure = "/longline.v1.Gateway/DeleteConsumer"
 	// GatewayDrainProcedure is the fully-qualified name of the Gateway's Drain RPC.
 	GatewayDrainProcedure = "/longline.v1.Gateway/Drain"
 	// GatewayRevokeProcedure is the fully-qualified name of the Gateway's Revoke RPC.
@@ -84,6 +94,17 @@ type GatewayClient interface {
 	ListRetained(context.Context, *connect.Request[v1.ListRetainedRequest]) (*connect.Response[v1.ListRetainedResponse], error)
 	// DeleteRetained removes retained messages. Subscribers get no message about it.
 	DeleteRetained(context.Context, *connect.Request[v1.DeleteRetainedRequest]) (*connect.Response[v1.DeleteRetainedResponse], error)
+	// ListStreams describes the streams of the configuration, in the order of their names.
+	ListStreams(context.Context, *connect.Request[v1.ListStreamsRequest]) (*connect.Response[v1.ListStreamsResponse], error)
+	// GetStream describes a stream and its consumers.
+	GetStream(context.Context, *connect.Request[v1.GetStreamRequest]) (*connect.Response[v1.GetStreamResponse], error)
+	// Consume streams the entries of a stream, in their order and in batches, until the client leaves or its token is no longer
+	// valid. The first response has no entries: it says where reading begins.
+	Consume(context.Context, *connect.Request[v1.ConsumeRequest]) (*connect.ServerStreamForClient[v1.ConsumeResponse], error)
+	// Acknowledge moves a consumer's place forward, past an entry. It returns when that is on disk.
+	Acknowledge(context.Context, *connect.Request[v1.AcknowledgeRequest]) (*connect.Response[v1.AcknowledgeResponse], error)
+	// DeleteConsumer removes a consumer and its place. It ends whoever reads as that consumer.
+	DeleteConsumer(context.Context, *connect.Request[v1.DeleteConsumerRequest]) (*connect.Response[v1.DeleteConsumerResponse], error)
 	// Drain makes the node refuse new devices and close all connections of devices. It
 	// returns when none is left.
 	Drain(context.Context, *connect.Request[v1.DrainRequest]) (*connect.Response[v1.DrainResponse], error)
@@ -162,6 +183,40 @@ func NewGatewayClient(httpClient connect.HTTPClient, baseURL string, opts ...con
 			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
+		listStreams: connect.NewClient[v1.ListStreamsRequest, v1.ListStreamsResponse](
+			httpClient,
+			baseURL+GatewayListStreamsProcedure,
+			connect.WithSchema(gatewayMethods.ByName("ListStreams")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		getStream: connect.NewClient[v1.GetStreamRequest, v1.GetStreamResponse](
+			httpClient,
+			baseURL+GatewayGetStreamProcedure,
+			connect.WithSchema(gatewayMethods.ByName("GetStream")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		consume: connect.NewClient[v1.ConsumeRequest, v1.ConsumeResponse](
+			httpClient,
+			baseURL+GatewayConsumeProcedure,
+			connect.WithSchema(gatewayMethods.ByName("Consume")),
+			connect.WithClientOptions(opts...),
+		),
+		acknowledge: connect.NewClient[v1.AcknowledgeRequest, v1.AcknowledgeResponse](
+			httpClient,
+			baseURL+GatewayAcknowledgeProcedure,
+			connect.WithSchema(gatewayMethods.ByName("Acknowledge")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
+			connect.WithClientOptions(opts...),
+		),
+		deleteConsumer: connect.NewClient[v1.DeleteConsumerRequest, v1.DeleteConsumerResponse](
+			httpClient,
+			baseURL+GatewayDeleteConsumerProcedure,
+			connect.WithSchema(gatewayMethods.ByName("DeleteConsumer")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
+			connect.WithClientOptions(opts...),
+		),
 		drain: connect.NewClient[v1.DrainRequest, v1.DrainResponse](
 			httpClient,
 			baseURL+GatewayDrainProcedure,
@@ -189,6 +244,11 @@ type gatewayClient struct {
 	subscribe      *connect.Client[v1.SubscribeRequest, v1.SubscribeResponse]
 	listRetained   *connect.Client[v1.ListRetainedRequest, v1.ListRetainedResponse]
 	deleteRetained *connect.Client[v1.DeleteRetainedRequest, v1.DeleteRetainedResponse]
+	listStreams    *connect.Client[v1.ListStreamsRequest, v1.ListStreamsResponse]
+	getStream      *connect.Client[v1.GetStreamRequest, v1.GetStreamResponse]
+	consume        *connect.Client[v1.ConsumeRequest, v1.ConsumeResponse]
+	acknowledge    *connect.Client[v1.AcknowledgeRequest, v1.AcknowledgeResponse]
+	deleteConsumer *connect.Client[v1.DeleteConsumerRequest, v1.DeleteConsumerResponse]
 	drain          *connect.Client[v1.DrainRequest, v1.DrainResponse]
 	revoke         *connect.Client[v1.RevokeRequest, v1.RevokeResponse]
 }
@@ -238,6 +298,31 @@ func (c *gatewayClient) DeleteRetained(ctx context.Context, req *connect.Request
 	return c.deleteRetained.CallUnary(ctx, req)
 }
 
+// ListStreams calls longline.v1.Gateway.ListStreams.
+func (c *gatewayClient) ListStreams(ctx context.Context, req *connect.Request[v1.ListStreamsRequest]) (*connect.Response[v1.ListStreamsResponse], error) {
+	return c.listStreams.CallUnary(ctx, req)
+}
+
+// GetStream calls longline.v1.Gateway.GetStream.
+func (c *gatewayClient) GetStream(ctx context.Context, req *connect.Request[v1.GetStreamRequest]) (*connect.Response[v1.GetStreamResponse], error) {
+	return c.getStream.CallUnary(ctx, req)
+}
+
+// Consume calls longline.v1.Gateway.Consume.
+func (c *gatewayClient) Consume(ctx context.Context, req *connect.Request[v1.ConsumeRequest]) (*connect.ServerStreamForClient[v1.ConsumeResponse], error) {
+	return c.consume.CallServerStream(ctx, req)
+}
+
+// Acknowledge calls longline.v1.Gateway.Acknowledge.
+func (c *gatewayClient) Acknowledge(ctx context.Context, req *connect.Request[v1.AcknowledgeRequest]) (*connect.Response[v1.AcknowledgeResponse], error) {
+	return c.acknowledge.CallUnary(ctx, req)
+}
+
+// DeleteConsumer calls longline.v1.Gateway.DeleteConsumer.
+func (c *gatewayClient) DeleteConsumer(ctx context.Context, req *connect.Request[v1.DeleteConsumerRequest]) (*connect.Response[v1.DeleteConsumerResponse], error) {
+	return c.deleteConsumer.CallUnary(ctx, req)
+}
+
 // Drain calls longline.v1.Gateway.Drain.
 func (c *gatewayClient) Drain(ctx context.Context, req *connect.Request[v1.DrainRequest]) (*connect.Response[v1.DrainResponse], error) {
 	return c.drain.CallUnary(ctx, req)
@@ -272,6 +357,17 @@ type GatewayHandler interface {
 	ListRetained(context.Context, *connect.Request[v1.ListRetainedRequest]) (*connect.Response[v1.ListRetainedResponse], error)
 	// DeleteRetained removes retained messages. Subscribers get no message about it.
 	DeleteRetained(context.Context, *connect.Request[v1.DeleteRetainedRequest]) (*connect.Response[v1.DeleteRetainedResponse], error)
+	// ListStreams describes the streams of the configuration, in the order of their names.
+	ListStreams(context.Context, *connect.Request[v1.ListStreamsRequest]) (*connect.Response[v1.ListStreamsResponse], error)
+	// GetStream describes a stream and its consumers.
+	GetStream(context.Context, *connect.Request[v1.GetStreamRequest]) (*connect.Response[v1.GetStreamResponse], error)
+	// Consume streams the entries of a stream, in their order and in batches, until the client leaves or its token is no longer
+	// valid. The first response has no entries: it says where reading begins.
+	Consume(context.Context, *connect.Request[v1.ConsumeRequest], *connect.ServerStream[v1.ConsumeResponse]) error
+	// Acknowledge moves a consumer's place forward, past an entry. It returns when that is on disk.
+	Acknowledge(context.Context, *connect.Request[v1.AcknowledgeRequest]) (*connect.Response[v1.AcknowledgeResponse], error)
+	// DeleteConsumer removes a consumer and its place. It ends whoever reads as that consumer.
+	DeleteConsumer(context.Context, *connect.Request[v1.DeleteConsumerRequest]) (*connect.Response[v1.DeleteConsumerResponse], error)
 	// Drain makes the node refuse new devices and close all connections of devices. It
 	// returns when none is left.
 	Drain(context.Context, *connect.Request[v1.DrainRequest]) (*connect.Response[v1.DrainResponse], error)
@@ -346,6 +442,40 @@ func NewGatewayHandler(svc GatewayHandler, opts ...connect.HandlerOption) (strin
 		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
+	gatewayListStreamsHandler := connect.NewUnaryHandler(
+		GatewayListStreamsProcedure,
+		svc.ListStreams,
+		connect.WithSchema(gatewayMethods.ByName("ListStreams")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	gatewayGetStreamHandler := connect.NewUnaryHandler(
+		GatewayGetStreamProcedure,
+		svc.GetStream,
+		connect.WithSchema(gatewayMethods.ByName("GetStream")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	gatewayConsumeHandler := connect.NewServerStreamHandler(
+		GatewayConsumeProcedure,
+		svc.Consume,
+		connect.WithSchema(gatewayMethods.ByName("Consume")),
+		connect.WithHandlerOptions(opts...),
+	)
+	gatewayAcknowledgeHandler := connect.NewUnaryHandler(
+		GatewayAcknowledgeProcedure,
+		svc.Acknowledge,
+		connect.WithSchema(gatewayMethods.ByName("Acknowledge")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
+		connect.WithHandlerOptions(opts...),
+	)
+	gatewayDeleteConsumerHandler := connect.NewUnaryHandler(
+		GatewayDeleteConsumerProcedure,
+		svc.DeleteConsumer,
+		connect.WithSchema(gatewayMethods.ByName("DeleteConsumer")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
+		connect.WithHandlerOptions(opts...),
+	)
 	gatewayDrainHandler := connect.NewUnaryHandler(
 		GatewayDrainProcedure,
 		svc.Drain,
@@ -379,6 +509,16 @@ func NewGatewayHandler(svc GatewayHandler, opts ...connect.HandlerOption) (strin
 			gatewayListRetainedHandler.ServeHTTP(w, r)
 		case GatewayDeleteRetainedProcedure:
 			gatewayDeleteRetainedHandler.ServeHTTP(w, r)
+		case GatewayListStreamsProcedure:
+			gatewayListStreamsHandler.ServeHTTP(w, r)
+		case GatewayGetStreamProcedure:
+			gatewayGetStreamHandler.ServeHTTP(w, r)
+		case GatewayConsumeProcedure:
+			gatewayConsumeHandler.ServeHTTP(w, r)
+		case GatewayAcknowledgeProcedure:
+			gatewayAcknowledgeHandler.ServeHTTP(w, r)
+		case GatewayDeleteConsumerProcedure:
+			gatewayDeleteConsumerHandler.ServeHTTP(w, r)
 		case GatewayDrainProcedure:
 			gatewayDrainHandler.ServeHTTP(w, r)
 		case GatewayRevokeProcedure:
@@ -426,6 +566,26 @@ func (UnimplementedGatewayHandler) ListRetained(context.Context, *connect.Reques
 
 func (UnimplementedGatewayHandler) DeleteRetained(context.Context, *connect.Request[v1.DeleteRetainedRequest]) (*connect.Response[v1.DeleteRetainedResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("longline.v1.Gateway.DeleteRetained is not implemented"))
+}
+
+func (UnimplementedGatewayHandler) ListStreams(context.Context, *connect.Request[v1.ListStreamsRequest]) (*connect.Response[v1.ListStreamsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("longline.v1.Gateway.ListStreams is not implemented"))
+}
+
+func (UnimplementedGatewayHandler) GetStream(context.Context, *connect.Request[v1.GetStreamRequest]) (*connect.Response[v1.GetStreamResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("longline.v1.Gateway.GetStream is not implemented"))
+}
+
+func (UnimplementedGatewayHandler) Consume(context.Context, *connect.Request[v1.ConsumeRequest], *connect.ServerStream[v1.ConsumeResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("longline.v1.Gateway.Consume is not implemented"))
+}
+
+func (UnimplementedGatewayHandler) Acknowledge(context.Context, *connect.Request[v1.AcknowledgeRequest]) (*connect.Response[v1.AcknowledgeResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("longline.v1.Gateway.Acknowledge is not implemented"))
+}
+
+func (UnimplementedGatewayHandler) DeleteConsumer(context.Context, *connect.Request[v1.DeleteConsumerRequest]) (*connect.Response[v1.DeleteConsumerResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("longline.v1.Gateway.DeleteConsumer is not implemented"))
 }
 
 func (UnimplementedGatewayHandler) Drain(context.Context, *connect.Request[v1.DrainRequest]) (*connect.Response[v1.DrainResponse], error) {

@@ -1,0 +1,122 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/longline/longline/internal/message"
+)
+
+// streamsPath is the path below which the entries of streams are served as server-sent events.
+const streamsPath = "/v1/streams/"
+
+// streamEvents serves entries of a stream as server-sent events. The id of each is its place, so that a client that lost its connection
+// goes on where it was (WHATWG HTML, §9.2.4: the Last-Event-ID header).
+func (a *API) streamEvents(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	err := a.sendEntries(w, r)
+	a.observe(streamsPath, start, err)
+}
+
+func (a *API) sendEntries(w http.ResponseWriter, r *http.Request) error {
+	c, err := a.openEvents(r)
+	if err != nil {
+		return refuse(w, err)
+	}
+	defer c.close()
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("Cache-Control", "no-store")
+	e := eventWriter{qos: message.ExactlyOnce}
+	e.comment("reading")
+	e.id(c.reader.Place() - 1)
+	for {
+		if err := e.send(w); err != nil {
+			return ending(c.ctx, err)
+		}
+		if err := a.nextEntries(&e, c); err != nil {
+			err = ending(c.ctx, err)
+			if connect.CodeOf(err) != connect.CodeCanceled {
+				e.ended(err)
+				_ = e.send(w) // fails when the client has left
+			}
+			return err
+		}
+	}
+}
+
+// openEvents opens the reader that a request asks for.
+func (a *API) openEvents(r *http.Request) (*consumption, error) {
+	s, err := a.stream(r.PathValue("name"))
+	if err != nil {
+		return nil, err
+	}
+	query, err := parseQuery(r.URL.RawQuery, []string{"consumer", "after"})
+	if err != nil {
+		return nil, err
+	}
+	consumer, after := query.Get("consumer"), query.Get("after")
+	field := "after"
+	if last := r.Header.Get("Last-Event-ID"); last != "" {
+		done, err := parsePlace("Last-Event-ID", last)
+		if err != nil {
+			return nil, err
+		}
+		if consumer != "" {
+			if err := a.acknowledge(r.Context(), s, consumer, done); err != nil {
+				return nil, err
+			}
+		}
+		field, after = "Last-Event-ID", last
+	}
+	from, err := parseAfter(field, after)
+	if err != nil {
+		return nil, err
+	}
+	return a.consume(r.Context(), s, consumer, from)
+}
+
+// nextEntries writes a batch, or a comment when none arrives within the heartbeat.
+func (a *API) nextEntries(e *eventWriter, c *consumption) error {
+	ctx, cancel := context.WithTimeout(c.ctx, a.config.Heartbeat)
+	defer cancel()
+	batch, missed, err := c.next(ctx)
+	switch {
+	case errors.Is(err, context.DeadlineExceeded) && c.ctx.Err() == nil:
+		e.comment("heartbeat")
+		return nil
+	case err != nil:
+		return err
+	}
+	e.missed(missed)
+	for i := range batch {
+		if err := e.message(batch[i].Place, batch[i].Message); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// id tells the client where it is, by an event without data: it is not shown, only its id is remembered.
+func (e *eventWriter) id(place uint64) {
+	e.buf.WriteString("id: " + strconv.FormatUint(place, 10) + "\n\n")
+}
+
+// ended tells the client why the gateway ends the events.
+func (e *eventWriter) ended(err error) {
+	why := struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+	}{label(err), err.Error()}
+	var c *connect.Error
+	if errors.As(err, &c) {
+		why.Message = c.Message()
+	}
+	data, _ := json.Marshal(why) // two strings always marshal
+	e.buf.WriteString("event: ended\ndata: " + string(data) + "\n\n")
+}
