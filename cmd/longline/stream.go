@@ -56,7 +56,7 @@ func (l *StreamLs) Run(ctx context.Context, console *Console) error {
 				state = "reading"
 			}
 			lag := c.Lag
-			_, _ = fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%d\t%s\n", s.Name, c.Name, lag.GetMessages(), inUnits(lag.GetBytes()), lag.GetTime().AsDuration().Round(time.Second), c.Missed, state)
+			_, _ = fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%d\t%s\n", s.Name, c.Name, lag.GetMessages(), inUnits(lag.GetBytes()), lag.GetAge().AsDuration().Round(time.Second), c.Missed, state)
 		}
 	}
 	return w.Flush()
@@ -160,12 +160,16 @@ type printer struct {
 	request *longlinev1.ConsumeRequest // goes on behind what is printed
 	began   bool                       // the gateway has answered once
 	heard   bool                       // and since the last call of consume
+	printed string                     // the place to acknowledge; empty if there is none
 }
 
 // consume prints entries until the stream ends, and acknowledges them if there is a consumer.
 func (p *printer) consume(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if err := p.acknowledge(ctx); err != nil { // what the last call printed, so that it does not come again
+		return err
+	}
 	list, err := p.gateway.Consume(ctx, connect.NewRequest(p.request))
 	if err != nil {
 		return err
@@ -200,8 +204,20 @@ func (p *printer) take(ctx context.Context, batch *longlinev1.ConsumeResponse) e
 	if p.request.Consumer == "" || len(batch.Entries) == 0 {
 		return nil
 	}
+	p.printed = batch.Place
+	return p.acknowledge(ctx)
+}
+
+// acknowledge makes the consumer done with what is printed.
+func (p *printer) acknowledge(ctx context.Context) error {
+	if p.printed == "" {
+		return nil
+	}
 	_, err := p.gateway.Acknowledge(ctx, connect.NewRequest(&longlinev1.AcknowledgeRequest{
-		Stream: p.request.Stream, Consumer: p.request.Consumer, Place: batch.Place,
+		Stream: p.request.Stream, Consumer: p.request.Consumer, Place: p.printed,
 	}))
+	if err == nil {
+		p.printed = ""
+	}
 	return err
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/store"
+	"github.com/longline/longline/internal/stream"
 	"github.com/longline/longline/internal/topic"
 )
 
@@ -32,6 +33,13 @@ var codes = []struct {
 	{router.ErrTooLate, connect.CodeResourceExhausted},
 	{store.ErrFull, connect.CodeResourceExhausted},
 	{store.ErrTooLarge, connect.CodeResourceExhausted},
+	{stream.ErrClosed, connect.CodeUnavailable},
+	{stream.ErrTakenOver, connect.CodeAborted},
+	{stream.ErrDeleted, connect.CodeNotFound},
+	{stream.ErrConsumer, connect.CodeNotFound},
+	{stream.ErrName, connect.CodeInvalidArgument},
+	{stream.ErrPlace, connect.CodeInvalidArgument},
+	{stream.ErrTooMany, connect.CodeResourceExhausted},
 	{auth.ErrNothingShown, connect.CodeFailedPrecondition},
 	{auth.ErrRevocationsFull, connect.CodeResourceExhausted},
 	{context.DeadlineExceeded, connect.CodeDeadlineExceeded},

@@ -125,6 +125,9 @@ func (e *eventWriter) batch(messages []*message.Message, missed uint64) error {
 	return nil
 }
 
+// idLine begins an event.
+func (e *eventWriter) idLine(id uint64) { fmt.Fprintf(&e.buf, "id: %d\n", id) }
+
 // missed writes an event with a number of messages that the client did not get, unless it is 0.
 func (e *eventWriter) missed(n uint64) {
 	if n > 0 {
@@ -134,7 +137,8 @@ func (e *eventWriter) missed(n uint64) {
 
 // message writes one event.
 func (e *eventWriter) message(id uint64, m *message.Message) error {
-	fmt.Fprintf(&e.buf, "id: %d\nevent: message\ndata: ", id)
+	e.idLine(id)
+	e.buf.WriteString("event: message\ndata: ")
 	if err := encodeEvent(&e.buf, eventOf(m, e.qos)); err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ func (a *API) Handler() http.Handler {
 		mux.Handle(procedure, limitStall(methods, a.config.Stall))
 	}
 	mux.Handle("GET "+eventsPath, limitStall(http.HandlerFunc(a.events), a.config.Stall))
-	mux.Handle("GET "+streamsPath+"{name}", limitStall(http.HandlerFunc(a.streamEvents), a.config.Stall))
+	mux.Handle("GET "+streamsPath+"{name}", limitStall(http.HandlerFunc(a.entryEvents), a.config.Stall))
 	mux.HandleFunc("GET /healthz", respond(http.StatusOK, "ok\n"))
 	mux.HandleFunc("GET /readyz", a.ready)
 	mux.HandleFunc("GET /{$}", respond(http.StatusOK, index))

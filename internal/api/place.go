@@ -25,9 +25,9 @@ func parsePlace(field, text string) (uint64, error) {
 func parseAfter(field, text string) (stream.Start, error) {
 	switch text {
 	case "", "first":
-		return stream.First(), nil
+		return stream.First, nil
 	case "latest":
-		return stream.Latest(), nil
+		return stream.Latest, nil
 	}
 	if n, err := strconv.ParseUint(text, 10, 64); err == nil && n < math.MaxUint64 {
 		return stream.After(n), nil

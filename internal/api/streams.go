@@ -101,7 +101,10 @@ func (a *API) awaitDisk(ctx context.Context, change func(told func(error)) error
 	}
 	select {
 	case err := <-answer:
-		return coded(err)
+		if err = coded(err); err != nil && connect.CodeOf(err) == connect.CodeInternal {
+			err = connect.NewError(connect.CodeUnavailable, err) // of the disk
+		}
+		return err
 	case <-ctx.Done():
 		return coded(ctx.Err())
 	}
@@ -132,7 +135,7 @@ func described(s *stream.Stream) *longlinev1.Stream {
 		d.Consumers = append(d.Consumers, &longlinev1.Consumer{
 			Name:         c.Name,
 			Acknowledged: place(c.Place - 1),
-			Lag:          &longlinev1.Lag{Messages: c.Lag.Messages, Bytes: c.Lag.Bytes, Time: durationpb.New(c.Lag.Time.Round(time.Millisecond))},
+			Lag:          &longlinev1.Lag{Messages: c.Lag.Messages, Bytes: uint64(c.Lag.Bytes), Age: durationpb.New(c.Lag.Age.Round(time.Millisecond))},
 			Reading:      c.Reading,
 			Missed:       c.Missed,
 		})

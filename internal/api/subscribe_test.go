@@ -19,11 +19,11 @@ import (
 	"github.com/longline/longline/proto/longline/v1/longlinev1connect"
 )
 
-type stream = connect.ServerStreamForClient[longlinev1.SubscribeResponse]
+type responses = connect.ServerStreamForClient[longlinev1.SubscribeResponse]
 
 // open subscribes and returns when the subscription is active. Before the test ends, the stream is closed and the
 // API has noticed it.
-func open(t testing.TB, w *world, c longlinev1connect.GatewayClient, r *longlinev1.SubscribeRequest) *stream {
+func open(t testing.TB, w *world, c longlinev1connect.GatewayClient, r *longlinev1.SubscribeRequest) *responses {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	s, err := c.Subscribe(ctx, connect.NewRequest(r))
@@ -38,7 +38,7 @@ func open(t testing.TB, w *world, c longlinev1connect.GatewayClient, r *longline
 }
 
 // receive collects the next n messages.
-func receive(t testing.TB, s *stream, n int) (list []*longlinev1.Message) {
+func receive(t testing.TB, s *responses, n int) (list []*longlinev1.Message) {
 	t.Helper()
 	for len(list) < n && s.Receive() {
 		list = append(list, s.Msg().Messages...)

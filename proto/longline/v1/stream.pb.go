@@ -34,13 +34,13 @@ type Stream struct {
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// What is not in the stream yet is added if its topic matches one of these.
 	Filters []string `protobuf:"bytes,2,rep,name=filters,proto3" json:"filters,omitempty"`
-	// The place of the oldest entry, and of the newest. In a stream without entries, the place of the newest that there was.
+	// The place of the oldest entry, empty if there is none; and of the newest entry that there ever was.
 	First string `protobuf:"bytes,3,opt,name=first,proto3" json:"first,omitempty"`
 	Last  string `protobuf:"bytes,4,opt,name=last,proto3" json:"last,omitempty"`
 	// Number of entries, and the bytes that they take on disk.
 	Messages uint64 `protobuf:"varint,5,opt,name=messages,proto3" json:"messages,omitempty"`
 	Bytes    uint64 `protobuf:"varint,6,opt,name=bytes,proto3" json:"bytes,omitempty"`
-	// When the gateway took the oldest message; absent if there is none.
+	// When the oldest entry came; absent if there is none.
 	Oldest *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=oldest,proto3" json:"oldest,omitempty"`
 	// The bounds; 0 and absent mean that there is none.
 	MaxBytes uint64               `protobuf:"varint,8,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
@@ -255,8 +255,8 @@ type Lag struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Messages uint64                 `protobuf:"varint,1,opt,name=messages,proto3" json:"messages,omitempty"`
 	Bytes    uint64                 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
-	// The age of the oldest of these messages.
-	Time          *durationpb.Duration `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
+	// How long the oldest of these has been in the stream.
+	Age           *durationpb.Duration `protobuf:"bytes,3,opt,name=age,proto3" json:"age,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -305,9 +305,9 @@ func (x *Lag) GetBytes() uint64 {
 	return 0
 }
 
-func (x *Lag) GetTime() *durationpb.Duration {
+func (x *Lag) GetAge() *durationpb.Duration {
 	if x != nil {
-		return x.Time
+		return x.Age
 	}
 	return nil
 }
@@ -898,11 +898,11 @@ const file_longline_v1_stream_proto_rawDesc = "" +
 	"\facknowledged\x18\x02 \x01(\tR\facknowledged\x12\"\n" +
 	"\x03lag\x18\x03 \x01(\v2\x10.longline.v1.LagR\x03lag\x12\x18\n" +
 	"\areading\x18\x04 \x01(\bR\areading\x12\x16\n" +
-	"\x06missed\x18\x05 \x01(\x04R\x06missed\"f\n" +
+	"\x06missed\x18\x05 \x01(\x04R\x06missed\"d\n" +
 	"\x03Lag\x12\x1a\n" +
 	"\bmessages\x18\x01 \x01(\x04R\bmessages\x12\x14\n" +
-	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12-\n" +
-	"\x04time\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x04time\"\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12+\n" +
+	"\x03age\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03age\"\x14\n" +
 	"\x12ListStreamsRequest\"D\n" +
 	"\x13ListStreamsResponse\x12-\n" +
 	"\astreams\x18\x01 \x03(\v2\x13.longline.v1.StreamR\astreams\"*\n" +
@@ -971,7 +971,7 @@ var file_longline_v1_stream_proto_depIdxs = []int32{
 	15, // 1: longline.v1.Stream.max_age:type_name -> google.protobuf.Duration
 	1,  // 2: longline.v1.Stream.consumers:type_name -> longline.v1.Consumer
 	2,  // 3: longline.v1.Consumer.lag:type_name -> longline.v1.Lag
-	15, // 4: longline.v1.Lag.time:type_name -> google.protobuf.Duration
+	15, // 4: longline.v1.Lag.age:type_name -> google.protobuf.Duration
 	0,  // 5: longline.v1.ListStreamsResponse.streams:type_name -> longline.v1.Stream
 	0,  // 6: longline.v1.GetStreamResponse.stream:type_name -> longline.v1.Stream
 	9,  // 7: longline.v1.ConsumeResponse.entries:type_name -> longline.v1.Entry

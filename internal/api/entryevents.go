@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"strconv"
 	"time"
 
 	"connectrpc.com/connect"
@@ -16,9 +15,9 @@ import (
 // streamsPath is the path below which the entries of streams are served as server-sent events.
 const streamsPath = "/v1/streams/"
 
-// streamEvents serves entries of a stream as server-sent events. The id of each is its place, so that a client that lost its connection
+// entryEvents serves entries of a stream as server-sent events. The id of each is its place, so that a client that lost its connection
 // goes on where it was (WHATWG HTML, §9.2.4: the Last-Event-ID header).
-func (a *API) streamEvents(w http.ResponseWriter, r *http.Request) {
+func (a *API) entryEvents(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	err := a.sendEntries(w, r)
 	a.observe(streamsPath, start, err)
@@ -34,20 +33,19 @@ func (a *API) sendEntries(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Cache-Control", "no-store")
 	e := eventWriter{qos: message.ExactlyOnce}
 	e.comment("reading")
-	e.id(c.reader.Place() - 1)
-	for {
-		if err := e.send(w); err != nil {
-			return ending(c.ctx, err)
-		}
-		if err := a.nextEntries(&e, c); err != nil {
-			err = ending(c.ctx, err)
-			if connect.CodeOf(err) != connect.CodeCanceled {
-				e.ended(err)
-				_ = e.send(w) // fails when the client has left
-			}
-			return err
+	e.idLine(c.reader.Place() - 1)
+	e.buf.WriteByte('\n') // an event without data: clients remember its id, and show nothing
+	for err == nil {
+		if err = e.send(w); err == nil {
+			err = a.nextEntries(w, &e, c)
 		}
 	}
+	err = ending(c.ctx, err)
+	if connect.CodeOf(err) != connect.CodeCanceled {
+		e.ended(err)
+		_ = e.send(w) // fails when the client has left
+	}
+	return err
 }
 
 // openEvents opens the reader that a request asks for.
@@ -81,11 +79,14 @@ func (a *API) openEvents(r *http.Request) (*consumption, error) {
 	return a.consume(r.Context(), s, consumer, from)
 }
 
-// nextEntries writes a batch, or a comment when none arrives within the heartbeat.
-func (a *API) nextEntries(e *eventWriter, c *consumption) error {
+// eventsBuffer is how many bytes of events gather before they are sent: a batch as JSON can be several times as large as its payloads.
+const eventsBuffer = 128 << 10
+
+// nextEntries writes a batch, or a comment when none arrives within the heartbeat. The end of it is left in e, to be sent.
+func (a *API) nextEntries(w http.ResponseWriter, e *eventWriter, c *consumption) error {
 	ctx, cancel := context.WithTimeout(c.ctx, a.config.Heartbeat)
-	defer cancel()
 	batch, missed, err := c.next(ctx)
+	cancel()
 	switch {
 	case errors.Is(err, context.DeadlineExceeded) && c.ctx.Err() == nil:
 		e.comment("heartbeat")
@@ -93,18 +94,25 @@ func (a *API) nextEntries(e *eventWriter, c *consumption) error {
 	case err != nil:
 		return err
 	}
-	e.missed(missed)
+	if missed > 0 {
+		next := c.reader.Place()
+		if len(batch) > 0 {
+			next = batch[0].Place
+		}
+		e.idLine(next - 1)
+		e.missed(missed)
+	}
 	for i := range batch {
 		if err := e.message(batch[i].Place, batch[i].Message); err != nil {
 			return err
 		}
+		if e.buf.Len() > eventsBuffer {
+			if err := e.send(w); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
-}
-
-// id tells the client where it is, by an event without data: it is not shown, only its id is remembered.
-func (e *eventWriter) id(place uint64) {
-	e.buf.WriteString("id: " + strconv.FormatUint(place, 10) + "\n\n")
 }
 
 // ended tells the client why the gateway ends the events.
