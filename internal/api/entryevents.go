@@ -10,6 +10,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/stream"
 )
 
 // streamsPath is the path below which the entries of streams are served as server-sent events.
@@ -66,7 +67,8 @@ func (a *API) openEvents(r *http.Request) (*consumption, error) {
 			return nil, err
 		}
 		if consumer != "" {
-			if err := a.acknowledge(r.Context(), s, consumer, done); err != nil {
+			err := a.acknowledge(r.Context(), s, consumer, done)
+			if err != nil && !errors.Is(err, stream.ErrConsumer) { // a new one begins there
 				return nil, err
 			}
 		}
