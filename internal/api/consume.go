@@ -56,13 +56,10 @@ func (a *API) Consume(ctx context.Context, r *connect.Request[longlinev1.Consume
 	if err != nil {
 		return err
 	}
-	from, err := parseAfter("after", r.Msg.After)
+	end := s.End()
+	from, err := parseAfter("after", r.Msg.After, end)
 	if err != nil {
 		return err
-	}
-	end := uint64(0) // reading never ends
-	if r.Msg.ToEnd {
-		end = s.End()
 	}
 	c, err := a.consume(ctx, s, r.Msg.Consumer, from)
 	if err != nil {
@@ -76,7 +73,7 @@ func (a *API) Consume(ctx context.Context, r *connect.Request[longlinev1.Consume
 		if err := out.Send(&b.response); err != nil {
 			return ending(c.ctx, err)
 		}
-		if at >= end && r.Msg.ToEnd {
+		if r.Msg.ToEnd && at >= end {
 			return nil
 		}
 		batch, missed, err := c.next(c.ctx)

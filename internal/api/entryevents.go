@@ -74,7 +74,7 @@ func (a *API) openEvents(r *http.Request) (*consumption, error) {
 		}
 		field, after = "Last-Event-ID", last
 	}
-	from, err := parseAfter(field, after)
+	from, err := parseAfter(field, after, s.End())
 	if err != nil {
 		return nil, err
 	}

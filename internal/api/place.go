@@ -21,15 +21,18 @@ func parsePlace(field, text string) (uint64, error) {
 	return n, nil
 }
 
-// parseAfter parses where reading begins.
-func parseAfter(field, text string) (stream.Start, error) {
+// parseAfter parses where reading begins in a stream that ends before end.
+func parseAfter(field, text string, end uint64) (stream.Start, error) {
 	switch text {
 	case "", "first":
 		return stream.First, nil
 	case "latest":
 		return stream.Latest, nil
 	}
-	if n, err := strconv.ParseUint(text, 10, 64); err == nil && n < math.MaxUint64 {
+	if n, err := strconv.ParseUint(text, 10, 64); err == nil {
+		if n >= end { // of another stream, or of files that are gone
+			return stream.Start{}, coded(stream.ErrPlace)
+		}
 		return stream.After(n), nil
 	}
 	if at, err := time.Parse(time.RFC3339, text); err == nil {
