@@ -59,6 +59,7 @@ type consumer struct {
 	safe   uint64 // the same, as it is safe in the store
 	kept   bool   // the store has it safely
 	missed uint64
+	owed   uint64  // of missed: since something was acknowledged. The next reader is told
 	told   uint64  // what the log says of missed
 	reader *Reader // nil while nobody reads
 }
@@ -130,6 +131,7 @@ func (a *audience) put(name string, c *consumer) {
 func (a *audience) settle(c *consumer) {
 	if first := a.first(); c.place < first {
 		c.missed += first - c.place
+		c.owed += first - c.place
 		c.place = first
 	}
 }
@@ -180,7 +182,7 @@ func (a *audience) attach(r *Reader, name string, start uint64) error {
 			a.detach(c.reader, ErrTakenOver)
 		}
 		a.settle(c)
-		c.reader, r.consumer, r.place = r, c, c.place
+		c.reader, r.consumer, r.place, r.missed = r, c, c.place, c.owed
 		if !c.kept {
 			r.saved = make(chan error, 1)
 		}
@@ -228,7 +230,7 @@ func (a *audience) acknowledge(name string, place, end uint64) (c *consumer, saf
 	a.settle(c)
 	if place > c.place {
 		c.missed += a.lost.within(journal.Place(c.place), journal.Place(place))
-		c.place = place
+		c.place, c.owed = place, 0
 		a.put(name, c)
 	}
 	return c, place <= c.safe, nil

@@ -58,6 +58,9 @@ type Stream struct {
 // Name returns the name of s.
 func (s *Stream) Name() string { return s.name }
 
+// End returns the place behind the newest entry that is safe.
+func (s *Stream) End() uint64 { return uint64(s.journal.End()) }
+
 // first returns the place of the oldest entry, which is the journal's end if there is none.
 func (s *Stream) first() uint64 { return max(uint64(s.journal.First()), s.aged.Load()) }
 
