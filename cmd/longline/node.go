@@ -218,6 +218,7 @@ func (n *node) openAdminPort(ctx context.Context) (err error) {
 		Audit:       n.door.audit,
 		Devices:     n.sessions.Local(n.gateway.Peers),
 		Router:      n.router,
+		Streams:     n.streams,
 		Gateway:     n.gateway,
 		Checks:      n.checks(),
 		Metrics:     promhttp.HandlerFor(metrics, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelWarn)}),
