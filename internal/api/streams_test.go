@@ -27,13 +27,15 @@ import (
 	"github.com/longline/longline/proto/longline/v1/longlinev1connect"
 )
 
-// newStreams returns a world with a stream "log", which has what is published below t/, and one named "empty".
+// newStreams returns a world with a stream "log", which has what is published below t/, one named "empty", and "small", which
+// drops what is old.
 func newStreams(t testing.TB, c Config) *world {
 	t.Helper()
 	w := newWorld(t, c, router.Config{})
 	sections := setting.Named[stream.Config]{
 		"log":   {Filters: []string{"t/#"}},
 		"empty": {Filters: []string{"nothing"}, WhenFull: stream.Refuse, MaxAge: time.Hour},
+		"small": {Filters: []string{"s/#"}, MaxBytes: 16 << 20},
 	}
 	set, err := stream.Open(t.TempDir(), sections.WithDefaults(), stream.Options{
 		Router: w.router, Store: store.NewMemory(store.Options{}), MaxRecord: 1 << 20, Log: slog.New(slog.DiscardHandler),
@@ -231,7 +233,7 @@ func TestStreamsAreDescribed(t *testing.T) {
 	before := time.Now()
 	w.put(t, 1, 3)
 	r, err := w.client("json").ListStreams(t.Context(), connect.NewRequest(new(longlinev1.ListStreamsRequest)))
-	if err != nil || len(r.Msg.Streams) != 2 {
+	if err != nil || len(r.Msg.Streams) != 3 {
 		t.Fatal(r, err)
 	}
 	empty, log := r.Msg.Streams[0], r.Msg.Streams[1]
@@ -319,8 +321,8 @@ func TestReadersAreBounded(t *testing.T) {
 func TestSlowReaderHoldsOneBatch(t *testing.T) {
 	for _, protocol := range []string{"grpc", "json"} {
 		t.Run(protocol, func(t *testing.T) {
-			const messages, size, most = 40, 1 << 20, 16 << 20
-			w := newStreams(t, Config{Stall: time.Second})
+			const messages, size, most = 24, 1 << 20, 12 << 20
+			w := newStreams(t, Config{Stall: 200 * time.Millisecond})
 			consuming(t, w.client(protocol), &longlinev1.ConsumeRequest{Stream: "log"}) // reads nothing more
 			before := heap()
 			for i := range messages {
@@ -353,6 +355,70 @@ func TestShutdownEndsReaders(t *testing.T) {
 	if s.Receive() || connect.CodeOf(s.Err()) != connect.CodeUnavailable {
 		t.Errorf("%v, %v", s.Msg(), s.Err())
 	}
+}
+
+// Who reads is told how many entries are gone: without a name, with one, and as events.
+func TestMissedEntries(t *testing.T) {
+	w := newStreams(t, Config{})
+	c := w.client("grpc")
+	put := func(n int) {
+		t.Helper()
+		for range n {
+			m := &message.Message{Topic: "s/x", Payload: make([]byte, 512<<10), QoS: 1}
+			if _, err := w.api.publishAcknowledged(t.Context(), m); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	put(2)
+	s := consuming(t, c, &longlinev1.ConsumeRequest{Stream: "small", Consumer: "away"})
+	for s.Msg().Place != "2" && s.Receive() {
+	}
+	if err := acknowledge(t.Context(), c, "small", "away", "1"); err != nil {
+		t.Fatal(err)
+	}
+	put(48)
+	first := number(t, describe(t, c, "small").First)
+	if first < 3 || first > 50 {
+		t.Fatalf("the oldest entry is %d", first)
+	}
+	for _, test := range []struct {
+		request *longlinev1.ConsumeRequest
+		want    uint64
+	}{
+		{&longlinev1.ConsumeRequest{Stream: "small", After: "0", ToEnd: true}, first - 1},
+		{&longlinev1.ConsumeRequest{Stream: "small", After: "2", ToEnd: true}, first - 3},
+		{&longlinev1.ConsumeRequest{Stream: "small", ToEnd: true}, 0},
+		{&longlinev1.ConsumeRequest{Stream: "small", Consumer: "away", ToEnd: true}, first - 2},
+	} {
+		s, missed, got := consuming(t, c, test.request), uint64(0), uint64(0)
+		for s.Receive() {
+			if len(s.Msg().Entries) > 0 && got == 0 {
+				got = number(t, s.Msg().Entries[0].Place)
+			}
+			missed += s.Msg().Missed
+		}
+		if missed != test.want || got != first || s.Err() != nil {
+			t.Errorf("%v: missed %d before %d, want %d before %d; %v", test.request, missed, got, test.want, first, s.Err())
+		}
+	}
+	e := w.sse(t, w.h1, "small", "Last-Event-ID", "2")
+	e.next()
+	if got, want := e.next(), (sseEvent{id: place(first - 1), name: "missed", data: fmt.Sprintf(`{"missed":%d}`, first-3)}); got != want {
+		t.Errorf("event %+v, want %+v", got, want)
+	}
+	if got := e.next(); got.id != place(first) {
+		t.Errorf("and then %s", got.id)
+	}
+}
+
+func number(t testing.TB, place string) uint64 {
+	t.Helper()
+	n, err := strconv.ParseUint(place, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // sse is a client of server-sent events.
