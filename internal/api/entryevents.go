@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -33,9 +34,7 @@ func (a *API) sendEntries(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	e := eventWriter{qos: message.ExactlyOnce}
-	e.comment("reading")
-	e.idLine(c.reader.Place() - 1)
-	e.buf.WriteByte('\n') // an event without data: clients remember its id, and show nothing
+	e.begin(c.reader.Place(), c.stream.End())
 	for err == nil {
 		if err = e.send(w); err == nil {
 			err = a.nextEntries(w, &e, c)
@@ -115,6 +114,13 @@ func (a *API) nextEntries(w http.ResponseWriter, e *eventWriter, c *consumption)
 		}
 	}
 	return nil
+}
+
+// begin tells the client where it is and how much is behind that. It has data, because some clients do not remember the id of an event
+// without.
+func (e *eventWriter) begin(place, end uint64) {
+	e.idLine(place - 1)
+	fmt.Fprintf(&e.buf, "event: reading\ndata: {\"behind\":%d}\n\n", max(end, place)-place)
 }
 
 // ended tells the client why the gateway ends the events.
