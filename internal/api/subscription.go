@@ -110,7 +110,7 @@ func (s *subscription) take(ctx context.Context) error {
 	s.missed += missed
 	now := time.Now()
 	s.rest = slices.DeleteFunc(taken, func(m *message.Message) bool { return m.Expired(now) })
-	s.api.node.Router.Drops.Add(router.Expired, len(taken)-len(s.rest))
+	s.inbox.Expired(len(taken) - len(s.rest))
 	return nil
 }
 

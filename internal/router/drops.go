@@ -16,7 +16,7 @@ const (
 	Offline                     // the device was away, and the message had QoS 0
 	QueueOverflow               // the oldest message in the full queue of a device that is away, dropped for a newer one
 	Expired                     // it waited longer than its expiry or store.queue.age
-	SessionEnded                // the session of its receiver ended
+	SessionEnded                // the session of its receiver, or the subscription of a backend, ended
 	NotAllowed                  // its publisher may not use the topic
 	Refused                     // a receiver can never take it: it is larger than the queue, or the store refuses it
 	BackendTooSlow              // the inbox of a backend was full, and the message had QoS 0

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/longline/longline/internal/ledger"
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/topic"
 )
@@ -46,8 +47,9 @@ type Inbox struct {
 	queue   []*message.Message
 	bytes   int
 	waiting *Waiting
-	dropped uint64
+	missed  uint64 // messages that were dropped since the last Take
 	closed  bool
+	account ledger.Receiver // without Waiting
 }
 
 // OpenInbox subscribes a backend to filters, which must be valid, at most with QoS q. With retained, the matching
@@ -55,6 +57,7 @@ type Inbox struct {
 func (r *Router) OpenInbox(config InboxConfig, filters []string, q message.QoS, retained bool) *Inbox {
 	b := &Inbox{router: r, config: config.withDefaults(), filters: filters, ready: make(chan struct{}, 1)}
 	b.waiting = r.NewWaiting(b.refuse)
+	r.accounts.Open("backends", b)
 	b.mu.Lock() // delays deliveries until the search begins, so that it finds no message that is delivered, too
 	for _, f := range filters {
 		r.Subscribe(f, b, q)
@@ -78,37 +81,80 @@ func asSubscriptions(filters []string) []topic.Subscription {
 func (b *Inbox) Deliver(m *message.Message, q message.QoS, p *Publication) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	err := b.offer(m, q)
+	err := b.offer(m, q, p)
 	switch {
 	case !errors.Is(err, ErrFull):
 		return err
-	case !b.waiting.Add(m, q, p):
-		b.dropped++
-		return ErrTooLate
+	case b.waiting.Add(m, q, p):
+		b.countTaken(p)
+		return nil
 	}
-	return nil
+	b.missed++
+	if ShareOf(m) == "" {
+		b.account.Taken++
+		b.account.Dropped.Add(QueueFull.String(), 1)
+	}
+	return ErrTooLate
 }
 
 // Offer implements Member.
-func (b *Inbox) Offer(m *message.Message, q message.QoS, _ *Publication) error {
+func (b *Inbox) Offer(m *message.Message, q message.QoS, p *Publication) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.offer(m, q)
+	return b.offer(m, q, p)
 }
 
 // offer is Offer, locked.
-func (b *Inbox) offer(m *message.Message, q message.QoS) error {
+func (b *Inbox) offer(m *message.Message, q message.QoS, p *Publication) error {
 	switch {
 	case b.closed && ShareOf(m) != "":
 		return ErrGone
-	case b.closed, b.waiting.Len() == 0 && b.push(m):
+	case b.closed:
 		return nil
+	case b.waiting.Len() == 0 && b.push(m):
 	case q == message.AtMostOnce:
-		b.dropped++
-		b.router.Drop(m, "", BackendTooSlow, 1)
-		return nil
+		b.missed++
+		b.drop(m, BackendTooSlow, 1)
+	default:
+		return ErrFull
 	}
-	return ErrFull
+	b.countTaken(p)
+	return nil
+}
+
+func (b *Inbox) countTaken(p *Publication) {
+	if p.Redelivered() {
+		b.account.MovedIn++
+	} else {
+		b.account.Taken++
+	}
+}
+
+// drop counts n messages that the backend does not get. m is the message, nil if only the number is known.
+func (b *Inbox) drop(m *message.Message, why Drop, n int) {
+	b.account.Dropped.Add(why.String(), n)
+	b.router.Drop(m, "", why, n)
+}
+
+// Ledger implements ledger.Account.
+func (b *Inbox) Ledger() (now ledger.Receiver) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now.Add(&b.account)
+	now.Waiting = uint64(len(b.queue) + b.waiting.Len())
+	return now
+}
+
+// Expired counts n messages that Take has returned and whose time was over before they were passed on.
+func (b *Inbox) Expired(n int) {
+	if n == 0 {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.account.Delivered -= uint64(n)
+	b.account.Expired += uint64(n)
+	b.router.Drop(nil, "", Expired, n)
 }
 
 // State implements Member. A backend is Busy if messages for it wait to be taken.
@@ -125,9 +171,9 @@ func (b *Inbox) State() State {
 func (b *Inbox) refuse() {
 	b.mu.Lock()
 	late := b.waiting.Overdue(time.Now())
-	b.dropped += uint64(len(late))
+	b.missed += uint64(len(late))
+	b.drop(nil, QueueFull, len(late))
 	b.mu.Unlock()
-	b.router.Drop(nil, "", QueueFull, len(late))
 	Tell(late, ErrTooLate)
 }
 
@@ -151,15 +197,12 @@ func (b *Inbox) admit(m *message.Message, _ message.QoS) error {
 func (b *Inbox) add(m *message.Message) {
 	b.queue = append(b.queue, m)
 	b.bytes += m.Size()
-	if !b.closed {
-		m.Hold(b.router.config.Account)
-	}
+	m.Hold(b.router.config.Account)
 	b.signal()
 }
 
 // Take waits for messages and returns all that are there, in order. missed is how many messages were dropped since the
-// last Take. room is a slice that the inbox may reuse: the last batch. Messages that are there when the inbox is
-// closed can still be taken.
+// last Take. room is a slice that the inbox may reuse: the last batch.
 func (b *Inbox) Take(ctx context.Context, room []*message.Message) (batch []*message.Message, missed uint64, err error) {
 	clear(room)
 	for b.search != nil && ctx.Err() == nil {
@@ -192,6 +235,10 @@ func (b *Inbox) takeRetained(room []*message.Message) []*message.Message {
 	if b.search.Done() {
 		b.search = nil
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.account.Taken += uint64(len(found))
+	b.account.Delivered += uint64(len(found))
 	return found
 }
 
@@ -199,18 +246,18 @@ func (b *Inbox) takeRetained(room []*message.Message) []*message.Message {
 // only if a batch is returned.
 func (b *Inbox) take(room []*message.Message) (batch []*message.Message, missed uint64, err error) {
 	b.mu.Lock()
-	closed := b.closed
-	if closed {
+	switch {
+	case b.closed:
 		b.signal() // the next Take returns at once, too
 		err = ErrInboxClosed
-	}
-	if len(b.queue) > 0 {
-		batch, b.queue, b.bytes, err = b.queue, room, 0, nil
-		missed, b.dropped = b.dropped, 0
+	case len(b.queue) > 0:
+		batch, b.queue, b.bytes = b.queue, room, 0
+		missed, b.missed = b.missed, 0
+		b.account.Delivered += uint64(len(batch))
 	}
 	b.mu.Unlock()
-	if closed || len(batch) == 0 {
-		return batch, missed, err
+	if len(batch) == 0 {
+		return nil, 0, err
 	}
 	b.release(batch)
 	for b.admitSome() {
@@ -231,8 +278,7 @@ func (b *Inbox) admitSome() bool {
 	return len(admitted) > 0
 }
 
-// release removes messages from the node's account: they are the subscriber's now. After Close, no message of the
-// inbox is in the account.
+// release removes messages from the node's account: they are the subscriber's now.
 func (b *Inbox) release(all []*message.Message) {
 	for _, m := range all {
 		m.Release(b.router.config.Account)
@@ -249,7 +295,7 @@ func (b *Inbox) signal() {
 
 // Close ends the subscription. Publishers whose messages wait for room get a success, as if the subscriber had left
 // before they published. Messages that came by a share go to its other members, first those in unread: messages that
-// the caller took and did not pass on. Not on a loop.
+// the caller took and did not pass on. The others are dropped. Not on a loop.
 func (b *Inbox) Close(unread []*message.Message) {
 	for _, f := range b.filters {
 		b.router.Unsubscribe(f, b)
@@ -257,20 +303,37 @@ func (b *Inbox) Close(unread []*message.Message) {
 	held := holdShared(nil, unread)
 	b.mu.Lock()
 	b.closed = true
+	b.account.Delivered -= uint64(len(unread))
 	b.release(b.queue)
 	held = holdShared(held, b.queue)
-	b.queue = slices.DeleteFunc(b.queue, func(m *message.Message) bool { return ShareOf(m) != "" })
+	b.giveBack(len(held), len(unread)+len(b.queue))
+	b.queue = nil
 	b.mu.Unlock()
 	b.signal()
 	b.router.Redeliver(held, nil)
 	for b.endWaiting() {
 	}
+	b.router.accounts.Close(b)
+}
+
+// giveBack counts messages that the inbox has no more, of which the shared ones go to other members.
+func (b *Inbox) giveBack(shared, all int) {
+	b.account.MovedOut += uint64(shared)
+	b.router.GivesBack(shared)
+	b.drop(nil, SessionEnded, all-shared)
 }
 
 // endWaiting ends some waiting messages, and reports whether there were any.
 func (b *Inbox) endWaiting() bool {
 	b.mu.Lock()
 	left := b.waiting.Take(takeAtOnce)
+	shared := 0
+	for i := range left {
+		if ShareOf(left[i].Message) != "" {
+			shared++
+		}
+	}
+	b.giveBack(shared, len(left))
 	b.mu.Unlock()
 	for i := range left {
 		if ShareOf(left[i].Message) == "" {

@@ -143,6 +143,9 @@ func TestInboxClose(t *testing.T) {
 	_, _ = r.send("b", "1", 1, a.to("1"))
 	b.Close(nil)
 	a.are(t, "1 <nil>") // as if it had left before
+	if got := r.dropped(); !maps.Equal(got, map[string]uint64{"session_ended": 2}) {
+		t.Errorf("drops %v", got)
+	}
 	if n := r.Stats().Subscriptions; n != 0 {
 		t.Errorf("%d subscriptions", n)
 	}
@@ -150,7 +153,6 @@ func TestInboxClose(t *testing.T) {
 	if err := b.Deliver((&message.Message{}).Clone(), 1, p); err != nil || p.claim != nil {
 		t.Error(err)
 	}
-	b.takes(t, 0, "0")
 	for range 2 {
 		if _, _, err := b.Take(t.Context(), nil); !errors.Is(err, ErrInboxClosed) {
 			t.Error(err)

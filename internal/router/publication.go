@@ -20,6 +20,9 @@ type Publication struct {
 	claim *Claim        // made when the first receiver asks for it
 	saved bool          // a receiver called Saved
 	hits  []Hit         // scratch
+
+	counts      counts // what the router counts of its publisher
+	redelivered bool   // see Redelivered
 }
 
 // Claim gives the calling receiver the right to answer later: the publisher gets no answer before the receiver has
@@ -35,7 +38,7 @@ func (p *Publication) Claim() *Claim {
 // whenAnswered returns what the last answer of a claim calls. If the publisher has something to note, it notes that
 // first, and is told once that is safe.
 func (p *Publication) whenAnswered() func(error) {
-	note, done, s := p.note, p.done, p.store
+	note, done, s := p.note, p.counts.whenAnswered(p.done), p.store
 	if note == nil {
 		return done
 	}

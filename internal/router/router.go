@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/longline/longline/internal/ledger"
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/store"
 	"github.com/longline/longline/internal/topic"
@@ -97,6 +98,10 @@ type Router struct {
 	shares shares
 	pool   sync.Pool // of *Publication
 
+	accounts   ledger.Book
+	between    between
+	publishers publishers
+
 	// Drops counts the messages that were not delivered, by reason.
 	Drops Drops
 	// NotRetained counts the messages that asked to be retained and were not.
@@ -109,7 +114,7 @@ type Router struct {
 // New makes a router that keeps its retained messages in s.
 func New(config Config, s store.Store) *Router {
 	r := &Router{config: config.WithDefaults(), store: s, index: topic.NewIndex[Subscriber]()}
-	r.shares = shares{index: r.index, byFilter: make(map[string]*share)}
+	r.shares = shares{index: r.index, between: &r.between, byFilter: make(map[string]*share)}
 	r.pool.New = func() any { return &Publication{store: s} }
 	return r
 }
@@ -212,14 +217,24 @@ func (r *Router) Publish(m *message.Message, done func(error)) (Result, error) {
 
 // PublishFor is Publish for a publisher that asks for more than an answer.
 func (r *Router) PublishFor(m *message.Message, by Publisher) (Result, error) {
+	p := r.begin(m, by)
+	defer r.pool.Put(p)
+	result, err := r.route(m, p)
+	if !result.Later {
+		p.counts.answer(err)
+	}
+	return result, err
+}
+
+// route finds the receivers of m, delivers it, and ends p.
+func (r *Router) route(m *message.Message, p *Publication) (result Result, err error) {
 	keeps := m.Retain && len(m.Payload) > 0
 	if keeps {
-		if err := r.checkKept(m.Debtor); err != nil {
-			return Result{}, err
+		if err = r.checkKept(m.Debtor); err != nil {
+			_, err = p.end(err)
+			return result, err
 		}
 	}
-	p := r.begin(by)
-	defer r.pool.Put(p)
 	var unkept error
 	if m.Retain {
 		if unkept = r.retain(m); unkept != nil {
@@ -228,7 +243,6 @@ func (r *Router) PublishFor(m *message.Message, by Publisher) (Result, error) {
 		p.saved = unkept == nil && m.QoS > message.AtMostOnce && r.store.Durable()
 	}
 	hits := r.index.Match(m.Topic, p.hits[:0]) // after retain, so that a new subscriber gets m from the index or from the store
-	var err error
 	if len(hits) > 0 && !keeps && m.QoS > message.AtMostOnce {
 		err = r.checkKept(m.Debtor)
 	}
@@ -244,7 +258,7 @@ func (r *Router) PublishFor(m *message.Message, by Publisher) (Result, error) {
 		r.Drop(m, m.Source, Refused, 1)
 		err = unkept
 	}
-	result := Result{Receivers: len(hits)}
+	result.Receivers = len(hits)
 	clear(hits)
 	p.hits = hits[:0]
 	result.Later, err = p.end(err)
@@ -274,10 +288,10 @@ func (r *Router) retain(m *message.Message) error {
 	return r.store.Retain(own, time.Now())
 }
 
-// begin borrows a publication from the pool.
-func (r *Router) begin(by Publisher) *Publication {
+// begin borrows a publication from the pool, and counts it.
+func (r *Router) begin(m *message.Message, by Publisher) *Publication {
 	p := r.pool.Get().(*Publication)
-	p.done, p.note, p.wait, p.saved = by.Done, by.Note, r.config.MaxWait, false
+	p.done, p.note, p.wait, p.saved, p.counts = by.Done, by.Note, r.config.MaxWait, false, r.publishers.count(m, by.Done)
 	if by.NoDeadline {
 		p.wait = 0
 	}
@@ -287,9 +301,13 @@ func (r *Router) begin(by Publisher) *Publication {
 // DeliverTo is Publish to receivers that the caller has found; the router does not keep the list. m is owned unless
 // the list is empty. later is Result.Later.
 func (r *Router) DeliverTo(to []Hit, m *message.Message, done func(error)) (later bool, err error) {
-	p := r.begin(Publisher{Done: done})
+	p := r.begin(m, Publisher{Done: done})
 	defer r.pool.Put(p)
-	return p.end(r.deliver(m, to, p))
+	later, err = p.end(r.deliver(m, to, p))
+	if !later {
+		p.counts.answer(err)
+	}
+	return later, err
 }
 
 // deliver gives m to each receiver, and returns the error of one that refused it.
@@ -312,13 +330,17 @@ func (r *Router) deliver(m *message.Message, to []Hit, p *Publication) (refused 
 
 // countRefusal counts a message that a receiver refused.
 func (r *Router) countRefusal(m *message.Message, err error) {
-	why := Refused
+	r.Drop(m, "", RefusedFor(err), 1)
+}
+
+// RefusedFor returns why a receiver refused a message with err.
+func RefusedFor(err error) Drop {
 	var refusal *Refusal
 	switch {
 	case errors.As(err, &refusal):
-		why = refusal.Why
+		return refusal.Why
 	case errors.Is(err, ErrTooLate):
-		why = QueueFull
+		return QueueFull
 	}
-	r.Drop(m, "", why, 1)
+	return Refused
 }

@@ -47,6 +47,7 @@ const (
 type share struct {
 	// Static after construction.
 	delivery *message.Delivery // marks the messages that come by this share
+	between  *between          // counts what no member takes
 
 	// Guarded by mu, under which nothing else is locked.
 	mu      sync.Mutex
@@ -112,8 +113,12 @@ func (g *share) list() []member {
 // Deliver implements Subscriber.
 func (g *share) Deliver(m *message.Message, q message.QoS, p *Publication) error {
 	err := g.deliver(g.mark(m), q, Away, p)
-	if errors.Is(err, errNobody) {
+	switch {
+	case err == nil:
+	case errors.Is(err, errNobody):
 		return nil // the last member left meanwhile
+	default:
+		g.between.refused(RefusedFor(err))
 	}
 	return err
 }

@@ -11,7 +11,8 @@ import (
 // without its group.
 type shares struct {
 	// Static after construction.
-	index *topic.Index[Subscriber]
+	index   *topic.Index[Subscriber]
+	between *between
 
 	// Guarded by mu, which is taken after a subscriber's lock and before the index's lock.
 	mu       sync.Mutex
@@ -27,6 +28,7 @@ func (x *shares) join(filter string, s Subscriber, q message.QoS) {
 	if g == nil {
 		g = &share{
 			delivery: &message.Delivery{Share: filter},
+			between:  x.between,
 			members:  make(map[Subscriber]member),
 		}
 		x.byFilter[filter] = g

@@ -33,13 +33,21 @@ func (r *Router) OtherMemberOnline(share string, s Subscriber) bool {
 // counted. For messages that came by no share, publishers get a success, as if the subscriber had left before they
 // published.
 //
-// The caller holds no lock; on a loop it bounds the messages.
+// The messages were counted by GivesBack. The caller holds no lock; on a loop it bounds the messages.
 func (r *Router) Redeliver(held []Held, home Subscriber) {
-	p := &Publication{wait: r.config.MaxWait}
+	p := &Publication{wait: r.config.MaxWait, redelivered: true}
 	for _, h := range held {
 		p.claim = h.Claim // its right is released below; the next receiver where it waits gets another one
 		err := r.redeliver(h, home, p)
-		if err != nil {
+		switch {
+		case err == nil:
+			r.between.moved()
+		case errors.Is(err, errNobody):
+			r.between.dropped(SessionEnded)
+			r.Drop(h.Message, "", SessionEnded, 1)
+			err = nil // as if the subscriber had left before
+		default:
+			r.between.dropped(RefusedFor(err))
 			r.countRefusal(h.Message, err)
 		}
 		if p.claim != nil {
@@ -58,6 +66,7 @@ func (r *Router) answerOnceSafe(p *Publication, err error) {
 	p.saved = false
 }
 
+// redeliver returns nil if a member has taken h, errNobody if none is left, or why none of them takes it.
 func (r *Router) redeliver(h Held, home Subscriber, p *Publication) error {
 	g := r.shares.find(ShareOf(h.Message))
 	if home != nil {
@@ -71,10 +80,6 @@ func (r *Router) redeliver(h Held, home Subscriber, p *Publication) error {
 	err := errNobody
 	if g != nil {
 		err = g.deliver(g.forAnother(h.Message), h.Message.QoS, Away, p)
-	}
-	if errors.Is(err, errNobody) {
-		r.Drop(h.Message, "", SessionEnded, 1)
-		return nil // as if the subscriber had left before
 	}
 	return err
 }

@@ -376,7 +376,9 @@ func TestInboxGivesBack(t *testing.T) {
 	_, _ = r.send("a", "3", 1, a.to("3"))
 	stays := open(t, r, InboxConfig{}, 1, false, "$share/g/a")
 	leaves.Close(batch[1:])
-	leaves.takes(t, 0, "its own")
+	if got := r.dropped(); !maps.Equal(got, map[string]uint64{"session_ended": 1}) {
+		t.Errorf("drops %v, want its own", got)
+	}
 	stays.takes(t, 0, "1", "2", "3")
 	a.are(t, "3 <nil>")
 

@@ -15,13 +15,9 @@ import (
 // and returns the number of devices. When ctx ends, Broadcast returns; the messages that wait for room continue to
 // wait.
 func (m *Manager) Broadcast(ctx context.Context, msg *message.Message, filter string) (int, error) {
-	if msg.QoS > message.AtMostOnce {
-		if err := m.router.CheckQuota(msg.Debtor); err != nil {
-			return 0, err
-		}
-	}
-	msg, err := m.router.Own(msg)
+	msg, err := m.ownBroadcast(msg)
 	if err != nil {
+		m.router.CountRefused(msg, err)
 		return 0, err
 	}
 	to := m.receivers(msg.QoS, filter)
@@ -38,6 +34,20 @@ func (m *Manager) Broadcast(ctx context.Context, msg *message.Message, filter st
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}
+}
+
+// ownBroadcast returns an owned copy of msg, or msg with the error why it is refused.
+func (m *Manager) ownBroadcast(msg *message.Message) (*message.Message, error) {
+	if msg.QoS > message.AtMostOnce {
+		if err := m.router.CheckQuota(msg.Debtor); err != nil {
+			return msg, err
+		}
+	}
+	own, err := m.router.Own(msg)
+	if err != nil {
+		return msg, err
+	}
+	return own, nil
 }
 
 // receivers returns the sessions that get a broadcast: first those that are away, then those of one loop after the
