@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/longline/longline/internal/ledger"
 	"github.com/longline/longline/internal/topic"
 	"github.com/longline/longline/internal/wire"
 )
@@ -54,6 +55,28 @@ type Info struct {
 	InFlight      int // of Queued: sent and not acknowledged
 	Waiting       int // QoS 1 messages that wait for room in the queue
 	Traffic       Traffic
+}
+
+// LedgerPage selects accounts of devices: at most Limit after After, in the order of their ids.
+type LedgerPage struct {
+	Prefix     string // of the ids
+	After      string // an id, which need not exist
+	Unbalanced bool   // only those that do not balance
+	Limit      int
+}
+
+// Ledger accounts for the messages of a device's session, in this life of the node.
+type Ledger struct {
+	Device    string
+	Session   string
+	Online    bool
+	Receiver  ledger.Receiver  // what was sent to the device
+	Publisher ledger.Publisher // what the device published
+}
+
+// Balances reports whether both accounts do.
+func (l *Ledger) Balances() bool {
+	return l.Receiver.Difference() == 0 && l.Publisher.Difference() == 0
 }
 
 // Peer is the address and the protocol of a connection.

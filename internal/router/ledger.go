@@ -15,7 +15,7 @@ import (
 //
 //   - A message that Deliver or Offer accepts is Taken, or MovedIn if the publication is Redelivered. So is one that the
 //     receiver drops at once.
-//   - One that Deliver refuses is Taken and dropped with ReasonOf the error, unless it came by a share: the share may find
+//   - One that Deliver refuses is Taken and dropped with RefusedFor the error, unless it came by a share: the share may find
 //     another member, and has an account for what no member takes.
 //   - One that an ended receiver did not get is not counted.
 //   - Whoever gives n messages back to their shares counts them MovedOut, and calls Router.GivesBack(n) before it unlocks.
@@ -23,7 +23,7 @@ import (
 // Redelivered reports whether another member of a share had the message before. p may be nil.
 func (p *Publication) Redelivered() bool { return p != nil && p.redelivered }
 
-// ReasonOf returns why a message was refused with err.
+// ReasonOf returns why a publication was refused with err.
 func ReasonOf(err error) Drop {
 	for _, q := range &quotas {
 		if q.err != nil && errors.Is(err, q.err) {

@@ -177,6 +177,9 @@ var acks = sync.Pool{New: func() any { return &wire.Packet{Op: wire.Ack} }}
 
 // acknowledge answers a packet of the device; q is the QoS of a publication.
 func (l *Link) acknowledge(of wire.Op, q message.QoS, id uint64, err wire.Error) {
+	if of == wire.Pub && err.Code == "" {
+		l.session.fromDevice.acknowledged.Add(1) // this connection has routed the publication, so fromDevice is there
+	}
 	p := acks.Get().(*wire.Packet)
 	p.Of, p.QoS, p.ID, p.Err = of, q, id, err
 	l.conn.Answer(p)

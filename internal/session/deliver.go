@@ -30,17 +30,18 @@ func (s *Session) deliver(m *message.Message, q message.QoS, p *router.Publicati
 			return nil
 		}
 	}
+	var err error
 	switch {
 	case s.ended:
 		return s.refuseEnded(m)
 	case q == message.AtMostOnce:
 		s.deliverOnce(m, conflate)
-		return nil
+	default:
+		if err = s.take(m, q, p); errors.Is(err, router.ErrFull) && wait {
+			err = s.wait(m, q, p)
+		}
 	}
-	err := s.take(m, q, p)
-	if errors.Is(err, router.ErrFull) && wait {
-		return s.wait(m, q, p)
-	}
+	s.countTaken(m, p, err)
 	return err
 }
 
@@ -114,8 +115,8 @@ func (s *Session) refuse() {
 	}
 	late := s.waiting.Overdue(time.Now())
 	s.forgetWaiting()
-	s.mu.Unlock()
 	s.drop(router.QueueFull, len(late))
+	s.mu.Unlock()
 	router.Tell(late, router.ErrTooLate)
 }
 
@@ -329,8 +330,9 @@ func (s *Session) sendNext(conn Conn, now time.Time) bool {
 		return s.dropUnsent(m)
 	}
 	s.countDownlink(m, q)
-	if !conn.Acks() {
-		s.removeAcknowledged(m.ID)
+	if !conn.Acks() && s.queue.Ack(m.ID) {
+		s.observeAcknowledged(m.ID)
+		s.down().Delivered++
 	}
 	return true
 }
@@ -341,6 +343,7 @@ func (s *Session) sendOnce(conn Conn, m *message.Message) (sent bool) {
 		return s.dropUnsent(m)
 	}
 	s.countDownlink(m, message.AtMostOnce)
+	s.down().Delivered++
 	return true
 }
 
@@ -354,8 +357,9 @@ func (s *Session) dropUnsent(m *message.Message) (sent bool) {
 
 // countDownlink counts a message that was sent to the device, and tells the observer.
 func (s *Session) countDownlink(m *message.Message, q message.QoS) {
-	s.traffic.DownlinkMessages++
-	s.traffic.DownlinkBytes += uint64(len(m.Payload))
+	d := s.down()
+	d.messages++
+	d.bytes += uint64(len(m.Payload))
 	s.observeSent(m, q)
 }
 
@@ -384,6 +388,7 @@ func (s *Session) reclaimQueue() {
 }
 
 func (s *Session) closeQueue() {
+	s.drop(router.Expired, s.queue.TakeExpired())
 	s.queue.Close()
 	s.queue = nil
 }

@@ -22,7 +22,7 @@ func (l *Link) Acked(id uint16) (err error) {
 		if m, err = s.queue.Acked(id); m == 0 {
 			return false
 		}
-		s.observeAcknowledged(m)
+		s.countAcknowledged(m)
 		return true
 	})
 	return answerError(err)
@@ -35,7 +35,7 @@ func (l *Link) Received(id uint16, refused bool) (found bool, err error) {
 	l.exchange(func(s *Session) (moved bool) {
 		var m uint64
 		if m, found, err = s.queue.Received(id, refused, time.Now()); m != 0 {
-			s.observeAcknowledged(m)
+			s.countAcknowledged(m)
 		}
 		return m != 0 || found && refused
 	})
@@ -80,8 +80,14 @@ func (s *Session) removeAcknowledged(id uint64) bool {
 	if s.queue == nil || !s.queue.Ack(id) {
 		return false
 	}
-	s.observeAcknowledged(id)
+	s.countAcknowledged(id)
 	return true
+}
+
+// countAcknowledged counts a message that the device has acknowledged, which has left the queue, and tells the observer.
+func (s *Session) countAcknowledged(id uint64) {
+	s.down().Acknowledged++
+	s.observeAcknowledged(id)
 }
 
 // Released handles PUBREL: the device will not send the QoS 2 publication again. found reports whether the identifier

@@ -43,9 +43,13 @@ func (m *Manager) list(ctx context.Context, p devices.Page) (list []devices.Info
 
 // page returns the next sessions after the ID after whose IDs begin with prefix.
 func (m *Manager) page(prefix, after string) []*Session {
-	var page []*Session
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.lockedPage(prefix, after)
+}
+
+// lockedPage is page for a manager that is locked.
+func (m *Manager) lockedPage(prefix, after string) (page []*Session) {
 	m.pivot.device = max(prefix, after)
 	m.sessions.Ascend(&m.pivot, func(s *Session) bool {
 		if s.device == after {
@@ -87,7 +91,12 @@ func (s *Session) info() (i devices.Info, conn Conn) {
 		Changed:       time.UnixMilli(s.changed),
 		Expiry:        time.Duration(s.expiry) * time.Second,
 		Subscriptions: s.subscriptions,
-		Traffic:       s.traffic,
+	}
+	if d := s.toDevice; d != nil {
+		i.Traffic.DownlinkMessages, i.Traffic.DownlinkBytes = d.messages, d.bytes
+	}
+	if u := s.fromDevice; u != nil {
+		i.Traffic.UplinkMessages, i.Traffic.UplinkBytes = u.Published, u.bytes
 	}
 	if s.link != nil {
 		i.Online, conn = true, s.link.conn

@@ -47,6 +47,8 @@ type Manager struct {
 	owners       owners
 	redeliveries backlog[redelivery]
 	searches     searches
+	ended        endedLedgers
+	walk         *walk // nil while there is none
 }
 
 // Config returns the configuration, with the defaults.
@@ -341,10 +343,10 @@ func (m *Manager) end(s *Session) {
 	s.redeliverAll()
 	if s.queue != nil {
 		s.drop(router.SessionEnded, s.queue.Len())
-		s.drop(router.Expired, s.queue.TakeExpired())
 		s.closeQueue()
 	}
 	m.store.Drop(s.device)
+	m.endLedger(s)
 }
 
 // Disconnect closes the connection of the device, and reports whether there was one.

@@ -130,6 +130,7 @@ func NewManager(config Config, r *router.Router, s store.Store, o store.Opener) 
 		_, _ = r.Publish(e, nil) // no publisher waits for the answer; the router counts what is dropped
 	}
 	m.presence.do, m.redeliveries.do = m.presence.announce, m.redeliver
+	m.presence.willDue = r.WillDue
 	m.presence.wanted, m.presence.account = r.Wanted, r.Account()
 	m.expirer.end, m.emptyQueues.reclaim = m.expire, m.reclaim
 	m.unloads.unload = m.unload

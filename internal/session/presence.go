@@ -33,6 +33,7 @@ type announcer struct {
 
 	// Static after construction.
 	publish func(*message.Message)
+	willDue func()
 	wanted  func(topic string) bool // reports whether a message would have a receiver
 	account *message.Account        // counts wills until they are published; may be nil
 
@@ -51,6 +52,7 @@ func (a *announcer) addPresence(s *Session, online bool, reason string) {
 // addWill adds a will. The node's account counts it until it is published, because wills of many devices may wait. The
 // session is locked.
 func (a *announcer) addWill(m *message.Message) {
+	a.willDue()
 	m.Hold(a.account)
 	a.add(event{will: m})
 }

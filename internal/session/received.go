@@ -68,7 +68,7 @@ func (s *Session) receive(p *publication) (known bool, err error) {
 }
 
 // repeat handles a publication that the device repeats on l while its first one waits for its answer, which l gets from now on: the
-// error is errAnswerLater, or errAwaited if l gets it already. If none waits, the error is nil.
+// error is errRepeated, or errAwaited if l gets it already. If none waits, the error is nil.
 func (s *Session) repeat(l *Link, q message.QoS, id uint16) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -82,7 +82,7 @@ func (s *Session) repeat(l *Link, q message.QoS, id uint16) error {
 		return errAwaited
 	default:
 		p.link, p.place = l, l.place()
-		return errAnswerLater
+		return errRepeated
 	}
 }
 
@@ -129,17 +129,20 @@ func (p *publication) note() (saved bool) {
 
 // settle sends the answer to a publication that waited. Safe from any goroutine.
 func (p *publication) settle(err error) {
-	link, place := p.session.conclude(p, err)
+	link, place := p.session.conclude(p, err, true)
 	link.tell(place, err)
 }
 
 // conclude notes the answer to a publication, and returns the connection that gets it: the one on which it came last.
 // If the device has a newer connection, it repeats the publication there and gets the answer then.
 //
-// The identifier of a refused QoS 2 publication is free [MQTT-4.3.3-9].
-func (s *Session) conclude(p *publication, err error) (*Link, uint32) {
+// The identifier of a refused QoS 2 publication is free [MQTT-4.3.3-9]. later says that the answer came later.
+func (s *Session) conclude(p *publication, err error, later bool) (*Link, uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if later {
+		s.countAnswer(err)
+	}
 	p.over = true
 	t := s.mqtt
 	if t == nil {

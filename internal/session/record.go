@@ -61,6 +61,9 @@ func (m *Manager) restore(r *store.Record) {
 	defer s.mu.Unlock()
 	s.restoreMQTT(r)
 	s.openQueue()
+	if n := s.queue.Len(); n > 0 {
+		s.down().Found = uint64(n)
+	}
 	s.reclaimQueue()
 	m.add(s)
 	for _, sub := range s.subscriptions {

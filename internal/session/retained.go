@@ -150,6 +150,7 @@ func (s *Session) searchSome(search *router.Search, looks int) (taken, passed in
 				search.Back(m)
 				return taken, passed, true
 			default:
+				s.down().Taken++
 				taken++
 				passed--
 			}

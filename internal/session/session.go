@@ -15,7 +15,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/longline/longline/internal/devices"
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/store"
@@ -39,8 +38,8 @@ type Session struct {
 
 	// Guarded by uplink. route holds it while it routes a publication of the device, so that a takeover comes
 	// before the publication or after it.
-	uplink  sync.Mutex
-	traffic devices.Traffic // the downlink part is guarded by mu
+	uplink     sync.Mutex
+	fromDevice *fromDevice // nil until the device publishes
 
 	// Guarded by mu.
 	mu            sync.Mutex
@@ -57,7 +56,8 @@ type Session struct {
 	queue         store.Queue          // nil when it was empty for a while
 	waiting       *router.Waiting      // QoS 1 and 2 messages for which the queue has no room; nil when there are none
 	calls         map[uint64]chan<- reply
-	mqtt          *mqtt // nil when the session has nothing that only MQTT needs
+	mqtt          *mqtt     // nil when the session has nothing that only MQTT needs
+	toDevice      *toDevice // nil until there is a message for the device
 }
 
 // Device returns the ID of the device.
@@ -77,14 +77,6 @@ func (s *Session) lock() {
 func (s *Session) unlock() {
 	s.mu.Unlock()
 	s.uplink.Unlock()
-}
-
-// drop counts n messages that are not delivered.
-func (s *Session) drop(why router.Drop, n int) { s.manager.router.Drop(nil, s.device, why, n) }
-
-// dropMessage is drop for one message, which the observer sees.
-func (s *Session) dropMessage(m *message.Message, why router.Drop) {
-	s.manager.router.Drop(m, s.device, why, 1)
 }
 
 // seconds returns t in Unix seconds.

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/longline/longline/internal/ledger"
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/topic"
@@ -28,7 +29,8 @@ func (s *Session) refuseEnded(m *message.Message) error {
 	if router.ShareOf(m) != "" {
 		return router.ErrGone
 	}
-	s.dropMessage(m, router.SessionEnded)
+	s.manager.router.Drop(m, s.device, router.SessionEnded, 1)
+	s.manager.ended.add(&ledger.Receiver{Taken: 1, Dropped: ledger.Counts{{Why: router.SessionEnded.String(), N: 1}}}, new(ledger.Publisher))
 	return nil
 }
 
@@ -63,6 +65,7 @@ func (s *Session) redeliverShares(shares []string) {
 func (s *Session) redeliverAll() {
 	s.redeliverLater(s.takeSharedQueued(func(string) bool { return true }), nil)
 	if s.waiting != nil {
+		s.giveBack(s.waiting.Len())
 		s.manager.redeliveries.add(redelivery{line: s.waiting})
 		s.waiting = nil
 	}
@@ -71,6 +74,7 @@ func (s *Session) redeliverAll() {
 // redeliverLater queues messages for runBacklogs. home is the session that takes back what no member takes; nil if it
 // has ended.
 func (s *Session) redeliverLater(held []router.Held, home *Session) {
+	s.giveBack(len(held))
 	all := make([]redelivery, len(held))
 	for i, h := range held {
 		all[i] = redelivery{held: h, home: home}

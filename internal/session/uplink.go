@@ -2,6 +2,7 @@ package session
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/longline/longline/internal/message"
@@ -28,7 +29,9 @@ const (
 var (
 	errTakenOver   = errors.New("the device has a newer connection")
 	errAwaited     = errors.New("the publication waits for its answer on this connection")
+	errAnswered    = errors.New("the publication was routed and answered before")
 	errAnswerLater = errors.New("some receivers answer later")
+	errRepeated    = fmt.Errorf("the publication was routed before: %w", errAnswerLater)
 )
 
 // publish gives a message of the device to the router and answers it.
@@ -48,6 +51,9 @@ func (l *Link) publish(p *wire.Packet) error {
 		m.Expiry = now.Add(p.Expiry).UnixMilli()
 	}
 	err := l.route(m, p.ID, p.Again)
+	if errors.Is(err, errAnswered) {
+		err = nil // and it is answered again
+	}
 	switch {
 	case errors.Is(err, errTakenOver), errors.Is(err, errAwaited), m.QoS == message.AtMostOnce:
 	case errors.Is(err, wire.CloseReceiveMax):
@@ -66,14 +72,14 @@ func (l *Link) refuseTopic(p *wire.Packet, why error) error {
 	if topic.ValidateName(p.Message.Topic, topic.Unbounded) != nil {
 		return wire.CloseContract.Because("pub: " + why.Error())
 	}
-	l.session.dropMessage(&p.Message, router.BadTopic)
+	l.countRefused(&p.Message, router.BadTopic)
 	l.refuse(p.ID, p.Message.QoS, wire.Error{Code: CodeBadTopic, Reason: why.Error()})
 	return nil
 }
 
 // RefuseTooLarge refuses a publication that the gateway skipped because it is too large.
 func (l *Link) RefuseTooLarge(id uint64, q message.QoS) {
-	l.session.drop(router.TooLarge, 1)
+	l.countRefused(nil, router.TooLarge)
 	l.refuse(id, q, wire.Error{Code: CodeTooLarge, Reason: "the message is larger than gateway.max_payload"})
 }
 
@@ -97,10 +103,17 @@ func (l *Link) route(m *message.Message, id uint64, again bool) error {
 		return errTakenOver
 	}
 	m.Debtor = message.DebtorOf(s.device, credentialOf(l.permissions))
-	s.traffic.UplinkMessages++
-	s.traffic.UplinkBytes += uint64(len(m.Payload))
+	u := s.up() // before another goroutine may answer
+	err := l.routeLive(m, id, again)
+	u.count(m, err)
+	return err
+}
+
+// routeLive is route for the live connection. The caller holds uplink.
+func (l *Link) routeLive(m *message.Message, id uint64, again bool) error {
+	s := l.session
 	if err := mayPublish(l.permissions, s.device, m.Topic); err != nil {
-		s.dropMessage(m, router.NotAllowed)
+		s.manager.router.Drop(m, s.device, router.NotAllowed, 1)
 		return err
 	}
 	switch m.QoS {
@@ -128,7 +141,7 @@ func (l *Link) routeOnce(m *message.Message, id uint64) error {
 	case err != nil:
 		return err
 	case known:
-		return nil
+		return errAnswered
 	}
 	return p.route(m)
 }
@@ -138,7 +151,10 @@ func (l *Link) routeAcknowledged(m *message.Message, id uint64) error {
 	s := l.session
 	if s.mqtt == nil { // the common case: nothing has to be remembered; uplink is held
 		place := l.place()
-		result, err := s.manager.router.Publish(m, func(err error) { l.tell(place, err) })
+		result, err := s.manager.router.Publish(m, func(err error) {
+			s.answeredLater(err)
+			l.tell(place, err)
+		})
 		if result.Later {
 			return errAnswerLater
 		}
@@ -161,7 +177,7 @@ func (p *publication) route(m *message.Message) error {
 		s.delay(p)
 		return errAnswerLater
 	}
-	s.conclude(p, err)
+	s.conclude(p, err, false)
 	return err
 }
 
