@@ -54,6 +54,22 @@ func (s *Session) sendHeld(t *mqtt) bool {
 	return len(t.held.packets) == 0
 }
 
+// once counts the QoS 0 messages among the held packets: no queue has them any more.
+func (h *held) once() (n int) {
+	for i := range h.packets {
+		if p := &h.packets[i]; p.Message != nil && p.QoS == message.AtMostOnce {
+			n++
+		}
+	}
+	return n
+}
+
+// dropHeld forgets the held packets, because the connection has ended.
+func (s *Session) dropHeld(t *mqtt) {
+	s.drop(router.Offline, t.held.once())
+	t.held = held{}
+}
+
 // guard asks for the fence behind which the packets that were gathered are safe.
 func (s *Session) guard(t *mqtt) {
 	if len(t.held.packets) == 0 || t.held.state != gathers {

@@ -174,6 +174,9 @@ func (s *Session) ledger() (r ledger.Receiver, p ledger.Publisher) {
 	if s.waiting != nil {
 		r.Waiting += uint64(s.waiting.Len())
 	}
+	if s.mqtt != nil {
+		r.Waiting += uint64(s.mqtt.held.once())
+	}
 	if s.toDevice != nil {
 		r.Add(&s.toDevice.Receiver)
 	}

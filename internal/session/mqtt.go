@@ -82,7 +82,8 @@ func (s *Session) detachMQTT() {
 	if t == nil {
 		return
 	}
-	t.conn, t.held = nil, held{}
+	s.dropHeld(t)
+	t.conn = nil
 	if s.queue == nil && t.received.Len()+len(t.routed)+len(t.delayed) == 0 && t.waiting == 0 && t.will == nil {
 		s.mqtt = nil
 	}
