@@ -17,6 +17,7 @@ import (
 	"github.com/longline/longline/internal/auth"
 	"github.com/longline/longline/internal/config"
 	"github.com/longline/longline/internal/gateway"
+	"github.com/longline/longline/internal/ledger"
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/reload"
 	"github.com/longline/longline/internal/router"
@@ -41,6 +42,7 @@ type node struct {
 	router   *router.Router
 	streams  *stream.Set
 	sessions *session.Manager
+	ledger   *ledger.Keeper
 	devices  *auth.Chain // nil if devices are asked for no credentials
 	gateway  *gateway.Gateway
 	audit    *auditFile // nil without one
@@ -66,6 +68,7 @@ func startNode(ctx context.Context, c config.Config, log *slog.Logger, stderr io
 		n.startIDs,
 		n.openStreams,
 		n.openSessions,
+		n.openLedger,
 		n.openVerifiers,
 		n.openDevicePort,
 		n.openDoor,
@@ -168,6 +171,28 @@ func (n *node) openSessions(context.Context) (err error) {
 	return nil
 }
 
+// openLedger begins the ledger, which ends after the sessions.
+func (n *node) openLedger(context.Context) error {
+	saved, err := n.store.TakeValues(store.SpaceLedger)
+	if err != nil {
+		return err
+	}
+	o := ledger.Options{
+		Sources: []func(context.Context, *ledger.Node) error{n.sessions.AddLedger, n.router.AddLedger},
+		Saved:   saved[ledgerKey],
+		Log:     n.log,
+	}
+	if n.store.Durable() {
+		o.Save = func(life []byte) { n.store.Put(store.SpaceLedger, ledgerKey, life) }
+	}
+	n.ledger = ledger.Start(o)
+	n.undo = slices.Insert(n.undo, len(n.undo)-1, n.ledger.Close)
+	return nil
+}
+
+// ledgerKey is the key of the one value in store.SpaceLedger.
+const ledgerKey = "node"
+
 func (n *node) openVerifiers(context.Context) (err error) {
 	if len(n.config.Auth.Order) == 0 || n.config.Gateway.Insecure {
 		return nil
@@ -220,6 +245,7 @@ func (n *node) openAdminPort(ctx context.Context) (err error) {
 		Router:      n.router,
 		Streams:     n.streams,
 		Gateway:     n.gateway,
+		Ledger:      n.ledger,
 		Checks:      n.checks(),
 		Metrics:     promhttp.HandlerFor(metrics, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelWarn)}),
 		Observe: func(procedure, code string, seconds float64) {
@@ -232,6 +258,7 @@ func (n *node) openAdminPort(ctx context.Context) (err error) {
 	metrics.MustRegister(n.doorMetrics(backend)...)
 	metrics.MustRegister(n.storeMetrics()...)
 	metrics.MustRegister(streamCollector{n.streams})
+	metrics.MustRegister(n.ledgerMetrics()...)
 	if n.server, err = api.Listen(ctx, backend); err != nil {
 		return fmt.Errorf("admin port: %w", err)
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/longline/longline/internal/auth"
 	"github.com/longline/longline/internal/devices"
+	"github.com/longline/longline/internal/ledger"
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/stream"
@@ -31,6 +32,11 @@ import (
 type Devices interface {
 	Get(ctx context.Context, device string) (devices.Info, error)
 	List(ctx context.Context, page devices.Page) ([]devices.Info, error)
+	// Ledger accounts for the messages of a device.
+	Ledger(ctx context.Context, device string) (devices.Ledger, error)
+	// Ledgers returns the accounts of a page, and the device after which the next page begins; empty if there is none. A page of
+	// unbalanced accounts may end before its limit.
+	Ledgers(ctx context.Context, page devices.LedgerPage) (list []devices.Ledger, next string, err error)
 	// Call sends a call to a connected device and waits for its reply.
 	Call(ctx context.Context, device string, c devices.Call) (devices.Reply, error)
 	// Disconnect closes a device's connection and reports whether there was one.
@@ -63,6 +69,7 @@ type Node struct {
 	Devices Devices
 	Router  *router.Router
 	Gateway Gateway
+	Ledger  *ledger.Keeper
 
 	// Streams are the streams of the configuration; nil if there are none.
 	Streams *stream.Set

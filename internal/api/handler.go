@@ -16,6 +16,7 @@ const index = `Longline gateway, admin port
 POST /longline.v1.Gateway/{method}   backend API: gRPC, gRPC-Web, HTTP with JSON
      Publish Broadcast Call ListDevices GetDevice Disconnect Subscribe Drain Revoke
      ListRetained DeleteRetained ListStreams GetStream Consume Acknowledge DeleteConsumer
+     GetLedger GetDeviceLedger ListDeviceLedgers
 GET  /v1/subscribe?filter=...&qos=1  messages as server-sent events
 GET  /v1/streams/{name}?after=...    entries of a stream as server-sent events
 GET  /healthz                        200 while the process lives

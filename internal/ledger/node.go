@@ -53,18 +53,34 @@ func (n *Node) Published() (sum Publisher) {
 	return sum
 }
 
-// Balances reports whether each part does: then the sums do. The earlier lives do as well, or say what is not known of
-// them.
-func (n *Node) Balances() bool {
+// Unbalanced returns the kinds whose accounts do not balance, and "earlier" for those of earlier lives.
+func (n *Node) Unbalanced() (kinds []string) {
 	for i := range n.Receivers {
-		if n.Receivers[i].Difference() != 0 {
-			return false
+		if x := &n.Receivers[i]; x.Difference() != 0 {
+			kinds = append(kinds, x.Kind)
 		}
 	}
 	for i := range n.Publishers {
-		if n.Publishers[i].Difference() != 0 {
-			return false
+		if x := &n.Publishers[i]; x.Difference() != 0 {
+			kinds = append(kinds, x.Kind)
 		}
 	}
-	return n.Earlier == nil || n.Earlier.Difference() == 0
+	if n.Earlier != nil && n.Earlier.Difference() != 0 {
+		kinds = append(kinds, "earlier")
+	}
+	return kinds
+}
+
+// Balances reports whether all accounts do: then the sums do.
+func (n *Node) Balances() bool { return len(n.Unbalanced()) == 0 }
+
+// Lost returns how many messages were lost, in this life and in those before.
+func (n *Node) Lost() (sum uint64) {
+	for i := range n.Receivers {
+		sum += n.Receivers[i].Lost.Sum()
+	}
+	if n.Earlier != nil {
+		sum += n.Earlier.Receivers.Lost.Sum()
+	}
+	return sum
 }

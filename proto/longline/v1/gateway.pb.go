@@ -1721,7 +1721,7 @@ var File_longline_v1_gateway_proto protoreflect.FileDescriptor
 
 const file_longline_v1_gateway_proto_rawDesc = "" +
 	"\n" +
-	"\x19longline/v1/gateway.proto\x12\vlongline.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18longline/v1/device.proto\x1a\x19longline/v1/message.proto\x1a\x18longline/v1/stream.proto\"@\n" +
+	"\x19longline/v1/gateway.proto\x12\vlongline.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18longline/v1/device.proto\x1a\x19longline/v1/message.proto\x1a\x18longline/v1/stream.proto\x1a\x18longline/v1/ledger.proto\"@\n" +
 	"\x0ePublishRequest\x12.\n" +
 	"\amessage\x18\x01 \x01(\v2\x14.longline.v1.MessageR\amessage\"/\n" +
 	"\x0fPublishResponse\x12\x1c\n" +
@@ -1834,14 +1834,16 @@ const file_longline_v1_gateway_proto_rawDesc = "" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fSTATE_ONLINE\x10\x01\x12\x0e\n" +
 	"\n" +
-	"STATE_AWAY\x10\x022\x8b\n" +
-	"\n" +
+	"STATE_AWAY\x10\x022\xa8\f\n" +
 	"\aGateway\x12D\n" +
 	"\aPublish\x12\x1b.longline.v1.PublishRequest\x1a\x1c.longline.v1.PublishResponse\x12J\n" +
 	"\tBroadcast\x12\x1d.longline.v1.BroadcastRequest\x1a\x1e.longline.v1.BroadcastResponse\x12;\n" +
 	"\x04Call\x12\x18.longline.v1.CallRequest\x1a\x19.longline.v1.CallResponse\x12U\n" +
 	"\vListDevices\x12\x1f.longline.v1.ListDevicesRequest\x1a .longline.v1.ListDevicesResponse\"\x03\x90\x02\x01\x12O\n" +
-	"\tGetDevice\x12\x1d.longline.v1.GetDeviceRequest\x1a\x1e.longline.v1.GetDeviceResponse\"\x03\x90\x02\x01\x12R\n" +
+	"\tGetDevice\x12\x1d.longline.v1.GetDeviceRequest\x1a\x1e.longline.v1.GetDeviceResponse\"\x03\x90\x02\x01\x12O\n" +
+	"\tGetLedger\x12\x1d.longline.v1.GetLedgerRequest\x1a\x1e.longline.v1.GetLedgerResponse\"\x03\x90\x02\x01\x12a\n" +
+	"\x0fGetDeviceLedger\x12#.longline.v1.GetDeviceLedgerRequest\x1a$.longline.v1.GetDeviceLedgerResponse\"\x03\x90\x02\x01\x12g\n" +
+	"\x11ListDeviceLedgers\x12%.longline.v1.ListDeviceLedgersRequest\x1a&.longline.v1.ListDeviceLedgersResponse\"\x03\x90\x02\x01\x12R\n" +
 	"\n" +
 	"Disconnect\x12\x1e.longline.v1.DisconnectRequest\x1a\x1f.longline.v1.DisconnectResponse\"\x03\x90\x02\x02\x12L\n" +
 	"\tSubscribe\x12\x1d.longline.v1.SubscribeRequest\x1a\x1e.longline.v1.SubscribeResponse0\x01\x12X\n" +
@@ -1870,48 +1872,54 @@ func file_longline_v1_gateway_proto_rawDescGZIP() []byte {
 var file_longline_v1_gateway_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_longline_v1_gateway_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_longline_v1_gateway_proto_goTypes = []any{
-	(State)(0),                     // 0: longline.v1.State
-	(*PublishRequest)(nil),         // 1: longline.v1.PublishRequest
-	(*PublishResponse)(nil),        // 2: longline.v1.PublishResponse
-	(*BroadcastRequest)(nil),       // 3: longline.v1.BroadcastRequest
-	(*BroadcastResponse)(nil),      // 4: longline.v1.BroadcastResponse
-	(*CallRequest)(nil),            // 5: longline.v1.CallRequest
-	(*CallResponse)(nil),           // 6: longline.v1.CallResponse
-	(*ListDevicesRequest)(nil),     // 7: longline.v1.ListDevicesRequest
-	(*ListDevicesResponse)(nil),    // 8: longline.v1.ListDevicesResponse
-	(*GetDeviceRequest)(nil),       // 9: longline.v1.GetDeviceRequest
-	(*GetDeviceResponse)(nil),      // 10: longline.v1.GetDeviceResponse
-	(*Device)(nil),                 // 11: longline.v1.Device
-	(*Subscription)(nil),           // 12: longline.v1.Subscription
-	(*Queue)(nil),                  // 13: longline.v1.Queue
-	(*Traffic)(nil),                // 14: longline.v1.Traffic
-	(*DisconnectRequest)(nil),      // 15: longline.v1.DisconnectRequest
-	(*DisconnectResponse)(nil),     // 16: longline.v1.DisconnectResponse
-	(*SubscribeRequest)(nil),       // 17: longline.v1.SubscribeRequest
-	(*SubscribeResponse)(nil),      // 18: longline.v1.SubscribeResponse
-	(*ListRetainedRequest)(nil),    // 19: longline.v1.ListRetainedRequest
-	(*ListRetainedResponse)(nil),   // 20: longline.v1.ListRetainedResponse
-	(*Retained)(nil),               // 21: longline.v1.Retained
-	(*DeleteRetainedRequest)(nil),  // 22: longline.v1.DeleteRetainedRequest
-	(*DeleteRetainedResponse)(nil), // 23: longline.v1.DeleteRetainedResponse
-	(*DrainRequest)(nil),           // 24: longline.v1.DrainRequest
-	(*DrainResponse)(nil),          // 25: longline.v1.DrainResponse
-	(*RevokeRequest)(nil),          // 26: longline.v1.RevokeRequest
-	(*RevokeResponse)(nil),         // 27: longline.v1.RevokeResponse
-	(*Message)(nil),                // 28: longline.v1.Message
-	(*durationpb.Duration)(nil),    // 29: google.protobuf.Duration
-	(*Error)(nil),                  // 30: longline.v1.Error
-	(*timestamppb.Timestamp)(nil),  // 31: google.protobuf.Timestamp
-	(*ListStreamsRequest)(nil),     // 32: longline.v1.ListStreamsRequest
-	(*GetStreamRequest)(nil),       // 33: longline.v1.GetStreamRequest
-	(*ConsumeRequest)(nil),         // 34: longline.v1.ConsumeRequest
-	(*AcknowledgeRequest)(nil),     // 35: longline.v1.AcknowledgeRequest
-	(*DeleteConsumerRequest)(nil),  // 36: longline.v1.DeleteConsumerRequest
-	(*ListStreamsResponse)(nil),    // 37: longline.v1.ListStreamsResponse
-	(*GetStreamResponse)(nil),      // 38: longline.v1.GetStreamResponse
-	(*ConsumeResponse)(nil),        // 39: longline.v1.ConsumeResponse
-	(*AcknowledgeResponse)(nil),    // 40: longline.v1.AcknowledgeResponse
-	(*DeleteConsumerResponse)(nil), // 41: longline.v1.DeleteConsumerResponse
+	(State)(0),                        // 0: longline.v1.State
+	(*PublishRequest)(nil),            // 1: longline.v1.PublishRequest
+	(*PublishResponse)(nil),           // 2: longline.v1.PublishResponse
+	(*BroadcastRequest)(nil),          // 3: longline.v1.BroadcastRequest
+	(*BroadcastResponse)(nil),         // 4: longline.v1.BroadcastResponse
+	(*CallRequest)(nil),               // 5: longline.v1.CallRequest
+	(*CallResponse)(nil),              // 6: longline.v1.CallResponse
+	(*ListDevicesRequest)(nil),        // 7: longline.v1.ListDevicesRequest
+	(*ListDevicesResponse)(nil),       // 8: longline.v1.ListDevicesResponse
+	(*GetDeviceRequest)(nil),          // 9: longline.v1.GetDeviceRequest
+	(*GetDeviceResponse)(nil),         // 10: longline.v1.GetDeviceResponse
+	(*Device)(nil),                    // 11: longline.v1.Device
+	(*Subscription)(nil),              // 12: longline.v1.Subscription
+	(*Queue)(nil),                     // 13: longline.v1.Queue
+	(*Traffic)(nil),                   // 14: longline.v1.Traffic
+	(*DisconnectRequest)(nil),         // 15: longline.v1.DisconnectRequest
+	(*DisconnectResponse)(nil),        // 16: longline.v1.DisconnectResponse
+	(*SubscribeRequest)(nil),          // 17: longline.v1.SubscribeRequest
+	(*SubscribeResponse)(nil),         // 18: longline.v1.SubscribeResponse
+	(*ListRetainedRequest)(nil),       // 19: longline.v1.ListRetainedRequest
+	(*ListRetainedResponse)(nil),      // 20: longline.v1.ListRetainedResponse
+	(*Retained)(nil),                  // 21: longline.v1.Retained
+	(*DeleteRetainedRequest)(nil),     // 22: longline.v1.DeleteRetainedRequest
+	(*DeleteRetainedResponse)(nil),    // 23: longline.v1.DeleteRetainedResponse
+	(*DrainRequest)(nil),              // 24: longline.v1.DrainRequest
+	(*DrainResponse)(nil),             // 25: longline.v1.DrainResponse
+	(*RevokeRequest)(nil),             // 26: longline.v1.RevokeRequest
+	(*RevokeResponse)(nil),            // 27: longline.v1.RevokeResponse
+	(*Message)(nil),                   // 28: longline.v1.Message
+	(*durationpb.Duration)(nil),       // 29: google.protobuf.Duration
+	(*Error)(nil),                     // 30: longline.v1.Error
+	(*timestamppb.Timestamp)(nil),     // 31: google.protobuf.Timestamp
+	(*GetLedgerRequest)(nil),          // 32: longline.v1.GetLedgerRequest
+	(*GetDeviceLedgerRequest)(nil),    // 33: longline.v1.GetDeviceLedgerRequest
+	(*ListDeviceLedgersRequest)(nil),  // 34: longline.v1.ListDeviceLedgersRequest
+	(*ListStreamsRequest)(nil),        // 35: longline.v1.ListStreamsRequest
+	(*GetStreamRequest)(nil),          // 36: longline.v1.GetStreamRequest
+	(*ConsumeRequest)(nil),            // 37: longline.v1.ConsumeRequest
+	(*AcknowledgeRequest)(nil),        // 38: longline.v1.AcknowledgeRequest
+	(*DeleteConsumerRequest)(nil),     // 39: longline.v1.DeleteConsumerRequest
+	(*GetLedgerResponse)(nil),         // 40: longline.v1.GetLedgerResponse
+	(*GetDeviceLedgerResponse)(nil),   // 41: longline.v1.GetDeviceLedgerResponse
+	(*ListDeviceLedgersResponse)(nil), // 42: longline.v1.ListDeviceLedgersResponse
+	(*ListStreamsResponse)(nil),       // 43: longline.v1.ListStreamsResponse
+	(*GetStreamResponse)(nil),         // 44: longline.v1.GetStreamResponse
+	(*ConsumeResponse)(nil),           // 45: longline.v1.ConsumeResponse
+	(*AcknowledgeResponse)(nil),       // 46: longline.v1.AcknowledgeResponse
+	(*DeleteConsumerResponse)(nil),    // 47: longline.v1.DeleteConsumerResponse
 }
 var file_longline_v1_gateway_proto_depIdxs = []int32{
 	28, // 0: longline.v1.PublishRequest.message:type_name -> longline.v1.Message
@@ -1937,35 +1945,41 @@ var file_longline_v1_gateway_proto_depIdxs = []int32{
 	5,  // 20: longline.v1.Gateway.Call:input_type -> longline.v1.CallRequest
 	7,  // 21: longline.v1.Gateway.ListDevices:input_type -> longline.v1.ListDevicesRequest
 	9,  // 22: longline.v1.Gateway.GetDevice:input_type -> longline.v1.GetDeviceRequest
-	15, // 23: longline.v1.Gateway.Disconnect:input_type -> longline.v1.DisconnectRequest
-	17, // 24: longline.v1.Gateway.Subscribe:input_type -> longline.v1.SubscribeRequest
-	19, // 25: longline.v1.Gateway.ListRetained:input_type -> longline.v1.ListRetainedRequest
-	22, // 26: longline.v1.Gateway.DeleteRetained:input_type -> longline.v1.DeleteRetainedRequest
-	32, // 27: longline.v1.Gateway.ListStreams:input_type -> longline.v1.ListStreamsRequest
-	33, // 28: longline.v1.Gateway.GetStream:input_type -> longline.v1.GetStreamRequest
-	34, // 29: longline.v1.Gateway.Consume:input_type -> longline.v1.ConsumeRequest
-	35, // 30: longline.v1.Gateway.Acknowledge:input_type -> longline.v1.AcknowledgeRequest
-	36, // 31: longline.v1.Gateway.DeleteConsumer:input_type -> longline.v1.DeleteConsumerRequest
-	24, // 32: longline.v1.Gateway.Drain:input_type -> longline.v1.DrainRequest
-	26, // 33: longline.v1.Gateway.Revoke:input_type -> longline.v1.RevokeRequest
-	2,  // 34: longline.v1.Gateway.Publish:output_type -> longline.v1.PublishResponse
-	4,  // 35: longline.v1.Gateway.Broadcast:output_type -> longline.v1.BroadcastResponse
-	6,  // 36: longline.v1.Gateway.Call:output_type -> longline.v1.CallResponse
-	8,  // 37: longline.v1.Gateway.ListDevices:output_type -> longline.v1.ListDevicesResponse
-	10, // 38: longline.v1.Gateway.GetDevice:output_type -> longline.v1.GetDeviceResponse
-	16, // 39: longline.v1.Gateway.Disconnect:output_type -> longline.v1.DisconnectResponse
-	18, // 40: longline.v1.Gateway.Subscribe:output_type -> longline.v1.SubscribeResponse
-	20, // 41: longline.v1.Gateway.ListRetained:output_type -> longline.v1.ListRetainedResponse
-	23, // 42: longline.v1.Gateway.DeleteRetained:output_type -> longline.v1.DeleteRetainedResponse
-	37, // 43: longline.v1.Gateway.ListStreams:output_type -> longline.v1.ListStreamsResponse
-	38, // 44: longline.v1.Gateway.GetStream:output_type -> longline.v1.GetStreamResponse
-	39, // 45: longline.v1.Gateway.Consume:output_type -> longline.v1.ConsumeResponse
-	40, // 46: longline.v1.Gateway.Acknowledge:output_type -> longline.v1.AcknowledgeResponse
-	41, // 47: longline.v1.Gateway.DeleteConsumer:output_type -> longline.v1.DeleteConsumerResponse
-	25, // 48: longline.v1.Gateway.Drain:output_type -> longline.v1.DrainResponse
-	27, // 49: longline.v1.Gateway.Revoke:output_type -> longline.v1.RevokeResponse
-	34, // [34:50] is the sub-list for method output_type
-	18, // [18:34] is the sub-list for method input_type
+	32, // 23: longline.v1.Gateway.GetLedger:input_type -> longline.v1.GetLedgerRequest
+	33, // 24: longline.v1.Gateway.GetDeviceLedger:input_type -> longline.v1.GetDeviceLedgerRequest
+	34, // 25: longline.v1.Gateway.ListDeviceLedgers:input_type -> longline.v1.ListDeviceLedgersRequest
+	15, // 26: longline.v1.Gateway.Disconnect:input_type -> longline.v1.DisconnectRequest
+	17, // 27: longline.v1.Gateway.Subscribe:input_type -> longline.v1.SubscribeRequest
+	19, // 28: longline.v1.Gateway.ListRetained:input_type -> longline.v1.ListRetainedRequest
+	22, // 29: longline.v1.Gateway.DeleteRetained:input_type -> longline.v1.DeleteRetainedRequest
+	35, // 30: longline.v1.Gateway.ListStreams:input_type -> longline.v1.ListStreamsRequest
+	36, // 31: longline.v1.Gateway.GetStream:input_type -> longline.v1.GetStreamRequest
+	37, // 32: longline.v1.Gateway.Consume:input_type -> longline.v1.ConsumeRequest
+	38, // 33: longline.v1.Gateway.Acknowledge:input_type -> longline.v1.AcknowledgeRequest
+	39, // 34: longline.v1.Gateway.DeleteConsumer:input_type -> longline.v1.DeleteConsumerRequest
+	24, // 35: longline.v1.Gateway.Drain:input_type -> longline.v1.DrainRequest
+	26, // 36: longline.v1.Gateway.Revoke:input_type -> longline.v1.RevokeRequest
+	2,  // 37: longline.v1.Gateway.Publish:output_type -> longline.v1.PublishResponse
+	4,  // 38: longline.v1.Gateway.Broadcast:output_type -> longline.v1.BroadcastResponse
+	6,  // 39: longline.v1.Gateway.Call:output_type -> longline.v1.CallResponse
+	8,  // 40: longline.v1.Gateway.ListDevices:output_type -> longline.v1.ListDevicesResponse
+	10, // 41: longline.v1.Gateway.GetDevice:output_type -> longline.v1.GetDeviceResponse
+	40, // 42: longline.v1.Gateway.GetLedger:output_type -> longline.v1.GetLedgerResponse
+	41, // 43: longline.v1.Gateway.GetDeviceLedger:output_type -> longline.v1.GetDeviceLedgerResponse
+	42, // 44: longline.v1.Gateway.ListDeviceLedgers:output_type -> longline.v1.ListDeviceLedgersResponse
+	16, // 45: longline.v1.Gateway.Disconnect:output_type -> longline.v1.DisconnectResponse
+	18, // 46: longline.v1.Gateway.Subscribe:output_type -> longline.v1.SubscribeResponse
+	20, // 47: longline.v1.Gateway.ListRetained:output_type -> longline.v1.ListRetainedResponse
+	23, // 48: longline.v1.Gateway.DeleteRetained:output_type -> longline.v1.DeleteRetainedResponse
+	43, // 49: longline.v1.Gateway.ListStreams:output_type -> longline.v1.ListStreamsResponse
+	44, // 50: longline.v1.Gateway.GetStream:output_type -> longline.v1.GetStreamResponse
+	45, // 51: longline.v1.Gateway.Consume:output_type -> longline.v1.ConsumeResponse
+	46, // 52: longline.v1.Gateway.Acknowledge:output_type -> longline.v1.AcknowledgeResponse
+	47, // 53: longline.v1.Gateway.DeleteConsumer:output_type -> longline.v1.DeleteConsumerResponse
+	25, // 54: longline.v1.Gateway.Drain:output_type -> longline.v1.DrainResponse
+	27, // 55: longline.v1.Gateway.Revoke:output_type -> longline.v1.RevokeResponse
+	37, // [37:56] is the sub-list for method output_type
+	18, // [18:37] is the sub-list for method input_type
 	18, // [18:18] is the sub-list for extension type_name
 	18, // [18:18] is the sub-list for extension extendee
 	0,  // [0:18] is the sub-list for field type_name
@@ -1979,6 +1993,7 @@ func file_longline_v1_gateway_proto_init() {
 	file_longline_v1_device_proto_init()
 	file_longline_v1_message_proto_init()
 	file_longline_v1_stream_proto_init()
+	file_longline_v1_ledger_proto_init()
 	file_longline_v1_gateway_proto_msgTypes[4].OneofWrappers = []any{}
 	file_longline_v1_gateway_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}

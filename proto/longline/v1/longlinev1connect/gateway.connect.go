@@ -46,6 +46,13 @@ const (
 	GatewayListDevicesProcedure = "/longline.v1.Gateway/ListDevices"
 	// GatewayGetDeviceProcedure is the fully-qualified name of the Gateway's GetDevice RPC.
 	GatewayGetDeviceProcedure = "/longline.v1.Gateway/GetDevice"
+	// GatewayGetLedgerProcedure is the fully-qualified name of the Gateway's GetLedger RPC.
+	GatewayGetLedgerProcedure = "/longline.v1.Gateway/GetLedger"
+	// GatewayGetDeviceLedgerProcedure is the fully-qualified name of the Gateway's GetDeviceLedger RPC.
+	GatewayGetDeviceLedgerProcedure = "/longline.v1.Gateway/GetDeviceLedger"
+	// GatewayListDeviceLedgersProcedure is the fully-qualified name of the Gateway's ListDeviceLedgers
+	// RPC.
+	GatewayListDeviceLedgersProcedure = "/longline.v1.Gateway/ListDeviceLedgers"
 	// GatewayDisconnectProcedure is the fully-qualified name of the Gateway's Disconnect RPC.
 	GatewayDisconnectProcedure = "/longline.v1.Gateway/Disconnect"
 	// GatewaySubscribeProcedure is the fully-qualified name of the Gateway's Subscribe RPC.
@@ -85,6 +92,12 @@ type GatewayClient interface {
 	ListDevices(context.Context, *connect.Request[v1.ListDevicesRequest]) (*connect.Response[v1.ListDevicesResponse], error)
 	// GetDevice describes one device's session and connection.
 	GetDevice(context.Context, *connect.Request[v1.GetDeviceRequest]) (*connect.Response[v1.GetDeviceResponse], error)
+	// GetLedger accounts for all messages of the node: what was published and received, and what became of it.
+	GetLedger(context.Context, *connect.Request[v1.GetLedgerRequest]) (*connect.Response[v1.GetLedgerResponse], error)
+	// GetDeviceLedger accounts for the messages of one device.
+	GetDeviceLedger(context.Context, *connect.Request[v1.GetDeviceLedgerRequest]) (*connect.Response[v1.GetDeviceLedgerResponse], error)
+	// ListDeviceLedgers accounts for the messages of devices, in the order of their ids, one page at a time.
+	ListDeviceLedgers(context.Context, *connect.Request[v1.ListDeviceLedgersRequest]) (*connect.Response[v1.ListDeviceLedgersResponse], error)
 	// Disconnect closes a device's connection with close code 4005. The session stays.
 	Disconnect(context.Context, *connect.Request[v1.DisconnectRequest]) (*connect.Response[v1.DisconnectResponse], error)
 	// Subscribe streams the messages whose topics match filters, in batches, until
@@ -153,6 +166,27 @@ func NewGatewayClient(httpClient connect.HTTPClient, baseURL string, opts ...con
 			httpClient,
 			baseURL+GatewayGetDeviceProcedure,
 			connect.WithSchema(gatewayMethods.ByName("GetDevice")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		getLedger: connect.NewClient[v1.GetLedgerRequest, v1.GetLedgerResponse](
+			httpClient,
+			baseURL+GatewayGetLedgerProcedure,
+			connect.WithSchema(gatewayMethods.ByName("GetLedger")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		getDeviceLedger: connect.NewClient[v1.GetDeviceLedgerRequest, v1.GetDeviceLedgerResponse](
+			httpClient,
+			baseURL+GatewayGetDeviceLedgerProcedure,
+			connect.WithSchema(gatewayMethods.ByName("GetDeviceLedger")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		listDeviceLedgers: connect.NewClient[v1.ListDeviceLedgersRequest, v1.ListDeviceLedgersResponse](
+			httpClient,
+			baseURL+GatewayListDeviceLedgersProcedure,
+			connect.WithSchema(gatewayMethods.ByName("ListDeviceLedgers")),
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
@@ -235,22 +269,25 @@ func NewGatewayClient(httpClient connect.HTTPClient, baseURL string, opts ...con
 
 // gatewayClient implements GatewayClient.
 type gatewayClient struct {
-	publish        *connect.Client[v1.PublishRequest, v1.PublishResponse]
-	broadcast      *connect.Client[v1.BroadcastRequest, v1.BroadcastResponse]
-	call           *connect.Client[v1.CallRequest, v1.CallResponse]
-	listDevices    *connect.Client[v1.ListDevicesRequest, v1.ListDevicesResponse]
-	getDevice      *connect.Client[v1.GetDeviceRequest, v1.GetDeviceResponse]
-	disconnect     *connect.Client[v1.DisconnectRequest, v1.DisconnectResponse]
-	subscribe      *connect.Client[v1.SubscribeRequest, v1.SubscribeResponse]
-	listRetained   *connect.Client[v1.ListRetainedRequest, v1.ListRetainedResponse]
-	deleteRetained *connect.Client[v1.DeleteRetainedRequest, v1.DeleteRetainedResponse]
-	listStreams    *connect.Client[v1.ListStreamsRequest, v1.ListStreamsResponse]
-	getStream      *connect.Client[v1.GetStreamRequest, v1.GetStreamResponse]
-	consume        *connect.Client[v1.ConsumeRequest, v1.ConsumeResponse]
-	acknowledge    *connect.Client[v1.AcknowledgeRequest, v1.AcknowledgeResponse]
-	deleteConsumer *connect.Client[v1.DeleteConsumerRequest, v1.DeleteConsumerResponse]
-	drain          *connect.Client[v1.DrainRequest, v1.DrainResponse]
-	revoke         *connect.Client[v1.RevokeRequest, v1.RevokeResponse]
+	publish           *connect.Client[v1.PublishRequest, v1.PublishResponse]
+	broadcast         *connect.Client[v1.BroadcastRequest, v1.BroadcastResponse]
+	call              *connect.Client[v1.CallRequest, v1.CallResponse]
+	listDevices       *connect.Client[v1.ListDevicesRequest, v1.ListDevicesResponse]
+	getDevice         *connect.Client[v1.GetDeviceRequest, v1.GetDeviceResponse]
+	getLedger         *connect.Client[v1.GetLedgerRequest, v1.GetLedgerResponse]
+	getDeviceLedger   *connect.Client[v1.GetDeviceLedgerRequest, v1.GetDeviceLedgerResponse]
+	listDeviceLedgers *connect.Client[v1.ListDeviceLedgersRequest, v1.ListDeviceLedgersResponse]
+	disconnect        *connect.Client[v1.DisconnectRequest, v1.DisconnectResponse]
+	subscribe         *connect.Client[v1.SubscribeRequest, v1.SubscribeResponse]
+	listRetained      *connect.Client[v1.ListRetainedRequest, v1.ListRetainedResponse]
+	deleteRetained    *connect.Client[v1.DeleteRetainedRequest, v1.DeleteRetainedResponse]
+	listStreams       *connect.Client[v1.ListStreamsRequest, v1.ListStreamsResponse]
+	getStream         *connect.Client[v1.GetStreamRequest, v1.GetStreamResponse]
+	consume           *connect.Client[v1.ConsumeRequest, v1.ConsumeResponse]
+	acknowledge       *connect.Client[v1.AcknowledgeRequest, v1.AcknowledgeResponse]
+	deleteConsumer    *connect.Client[v1.DeleteConsumerRequest, v1.DeleteConsumerResponse]
+	drain             *connect.Client[v1.DrainRequest, v1.DrainResponse]
+	revoke            *connect.Client[v1.RevokeRequest, v1.RevokeResponse]
 }
 
 // Publish calls longline.v1.Gateway.Publish.
@@ -276,6 +313,21 @@ func (c *gatewayClient) ListDevices(ctx context.Context, req *connect.Request[v1
 // GetDevice calls longline.v1.Gateway.GetDevice.
 func (c *gatewayClient) GetDevice(ctx context.Context, req *connect.Request[v1.GetDeviceRequest]) (*connect.Response[v1.GetDeviceResponse], error) {
 	return c.getDevice.CallUnary(ctx, req)
+}
+
+// GetLedger calls longline.v1.Gateway.GetLedger.
+func (c *gatewayClient) GetLedger(ctx context.Context, req *connect.Request[v1.GetLedgerRequest]) (*connect.Response[v1.GetLedgerResponse], error) {
+	return c.getLedger.CallUnary(ctx, req)
+}
+
+// GetDeviceLedger calls longline.v1.Gateway.GetDeviceLedger.
+func (c *gatewayClient) GetDeviceLedger(ctx context.Context, req *connect.Request[v1.GetDeviceLedgerRequest]) (*connect.Response[v1.GetDeviceLedgerResponse], error) {
+	return c.getDeviceLedger.CallUnary(ctx, req)
+}
+
+// ListDeviceLedgers calls longline.v1.Gateway.ListDeviceLedgers.
+func (c *gatewayClient) ListDeviceLedgers(ctx context.Context, req *connect.Request[v1.ListDeviceLedgersRequest]) (*connect.Response[v1.ListDeviceLedgersResponse], error) {
+	return c.listDeviceLedgers.CallUnary(ctx, req)
 }
 
 // Disconnect calls longline.v1.Gateway.Disconnect.
@@ -348,6 +400,12 @@ type GatewayHandler interface {
 	ListDevices(context.Context, *connect.Request[v1.ListDevicesRequest]) (*connect.Response[v1.ListDevicesResponse], error)
 	// GetDevice describes one device's session and connection.
 	GetDevice(context.Context, *connect.Request[v1.GetDeviceRequest]) (*connect.Response[v1.GetDeviceResponse], error)
+	// GetLedger accounts for all messages of the node: what was published and received, and what became of it.
+	GetLedger(context.Context, *connect.Request[v1.GetLedgerRequest]) (*connect.Response[v1.GetLedgerResponse], error)
+	// GetDeviceLedger accounts for the messages of one device.
+	GetDeviceLedger(context.Context, *connect.Request[v1.GetDeviceLedgerRequest]) (*connect.Response[v1.GetDeviceLedgerResponse], error)
+	// ListDeviceLedgers accounts for the messages of devices, in the order of their ids, one page at a time.
+	ListDeviceLedgers(context.Context, *connect.Request[v1.ListDeviceLedgersRequest]) (*connect.Response[v1.ListDeviceLedgersResponse], error)
 	// Disconnect closes a device's connection with close code 4005. The session stays.
 	Disconnect(context.Context, *connect.Request[v1.DisconnectRequest]) (*connect.Response[v1.DisconnectResponse], error)
 	// Subscribe streams the messages whose topics match filters, in batches, until
@@ -412,6 +470,27 @@ func NewGatewayHandler(svc GatewayHandler, opts ...connect.HandlerOption) (strin
 		GatewayGetDeviceProcedure,
 		svc.GetDevice,
 		connect.WithSchema(gatewayMethods.ByName("GetDevice")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	gatewayGetLedgerHandler := connect.NewUnaryHandler(
+		GatewayGetLedgerProcedure,
+		svc.GetLedger,
+		connect.WithSchema(gatewayMethods.ByName("GetLedger")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	gatewayGetDeviceLedgerHandler := connect.NewUnaryHandler(
+		GatewayGetDeviceLedgerProcedure,
+		svc.GetDeviceLedger,
+		connect.WithSchema(gatewayMethods.ByName("GetDeviceLedger")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	gatewayListDeviceLedgersHandler := connect.NewUnaryHandler(
+		GatewayListDeviceLedgersProcedure,
+		svc.ListDeviceLedgers,
+		connect.WithSchema(gatewayMethods.ByName("ListDeviceLedgers")),
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
@@ -501,6 +580,12 @@ func NewGatewayHandler(svc GatewayHandler, opts ...connect.HandlerOption) (strin
 			gatewayListDevicesHandler.ServeHTTP(w, r)
 		case GatewayGetDeviceProcedure:
 			gatewayGetDeviceHandler.ServeHTTP(w, r)
+		case GatewayGetLedgerProcedure:
+			gatewayGetLedgerHandler.ServeHTTP(w, r)
+		case GatewayGetDeviceLedgerProcedure:
+			gatewayGetDeviceLedgerHandler.ServeHTTP(w, r)
+		case GatewayListDeviceLedgersProcedure:
+			gatewayListDeviceLedgersHandler.ServeHTTP(w, r)
 		case GatewayDisconnectProcedure:
 			gatewayDisconnectHandler.ServeHTTP(w, r)
 		case GatewaySubscribeProcedure:
@@ -550,6 +635,18 @@ func (UnimplementedGatewayHandler) ListDevices(context.Context, *connect.Request
 
 func (UnimplementedGatewayHandler) GetDevice(context.Context, *connect.Request[v1.GetDeviceRequest]) (*connect.Response[v1.GetDeviceResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("longline.v1.Gateway.GetDevice is not implemented"))
+}
+
+func (UnimplementedGatewayHandler) GetLedger(context.Context, *connect.Request[v1.GetLedgerRequest]) (*connect.Response[v1.GetLedgerResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("longline.v1.Gateway.GetLedger is not implemented"))
+}
+
+func (UnimplementedGatewayHandler) GetDeviceLedger(context.Context, *connect.Request[v1.GetDeviceLedgerRequest]) (*connect.Response[v1.GetDeviceLedgerResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("longline.v1.Gateway.GetDeviceLedger is not implemented"))
+}
+
+func (UnimplementedGatewayHandler) ListDeviceLedgers(context.Context, *connect.Request[v1.ListDeviceLedgersRequest]) (*connect.Response[v1.ListDeviceLedgersResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("longline.v1.Gateway.ListDeviceLedgers is not implemented"))
 }
 
 func (UnimplementedGatewayHandler) Disconnect(context.Context, *connect.Request[v1.DisconnectRequest]) (*connect.Response[v1.DisconnectResponse], error) {
