@@ -24,7 +24,7 @@ type Options struct {
 // every is the shortest pause between two sums of the Keeper itself, each of which it saves. The pause is also share
 // times as long as the last sum took, so that a node with very many devices does not spend its time on sums.
 const (
-	every = 30 * time.Second
+	every = 10 * time.Second
 	share = 200
 )
 

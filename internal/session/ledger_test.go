@@ -22,7 +22,7 @@ import (
 // QoS come from all of them, expire, conflate, are retained, shared, refused, or wait; the node starts again. After each of these
 // every account balances, and they say what the devices, the backends and the publishers have counted themselves.
 func TestLedgerBalancesAndIsTrue(t *testing.T) {
-	for seed := range uint64(240) {
+	for seed := range uint64(100) {
 		synctest.Test(t, func(t *testing.T) {
 			g := newLedgerTrial(t, seed)
 			defer func() { g.close() }()
@@ -325,16 +325,17 @@ func (g *ledgerTrial) restart() {
 	g.manager.Close()
 	synctest.Wait()
 	g.check()
-	left := g.node().Received()
+	left := g.ledger().Received()
 	*g = ledgerTrial{world: g.restarted(ledgerConfig), random: g.random, durable: true, number: g.number, devices: g.devices, found: left.Waiting}
 }
 
-func (g *ledgerTrial) node() *ledger.Node {
-	g.t.Helper()
+// ledger returns the ledger of the world's node.
+func (w *world) ledger() *ledger.Node {
+	w.t.Helper()
 	n := new(ledger.Node)
-	for _, add := range []func(context.Context, *ledger.Node) error{g.manager.AddLedger, g.router.AddLedger} {
+	for _, add := range []func(context.Context, *ledger.Node) error{w.manager.AddLedger, w.router.AddLedger} {
 		if err := add(context.Background(), n); err != nil {
-			g.t.Error(err)
+			w.t.Error(err)
 		}
 	}
 	return n
@@ -343,7 +344,7 @@ func (g *ledgerTrial) node() *ledger.Node {
 // check compares the ledger with what the test has counted.
 func (g *ledgerTrial) check() {
 	g.t.Helper()
-	n := g.node()
+	n := g.ledger()
 	for _, x := range n.Receivers {
 		expect(g.t, fmt.Sprintf("unexplained messages of %+v", x), x.Difference(), 0)
 	}
