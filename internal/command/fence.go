@@ -1,0 +1,142 @@
+package command
+
+import (
+	"fmt"
+	"time"
+)
+
+// What was given to the store is shown to backends when a fence has passed. One fence is under way at a time: it is for all
+// changes that came before it, and those that come meanwhile are for the next one.
+
+// retryWait is how long after a failure the store is tried again.
+const retryWait = time.Second
+
+// commit shows the changes that are not safe when they are. m is locked.
+func (m *Manager) commit() {
+	switch {
+	case len(m.unsafe) == 0 || m.fencing:
+		return
+	case !m.durable:
+		m.pass(m.take())
+		return
+	}
+	m.fencing = true
+	changes := m.take()
+	m.store.Commit(func(err error) { m.fenced(changes, err) })
+}
+
+func (m *Manager) take() []change {
+	changes := m.unsafe
+	m.unsafe = nil
+	return changes
+}
+
+// fenced is called when a fence for changes has passed, or failed.
+func (m *Manager) fenced(changes []change, err error) {
+	m.mu.Lock()
+	m.fencing = false
+	var ready map[string]bool
+	if err == nil {
+		ready = m.pass(changes)
+		m.commit()
+	} else {
+		m.fail(changes, err)
+	}
+	m.mu.Unlock()
+	for device := range ready {
+		m.devices.SendCommands(device)
+	}
+}
+
+// pass shows changes that are safe. It returns the devices for which a promise has become safe. m is locked.
+func (m *Manager) pass(changes []change) (ready map[string]bool) {
+	for _, c := range changes {
+		e := c.entry
+		switch {
+		case e.gone && c.done != nil && e.safe == nil:
+			c.done(ErrStore)
+		case e.gone && c.done != nil:
+			c.done(ErrUnknown)
+		case !e.gone:
+			m.show(e, c.to)
+			if e.promise != 0 && e.promise == c.to.Place {
+				if ready == nil {
+					ready = make(map[string]bool)
+				}
+				ready[c.to.Device] = true
+			}
+			if c.done != nil {
+				c.done(nil)
+			}
+		}
+	}
+	close(m.shown)
+	m.shown = make(chan struct{})
+	return ready
+}
+
+// show makes c what backends see of a command.
+func (m *Manager) show(e *entry, c *Command) {
+	if e.safe != nil {
+		if e.safe.Place >= c.Place {
+			return
+		}
+		m.byPlace.Delete(e)
+	}
+	e.safe = c
+	m.byPlace.Set(e)
+}
+
+// fail handles changes that are not safe because the store fails. Commands that nobody was told of are removed; for the other
+// changes, which the store keeps, the fence is tried again. m is locked.
+func (m *Manager) fail(changes []change, err error) {
+	err = fmt.Errorf("%w: %w", ErrStore, err)
+	var again []change
+	for _, c := range changes {
+		if c.entry.safe == nil && !c.entry.gone {
+			m.remove(c.entry)
+		}
+		if c.done != nil {
+			c.done(err)
+		}
+		if !c.entry.gone {
+			again = append(again, change{entry: c.entry, to: c.to})
+		}
+	}
+	m.unsafe = append(again, m.unsafe...)
+	m.retryLater()
+}
+
+// retryLater arms the timer that tries the store again. m is locked.
+func (m *Manager) retryLater() {
+	if m.retrying == nil && !m.closed {
+		m.retrying = time.AfterFunc(retryWait, m.retry)
+	}
+}
+
+// wokenAtOnce bounds the devices that one retry wakes.
+const wokenAtOnce = 1000
+
+// retry commits again, and wakes devices that got no commands while the store failed.
+func (m *Manager) retry() {
+	m.mu.Lock()
+	m.retrying = nil
+	m.commit()
+	var wake []string
+	if m.store.Err() == nil {
+		for device := range m.starved {
+			if len(wake) == wokenAtOnce {
+				break
+			}
+			delete(m.starved, device)
+			wake = append(wake, device)
+		}
+	}
+	if len(m.starved) > 0 {
+		m.retryLater()
+	}
+	m.mu.Unlock()
+	for _, device := range wake {
+		m.devices.SendCommands(device)
+	}
+}

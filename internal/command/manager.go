@@ -1,0 +1,423 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tidwall/btree"
+
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/store"
+)
+
+var (
+	// ErrUnknown says that there is no command with an ID, or not any more.
+	ErrUnknown = errors.New("there is no command with this id")
+	// ErrKeyUsed refuses a request whose key belongs to another request.
+	ErrKeyUsed = errors.New("the idempotency key belongs to a command with another device, method, payload or exclusive")
+	// ErrDeviceFull refuses a command because the device has Config.PerDevice open ones.
+	ErrDeviceFull = errors.New("the device has as many open commands as commands.per_device allows")
+	// ErrFull refuses a command because the node keeps Config.Max, or Config.MaxBytes of them.
+	ErrFull = errors.New("the node keeps as many commands as commands.max and commands.max_bytes allow")
+	// ErrStore says that the store cannot make a command safe.
+	ErrStore = errors.New("the node cannot store commands at present")
+)
+
+// Devices are the devices of the node. The methods are safe from any goroutine and do not block. Manager calls them
+// without its lock, and never from a method that a session calls.
+type Devices interface {
+	// Online reports whether the device is connected.
+	Online(device string) bool
+	// SendCommands makes the loop of the device's connection, if there is one, call Take soon.
+	SendCommands(device string)
+}
+
+// Manager keeps the commands of a node. Its methods are safe from any goroutine. None blocks but Create, Cancel and Wait,
+// which say so. mu is a leaf: it may be taken with a session locked.
+type Manager struct {
+	// Static after construction; devices after Start.
+	config  Config
+	store   store.Store
+	durable bool
+	log     *slog.Logger
+	devices Devices
+
+	// Safe from any goroutine.
+	open atomic.Int64 // commands that have not ended
+
+	// Guarded by mu.
+	mu        sync.Mutex
+	entries   map[uint64]*entry
+	keys      map[string]*entry
+	byDevice  *btree.BTreeG[*entry] // by device and ID
+	byPlace   *btree.BTreeG[*entry] // those that are shown, by the place of what is shown
+	byDue     *btree.BTreeG[*entry]
+	queues    map[string]*queue // devices with open commands
+	bytes     int
+	lastPlace uint64
+	unsafe    []change // not safe in the store, oldest first
+	fencing   bool     // a fence is under way for changes before those
+	starved   map[string]bool
+	shown     chan struct{} // closed when something is shown, and replaced
+	timer     *time.Timer   // for what is due first
+	timerDue  int64
+	retrying  *time.Timer // after a failure of the store
+	closed    bool
+	stats     Stats
+}
+
+// entry is a command that the manager keeps. Guarded by Manager.mu.
+type entry struct {
+	id   uint64
+	now  *Command // as it is
+	safe *Command // as backends see it: what the store has for certain; nil when nothing of it is safe
+	size int      // of now
+	due  int64    // when it expires, or is forgotten; Unix milliseconds
+
+	// While the command is open.
+	promise uint64 // place of the change that promised to send it; 0 when there is none
+	flying  bool   // it was taken on the present connection
+	refused bool   // the present connection does not take it
+	held    string // why
+	gone    bool   // it was removed
+}
+
+// change is a state of a command that is given to the store and not safe yet.
+type change struct {
+	entry *entry
+	to    *Command
+	done  func(error) // may be nil
+}
+
+// Open makes a manager of the commands that s was opened with. Start follows.
+func Open(c Config, s store.Store, found map[string][]byte, log *slog.Logger) *Manager {
+	m := &Manager{
+		config:   c.WithDefaults(),
+		store:    s,
+		durable:  s.Durable(),
+		log:      log,
+		entries:  make(map[uint64]*entry),
+		keys:     make(map[string]*entry),
+		byDevice: newIndex(func(a, b *entry) bool { return less(a.now.Device, a.id, b.now.Device, b.id) }),
+		byPlace:  newIndex(func(a, b *entry) bool { return a.safe.Place < b.safe.Place }),
+		byDue:    newIndex(func(a, b *entry) bool { return a.due < b.due || a.due == b.due && a.id < b.id }),
+		queues:   make(map[string]*queue),
+		starved:  make(map[string]bool),
+		shown:    make(chan struct{}),
+	}
+	m.restore(found)
+	return m
+}
+
+func newIndex(before func(a, b *entry) bool) *btree.BTreeG[*entry] {
+	return btree.NewBTreeGOptions(before, btree.Options{NoLocks: true})
+}
+
+func less(device string, id uint64, than string, thanID uint64) bool {
+	by := strings.Compare(device, than)
+	return by < 0 || by == 0 && id < thanID
+}
+
+// restore takes the commands that the store has.
+func (m *Manager) restore(found map[string][]byte) {
+	requests, lives := make(map[uint64]*Request), make(map[uint64]*Command)
+	for key, value := range found {
+		id, word, ok := parseKey(key)
+		err := errRecord
+		switch {
+		case ok && word == requestWord:
+			requests[id], err = parseRequest(value)
+		case ok:
+			lives[id], err = parseLife(value)
+		}
+		if err != nil {
+			m.lose(key, err)
+			delete(requests, id)
+			delete(lives, id)
+		}
+	}
+	ids := make([]uint64, 0, len(lives))
+	for id, c := range lives {
+		if requests[id] == nil {
+			m.lose(keyOf(id, lifeWord), errors.New("its request is not there"))
+			continue
+		}
+		c.ID, c.Request = id, requests[id]
+		delete(requests, id)
+		ids = append(ids, id)
+	}
+	for id := range requests { // the node died while it was created
+		m.store.Put(store.SpaceCommand, keyOf(id, requestWord), nil)
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		e := &entry{id: id, now: lives[id]}
+		m.add(e)
+		m.show(e, e.now)
+		m.lastPlace = max(m.lastPlace, e.now.Place)
+	}
+}
+
+// lose counts and removes a value of the store that cannot be read.
+func (m *Manager) lose(key string, why error) {
+	m.stats.Lost++
+	m.log.Error("a command in the store cannot be read, and is lost", "key", key, "error", why)
+	m.store.Put(store.SpaceCommand, key, nil)
+}
+
+// Start begins to send commands and to let them expire. It is called once, before the node takes devices.
+func (m *Manager) Start(d Devices) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.devices = d
+	m.arm()
+}
+
+// Close stops the timers. Devices have left, and nothing is created any more.
+func (m *Manager) Close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.closed = true
+	for _, t := range []*time.Timer{m.timer, m.retrying} {
+		if t != nil {
+			t.Stop()
+		}
+	}
+}
+
+// Config returns the configuration, with the defaults.
+func (m *Manager) Config() Config { return m.config }
+
+// Create makes a command, and returns it when it is safe in the store. It sets r.Created and r.Expires, and keeps r. If a command has
+// r.Key already, Create returns that one; existed says so. Create waits for the store, until ctx ends; then the command
+// may exist all the same.
+func (m *Manager) Create(ctx context.Context, r *Request, ttl time.Duration) (c *Command, existed bool, err error) {
+	r.Created = time.Now().UnixMilli()
+	r.Expires = r.Created + max(1, ttl.Milliseconds())
+	online := m.devices.Online(r.Device)
+	done := make(chan error, 1)
+	id, existed, err := m.create(r, online, func(err error) { done <- err })
+	if err == nil {
+		err = wait(ctx, done)
+	}
+	if err == nil {
+		m.devices.SendCommands(r.Device)
+		c, err = m.Get(id)
+	}
+	if err != nil {
+		m.refuse()
+	}
+	return c, existed, err
+}
+
+// wait waits for the outcome of a change, or for the end of ctx.
+func wait(ctx context.Context, done <-chan error) error {
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// refuse counts a command that is not created.
+func (m *Manager) refuse() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.stats.Refused++
+}
+
+// create adds a command, and calls done when it is safe. If the device is on line, the promise to send it becomes safe
+// with it.
+func (m *Manager) create(r *Request, online bool, done func(error)) (id uint64, existed bool, err error) {
+	if err := m.store.Err(); err != nil {
+		return 0, false, fmt.Errorf("%w: %w", ErrStore, err)
+	}
+	value := appendRequest(nil, r)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if e := m.keys[r.Key]; e != nil {
+		if !e.now.same(r) {
+			return 0, false, ErrKeyUsed
+		}
+		m.unsafe = append(m.unsafe, change{e, e.now, done})
+		m.commit()
+		return e.id, true, nil
+	}
+	c := &Command{Request: r, Status: Status{State: Queued}}
+	if err := m.admits(c); err != nil {
+		return 0, false, err
+	}
+	if c.ID = message.NextID(); c.ID == 0 {
+		return 0, false, message.ErrNoIDs
+	}
+	c.note(Event{State: Queued, Time: r.Created})
+	e := &entry{id: c.ID, now: c}
+	m.add(e)
+	m.store.Put(store.SpaceCommand, keyOf(c.ID, requestWord), value)
+	if online && m.queues[r.Device].next(m.config.InFlight) {
+		c.Status = c.after(promise)
+	}
+	m.save(e, c, done)
+	if c.attempt == promised {
+		e.promise = c.Place
+	}
+	m.stats.Created++
+	m.arm()
+	m.commit()
+	return c.ID, false, nil
+}
+
+// admits returns why a new command would pass a bound.
+func (m *Manager) admits(c *Command) error {
+	q := m.queues[c.Device]
+	switch {
+	case q != nil && len(q.open) >= m.config.PerDevice:
+		return ErrDeviceFull
+	case len(m.entries) >= m.config.Max || m.bytes+c.Size() > m.config.MaxBytes:
+		return ErrFull
+	}
+	return nil
+}
+
+// add puts a command into all indexes but byPlace.
+func (m *Manager) add(e *entry) {
+	c := e.now
+	m.entries[e.id] = e
+	m.byDevice.Set(e)
+	if c.Key != "" {
+		m.keys[c.Key] = e
+	}
+	e.size = c.Size()
+	m.bytes += e.size
+	m.stats.States[c.State]++
+	e.due = c.Expires
+	if c.State.Ended() {
+		e.due = c.Ended + m.config.Keep.Milliseconds()
+	} else {
+		m.enqueue(e)
+	}
+	m.byDue.Set(e)
+}
+
+// remove takes a command out of all indexes and of the store.
+func (m *Manager) remove(e *entry) {
+	e.gone = true
+	delete(m.entries, e.id)
+	if m.keys[e.now.Key] == e {
+		delete(m.keys, e.now.Key)
+	}
+	m.byDevice.Delete(e)
+	m.byDue.Delete(e)
+	if e.safe != nil {
+		m.byPlace.Delete(e)
+	}
+	if !e.now.State.Ended() {
+		m.dequeue(e)
+	}
+	m.bytes -= e.size
+	m.stats.States[e.now.State]--
+	m.store.Put(store.SpaceCommand, keyOf(e.id, requestWord), nil)
+	m.store.Put(store.SpaceCommand, keyOf(e.id, lifeWord), nil)
+}
+
+// Get returns a command, or ErrUnknown.
+func (m *Manager) Get(id uint64) (*Command, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e := m.entries[id]
+	if e == nil || e.safe == nil {
+		return nil, ErrUnknown
+	}
+	return e.view(), nil
+}
+
+// view returns the command as backends see it.
+func (e *entry) view() *Command {
+	if e.held == "" {
+		return e.safe
+	}
+	c := *e.safe
+	c.Held = e.held
+	return &c
+}
+
+// Cancel ends a command that is open, and returns it when its end is safe in the store: as Cancelled, or as Unknown if the device
+// may have got it. A command that has ended stays as it is. Cancel waits for the store, until ctx ends.
+func (m *Manager) Cancel(ctx context.Context, id uint64) (*Command, error) {
+	done := make(chan error, 1)
+	device, err := m.cancel(id, func(err error) { done <- err })
+	if err != nil {
+		return nil, err
+	}
+	m.devices.SendCommands(device) // the next one may leave now
+	if err := wait(ctx, done); err != nil {
+		return nil, err
+	}
+	return m.Get(id)
+}
+
+func (m *Manager) cancel(id uint64, done func(error)) (device string, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e := m.entries[id]
+	if e == nil {
+		return "", ErrUnknown
+	}
+	if m.apply(e, cancel, nil) {
+		m.unsafe[len(m.unsafe)-1].done = done
+	} else {
+		m.unsafe = append(m.unsafe, change{e, e.now, done})
+	}
+	m.commit()
+	return e.now.Device, nil
+}
+
+// apply makes an event happen to a command, and reports whether that changed something. alter, if not nil, changes more
+// of the new state. m is locked; commit follows.
+func (m *Manager) apply(e *entry, what event, alter func(*Command)) (changed bool) {
+	after := e.now.after(what)
+	if after == e.now.Status && what != hand {
+		return false
+	}
+	c := *e.now
+	c.Status = after
+	now := time.Now().UnixMilli()
+	if alter != nil {
+		alter(&c)
+	}
+	if c.State.Ended() && !e.now.State.Ended() {
+		c.Ended = now
+		c.note(Event{State: c.State, Time: now})
+		m.dequeue(e)
+		m.byDue.Delete(e)
+		e.due = now + m.config.Keep.Milliseconds()
+		m.byDue.Set(e)
+		m.stats.Ended[c.State]++
+	}
+	m.save(e, &c, nil)
+	return true
+}
+
+// save makes c the state of a command, and gives it to the store. done, if not nil, is called when it is safe. m is
+// locked; commit follows.
+func (m *Manager) save(e *entry, c *Command, done func(error)) {
+	m.lastPlace = max(m.lastPlace+1, message.NextID())
+	c.Place = m.lastPlace
+	m.stats.States[e.now.State]--
+	m.stats.States[c.State]++
+	e.now = c
+	m.bytes += c.Size() - e.size
+	e.size = c.Size()
+	if m.durable {
+		m.store.Put(store.SpaceCommand, keyOf(e.id, lifeWord), appendLife(nil, c))
+	}
+	m.unsafe = append(m.unsafe, change{e, c, done})
+}
