@@ -255,12 +255,15 @@ func (d *fakeDevice) Send(m *message.Message, q message.QoS) bool {
 	return true
 }
 
-func (d *fakeDevice) Answer(p *wire.Packet) {
-	if p.Op != wire.Call || d.reply == nil {
-		return
+func (d *fakeDevice) Answer(*wire.Packet) {}
+
+func (d *fakeDevice) Call(p *wire.Packet) (refused string) {
+	if d.reply == nil {
+		return ""
 	}
 	if answer := d.reply(p); answer != nil {
 		answer.Op, answer.ID = wire.Reply, p.ID
 		d.loop <- func() { _ = d.link.Handle(answer) }
 	}
+	return ""
 }

@@ -10,12 +10,16 @@ import (
 )
 
 // neverBlock are the packages whose code runs on loops and under locks.
-var neverBlock = []string{"internal/store", "internal/router", "internal/session"}
+var neverBlock = []string{"internal/store", "internal/router", "internal/command", "internal/session"}
 
 // blockers are the functions of neverBlock that wait for others. None is called on a loop or with a lock held.
 var blockers = map[string]string{
 	"internal/store Memory.Close":        "the end of a store",
 	"internal/router Inbox.Take":         "a backend's stream waits for messages",
+	"internal/command Manager.Create":    "a backend waits for the store",
+	"internal/command Manager.Cancel":    "a backend waits for the store",
+	"internal/command wait":              "a part of these",
+	"internal/command Manager.Wait":      "a backend waits for changes",
 	"internal/session Manager.Close":     "the end of a node",
 	"internal/session Manager.Call":      "a backend waits for a device's answer",
 	"internal/session Manager.Broadcast": "a backend waits for receivers",

@@ -66,7 +66,7 @@ type ban struct {
 
 var below = []string{
 	"internal/message", "internal/topic", "internal/reactor", "internal/websocket",
-	"internal/wire", "internal/wire/mqtt", "internal/store", "internal/store/disk", "internal/journal", "internal/router", "internal/devices", "internal/session",
+	"internal/wire", "internal/wire/mqtt", "internal/store", "internal/store/disk", "internal/journal", "internal/router", "internal/command", "internal/devices", "internal/session",
 	"internal/gateway/door", "internal/gateway/ws", "internal/gateway/mqtt",
 }
 

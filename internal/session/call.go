@@ -90,8 +90,11 @@ func (l *Link) ask(p *wire.Packet) {
 	s.mu.Lock()
 	_, waits := s.calls[p.ID]
 	s.mu.Unlock()
-	if waits {
-		l.conn.Answer(p)
+	if !waits {
+		return
+	}
+	if refused := l.conn.Call(p); refused != "" {
+		l.reply(&wire.Packet{Op: wire.Reply, ID: p.ID, Err: wire.Error{Code: CodeNotCallable, Reason: refused}})
 	}
 }
 
@@ -105,17 +108,25 @@ func (s *Session) forget(id uint64) {
 	}
 }
 
-// reply gives the device's reply to the caller. A reply that comes too late changes nothing.
+// CodeNotCallable is the code of a reply that the gateway gives because the device cannot get the call.
+const CodeNotCallable = "not_callable"
+
+// reply gives the device's reply to the caller, or to the command. A reply that comes too late changes nothing.
 func (l *Link) reply(p *wire.Packet) {
 	s := l.session
 	s.mu.Lock()
 	var answer chan<- reply
-	if s.link == l {
+	live := s.link == l
+	if live {
 		answer = s.calls[p.ID]
 		delete(s.calls, p.ID)
 	}
 	s.mu.Unlock()
-	if answer == nil {
+	switch {
+	case !live:
+		return
+	case answer == nil:
+		l.answerCommand(p)
 		return
 	}
 	answerCall(answer, reply{Reply: devices.Reply{

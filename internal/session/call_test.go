@@ -121,8 +121,11 @@ type caller struct {
 	calls chan time.Duration
 }
 
-func (c *caller) Do(f func()) bool      { go f(); return true }
-func (c *caller) Answer(p *wire.Packet) { c.calls <- p.Timeout }
+func (c *caller) Do(f func()) bool { go f(); return true }
+func (c *caller) Call(p *wire.Packet) (refused string) {
+	c.calls <- p.Timeout
+	return ""
+}
 
 func TestCallImpossible(t *testing.T) {
 	w := newWorld(t, Config{})

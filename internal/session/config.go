@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"time"
 
+	"github.com/longline/longline/internal/command"
 	"github.com/longline/longline/internal/topic"
 )
 
@@ -24,6 +25,8 @@ type Config struct {
 	MaxCalls           int           `yaml:"max_calls" help:"unanswered calls per device"`
 	Topics             topic.Limits  `yaml:"topics" help:"topic names and filters"`
 	Observer           Observer      `yaml:"-"` // may be nil
+
+	Commands *command.Manager `yaml:"-"` // nil if there are no commands
 }
 
 // WithDefaults returns c with the defaults in place of zero fields.

@@ -244,14 +244,6 @@ func (s *Session) unsent() int {
 	return s.queue.Len() - s.queue.InFlight()
 }
 
-// wake asks the connection's loop to flush, if it is not asked already.
-func (s *Session) wake() {
-	if s.link != nil && !s.woken {
-		s.woken = true
-		s.link.conn.Wake()
-	}
-}
-
 // admitAtOnce is about how many waiting messages one turn of the loop admits.
 const admitAtOnce = 128
 

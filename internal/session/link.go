@@ -27,6 +27,9 @@ type Conn interface {
 	Send(m *message.Message, q message.QoS) (sent bool)
 	// Answer writes a packet and does not keep it. It may call Manager.Detach. On the loop.
 	Answer(p *wire.Packet)
+	// Call writes a call and does not keep it, or returns why the device does not get it: then nothing was written. The
+	// session is not locked. On the loop.
+	Call(p *wire.Packet) (refused string)
 	// SetReading stops or resumes reading from the device. On the loop.
 	SetReading(on bool)
 	// Acks reports whether the device's protocol has acknowledgements and calls. Safe from any goroutine.
@@ -68,15 +71,17 @@ func (l *Link) Handle(p *wire.Packet) error {
 	return nil
 }
 
-// Flush sends the queued messages that fit into the socket and the window. With search it also continues the search
+// Flush sends the queued messages that fit into the socket and the window, and commands. With search it also continues the search
 // for retained messages, for a bounded number of them, and returns how many it looked at and did not send. The gateway
 // calls Flush after Conn.Wake, and when a full socket has drained.
 func (l *Link) Flush(search bool) (passed int) {
 	s := l.session
 	var admitted []*router.Claim
+	commands := false
 	s.mu.Lock()
 	if s.link == l {
-		s.woken = false
+		commands = s.woken&toSendCommands != 0
+		s.woken = 0
 		admitted = s.flushAll(l.conn, nil)
 		if search {
 			admitted, passed = s.continueSearch(l.conn, admitted)
@@ -84,6 +89,9 @@ func (l *Link) Flush(search bool) (passed int) {
 	}
 	s.mu.Unlock()
 	s.manager.tell(admitted)
+	if commands {
+		l.sendCommands()
+	}
 	return passed
 }
 

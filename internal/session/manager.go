@@ -130,7 +130,7 @@ func (s *Session) attach(l *Link, conn Conn, o *Options, will *store.Will) (miss
 	s.owner = s.manager.owners.join(s.owner, credentialOf(o.Permissions), s.willBytes())
 	s.manager.expirer.cancel(s)
 	l.session, l.conn, l.permissions = s, conn, o.Permissions
-	s.link, s.woken = l, false
+	s.link, s.woken = l, toSendCommands
 	s.changed = time.Now().UnixMilli()
 	before := s.expiry
 	s.expiry = s.manager.expirySeconds(o.Expiry)
@@ -258,6 +258,7 @@ func (s *Session) endConnection(why string) {
 	s.manager.online--
 	s.changed = time.Now().UnixMilli()
 	s.loseCalls()
+	s.cutCommands()
 	if m := s.next; m != nil {
 		s.next = nil
 		s.dropMessage(m, router.Offline)

@@ -46,7 +46,7 @@ type Session struct {
 	changed       int64  // Unix milliseconds of the last connect or disconnect
 	expiry        uint32 // seconds that the session outlives a connection
 	missed        uint32 // messages lost to the bounds while the device was away
-	woken         bool   // the loop was asked to flush and has not done so yet
+	woken         wakes  // what the loop was asked to do
 	ended         bool
 	inEmptyQueues bool                 // it is in Manager.emptyQueues
 	special       bool                 // one of the subscriptions is Special: see applyOptions

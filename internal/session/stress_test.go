@@ -58,6 +58,8 @@ func (c *looped) Loop() *Loop       { return c.loop }
 func (*looped) SetReading(bool)     {}
 func (*looped) Acks() bool          { return true }
 
+func (*looped) Call(*wire.Packet) string { return "" }
+
 // Publishers that are slowed down, a device that connects again and again on other loops
 // while the older ones still run, and acknowledgements that come late, twice or not at all:
 // the device sees each publisher's messages in order, again only after a new connection, and

@@ -23,6 +23,7 @@ func (l *Link) subscribe(p *wire.Packet) {
 	if live && refused.Code == "" {
 		if refused = s.subscribe(subs); refused.Code == "" {
 			s.takeRetained(subs, true)
+			s.reconsiderCommands()
 		}
 	}
 	s.mu.Unlock()
@@ -67,6 +68,7 @@ func (l *Link) SubscribeEach(subs []topic.Subscription, results []wire.Error) {
 	}
 	c.commit(granted)
 	s.takeRetained(sending, false)
+	s.reconsiderCommands()
 }
 
 // sends reports whether the gateway sends retained messages for a subscription [MQTT-3.3.1-9] to [MQTT-3.3.1-11].

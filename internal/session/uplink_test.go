@@ -317,6 +317,7 @@ func (*quiet) Answer(*wire.Packet)                     {}
 func (*quiet) Loop() *Loop                             { return quietLoop }
 func (*quiet) SetReading(bool)                         {}
 func (*quiet) Acks() bool                              { return true }
+func (*quiet) Call(*wire.Packet) string                { return "" }
 
 // quietClient is a quiet one with packet identifiers.
 type quietClient struct{ quiet }

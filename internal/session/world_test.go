@@ -143,6 +143,7 @@ type conn struct {
 	world *world
 	link  Link
 	raw   bool
+	deaf  string // why it takes no calls
 
 	// Owned by the test's goroutine.
 	room int             // Sends that the socket takes; a negative number is no bound
@@ -229,9 +230,6 @@ func (c *conn) Send(m *message.Message, q message.QoS) bool {
 
 func (c *conn) Answer(p *wire.Packet) {
 	switch {
-	case p.Op == wire.Call:
-		c.see("call %s(%s)", p.Method, p.Payload)
-		c.owed = append(c.owed, p.ID)
 	case p.QoS == message.ExactlyOnce:
 		c.see("rec %d%s", p.ID, p.Err.Code)
 	case p.Err.Code != "":
@@ -239,6 +237,19 @@ func (c *conn) Answer(p *wire.Packet) {
 	default:
 		c.see("%s %d", p.Op, p.ID)
 	}
+}
+
+func (c *conn) Call(p *wire.Packet) (refused string) {
+	if c.deaf != "" {
+		return c.deaf
+	}
+	again := ""
+	if p.Again {
+		again = " again"
+	}
+	c.see("call %s(%s)%s", p.Method, p.Payload, again)
+	c.owed = append(c.owed, p.ID)
+	return ""
 }
 
 // step runs the oldest post and tells whether there was one.

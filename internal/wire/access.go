@@ -34,6 +34,8 @@ func (p *Packet) flag(f field) *bool {
 		return &p.Hello.Resumed
 	case fieldConflate:
 		return &p.Conflate
+	case fieldAgain:
+		return &p.Again
 	default: // fieldRetain
 		return &p.Message.Retain
 	}

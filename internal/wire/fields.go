@@ -32,6 +32,7 @@ const (
 	fieldToken
 	fieldExpires
 	fieldConflate
+	fieldAgain
 
 	numFields
 )
@@ -80,6 +81,7 @@ var fields = [numFields]struct {
 	fieldToken:      {name: "token", want: "a string"},
 	fieldExpires:    {"expires", kindNumber, math.MaxUint32, "seconds, 0 to 4294967295"},
 	fieldConflate:   {name: "conflate", kind: kindFlag, want: "true or false"},
+	fieldAgain:      {name: "again", kind: kindFlag, want: "true or false"},
 }
 
 // form says which fields the packets of one op have. JSON packets are written in this order of
@@ -112,7 +114,7 @@ var forms = [...]form{
 	},
 	Call: {
 		"call",
-		[]field{fieldID, fieldMethod, fieldPayload, fieldType, fieldTimeout},
+		[]field{fieldID, fieldMethod, fieldPayload, fieldType, fieldTimeout, fieldAgain},
 		setOf(fieldID, fieldMethod), 0,
 	},
 	Reply: {
@@ -198,6 +200,8 @@ func fieldNamed(name []byte) (field, bool) {
 		return fieldExpires, true
 	case "conflate":
 		return fieldConflate, true
+	case "again":
+		return fieldAgain, true
 	}
 	return 0, false
 }

@@ -47,7 +47,8 @@ type Packet struct {
 	// Message is the message of a pub or msg. In a pub, Source, Time and ID are not set.
 	Message message.Message
 
-	// Again says that the device repeats an earlier pub: MQTT's DUP.
+	// Again says that the sender repeats an earlier packet, which the receiver may have got: a pub of MQTT with DUP, or a
+	// call that was sent on another connection before.
 	Again bool
 
 	// Expiry is how long the message of a pub may wait for its receivers; 0 is for ever.

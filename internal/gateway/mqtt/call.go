@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +20,9 @@ import (
 //
 // 3.1.1 has no properties, so the number is in the topics: the gateway publishes a call on device/{id}/call/{method}/{number}, and
 // the device replies on device/{id}/reply/{number}, or refuses on device/{id}/reply/{number}/error.
+//
+// The call of a command that was sent before, and that the device may have got, says so: by the user property "again", which is
+// "true"; in 3.1.1 by the topic device/{id}/call/{method}/{number}/again.
 
 func replyTopic(device string) string { return "device/" + device + "/reply" }
 
@@ -26,8 +30,14 @@ func replyTopic(device string) string { return "device/" + device + "/reply" }
 // the code.
 const callError = "error"
 
-// call sends a call, if the device has subscribed to it.
-func (c *Device) call(p *wire.Packet) {
+// callAgain is the user property of a repeated call, and in 3.1.1 the last level of its topic.
+const callAgain = "again"
+
+// Call implements session.Conn: it sends a call, if the device has subscribed to it.
+func (c *Device) Call(p *wire.Packet) (refused string) {
+	if !c.Attached() {
+		return "the connection is ending"
+	}
 	device := c.Link().Session().Device()
 	out := mqtt.Packet{Type: mqtt.Publish, Topic: "device/" + device + "/call/" + p.Method, Payload: p.Payload}
 	number := strconv.FormatUint(p.ID, 10)
@@ -36,19 +46,27 @@ func (c *Device) call(p *wire.Packet) {
 		out.Properties.ResponseTopic = replyTopic(device)
 		out.Properties.CorrelationData = []byte(number)
 		out.Properties.MessageExpiry = uint32((p.Timeout + time.Second - 1) / time.Second)
+		if p.Again {
+			out.Properties.User = []message.Property{{Key: callAgain, Value: "true"}}
+		}
 	} else {
 		out.Topic += "/" + number
+		if p.Again {
+			out.Topic += "/" + callAgain
+		}
 	}
-	refused := ""
+	if !c.subscribedTo(device, out.Topic) {
+		return "the device has not subscribed to " + out.Topic
+	}
+	b, err := c.encode(&out) // whole: write would leave out properties of a packet that is too large
 	switch {
-	case !c.subscribedTo(device, out.Topic):
-		refused = "the device has not subscribed to " + out.Topic
-	case c.write(&out) != nil:
-		refused = "the call is larger than the device's Maximum Packet Size"
+	case errors.Is(err, errNotSent):
+		return "the call is larger than the device's Maximum Packet Size"
+	case err != nil:
+		return err.Error()
 	}
-	if refused != "" {
-		_ = c.Link().Handle(&wire.Packet{Op: wire.Reply, ID: p.ID, Err: wire.Error{Code: "not_callable", Reason: refused}})
-	}
+	c.send(b)
+	return ""
 }
 
 // subscribedTo reports whether the device has a subscription that matches a topic.

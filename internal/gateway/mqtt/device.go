@@ -220,9 +220,14 @@ func (c *Device) write(p *mqtt.Packet) error {
 		b, err = c.encode(p)
 	}
 	if err == nil {
-		c.Transport().Commit(c.carrier.frame(c.Transport().Reserve(len(b)+maxFraming), b))
+		c.send(b)
 	}
 	return err
+}
+
+// send sends an encoded packet.
+func (c *Device) send(b []byte) {
+	c.Transport().Commit(c.carrier.frame(c.Transport().Reserve(len(b)+maxFraming), b))
 }
 
 // encode encodes a packet into the loop's scratch.

@@ -196,7 +196,7 @@ func (c *Device) sendOwn(m *message.Message, q message.QoS, id uint16, again boo
 		c.rare.addAlias(m.Topic)
 	}
 	c.observe(m)
-	c.Transport().Commit(c.carrier.frame(c.Transport().Reserve(len(b)+maxFraming), b))
+	c.send(b)
 	return true
 }
 

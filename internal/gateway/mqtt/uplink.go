@@ -204,13 +204,9 @@ func (c *Device) explain(p *mqtt.Packet, reason string) {
 	}
 }
 
-// Answer implements session.Conn: it sends the answer to a publication, or a call.
+// Answer implements session.Conn: it sends the answer to a publication.
 func (c *Device) Answer(p *wire.Packet) {
-	switch {
-	case !c.Attached():
-	case p.Op == wire.Call:
-		c.call(p)
-	case p.Op == wire.Ack && p.Of == wire.Pub:
+	if c.Attached() && p.Op == wire.Ack && p.Of == wire.Pub {
 		c.acknowledge(p)
 	}
 }

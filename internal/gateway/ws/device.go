@@ -166,9 +166,27 @@ func (d *Device) Answer(p *wire.Packet) {
 		d.CloseFor(d, wire.CloseInternal.Because(err.Error()))
 		return
 	}
-	d.Transport().Commit(websocket.AppendFrame(d.Transport().Reserve(len(scratch)+websocket.MaxHeader), d.protocol.op, scratch))
-	if cap(scratch) <= maxScratch {
-		d.shard.scratch = scratch
+	d.write(scratch)
+}
+
+// Call implements session.Conn.
+func (d *Device) Call(p *wire.Packet) (refused string) {
+	if d.state != open {
+		return "the connection is ending"
+	}
+	scratch, err := d.protocol.codec.Append(d.shard.scratch[:0], p)
+	if err != nil {
+		return err.Error()
+	}
+	d.write(scratch)
+	return ""
+}
+
+// write sends a packet that was encoded into the loop's scratch buffer.
+func (d *Device) write(packet []byte) {
+	d.Transport().Commit(websocket.AppendFrame(d.Transport().Reserve(len(packet)+websocket.MaxHeader), d.protocol.op, packet))
+	if cap(packet) <= maxScratch {
+		d.shard.scratch = packet
 	}
 }
 
