@@ -100,5 +100,6 @@ func (c *Command) note(e Event) {
 	if len(history) >= maxHistory {
 		history = append(history[:2], history[3:]...) // after Queued and the first Sent
 	}
-	c.History = append(history, e)
+	history = append(history, e)
+	c.History = history
 }

@@ -181,7 +181,7 @@ func parseLife(p []byte) (*Command, error) {
 		err = fmt.Errorf("%w: it lacks a field", errRecord)
 	}
 	c.late = c.Late != nil
-	c.Status = c.after(restart)
+	c.Status = c.restored()
 	return c, err
 }
 

@@ -60,7 +60,6 @@ const (
 	fail                  // the device answers with an error
 	expire                // its time is over
 	cancel                // a backend cancels it
-	restart               // the node starts and finds it in its store
 )
 
 // mayBeAtDevice reports whether the device may have got the command.
@@ -83,9 +82,6 @@ func (s Status) after(e event) Status {
 		s.move(promised, inHand)
 	case refuse:
 		s.move(inHand, unsent)
-	case restart:
-		s.move(promised, possible)
-		s.move(inHand, possible)
 	case hand:
 		s.State, s.attempt = Sent, possible
 	case succeed, fail:
@@ -98,6 +94,14 @@ func (s Status) after(e event) Status {
 		} else {
 			s.State = map[event]State{expire: Expired, cancel: Cancelled}[e]
 		}
+	}
+	return s
+}
+
+// restored returns the status of a command that a node finds in its store when it starts.
+func (s Status) restored() Status {
+	if s.attempt != unsent {
+		s.attempt = possible
 	}
 	return s
 }

@@ -143,7 +143,7 @@ func (m model) happen() map[string]model {
 	add("restart the node", func(n *model) {
 		n.connected, n.written, n.taken, n.old, n.down, n.up = false, false, nothing, nothing, nothing, none
 		n.node, n.unsafe = n.disk, [3]copyOf{}
-		n.node.status = n.node.status.after(restart)
+		n.node.status = n.node.status.restored()
 	})
 	add("expire", func(n *model) { n.apply(expire) })
 	add("cancel", func(n *model) { n.apply(cancel) })
@@ -290,7 +290,6 @@ func TestStatus(t *testing.T) {
 		{[]event{cancel, succeed}, Status{Cancelled, unsent, false}},
 		{[]event{succeed}, Status{Queued, unsent, false}}, // nobody asked
 		{[]event{promise, cancel}, Status{Cancelled, promised, false}},
-		{[]event{promise, restart, expire}, Status{Unknown, possible, false}},
 		{[]event{promise, take, refuse, expire}, Status{Expired, unsent, false}},
 		{[]event{promise, take, cancel, hand}, Status{Unknown, inHand, false}},
 		{[]event{promise, take, hand, expire, fail, succeed}, Status{Unknown, possible, true}},
