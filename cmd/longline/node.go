@@ -15,6 +15,7 @@ import (
 
 	"github.com/longline/longline/internal/api"
 	"github.com/longline/longline/internal/auth"
+	"github.com/longline/longline/internal/command"
 	"github.com/longline/longline/internal/config"
 	"github.com/longline/longline/internal/gateway"
 	"github.com/longline/longline/internal/ledger"
@@ -39,6 +40,7 @@ type node struct {
 	store    wholeStore
 	disk     *disk.Store // the same, nil when all is in memory
 	ids      *store.IDs  // nil when the node remembers nothing
+	commands *command.Manager
 	router   *router.Router
 	streams  *stream.Set
 	sessions *session.Manager
@@ -67,6 +69,7 @@ func startNode(ctx context.Context, c config.Config, log *slog.Logger, stderr io
 		n.openStore,
 		n.startIDs,
 		n.openStreams,
+		n.openCommands,
 		n.openSessions,
 		n.openLedger,
 		n.openVerifiers,
@@ -138,6 +141,18 @@ func (n *node) startIDs(context.Context) (err error) {
 	return nil
 }
 
+// openCommands takes the commands that the store has. They are sent from openSessions on.
+func (n *node) openCommands(context.Context) error {
+	found, err := n.store.TakeValues(store.SpaceCommand)
+	if err != nil {
+		return fmt.Errorf("commands: %w", err)
+	}
+	n.commands = command.Open(n.config.Commands, n.store, found, n.log)
+	n.config.Sessions.Commands = n.commands
+	n.undo = append(n.undo, n.commands.Close)
+	return nil
+}
+
 // openStreams makes the router and the streams, which get messages from now on.
 func (n *node) openStreams(context.Context) error {
 	n.router = router.New(n.config.Router, n.store)
@@ -168,6 +183,7 @@ func (n *node) openSessions(context.Context) (err error) {
 		return err
 	}
 	n.undo = append(n.undo, n.sessions.Close)
+	n.commands.Start(n.sessions)
 	return nil
 }
 
@@ -246,6 +262,7 @@ func (n *node) openAdminPort(ctx context.Context) (err error) {
 		Streams:     n.streams,
 		Gateway:     n.gateway,
 		Ledger:      n.ledger,
+		Commands:    n.commands,
 		Checks:      n.checks(),
 		Metrics:     promhttp.HandlerFor(metrics, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelWarn)}),
 		Observe: func(procedure, code string, seconds float64) {
@@ -259,6 +276,7 @@ func (n *node) openAdminPort(ctx context.Context) (err error) {
 	metrics.MustRegister(n.storeMetrics()...)
 	metrics.MustRegister(streamCollector{n.streams})
 	metrics.MustRegister(n.ledgerMetrics()...)
+	metrics.MustRegister(commandMetrics{n.commands})
 	if n.server, err = api.Listen(ctx, backend); err != nil {
 		return fmt.Errorf("admin port: %w", err)
 	}

@@ -18,6 +18,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/longline/longline/internal/auth"
+	"github.com/longline/longline/internal/command"
 	"github.com/longline/longline/internal/devices"
 	"github.com/longline/longline/internal/ledger"
 	"github.com/longline/longline/internal/message"
@@ -56,6 +57,22 @@ type Gateway interface {
 	Revoke(b auth.Bearer, until time.Time) (closed int, err error)
 }
 
+// Commands keeps commands to devices, on whatever node they are. The methods are safe from any goroutine. Create, Cancel and Wait
+// block until ctx ends.
+type Commands interface {
+	Config() command.Config
+	// Create sets r.Created and r.Expires, and keeps r.
+	Create(ctx context.Context, r *command.Request, ttl time.Duration) (c *command.Command, existed bool, err error)
+	Get(id uint64) (*command.Command, error)
+	List(ctx context.Context, p command.Page) (list []*command.Command, next command.Position, err error)
+	Cancel(ctx context.Context, id uint64) (*command.Command, error)
+	// Changed returns commands that have changed since a place, and the place to go on after; more says that there are
+	// further ones.
+	Changed(device string, state command.State, after uint64, limit int) (list []*command.Command, place uint64, more bool)
+	// Wait returns when something has changed since a place.
+	Wait(ctx context.Context, after uint64) error
+}
+
 // Check is one condition for the node to accept devices.
 type Check struct {
 	Name string // one word
@@ -70,6 +87,8 @@ type Node struct {
 	Router  *router.Router
 	Gateway Gateway
 	Ledger  *ledger.Keeper
+	// Commands may be nil: then the node keeps none.
+	Commands Commands
 
 	// Streams are the streams of the configuration; nil if there are none.
 	Streams *stream.Set
@@ -107,6 +126,7 @@ type API struct {
 	subscribers   atomic.Int64
 	readers       atomic.Int64  // of streams
 	acknowledging atomic.Int64  // acknowledgements of consumers that wait for the disk
+	commanding    atomic.Int64  // requests about commands that wait for the store
 	pages         atomic.Uint64 // requests from web pages that were refused
 	conns         *portConns
 }

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"log/slog"
+	"strconv"
 
 	"connectrpc.com/connect"
 
@@ -48,6 +49,9 @@ func objects(request any) (fields []slog.Attr) {
 	}
 	if r, ok := request.(interface{ GetConsumer() string }); ok {
 		add("consumer", r.GetConsumer())
+	}
+	if r, ok := request.(interface{ GetId() uint64 }); ok {
+		add("command", strconv.FormatUint(r.GetId(), 10))
 	}
 	if r, ok := request.(interface{ GetMethod() string }); ok {
 		add("call", r.GetMethod())

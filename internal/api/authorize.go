@@ -38,6 +38,12 @@ var needed = map[string]auth.Role{
 	longlinev1connect.GatewayGetLedgerProcedure:         auth.Read,
 	longlinev1connect.GatewayGetDeviceLedgerProcedure:   auth.Read,
 	longlinev1connect.GatewayListDeviceLedgersProcedure: auth.Read,
+	commandsPath: auth.Read,
+	longlinev1connect.GatewayGetCommandProcedure:    auth.Read,
+	longlinev1connect.GatewayListCommandsProcedure:  auth.Read,
+	longlinev1connect.GatewayWatchCommandsProcedure: auth.Read,
+	longlinev1connect.GatewayCreateCommandProcedure: auth.Operate,
+	longlinev1connect.GatewayCancelCommandProcedure: auth.Operate,
 }
 
 func roleFor(path string) auth.Role {

@@ -111,6 +111,11 @@ func TestRoles(t *testing.T) {
 		{"POST", service + "Broadcast", `{"message":{"topic":"t"}}`, [4]int{401, 403, 200, 200}},
 		{"POST", service + "Call", `{"device":"b","method":"m"}`, [4]int{401, 403, 404, 404}},
 		{"POST", service + "Disconnect", `{"device":"b"}`, [4]int{401, 403, 404, 404}},
+		{"GET", "/v1/commands?state=x", "", [4]int{401, 400, 400, 400}},
+		{"POST", service + "ListCommands", "{}", [4]int{401, 200, 200, 200}},
+		{"POST", service + "GetCommand", `{"id":1}`, [4]int{401, 404, 404, 404}},
+		{"POST", service + "CreateCommand", `{"device":"a"}`, [4]int{401, 403, 400, 400}}, // no method
+		{"POST", service + "CancelCommand", `{"id":1}`, [4]int{401, 403, 404, 404}},
 		{"POST", service + "Revoke", `{"device":"b","until":"2030-01-01T00:00:00Z"}`, [4]int{401, 403, 403, 200}},
 		{"POST", service + "Drain", "{}", [4]int{401, 403, 403, 200}},
 	} {

@@ -8,6 +8,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/longline/longline/internal/auth"
+	"github.com/longline/longline/internal/command"
 	"github.com/longline/longline/internal/devices"
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
@@ -28,6 +29,11 @@ var codes = []struct {
 	{devices.ErrTooManyCalls, connect.CodeResourceExhausted},
 	{devices.ErrNotCallable, connect.CodeUnimplemented},
 	{message.ErrNoIDs, connect.CodeUnavailable},
+	{command.ErrUnknown, connect.CodeNotFound},
+	{command.ErrKeyUsed, connect.CodeAlreadyExists},
+	{command.ErrDeviceFull, connect.CodeResourceExhausted},
+	{command.ErrFull, connect.CodeResourceExhausted},
+	{command.ErrStore, connect.CodeUnavailable},
 	{router.ErrQuota, connect.CodeResourceExhausted},
 	{router.ErrStore, connect.CodeUnavailable},
 	{router.ErrTooLate, connect.CodeResourceExhausted},

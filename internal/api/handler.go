@@ -17,8 +17,10 @@ POST /longline.v1.Gateway/{method}   backend API: gRPC, gRPC-Web, HTTP with JSON
      Publish Broadcast Call ListDevices GetDevice Disconnect Subscribe Drain Revoke
      ListRetained DeleteRetained ListStreams GetStream Consume Acknowledge DeleteConsumer
      GetLedger GetDeviceLedger ListDeviceLedgers
+     CreateCommand GetCommand ListCommands CancelCommand WatchCommands
 GET  /v1/subscribe?filter=...&qos=1  messages as server-sent events
 GET  /v1/streams/{name}?after=...    entries of a stream as server-sent events
+GET  /v1/commands?device=...         commands as they change, as server-sent events
 GET  /healthz                        200 while the process lives
 GET  /readyz                         200 while the node accepts devices; each check, and why it fails
 GET  /metrics                        for Prometheus
@@ -30,11 +32,14 @@ func (a *API) Handler() http.Handler {
 	mux := http.NewServeMux()
 	path, methods := longlinev1connect.NewGatewayHandler(a, a.options()...)
 	mux.Handle(path, methods)
-	for _, procedure := range []string{longlinev1connect.GatewaySubscribeProcedure, longlinev1connect.GatewayConsumeProcedure} {
+	for _, procedure := range []string{
+		longlinev1connect.GatewaySubscribeProcedure, longlinev1connect.GatewayConsumeProcedure, longlinev1connect.GatewayWatchCommandsProcedure,
+	} {
 		mux.Handle(procedure, limitStall(methods, a.config.Stall))
 	}
 	mux.Handle("GET "+eventsPath, limitStall(http.HandlerFunc(a.events), a.config.Stall))
 	mux.Handle("GET "+streamsPath+"{name}", limitStall(http.HandlerFunc(a.entryEvents), a.config.Stall))
+	mux.Handle("GET "+commandsPath, limitStall(http.HandlerFunc(a.commandEvents), a.config.Stall))
 	mux.HandleFunc("GET /healthz", respond(http.StatusOK, "ok\n"))
 	mux.HandleFunc("GET /readyz", a.ready)
 	mux.HandleFunc("GET /{$}", respond(http.StatusOK, index))

@@ -16,7 +16,8 @@ var errEnded = connect.NewError(connect.CodeUnavailable, errors.New("the node is
 // Lasts reports whether a request of this procedure lasts as long as its client listens.
 func Lasts(procedure string) bool {
 	switch procedure {
-	case longlinev1connect.GatewaySubscribeProcedure, longlinev1connect.GatewayConsumeProcedure, eventsPath, streamsPath:
+	case longlinev1connect.GatewaySubscribeProcedure, longlinev1connect.GatewayConsumeProcedure, longlinev1connect.GatewayWatchCommandsProcedure,
+		eventsPath, streamsPath, commandsPath:
 		return true
 	}
 	return false

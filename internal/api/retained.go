@@ -56,8 +56,13 @@ func retained(m *message.Message) *longlinev1.Retained {
 	return r
 }
 
-// timestamp converts Unix milliseconds.
-func timestamp(ms int64) *timestamppb.Timestamp { return timestamppb.New(time.UnixMilli(ms)) }
+// timestamp converts Unix milliseconds; 0 is absent.
+func timestamp(ms int64) *timestamppb.Timestamp {
+	if ms == 0 {
+		return nil
+	}
+	return timestamppb.New(time.UnixMilli(ms))
+}
 
 // DeleteRetained implements GatewayHandler.
 func (a *API) DeleteRetained(ctx context.Context, r *connect.Request[longlinev1.DeleteRetainedRequest]) (*connect.Response[longlinev1.DeleteRetainedResponse], error) {

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/netip"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/longline/longline/internal/auth"
+	"github.com/longline/longline/internal/command"
 	"github.com/longline/longline/internal/devices"
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
@@ -29,6 +31,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // the API served on a port of its own.
 type world struct {
 	router   *router.Router
+	commands *command.Manager
 	sessions *session.Manager
 	gateway  *fakeGateway
 	api      *API
@@ -41,15 +44,18 @@ type observation struct{ procedure, code string }
 
 func newWorld(t testing.TB, c Config, rc router.Config) *world {
 	t.Helper()
-	sc := session.Config{MaxCalls: 1}
 	memory := store.NewMemory(store.Options{Queue: store.Limits{Count: 2}})
-	w := &world{router: router.New(rc, memory), gateway: new(fakeGateway), observed: make(chan observation, 1024)}
+	commands := command.Open(command.Config{PerDevice: 3, MaxPayload: 500, MaxTTL: time.Hour, TTL: time.Minute}, memory, nil, slog.Default())
+	sc := session.Config{MaxCalls: 1, Commands: commands}
+	w := &world{commands: commands, router: router.New(rc, memory), gateway: new(fakeGateway), observed: make(chan observation, 1024)}
 	w.gateway.ready.Store(true)
 	var err error
 	if w.sessions, err = session.NewManager(sc, w.router, memory, memory); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.sessions.Close)
+	commands.Start(w.sessions)
+	t.Cleanup(commands.Close)
 	c.Address = "127.0.0.1:0"
 	w.api = New(c, w.node(t))
 	w.serve(t)
@@ -59,11 +65,12 @@ func newWorld(t testing.TB, c Config, rc router.Config) *world {
 // node is what the API is of.
 func (w *world) node(t testing.TB) Node {
 	return Node{
-		Devices: w.sessions.Local(w.gateway.Peers),
-		Router:  w.router,
-		Gateway: w.gateway,
-		Metrics: respond(http.StatusOK, "up 1\n"),
-		Checks:  []Check{{"devices", w.gateway.drains}, {"store", func() error { return nil }}},
+		Devices:  w.sessions.Local(w.gateway.Peers),
+		Router:   w.router,
+		Gateway:  w.gateway,
+		Commands: w.commands,
+		Metrics:  respond(http.StatusOK, "up 1\n"),
+		Checks:   []Check{{"devices", w.gateway.drains}, {"store", func() error { return nil }}},
 		Observe: func(procedure, code string, seconds float64) {
 			if seconds < 0 {
 				t.Errorf("%s took %v s", procedure, seconds)

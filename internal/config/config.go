@@ -13,6 +13,7 @@ import (
 
 	"github.com/longline/longline/internal/api"
 	"github.com/longline/longline/internal/auth"
+	"github.com/longline/longline/internal/command"
 	"github.com/longline/longline/internal/gateway"
 	"github.com/longline/longline/internal/limit"
 	"github.com/longline/longline/internal/router"
@@ -29,6 +30,7 @@ type Config struct {
 	Gateway  gateway.Config `yaml:"gateway" help:"the device port"`
 	Auth     auth.Config    `yaml:"auth" help:"how devices authenticate and what they may do"`
 	Sessions session.Config `yaml:"sessions" help:"what outlives a device's connection"`
+	Commands command.Config `yaml:"commands" help:"calls to devices that outlive connections and restarts"`
 	Store    store.Options  `yaml:"store" help:"queued and retained messages"`
 	Router   router.Config  `yaml:"router" help:"routing of messages"`
 
@@ -50,6 +52,7 @@ func (c Config) WithDefaults() Config {
 	c.Gateway = c.Gateway.WithDefaults()
 	c.Auth = c.Auth.WithDefaults()
 	c.Sessions = c.Sessions.WithDefaults()
+	c.Commands = c.Commands.WithDefaults()
 	c.Store = c.Store.WithDefaults()
 	c.Router = c.Router.WithDefaults()
 	c.Streams = c.Streams.WithDefaults()
@@ -74,6 +77,7 @@ func (c *Config) Check() error {
 	section("auth", d.Auth.Validate())
 	section("api", d.API.Validate())
 	section("sessions", d.Sessions.Validate())
+	section("commands", d.Commands.Validate())
 	section("store", d.Store.Validate())
 	section("streams", d.Streams.Validate())
 	section("limits", d.Limits.Validate())

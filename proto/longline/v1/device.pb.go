@@ -797,6 +797,7 @@ type Call struct {
 	Payload       []byte                 `protobuf:"bytes,3,opt,name=payload,proto3" json:"payload,omitempty"`
 	ContentType   string                 `protobuf:"bytes,4,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
 	TimeoutMs     uint32                 `protobuf:"varint,5,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`
+	Again         bool                   `protobuf:"varint,6,opt,name=again,proto3" json:"again,omitempty"` // it was sent before, and the device may have got it: what was answered gets the same answer
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -864,6 +865,13 @@ func (x *Call) GetTimeoutMs() uint32 {
 		return x.TimeoutMs
 	}
 	return 0
+}
+
+func (x *Call) GetAgain() bool {
+	if x != nil {
+		return x.Again
+	}
+	return false
 }
 
 type Reply struct {
@@ -1047,14 +1055,15 @@ const file_longline_v1_device_proto_rawDesc = "" +
 	"\x03qos\x18\x05 \x01(\rR\x03qos\x12\x16\n" +
 	"\x06retain\x18\x06 \x01(\bR\x06retain\x12\x0e\n" +
 	"\x02ts\x18\a \x01(\x04R\x02ts\x12+\n" +
-	"\x05props\x18\b \x03(\v2\x15.longline.v1.PropertyR\x05props\"\x8a\x01\n" +
+	"\x05props\x18\b \x03(\v2\x15.longline.v1.PropertyR\x05props\"\xa0\x01\n" +
 	"\x04Call\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
 	"\x06method\x18\x02 \x01(\tR\x06method\x12\x18\n" +
 	"\apayload\x18\x03 \x01(\fR\apayload\x12!\n" +
 	"\fcontent_type\x18\x04 \x01(\tR\vcontentType\x12\x1d\n" +
 	"\n" +
-	"timeout_ms\x18\x05 \x01(\rR\ttimeoutMs\"~\n" +
+	"timeout_ms\x18\x05 \x01(\rR\ttimeoutMs\x12\x14\n" +
+	"\x05again\x18\x06 \x01(\bR\x05again\"~\n" +
 	"\x05Reply\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x18\n" +
 	"\apayload\x18\x02 \x01(\fR\apayload\x12!\n" +

@@ -1721,7 +1721,7 @@ var File_longline_v1_gateway_proto protoreflect.FileDescriptor
 
 const file_longline_v1_gateway_proto_rawDesc = "" +
 	"\n" +
-	"\x19longline/v1/gateway.proto\x12\vlongline.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18longline/v1/device.proto\x1a\x19longline/v1/message.proto\x1a\x18longline/v1/stream.proto\x1a\x18longline/v1/ledger.proto\"@\n" +
+	"\x19longline/v1/gateway.proto\x12\vlongline.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19longline/v1/command.proto\x1a\x18longline/v1/device.proto\x1a\x19longline/v1/message.proto\x1a\x18longline/v1/stream.proto\x1a\x18longline/v1/ledger.proto\"@\n" +
 	"\x0ePublishRequest\x12.\n" +
 	"\amessage\x18\x01 \x01(\v2\x14.longline.v1.MessageR\amessage\"/\n" +
 	"\x0fPublishResponse\x12\x1c\n" +
@@ -1834,7 +1834,7 @@ const file_longline_v1_gateway_proto_rawDesc = "" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fSTATE_ONLINE\x10\x01\x12\x0e\n" +
 	"\n" +
-	"STATE_AWAY\x10\x022\xa8\f\n" +
+	"STATE_AWAY\x10\x022\xe5\x0f\n" +
 	"\aGateway\x12D\n" +
 	"\aPublish\x12\x1b.longline.v1.PublishRequest\x1a\x1c.longline.v1.PublishResponse\x12J\n" +
 	"\tBroadcast\x12\x1d.longline.v1.BroadcastRequest\x1a\x1e.longline.v1.BroadcastResponse\x12;\n" +
@@ -1855,7 +1855,13 @@ const file_longline_v1_gateway_proto_rawDesc = "" +
 	"\vAcknowledge\x12\x1f.longline.v1.AcknowledgeRequest\x1a .longline.v1.AcknowledgeResponse\"\x03\x90\x02\x02\x12^\n" +
 	"\x0eDeleteConsumer\x12\".longline.v1.DeleteConsumerRequest\x1a#.longline.v1.DeleteConsumerResponse\"\x03\x90\x02\x02\x12>\n" +
 	"\x05Drain\x12\x19.longline.v1.DrainRequest\x1a\x1a.longline.v1.DrainResponse\x12F\n" +
-	"\x06Revoke\x12\x1a.longline.v1.RevokeRequest\x1a\x1b.longline.v1.RevokeResponse\"\x03\x90\x02\x02B;Z9github.com/longline/longline/proto/longline/v1;longlinev1b\x06proto3"
+	"\x06Revoke\x12\x1a.longline.v1.RevokeRequest\x1a\x1b.longline.v1.RevokeResponse\"\x03\x90\x02\x02\x12V\n" +
+	"\rCreateCommand\x12!.longline.v1.CreateCommandRequest\x1a\".longline.v1.CreateCommandResponse\x12R\n" +
+	"\n" +
+	"GetCommand\x12\x1e.longline.v1.GetCommandRequest\x1a\x1f.longline.v1.GetCommandResponse\"\x03\x90\x02\x01\x12X\n" +
+	"\fListCommands\x12 .longline.v1.ListCommandsRequest\x1a!.longline.v1.ListCommandsResponse\"\x03\x90\x02\x01\x12[\n" +
+	"\rCancelCommand\x12!.longline.v1.CancelCommandRequest\x1a\".longline.v1.CancelCommandResponse\"\x03\x90\x02\x02\x12X\n" +
+	"\rWatchCommands\x12!.longline.v1.WatchCommandsRequest\x1a\".longline.v1.WatchCommandsResponse0\x01B;Z9github.com/longline/longline/proto/longline/v1;longlinev1b\x06proto3"
 
 var (
 	file_longline_v1_gateway_proto_rawDescOnce sync.Once
@@ -1912,14 +1918,24 @@ var file_longline_v1_gateway_proto_goTypes = []any{
 	(*ConsumeRequest)(nil),            // 37: longline.v1.ConsumeRequest
 	(*AcknowledgeRequest)(nil),        // 38: longline.v1.AcknowledgeRequest
 	(*DeleteConsumerRequest)(nil),     // 39: longline.v1.DeleteConsumerRequest
-	(*GetLedgerResponse)(nil),         // 40: longline.v1.GetLedgerResponse
-	(*GetDeviceLedgerResponse)(nil),   // 41: longline.v1.GetDeviceLedgerResponse
-	(*ListDeviceLedgersResponse)(nil), // 42: longline.v1.ListDeviceLedgersResponse
-	(*ListStreamsResponse)(nil),       // 43: longline.v1.ListStreamsResponse
-	(*GetStreamResponse)(nil),         // 44: longline.v1.GetStreamResponse
-	(*ConsumeResponse)(nil),           // 45: longline.v1.ConsumeResponse
-	(*AcknowledgeResponse)(nil),       // 46: longline.v1.AcknowledgeResponse
-	(*DeleteConsumerResponse)(nil),    // 47: longline.v1.DeleteConsumerResponse
+	(*CreateCommandRequest)(nil),      // 40: longline.v1.CreateCommandRequest
+	(*GetCommandRequest)(nil),         // 41: longline.v1.GetCommandRequest
+	(*ListCommandsRequest)(nil),       // 42: longline.v1.ListCommandsRequest
+	(*CancelCommandRequest)(nil),      // 43: longline.v1.CancelCommandRequest
+	(*WatchCommandsRequest)(nil),      // 44: longline.v1.WatchCommandsRequest
+	(*GetLedgerResponse)(nil),         // 45: longline.v1.GetLedgerResponse
+	(*GetDeviceLedgerResponse)(nil),   // 46: longline.v1.GetDeviceLedgerResponse
+	(*ListDeviceLedgersResponse)(nil), // 47: longline.v1.ListDeviceLedgersResponse
+	(*ListStreamsResponse)(nil),       // 48: longline.v1.ListStreamsResponse
+	(*GetStreamResponse)(nil),         // 49: longline.v1.GetStreamResponse
+	(*ConsumeResponse)(nil),           // 50: longline.v1.ConsumeResponse
+	(*AcknowledgeResponse)(nil),       // 51: longline.v1.AcknowledgeResponse
+	(*DeleteConsumerResponse)(nil),    // 52: longline.v1.DeleteConsumerResponse
+	(*CreateCommandResponse)(nil),     // 53: longline.v1.CreateCommandResponse
+	(*GetCommandResponse)(nil),        // 54: longline.v1.GetCommandResponse
+	(*ListCommandsResponse)(nil),      // 55: longline.v1.ListCommandsResponse
+	(*CancelCommandResponse)(nil),     // 56: longline.v1.CancelCommandResponse
+	(*WatchCommandsResponse)(nil),     // 57: longline.v1.WatchCommandsResponse
 }
 var file_longline_v1_gateway_proto_depIdxs = []int32{
 	28, // 0: longline.v1.PublishRequest.message:type_name -> longline.v1.Message
@@ -1959,27 +1975,37 @@ var file_longline_v1_gateway_proto_depIdxs = []int32{
 	39, // 34: longline.v1.Gateway.DeleteConsumer:input_type -> longline.v1.DeleteConsumerRequest
 	24, // 35: longline.v1.Gateway.Drain:input_type -> longline.v1.DrainRequest
 	26, // 36: longline.v1.Gateway.Revoke:input_type -> longline.v1.RevokeRequest
-	2,  // 37: longline.v1.Gateway.Publish:output_type -> longline.v1.PublishResponse
-	4,  // 38: longline.v1.Gateway.Broadcast:output_type -> longline.v1.BroadcastResponse
-	6,  // 39: longline.v1.Gateway.Call:output_type -> longline.v1.CallResponse
-	8,  // 40: longline.v1.Gateway.ListDevices:output_type -> longline.v1.ListDevicesResponse
-	10, // 41: longline.v1.Gateway.GetDevice:output_type -> longline.v1.GetDeviceResponse
-	40, // 42: longline.v1.Gateway.GetLedger:output_type -> longline.v1.GetLedgerResponse
-	41, // 43: longline.v1.Gateway.GetDeviceLedger:output_type -> longline.v1.GetDeviceLedgerResponse
-	42, // 44: longline.v1.Gateway.ListDeviceLedgers:output_type -> longline.v1.ListDeviceLedgersResponse
-	16, // 45: longline.v1.Gateway.Disconnect:output_type -> longline.v1.DisconnectResponse
-	18, // 46: longline.v1.Gateway.Subscribe:output_type -> longline.v1.SubscribeResponse
-	20, // 47: longline.v1.Gateway.ListRetained:output_type -> longline.v1.ListRetainedResponse
-	23, // 48: longline.v1.Gateway.DeleteRetained:output_type -> longline.v1.DeleteRetainedResponse
-	43, // 49: longline.v1.Gateway.ListStreams:output_type -> longline.v1.ListStreamsResponse
-	44, // 50: longline.v1.Gateway.GetStream:output_type -> longline.v1.GetStreamResponse
-	45, // 51: longline.v1.Gateway.Consume:output_type -> longline.v1.ConsumeResponse
-	46, // 52: longline.v1.Gateway.Acknowledge:output_type -> longline.v1.AcknowledgeResponse
-	47, // 53: longline.v1.Gateway.DeleteConsumer:output_type -> longline.v1.DeleteConsumerResponse
-	25, // 54: longline.v1.Gateway.Drain:output_type -> longline.v1.DrainResponse
-	27, // 55: longline.v1.Gateway.Revoke:output_type -> longline.v1.RevokeResponse
-	37, // [37:56] is the sub-list for method output_type
-	18, // [18:37] is the sub-list for method input_type
+	40, // 37: longline.v1.Gateway.CreateCommand:input_type -> longline.v1.CreateCommandRequest
+	41, // 38: longline.v1.Gateway.GetCommand:input_type -> longline.v1.GetCommandRequest
+	42, // 39: longline.v1.Gateway.ListCommands:input_type -> longline.v1.ListCommandsRequest
+	43, // 40: longline.v1.Gateway.CancelCommand:input_type -> longline.v1.CancelCommandRequest
+	44, // 41: longline.v1.Gateway.WatchCommands:input_type -> longline.v1.WatchCommandsRequest
+	2,  // 42: longline.v1.Gateway.Publish:output_type -> longline.v1.PublishResponse
+	4,  // 43: longline.v1.Gateway.Broadcast:output_type -> longline.v1.BroadcastResponse
+	6,  // 44: longline.v1.Gateway.Call:output_type -> longline.v1.CallResponse
+	8,  // 45: longline.v1.Gateway.ListDevices:output_type -> longline.v1.ListDevicesResponse
+	10, // 46: longline.v1.Gateway.GetDevice:output_type -> longline.v1.GetDeviceResponse
+	45, // 47: longline.v1.Gateway.GetLedger:output_type -> longline.v1.GetLedgerResponse
+	46, // 48: longline.v1.Gateway.GetDeviceLedger:output_type -> longline.v1.GetDeviceLedgerResponse
+	47, // 49: longline.v1.Gateway.ListDeviceLedgers:output_type -> longline.v1.ListDeviceLedgersResponse
+	16, // 50: longline.v1.Gateway.Disconnect:output_type -> longline.v1.DisconnectResponse
+	18, // 51: longline.v1.Gateway.Subscribe:output_type -> longline.v1.SubscribeResponse
+	20, // 52: longline.v1.Gateway.ListRetained:output_type -> longline.v1.ListRetainedResponse
+	23, // 53: longline.v1.Gateway.DeleteRetained:output_type -> longline.v1.DeleteRetainedResponse
+	48, // 54: longline.v1.Gateway.ListStreams:output_type -> longline.v1.ListStreamsResponse
+	49, // 55: longline.v1.Gateway.GetStream:output_type -> longline.v1.GetStreamResponse
+	50, // 56: longline.v1.Gateway.Consume:output_type -> longline.v1.ConsumeResponse
+	51, // 57: longline.v1.Gateway.Acknowledge:output_type -> longline.v1.AcknowledgeResponse
+	52, // 58: longline.v1.Gateway.DeleteConsumer:output_type -> longline.v1.DeleteConsumerResponse
+	25, // 59: longline.v1.Gateway.Drain:output_type -> longline.v1.DrainResponse
+	27, // 60: longline.v1.Gateway.Revoke:output_type -> longline.v1.RevokeResponse
+	53, // 61: longline.v1.Gateway.CreateCommand:output_type -> longline.v1.CreateCommandResponse
+	54, // 62: longline.v1.Gateway.GetCommand:output_type -> longline.v1.GetCommandResponse
+	55, // 63: longline.v1.Gateway.ListCommands:output_type -> longline.v1.ListCommandsResponse
+	56, // 64: longline.v1.Gateway.CancelCommand:output_type -> longline.v1.CancelCommandResponse
+	57, // 65: longline.v1.Gateway.WatchCommands:output_type -> longline.v1.WatchCommandsResponse
+	42, // [42:66] is the sub-list for method output_type
+	18, // [18:42] is the sub-list for method input_type
 	18, // [18:18] is the sub-list for extension type_name
 	18, // [18:18] is the sub-list for extension extendee
 	0,  // [0:18] is the sub-list for field type_name
@@ -1990,6 +2016,7 @@ func file_longline_v1_gateway_proto_init() {
 	if File_longline_v1_gateway_proto != nil {
 		return
 	}
+	file_longline_v1_command_proto_init()
 	file_longline_v1_device_proto_init()
 	file_longline_v1_message_proto_init()
 	file_longline_v1_stream_proto_init()

@@ -75,6 +75,16 @@ const (
 	GatewayDrainProcedure = "/longline.v1.Gateway/Drain"
 	// GatewayRevokeProcedure is the fully-qualified name of the Gateway's Revoke RPC.
 	GatewayRevokeProcedure = "/longline.v1.Gateway/Revoke"
+	// GatewayCreateCommandProcedure is the fully-qualified name of the Gateway's CreateCommand RPC.
+	GatewayCreateCommandProcedure = "/longline.v1.Gateway/CreateCommand"
+	// GatewayGetCommandProcedure is the fully-qualified name of the Gateway's GetCommand RPC.
+	GatewayGetCommandProcedure = "/longline.v1.Gateway/GetCommand"
+	// GatewayListCommandsProcedure is the fully-qualified name of the Gateway's ListCommands RPC.
+	GatewayListCommandsProcedure = "/longline.v1.Gateway/ListCommands"
+	// GatewayCancelCommandProcedure is the fully-qualified name of the Gateway's CancelCommand RPC.
+	GatewayCancelCommandProcedure = "/longline.v1.Gateway/CancelCommand"
+	// GatewayWatchCommandsProcedure is the fully-qualified name of the Gateway's WatchCommands RPC.
+	GatewayWatchCommandsProcedure = "/longline.v1.Gateway/WatchCommands"
 )
 
 // GatewayClient is a client for the longline.v1.Gateway service.
@@ -124,6 +134,16 @@ type GatewayClient interface {
 	// Revoke closes the connections of a device, or those with a credential, with code 4004,
 	// and refuses the device or credential until a time. Only this node remembers that, until its process ends.
 	Revoke(context.Context, *connect.Request[v1.RevokeRequest]) (*connect.Response[v1.RevokeResponse], error)
+	// CreateCommand keeps a call to a device until the device has answered it, and returns when it is safe in the store.
+	CreateCommand(context.Context, *connect.Request[v1.CreateCommandRequest]) (*connect.Response[v1.CreateCommandResponse], error)
+	// GetCommand returns a command, also for a while after it has ended.
+	GetCommand(context.Context, *connect.Request[v1.GetCommandRequest]) (*connect.Response[v1.GetCommandResponse], error)
+	// ListCommands lists commands in the order of devices and creation, one page at a time.
+	ListCommands(context.Context, *connect.Request[v1.ListCommandsRequest]) (*connect.Response[v1.ListCommandsResponse], error)
+	// CancelCommand ends a command that has not ended.
+	CancelCommand(context.Context, *connect.Request[v1.CancelCommandRequest]) (*connect.Response[v1.CancelCommandResponse], error)
+	// WatchCommands streams commands as they change, after those that there are.
+	WatchCommands(context.Context, *connect.Request[v1.WatchCommandsRequest]) (*connect.ServerStreamForClient[v1.WatchCommandsResponse], error)
 }
 
 // NewGatewayClient constructs a client for the longline.v1.Gateway service. By default, it uses the
@@ -264,6 +284,39 @@ func NewGatewayClient(httpClient connect.HTTPClient, baseURL string, opts ...con
 			connect.WithIdempotency(connect.IdempotencyIdempotent),
 			connect.WithClientOptions(opts...),
 		),
+		createCommand: connect.NewClient[v1.CreateCommandRequest, v1.CreateCommandResponse](
+			httpClient,
+			baseURL+GatewayCreateCommandProcedure,
+			connect.WithSchema(gatewayMethods.ByName("CreateCommand")),
+			connect.WithClientOptions(opts...),
+		),
+		getCommand: connect.NewClient[v1.GetCommandRequest, v1.GetCommandResponse](
+			httpClient,
+			baseURL+GatewayGetCommandProcedure,
+			connect.WithSchema(gatewayMethods.ByName("GetCommand")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		listCommands: connect.NewClient[v1.ListCommandsRequest, v1.ListCommandsResponse](
+			httpClient,
+			baseURL+GatewayListCommandsProcedure,
+			connect.WithSchema(gatewayMethods.ByName("ListCommands")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		cancelCommand: connect.NewClient[v1.CancelCommandRequest, v1.CancelCommandResponse](
+			httpClient,
+			baseURL+GatewayCancelCommandProcedure,
+			connect.WithSchema(gatewayMethods.ByName("CancelCommand")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
+			connect.WithClientOptions(opts...),
+		),
+		watchCommands: connect.NewClient[v1.WatchCommandsRequest, v1.WatchCommandsResponse](
+			httpClient,
+			baseURL+GatewayWatchCommandsProcedure,
+			connect.WithSchema(gatewayMethods.ByName("WatchCommands")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -288,6 +341,11 @@ type gatewayClient struct {
 	deleteConsumer    *connect.Client[v1.DeleteConsumerRequest, v1.DeleteConsumerResponse]
 	drain             *connect.Client[v1.DrainRequest, v1.DrainResponse]
 	revoke            *connect.Client[v1.RevokeRequest, v1.RevokeResponse]
+	createCommand     *connect.Client[v1.CreateCommandRequest, v1.CreateCommandResponse]
+	getCommand        *connect.Client[v1.GetCommandRequest, v1.GetCommandResponse]
+	listCommands      *connect.Client[v1.ListCommandsRequest, v1.ListCommandsResponse]
+	cancelCommand     *connect.Client[v1.CancelCommandRequest, v1.CancelCommandResponse]
+	watchCommands     *connect.Client[v1.WatchCommandsRequest, v1.WatchCommandsResponse]
 }
 
 // Publish calls longline.v1.Gateway.Publish.
@@ -385,6 +443,31 @@ func (c *gatewayClient) Revoke(ctx context.Context, req *connect.Request[v1.Revo
 	return c.revoke.CallUnary(ctx, req)
 }
 
+// CreateCommand calls longline.v1.Gateway.CreateCommand.
+func (c *gatewayClient) CreateCommand(ctx context.Context, req *connect.Request[v1.CreateCommandRequest]) (*connect.Response[v1.CreateCommandResponse], error) {
+	return c.createCommand.CallUnary(ctx, req)
+}
+
+// GetCommand calls longline.v1.Gateway.GetCommand.
+func (c *gatewayClient) GetCommand(ctx context.Context, req *connect.Request[v1.GetCommandRequest]) (*connect.Response[v1.GetCommandResponse], error) {
+	return c.getCommand.CallUnary(ctx, req)
+}
+
+// ListCommands calls longline.v1.Gateway.ListCommands.
+func (c *gatewayClient) ListCommands(ctx context.Context, req *connect.Request[v1.ListCommandsRequest]) (*connect.Response[v1.ListCommandsResponse], error) {
+	return c.listCommands.CallUnary(ctx, req)
+}
+
+// CancelCommand calls longline.v1.Gateway.CancelCommand.
+func (c *gatewayClient) CancelCommand(ctx context.Context, req *connect.Request[v1.CancelCommandRequest]) (*connect.Response[v1.CancelCommandResponse], error) {
+	return c.cancelCommand.CallUnary(ctx, req)
+}
+
+// WatchCommands calls longline.v1.Gateway.WatchCommands.
+func (c *gatewayClient) WatchCommands(ctx context.Context, req *connect.Request[v1.WatchCommandsRequest]) (*connect.ServerStreamForClient[v1.WatchCommandsResponse], error) {
+	return c.watchCommands.CallServerStream(ctx, req)
+}
+
 // GatewayHandler is an implementation of the longline.v1.Gateway service.
 type GatewayHandler interface {
 	// Publish gives a message to all subscribers whose filters match its topic. With qos 1 it
@@ -432,6 +515,16 @@ type GatewayHandler interface {
 	// Revoke closes the connections of a device, or those with a credential, with code 4004,
 	// and refuses the device or credential until a time. Only this node remembers that, until its process ends.
 	Revoke(context.Context, *connect.Request[v1.RevokeRequest]) (*connect.Response[v1.RevokeResponse], error)
+	// CreateCommand keeps a call to a device until the device has answered it, and returns when it is safe in the store.
+	CreateCommand(context.Context, *connect.Request[v1.CreateCommandRequest]) (*connect.Response[v1.CreateCommandResponse], error)
+	// GetCommand returns a command, also for a while after it has ended.
+	GetCommand(context.Context, *connect.Request[v1.GetCommandRequest]) (*connect.Response[v1.GetCommandResponse], error)
+	// ListCommands lists commands in the order of devices and creation, one page at a time.
+	ListCommands(context.Context, *connect.Request[v1.ListCommandsRequest]) (*connect.Response[v1.ListCommandsResponse], error)
+	// CancelCommand ends a command that has not ended.
+	CancelCommand(context.Context, *connect.Request[v1.CancelCommandRequest]) (*connect.Response[v1.CancelCommandResponse], error)
+	// WatchCommands streams commands as they change, after those that there are.
+	WatchCommands(context.Context, *connect.Request[v1.WatchCommandsRequest], *connect.ServerStream[v1.WatchCommandsResponse]) error
 }
 
 // NewGatewayHandler builds an HTTP handler from the service implementation. It returns the path on
@@ -568,6 +661,39 @@ func NewGatewayHandler(svc GatewayHandler, opts ...connect.HandlerOption) (strin
 		connect.WithIdempotency(connect.IdempotencyIdempotent),
 		connect.WithHandlerOptions(opts...),
 	)
+	gatewayCreateCommandHandler := connect.NewUnaryHandler(
+		GatewayCreateCommandProcedure,
+		svc.CreateCommand,
+		connect.WithSchema(gatewayMethods.ByName("CreateCommand")),
+		connect.WithHandlerOptions(opts...),
+	)
+	gatewayGetCommandHandler := connect.NewUnaryHandler(
+		GatewayGetCommandProcedure,
+		svc.GetCommand,
+		connect.WithSchema(gatewayMethods.ByName("GetCommand")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	gatewayListCommandsHandler := connect.NewUnaryHandler(
+		GatewayListCommandsProcedure,
+		svc.ListCommands,
+		connect.WithSchema(gatewayMethods.ByName("ListCommands")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	gatewayCancelCommandHandler := connect.NewUnaryHandler(
+		GatewayCancelCommandProcedure,
+		svc.CancelCommand,
+		connect.WithSchema(gatewayMethods.ByName("CancelCommand")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
+		connect.WithHandlerOptions(opts...),
+	)
+	gatewayWatchCommandsHandler := connect.NewServerStreamHandler(
+		GatewayWatchCommandsProcedure,
+		svc.WatchCommands,
+		connect.WithSchema(gatewayMethods.ByName("WatchCommands")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/longline.v1.Gateway/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case GatewayPublishProcedure:
@@ -608,6 +734,16 @@ func NewGatewayHandler(svc GatewayHandler, opts ...connect.HandlerOption) (strin
 			gatewayDrainHandler.ServeHTTP(w, r)
 		case GatewayRevokeProcedure:
 			gatewayRevokeHandler.ServeHTTP(w, r)
+		case GatewayCreateCommandProcedure:
+			gatewayCreateCommandHandler.ServeHTTP(w, r)
+		case GatewayGetCommandProcedure:
+			gatewayGetCommandHandler.ServeHTTP(w, r)
+		case GatewayListCommandsProcedure:
+			gatewayListCommandsHandler.ServeHTTP(w, r)
+		case GatewayCancelCommandProcedure:
+			gatewayCancelCommandHandler.ServeHTTP(w, r)
+		case GatewayWatchCommandsProcedure:
+			gatewayWatchCommandsHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -691,4 +827,24 @@ func (UnimplementedGatewayHandler) Drain(context.Context, *connect.Request[v1.Dr
 
 func (UnimplementedGatewayHandler) Revoke(context.Context, *connect.Request[v1.RevokeRequest]) (*connect.Response[v1.RevokeResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("longline.v1.Gateway.Revoke is not implemented"))
+}
+
+func (UnimplementedGatewayHandler) CreateCommand(context.Context, *connect.Request[v1.CreateCommandRequest]) (*connect.Response[v1.CreateCommandResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("longline.v1.Gateway.CreateCommand is not implemented"))
+}
+
+func (UnimplementedGatewayHandler) GetCommand(context.Context, *connect.Request[v1.GetCommandRequest]) (*connect.Response[v1.GetCommandResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("longline.v1.Gateway.GetCommand is not implemented"))
+}
+
+func (UnimplementedGatewayHandler) ListCommands(context.Context, *connect.Request[v1.ListCommandsRequest]) (*connect.Response[v1.ListCommandsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("longline.v1.Gateway.ListCommands is not implemented"))
+}
+
+func (UnimplementedGatewayHandler) CancelCommand(context.Context, *connect.Request[v1.CancelCommandRequest]) (*connect.Response[v1.CancelCommandResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("longline.v1.Gateway.CancelCommand is not implemented"))
+}
+
+func (UnimplementedGatewayHandler) WatchCommands(context.Context, *connect.Request[v1.WatchCommandsRequest], *connect.ServerStream[v1.WatchCommandsResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("longline.v1.Gateway.WatchCommands is not implemented"))
 }
