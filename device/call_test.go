@@ -114,3 +114,88 @@ func TestCallsBounded(t *testing.T) {
 		}
 	})
 }
+
+// again sends a call that was sent before.
+func (p *peer) again(id uint64, method string) {
+	p.t.Helper()
+	p.send(&wire.Packet{Op: wire.Call, ID: id, Method: method, Again: true})
+}
+
+// A call that comes again, on a later connection, gets the answer that it got, also if the handler still runs, and no handler
+// runs twice.
+func TestCallAgain(t *testing.T) {
+	world(t, func(t *testing.T, g *gateway) {
+		ran := make(map[uint64]int)
+		var release chan struct{}
+		d, p := g.dial(Options{})
+		defer g.close(d)
+		d.HandleCall("m", func(_ context.Context, c Call) (any, error) {
+			ran[c.ID]++
+			if release != nil {
+				<-release
+			}
+			if c.ID == 2 {
+				return nil, &RefusedError{"locked", "by hand"}
+			}
+			return []byte{byte('0' + ran[c.ID])}, nil
+		})
+		want := func(id uint64, payload, code string) {
+			t.Helper()
+			if r := p.next(wire.Reply); r.ID != id || string(r.Payload) != payload || r.Err.Code != code {
+				t.Errorf("reply %d %q %+v, want %d %q %q", r.ID, r.Payload, r.Err, id, payload, code)
+			}
+		}
+		p.call(1, "m", "null")
+		want(1, "1", "")
+		p.call(2, "m", "null")
+		want(2, "", "locked")
+		release = make(chan struct{})
+		p.call(3, "m", "null")
+		synctest.Wait()
+		_ = p.ws.CloseNow()
+		p = g.accept(true)
+		p.again(1, "m")
+		want(1, "1", "")
+		p.again(2, "m")
+		want(2, "", "locked")
+		p.again(3, "m")
+		p.none()
+		close(release)
+		want(3, "1", "")
+		p.again(3, "m")
+		want(3, "1", "")
+		p.again(4, "m") // the device never got it
+		want(4, "1", "")
+		p.call(1, "m", "null") // another call
+		want(1, "2", "")
+		p.again(5, "what")
+		want(5, "", "unknown_method")
+		p.again(5, "what")
+		want(5, "", "unknown_method")
+	})
+}
+
+func TestAnswersAreBounded(t *testing.T) {
+	var a answers
+	answer := func(id uint64, size int) {
+		t.Helper()
+		if _, fresh := a.begin(nil, &wire.Packet{ID: id}); !fresh {
+			t.Errorf("%d is known", id)
+		}
+		a.end(&wire.Packet{ID: id, Payload: make([]byte, size)})
+	}
+	for id := range uint64(2 * maxAnswers) {
+		answer(id+1, 1)
+	}
+	if len(a.calls) != maxAnswers || len(a.line) != maxAnswers || a.bytes != maxAnswers {
+		t.Errorf("%d calls, %d in line, %d bytes", len(a.calls), len(a.line), a.bytes)
+	}
+	answer(1, maxAnswerBytes)
+	if len(a.calls) != 1 || a.bytes != maxAnswerBytes {
+		t.Errorf("%d calls, %d bytes", len(a.calls), a.bytes)
+	}
+	answer(2, maxAnswerBytes+1)
+	if len(a.calls) != 0 || len(a.line) != 0 || a.bytes != 0 {
+		t.Errorf("%d calls, %d in line, %d bytes", len(a.calls), len(a.line), a.bytes)
+	}
+}

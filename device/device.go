@@ -25,6 +25,7 @@ type Device struct {
 	outbox  *outbox
 	inbox   chan delivery // messages that wait for their handlers
 	slots   chan struct{} // has one element per call under way
+	answers answers
 	subs    subscriptions
 	ctx     context.Context // ends when the device begins to close; the cause says why
 	cancel  context.CancelCauseFunc

@@ -234,6 +234,7 @@ func (w *world) connect(t testing.TB, id string, d *fakeDevice, filters ...strin
 			t.Fatal(err)
 		}
 	}
+	d.Wake()
 	return d
 }
 
