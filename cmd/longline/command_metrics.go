@@ -10,7 +10,7 @@ import (
 type commandMetrics struct{ commands *command.Manager }
 
 var (
-	commandsKept    = prometheus.NewDesc("longline_commands", "Commands that are kept, by state.", []string{"state"}, nil)
+	commandsKept    = prometheus.NewDesc("longline_commands_kept", "Commands that are kept, by state.", []string{"state"}, nil)
 	commandsBytes   = prometheus.NewDesc("longline_commands_bytes", "Bytes of commands and their answers, as commands.max_bytes counts them.", nil, nil)
 	commandsCreated = prometheus.NewDesc("longline_commands_created_total", "Commands that were created.", nil, nil)
 	commandsRefused = prometheus.NewDesc("longline_commands_refused_total", "Requests that made no command: a bound, a key that is in use, or the store.", nil, nil)

@@ -148,7 +148,7 @@ func TestCommandsSurviveKill(t *testing.T) {
 		b.becomes(c, want)
 	}
 	metrics := p.get("/metrics")
-	for _, want := range []string{`longline_commands{state="succeeded"} 2`, `longline_commands{state="failed"} 1`, "longline_commands_lost_total 0"} {
+	for _, want := range []string{`longline_commands_kept{state="succeeded"} 2`, `longline_commands_kept{state="failed"} 1`, "longline_commands_lost_total 0"} {
 		if !strings.Contains(metrics, want+"\n") {
 			t.Errorf("the metrics have no %s", want)
 		}

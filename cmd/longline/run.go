@@ -28,6 +28,7 @@ type commands struct {
 	Bench   Bench      `cmd:"" help:"Load a running gateway and measure it."`
 	Stream  StreamCmd  `cmd:"" help:"Show and read the streams of a running gateway."`
 	Audit   Audit      `cmd:"" help:"Account for all messages of a running gateway; exit code 1 if some are not accounted for."`
+	Command CommandCmd `cmd:"" help:"Create and watch commands to the devices of a running gateway."`
 	Config  ConfigCmd  `cmd:"" help:"Print or check a configuration file."`
 	Version VersionCmd `cmd:"" help:"Print the version."`
 	Help    HelpCmd    `cmd:"" help:"Print this help, or the help of a command."`
