@@ -239,9 +239,16 @@ func (n *node) checks() []api.Check {
 			}
 			return nil
 		}},
-		{Name: "store", Failed: n.store.Err},
+		{Name: "store", Failed: n.storeFailed},
 		{Name: "streams", Failed: n.streams.Err},
 	}
+}
+
+func (n *node) storeFailed() error {
+	if n.disk != nil {
+		return n.disk.Ready()
+	}
+	return n.store.Err()
 }
 
 func (n *node) openAdminPort(ctx context.Context) (err error) {

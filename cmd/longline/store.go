@@ -37,7 +37,22 @@ func (n *node) storeMetrics() []prometheus.Collector {
 		func(s disk.Stats) float64 { return float64(s.Journal.Faults + s.Faults) })
 	add(prometheus.CounterValue, "longline_store_lost_operations_total", "Operations that were safe, and that the disk has spoilt.",
 		func(s disk.Stats) float64 { return float64(s.Lost) })
+	add(prometheus.GaugeValue, "longline_store_free_bytes", "Free bytes of the file system of store.path.",
+		func(s disk.Stats) float64 { return float64(s.Free) })
+	add(prometheus.GaugeValue, "longline_store_full", "1 while store.max_bytes or store.reserve let the store take no message, otherwise 0.",
+		func(s disk.Stats) float64 { return zeroOne(s.Full) })
+	add(prometheus.CounterValue, "longline_store_stalls_total", "Writes of the journal that took longer than store.stall, with store.second_path.",
+		func(s disk.Stats) float64 { return float64(s.Journal.Stalls) })
+	add(prometheus.GaugeValue, "longline_store_on_second_path", "1 while the journal writes in store.second_path, otherwise 0.",
+		func(s disk.Stats) float64 { return zeroOne(s.Journal.Aside) })
 	return []prometheus.Collector{c}
+}
+
+func zeroOne(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
 }
 
 // storeCollector reads the store's counters once per scrape.

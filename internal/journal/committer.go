@@ -399,7 +399,7 @@ func (j *Journal) nextSegment() (*segment, error) {
 func (j *Journal) takeSpare() (_ *segment, making *directory, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	dirs := slices.Clone(j.dirs)
+	dirs := slices.DeleteFunc(slices.Clone(j.dirs), func(d *directory) bool { return d.leaves })
 	slices.SortStableFunc(dirs, func(a, b *directory) int { return sickness(a) - sickness(b) })
 	for _, d := range dirs {
 		switch {

@@ -9,9 +9,10 @@ import (
 // directory is one of a journal's directories. Each has a preparer of its own, so that one that is slow does not hold up the other.
 type directory struct {
 	// Static after construction.
-	j    *Journal
-	fs   FS
-	lock io.Closer
+	j      *Journal
+	fs     FS
+	lock   io.Closer
+	leaves bool // it gets no more segments
 
 	// Guarded by the journal's mu.
 	spare    *segment   // prepared for the committer

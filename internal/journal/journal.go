@@ -42,6 +42,8 @@ type Options struct {
 	FS FS
 	// Second is the directory in which the journal goes on while the one of FS is slow or fails; nil if there is none.
 	Second FS
+	// SecondLeaves says that nothing is to be written to Second any more: what is there is read, and removed when it is trimmed.
+	SecondLeaves bool
 	// Stall is how long a group may take to be written and synced before it is written to the other directory as well:
 	// half a second by default. Without Second it has no meaning.
 	Stall time.Duration

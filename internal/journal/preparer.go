@@ -70,7 +70,7 @@ type state struct {
 func (d *directory) state() state {
 	d.j.mu.Lock()
 	defer d.j.mu.Unlock()
-	now := state{wanted: d.spare == nil, sick: d.sick}
+	now := state{wanted: d.spare == nil && !d.leaves, sick: d.sick}
 	if now.failed = errors.Is(d.j.intake.err, ErrFailed); now.failed {
 		now.rest = d.j.pause
 	}
@@ -261,7 +261,7 @@ func (d *directory) tellOthers() {
 
 // reusable reports whether the file of a trimmed segment can be used again. mu is held.
 func (j *Journal) reusable(s *segment) bool {
-	return !s.final && !s.damaged && s.size == j.options.SegmentSize
+	return !s.final && !s.damaged && !s.dir.leaves && s.size == j.options.SegmentSize
 }
 
 // newFile makes a file of zeroes. It writes them, because a disk syncs data faster that overwrites written space

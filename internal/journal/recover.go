@@ -62,6 +62,7 @@ func (j *Journal) lockDirectories() error {
 			break
 		}
 		d := newDirectory(j, fs)
+		d.leaves = len(j.dirs) > 0 && j.options.SecondLeaves
 		var err error
 		if d.lock, err = fs.Lock(); err != nil {
 			return err
@@ -92,7 +93,7 @@ func (j *Journal) recover() (Recovery, error) {
 	}
 	j.intake = newIntake(j.options.Pending, next)
 	for _, d := range j.dirs {
-		if err == nil && !slices.ContainsFunc(files, func(s *segment) bool { return s.dir == d }) {
+		if err == nil && !d.leaves && !slices.ContainsFunc(files, func(s *segment) bool { return s.dir == d }) {
 			signal(d.urgent)
 			err = d.prepareSpare() // reports at once that a directory cannot be written
 		}

@@ -83,6 +83,13 @@ func (l RetainedLimits) percent(n int) usage {
 
 // Validate returns what is wrong with o. The error begins with the key.
 func (o Options) Validate() error {
+	const least = 1 << 30
+	switch {
+	case o.MaxBytes != 0 && o.MaxBytes < least:
+		return fmt.Errorf("max_bytes: want 1GiB or more, not %d bytes", o.MaxBytes)
+	case o.SecondPath != "" && o.Path == "":
+		return errors.New("second_path: needs store.path, which it is the second one to")
+	}
 	if n := o.Retained.PerDevice; n < 0 || n > 100 {
 		return fmt.Errorf("retained.per_device: want 1 to 100 percent, not %d", n)
 	}

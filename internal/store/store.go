@@ -20,10 +20,14 @@ var (
 
 // Options are the bounds of a store. The zero value has the defaults.
 type Options struct {
-	Path     string           `yaml:"path" help:"directory in which what is kept survives the process, synced before it is acknowledged; left out, it is in memory alone"`
-	Queue    Limits           `yaml:"queue" help:"queue of messages for one device"`
-	Account  *message.Account `yaml:"-"` // counts the kept messages; nil has no bound
-	Retained RetainedLimits   `yaml:"retained" help:"retained messages of all topics"`
+	Path       string           `yaml:"path" help:"directory in which what is kept survives the process, synced before it is acknowledged; left out, it is in memory alone"`
+	SecondPath string           `yaml:"second_path" help:"directory on another disk, in which the journal goes on while a sync in path takes longer than stall, or fails"`
+	Stall      time.Duration    `yaml:"stall" help:"how long a sync may take before the journal goes on in second_path"`
+	MaxBytes   int              `yaml:"max_bytes" unit:"bytes" help:"bytes of files in path and second_path, without streams; messages that would have to be kept are refused from seven eighths on; at least 1GiB; left out, the disk is the bound"`
+	Reserve    int              `yaml:"reserve" unit:"bytes" help:"free bytes of the file system of path below which messages that would have to be kept are refused; what makes room may use half of it"`
+	Queue      Limits           `yaml:"queue" help:"queue of messages for one device"`
+	Account    *message.Account `yaml:"-"` // counts the kept messages; nil has no bound
+	Retained   RetainedLimits   `yaml:"retained" help:"retained messages of all topics"`
 }
 
 // Limits bound one queue. Zero fields mean the defaults.
@@ -44,6 +48,8 @@ type RetainedLimits struct {
 
 // WithDefaults returns o with the defaults in place of zero fields.
 func (o Options) WithDefaults() Options {
+	o.Stall = orDefault(o.Stall, 500*time.Millisecond)
+	o.Reserve = orDefault(o.Reserve, 512<<20)
 	q, r := &o.Queue, &o.Retained
 	q.Count, q.Bytes = orDefault(q.Count, 1000), orDefault(q.Bytes, 1<<20)
 	q.Age = orDefault(q.Age, 24*time.Hour)

@@ -21,22 +21,21 @@ const formatFile = "FORMAT"
 
 // enter locks a directory, which it makes if it does not exist, and checks its version.
 func enter(path string) (io.Closer, error) {
-	d := journal.Dir(path)
-	lock, err := d.Lock()
+	lock, err := journal.Dir(path).Lock()
 	if err != nil {
 		return nil, err
 	}
-	if err = checkVersion(path, d); err != nil {
+	if err = checkVersion(path); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	return lock, nil
 }
 
-func checkVersion(path string, d journal.FS) error {
+func checkVersion(path string) error {
 	file := filepath.Join(path, formatFile)
 	text, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return writeVersion(file, d)
+		return writeVersion(file)
 	}
 	if err != nil {
 		return err
@@ -53,22 +52,11 @@ func checkVersion(path string, d journal.FS) error {
 }
 
 // writeVersion makes the file of a new directory. It is there as a whole or not at all.
-func writeVersion(file string, d journal.FS) error {
+func writeVersion(file string) error {
 	for _, part := range []string{"journal", "state", "streams"} {
 		if _, err := os.Stat(filepath.Join(filepath.Dir(file), part)); err == nil {
 			return fmt.Errorf("%s is missing, and %s is there: put a copy of the whole directory back", file, part)
 		}
 	}
-	f, err := os.OpenFile(file+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(f, "longline store %d\n", version)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err = os.Rename(file+".new", file); err != nil {
-		return err
-	}
-	return d.Sync()
+	return replaceFile(filepath.Dir(file), formatFile, fmt.Sprintf("longline store %d\n", version))
 }

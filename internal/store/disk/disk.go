@@ -34,6 +34,7 @@ type Options struct {
 	files      vfs.FS
 	journal    journal.Options // but FS, OnRoom and OnFault
 	journalFS  journal.FS
+	secondFS   journal.FS
 	checkpoint int64 // bytes of operations between checkpoints
 	closing    time.Duration
 }
@@ -90,12 +91,17 @@ type Store struct {
 	reader  *journal.Reader
 	applied int64 // bytes since the last checkpoint
 
+	second   Second // static
+	room     room
+	watching sync.WaitGroup // watchRoom
+
 	applying sync.Mutex         // held while the state and the journal's beginning change
 	stop     context.CancelFunc // ends the applier
 	stopped  chan error         // gets how the applier has ended
 	close    func() error       // once
 	lost     atomic.Uint64
 	faults   atomic.Uint64 // of the state's files
+	told     atomic.Int64  // Unix seconds when one of them was logged last
 }
 
 var (
@@ -109,6 +115,7 @@ var (
 func Open(bounds store.Options, o Options) (_ *Store, err error) {
 	o.fill()
 	s := &Store{options: o, stopped: make(chan error, 1)}
+	s.room.bounds = bounds
 	s.intake = newIntake(o.journal.Pending-recordRoom, s.countTooLong)
 	defer func() {
 		if err != nil {
@@ -119,8 +126,11 @@ func Open(bounds store.Options, o Options) (_ *Store, err error) {
 		if s.lock, err = enter(o.Path); err != nil {
 			return nil, err
 		}
+		if s.second, err = pairUp(o.Path, bounds.SecondPath); err != nil {
+			return nil, err
+		}
 	}
-	if s.state, err = openState(s.statePath(), o.files, s.events()); err != nil {
+	if s.state, err = openState(s.statePath(), o.files, s.events(), s.stateFault); err != nil {
 		return nil, err
 	}
 	s.Memory = store.NewJournaled(bounds, medium{s.intake, s.state})
@@ -136,6 +146,9 @@ func Open(bounds store.Options, o Options) (_ *Store, err error) {
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop, s.close = stop, sync.OnceValue(s.end)
 	go s.follow(ctx)
+	if s.lookAtRoom(); bounds.MaxBytes > 0 || bounds.Reserve > 0 {
+		s.watching.Go(func() { s.watchRoom(ctx) })
+	}
 	return s, nil
 }
 
@@ -144,6 +157,13 @@ func (s *Store) statePath() string { return filepath.Join(s.options.Path, "state
 // openJournal opens the journal and checks that the state belongs to it.
 func (s *Store) openJournal() error {
 	o := s.options.journal
+	o.Second = s.options.secondFS
+	if second := s.second; second.Path != "" {
+		o.Second, o.SecondLeaves = journal.Dir(filepath.Join(second.Path, "journal")), second.Leaves
+	}
+	o.Stall = s.room.bounds.Stall
+	o.MaxBytes, o.Others = int64(s.room.bounds.MaxBytes), s.room.state.Load
+	o.Reserve = int64(s.room.bounds.Reserve) / 2
 	o.FS, o.OnRoom = s.options.journalFS, s.intake.pump
 	o.OnFault = func(err error) { s.options.Log.Error("the disk fails the store's journal", "error", err) }
 	j, found, err := journal.Open(o)
@@ -177,21 +197,31 @@ func (s *Store) Close() error { return s.close() }
 func (s *Store) end() error {
 	err := s.Memory.Close() // a fence
 	s.stop()
+	s.watching.Wait()
 	select {
 	case last := <-s.stopped:
 		err = errors.Join(err, last)
 	case <-time.After(s.options.closing):
 		// The applier waits for them: the state cannot be closed.
-		return errors.Join(err, errors.New("the state's files cannot be written"), s.release(nil))
+		return errors.Join(err, errNotWritten, s.release(nil))
 	}
 	return errors.Join(err, s.release(s.state))
 }
+
+var errNotWritten = errors.New("the state's files cannot be written")
 
 // release closes the state, unless it is nil, and all else that is open.
 func (s *Store) release(state *state) error {
 	var errs []error
 	if state != nil {
-		errs = append(errs, state.close())
+		closed := make(chan error, 1)
+		go func() { closed <- state.close() }()
+		select {
+		case err := <-closed:
+			errs = append(errs, err)
+		case <-time.After(s.options.closing):
+			errs = append(errs, errNotWritten)
+		}
 	}
 	if s.journal != nil {
 		errs = append(errs, s.journal.Close())
@@ -211,6 +241,8 @@ type Stats struct {
 	Unsafe     int    // operations that wait for a sync
 	Lost       uint64 // operations that were safe and that the disk has spoilt
 	Faults     uint64 // of the disk, seen by the state; the journal has its own
+	Free       int64  // bytes of the file system, when they were looked at last
+	Full       bool   // messages are refused, because of the bounds in store.Options
 }
 
 // Stats returns the counters.
@@ -218,24 +250,38 @@ func (s *Store) Stats() Stats {
 	j := s.journal.Stats()
 	return Stats{
 		Journal:    j,
-		StateBytes: s.state.db.Metrics().DiskSpaceUsage(),
+		StateBytes: s.state.size(),
 		Behind:     uint64(j.End) - s.state.reached.Load(),
 		Unsafe:     s.intake.len(),
 		Lost:       s.lost.Load(),
 		Faults:     s.faults.Load(),
+		Free:       s.room.free.Load(),
+		Full:       s.room.err() != nil,
 	}
 }
 
-// events counts what fails in pebble's background, and logs it every 10 s at most.
+// Second returns the second directory, for journals beside the store's.
+func (s *Store) Second() Second { return s.second }
+
+// events are what pebble tells of its background.
 func (s *Store) events() *pebble.EventListener {
-	var told atomic.Int64 // Unix seconds
-	return &pebble.EventListener{BackgroundError: func(err error) {
-		s.faults.Add(1)
-		now, last := time.Now().Unix(), told.Load()
-		time.Sleep(100 * time.Millisecond) // pebble itself does not, before it tries again
-		if now-last < 10 || !told.CompareAndSwap(last, now) {
-			return
-		}
-		s.options.Log.Error("the disk fails the store's state; what is acknowledged is in the journal", "error", err)
-	}}
+	return &pebble.EventListener{
+		BackgroundError: func(err error) {
+			s.stateFault(err)
+			time.Sleep(100 * time.Millisecond) // pebble itself does not, before it tries again
+		},
+		DataCorruption: func(info pebble.DataCorruptionInfo) {
+			s.stateFault(fmt.Errorf("%s is spoilt: stop the node and run longline store check: %w", info.Path, info.Details))
+		},
+	}
+}
+
+// stateFault counts what fails in the state's files, and logs it every 10 s at most.
+func (s *Store) stateFault(err error) {
+	s.faults.Add(1)
+	now, last := time.Now().Unix(), s.told.Load()
+	if now-last < 10 || !s.told.CompareAndSwap(last, now) {
+		return
+	}
+	s.options.Log.Error("the disk fails the store's state; what is acknowledged is in the journal", "error", err)
 }

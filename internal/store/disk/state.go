@@ -48,19 +48,30 @@ type state struct {
 	reached atomic.Uint64 // place, for any goroutine
 }
 
-func openState(path string, files vfs.FS, events *pebble.EventListener) (*state, error) {
-	events.EnsureDefaults(quiet{})
+func openState(path string, files vfs.FS, events *pebble.EventListener, fault func(error)) (_ *state, err error) {
+	log := quiet{new(atomic.Bool)}
+	defer func() {
+		switch why := recover().(type) {
+		case nil:
+		case fatalError:
+			err = fmt.Errorf("state: %w", why)
+		default:
+			panic(why)
+		}
+	}()
+	events.EnsureDefaults(log)
 	db, err := pebble.Open(path, &pebble.Options{
-		FS:                 files,
-		DisableWAL:         true, // the journal is the log
-		FormatMajorVersion: format,
-		MemTableSize:       32 << 20,
-		CacheSize:          8 << 20, // the state is read at start alone
+		FS:                  patientFS{files, log.opened, fault},
+		MaxManifestFileSize: 4 << 20, // patientFS keeps it in memory
+		DisableWAL:          true,    // the journal is the log
+		FormatMajorVersion:  format,
+		MemTableSize:        32 << 20,
+		CacheSize:           8 << 20, // the state is read at start alone
 		// Fewer compactions, for reads that are rare.
 		L0CompactionThreshold: 8,
 		LBaseMaxBytes:         1 << 30,
 		EventListener:         events,
-		Logger:                quiet{},
+		Logger:                log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("state: %w", err)
@@ -76,20 +87,29 @@ func openState(path string, files vfs.FS, events *pebble.EventListener) (*state,
 		_ = closer.Close() // value is borrowed
 	}
 	s.reached.Store(uint64(s.place))
+	log.opened.Store(true)
 	return s, nil
 }
 
 // quiet is pebble's log: errors that it survives are told by its events.
-type quiet struct{}
+type quiet struct{ opened *atomic.Bool }
+
+// fatalError is why pebble cannot go on.
+type fatalError string
+
+func (e fatalError) Error() string { return string(e) }
 
 func (quiet) Infof(string, ...any)  {}
 func (quiet) Errorf(string, ...any) {}
 
-// Fatalf is called when pebble cannot go on, which is so when its manifest cannot be written. Nothing is lost: the next start
-// goes on from the journal.
-func (quiet) Fatalf(text string, args ...any) {
-	slog.Error("the store's state cannot go on: the node ends, and goes on from the journal when it is started again",
-		"error", fmt.Sprintf(text, args...))
+// Fatalf is called when pebble cannot go on: at start, because a file cannot be written; later only because of a mistake in pebble. Nothing
+// is lost: the next start goes on from the journal.
+func (q quiet) Fatalf(text string, args ...any) {
+	err := fatalError(fmt.Sprintf(text, args...))
+	if !q.opened.Load() {
+		panic(err) // to openState
+	}
+	slog.Error("the store's state cannot go on: the node ends, and goes on from the journal when it is started again", "error", err)
 	os.Exit(1)
 }
 
@@ -194,6 +214,9 @@ func (s *state) apply(b *batch) error {
 	s.reached.Store(uint64(b.next))
 	return nil
 }
+
+// size returns the bytes of the state's files.
+func (s *state) size() uint64 { return s.db.Metrics().DiskSpaceUsage() }
 
 // flush returns when all that was applied is durable.
 func (s *state) flush() error { return s.db.Flush() }
