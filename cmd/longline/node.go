@@ -55,6 +55,9 @@ type node struct {
 	failed chan error // gets the admin port's error, if it fails
 }
 
+// openDisk is disk.Open, unless a test puts a layer under the store.
+var openDisk = disk.Open
+
 // wholeStore is both sides of a store.
 type wholeStore interface {
 	store.Store
@@ -109,7 +112,7 @@ func (n *node) openStore(context.Context) error {
 		return nil
 	}
 	var err error
-	if n.disk, err = disk.Open(n.config.Store, disk.Options{Path: path, Log: n.log}); err != nil {
+	if n.disk, err = openDisk(n.config.Store, disk.Options{Path: path, Log: n.log}); err != nil {
 		return fmt.Errorf("store.path: %w", err)
 	}
 	n.store = n.disk

@@ -33,7 +33,11 @@ const asProgram = "LONGLINE_TEST_PROGRAM"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
+		layDisk()
 		main()
+	}
+	if os.Getenv(asMount) != "" {
+		os.Exit(runOnMount())
 	}
 	os.Exit(m.Run())
 }

@@ -30,6 +30,10 @@ type Options struct {
 	Path string // the directory; made if it does not exist
 	Log  *slog.Logger
 
+	// Layers over the files of the operating system, for tests of disks that fail; nil means none.
+	WrapJournal func(journal.FS) journal.FS
+	WrapState   func(vfs.FS) vfs.FS
+
 	// For tests. Zero values are the operating system's.
 	files      vfs.FS
 	journal    journal.Options // but FS, OnRoom and OnFault
@@ -64,6 +68,9 @@ func (o *Options) fill() {
 	}
 	if o.journalFS == nil {
 		o.journalFS = journal.Dir(filepath.Join(o.Path, "journal"))
+	}
+	if o.WrapJournal != nil {
+		o.journalFS = o.WrapJournal(o.journalFS)
 	}
 	if o.checkpoint == 0 {
 		o.checkpoint = checkpointEvery
@@ -130,7 +137,11 @@ func Open(bounds store.Options, o Options) (_ *Store, err error) {
 			return nil, err
 		}
 	}
-	if s.state, err = openState(s.statePath(), o.files, s.events(), s.stateFault); err != nil {
+	files := o.files
+	if o.WrapState != nil {
+		files = o.WrapState(files)
+	}
+	if s.state, err = openState(s.statePath(), files, s.events(), s.stateFault); err != nil {
 		return nil, err
 	}
 	s.Memory = store.NewJournaled(bounds, medium{s.intake, s.state})
