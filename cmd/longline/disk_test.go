@@ -110,6 +110,7 @@ func (p *program) retained(prefix string, count int) {
 // A file system that fills up: messages are refused before it is full, and where the reserve is too small, when a write finds no space.
 // /readyz and metrics say it. When there is space again, they are taken, and all that was acknowledged is there after a kill.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	for _, reserve := range []string{"16MiB", "1"} {
 		t.Run("reserve "+reserve, func(t *testing.T) {
 			fs := newSmall(t, 230<<20)
@@ -170,6 +171,7 @@ func waitForSpare(t *testing.T, p *program) {
 
 // A gateway is started on a file system that is read-only.
 func TestReadOnlyDiskAtStart(t *testing.T) {
+	t.Parallel()
 	fs := newSmall(t, 230<<20)
 	fs.serve("--set", "store.reserve=1")
 	fs.do("kill")
@@ -202,6 +204,7 @@ func serveOnLayer(t *testing.T, dir string) (p *program, behave func(how string)
 
 // A disk that becomes read-only while the gateway runs, by a layer, and one on which the kernel refuses every write.
 func TestDiskThatRefusesWrites(t *testing.T) {
+	t.Parallel()
 	for name, why := range map[string]string{
 		"EROFS": "read-only file system", "limit": "file too large",
 	} {
@@ -256,6 +259,7 @@ func (p *program) limitFiles(on bool) {
 
 // While a disk is slow nobody is told what is not true: who publishes waits, /readyz says why, and all goes on when the disk does.
 func TestSlowDisk(t *testing.T) {
+	t.Parallel()
 	p, behave := serveOnLayer(t, filepath.Join(t.TempDir(), "data"))
 	p.mqtt("other", false).subscribe("news")
 	publisher := p.mqtt("publisher", false)
