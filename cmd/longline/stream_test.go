@@ -3,11 +3,14 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -223,6 +226,38 @@ func TestTailGoesOn(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The commands show a token, and only to the gateway that they were given.
+func TestStreamCommandsShowAToken(t *testing.T) {
+	dir := t.TempDir()
+	tokens, file := filepath.Join(dir, "tokens"), filepath.Join(dir, "longline.yaml")
+	sum := sha256.Sum256([]byte("secret"))
+	for name, text := range map[string]string{
+		tokens: "read sha256:" + hex.EncodeToString(sum[:]) + " reader\n",
+		file:   "log: {format: json}\napi: {tokens: " + tokens + "}\nstore: {path: " + dir + "/data}\nstreams: {log: {filters: [a]}}\n",
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command(os.Args[0], "serve", "--insecure", "--config", file, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+	cmd.Env = append(os.Environ(), asProgram+"=1")
+	p := start(t, cmd, 0)
+	if code, _, stderr := longline(t, "stream", "ls", "--server", p.admin); code != exitFailed || !strings.HasPrefix(stderr, "longline: unauthenticated: ") {
+		t.Errorf("without a token: exit code %d, %s", code, stderr)
+	}
+	t.Setenv("LONGLINE_TOKEN", "secret")
+	if code, stdout, stderr := longline(t, "stream", "ls", "--server", p.admin); code != exitDone || !strings.Contains(stdout, "\nlog ") {
+		t.Errorf("with a token: exit code %d, %s%s", code, stdout, stderr)
+	}
+	other := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("%s got a request", r.Host) }))
+	defer other.Close()
+	redirect := httptest.NewServer(http.RedirectHandler(other.URL, http.StatusTemporaryRedirect))
+	defer redirect.Close()
+	if code, _, _ := longline(t, "stream", "ls", "--server", redirect.URL); code != exitFailed {
+		t.Errorf("redirected: exit code %d", code)
 	}
 }
 

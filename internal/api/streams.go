@@ -18,23 +18,31 @@ import (
 const maxAcknowledging = 10_000
 
 // ListStreams implements GatewayHandler.
-func (a *API) ListStreams(context.Context, *connect.Request[longlinev1.ListStreamsRequest]) (*connect.Response[longlinev1.ListStreamsResponse], error) {
+func (a *API) ListStreams(ctx context.Context, _ *connect.Request[longlinev1.ListStreamsRequest]) (*connect.Response[longlinev1.ListStreamsResponse], error) {
 	response := new(longlinev1.ListStreamsResponse)
 	if a.node.Streams != nil {
 		for _, s := range a.node.Streams.All() {
-			response.Streams = append(response.Streams, described(s))
+			d, err := a.described(ctx, s)
+			if err != nil {
+				return nil, err
+			}
+			response.Streams = append(response.Streams, d)
 		}
 	}
 	return connect.NewResponse(response), nil
 }
 
 // GetStream implements GatewayHandler.
-func (a *API) GetStream(_ context.Context, r *connect.Request[longlinev1.GetStreamRequest]) (*connect.Response[longlinev1.GetStreamResponse], error) {
+func (a *API) GetStream(ctx context.Context, r *connect.Request[longlinev1.GetStreamRequest]) (*connect.Response[longlinev1.GetStreamResponse], error) {
 	s, err := a.stream(r.Msg.Stream)
 	if err != nil {
 		return nil, err
 	}
-	return connect.NewResponse(&longlinev1.GetStreamResponse{Stream: described(s)}), nil
+	d, err := a.described(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&longlinev1.GetStreamResponse{Stream: d}), nil
 }
 
 // stream returns a stream by its name.
@@ -110,9 +118,18 @@ func (a *API) awaitDisk(ctx context.Context, change func(told func(error)) error
 	}
 }
 
-// described returns what the API shows of a stream.
-func described(s *stream.Stream) *longlinev1.Stream {
+// describedAtOnce bounds the streams that are described at a time, because each reads from the disk.
+const describedAtOnce = 4
+
+// described returns what the API shows of a stream. It waits for its turn.
+func (a *API) described(ctx context.Context, s *stream.Stream) (*longlinev1.Stream, error) {
+	select {
+	case a.describing <- struct{}{}:
+	case <-ctx.Done():
+		return nil, coded(ctx.Err())
+	}
 	i := s.Info()
+	<-a.describing
 	d := &longlinev1.Stream{
 		Name:     i.Name,
 		Filters:  i.Filters,
@@ -140,5 +157,5 @@ func described(s *stream.Stream) *longlinev1.Stream {
 			Missed:       c.Missed,
 		})
 	}
-	return d
+	return d, nil
 }

@@ -360,7 +360,7 @@ func TestShutdownEndsReaders(t *testing.T) {
 	}
 }
 
-// Who reads is told how many entries are gone: without a name, with one, and as events.
+// A reader is told how many entries are gone before those that it gets: without a name, with one, and as events.
 func TestMissedEntries(t *testing.T) {
 	w := newStreams(t, Config{})
 	c := w.client("grpc")

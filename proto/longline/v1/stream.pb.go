@@ -32,7 +32,7 @@ const (
 type Stream struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// What is not in the stream yet is added if its topic matches one of these.
+	// A message is added if its topic matches one of these.
 	Filters []string `protobuf:"bytes,2,rep,name=filters,proto3" json:"filters,omitempty"`
 	// The place of the oldest entry, empty if there is none; and of the newest entry that there ever was.
 	First string `protobuf:"bytes,3,opt,name=first,proto3" json:"first,omitempty"`
