@@ -17,6 +17,7 @@ import (
 	"github.com/longline/longline/internal/auth"
 	"github.com/longline/longline/internal/command"
 	"github.com/longline/longline/internal/devices"
+	"github.com/longline/longline/internal/ledger"
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/session"
@@ -33,6 +34,7 @@ type world struct {
 	router   *router.Router
 	commands *command.Manager
 	sessions *session.Manager
+	ledger   *ledger.Keeper
 	gateway  *fakeGateway
 	api      *API
 	url      string
@@ -56,6 +58,8 @@ func newWorld(t testing.TB, c Config, rc router.Config) *world {
 	t.Cleanup(w.sessions.Close)
 	commands.Start(w.sessions)
 	t.Cleanup(commands.Close)
+	w.ledger = ledger.Start(ledger.Options{Sources: []func(context.Context, *ledger.Node) error{w.sessions.AddLedger, w.router.AddLedger}})
+	t.Cleanup(w.ledger.Close)
 	c.Address = "127.0.0.1:0"
 	w.api = New(c, w.node(t))
 	w.serve(t)
@@ -69,6 +73,7 @@ func (w *world) node(t testing.TB) Node {
 		Router:   w.router,
 		Gateway:  w.gateway,
 		Commands: w.commands,
+		Ledger:   w.ledger,
 		Metrics:  respond(http.StatusOK, "up 1\n"),
 		Checks:   []Check{{"devices", w.gateway.drains}, {"store", func() error { return nil }}},
 		Observe: func(procedure, code string, seconds float64) {
