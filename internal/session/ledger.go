@@ -72,6 +72,8 @@ func (s *Session) countDropped(why router.Drop, n int) {
 	case n == 0:
 	case why == router.Expired:
 		s.down().Expired += uint64(n)
+	case why == router.Lost:
+		s.down().Lost.Add("store", n)
 	default:
 		s.down().Dropped.Add(why.String(), n)
 	}

@@ -541,7 +541,8 @@ type ReceiverLedger struct {
 	MovedOut uint64 `protobuf:"varint,8,opt,name=moved_out,json=movedOut,proto3" json:"moved_out,omitempty"`
 	// Dropped, by the reasons of longline_messages_dropped_total.
 	Dropped []*LedgerCount `protobuf:"bytes,9,rep,name=dropped,proto3" json:"dropped,omitempty"`
-	// Lost, by where: "restart", if the node ended in order and did not find them when it started again.
+	// Lost, by where: "store", if its disk has spoilt them; "restart", if the node ended in order and did not find them when it
+	// started again.
 	Lost []*LedgerCount `protobuf:"bytes,10,rep,name=lost,proto3" json:"lost,omitempty"`
 	// Messages that are not explained: 0 if the account balances.
 	Difference    int64 `protobuf:"varint,11,opt,name=difference,proto3" json:"difference,omitempty"`
