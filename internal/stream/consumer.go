@@ -316,17 +316,9 @@ func (s *Stream) Acknowledge(consumer string, place uint64, done func(error)) {
 	s.options.Store.Commit(func(err error) {
 		if err == nil {
 			s.audience.confirm(c, place)
-			s.unblock()
 		}
 		done(err)
 	})
-}
-
-// unblock ends that s refuses messages, if the consumers have acknowledged enough.
-func (s *Stream) unblock() {
-	if errors.Is(s.journal.Err(), journal.ErrBound) {
-		s.trimDone()
-	}
 }
 
 // DeleteConsumer forgets a consumer. A reader of it ends with ErrDeleted. If it returns nil, it calls done once, as
@@ -335,9 +327,6 @@ func (s *Stream) DeleteConsumer(name string, done func(error)) error {
 	if err := s.audience.remove(name); err != nil {
 		return err
 	}
-	s.options.Store.Commit(func(err error) {
-		s.unblock()
-		done(err)
-	})
+	s.options.Store.Commit(done)
 	return nil
 }
