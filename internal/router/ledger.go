@@ -30,7 +30,10 @@ func ReasonOf(err error) Drop {
 			return q.drop
 		}
 	}
+	var refusal *Refusal
 	switch {
+	case errors.As(err, &refusal):
+		return refusal.Why
 	case errors.Is(err, ErrTooLate):
 		return QueueFull
 	case errors.Is(err, ErrStore):

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/longline/longline/internal/journal"
+	"github.com/longline/longline/internal/router"
 )
 
 // Info is the state of a stream.
@@ -94,7 +95,7 @@ type Stats struct {
 func (s *Stream) Stats() Stats {
 	return Stats{
 		Journal: s.journal.Stats(),
-		Full:    s.full.Load(), Failing: s.failing.Load(), Lost: s.lost.Load(),
+		Full:    s.drops[router.StreamFull].Load(), Failing: s.drops[router.StreamFailing].Load(), Lost: s.lost.Load(),
 		Failed: s.Err() != nil,
 	}
 }

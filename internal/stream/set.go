@@ -80,7 +80,7 @@ func tellUnused(dir string, config setting.Named[Config], log *slog.Logger) {
 // open opens a stream and subscribes it.
 func open(name string, c Config, o *Options) (*Stream, error) {
 	s := &Stream{name: name, config: c, options: o, log: o.Log.With("stream", name), lines: make(chan line, 16)}
-	s.dropped = s.countDropped
+	s.settled = func(err error) { _ = s.settle(err) } // of messages without a claim: nobody is told
 	sizes := o.sizes
 	if sizes.SegmentSize == 0 {
 		sizes.SegmentSize, sizes.Pending = c.sizes(o.MaxRecord)
@@ -108,6 +108,7 @@ func open(name string, c Config, o *Options) (*Stream, error) {
 	}
 	s.report(found)
 	s.last = s.newest()
+	o.Router.Accounts().Open("streams", s)
 	for _, f := range c.Filters {
 		o.Router.Subscribe(f, s, message.ExactlyOnce)
 	}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/longline/longline/internal/journal"
+	"github.com/longline/longline/internal/ledger"
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/store"
@@ -32,13 +33,14 @@ type Stream struct {
 	options *Options
 	log     *slog.Logger
 	journal *journal.Journal
-	dropped func(error) // countDropped
+	settled func(error) // settle
 
 	// Guarded by mu: what takes messages.
 	mu      sync.Mutex
 	waiting *router.Waiting
 	entry   []byte // scratch
 	last    int64  // the time of the newest entry; times do not descend
+	taken   uint64 // messages that came
 	closed  bool
 
 	audience audience
@@ -48,11 +50,12 @@ type Stream struct {
 	agedAt time.Time // when it looked for old entries last
 
 	// Safe from any goroutine.
-	aged          atomic.Uint64 // entries before this place are older than max_age
-	full, failing atomic.Uint64 // messages that were not taken, by reason
-	lost          atomic.Uint64 // entries that the disk has spoilt
-	lines         chan line     // for the keeper to log
-	quiet         sync.Map      // of *atomic.Int64: until when a line of the log is not written again, by its text
+	aged  atomic.Uint64 // entries before this place are older than max_age
+	safe  atomic.Uint64 // messages that the journal has on disk
+	drops router.Drops  // messages that it does not have
+	lost  atomic.Uint64 // entries that the disk has spoilt
+	lines chan line     // for the keeper to log
+	quiet sync.Map      // of *atomic.Int64: until when a line of the log is not written again, by its text
 }
 
 // Name returns the name of s.
@@ -68,6 +71,7 @@ func (s *Stream) first() uint64 { return max(uint64(s.journal.First()), s.aged.L
 func (s *Stream) Deliver(m *message.Message, q message.QoS, p *router.Publication) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.taken++
 	err := s.offer(m, p)
 	switch {
 	case err == nil:
@@ -104,7 +108,7 @@ func (s *Stream) offer(m *message.Message, p *router.Publication) error {
 func (s *Stream) append(m *message.Message, claim *router.Claim) error {
 	s.last = max(s.last, time.Now().UnixMilli())
 	s.entry = appendEntry(s.entry[:0], s.last, m)
-	done := s.dropped
+	done := s.settled
 	if claim != nil {
 		done = func(err error) { s.answer(claim, err) }
 	}
@@ -121,41 +125,47 @@ func (s *Stream) append(m *message.Message, claim *router.Claim) error {
 // keptEntry is the largest buffer for an entry that is kept.
 const keptEntry = 64 << 10
 
-// countDropped counts a message without a claim that was taken, if the journal has lost it.
-func (s *Stream) countDropped(err error) {
-	if err != nil {
-		s.options.Router.Drop(nil, "", s.refusal(err).Why, 1)
-	}
-}
-
-// answer tells the publisher what became of a message that was taken or waited. No lock is held.
-func (s *Stream) answer(claim *router.Claim, err error) {
+// settle counts a message that was taken, or waited, and that the journal has on disk now, or not. It returns what its publisher
+// is told.
+func (s *Stream) settle(err error) error {
 	if err == nil {
-		claim.Done(nil)
-		return
+		s.safe.Add(1)
+		return nil
 	}
 	r := s.refusal(err)
 	s.options.Router.Drop(nil, "", r.Why, 1)
-	claim.Done(r)
+	return r
 }
+
+// answer settles a message that has a claim. No lock is held.
+func (s *Stream) answer(claim *router.Claim, err error) { claim.Done(s.settle(err)) }
 
 // refusal counts a message that the journal does not take, and returns what its publisher is told.
 func (s *Stream) refusal(err error) *router.Refusal {
+	r := &router.Refusal{Why: router.StreamFailing, Text: "the stream " + s.name + " cannot make messages safe", Like: router.ErrStore}
 	switch {
 	case errors.Is(err, journal.ErrTooLarge):
-		return &router.Refusal{Why: router.Refused, Text: "the message is too large for the stream " + s.name, Like: store.ErrTooLarge}
+		r = &router.Refusal{Why: router.Refused, Text: "the message is too large for the stream " + s.name, Like: store.ErrTooLarge}
 	case errors.Is(err, router.ErrFull):
-		s.full.Add(1)
-		return &router.Refusal{Why: router.StreamFull, Text: "too many messages wait for the stream " + s.name, Like: router.ErrTooLate}
+		r = &router.Refusal{Why: router.StreamFull, Text: "too many messages wait for the stream " + s.name, Like: router.ErrTooLate}
 	case errors.Is(err, journal.ErrBound):
-		s.full.Add(1)
+		r = &router.Refusal{Why: router.StreamFull, Text: "the stream " + s.name + " is full", Like: router.ErrTooLate}
 		s.tell(slog.LevelWarn, "the stream is full, and refuses messages until all consumers have acknowledged the oldest ones")
-		return &router.Refusal{Why: router.StreamFull, Text: "the stream " + s.name + " is full", Like: router.ErrTooLate}
 	case !errors.Is(err, ErrClosed):
 		s.tell(slog.LevelError, "the stream cannot make messages safe, and refuses them", "error", err)
 	}
-	s.failing.Add(1)
-	return &router.Refusal{Why: router.StreamFailing, Text: "the stream " + s.name + " cannot make messages safe", Like: router.ErrStore}
+	s.drops.Add(r.Why, 1)
+	return r
+}
+
+// Ledger implements ledger.Account. A message is acknowledged when the journal has it on disk.
+func (s *Stream) Ledger() ledger.Receiver {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := ledger.Receiver{Taken: s.taken, Acknowledged: s.safe.Load()}
+	s.drops.Each(func(label string, n uint64) { r.Dropped.Add(label, int(n)) })
+	r.Waiting = r.Taken - r.Acknowledged - r.Dropped.Sum()
+	return r
 }
 
 // pump appends the messages that wait, as many as there is room for. It runs on a goroutine of the journal.
@@ -321,6 +331,8 @@ func (s *Stream) end() error {
 	for s.admit() { // refuses what waits
 	}
 	s.audience.end()
-	defer s.writeLog()
-	return s.journal.Close()
+	err := s.journal.Close()
+	s.options.Router.Accounts().Close(s)
+	s.writeLog()
+	return err
 }

@@ -282,6 +282,12 @@ func TestNewConsumerIsSafeFirst(t *testing.T) {
 		if batch, _, err := r.Take(t.Context(), 1, 1, nil); err != nil || numberOf(t, batch[0]) != 1 {
 			t.Errorf("%v", err)
 		}
+		w.values.held = true
+		if got, _ := w.rest(w.open("c", Latest)); !slices.Equal(got, []int{1}) {
+			t.Errorf("a known one waits: %v", got)
+		}
+		w.values.held = false
+		w.values.release()
 	})
 }
 
@@ -386,6 +392,9 @@ func TestRefuse(t *testing.T) {
 		}
 		if err := w.one(0, message.AtMostOnce); err != nil {
 			t.Error(err)
+		}
+		if l := w.s.Ledger(); l.Taken != uint64(n)+1 || l.Acknowledged != uint64(n)-1 || l.Dropped.Sum() != 2 || l.Waiting != 0 {
+			t.Errorf("%+v", l)
 		}
 		if d := &w.router.Drops; d[router.StreamFull].Load() != 2 || d[router.StreamFailing].Load() != 0 || w.s.Stats().Full != 2 {
 			t.Errorf("%d drops, %+v", d[router.StreamFull].Load(), w.s.Stats())

@@ -128,11 +128,16 @@ func (w *world) try() error {
 	return nil
 }
 
+// stop ends the node. Then each message that came has a fate.
 func (w *world) stop() {
-	if w.set != nil {
-		_ = w.set.Close() // where it matters, tests call Close
+	if w.set == nil {
+		return
 	}
+	_ = w.set.Close() // where it matters, tests call Close
 	w.set = nil
+	if l := w.s.Ledger(); l.Difference() != 0 || l.Waiting != 0 {
+		w.t.Errorf("the ledger does not balance: %+v", l)
+	}
 }
 
 // restart ends the node in order and starts it again.
