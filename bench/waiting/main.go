@@ -32,6 +32,7 @@ type options struct {
 	Few      int `default:"10" help:"Messages that wait for each of them."`
 	Size     int `default:"128" help:"Bytes per message."`
 
+	Profile  string `help:"Write the gateway's heap, with all messages waiting, to this file."`
 	Data     string `default:"bench/waiting/out" help:"Folder for the gateway's files: on the disk that is to be measured, and not in memory."`
 	Longline string `default:"bin/longline" type:"existingfile" help:"The gateway's program."`
 }
@@ -106,6 +107,12 @@ func (o *options) memory(ctx context.Context, folder string) error {
 	now, used, err := g.memory(ctx)
 	if err != nil {
 		return err
+	}
+	if o.Profile != "" {
+		heap, err := g.admin.Get(ctx, "/debug/pprof/heap?gc=1")
+		if err = errors.Join(err, os.WriteFile(o.Profile, heap, 0o644)); err != nil {
+			return err
+		}
 	}
 	n := float64(o.Away) * float64(o.Many)
 	what := fmt.Sprintf("%d devices are away, %d messages of %d B wait for each", o.Away, o.Many, o.Size)
@@ -205,19 +212,45 @@ func (g *gateway) leave(ctx context.Context, sessions int) error {
 	return ctx.Err()
 }
 
+// publishers is how many publications are under way at a time.
+const publishers = 8
+
 // publish publishes messages to all sessions and returns how long that took.
 func (g *gateway) publish(ctx context.Context, sessions, messages, size int) (time.Duration, error) {
-	from := time.Now()
+	from, failed := time.Now(), make(chan error, publishers)
+	work := make(chan struct{}, messages)
 	for range messages {
-		r, err := g.api.Publish(ctx, connect.NewRequest(&longlinev1.PublishRequest{Message: &longlinev1.Message{Topic: "fleet/news", Qos: 1, Payload: make([]byte, size)}}))
-		if err != nil {
-			return 0, err
-		}
-		if int(r.Msg.GetReceivers()) != sessions {
-			return 0, fmt.Errorf("a message has %d receivers, want %d", r.Msg.GetReceivers(), sessions)
-		}
+		work <- struct{}{}
 	}
-	return time.Since(from), nil
+	close(work)
+	for range publishers {
+		go func() {
+			for range work {
+				if err := g.publishOne(ctx, sessions, size); err != nil {
+					failed <- err
+					return
+				}
+			}
+			failed <- nil
+		}()
+	}
+	var err error
+	for range publishers {
+		err = errors.Join(err, <-failed)
+	}
+	return time.Since(from), err
+}
+
+func (g *gateway) publishOne(ctx context.Context, sessions, size int) error {
+	m := &longlinev1.Message{Topic: "fleet/news", Qos: 1, Payload: make([]byte, size)}
+	r, err := g.api.Publish(ctx, connect.NewRequest(&longlinev1.PublishRequest{Message: m}))
+	if err != nil {
+		return err
+	}
+	if int(r.Msg.GetReceivers()) != sessions {
+		return fmt.Errorf("a message has %d receivers, want %d", r.Msg.GetReceivers(), sessions)
+	}
+	return nil
 }
 
 // queued is how many messages wait for the first device.
@@ -231,7 +264,7 @@ func (g *gateway) queued(ctx context.Context) (int, error) {
 
 // memory returns the process's own memory when it is at rest: as it is, and after free memory was returned.
 func (g *gateway) memory(ctx context.Context) (asIs, used uint64, err error) {
-	if err := g.process().Rest(ctx); err != nil {
+	if err := g.atRest(ctx); err != nil {
 		return 0, 0, err
 	}
 	if asIs, err = g.process().Memory(); err != nil {
@@ -241,10 +274,25 @@ func (g *gateway) memory(ctx context.Context) (asIs, used uint64, err error) {
 		if err := g.command.Process.Signal(syscall.SIGUSR1); err != nil {
 			return 0, 0, err
 		}
-		if err := g.process().Rest(ctx); err != nil {
+		if err := g.atRest(ctx); err != nil {
 			return 0, 0, err
 		}
 	}
 	used, err = g.process().Memory()
 	return asIs, used, err
+}
+
+// atRest waits until the state of the store knows everything and the process has nothing to do.
+func (g *gateway) atRest(ctx context.Context) error {
+	for ctx.Err() == nil {
+		m, err := g.admin.Metrics(ctx)
+		if err != nil {
+			return err
+		}
+		if m["longline_store_behind_operations"] == 0 && g.process().Rest(ctx) == nil {
+			return nil
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return ctx.Err()
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"github.com/longline/longline/internal/message"
@@ -12,9 +13,10 @@ const runLength = 128
 // run is a part of a queue: messages that are on the medium alone, oldest first. In memory is what the queue has to know of them,
 // a few bytes each.
 //
-// A packed message is one byte: a bit each for QoS 2, for a share, and for an identifier, then five bits for how much its number
-// is above that of the message before, 0 if that is more than 31 and follows as a varint. Then its size, a varint; how much later
-// than the one before it is due, a zigzag varint; and its identifier, two bytes, if it has one.
+// A packed message is one byte: a bit each for QoS 2, for a share, for an identifier, and for the size of the message before; then
+// four bits for how much its number is above that of the message before, 0 if that is more than 15 and follows as a varint. Then
+// its size, a varint, unless it is that of the message before; how much later than that it is due, a zigzag varint; and its
+// identifier, two bytes, if it has one.
 type run struct {
 	n, shared    int   // messages, and how many of them came by a share
 	soonest      int64 // Unix milliseconds before which none expires
@@ -26,18 +28,22 @@ type run struct {
 type base struct {
 	number uint64
 	due    int64
+	size   int
 }
+
+func (o *Owed) base() base { return base{o.Number, o.Due, o.Size} }
 
 const (
 	packedQoS2    = 1 << 0
 	packedShared  = 1 << 1
 	packedID      = 1 << 2
-	packedNumber  = 3 // bits before the number
+	packedSize    = 1 << 3
+	packedNumber  = 4 // bits before the number
 	packedNumbers = 1<<(8-packedNumber) - 1
 )
 
 func newRun(o *Owed) *run {
-	b := base{o.Number - 1, o.Due}
+	b := base{o.Number - 1, o.Due, 0}
 	return &run{before: b, last: b, soonest: never}
 }
 
@@ -56,6 +62,9 @@ func (r *run) add(o *Owed) {
 	if o.Packet != 0 {
 		head |= packedID
 	}
+	if o.Size == r.last.size {
+		head |= packedSize
+	}
 	ahead := o.Number - r.last.number
 	if ahead <= packedNumbers {
 		head |= byte(ahead << packedNumber)
@@ -64,12 +73,16 @@ func (r *run) add(o *Owed) {
 	if ahead > packedNumbers {
 		r.packed = binary.AppendUvarint(r.packed, ahead)
 	}
-	r.packed = binary.AppendUvarint(r.packed, uint64(o.Size))
+	if o.Size != r.last.size {
+		r.packed = binary.AppendUvarint(r.packed, uint64(o.Size))
+	}
 	r.packed = binary.AppendVarint(r.packed, o.Due-r.last.due)
 	if o.Packet != 0 {
 		r.packed = binary.BigEndian.AppendUint16(r.packed, o.Packet)
 	}
-	r.last = base{o.Number, o.Due}
+	if r.last = o.base(); r.n == runLength {
+		r.packed = bytes.Clone(r.packed) // without room for more
+	}
 }
 
 // unpack returns the first message of p, and how many bytes it takes.
@@ -85,7 +98,10 @@ func (b base) unpack(p []byte) (o Owed, size int) {
 	if ahead == 0 {
 		ahead = uvarint()
 	}
-	o = Owed{Number: b.number + ahead, Size: int(uvarint()), QoS: message.AtLeastOnce, Shared: head&packedShared != 0}
+	o = Owed{Number: b.number + ahead, Size: b.size, QoS: message.AtLeastOnce, Shared: head&packedShared != 0}
+	if head&packedSize == 0 {
+		o.Size = int(uvarint())
+	}
 	later, n := binary.Varint(p[at:])
 	at += n
 	o.Due = b.due + later
@@ -108,7 +124,7 @@ func (r *run) first() Owed {
 // pop removes the oldest message.
 func (r *run) pop() Owed {
 	o, n := r.before.unpack(r.packed)
-	r.packed, r.before = r.packed[n:], base{o.Number, o.Due}
+	r.packed, r.before = r.packed[n:], o.base()
 	r.n--
 	if o.Shared {
 		r.shared--
@@ -121,7 +137,7 @@ func (r *run) all(yield func(*Owed) bool) {
 	b := r.before
 	for p := r.packed; len(p) > 0; {
 		o, n := b.unpack(p)
-		if p, b = p[n:], (base{o.Number, o.Due}); !yield(&o) {
+		if p, b = p[n:], o.base(); !yield(&o) {
 			return
 		}
 	}
