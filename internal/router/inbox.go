@@ -187,8 +187,8 @@ func (b *Inbox) push(m *message.Message) bool {
 }
 
 // admit is push for a message that waited.
-func (b *Inbox) admit(m *message.Message, _ message.QoS) error {
-	if !b.push(m) {
+func (b *Inbox) admit(x Held) error {
+	if !b.push(x.Message) {
 		return ErrFull
 	}
 	return nil

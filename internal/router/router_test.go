@@ -73,8 +73,8 @@ func (r *receiver) late() {
 func (r *receiver) grow(n int) {
 	r.mu.Lock()
 	r.room += n
-	admitted := r.waiting.Admit(nil, func(m *message.Message, q message.QoS) error {
-		if !r.take(m, q) {
+	admitted := r.waiting.Admit(nil, func(x Held) error {
+		if !r.take(x.Message, x.QoS) {
 			return ErrFull
 		}
 		return nil

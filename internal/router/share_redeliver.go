@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/store"
 )
 
 // ShareOf returns the filter of the share by which m came to its receiver; it is empty if m came by none.
@@ -33,11 +34,16 @@ func (r *Router) OtherMemberOnline(share string, s Subscriber) bool {
 // counted. For messages that came by no share, publishers get a success, as if the subscriber had left before they
 // published.
 //
+// A message that the store keeps as an orphan (Delivery.Orphan) is kept there until a receiver has it, or it is dropped.
+//
 // The messages were counted by GivesBack. The caller holds no lock; on a loop it bounds the messages.
 func (r *Router) Redeliver(held []Held, home Subscriber) {
-	p := &Publication{wait: r.config.MaxWait, redelivered: true}
 	for _, h := range held {
+		p := &Publication{store: r.store, wait: r.config.MaxWait, redelivered: true}
 		p.claim = h.Claim // its right is released below; the next receiver where it waits gets another one
+		if key := orphanOf(h.Message); key != "" && p.claim == nil {
+			p.done = func(error) { r.store.Put(store.SpaceOrphan, key, nil) }
+		}
 		err := r.redeliver(h, home, p)
 		switch {
 		case err == nil:
@@ -50,20 +56,24 @@ func (r *Router) Redeliver(held []Held, home Subscriber) {
 			r.between.dropped(RefusedFor(err))
 			r.countRefusal(h.Message, err)
 		}
-		if p.claim != nil {
-			r.answerOnceSafe(p, err)
+		switch {
+		case p.claim == nil && p.done != nil && !p.saved: // if it was saved, the orphan was removed with it
+			p.done(err)
+		case p.claim == nil:
+		case p.saved && err == nil:
+			r.store.Commit(p.claim.Done)
+		default:
+			p.claim.Done(err)
 		}
 	}
 }
 
-// answerOnceSafe releases the right that came with a redelivered message, once the message is safe.
-func (r *Router) answerOnceSafe(p *Publication, err error) {
-	if p.saved && err == nil {
-		r.store.Commit(p.claim.Done)
-	} else {
-		p.claim.Done(err)
+// orphanOf returns the key under which the store keeps m, or "".
+func orphanOf(m *message.Message) string {
+	if m.Delivery == nil {
+		return ""
 	}
-	p.saved = false
+	return m.Delivery.Orphan
 }
 
 // redeliver returns nil if a member has taken h, errNobody if none is left, or why none of them takes it.
@@ -97,7 +107,11 @@ func (g *share) passOn(h Held, p *Publication) bool {
 
 // forAnother returns m without what was meant for the member that had it.
 func (g *share) forAnother(m *message.Message) *message.Message {
-	m = g.mark(m)
+	if key := orphanOf(m); key != "" {
+		m = m.With(&message.Delivery{Share: g.delivery.Share, Orphan: key})
+	} else {
+		m = g.mark(m)
+	}
 	m.Retain = false
 	return m
 }

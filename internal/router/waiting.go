@@ -93,16 +93,22 @@ func (w *Waiting) arm(in time.Duration) {
 	}
 }
 
+// ErrGiven is what Admit is told of a message that was given to another, with its claim.
+var ErrGiven = errors.New("another has it")
+
 // Admit calls take for the messages in order, until take returns ErrFull or takeAtOnce messages were tried, and
-// removes those that it tried. It appends their claims to admitted; the caller calls Admit again if it got any.
-// Another error of take refuses that message alone.
-func (w *Waiting) Admit(admitted []*Claim, take func(*message.Message, message.QoS) error) []*Claim {
+// removes those that it tried. It appends their claims to admitted, except for those for which take returns ErrGiven; the caller
+// calls Admit again if it removed any. Another error of take refuses that message alone.
+func (w *Waiting) Admit(admitted []*Claim, take func(Held) error) []*Claim {
 	n := 0
 	for ; n < min(len(w.line), takeAtOnce); n++ {
 		x := w.line[n]
-		err := take(x.Message, x.QoS)
+		err := take(x)
 		if errors.Is(err, ErrFull) {
 			break
+		}
+		if errors.Is(err, ErrGiven) {
+			continue
 		}
 		x.Claim.refuse(err)
 		admitted = append(admitted, x.Claim)
@@ -173,20 +179,6 @@ func (w *Waiting) removeFirst(n int) {
 	clear(w.line[:n])
 	w.line = w.line[n:]
 	w.releaseIfEmpty()
-}
-
-// TakeShared removes and returns all messages that came by a share for which give returns true.
-func (w *Waiting) TakeShared(give func(share string) bool) (held []Held) {
-	w.line = slices.DeleteFunc(w.line, func(x Held) bool {
-		if share := ShareOf(x.Message); share == "" || !give(share) {
-			return false
-		}
-		held = append(held, x)
-		w.discount(x)
-		return true
-	})
-	w.releaseIfEmpty()
-	return held
 }
 
 // discount removes x from the counts of the line.

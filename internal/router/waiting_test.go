@@ -20,7 +20,7 @@ func TestWaitingHasOneTimer(t *testing.T) {
 		w := newRouter().NewWaiting(func() { calls++ })
 		for range 100 {
 			w.Add(&message.Message{}, 1, waits(time.Second))
-			w.Admit(nil, func(*message.Message, message.QoS) error { return nil })
+			w.Admit(nil, func(Held) error { return nil })
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
@@ -60,7 +60,7 @@ func TestWaitingOverdue(t *testing.T) {
 			r.Add(&message.Message{}, 1, waits(time.Duration(i+1)*time.Second))
 		}
 		first := true
-		r.Admit(nil, func(*message.Message, message.QoS) error {
+		r.Admit(nil, func(Held) error {
 			if first {
 				first = false
 				return nil
@@ -169,10 +169,10 @@ func TestWaitingBounds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := New(Config{Waiting: test.config}, nil).NewWaiting(func() {})
 			for how, leave := range map[string]func(){
-				"admitted": func() { w.Admit(nil, func(*message.Message, message.QoS) error { return nil }) },
+				"admitted": func() { w.Admit(nil, func(Held) error { return nil }) },
 				"taken":    func() { w.Take(9) },
 				"overdue":  func() { w.Overdue(time.Now().Add(time.Hour)) },
-				"shared":   func() { w.TakeShared(func(string) bool { return true }) },
+				"given":    func() { w.Admit(nil, func(Held) error { return ErrGiven }) },
 			} {
 				for i, payload := range test.joins {
 					if got := w.Add(m(payload), 1, waits(time.Minute)); got != test.joined[i] {

@@ -2,7 +2,6 @@ package session
 
 import (
 	"errors"
-	"runtime"
 	"time"
 
 	"github.com/longline/longline/internal/message"
@@ -123,44 +122,25 @@ func (s *Session) refuse() {
 // admit moves waiting messages into the queue while there is room, up to a bound, and appends their claims to
 // admitted. The caller answers the claims without locks. The session is locked.
 func (s *Session) admit(admitted []*router.Claim) []*router.Claim {
+	return s.admitBy(admitted, s.admitOne)
+}
+
+func (s *Session) admitBy(admitted []*router.Claim, take func(router.Held) error) []*router.Claim {
 	if s.waiting == nil {
 		return admitted
 	}
-	admitted = s.waiting.Admit(admitted, func(m *message.Message, q message.QoS) error {
-		err := s.push(m, q, false)
-		if err != nil && !errors.Is(err, router.ErrFull) {
-			s.dropMessage(m, router.Refused)
-		}
-		return err
-	})
+	admitted = s.waiting.Admit(admitted, take)
 	s.forgetWaiting()
 	return admitted
 }
 
-// admitAway moves all waiting messages into the queue of a device that is away; its oldest messages are dropped for
-// them. admitAway does the first part itself and leaves the rest to a goroutine.
-func (s *Session) admitAway() {
-	if s.admitSomeAway() {
-		s.manager.admitting.Go(func() {
-			for s.admitSomeAway() {
-				runtime.Gosched()
-			}
-		})
+// admitOne moves a message that waited into the queue.
+func (s *Session) admitOne(x router.Held) error {
+	err := s.push(x.Message, x.QoS, false)
+	if err != nil && !errors.Is(err, router.ErrFull) {
+		s.dropMessage(x.Message, router.Refused)
 	}
-}
-
-// admitSomeAway is one part of admitAway. It reports whether the caller has to continue: not if the device has
-// connected again, because then its loop does.
-func (s *Session) admitSomeAway() (more bool) {
-	var admitted []*router.Claim
-	s.mu.Lock()
-	if s.link == nil {
-		admitted = s.admit(nil)
-		more = s.waiting != nil && len(admitted) > 0
-	}
-	s.mu.Unlock()
-	s.manager.tell(admitted)
-	return more
+	return err
 }
 
 // tell answers the publishers of admitted messages, once these are safe in the store. The caller holds no lock.

@@ -14,7 +14,7 @@ type expirer struct {
 	mu      sync.Mutex
 	line    expiries
 	timer   *time.Timer
-	stopped bool
+	running bool // between start and stop
 }
 
 // expiry is the entry of one session, which knows its place in the heap.
@@ -47,9 +47,17 @@ func (x *expirer) remove(s *Session) {
 	}
 }
 
+// start begins to end sessions.
+func (x *expirer) start() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.running = true
+	x.schedule()
+}
+
 // schedule arms the timer for the earliest expiry.
 func (x *expirer) schedule() {
-	if len(x.line) == 0 || x.stopped {
+	if len(x.line) == 0 || !x.running {
 		return
 	}
 	in := time.Until(time.UnixMilli(x.line[0].at))
@@ -71,7 +79,7 @@ func (x *expirer) run() {
 func (x *expirer) due() *Session {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.stopped || len(x.line) == 0 || x.line[0].at > time.Now().UnixMilli() {
+	if !x.running || len(x.line) == 0 || x.line[0].at > time.Now().UnixMilli() {
 		x.schedule()
 		return nil
 	}
@@ -81,7 +89,7 @@ func (x *expirer) due() *Session {
 func (x *expirer) stop() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.stopped = true
+	x.running = false
 	if x.timer != nil {
 		x.timer.Stop()
 	}

@@ -30,7 +30,7 @@ type Manager struct {
 
 	// Safe from any goroutine.
 	shedding  atomic.Bool    // see Shed
-	admitting sync.WaitGroup // see admitAway
+	admitting sync.WaitGroup // see departure
 
 	// Guarded by mu, which is taken before the locks of a session, never after.
 	mu       sync.Mutex
@@ -222,13 +222,14 @@ func (m *Manager) Detach(l *Link, why string) {
 	if l.session == nil {
 		return
 	}
-	m.detach(l, why, l.session.sharesElsewhere())
+	shares := l.session.sharesElsewhere()
+	m.detach(l, why)
 	m.runBacklogs()
-	l.session.admitAway()
+	l.session.depart(shares)
 }
 
-// detach does for the session what Detach says. The messages that came by the named shares go to other members.
-func (m *Manager) detach(l *Link, why string, shares []string) {
+// detach does for the session what Detach says.
+func (m *Manager) detach(l *Link, why string) {
 	s := l.session
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -244,10 +245,7 @@ func (m *Manager) detach(l *Link, why string, shares []string) {
 		m.end(s)
 		return
 	}
-	s.redeliverShares(shares)
-	if s.save(); p != nil && s.expiry > 0 && len(shares) > 0 {
-		m.readShared(s, p, func(bool) { s.redeliverShares(shares) })
-	}
+	s.save()
 	m.expirer.set(s, s.due())
 }
 

@@ -144,13 +144,13 @@ func (s *Session) release(t *mqtt, now time.Time) {
 	}
 }
 
-// restoreMQTT makes the MQTT part from a record.
-func (s *Session) restoreMQTT(r *store.Record) {
-	if r.Will == nil && len(r.Received) == 0 {
+// restoreMQTT makes the MQTT part from a record, with a will that may be nil.
+func (s *Session) restoreMQTT(r *store.Record, will *store.Will) {
+	if will == nil && len(r.Received) == 0 {
 		return
 	}
 	s.mqtt = new(mqtt)
-	s.setWill(r.Will)
+	s.setWill(will)
 	if len(r.Received) == 0 {
 		return
 	}

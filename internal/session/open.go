@@ -7,7 +7,6 @@ import (
 
 	"github.com/tidwall/btree"
 
-	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/reactor"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/store"
@@ -126,9 +125,7 @@ func NewManager(config Config, r *router.Router, s store.Store, o store.Opener) 
 	m.tooManySubscriptions = wire.Error{Code: CodeTooManySubscriptions, Reason: fmt.Sprintf("a device may have %d subscriptions", m.config.MaxSubscriptions)}
 	byDevice := func(a, b *Session) bool { return a.device < b.device }
 	m.sessions = btree.NewBTreeGOptions(byDevice, btree.Options{NoLocks: true})
-	m.presence.publish = func(e *message.Message) {
-		_, _ = r.Publish(e, nil) // no publisher waits for the answer; the router counts what is dropped
-	}
+	m.presence.publish = m.publish
 	m.presence.do, m.redeliveries.do = m.presence.announce, m.redeliver
 	m.presence.willDue = r.WillDue
 	m.presence.wanted, m.presence.account = r.Wanted, r.Account()
@@ -143,17 +140,29 @@ func NewManager(config Config, r *router.Router, s store.Store, o store.Opener) 
 		m.Close()
 		return nil, err
 	}
+	m.expirer.start()
+	m.runBacklogs()
 	return m, nil
 }
 
-// restoreAll makes the sessions of which the store has records. Meanwhile messages may arrive and sessions expire.
+// restoreAll makes the sessions of which the store has records, and queues the orphans: what was between two receivers when the
+// process ended. Meanwhile messages may arrive. Sessions expire, wills and orphans are published when all sessions are there,
+// because they may be receivers.
 func (m *Manager) restoreAll() error {
-	return m.opener.store.Records(func(r *store.Record) bool {
+	orphans, err := m.opener.store.TakeValues(store.SpaceOrphan)
+	if err != nil {
+		return err
+	}
+	err = m.opener.store.Records(func(r *store.Record) bool {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		m.restore(r)
+		m.restore(r, orphans)
 		return true
 	})
+	if err != nil {
+		return err
+	}
+	return m.adopt(orphans)
 }
 
 // Close stops the timers, and waits until queued messages and presence events are delivered and published.

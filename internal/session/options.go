@@ -27,7 +27,11 @@ func (s *Session) applyOptions(m *message.Message, q message.QoS) (_ *message.Me
 	if f.ids == nil && !f.retain {
 		return m, q, conflate
 	}
-	m = m.With(&message.Delivery{Subscriptions: f.ids, Share: f.share})
+	d := message.Delivery{Subscriptions: f.ids, Share: f.share}
+	if m.Delivery != nil {
+		d.Orphan = m.Delivery.Orphan
+	}
+	m = m.With(&d)
 	m.Retain = f.retain
 	return m, q, conflate
 }

@@ -25,6 +25,7 @@ type event struct {
 	Presence                  // announce sets Session
 	session  uint64           // the ID of the session
 	will     *message.Message // nil for a change of presence
+	orphan   string           // the key under which the store keeps the will, or empty
 }
 
 // announcer publishes presence events and wills in the order in which the sessions changed.
@@ -32,7 +33,7 @@ type announcer struct {
 	backlog[event]
 
 	// Static after construction.
-	publish func(*message.Message)
+	publish func(m *message.Message, orphan string)
 	willDue func()
 	wanted  func(topic string) bool // reports whether a message would have a receiver
 	account *message.Account        // counts wills until they are published; may be nil
@@ -51,17 +52,17 @@ func (a *announcer) addPresence(s *Session, online bool, reason string) {
 
 // addWill adds a will. The node's account counts it until it is published, because wills of many devices may wait. The
 // session is locked.
-func (a *announcer) addWill(m *message.Message) {
+func (a *announcer) addWill(m *message.Message, orphan string) {
 	a.willDue()
 	m.Hold(a.account)
-	a.add(event{will: m})
+	a.add(event{will: m, orphan: orphan})
 }
 
 // announce publishes an event. Like any message, it waits for room at receivers that are full. If nobody has
 // subscribed to a presence event, announce does not even encode it.
 func (a *announcer) announce(e *event) {
 	if e.will != nil {
-		a.publish(e.will)
+		a.publish(e.will, e.orphan)
 		e.will.Release(a.account)
 		a.wills.Add(1)
 		return
@@ -82,5 +83,5 @@ func (a *announcer) announce(e *event) {
 		QoS:         message.AtLeastOnce,
 		Time:        e.Time,
 		Origin:      message.Origin{Via: message.ViaGateway},
-	})
+	}, "")
 }

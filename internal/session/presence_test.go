@@ -119,11 +119,11 @@ func TestNobodyPublishesForAll(t *testing.T) {
 	publishing := goroutine()
 	publish := a.publish
 	here := 0
-	a.publish = func(m *message.Message) {
+	a.publish = func(m *message.Message, orphan string) {
 		if goroutine() == publishing {
 			here++
 		}
-		publish(m)
+		publish(m, orphan)
 	}
 	a.run()
 	a.wait()

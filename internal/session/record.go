@@ -39,9 +39,20 @@ func (s *Session) record() *store.Record {
 	return r
 }
 
+// isKept reports whether the store has a record of the session, as long as it is not saved again: also of one whose expiry has become
+// 0. The session is locked.
+func (s *Session) isKept() bool {
+	if !s.manager.durable {
+		return false
+	}
+	s.openQueue()
+	defer s.reclaimQueue()
+	return s.queue.Durable()
+}
+
 // restore makes the session of a device from its record. If the device was connected when the process ended, the
-// session is treated as if the device had left now. The manager is locked.
-func (m *Manager) restore(r *store.Record) {
+// session is treated as if the device had left now. A will that is an orphan was due already. The manager is locked.
+func (m *Manager) restore(r *store.Record, orphans map[string][]byte) {
 	left := r.Left
 	if left == 0 {
 		left = time.Now().UnixMilli()
@@ -59,7 +70,11 @@ func (m *Manager) restore(r *store.Record) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.restoreMQTT(r)
+	will := r.Will
+	if will != nil && orphans[orphanKey(will.Message, "")] != nil {
+		will = nil
+	}
+	s.restoreMQTT(r, will)
 	s.openQueue()
 	if n := s.queue.Len(); n > 0 {
 		s.down().Found = uint64(n)
@@ -68,6 +83,9 @@ func (m *Manager) restore(r *store.Record) {
 	m.add(s)
 	for _, sub := range s.subscriptions {
 		m.router.Subscribe(sub.Filter, s, sub.QoS)
+	}
+	if will != r.Will {
+		s.save()
 	}
 	m.expirer.set(s, s.due())
 }

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -47,23 +48,10 @@ func (s *Session) sharesElsewhere() []string {
 	return slices.DeleteFunc(shares, func(f string) bool { return !s.manager.router.OtherMemberOnline(f, s) })
 }
 
-// redeliverShares queues the messages that came by the shares for their other members, as MQTT 5 §4.8.2 lets a server
-// do when the connection ends. The session is locked.
-func (s *Session) redeliverShares(shares []string) {
-	if len(shares) == 0 {
-		return
-	}
-	wanted := make(map[string]bool, len(shares)) // a session may have a thousand shares, and each message is looked up while locked
-	for _, share := range shares {
-		wanted[share] = true
-	}
-	s.redeliverLater(s.takeShared(func(share string) bool { return wanted[share] }), s)
-}
-
 // redeliverAll queues, for a session that has ended, the messages that came by shares for other members, and the line
 // of messages that wait for room for their answers. The session is locked.
 func (s *Session) redeliverAll() {
-	s.redeliverLater(s.takeSharedQueued(func(string) bool { return true }), nil)
+	s.giveQueued(math.MaxInt, nil, func(string) bool { return true })
 	if s.waiting != nil {
 		s.giveBack(s.waiting.Len())
 		s.manager.redeliveries.add(redelivery{line: s.waiting})
@@ -71,44 +59,41 @@ func (s *Session) redeliverAll() {
 	}
 }
 
-// redeliverLater queues messages for runBacklogs. home is the session that takes back what no member takes; nil if it
-// has ended.
-func (s *Session) redeliverLater(held []router.Held, home *Session) {
-	s.giveBack(len(held))
-	all := make([]redelivery, len(held))
-	for i, h := range held {
-		all[i] = redelivery{held: h, home: home}
-	}
-	s.manager.redeliveries.add(all...)
-}
-
-// takeShared removes and returns, in order, the queued and waiting messages that came by shares for which give returns
-// true. The device is away. The session is locked.
-func (s *Session) takeShared(give func(share string) bool) []router.Held {
-	held := s.takeSharedQueued(give)
-	if s.waiting != nil {
-		held = append(held, s.waiting.TakeShared(give)...)
-		s.forgetWaiting()
-	}
-	return held
-}
-
-// takeSharedQueued is takeShared for the queue, which has no message in flight. A QoS 2 message that was sent stays:
-// no other device may get it [MQTT-4.8.2-4] [MQTT-4.8.2-5].
-func (s *Session) takeSharedQueued(give func(share string) bool) (held []router.Held) {
+// giveQueued removes from the queue, which has no message in flight, up to most messages that came by shares for which give returns
+// true, and queues them for the other members, in order. home is the session, or nil if it has ended. giveQueued returns how many
+// there were. The session is locked.
+//
+// A QoS 2 message that was sent stays: no other device may get it [MQTT-4.8.2-4] [MQTT-4.8.2-5]. Until another member has a durable
+// message, the store keeps it as an orphan.
+func (s *Session) giveQueued(most int, home *Session, give func(share string) bool) (n int) {
 	if s.queue == nil {
-		return nil
+		return 0
 	}
-	s.queue.Remove(func(m *message.Message, q message.QoS) bool {
+	durable := s.queue.Durable()
+	var given []redelivery
+	s.queue.Remove(func(m *message.Message, q message.QoS) (orphan string, remove bool) {
 		share := router.ShareOf(m)
-		if share == "" || !give(share) {
-			return false
+		if share == "" || len(given) == most || !give(share) {
+			return "", false
 		}
-		held = append(held, router.Held{Message: m, QoS: q})
-		return true
+		if durable && q > message.AtMostOnce {
+			orphan = orphanKey(m, s.device)
+			d := *m.Delivery
+			d.Orphan = orphan
+			m = m.With(&d)
+		}
+		given = append(given, redelivery{held: router.Held{Message: m, QoS: q}, home: home})
+		return orphan, true
 	}, time.Now())
 	s.reclaimQueue()
-	return held
+	s.redeliver(given)
+	return len(given)
+}
+
+// redeliver queues messages for runBacklogs. The session is locked.
+func (s *Session) redeliver(all []redelivery) {
+	s.giveBack(len(all))
+	s.manager.redeliveries.add(all...)
 }
 
 // redelivery is a message that a session passes on while it is not locked: to another member of the share by which it

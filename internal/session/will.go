@@ -20,6 +20,9 @@ func (m *Manager) checkWill(device string, o *Options) (*store.Will, error) {
 	if o.Will == nil {
 		return nil, nil
 	}
+	if o.Will.Message.ID == 0 { // the record of a session could not be read with it
+		return nil, fmt.Errorf("will: %w", message.ErrNoIDs)
+	}
 	name := o.Will.Message.Topic
 	if err := topic.ValidateName(name, m.config.Topics); err != nil {
 		return nil, fmt.Errorf("will: %w", err)
@@ -78,21 +81,27 @@ func (s *Session) willDue() int64 {
 	return s.changed + s.mqtt.will.Delay.Milliseconds()
 }
 
-// announceWill queues the will, if there is one, for the announcer. The session is locked.
+// announceWill queues the will, if there is one, for the announcer. If the store has it in the session's record, it keeps it as an
+// orphan from now on, until all receivers have it. The caller then saves or drops the record. The session is locked.
 func (s *Session) announceWill() {
 	if s.mqtt == nil || s.mqtt.will == nil {
 		return
 	}
 	w := s.mqtt.will
 	s.setWill(nil)
-	m, now := w.Message.Clone(), time.Now()
+	m, now := w.Message.With(nil), time.Now()
 	m.Source, m.Time, m.Expiry = s.device, now.UnixMilli(), 0
 	m.Origin = message.Origin{Via: message.ViaWill}
 	m.Trace = message.TraceOf(m.Properties)
 	if w.Expiry > 0 {
 		m.Expiry = now.Add(w.Expiry).UnixMilli()
 	}
-	s.manager.presence.addWill(m)
+	orphan := ""
+	if s.isKept() {
+		orphan = orphanKey(m, "")
+		s.manager.store.Put(store.SpaceOrphan, orphan, message.AppendRecord(nil, m))
+	}
+	s.manager.presence.addWill(m, orphan)
 }
 
 // Wills returns how many wills were published.

@@ -61,9 +61,15 @@ func (s *Memory) Apply(p []byte) error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.applyValue(&op)
-	case OpPush, OpSent, OpRemove, OpReceived:
+	case OpPush, OpSent, OpRemove, OpReceived, OpOrphan:
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		switch {
+		case op.Kind == OpOrphan:
+			s.applyValue(&Op{Space: SpaceOrphan, Key: op.Key, Value: op.Value})
+		case op.Key != "":
+			delete(s.values[SpaceOrphan], op.Key)
+		}
 		if s.records[op.Device] != nil { // otherwise its session has ended, and OpDrop follows
 			s.queue(op.Device).apply(&op)
 		}

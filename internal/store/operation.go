@@ -32,7 +32,7 @@ const (
 	OpDrop     Kind = 2  // removes the device's record, queue and received identifiers
 	OpReceive  Kind = 3  // Packet is the identifier of a publication that the device has not released
 	OpRelease  Kind = 4  // undoes OpReceive for Packet, or for all if it is 0
-	OpPush     Kind = 5  // adds Message to the device's queue as Number, with QoS and Due
+	OpPush     Kind = 5  // adds Message to the device's queue as Number, with QoS and Due; removes Key, if set, from SpaceOrphan
 	OpSent     Kind = 6  // sets the identifier, Packet, which may be 0, and Due of the message Number, of which QoS, Size and Shared tell; old ones have no QoS
 	OpReceived Kind = 7  // replaces the message Number by Packet, an identifier to be released
 	OpRemove   Kind = 8  // removes Number
@@ -40,6 +40,7 @@ const (
 	OpUnretain Kind = 10 // removes the retained message of Topic
 	OpPut      Kind = 11 // sets Value of Key in Space
 	OpDelete   Kind = 12 // removes it
+	OpOrphan   Kind = 13 // replaces the message Number by Value of Key in SpaceOrphan
 )
 
 // Op is an operation. Which fields count depends on Kind.
@@ -210,6 +211,8 @@ func (op *Op) check() error {
 		ofDevice, needs = false, op.Message != nil
 	case OpUnretain:
 		ofDevice, needs = false, op.Topic != ""
+	case OpOrphan:
+		needs = op.Number != 0 && op.Key != ""
 	case OpPut, OpDelete:
 		ofDevice, needs = false, op.Space != 0 && op.Key != ""
 	default:

@@ -47,6 +47,7 @@ func samples() []Op {
 		{Kind: OpPut, Space: SpaceLedger, Key: "empty"},
 		{Kind: OpDelete, Space: SpacePlace, Key: "a\x00b"},
 		{Kind: OpSent, Device: "d", Number: 300, Packet: 9, Due: 1 << 41, QoS: message.ExactlyOnce, Size: 10, Shared: true},
+		{Kind: OpOrphan, Device: "d", Number: 4, Key: "k", Value: []byte("message")},
 	}
 }
 

@@ -271,13 +271,25 @@ func (q *queue) ShedQoS0() int {
 	return q.sweep(0, func(e *entry) bool { return e.qos == message.AtMostOnce })
 }
 
-func (q *queue) Remove(want func(*message.Message, message.QoS) bool, now time.Time) int {
+func (q *queue) Remove(want func(*message.Message, message.QoS) (orphan string, remove bool), now time.Time) int {
 	q.expire(now.UnixMilli())
-	return q.sweep(0, func(e *entry) bool { return !e.exchanged() && want(e.m, e.qos) })
+	return q.sweep(0, func(e *entry) bool {
+		if e.exchanged() {
+			return false
+		}
+		orphan, remove := want(e.m, e.qos)
+		if remove && orphan != "" && e.number != 0 {
+			q.note(&Op{Kind: OpOrphan, Number: e.number, Key: orphan, Value: message.AppendRecord(nil, e.m)})
+			e.number = 0 // so that nothing more is noted
+		}
+		return remove
+	})
 }
 
 // exchanged reports whether e is a QoS 2 message that the device may have received.
 func (e *entry) exchanged() bool { return e.id != 0 && e.qos == message.ExactlyOnce }
+
+func (q *queue) Durable() bool { return q.durable }
 
 func (q *queue) Empty() bool { return q.live == 0 && len(q.released) == 0 }
 

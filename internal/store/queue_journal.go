@@ -22,7 +22,11 @@ func (q *queue) journal(e *entry) {
 	}
 	q.lastNumber++
 	e.number = q.lastNumber
-	q.note(&Op{Kind: OpPush, Number: e.number, QoS: e.qos, Due: e.due, Message: e.m})
+	op := Op{Kind: OpPush, Number: e.number, QoS: e.qos, Due: e.due, Message: e.m}
+	if e.m.Delivery != nil {
+		op.Key = e.m.Delivery.Orphan
+	}
+	q.note(&op)
 }
 
 // noteSent appends that a message was sent, or lost its identifier.
@@ -64,7 +68,7 @@ func (q *queue) apply(op *Op) {
 		if i, ok := q.search(op.Number); ok {
 			q.entries[i].id, q.entries[i].due = op.Packet, op.Due
 		}
-	case OpRemove:
+	case OpRemove, OpOrphan:
 		q.unapply(op.Number)
 	case OpReceived:
 		q.unapply(op.Number)

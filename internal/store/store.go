@@ -114,14 +114,21 @@ type Queue interface {
 	// ShedQoS0 removes all unsent messages of QoS 0 and returns how many there were.
 	ShedQoS0() int
 
-	// Remove removes the unsent messages for which want returns true and returns how many. It asks for them in order.
+	// Remove removes the unsent messages for which want returns true, and returns how many. It asks for them in order.
 	// It may discard expired messages first, for which it does not ask; nor does it ask for messages of QoS 2 with an
 	// identifier, which the device may have received, nor for those that are on the medium alone, see SharedPage.
-	Remove(want func(m *message.Message, q message.QoS) bool, now time.Time) int
+	//
+	// If want returns a key and the message is durable, the store keeps its record in SpaceOrphan under that key, in one change with the
+	// removal: until a durable queue gets a message whose Delivery names the key, in one change with that Push, or until Put
+	// removes it.
+	Remove(want func(m *message.Message, q message.QoS) (orphan string, remove bool), now time.Time) int
 
 	Len() int      // messages
 	Bytes() int    // sum of their sizes, see message.Message.Size
 	InFlight() int // messages in flight
+
+	// Durable reports whether the contents are durable, see Store.Queue.
+	Durable() bool
 
 	// Empty reports whether the queue holds neither messages nor identifiers.
 	Empty() bool

@@ -256,6 +256,9 @@ func (b *batch) add(op *store.Op, p []byte) {
 	case store.OpPush:
 		b.set(b.numbered("q/", op.Device, op.Number), p)
 		b.tell(op)
+		if op.Key != "" {
+			b.remove(b.keyed(store.SpaceOrphan, op.Key))
+		}
 	case store.OpSent:
 		if op.QoS > 0 {
 			b.tell(op)
@@ -266,14 +269,19 @@ func (b *batch) add(op *store.Op, p []byte) {
 	case store.OpRemove:
 		b.remove(b.numbered("q/", op.Device, op.Number))
 		b.remove(b.numbered("n/", op.Device, op.Number))
+	case store.OpOrphan:
+		b.remove(b.numbered("q/", op.Device, op.Number))
+		b.remove(b.numbered("n/", op.Device, op.Number))
+		put := store.Op{Kind: store.OpPut, Space: store.SpaceOrphan, Key: op.Key, Value: op.Value} // the number may be used again
+		b.set(b.keyed(put.Space, put.Key), store.AppendOp(nil, &put))
 	case store.OpRetain:
 		b.set(b.name("t/", op.Message.Topic), p)
 	case store.OpUnretain:
 		b.remove(b.name("t/", op.Topic))
 	case store.OpPut:
-		b.set(b.keyed(op), p)
+		b.set(b.keyed(op.Space, op.Key), p)
 	case store.OpDelete:
-		b.remove(b.keyed(op))
+		b.remove(b.keyed(op.Space, op.Key))
 	}
 }
 
@@ -301,8 +309,8 @@ func (b *batch) name(prefix, name string) []byte {
 	return b.key
 }
 
-func (b *batch) keyed(op *store.Op) []byte {
-	b.key = append(append(b.key[:0], 'v', '/', byte(op.Space)), op.Key...)
+func (b *batch) keyed(space store.Space, key string) []byte {
+	b.key = append(append(b.key[:0], 'v', '/', byte(space)), key...)
 	return b.key
 }
 

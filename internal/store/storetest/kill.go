@@ -75,6 +75,7 @@ func RunDurable(t *testing.T, open func(t *testing.T, o store.Options) Killable)
 	t.Run("KilledBehindFences", func(t *testing.T) { testKill(t, open, 1) })
 	t.Run("KilledBetweenFences", func(t *testing.T) { testKill(t, open, 4) })
 	t.Run("KilledBeforeFences", func(t *testing.T) { testKill(t, open, 1000) })
+	t.Run("Orphans", func(t *testing.T) { testOrphans(t, open) })
 	t.Run("NotDurable", func(t *testing.T) { testNotDurable(t, open) })
 }
 
@@ -160,7 +161,7 @@ func stateOf(t *testing.T, s Whole) map[string]string {
 		}
 		line("queue "+device, strings.Join(all, " "))
 	}
-	for _, space := range []store.Space{store.SpaceCommand, store.SpacePlace} {
+	for space := store.SpacePlace; space <= store.SpaceOrphan; space++ {
 		values, err := s.TakeValues(space)
 		if err != nil {
 			t.Fatal(err)
@@ -277,4 +278,63 @@ func testNotDurable(t *testing.T, open func(t *testing.T, o store.Options) Killa
 			"queue d":  "one:1+ two three",
 		}})
 	}
+}
+
+// A message that goes from one queue to another by way of the orphans is in one of the three, whenever the store is killed.
+func testOrphans(t *testing.T, open func(t *testing.T, o store.Options) Killable) {
+	s := open(t, store.Options{})
+	for _, device := range []string{"d", "e"} {
+		s.Save(&store.Record{Device: device, Session: 1, Expiry: time.Hour})
+	}
+	d, e := s.Queue("d"), s.Queue("e")
+	push(t, d, qos1, msg("a", "one"), msg("a", "two"))
+	push(t, d, qos0, msg("a", "none"))
+	commit(t, s)
+	value := func(m *message.Message) string { return fmt.Sprintf("%q", message.AppendRecord(nil, m)) }
+	state := map[string]string{
+		"record d": "session 1 expiry 1h0m0s left 0 missed 0", "record e": "session 1 expiry 1h0m0s left 0 missed 0",
+		"queue d": "one two",
+	}
+	states := []map[string]string{maps.Clone(state)}
+	after := func(behind string, change map[string]string) {
+		t.Helper()
+		for line, text := range change {
+			if state[line] = text; text == "" {
+				delete(state, line)
+			}
+		}
+		states = append(states, maps.Clone(state))
+		for _, again := range s.Kill(t) {
+			wantState(t, behind, again, states)
+		}
+	}
+	var out []*message.Message
+	remove := func(payload, key string) {
+		d.Remove(func(m *message.Message, _ message.QoS) (string, bool) {
+			if string(m.Payload) != payload {
+				return "", false
+			}
+			out = append(out, m.With(&message.Delivery{Orphan: key}))
+			return key, true
+		}, start)
+	}
+	remove("one", "k")
+	after("remove", map[string]string{"queue d": "two", "value 4 k": value(out[0])})
+	push(t, e, qos1, out[0])
+	after("push", map[string]string{"queue e": "one", "value 4 k": ""})
+	remove("two", "l")
+	after("remove another", map[string]string{"queue d": "", "value 4 l": value(out[1])})
+	s.Drop("d")
+	after("drop", map[string]string{"record d": ""})
+	s.Save(&store.Record{Device: "d", Session: 2, Expiry: time.Hour})
+	after("begin again", map[string]string{"record d": "session 2 expiry 1h0m0s left 0 missed 0"})
+	d = s.Queue("d")
+	for _, queued := range []string{"1", "1 2", "1 2 3"} { // the numbers in the queue are used again
+		push(t, d, qos1, msg("a", queued[len(queued)-1:]))
+		after("push "+queued, map[string]string{"queue d": queued})
+	}
+	s.Put(store.SpaceOrphan, "l", nil)
+	after("remove the orphan", map[string]string{"value 4 l": ""})
+	remove("2", "")
+	after("remove without a key", map[string]string{"queue d": "1 3"})
 }

@@ -400,12 +400,12 @@ func removes(t *testing.T, q store.Queue, o *model, now time.Time) {
 		want = append(want, e.m.ID)
 		return true
 	})
-	n := q.Remove(func(m *message.Message, _ message.QoS) bool {
+	n := q.Remove(func(m *message.Message, _ message.QoS) (string, bool) {
 		if len(m.Payload)%2 != 0 {
-			return false
+			return "", false
 		}
 		got = append(got, m.ID)
-		return true
+		return "", true
 	}, now)
 	if n != len(want) || !slices.Equal(got, want) {
 		t.Fatalf("Remove: %d, %v; want %v", n, got, want)

@@ -130,7 +130,7 @@ func testPacketsLost(t *testing.T, open Open) {
 	wantPackets(t, q, start, 0, "a:1", "b:2", "c:3", "d:4")
 	q.Rewind()
 	push(t, q, qos1, msg("t", "e"))
-	if n := q.Remove(func(*message.Message, message.QoS) bool { return true }, start); n != 2 {
+	if n := q.Remove(func(*message.Message, message.QoS) (string, bool) { return "", true }, start); n != 2 {
 		t.Errorf("%d messages taken away, want a and e", n)
 	}
 	if m, _ := q.DropOldest(); string(m.Payload) != "b" {

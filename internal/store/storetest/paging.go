@@ -201,12 +201,12 @@ func testPagingShares(t *testing.T, open Open) {
 		t.Error("there are more")
 	}
 	var got []string
-	n := q.Remove(func(m *message.Message, _ message.QoS) bool {
+	n := q.Remove(func(m *message.Message, _ message.QoS) (string, bool) {
 		if m.Delivery == nil {
-			return false
+			return "", false
 		}
 		got = append(got, m.Delivery.Share)
-		return true
+		return "", true
 	}, start)
 	if n != len(want) || fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("found %d, %v", n, got)
