@@ -3,9 +3,11 @@ package gateway
 import (
 	"bufio"
 	"fmt"
+	"net"
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -128,6 +130,46 @@ func TestRevokeWhileMessagesAreRead(t *testing.T) {
 		if info, ok := w.sessions.Get("a"); ok && info.Online {
 			t.Errorf("%+v: the device is on line", who)
 		}
+	}
+}
+
+// lastFirst reads messages for whoever asks first when reading is closed, and for all others at once.
+type lastFirst struct {
+	*held
+	calls atomic.Int32
+}
+
+func (s *lastFirst) Read(p *store.Page) error {
+	if s.calls.Add(1) == 1 {
+		return s.held.Read(p)
+	}
+	return s.OnJournal.Read(p)
+}
+
+// A device that connects again while messages are read for its first connection has the second one. The first is told why it is
+// refused.
+func TestConnectsAgainWhileMessagesAreRead(t *testing.T) {
+	s := &lastFirst{held: newHeld(t, "a")}
+	w := newGuarded(t, jwtOnly(t), settings{durable: s})
+	request := upgrade("/connect?token=" + sign(t, jwt.MapClaims{"sub": "a", "jti": "t1"}))
+	statusOf := func(c net.Conn) int {
+		response, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		return response.StatusCode
+	}
+	first, second := w.dial(), w.dial()
+	begin(t, first, request)
+	<-s.asked
+	begin(t, second, request)
+	if status := statusOf(second); status != http.StatusSwitchingProtocols {
+		t.Errorf("the second connection got %d", status)
+	}
+	close(s.reading)
+	if status := statusOf(first); status != http.StatusConflict {
+		t.Errorf("the first connection got %d", status)
 	}
 }
 

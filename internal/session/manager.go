@@ -37,6 +37,7 @@ type Manager struct {
 	sessions *btree.BTreeG[*Session] // by device; ordered, for pages of a listing
 	pivot    Session                 // the key of a search
 	online   int
+	attempts attempts
 
 	presence     announcer
 	expirer      expirer
@@ -86,33 +87,46 @@ type Attached struct {
 //
 // If the will's topic is not valid, the error wraps *topic.Error. If the device may not publish the will, the error is
 // ErrWillNotAllowed. If its credential has too many sessions or too large wills, it is ErrCredentialFull; for a
-// prefix, PrefixSessionsFull or PrefixWillsFull. If the messages cannot be read, it is ErrNotOpened. Attach returns the
-// errors of Gate and Admit unchanged.
+// prefix, PrefixSessionsFull or PrefixWillsFull. If the messages cannot be read, it is ErrNotOpened; if a newer connection came meanwhile,
+// ErrTakenOver. Attach returns the errors of Gate and Admit unchanged.
 func (m *Manager) Attach(device string, l *Link, conn Conn, o Options, done func(Attached, error)) {
-	m.attachWith(nil, device, l, conn, o, done)
+	m.attachWith(arrival{device: device, link: l, conn: conn, options: &o}, done)
 }
 
-// attach is Attach with a page that was read for the device. If more has to be read first, it returns that, and changes nothing else.
-func (m *Manager) attach(read *store.Page, device string, l *Link, conn Conn, o *Options) (found Attached, missing *store.Page, err error) {
+// attach is Attach with what was read for the device. If more has to be read first, it returns that, and changes nothing else but a.turn.
+func (m *Manager) attach(a *arrival) (found Attached, missing *store.Page, err error) {
+	o := a.options
 	if o.Admit != nil {
 		if err := o.Admit(); err != nil {
 			return found, nil, err
 		}
 	}
-	will, err := m.checkWill(device, o)
+	will, err := m.checkWill(a.device, o)
 	if err != nil {
 		return found, nil, err
 	}
 	m.mu.Lock()
-	if missing = m.missing(device, o, read); missing == nil {
-		var s *Session
-		if s, found.Resumed, err = m.findOrCreate(device, o); err == nil {
-			found.Missed = s.attach(l, conn, o, will)
-		}
-	}
+	found, missing, err = m.attachInTurn(a, will)
 	m.mu.Unlock()
 	m.runBacklogs()
 	return found, missing, err
+}
+
+// attachInTurn is attach while the manager is locked.
+func (m *Manager) attachInTurn(a *arrival, will *store.Will) (found Attached, missing *store.Page, err error) {
+	if !m.attempts.inTurn(a) {
+		return found, nil, ErrTakenOver
+	}
+	if missing = m.missing(a.device, a.options, a.read); missing != nil {
+		m.attempts.begin(a.device)
+		return found, missing, nil
+	}
+	s, resumed, err := m.findOrCreate(a.device, a.options)
+	if err != nil {
+		return found, nil, err
+	}
+	m.attempts.attach(a)
+	return Attached{resumed, s.attach(a.link, a.conn, a.options, will)}, nil, nil
 }
 
 // runBacklogs redelivers messages and publishes presence events that a change of sessions has queued. The caller holds

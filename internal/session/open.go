@@ -41,22 +41,43 @@ func (o *opener) read(p *store.Page, done func(error)) {
 	}
 }
 
-// attachWith is Attach with a page that was read for the device, nil for none. While there is more to be read first, it goes on by a
-// post on the connection's loop.
-func (m *Manager) attachWith(read *store.Page, device string, l *Link, conn Conn, o Options, done func(Attached, error)) {
-	found, missing, err := m.attach(read, device, l, conn, &o)
+// arrival is a connection that is about to be attached.
+type arrival struct {
+	device  string
+	link    *Link
+	conn    Conn
+	options *Options
+	read    *store.Page // was read for the device; nil for none
+	turn    uint64      // the place of the connection in the order of the calls of Attach; 0 at the first call of attach
+}
+
+// attachWith is Attach. While there is more to be read for the device first, it goes on by a post on the connection's loop.
+//
+// Two connections of a device may wait here, for two workers and two loops. The order of the calls of Attach counts, not that in which they
+// go on.
+func (m *Manager) attachWith(a arrival, done func(Attached, error)) {
+	found, missing, err := m.attach(&a)
 	if missing == nil {
 		done(found, err)
 		return
 	}
 	m.opener.read(missing, func(err error) {
-		conn.Do(func() {
+		a.conn.Do(func() {
 			if err != nil {
 				done(Attached{}, fmt.Errorf("%w: %w", ErrNotOpened, err))
 				return
 			}
-			m.attachWith(missing, device, l, conn, o, done)
+			a.read = missing
+			m.attachWith(a, done)
 		})
+		end := func() { // behind that, also when the connection has ended
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			m.attempts.end(a.device)
+		}
+		if !a.conn.Loop().post(end) {
+			end()
+		}
 	})
 }
 
@@ -115,6 +136,56 @@ func (m *Manager) readShared(s *Session, p *store.Page, f func(failed bool)) {
 		m.mu.Unlock()
 		m.runBacklogs()
 	})
+}
+
+// ErrTakenOver refuses a connection because a newer one of the device came while messages were read.
+var ErrTakenOver = errors.New("the device has a newer connection")
+
+// attempts are the devices of which connections wait until messages are read. Guarded by Manager.mu.
+type attempts struct {
+	turn     uint64 // the last that was given
+	byDevice map[string]*attempt
+}
+
+type attempt struct {
+	waiting  int    // connections
+	attached uint64 // the turn of the newest that was attached since the first one waits
+}
+
+// begin notes that one more connection waits.
+func (a *attempts) begin(device string) {
+	if a.byDevice == nil {
+		a.byDevice = make(map[string]*attempt)
+	}
+	if a.byDevice[device] == nil {
+		a.byDevice[device] = new(attempt)
+	}
+	a.byDevice[device].waiting++
+}
+
+// end undoes begin.
+func (a *attempts) end(device string) {
+	x := a.byDevice[device]
+	if x.waiting--; x.waiting == 0 {
+		delete(a.byDevice, device)
+	}
+}
+
+// inTurn reports whether no newer connection was attached while this one waited. It gives a its turn, if that has none.
+func (a *attempts) inTurn(x *arrival) bool {
+	if x.turn == 0 {
+		a.turn++
+		x.turn = a.turn
+	}
+	waits := a.byDevice[x.device]
+	return waits == nil || x.turn > waits.attached
+}
+
+// attach notes that a connection is attached.
+func (a *attempts) attach(x *arrival) {
+	if waits := a.byDevice[x.device]; waits != nil {
+		waits.attached = max(waits.attached, x.turn)
+	}
 }
 
 // NewManager makes a manager with the sessions of which the store has records. o is the blocking side of s.

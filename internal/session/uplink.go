@@ -27,7 +27,6 @@ const (
 )
 
 var (
-	errTakenOver   = errors.New("the device has a newer connection")
 	errAwaited     = errors.New("the publication waits for its answer on this connection")
 	errAnswered    = errors.New("the publication was routed and answered before")
 	errAnswerLater = errors.New("some receivers answer later")
@@ -55,7 +54,7 @@ func (l *Link) publish(p *wire.Packet) error {
 		err = nil // and it is answered again
 	}
 	switch {
-	case errors.Is(err, errTakenOver), errors.Is(err, errAwaited), m.QoS == message.AtMostOnce:
+	case errors.Is(err, ErrTakenOver), errors.Is(err, errAwaited), m.QoS == message.AtMostOnce:
 	case errors.Is(err, wire.CloseReceiveMax):
 		return err
 	case errors.Is(err, errAnswerLater):
@@ -100,7 +99,7 @@ func (l *Link) route(m *message.Message, id uint64, again bool) error {
 	s.uplink.Lock()
 	defer s.uplink.Unlock()
 	if s.link != l {
-		return errTakenOver
+		return ErrTakenOver
 	}
 	m.Debtor = message.DebtorOf(s.device, credentialOf(l.permissions))
 	u := s.up() // before another goroutine may answer

@@ -91,6 +91,8 @@ func (c *Device) refusalOf(why error) *ending {
 		return &ending{wire.CloseUnauthorized.Because("the credentials cannot be verified at the moment"), mqtt.ServerUnavailable}
 	case errors.Is(why, door.ErrDraining):
 		return c.shard.server.draining()
+	case errors.Is(why, session.ErrTakenOver):
+		return &ending{wire.CloseTakenOver, mqtt.ServerBusy} // CONNACK has no code of its own for it
 	case errors.Is(why, door.ErrTooSlow):
 		return &ending{wire.CloseHeartbeat.Because("CONNECT took too long"), mqtt.ServerUnavailable}
 	case errors.Is(why, session.ErrWillNotAllowed):

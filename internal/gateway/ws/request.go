@@ -11,6 +11,7 @@ import (
 	"github.com/longline/longline/internal/gateway/door"
 	"github.com/longline/longline/internal/proxyproto"
 	"github.com/longline/longline/internal/reactor"
+	"github.com/longline/longline/internal/session"
 	"github.com/longline/longline/internal/websocket"
 )
 
@@ -86,6 +87,8 @@ func (srv *Server) refusal(why error) *websocket.HTTPError {
 		return unavailable("The credentials cannot be verified at the moment.")
 	case errors.Is(why, door.ErrTooSlow):
 		return &websocket.HTTPError{Status: 408, Reason: "The handshake took too long."}
+	case errors.Is(why, session.ErrTakenOver):
+		return &websocket.HTTPError{Status: 409, Reason: sentence(why.Error())}
 	case door.NoRoom(why):
 		return unavailable("No room for the device: " + why.Error() + ".")
 	}
