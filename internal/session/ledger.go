@@ -259,6 +259,7 @@ func (m *Manager) AddLedger(ctx context.Context, n *ledger.Node) error {
 		}
 		runtime.Gosched()
 	}
+	m.endWalk() // from now on no session that ends tells the walk
 	n.AddReceiver("devices", &r)
 	n.AddPublisher("devices", &p)
 	n.AddReceiver("ended_sessions", &w.ends.receiver)
