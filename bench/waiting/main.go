@@ -137,6 +137,9 @@ func (o *options) start(ctx context.Context, folder string) error {
 		return err
 	}
 	for i := range 3 {
+		if err := g.atRest(ctx); err != nil {
+			return err
+		}
 		if err := g.command.Process.Signal(syscall.SIGKILL); err != nil {
 			return err
 		}
