@@ -167,9 +167,16 @@ func (n *node) openStreams(context.Context) error {
 	if n.config.Store.Path != "" {
 		dir = filepath.Join(n.config.Store.Path, "streams")
 	}
-	n.streams, err = stream.Open(dir, n.config.Streams, stream.Options{
+	o := stream.Options{
 		Router: n.router, Store: n.store, Places: places, Log: n.log, MaxRecord: n.config.MaxRecord(),
-	})
+		Stall: n.config.Store.Stall, Reserve: int64(n.config.Store.Reserve) / 2,
+	}
+	if n.disk != nil {
+		if second := n.disk.Second(); second.Path != "" {
+			o.Second, o.SecondLeaves = filepath.Join(second.Path, "streams"), second.Leaves
+		}
+	}
+	n.streams, err = stream.Open(dir, n.config.Streams, o)
 	if err != nil {
 		return fmt.Errorf("streams.%w", err)
 	}

@@ -55,7 +55,7 @@ type Options struct {
 	// SyncDelay bounds how long a group gathers records before it is written, while many come. It saves syncs: each of them
 	// costs CPU time.
 	SyncDelay time.Duration
-	// MaxBytes bounds all segments together, at least two in each directory; 0 means no bound. What Others returns counts
+	// MaxBytes bounds all segments together, at least two, with Second three; 0 means no bound. What Others returns counts
 	// as well: the bytes that others have of it now. Others must not block, and may be nil.
 	MaxBytes int64
 	Others   func() int64
@@ -98,7 +98,7 @@ func (o *Options) fill() error {
 	}
 	least := 2 * o.SegmentSize
 	if o.Second != nil {
-		least *= 2
+		least += o.SegmentSize
 	}
 	if o.OnRoom == nil {
 		o.OnRoom = func() {}

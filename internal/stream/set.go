@@ -24,6 +24,12 @@ type Options struct {
 	Places map[string][]byte // those that it kept: its values in store.SpacePlace
 	Log    *slog.Logger
 
+	// Second, if it is not empty, is where the streams' journals go on while dir is slow or fails, each in Second/NAME;
+	// SecondLeaves and Stall as in journal.Options.
+	Second       string
+	SecondLeaves bool
+	Stall        time.Duration
+
 	Reserve   int64 // bytes that the file system must have left after a stream grew
 	MaxRecord int   // the largest message that may come, with its topic and properties; 512 KiB by default
 
@@ -31,6 +37,13 @@ type Options struct {
 	files  func(name string) journal.FS
 	sizes  journal.Options // SegmentSize and Pending
 	period time.Duration
+}
+
+func (o *Options) second(name string) journal.FS {
+	if o.Second == "" {
+		return nil
+	}
+	return journal.Dir(filepath.Join(o.Second, name))
 }
 
 // Set is the streams of a node. Its methods are safe from any goroutine.
@@ -95,6 +108,7 @@ func open(name string, c Config, o *Options) (*Stream, error) {
 	}
 	j, found, err := journal.Open(journal.Options{
 		FS: o.files(name), SegmentSize: sizes.SegmentSize, Pending: sizes.Pending,
+		Second: o.second(name), SecondLeaves: o.SecondLeaves, Stall: o.Stall,
 		MaxBytes: int64(c.MaxBytes), Reserve: o.Reserve,
 		Reclaim: s.mayGo, OnRoom: s.pump,
 		OnFault: func(err error) { s.tell(slog.LevelError, "the disk fails a stream", "error", err) },
