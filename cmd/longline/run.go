@@ -29,6 +29,7 @@ type commands struct {
 	Stream  StreamCmd  `cmd:"" help:"Show and read the streams of a running gateway."`
 	Audit   Audit      `cmd:"" help:"Account for all messages of a running gateway; exit code 1 if some are not accounted for."`
 	Command CommandCmd `cmd:"" help:"Create and watch commands to the devices of a running gateway."`
+	Store   StoreCmd   `cmd:"" help:"Check, export or repair the directory in which a gateway keeps its data."`
 	Config  ConfigCmd  `cmd:"" help:"Print or check a configuration file."`
 	Version VersionCmd `cmd:"" help:"Print the version."`
 	Help    HelpCmd    `cmd:"" help:"Print this help, or the help of a command."`

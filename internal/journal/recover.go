@@ -36,11 +36,7 @@ func Open(o Options) (*Journal, Recovery, error) {
 	if err := o.fill(); err != nil {
 		return nil, Recovery{}, err
 	}
-	j := &Journal{
-		options: o,
-		work:    make(chan struct{}, 1), spared: make(chan struct{}, 1),
-		closing: make(chan struct{}), committed: make(chan struct{}), closed: make(chan struct{}),
-	}
+	j := newJournal(o)
 	var rec Recovery
 	err := j.lockDirectories()
 	if err == nil {
@@ -54,6 +50,14 @@ func Open(o Options) (*Journal, Recovery, error) {
 		go d.keepReady()
 	}
 	return j, rec, nil
+}
+
+func newJournal(o Options) *Journal {
+	return &Journal{
+		options: o,
+		work:    make(chan struct{}, 1), spared: make(chan struct{}, 1),
+		closing: make(chan struct{}), committed: make(chan struct{}), closed: make(chan struct{}),
+	}
 }
 
 func (j *Journal) lockDirectories() error {

@@ -32,11 +32,23 @@ func enter(path string) (io.Closer, error) {
 }
 
 func checkVersion(path string) error {
+	err := readVersion(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return writeVersion(path)
+	}
+	return err
+}
+
+// errNewer says that a newer program wrote a directory.
+var errNewer = errors.New("a newer Longline wrote this directory")
+
+// formatText is the content of the file FORMAT.
+var formatText = fmt.Sprintf("longline store %d\n", version)
+
+// readVersion returns an error unless this program knows what is in the directory.
+func readVersion(path string) error {
 	file := filepath.Join(path, formatFile)
 	text, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return writeVersion(file)
-	}
 	if err != nil {
 		return err
 	}
@@ -46,17 +58,18 @@ func checkVersion(path string) error {
 	case !ok || err != nil || n < 1:
 		return fmt.Errorf("%s does not say which version of Longline wrote this directory", file)
 	case n > version:
-		return fmt.Errorf("a newer Longline wrote this directory: it has version %d, this program knows versions up to %d", n, version)
+		return fmt.Errorf("%w: it has version %d, this program knows versions up to %d", errNewer, n, version)
 	}
 	return nil
 }
 
 // writeVersion makes the file of a new directory. It is there as a whole or not at all.
-func writeVersion(file string) error {
+func writeVersion(path string) error {
+	file := filepath.Join(path, formatFile)
 	for _, part := range []string{"journal", "state", "streams"} {
-		if _, err := os.Stat(filepath.Join(filepath.Dir(file), part)); err == nil {
+		if _, err := os.Stat(filepath.Join(path, part)); err == nil {
 			return fmt.Errorf("%s is missing, and %s is there: put a copy of the whole directory back", file, part)
 		}
 	}
-	return replaceFile(filepath.Dir(file), formatFile, fmt.Sprintf("longline store %d\n", version))
+	return replaceFile(path, formatFile, formatText)
 }

@@ -184,11 +184,8 @@ func (s *Store) openJournal() error {
 	s.journal = j
 	s.intake.begin(j, uint64(found.End))
 	place := s.state.place
-	switch {
-	case place > found.End:
-		return fmt.Errorf("state knows operations up to %d, and journal ends at %d: they are not of the same time; put a copy of both back", place, found.End)
-	case place < found.First:
-		return fmt.Errorf("state knows operations up to %d, and journal begins at %d: they are not of the same time; put a copy of both back", place, found.First)
+	if err := fits(place, found); err != nil {
+		return err
 	}
 	if found.Cut != nil {
 		s.options.Log.Info("the last operations of the journal were not whole and are given up: nobody was told that they were safe",
@@ -198,6 +195,17 @@ func (s *Store) openJournal() error {
 		s.options.Log.Error("nothing in a file of the journal can be read: it is set aside", "file", name)
 	}
 	s.reader = j.Reader(place)
+	return nil
+}
+
+// fits returns an error unless a state that has the operations before a place belongs to a journal.
+func fits(place journal.Place, found journal.Recovery) error {
+	switch {
+	case place > found.End:
+		return fmt.Errorf("state knows operations up to %d, and journal ends at %d: they are not of the same time; put a copy of both back", place, found.End)
+	case place < found.First:
+		return fmt.Errorf("state knows operations up to %d, and journal begins at %d: they are not of the same time; put a copy of both back", place, found.First)
+	}
 	return nil
 }
 

@@ -43,15 +43,8 @@ func pairUp(path, wanted string) (Second, error) {
 	if wanted == "" {
 		s = Second{Path: last, Leaves: true}
 	}
-	text, err := os.ReadFile(filepath.Join(s.Path, firstFile))
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return s, fmt.Errorf("second_path: %s is not the second directory of this store, or is not mounted: a part of the journal may be in it, "+
-			"and is lost without it; to go on all the same: longline store repair --without-second %s", s.Path, path)
-	case err != nil:
-		return s, fmt.Errorf("second_path: %w", err)
-	case strings.TrimSpace(string(text)) != "longline first "+id:
-		return s, fmt.Errorf("second_path: %s is the second directory of another store", s.Path)
+	if err := belongs(path, s.Path, id); err != nil {
+		return s, err
 	}
 	if s.Leaves {
 		if used, err := hasSegments(s.Path); used || err != nil {
@@ -63,6 +56,33 @@ func pairUp(path, wanted string) (Second, error) {
 		return s, replaceFile(path, secondFile, fmt.Sprintf("longline second %s %s\n", id, s.Path))
 	}
 	return s, nil
+}
+
+// belongs returns an error unless a directory is the second one of the store in path, which has an id for it.
+func belongs(path, second, id string) error {
+	text, err := os.ReadFile(filepath.Join(second, firstFile))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("second_path: %s is not the second directory of this store, or is not mounted: a part of the journal may be in it, "+
+			"and is lost without it; to go on all the same: longline store repair --without-second %s", second, path)
+	case err != nil:
+		return fmt.Errorf("second_path: %w", err)
+	case strings.TrimSpace(string(text)) != "longline first "+id:
+		return fmt.Errorf("second_path: %s is the second directory of another store", second)
+	}
+	return nil
+}
+
+// lookForSecond returns the second directory that a store had last, and changes nothing.
+func lookForSecond(path string) (Second, error) {
+	id, last, err := readSecond(path)
+	if err != nil || id == "" {
+		return Second{}, err
+	}
+	if err := belongs(path, last, id); err != nil {
+		return Second{}, err
+	}
+	return Second{Path: last}, nil
 }
 
 // readSecond returns what DIR/SECOND says; id is empty if there is none.
@@ -101,13 +121,18 @@ func makeSecond(path, second string) error {
 
 // forgetSecond separates a store from its second directory, in which nothing is left.
 func forgetSecond(path, second string) error {
-	if err := os.Remove(filepath.Join(path, secondFile)); err != nil {
-		return err
-	}
-	if err := journal.Dir(path).Sync(); err != nil {
+	if err := removeSynced(path, secondFile); err != nil {
 		return err
 	}
 	return os.Remove(filepath.Join(second, firstFile))
+}
+
+// removeSynced removes a file, and returns when it cannot come back.
+func removeSynced(dir, name string) error {
+	if err := os.Remove(filepath.Join(dir, name)); err != nil {
+		return err
+	}
+	return journal.Dir(dir).Sync()
 }
 
 // hasSegments reports whether segments of a journal are in a directory or below it.

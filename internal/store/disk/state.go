@@ -48,19 +48,10 @@ type state struct {
 	reached atomic.Uint64 // place, for any goroutine
 }
 
-func openState(path string, files vfs.FS, events *pebble.EventListener, fault func(error)) (_ *state, err error) {
+func openState(path string, files vfs.FS, events *pebble.EventListener, fault func(error)) (*state, error) {
 	log := quiet{new(atomic.Bool)}
-	defer func() {
-		switch why := recover().(type) {
-		case nil:
-		case fatalError:
-			err = fmt.Errorf("state: %w", why)
-		default:
-			panic(why)
-		}
-	}()
 	events.EnsureDefaults(log)
-	db, err := pebble.Open(path, &pebble.Options{
+	options := &pebble.Options{
 		FS:                  patientFS{files, log.opened, fault},
 		MaxManifestFileSize: 4 << 20, // patientFS keeps it in memory
 		DisableWAL:          true,    // the journal is the log
@@ -72,23 +63,40 @@ func openState(path string, files vfs.FS, events *pebble.EventListener, fault fu
 		LBaseMaxBytes:         1 << 30,
 		EventListener:         events,
 		Logger:                log,
+	}
+	var db *pebble.DB
+	err := log.catch(func() (err error) {
+		db, err = pebble.Open(path, options)
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("state: %w", err)
 	}
-	s := &state{db: db, place: 1}
-	value, closer, err := db.Get(keyPlace)
-	switch {
-	case errors.Is(err, pebble.ErrNotFound):
-	case err != nil:
+	s := &state{db: db}
+	if err := s.readPlace(); err != nil {
 		return nil, errors.Join(fmt.Errorf("state: %w", err), db.Close())
-	default:
-		s.place = journal.Place(binary.BigEndian.Uint64(value))
-		_ = closer.Close() // value is borrowed
 	}
-	s.reached.Store(uint64(s.place))
 	log.opened.Store(true)
 	return s, nil
+}
+
+// readPlace reads up to where the operations of the journal are in the state.
+func (s *state) readPlace() error {
+	s.place = 1
+	value, closer, err := s.db.Get(keyPlace)
+	if err == nil {
+		if len(value) != 8 {
+			err = fmt.Errorf("its place has %d bytes", len(value))
+		} else {
+			s.place = journal.Place(binary.BigEndian.Uint64(value))
+		}
+		err = errors.Join(err, closer.Close())
+	}
+	if err != nil && !errors.Is(err, pebble.ErrNotFound) {
+		return err
+	}
+	s.reached.Store(uint64(s.place))
+	return nil
 }
 
 // quiet is pebble's log: errors that it survives are told by its events.
@@ -98,6 +106,20 @@ type quiet struct{ opened *atomic.Bool }
 type fatalError string
 
 func (e fatalError) Error() string { return string(e) }
+
+// catch calls open, and returns as an error what is fatal for pebble.
+func (quiet) catch(open func() error) (err error) {
+	defer func() {
+		switch why := recover().(type) {
+		case nil:
+		case fatalError:
+			err = why
+		default:
+			panic(why)
+		}
+	}()
+	return open()
+}
 
 func (quiet) Infof(string, ...any)  {}
 func (quiet) Errorf(string, ...any) {}
@@ -147,7 +169,11 @@ func (s *state) loadQueues(to *store.Memory) error {
 
 // each calls do for the keys with a prefix, in their order. Key and value are borrowed.
 func (s *state) each(prefix string, do func(key, value []byte) error) (err error) {
-	i, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte(prefix), UpperBound: after(prefix)})
+	return eachOf(s.db, prefix, do)
+}
+
+func eachOf(r pebble.Reader, prefix string, do func(key, value []byte) error) (err error) {
+	i, err := r.NewIter(&pebble.IterOptions{LowerBound: []byte(prefix), UpperBound: after(prefix)})
 	if err != nil {
 		return err
 	}
