@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -278,6 +279,58 @@ func TestSlowDisk(t *testing.T) {
 	if code := p.exitCode(); code != exitDone {
 		t.Errorf("exit code %d", code)
 	}
+}
+
+// Changes that the disk has spoilt are told in metrics and by the API, with the devices of those beside them; the rest is there.
+func TestSpoiltJournal(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	p := serveData(t, dir)
+	for _, device := range []string{"first-device", "second-device", "third-device"} {
+		p.mqtt(device, false).subscribe("news/#")
+	}
+	p.kill()
+	segment := filepath.Join(dir, "journal", "00000001.segment")
+	text, err := os.ReadFile(segment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for from := 0; ; { // all that is of the device
+		at := bytes.Index(text[from:], []byte("second-device"))
+		if at < 0 {
+			break
+		}
+		text[from+at] ^= 1
+		from += at + 1
+	}
+	if err := os.WriteFile(segment, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p = serveData(t, dir)
+	response, err := http.Post("http://"+p.admin+"/longline.v1.Gateway/GetStore", "application/json", strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	var said struct {
+		Durable bool
+		Lost    []struct {
+			First, Last  string
+			DeviceBefore string `json:"device_before"`
+			DeviceAfter  string `json:"device_after"`
+		}
+	}
+	if err := json.NewDecoder(response.Body).Decode(&said); err != nil {
+		t.Fatal(err)
+	}
+	if !said.Durable || len(said.Lost) != 1 || said.Lost[0].DeviceBefore != "first-device" || said.Lost[0].DeviceAfter != "third-device" {
+		t.Errorf("GetStore: %+v", said)
+	}
+	if body := p.get("/metrics"); strings.Contains(body, "longline_store_lost_operations_total 0\n") {
+		t.Error("the metric says that nothing is lost")
+	}
+	p.mqtt("first-device", true)
+	p.mqtt("second-device", false)
+	p.mqtt("third-device", true)
 }
 
 func encode(b []byte) string { return base64.StdEncoding.EncodeToString(b) }

@@ -281,6 +281,7 @@ func (n *node) openAdminPort(ctx context.Context) (err error) {
 		Ledger:      n.ledger,
 		Commands:    n.commands,
 		Checks:      n.checks(),
+		Store:       n.describeStore,
 		Metrics:     promhttp.HandlerFor(metrics, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelWarn)}),
 		Observe: func(procedure, code string, seconds float64) {
 			if !api.Lasts(procedure) {

@@ -2,9 +2,32 @@ package main
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/longline/longline/internal/store/disk"
+	longlinev1 "github.com/longline/longline/proto/longline/v1"
 )
+
+// describeStore answers the API's GetStore.
+func (n *node) describeStore() *longlinev1.GetStoreResponse {
+	r := &longlinev1.GetStoreResponse{Durable: n.disk != nil}
+	if err := n.storeFailed(); err != nil {
+		r.Failing = err.Error()
+	}
+	if n.disk == nil {
+		return r
+	}
+	s := n.disk.Stats()
+	r.JournalBytes, r.StateBytes, r.FreeBytes = s.Journal.Size, int64(s.StateBytes), s.Free
+	r.MaxBytes, r.OnSecondPath = int64(n.config.Store.MaxBytes), s.Journal.Aside
+	r.UnsafeOperations, r.BehindOperations, r.LostOperations = uint64(s.Unsafe), s.Behind, s.Lost
+	for _, l := range n.disk.Lost() {
+		r.Lost = append(r.Lost, &longlinev1.LostOperations{
+			First: l.First, Last: l.Last, Found: timestamppb.New(l.Found), DeviceBefore: l.DeviceBefore, DeviceAfter: l.DeviceAfter,
+		})
+	}
+	return r
+}
 
 // storeMetrics are those of a store on disk; longline_store_failing is there without one too.
 func (n *node) storeMetrics() []prometheus.Collector {

@@ -25,6 +25,7 @@ import (
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/stream"
 	"github.com/longline/longline/internal/wire"
+	longlinev1 "github.com/longline/longline/proto/longline/v1"
 	"github.com/longline/longline/proto/longline/v1/longlinev1connect"
 )
 
@@ -92,6 +93,8 @@ type Node struct {
 
 	// Streams are the streams of the configuration; nil if there are none.
 	Streams *stream.Set
+	// Store tells of the node's store; nil says that there is none to tell of.
+	Store func() *longlinev1.GetStoreResponse
 	// Checks are the conditions that /readyz shows.
 	Checks []Check
 	// Roles knows the callers' tokens. Without it, anyone who reaches the port may do everything.

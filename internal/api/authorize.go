@@ -25,6 +25,7 @@ var needed = map[string]auth.Role{
 	longlinev1connect.GatewayGetDeviceProcedure:         auth.Read,
 	longlinev1connect.GatewaySubscribeProcedure:         auth.Read,
 	longlinev1connect.GatewayListRetainedProcedure:      auth.Read,
+	longlinev1connect.GatewayGetStoreProcedure:          auth.Read,
 	longlinev1connect.GatewayListStreamsProcedure:       auth.Read,
 	longlinev1connect.GatewayGetStreamProcedure:         auth.Read,
 	longlinev1connect.GatewayConsumeProcedure:           auth.Read,

@@ -15,7 +15,7 @@ const index = `Longline gateway, admin port
 
 POST /longline.v1.Gateway/{method}   backend API: gRPC, gRPC-Web, HTTP with JSON
      Publish Broadcast Call ListDevices GetDevice Disconnect Subscribe Drain Revoke
-     ListRetained DeleteRetained ListStreams GetStream Consume Acknowledge DeleteConsumer
+     ListRetained DeleteRetained GetStore ListStreams GetStream Consume Acknowledge DeleteConsumer
      GetLedger GetDeviceLedger ListDeviceLedgers
      CreateCommand GetCommand ListCommands CancelCommand WatchCommands
 GET  /v1/subscribe?filter=...&qos=1  messages as server-sent events

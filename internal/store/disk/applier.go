@@ -124,6 +124,7 @@ func (s *Store) apply(b *batch, rec journal.Record) error {
 		return fmt.Errorf("operation %d of the journal: %w", rec.Place, err)
 	}
 	s.lost.Add(1)
+	s.ranges.add(Lost{First: uint64(rec.Place), Last: uint64(rec.Place), Found: time.Now()})
 	s.options.Log.Error("an operation of the store cannot be read, and is lost", "operation", rec.Place, "error", err)
 	return nil
 }
@@ -161,6 +162,11 @@ func (s *Store) countTooLong(size int) {
 // countLost tells of operations that were safe and are gone.
 func (s *Store) countLost(gap *journal.Gap) {
 	s.lost.Add(uint64(gap.To - gap.From))
+	l := Lost{
+		First: uint64(gap.From), Last: uint64(gap.To - 1), Found: time.Now(),
+		DeviceBefore: deviceAt(s.journal, gap.From-1), DeviceAfter: deviceAt(s.journal, gap.To),
+	}
+	s.ranges.add(l)
 	s.options.Log.Error("operations of the store are lost: the disk has spoilt them",
-		"operations", gap.To-gap.From, "from", gap.From, "to", gap.To-1)
+		"first", l.First, "last", l.Last, "device_before", l.DeviceBefore, "device_after", l.DeviceAfter)
 }

@@ -107,6 +107,7 @@ type Store struct {
 	stopped  chan error         // gets how the applier has ended
 	close    func() error       // once
 	lost     atomic.Uint64
+	ranges   lostRanges
 	faults   atomic.Uint64 // of the state's files
 	told     atomic.Int64  // Unix seconds when one of them was logged last
 }

@@ -119,36 +119,13 @@ func eachRecord(j *journal.Journal, from journal.Place, do func(journal.Record) 
 // neighbours says of which devices the operations before and after lost ones are, as far as that can be told.
 func neighbours(j *journal.Journal, gap *journal.Gap) string {
 	var said []string
-	if before := aboutRecord(j, gap.From-1); before != "" {
-		said = append(said, "the one before is "+before)
+	if before := deviceAt(j, gap.From-1); before != "" {
+		said = append(said, fmt.Sprintf("the one before is of device %q", before))
 	}
-	if after := aboutRecord(j, gap.To); after != "" {
-		said = append(said, "the one after is "+after)
+	if after := deviceAt(j, gap.To); after != "" {
+		said = append(said, fmt.Sprintf("the one after is of device %q", after))
 	}
 	return strings.Join(said, ", ")
-}
-
-// aboutRecord says what an operation is about; nothing if it cannot be read.
-func aboutRecord(j *journal.Journal, place journal.Place) string {
-	if place < j.First() || place >= j.End() {
-		return ""
-	}
-	rec, err := j.Reader(place).Next(ended)
-	if err != nil || rec.Place != place {
-		return ""
-	}
-	op, err := store.ParseOp(rec.Data)
-	switch {
-	case err != nil:
-		return ""
-	case op.Device != "":
-		return fmt.Sprintf("of device %q", op.Device)
-	case op.Message != nil:
-		return fmt.Sprintf("of topic %q", op.Message.Topic)
-	case op.Topic != "":
-		return fmt.Sprintf("of topic %q", op.Topic)
-	}
-	return ""
 }
 
 // about says what a key of the state is about.

@@ -1721,7 +1721,7 @@ var File_longline_v1_gateway_proto protoreflect.FileDescriptor
 
 const file_longline_v1_gateway_proto_rawDesc = "" +
 	"\n" +
-	"\x19longline/v1/gateway.proto\x12\vlongline.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19longline/v1/command.proto\x1a\x18longline/v1/device.proto\x1a\x19longline/v1/message.proto\x1a\x18longline/v1/stream.proto\x1a\x18longline/v1/ledger.proto\"@\n" +
+	"\x19longline/v1/gateway.proto\x12\vlongline.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19longline/v1/command.proto\x1a\x18longline/v1/device.proto\x1a\x19longline/v1/message.proto\x1a\x18longline/v1/stream.proto\x1a\x18longline/v1/ledger.proto\x1a\x17longline/v1/store.proto\"@\n" +
 	"\x0ePublishRequest\x12.\n" +
 	"\amessage\x18\x01 \x01(\v2\x14.longline.v1.MessageR\amessage\"/\n" +
 	"\x0fPublishResponse\x12\x1c\n" +
@@ -1834,7 +1834,7 @@ const file_longline_v1_gateway_proto_rawDesc = "" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fSTATE_ONLINE\x10\x01\x12\x0e\n" +
 	"\n" +
-	"STATE_AWAY\x10\x022\xe5\x0f\n" +
+	"STATE_AWAY\x10\x022\xb3\x10\n" +
 	"\aGateway\x12D\n" +
 	"\aPublish\x12\x1b.longline.v1.PublishRequest\x1a\x1c.longline.v1.PublishResponse\x12J\n" +
 	"\tBroadcast\x12\x1d.longline.v1.BroadcastRequest\x1a\x1e.longline.v1.BroadcastResponse\x12;\n" +
@@ -1843,7 +1843,8 @@ const file_longline_v1_gateway_proto_rawDesc = "" +
 	"\tGetDevice\x12\x1d.longline.v1.GetDeviceRequest\x1a\x1e.longline.v1.GetDeviceResponse\"\x03\x90\x02\x01\x12O\n" +
 	"\tGetLedger\x12\x1d.longline.v1.GetLedgerRequest\x1a\x1e.longline.v1.GetLedgerResponse\"\x03\x90\x02\x01\x12a\n" +
 	"\x0fGetDeviceLedger\x12#.longline.v1.GetDeviceLedgerRequest\x1a$.longline.v1.GetDeviceLedgerResponse\"\x03\x90\x02\x01\x12g\n" +
-	"\x11ListDeviceLedgers\x12%.longline.v1.ListDeviceLedgersRequest\x1a&.longline.v1.ListDeviceLedgersResponse\"\x03\x90\x02\x01\x12R\n" +
+	"\x11ListDeviceLedgers\x12%.longline.v1.ListDeviceLedgersRequest\x1a&.longline.v1.ListDeviceLedgersResponse\"\x03\x90\x02\x01\x12L\n" +
+	"\bGetStore\x12\x1c.longline.v1.GetStoreRequest\x1a\x1d.longline.v1.GetStoreResponse\"\x03\x90\x02\x01\x12R\n" +
 	"\n" +
 	"Disconnect\x12\x1e.longline.v1.DisconnectRequest\x1a\x1f.longline.v1.DisconnectResponse\"\x03\x90\x02\x02\x12L\n" +
 	"\tSubscribe\x12\x1d.longline.v1.SubscribeRequest\x1a\x1e.longline.v1.SubscribeResponse0\x01\x12X\n" +
@@ -1913,29 +1914,31 @@ var file_longline_v1_gateway_proto_goTypes = []any{
 	(*GetLedgerRequest)(nil),          // 32: longline.v1.GetLedgerRequest
 	(*GetDeviceLedgerRequest)(nil),    // 33: longline.v1.GetDeviceLedgerRequest
 	(*ListDeviceLedgersRequest)(nil),  // 34: longline.v1.ListDeviceLedgersRequest
-	(*ListStreamsRequest)(nil),        // 35: longline.v1.ListStreamsRequest
-	(*GetStreamRequest)(nil),          // 36: longline.v1.GetStreamRequest
-	(*ConsumeRequest)(nil),            // 37: longline.v1.ConsumeRequest
-	(*AcknowledgeRequest)(nil),        // 38: longline.v1.AcknowledgeRequest
-	(*DeleteConsumerRequest)(nil),     // 39: longline.v1.DeleteConsumerRequest
-	(*CreateCommandRequest)(nil),      // 40: longline.v1.CreateCommandRequest
-	(*GetCommandRequest)(nil),         // 41: longline.v1.GetCommandRequest
-	(*ListCommandsRequest)(nil),       // 42: longline.v1.ListCommandsRequest
-	(*CancelCommandRequest)(nil),      // 43: longline.v1.CancelCommandRequest
-	(*WatchCommandsRequest)(nil),      // 44: longline.v1.WatchCommandsRequest
-	(*GetLedgerResponse)(nil),         // 45: longline.v1.GetLedgerResponse
-	(*GetDeviceLedgerResponse)(nil),   // 46: longline.v1.GetDeviceLedgerResponse
-	(*ListDeviceLedgersResponse)(nil), // 47: longline.v1.ListDeviceLedgersResponse
-	(*ListStreamsResponse)(nil),       // 48: longline.v1.ListStreamsResponse
-	(*GetStreamResponse)(nil),         // 49: longline.v1.GetStreamResponse
-	(*ConsumeResponse)(nil),           // 50: longline.v1.ConsumeResponse
-	(*AcknowledgeResponse)(nil),       // 51: longline.v1.AcknowledgeResponse
-	(*DeleteConsumerResponse)(nil),    // 52: longline.v1.DeleteConsumerResponse
-	(*CreateCommandResponse)(nil),     // 53: longline.v1.CreateCommandResponse
-	(*GetCommandResponse)(nil),        // 54: longline.v1.GetCommandResponse
-	(*ListCommandsResponse)(nil),      // 55: longline.v1.ListCommandsResponse
-	(*CancelCommandResponse)(nil),     // 56: longline.v1.CancelCommandResponse
-	(*WatchCommandsResponse)(nil),     // 57: longline.v1.WatchCommandsResponse
+	(*GetStoreRequest)(nil),           // 35: longline.v1.GetStoreRequest
+	(*ListStreamsRequest)(nil),        // 36: longline.v1.ListStreamsRequest
+	(*GetStreamRequest)(nil),          // 37: longline.v1.GetStreamRequest
+	(*ConsumeRequest)(nil),            // 38: longline.v1.ConsumeRequest
+	(*AcknowledgeRequest)(nil),        // 39: longline.v1.AcknowledgeRequest
+	(*DeleteConsumerRequest)(nil),     // 40: longline.v1.DeleteConsumerRequest
+	(*CreateCommandRequest)(nil),      // 41: longline.v1.CreateCommandRequest
+	(*GetCommandRequest)(nil),         // 42: longline.v1.GetCommandRequest
+	(*ListCommandsRequest)(nil),       // 43: longline.v1.ListCommandsRequest
+	(*CancelCommandRequest)(nil),      // 44: longline.v1.CancelCommandRequest
+	(*WatchCommandsRequest)(nil),      // 45: longline.v1.WatchCommandsRequest
+	(*GetLedgerResponse)(nil),         // 46: longline.v1.GetLedgerResponse
+	(*GetDeviceLedgerResponse)(nil),   // 47: longline.v1.GetDeviceLedgerResponse
+	(*ListDeviceLedgersResponse)(nil), // 48: longline.v1.ListDeviceLedgersResponse
+	(*GetStoreResponse)(nil),          // 49: longline.v1.GetStoreResponse
+	(*ListStreamsResponse)(nil),       // 50: longline.v1.ListStreamsResponse
+	(*GetStreamResponse)(nil),         // 51: longline.v1.GetStreamResponse
+	(*ConsumeResponse)(nil),           // 52: longline.v1.ConsumeResponse
+	(*AcknowledgeResponse)(nil),       // 53: longline.v1.AcknowledgeResponse
+	(*DeleteConsumerResponse)(nil),    // 54: longline.v1.DeleteConsumerResponse
+	(*CreateCommandResponse)(nil),     // 55: longline.v1.CreateCommandResponse
+	(*GetCommandResponse)(nil),        // 56: longline.v1.GetCommandResponse
+	(*ListCommandsResponse)(nil),      // 57: longline.v1.ListCommandsResponse
+	(*CancelCommandResponse)(nil),     // 58: longline.v1.CancelCommandResponse
+	(*WatchCommandsResponse)(nil),     // 59: longline.v1.WatchCommandsResponse
 }
 var file_longline_v1_gateway_proto_depIdxs = []int32{
 	28, // 0: longline.v1.PublishRequest.message:type_name -> longline.v1.Message
@@ -1964,48 +1967,50 @@ var file_longline_v1_gateway_proto_depIdxs = []int32{
 	32, // 23: longline.v1.Gateway.GetLedger:input_type -> longline.v1.GetLedgerRequest
 	33, // 24: longline.v1.Gateway.GetDeviceLedger:input_type -> longline.v1.GetDeviceLedgerRequest
 	34, // 25: longline.v1.Gateway.ListDeviceLedgers:input_type -> longline.v1.ListDeviceLedgersRequest
-	15, // 26: longline.v1.Gateway.Disconnect:input_type -> longline.v1.DisconnectRequest
-	17, // 27: longline.v1.Gateway.Subscribe:input_type -> longline.v1.SubscribeRequest
-	19, // 28: longline.v1.Gateway.ListRetained:input_type -> longline.v1.ListRetainedRequest
-	22, // 29: longline.v1.Gateway.DeleteRetained:input_type -> longline.v1.DeleteRetainedRequest
-	35, // 30: longline.v1.Gateway.ListStreams:input_type -> longline.v1.ListStreamsRequest
-	36, // 31: longline.v1.Gateway.GetStream:input_type -> longline.v1.GetStreamRequest
-	37, // 32: longline.v1.Gateway.Consume:input_type -> longline.v1.ConsumeRequest
-	38, // 33: longline.v1.Gateway.Acknowledge:input_type -> longline.v1.AcknowledgeRequest
-	39, // 34: longline.v1.Gateway.DeleteConsumer:input_type -> longline.v1.DeleteConsumerRequest
-	24, // 35: longline.v1.Gateway.Drain:input_type -> longline.v1.DrainRequest
-	26, // 36: longline.v1.Gateway.Revoke:input_type -> longline.v1.RevokeRequest
-	40, // 37: longline.v1.Gateway.CreateCommand:input_type -> longline.v1.CreateCommandRequest
-	41, // 38: longline.v1.Gateway.GetCommand:input_type -> longline.v1.GetCommandRequest
-	42, // 39: longline.v1.Gateway.ListCommands:input_type -> longline.v1.ListCommandsRequest
-	43, // 40: longline.v1.Gateway.CancelCommand:input_type -> longline.v1.CancelCommandRequest
-	44, // 41: longline.v1.Gateway.WatchCommands:input_type -> longline.v1.WatchCommandsRequest
-	2,  // 42: longline.v1.Gateway.Publish:output_type -> longline.v1.PublishResponse
-	4,  // 43: longline.v1.Gateway.Broadcast:output_type -> longline.v1.BroadcastResponse
-	6,  // 44: longline.v1.Gateway.Call:output_type -> longline.v1.CallResponse
-	8,  // 45: longline.v1.Gateway.ListDevices:output_type -> longline.v1.ListDevicesResponse
-	10, // 46: longline.v1.Gateway.GetDevice:output_type -> longline.v1.GetDeviceResponse
-	45, // 47: longline.v1.Gateway.GetLedger:output_type -> longline.v1.GetLedgerResponse
-	46, // 48: longline.v1.Gateway.GetDeviceLedger:output_type -> longline.v1.GetDeviceLedgerResponse
-	47, // 49: longline.v1.Gateway.ListDeviceLedgers:output_type -> longline.v1.ListDeviceLedgersResponse
-	16, // 50: longline.v1.Gateway.Disconnect:output_type -> longline.v1.DisconnectResponse
-	18, // 51: longline.v1.Gateway.Subscribe:output_type -> longline.v1.SubscribeResponse
-	20, // 52: longline.v1.Gateway.ListRetained:output_type -> longline.v1.ListRetainedResponse
-	23, // 53: longline.v1.Gateway.DeleteRetained:output_type -> longline.v1.DeleteRetainedResponse
-	48, // 54: longline.v1.Gateway.ListStreams:output_type -> longline.v1.ListStreamsResponse
-	49, // 55: longline.v1.Gateway.GetStream:output_type -> longline.v1.GetStreamResponse
-	50, // 56: longline.v1.Gateway.Consume:output_type -> longline.v1.ConsumeResponse
-	51, // 57: longline.v1.Gateway.Acknowledge:output_type -> longline.v1.AcknowledgeResponse
-	52, // 58: longline.v1.Gateway.DeleteConsumer:output_type -> longline.v1.DeleteConsumerResponse
-	25, // 59: longline.v1.Gateway.Drain:output_type -> longline.v1.DrainResponse
-	27, // 60: longline.v1.Gateway.Revoke:output_type -> longline.v1.RevokeResponse
-	53, // 61: longline.v1.Gateway.CreateCommand:output_type -> longline.v1.CreateCommandResponse
-	54, // 62: longline.v1.Gateway.GetCommand:output_type -> longline.v1.GetCommandResponse
-	55, // 63: longline.v1.Gateway.ListCommands:output_type -> longline.v1.ListCommandsResponse
-	56, // 64: longline.v1.Gateway.CancelCommand:output_type -> longline.v1.CancelCommandResponse
-	57, // 65: longline.v1.Gateway.WatchCommands:output_type -> longline.v1.WatchCommandsResponse
-	42, // [42:66] is the sub-list for method output_type
-	18, // [18:42] is the sub-list for method input_type
+	35, // 26: longline.v1.Gateway.GetStore:input_type -> longline.v1.GetStoreRequest
+	15, // 27: longline.v1.Gateway.Disconnect:input_type -> longline.v1.DisconnectRequest
+	17, // 28: longline.v1.Gateway.Subscribe:input_type -> longline.v1.SubscribeRequest
+	19, // 29: longline.v1.Gateway.ListRetained:input_type -> longline.v1.ListRetainedRequest
+	22, // 30: longline.v1.Gateway.DeleteRetained:input_type -> longline.v1.DeleteRetainedRequest
+	36, // 31: longline.v1.Gateway.ListStreams:input_type -> longline.v1.ListStreamsRequest
+	37, // 32: longline.v1.Gateway.GetStream:input_type -> longline.v1.GetStreamRequest
+	38, // 33: longline.v1.Gateway.Consume:input_type -> longline.v1.ConsumeRequest
+	39, // 34: longline.v1.Gateway.Acknowledge:input_type -> longline.v1.AcknowledgeRequest
+	40, // 35: longline.v1.Gateway.DeleteConsumer:input_type -> longline.v1.DeleteConsumerRequest
+	24, // 36: longline.v1.Gateway.Drain:input_type -> longline.v1.DrainRequest
+	26, // 37: longline.v1.Gateway.Revoke:input_type -> longline.v1.RevokeRequest
+	41, // 38: longline.v1.Gateway.CreateCommand:input_type -> longline.v1.CreateCommandRequest
+	42, // 39: longline.v1.Gateway.GetCommand:input_type -> longline.v1.GetCommandRequest
+	43, // 40: longline.v1.Gateway.ListCommands:input_type -> longline.v1.ListCommandsRequest
+	44, // 41: longline.v1.Gateway.CancelCommand:input_type -> longline.v1.CancelCommandRequest
+	45, // 42: longline.v1.Gateway.WatchCommands:input_type -> longline.v1.WatchCommandsRequest
+	2,  // 43: longline.v1.Gateway.Publish:output_type -> longline.v1.PublishResponse
+	4,  // 44: longline.v1.Gateway.Broadcast:output_type -> longline.v1.BroadcastResponse
+	6,  // 45: longline.v1.Gateway.Call:output_type -> longline.v1.CallResponse
+	8,  // 46: longline.v1.Gateway.ListDevices:output_type -> longline.v1.ListDevicesResponse
+	10, // 47: longline.v1.Gateway.GetDevice:output_type -> longline.v1.GetDeviceResponse
+	46, // 48: longline.v1.Gateway.GetLedger:output_type -> longline.v1.GetLedgerResponse
+	47, // 49: longline.v1.Gateway.GetDeviceLedger:output_type -> longline.v1.GetDeviceLedgerResponse
+	48, // 50: longline.v1.Gateway.ListDeviceLedgers:output_type -> longline.v1.ListDeviceLedgersResponse
+	49, // 51: longline.v1.Gateway.GetStore:output_type -> longline.v1.GetStoreResponse
+	16, // 52: longline.v1.Gateway.Disconnect:output_type -> longline.v1.DisconnectResponse
+	18, // 53: longline.v1.Gateway.Subscribe:output_type -> longline.v1.SubscribeResponse
+	20, // 54: longline.v1.Gateway.ListRetained:output_type -> longline.v1.ListRetainedResponse
+	23, // 55: longline.v1.Gateway.DeleteRetained:output_type -> longline.v1.DeleteRetainedResponse
+	50, // 56: longline.v1.Gateway.ListStreams:output_type -> longline.v1.ListStreamsResponse
+	51, // 57: longline.v1.Gateway.GetStream:output_type -> longline.v1.GetStreamResponse
+	52, // 58: longline.v1.Gateway.Consume:output_type -> longline.v1.ConsumeResponse
+	53, // 59: longline.v1.Gateway.Acknowledge:output_type -> longline.v1.AcknowledgeResponse
+	54, // 60: longline.v1.Gateway.DeleteConsumer:output_type -> longline.v1.DeleteConsumerResponse
+	25, // 61: longline.v1.Gateway.Drain:output_type -> longline.v1.DrainResponse
+	27, // 62: longline.v1.Gateway.Revoke:output_type -> longline.v1.RevokeResponse
+	55, // 63: longline.v1.Gateway.CreateCommand:output_type -> longline.v1.CreateCommandResponse
+	56, // 64: longline.v1.Gateway.GetCommand:output_type -> longline.v1.GetCommandResponse
+	57, // 65: longline.v1.Gateway.ListCommands:output_type -> longline.v1.ListCommandsResponse
+	58, // 66: longline.v1.Gateway.CancelCommand:output_type -> longline.v1.CancelCommandResponse
+	59, // 67: longline.v1.Gateway.WatchCommands:output_type -> longline.v1.WatchCommandsResponse
+	43, // [43:68] is the sub-list for method output_type
+	18, // [18:43] is the sub-list for method input_type
 	18, // [18:18] is the sub-list for extension type_name
 	18, // [18:18] is the sub-list for extension extendee
 	0,  // [0:18] is the sub-list for field type_name
@@ -2021,6 +2026,7 @@ func file_longline_v1_gateway_proto_init() {
 	file_longline_v1_message_proto_init()
 	file_longline_v1_stream_proto_init()
 	file_longline_v1_ledger_proto_init()
+	file_longline_v1_store_proto_init()
 	file_longline_v1_gateway_proto_msgTypes[4].OneofWrappers = []any{}
 	file_longline_v1_gateway_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}

@@ -53,6 +53,8 @@ const (
 	// GatewayListDeviceLedgersProcedure is the fully-qualified name of the Gateway's ListDeviceLedgers
 	// RPC.
 	GatewayListDeviceLedgersProcedure = "/longline.v1.Gateway/ListDeviceLedgers"
+	// GatewayGetStoreProcedure is the fully-qualified name of the Gateway's GetStore RPC.
+	GatewayGetStoreProcedure = "/longline.v1.Gateway/GetStore"
 	// GatewayDisconnectProcedure is the fully-qualified name of the Gateway's Disconnect RPC.
 	GatewayDisconnectProcedure = "/longline.v1.Gateway/Disconnect"
 	// GatewaySubscribeProcedure is the fully-qualified name of the Gateway's Subscribe RPC.
@@ -108,6 +110,8 @@ type GatewayClient interface {
 	GetDeviceLedger(context.Context, *connect.Request[v1.GetDeviceLedgerRequest]) (*connect.Response[v1.GetDeviceLedgerResponse], error)
 	// ListDeviceLedgers accounts for the messages of devices, in the order of their ids, one page at a time.
 	ListDeviceLedgers(context.Context, *connect.Request[v1.ListDeviceLedgersRequest]) (*connect.Response[v1.ListDeviceLedgersResponse], error)
+	// GetStore tells where what is kept is, whether the disk is well, and what it has lost.
+	GetStore(context.Context, *connect.Request[v1.GetStoreRequest]) (*connect.Response[v1.GetStoreResponse], error)
 	// Disconnect closes a device's connection with close code 4005. The session stays.
 	Disconnect(context.Context, *connect.Request[v1.DisconnectRequest]) (*connect.Response[v1.DisconnectResponse], error)
 	// Subscribe streams the messages whose topics match filters, in batches, until
@@ -207,6 +211,13 @@ func NewGatewayClient(httpClient connect.HTTPClient, baseURL string, opts ...con
 			httpClient,
 			baseURL+GatewayListDeviceLedgersProcedure,
 			connect.WithSchema(gatewayMethods.ByName("ListDeviceLedgers")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		getStore: connect.NewClient[v1.GetStoreRequest, v1.GetStoreResponse](
+			httpClient,
+			baseURL+GatewayGetStoreProcedure,
+			connect.WithSchema(gatewayMethods.ByName("GetStore")),
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
@@ -330,6 +341,7 @@ type gatewayClient struct {
 	getLedger         *connect.Client[v1.GetLedgerRequest, v1.GetLedgerResponse]
 	getDeviceLedger   *connect.Client[v1.GetDeviceLedgerRequest, v1.GetDeviceLedgerResponse]
 	listDeviceLedgers *connect.Client[v1.ListDeviceLedgersRequest, v1.ListDeviceLedgersResponse]
+	getStore          *connect.Client[v1.GetStoreRequest, v1.GetStoreResponse]
 	disconnect        *connect.Client[v1.DisconnectRequest, v1.DisconnectResponse]
 	subscribe         *connect.Client[v1.SubscribeRequest, v1.SubscribeResponse]
 	listRetained      *connect.Client[v1.ListRetainedRequest, v1.ListRetainedResponse]
@@ -386,6 +398,11 @@ func (c *gatewayClient) GetDeviceLedger(ctx context.Context, req *connect.Reques
 // ListDeviceLedgers calls longline.v1.Gateway.ListDeviceLedgers.
 func (c *gatewayClient) ListDeviceLedgers(ctx context.Context, req *connect.Request[v1.ListDeviceLedgersRequest]) (*connect.Response[v1.ListDeviceLedgersResponse], error) {
 	return c.listDeviceLedgers.CallUnary(ctx, req)
+}
+
+// GetStore calls longline.v1.Gateway.GetStore.
+func (c *gatewayClient) GetStore(ctx context.Context, req *connect.Request[v1.GetStoreRequest]) (*connect.Response[v1.GetStoreResponse], error) {
+	return c.getStore.CallUnary(ctx, req)
 }
 
 // Disconnect calls longline.v1.Gateway.Disconnect.
@@ -489,6 +506,8 @@ type GatewayHandler interface {
 	GetDeviceLedger(context.Context, *connect.Request[v1.GetDeviceLedgerRequest]) (*connect.Response[v1.GetDeviceLedgerResponse], error)
 	// ListDeviceLedgers accounts for the messages of devices, in the order of their ids, one page at a time.
 	ListDeviceLedgers(context.Context, *connect.Request[v1.ListDeviceLedgersRequest]) (*connect.Response[v1.ListDeviceLedgersResponse], error)
+	// GetStore tells where what is kept is, whether the disk is well, and what it has lost.
+	GetStore(context.Context, *connect.Request[v1.GetStoreRequest]) (*connect.Response[v1.GetStoreResponse], error)
 	// Disconnect closes a device's connection with close code 4005. The session stays.
 	Disconnect(context.Context, *connect.Request[v1.DisconnectRequest]) (*connect.Response[v1.DisconnectResponse], error)
 	// Subscribe streams the messages whose topics match filters, in batches, until
@@ -584,6 +603,13 @@ func NewGatewayHandler(svc GatewayHandler, opts ...connect.HandlerOption) (strin
 		GatewayListDeviceLedgersProcedure,
 		svc.ListDeviceLedgers,
 		connect.WithSchema(gatewayMethods.ByName("ListDeviceLedgers")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	gatewayGetStoreHandler := connect.NewUnaryHandler(
+		GatewayGetStoreProcedure,
+		svc.GetStore,
+		connect.WithSchema(gatewayMethods.ByName("GetStore")),
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
@@ -712,6 +738,8 @@ func NewGatewayHandler(svc GatewayHandler, opts ...connect.HandlerOption) (strin
 			gatewayGetDeviceLedgerHandler.ServeHTTP(w, r)
 		case GatewayListDeviceLedgersProcedure:
 			gatewayListDeviceLedgersHandler.ServeHTTP(w, r)
+		case GatewayGetStoreProcedure:
+			gatewayGetStoreHandler.ServeHTTP(w, r)
 		case GatewayDisconnectProcedure:
 			gatewayDisconnectHandler.ServeHTTP(w, r)
 		case GatewaySubscribeProcedure:
@@ -783,6 +811,10 @@ func (UnimplementedGatewayHandler) GetDeviceLedger(context.Context, *connect.Req
 
 func (UnimplementedGatewayHandler) ListDeviceLedgers(context.Context, *connect.Request[v1.ListDeviceLedgersRequest]) (*connect.Response[v1.ListDeviceLedgersResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("longline.v1.Gateway.ListDeviceLedgers is not implemented"))
+}
+
+func (UnimplementedGatewayHandler) GetStore(context.Context, *connect.Request[v1.GetStoreRequest]) (*connect.Response[v1.GetStoreResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("longline.v1.Gateway.GetStore is not implemented"))
 }
 
 func (UnimplementedGatewayHandler) Disconnect(context.Context, *connect.Request[v1.DisconnectRequest]) (*connect.Response[v1.DisconnectResponse], error) {
