@@ -72,6 +72,7 @@ func (w *world) node(t testing.TB) Node {
 		Devices:  w.sessions.Local(w.gateway.Peers),
 		Router:   w.router,
 		Gateway:  w.gateway,
+		Ledger:   w.ledger,
 		Commands: w.commands,
 		Ledger:   w.ledger,
 		Metrics:  respond(http.StatusOK, "up 1\n"),
