@@ -128,8 +128,8 @@ func (r *Reader) Close() { r.stream.audience.leave(r, ErrClosed) }
 // cannot be read; if it is not 0, there may be no entries. The batch is appended to room[:0], and the caller may keep the
 // messages.
 //
-// A ctx that has ended still gets what is there. The error is ctx's, ErrTakenOver, ErrDeleted, ErrClosed, or the store's, which could not keep a new consumer; then
-// there is no batch.
+// A ctx that has ended still gets what is there. The error is ctx's, ErrTakenOver, ErrDeleted, ErrClosed, or the store's,
+// which could not keep a new consumer; then there is no batch.
 func (r *Reader) Take(ctx context.Context, messages, bytes int, room []Entry) (batch []Entry, missed uint64, err error) {
 	if r.life.Err() != nil {
 		return nil, 0, context.Cause(r.life)
@@ -173,10 +173,13 @@ func (r *Reader) await(ctx context.Context) error {
 	return err
 }
 
+// mostGaps bounds how many gaps one call of Take passes over.
+const mostGaps = 1000
+
 // read waits for the first entry, or that entries are missing, and takes what is there.
 func (r *Reader) read(ctx context.Context, messages, bytes int, batch []Entry) (_ []Entry, missed uint64, err error) {
 	missed, r.missed = r.missed, 0
-	size := 0
+	size, gaps := 0, 0
 	if e := r.held; e.Message != nil {
 		batch, size, r.held = append(batch, e), e.Message.Size(), Entry{}
 	}
@@ -189,7 +192,7 @@ func (r *Reader) read(ctx context.Context, messages, bytes int, batch []Entry) (
 		switch {
 		case errors.Is(err, context.Canceled) && wait == ended:
 			return batch, missed, nil
-		case err != nil && len(batch)+int(missed) > 0:
+		case err != nil && (len(batch) > 0 || missed > 0):
 			return batch, missed, nil // the next call finds it again
 		case err != nil:
 			return nil, 0, err
@@ -197,7 +200,9 @@ func (r *Reader) read(ctx context.Context, messages, bytes int, batch []Entry) (
 			r.missed = lost
 			return batch, missed, nil
 		case lost > 0:
-			missed += lost
+			if missed, gaps = missed+lost, gaps+1; gaps == mostGaps {
+				return nil, missed, nil
+			}
 			continue
 		case len(batch) > 0 && size+e.Message.Size() > bytes:
 			r.held = e
@@ -231,7 +236,6 @@ func (r *Reader) next(ctx context.Context) (e Entry, lost uint64, err error) {
 	}
 	r.place = uint64(rec.Place) + 1
 	if e, err = parseEntry(uint64(rec.Place), r.copy(rec.Data)); err != nil {
-		s.log.Debug("an entry of the stream cannot be read", "entry", rec.Place, "error", err)
 		s.noteLost(journal.Gap{From: rec.Place, To: rec.Place + 1})
 		return Entry{}, 1, nil
 	}

@@ -122,6 +122,7 @@ func open(name string, c Config, o *Options) (*Stream, error) {
 	}
 	s.report(found)
 	s.last = s.newest()
+	s.expire(time.Now())
 	o.Router.Accounts().Open("streams", s)
 	for _, f := range c.Filters {
 		o.Router.Subscribe(f, s, message.ExactlyOnce)

@@ -25,7 +25,7 @@ import (
 
 // Stream is one stream. Its methods are safe from any goroutine.
 //
-// mu and audience are never held together, except that mu is held when audience is locked.
+// audience may be locked while mu is held, never the other way round.
 type Stream struct {
 	// Static after construction.
 	name    string
@@ -53,7 +53,7 @@ type Stream struct {
 	aged  atomic.Uint64 // entries before this place are older than max_age
 	safe  atomic.Uint64 // messages that the journal has on disk
 	drops router.Drops  // messages that it does not have
-	lost  atomic.Uint64 // entries that the disk has spoilt
+	lost  atomic.Uint64 // entries that cannot be read
 	lines chan line     // for the keeper to log
 	quiet sync.Map      // of *atomic.Int64: until when a line of the log is not written again, by its text
 }
@@ -240,14 +240,14 @@ func (s *Stream) mayGo() journal.Place {
 }
 
 // expire drops entries that are older than max_age: whole segments from the disk, others are passed over. Only the
-// set's keeper calls it.
+// set's keeper calls it, and open.
 func (s *Stream) expire(now time.Time) {
 	age := s.config.MaxAge
 	if age == 0 || now.Sub(s.agedAt) < min(max(age/1000, time.Second), time.Minute) {
 		return
 	}
 	s.agedAt = now
-	place := s.since(now.Add(-age))
+	place := max(s.since(now.Add(-age)), journal.Place(s.aged.Load())) // also when the clock is set back
 	s.aged.Store(uint64(place))
 	s.journal.Trim(place)
 }
@@ -262,21 +262,21 @@ func (s *Stream) since(t time.Time) journal.Place {
 
 // watch logs when s begins and ceases to fail. Only the set's keeper calls it.
 func (s *Stream) watch() {
-	err := s.journal.Err()
+	err := s.Err()
 	switch {
 	case err == nil && s.err != nil:
 		s.log.Info("the stream takes messages again")
 	case err != nil && s.err == nil:
-		s.log.Error("the stream takes no messages", "error", err)
+		s.log.Error("the stream takes no messages, because it cannot make them safe", "error", err)
 	}
 	s.err = err
 }
 
-// noteLost counts and logs entries that the disk has spoilt, once.
+// noteLost counts and logs entries that cannot be read, once.
 func (s *Stream) noteLost(g journal.Gap) {
 	if n := s.audience.addLost(g); n > 0 {
 		s.lost.Add(n)
-		s.tell(slog.LevelError, "entries of a stream are lost: the disk has spoilt them", "entries", n, "from", g.From, "to", g.To-1)
+		s.tell(slog.LevelError, "entries of the stream are lost: they cannot be read", "entries", n, "from", g.From, "to", g.To-1)
 	}
 }
 

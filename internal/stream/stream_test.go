@@ -483,7 +483,11 @@ func TestMaxAge(t *testing.T) {
 		if i := w.s.Info(); i.First != 101 || i.Consumers[0].Missed != 100 {
 			t.Errorf("%+v", i)
 		}
+		if err := w.set.Close(); err != nil {
+			t.Fatal(err)
+		}
 		time.Sleep(time.Hour)
+		w.start()
 		if got, _ := w.rest(w.open("", First)); len(got) != 0 {
 			t.Errorf("%v", got)
 		}
