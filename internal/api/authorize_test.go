@@ -187,6 +187,8 @@ func TestAudit(t *testing.T) {
 		{"ListDevices", "{}", "operate token"},
 		{"Publish", `{"message":{"topic":"t","text":"secret"}}`, "operate token"},
 		{"Call", `{"device":"b","method":"m"}`, "admin token"},
+		{"DeleteConsumer", `{"stream":"s","consumer":"c"}`, "operate token"},
+		{"Acknowledge", `{"stream":"s","consumer":"c","place":"1"}`, "operate token"},
 		{"Drain", "{}", "operate token"},
 		{"Drain", "{}", "nobody's"},
 	} {
@@ -195,6 +197,7 @@ func TestAudit(t *testing.T) {
 	want := []map[string]string{
 		{"who": "operate-1", "method": service + "Publish", "topic": "t", "result": "ok"},
 		{"who": "admin-1", "method": service + "Call", "device": "b", "call": "m", "result": "not_found"},
+		{"who": "operate-1", "method": service + "DeleteConsumer", "stream": "s", "consumer": "c", "result": "not_found"},
 		{"who": "operate-1", "method": service + "Drain", "result": "permission_denied"},
 	}
 	for d := json.NewDecoder(&log); d.More(); want = want[1:] {
