@@ -39,13 +39,15 @@ type Command struct {
 	*Request
 	Status
 	ID       uint64
-	Place    uint64 // of the last change, ascending over all commands of the node
+	Place    uint64 // of the last change that shows, ascending over all commands of the node
 	Attempts uint32 // how often it was sent
 	Ended    int64  // Unix milliseconds; 0 while it is open
 	Answer   *Answer
 	Late     *Answer // came after the end, beside the state
 	History  []Event // oldest first, at most maxHistory
 	Held     string  // why the present connection of the device did not take it; empty if it did, or was not asked
+
+	version uint64 // of all changes
 }
 
 // Event is a step of a command's history.
@@ -84,13 +86,16 @@ func (a *Answer) size() int {
 	return len(a.Payload) + len(a.ContentType) + len(a.Err.Code) + len(a.Err.Reason)
 }
 
-// overhead is about what a command takes besides the contents of its request and its answers.
-const overhead = 1024
+// What a command takes besides the contents of its request and its answers, and for each event of its history.
+const (
+	overhead  = 1024
+	eventSize = 64
+)
 
 // Size is how many bytes the command counts in Config.MaxBytes.
 func (c *Command) Size() int {
 	r := c.Request
-	return overhead + len(r.Device) + len(r.Method) + len(r.Payload) + len(r.ContentType) + len(r.Key) + c.Answer.size() + c.Late.size()
+	return overhead + eventSize*len(c.History) + len(r.Device) + len(r.Method) + len(r.Payload) + len(r.ContentType) + len(r.Key) + c.Answer.size() + c.Late.size()
 }
 
 // note adds to the history.

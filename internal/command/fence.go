@@ -59,7 +59,7 @@ func (m *Manager) pass(changes []change) (ready map[string]bool) {
 			c.done(ErrUnknown)
 		case !e.gone:
 			m.show(e, c.to)
-			if e.promise != 0 && e.promise == c.to.Place {
+			if e.promise != 0 && e.promise == c.to.version {
 				if ready == nil {
 					ready = make(map[string]bool)
 				}
@@ -78,7 +78,7 @@ func (m *Manager) pass(changes []change) (ready map[string]bool) {
 // show makes c what backends see of a command.
 func (m *Manager) show(e *entry, c *Command) {
 	if e.safe != nil {
-		if e.safe.Place >= c.Place {
+		if e.safe.version >= c.version {
 			return
 		}
 		m.byPlace.Delete(e)
@@ -95,6 +95,7 @@ func (m *Manager) fail(changes []change, err error) {
 	for _, c := range changes {
 		if c.entry.safe == nil && !c.entry.gone {
 			m.remove(c.entry)
+			m.stats.Refused++
 		}
 		if c.done != nil {
 			c.done(err)

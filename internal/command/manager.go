@@ -53,24 +53,24 @@ type Manager struct {
 	open atomic.Int64 // commands that have not ended
 
 	// Guarded by mu.
-	mu        sync.Mutex
-	entries   map[uint64]*entry
-	keys      map[string]*entry
-	byDevice  *btree.BTreeG[*entry] // by device and ID
-	byPlace   *btree.BTreeG[*entry] // those that are shown, by the place of what is shown
-	byDue     *btree.BTreeG[*entry]
-	queues    map[string]*queue // devices with open commands
-	bytes     int
-	lastPlace uint64
-	unsafe    []change // not safe in the store, oldest first
-	fencing   bool     // a fence is under way for changes before those
-	starved   map[string]bool
-	shown     chan struct{} // closed when something is shown, and replaced
-	timer     *time.Timer   // for what is due first
-	timerDue  int64
-	retrying  *time.Timer // after a failure of the store
-	closed    bool
-	stats     Stats
+	mu       sync.Mutex
+	entries  map[uint64]*entry
+	keys     map[string]*entry
+	byDevice *btree.BTreeG[*entry] // by device and ID
+	byPlace  *btree.BTreeG[*entry] // those that are shown, by the place of what is shown
+	byDue    *btree.BTreeG[*entry]
+	queues   map[string]*queue // devices with open commands
+	bytes    int
+	last     uint64   // version
+	unsafe   []change // not safe in the store, oldest first
+	fencing  bool     // a fence is under way for changes before those
+	starved  map[string]bool
+	shown    chan struct{} // closed when something is shown, and replaced
+	timer    *time.Timer   // for what is due first
+	timerDue int64
+	retrying *time.Timer // after a failure of the store
+	closed   bool
+	stats    Stats
 }
 
 // entry is a command that the manager keeps. Guarded by Manager.mu.
@@ -82,7 +82,7 @@ type entry struct {
 	due  int64    // when it expires, or is forgotten; Unix milliseconds
 
 	// While the command is open.
-	promise uint64 // place of the change that promised to send it; 0 when there is none
+	promise uint64 // version of the change that promised to send it; 0 if an earlier life of the node did
 	flying  bool   // it was taken on the present connection
 	refused bool   // the present connection does not take it
 	held    string // why
@@ -161,7 +161,7 @@ func (m *Manager) restore(found map[string][]byte) {
 		e := &entry{id: id, now: lives[id]}
 		m.add(e)
 		m.show(e, e.now)
-		m.lastPlace = max(m.lastPlace, e.now.Place)
+		m.last = max(m.last, e.now.Place)
 	}
 }
 
@@ -180,11 +180,18 @@ func (m *Manager) Start(d Devices) {
 	m.arm()
 }
 
-// Close stops the timers. Devices have left, and nothing is created any more.
+// Close stops the timers, and withdraws the promises to send commands. Devices have left, and nothing is created any more.
+// The store is closed after it.
 func (m *Manager) Close() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.closed = true
+	for _, q := range m.queues {
+		for _, e := range q.open {
+			m.apply(e, withdraw, nil)
+		}
+	}
+	m.commit()
 	for _, t := range []*time.Timer{m.timer, m.retrying} {
 		if t != nil {
 			t.Stop()
@@ -204,16 +211,15 @@ func (m *Manager) Create(ctx context.Context, r *Request, ttl time.Duration) (c 
 	online := m.devices.Online(r.Device)
 	done := make(chan error, 1)
 	id, existed, err := m.create(r, online, func(err error) { done <- err })
-	if err == nil {
-		err = wait(ctx, done)
-	}
-	if err == nil {
-		m.devices.SendCommands(r.Device)
-		c, err = m.Get(id)
-	}
 	if err != nil {
 		m.refuse()
+		return nil, false, err
 	}
+	if err := wait(ctx, done); err != nil {
+		return nil, false, err
+	}
+	m.devices.SendCommands(r.Device)
+	c, err = m.Get(id)
 	return c, existed, err
 }
 
@@ -265,9 +271,9 @@ func (m *Manager) create(r *Request, online bool, done func(error)) (id uint64, 
 	if online && m.queues[r.Device].next(m.config.InFlight) {
 		c.Status = c.after(promise)
 	}
-	m.save(e, c, done)
+	m.save(e, c, true, done)
 	if c.attempt == promised {
-		e.promise = c.Place
+		e.promise = c.version
 	}
 	m.stats.Created++
 	m.arm()
@@ -402,15 +408,18 @@ func (m *Manager) apply(e *entry, what event, alter func(*Command)) (changed boo
 		m.byDue.Set(e)
 		m.stats.Ended[c.State]++
 	}
-	m.save(e, &c, nil)
+	m.save(e, &c, what != promise && what != withdraw && what != refuse, nil)
 	return true
 }
 
-// save makes c the state of a command, and gives it to the store. done, if not nil, is called when it is safe. m is
-// locked; commit follows.
-func (m *Manager) save(e *entry, c *Command, done func(error)) {
-	m.lastPlace = max(m.lastPlace+1, message.NextID())
-	c.Place = m.lastPlace
+// save makes c the state of a command, and gives it to the store. shows says whether backends see a difference; done, if not
+// nil, is called when it is safe. m is locked; commit follows.
+func (m *Manager) save(e *entry, c *Command, shows bool, done func(error)) {
+	m.last = max(m.last+1, message.NextID())
+	c.version = m.last
+	if shows {
+		c.Place = m.last
+	}
 	m.stats.States[e.now.State]--
 	m.stats.States[c.State]++
 	e.now = c

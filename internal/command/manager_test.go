@@ -90,16 +90,24 @@ func TestEnds(t *testing.T) {
 			w.manager.Take("d") // promises
 			w.medium.sync()
 			w.leave("d")
+		}, "", false},
+		{"promised, and the node ended in order", func(w *world) {
+			w.manager.Take("d")
+			w.leave("d")
+			w.manager.Close()
 			w.medium.sync()
 			w.restart()
 		}, "", false},
+		{"promised, and the node died", func(w *world) {
+			w.manager.Take("d")
+			w.medium.sync()
+			w.restart()
+		}, "unknown", true},
 		{"refused", func(w *world) {
 			w.manager.Take("d")
 			w.medium.sync()
 			s, _ := w.manager.Take("d")
 			w.manager.Refused(s, "no")
-			w.medium.sync()
-			w.restart()
 		}, "", false},
 		{"in hand", func(w *world) {
 			w.manager.Take("d")
@@ -460,6 +468,9 @@ func TestChanged(t *testing.T) {
 		a := w.create("a", hour)
 		w.create("b", hour, func(r *Request) { r.Device = "e" })
 		expect(t, "all", see(""), "a queued, b queued")
+		w.manager.Take("d") // promises, which backends do not see
+		w.medium.sync()
+		expect(t, "a promise", see(""), "")
 		waited := make(chan error)
 		go func() { waited <- w.manager.Wait(context.Background(), place) }()
 		synctest.Wait()

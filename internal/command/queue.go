@@ -90,7 +90,7 @@ func (m *Manager) Take(device string) (s Sending, ok bool) {
 			s = Sending{&c, c.attempt >= inHand, q.turn}
 			c.Status = c.after(take) // in the store this is the same as before
 			e.now = &c
-			e.flying = true
+			e.flying, e.held = true, ""
 			q.flying++
 			q.exclusive = c.Exclusive
 			return s, true
@@ -116,10 +116,10 @@ func (m *Manager) choose(q *queue) (_ *entry, promises bool) {
 		}
 		if e.now.attempt == unsent {
 			m.apply(e, promise, nil)
-			e.promise = e.now.Place
+			e.promise = e.now.version
 			promises = true
 		}
-		if soon == q.flying && (e.now.attempt == possible || e.safe.Place >= e.promise) {
+		if soon == q.flying && (e.now.attempt == possible || e.safe.version >= e.promise) {
 			return e, promises
 		}
 		if soon++; e.now.Exclusive {
@@ -225,10 +225,8 @@ func (m *Manager) Cut(device string) {
 	for _, e := range q.open {
 		q.land(e)
 		e.refused, e.held = false, ""
-		m.apply(e, withdraw, nil)
 	}
 	delete(m.starved, device)
-	m.commit()
 }
 
 // Reconsider says that the connection of the device may take what it refused. It reports whether there is something to

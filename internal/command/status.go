@@ -30,7 +30,8 @@ func (s State) Ended() bool { return s > Sent }
 
 // attempt is what a node knows of the sending of a command that is not Sent. A node that dies between writing a call to a socket
 // and noting that would not know that the device may have the call. So it first promises on disk that it will send the
-// command, and only then sends it. After a restart a promise means that the command may have been sent.
+// command, and only then sends it. A promise is made once. After a restart it means that the command may have been sent, unless the
+// node ended in order and withdrew it.
 type attempt uint8
 
 const (
@@ -52,7 +53,7 @@ type event uint8
 
 const (
 	promise  event = iota // the node will send it
-	withdraw              // it will not, because the connection ended first
+	withdraw              // the node ends, and nothing is in hand any more
 	take                  // a loop takes it to write it, perhaps while the loop of an older connection has it in hand
 	refuse                // the connection does not take it: nothing was written
 	hand                  // it was written to the connection
@@ -81,7 +82,7 @@ func (s Status) after(e event) Status {
 		s.move(inHand, possible)
 		s.move(promised, inHand)
 	case refuse:
-		s.move(inHand, unsent)
+		s.move(inHand, promised)
 	case hand:
 		s.State, s.attempt = Sent, possible
 	case succeed, fail:

@@ -140,11 +140,8 @@ func (m model) happen() map[string]model {
 		add("cut", func(n *model) { n.cut() })
 	}
 	add("restart the device", func(n *model) { n.cut(); n.down, n.device, n.executions = nothing, none, 0 })
-	add("restart the node", func(n *model) {
-		n.connected, n.written, n.taken, n.old, n.down, n.up = false, false, nothing, nothing, nothing, none
-		n.node, n.unsafe = n.disk, [3]copyOf{}
-		n.node.status = n.node.status.restored()
-	})
+	add("kill the node", func(n *model) { n.restart() })
+	add("end the node and start it", func(n *model) { n.end() })
 	add("expire", func(n *model) { n.apply(expire) })
 	add("cancel", func(n *model) { n.apply(cancel) })
 	return next
@@ -182,7 +179,25 @@ func (m *model) cut() {
 		m.old, m.taken, m.deaf = m.taken, nothing, false
 	}
 	m.connected, m.written, m.down, m.up = false, false, nothing, none
+}
+
+// end ends the node in order: devices leave, and all is synced.
+func (m *model) end() {
+	m.cut()
+	m.old = nothing
+	m.apply(refuse)
 	m.apply(withdraw)
+	if m.node.there {
+		m.disk = m.node
+	}
+	m.restart()
+}
+
+// restart is a node that starts on what is synced.
+func (m *model) restart() {
+	m.connected, m.written, m.taken, m.old, m.down, m.up = false, false, nothing, nothing, nothing, none
+	m.node, m.unsafe = m.disk, [3]copyOf{}
+	m.node.status = m.node.status.restored()
 }
 
 // check returns what is wrong with a step from before to m.
@@ -253,7 +268,7 @@ func TestModelAnswers(t *testing.T) {
 			continue
 		}
 		m := s
-		for _, name := range []string{"sync", "sync", "sync", "cut", "sync", "refuse on an older connection", "sync", "connect",
+		for _, name := range []string{"sync", "sync", "sync", "cut", "refuse on an older connection", "sync", "connect",
 			"promise", "sync", "take", "hand", "sync", "execute", "answer", "sync"} {
 			if next, ok := m.happen()[name]; ok {
 				m = next
@@ -290,7 +305,8 @@ func TestStatus(t *testing.T) {
 		{[]event{cancel, succeed}, Status{Cancelled, unsent, false}},
 		{[]event{succeed}, Status{Queued, unsent, false}}, // nobody asked
 		{[]event{promise, cancel}, Status{Cancelled, promised, false}},
-		{[]event{promise, take, refuse, expire}, Status{Expired, unsent, false}},
+		{[]event{promise, take, refuse, expire}, Status{Expired, promised, false}},
+		{[]event{promise, take, refuse, withdraw, expire}, Status{Expired, unsent, false}},
 		{[]event{promise, take, cancel, hand}, Status{Unknown, inHand, false}},
 		{[]event{promise, take, hand, expire, fail, succeed}, Status{Unknown, possible, true}},
 		{[]event{promise, take, hand, succeed, fail, cancel}, Status{Succeeded, possible, false}},
