@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint vuln bench bench-compare bench-mqtt bench-durable bench-store bench-100k bench-1m attack soak fuzz generate deps clean
+.PHONY: help build run test lint vuln bench bench-compare bench-mqtt bench-durable bench-store bench-100k bench-1m attack crash soak fuzz generate deps clean
 
 # The programs of tools/go.mod, built once into tools/bin.
 TOOLBIN := $(CURDIR)/tools/bin
@@ -80,6 +80,10 @@ bench-1m: build ## connect 1,000,000 devices on this machine; needs about 14 GB
 attack: build ## attack a gateway while 1,000 honest devices use it; QUICK=1 for a short form
 	go build -o bin/attack ./test/attack
 	bin/attack $(if $(QUICK),--quick)
+
+crash: build ## kill a gateway at random while devices use it; fails if anything is lost; QUICK=1 for one minute
+	go build -o bin/crash ./test/crash
+	@scripts/crash.sh $(if $(QUICK),--duration=60s) $(CRASH)
 
 soak: build ## load a gateway for SOAK (1h); fails if messages are lost or memory grows
 	@scripts/soak.sh

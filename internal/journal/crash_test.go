@@ -38,7 +38,7 @@ func cutAfter(step int) func(journaltest.Step) error {
 // TestPowerCutAtEachStep cuts the power at every step of a history, and checks everything that unfinished
 // writes may have left. Then it cuts the power once more, at every step of the recovery.
 func TestPowerCutAtEachStep(t *testing.T) {
-	cases := 0
+	cases, again := 0, 0
 	for step := range steps(t) {
 		synctest.Test(t, func(t *testing.T) {
 			w, d := newWorld(t), journaltest.New()
@@ -50,7 +50,7 @@ func TestPowerCutAtEachStep(t *testing.T) {
 				v.name = fmt.Sprintf("step %d, choices %v", step, c.made)
 				v.reopen(after.Copy())
 				if cases++; cases%3 == 0 {
-					w.cutAgain(v.name, after)
+					again += w.cutAgain(v.name, after)
 				}
 				if !c.next() {
 					break
@@ -58,11 +58,11 @@ func TestPowerCutAtEachStep(t *testing.T) {
 			}
 		})
 	}
-	t.Logf("%d power cuts", cases)
+	t.Logf("%d power cuts, %d more while it recovered", cases, again)
 }
 
-// cutAgain cuts the power at each step of a recovery and the first record behind it.
-func (w *world) cutAgain(name string, d *journaltest.Disk) {
+// cutAgain cuts the power at each step of a recovery and the first record behind it, and returns how often.
+func (w *world) cutAgain(name string, d *journaltest.Disk) (cuts int) {
 	for step := 0; ; step++ {
 		v, again := w.clone(), d.Copy()
 		again.Fail(cutAfter(step), journaltest.Forgotten)
@@ -76,9 +76,10 @@ func (w *world) cutAgain(name string, d *journaltest.Disk) {
 			u := v.clone()
 			u.name = fmt.Sprintf("%s, then step %d, %d", name, step, all)
 			u.reopen(again.Crash(func(n int) int { return all * min(1, n-1) }))
+			cuts++
 		}
 		if again.Steps() <= step {
-			return
+			return cuts
 		}
 	}
 }
@@ -86,7 +87,7 @@ func (w *world) cutAgain(name string, d *journaltest.Disk) {
 // TestFaultAtEachStep lets each step fail, alone and with those that follow, with every fate of the writes of a
 // failed sync; the journal must recover by itself. Then it cuts the power.
 func TestFaultAtEachStep(t *testing.T) {
-	disk := errors.New("input/output error")
+	disk, cases := errors.New("input/output error"), 0
 	for step := range steps(t) {
 		for _, length := range []int{1, 2, 3, 5, 12} {
 			for _, fate := range []journaltest.Fate{journaltest.Forgotten, journaltest.Kept, journaltest.Done} {
@@ -106,9 +107,11 @@ func TestFaultAtEachStep(t *testing.T) {
 						v.reopen(d.Crash(func(n int) int { return all * (n - 1) }))
 					}
 				})
+				cases++
 			}
 		}
 	}
+	t.Logf("%d histories with faults", cases)
 }
 
 // TestFlippedBits flips one bit of every byte of every file, after a clean end and after a kill: no safe record is
@@ -117,7 +120,7 @@ func TestFlippedBits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, d := newWorld(t), journaltest.New()
 		w.history(d)
-		w.flipEach("clean end", d)
+		flipped := w.flipEach("clean end", d)
 		j, rec, err := journal.Open(small(d))
 		if err != nil {
 			t.Fatal(err)
@@ -125,12 +128,14 @@ func TestFlippedBits(t *testing.T) {
 		w.check(j, rec, false)
 		w.append(j, 2, 100)
 		w.append(j, 1, 600)
-		w.flipEach("kill", d.Copy())
+		flipped += w.flipEach("kill", d.Copy())
 		j.Close()
+		t.Logf("%d flipped bits", flipped)
 	})
 }
 
-func (w *world) flipEach(name string, d *journaltest.Disk) {
+// flipEach flips a bit of each byte, and returns how many.
+func (w *world) flipEach(name string, d *journaltest.Disk) (flipped int) {
 	for file, size := range d.Sizes() {
 		for at := range size {
 			v, c := w.clone(), d.Copy()
@@ -138,7 +143,9 @@ func (w *world) flipEach(name string, d *journaltest.Disk) {
 			c.Flip(file, at, at%8)
 			v.survive(c, 1+at%11/10)
 		}
+		flipped += size
 	}
+	return flipped
 }
 
 // survive opens a spoilt disk, checks it, and continues, a number of times.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -10,7 +9,8 @@ import (
 
 // verdict is what the book says at the end of a run.
 type verdict struct {
-	Sent, Acked, Refused int // messages
+	Sent, Acked, Refused int // messages, without wills
+	Wills                int // that were due
 	Arrived              int // arrivals of messages at receivers, each message once
 	Twice                int // further arrivals of messages
 	QoS2Twice            []finding
@@ -57,6 +57,12 @@ func (b *book) verdict() *verdict {
 
 func (v *verdict) count(t *topicBook) {
 	for _, s := range t.sent {
+		if t.will {
+			if s.acked > 0 {
+				v.Wills++
+			}
+			continue
+		}
 		v.Sent++
 		switch {
 		case s.acked > 0:
@@ -150,19 +156,4 @@ func (t *topicBook) lastKept() (last int, removed bool) {
 		}
 	}
 	return last, removed
-}
-
-// byReceiver counts findings by receiver and topic, for a short report.
-func byReceiver(list []finding) []string {
-	counts := make(map[string]int)
-	for _, f := range list {
-		name := "retained"
-		if f.receiver != nil {
-			name = f.receiver.name
-		}
-		counts[name+" "+f.topic.name]++
-	}
-	names := slices.Sorted(maps.Keys(counts))
-	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(counts[b], counts[a]) })
-	return names
 }
