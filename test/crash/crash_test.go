@@ -175,6 +175,8 @@ func TestSchedule(t *testing.T) {
 			switch s.do {
 			case kill:
 				kills += 1 + len(s.also)
+			case stop:
+				kills += len(s.also)
 			case fill, free:
 				if full == (s.do == fill) {
 					t.Fatalf("seed %d: the disk is filled or freed twice at %v", seed, s.at)

@@ -63,6 +63,14 @@ func (f *fleet) life(r *rand.Rand) time.Duration {
 	return 300*time.Millisecond + time.Duration(r.ExpFloat64()*float64(4*time.Second))
 }
 
+// absence is how long a device stays away. Some stay long, so that much waits for them.
+func (f *fleet) absence(r *rand.Rand) time.Duration {
+	if r.IntN(6) == 0 {
+		return time.Duration(r.Int64N(int64(20 * time.Second)))
+	}
+	return time.Duration(r.Int64N(int64(2 * time.Second)))
+}
+
 // padding is the size of a message.
 func (f *fleet) padding(r *rand.Rand) int {
 	switch {
@@ -75,13 +83,17 @@ func (f *fleet) padding(r *rand.Rand) int {
 	}
 }
 
+// pause waits, in the calm at the end of a run not long.
 func (f *fleet) pause(ctx context.Context, d time.Duration) {
-	if f.calm.Load() {
-		d = min(d, 100*time.Millisecond)
-	}
-	select {
-	case <-time.After(d):
-	case <-ctx.Done():
+	const piece = 200 * time.Millisecond
+	for ; d > 0 && ctx.Err() == nil; d -= piece {
+		select {
+		case <-time.After(min(d, piece)):
+		case <-ctx.Done():
+		}
+		if f.calm.Load() {
+			return
+		}
 	}
 }
 

@@ -132,6 +132,23 @@ func (g *gateway) kill() {
 	g.add("killed")
 }
 
+// stop ends the process as an operator does, and kills it if it does not end in time.
+func (g *gateway) stop() {
+	g.mu.Lock()
+	c, ended := g.process, g.ended
+	g.mu.Unlock()
+	_ = c.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-ended:
+	case <-time.After(stopTimeout):
+		g.book.fault(fmt.Sprintf("the gateway does not end %v after SIGTERM", stopTimeout))
+	}
+	g.kill()
+}
+
+// stopTimeout is more than gateway.drain_timeout and the time in which the store is closed.
+const stopTimeout = 20 * time.Second
+
 // alive reports whether the process lives.
 func (g *gateway) alive() bool {
 	g.mu.Lock()

@@ -105,7 +105,7 @@ func (d *jsonDevice) use(ctx context.Context, sdk *device.Device) {
 			if conn := d.conn.Load(); conn != nil && !d.calm.Load() {
 				d.cuts.Add(1)
 				if d.random.IntN(3) == 0 {
-					d.away.Store(int64(d.book.now() + time.Duration(d.random.Int64N(int64(3*time.Second)))))
+					d.away.Store(int64(d.book.now() + d.absence(d.random)))
 				}
 				cut(*conn)
 				_ = (*conn).Close()

@@ -249,21 +249,21 @@ func (d *mqttDevice) serve(ctx context.Context) error {
 // leave ends the connection in one of the ways in which devices do. The device may stay away for a while.
 func (d *mqttDevice) leave(ctx context.Context) error {
 	d.cuts.Add(1)
-	switch d.random.IntN(6) {
+	switch d.random.IntN(8) {
 	case 0:
 		return errTaken
 	case 1:
 		return errShut
 	case 2:
 		d.conn.close(true)
-		d.pause(ctx, d.between(0, 3*time.Second))
+		d.pause(ctx, d.absence(d.random))
 		return errReset
 	case 3:
 		if err := d.conn.send(&mqtt.Packet{Type: mqtt.Disconnect}); err != nil {
 			return errReset
 		}
 		d.conn.close(false)
-		d.pause(ctx, d.between(0, 3*time.Second))
+		d.pause(ctx, d.absence(d.random))
 		return errLeft
 	default:
 		return errReset

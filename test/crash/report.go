@@ -21,8 +21,8 @@ const (
 
 // report prints the counts, and the history of what is lost.
 func (r *run) report(w io.Writer, v *verdict) {
-	fmt.Fprintf(w, "kills %d (%d while it started), disk filled %d times, not ready %d times, ended by itself on a full disk %d times, connections cut %d\n",
-		r.kills, r.early, r.fills, r.unready, r.ended, r.fleet.cuts.Load())
+	fmt.Fprintf(w, "kills %d (%d while it started), stopped %d times, disk filled %d times, not ready %d times, ended by itself on a full disk %d times, connections cut %d\n",
+		r.kills, r.early, r.stops, r.fills, r.unready, r.ended, r.fleet.cuts.Load())
 	fmt.Fprintf(w, "sent %d, acknowledged %d, refused %d, wills due %d, arrived %d, twice %d, twice of QoS 2 %d\n",
 		v.Sent, v.Acked, v.Refused, v.Wills, v.Arrived, v.Twice, len(v.QoS2Twice))
 	fmt.Fprintf(w, "lost %d, out of order %d, unwanted %d, faults %d\n", len(v.Lost), len(v.Disordered), len(v.Unwanted), len(v.Faults))

@@ -28,7 +28,7 @@ var errBroken = errors.New("a promise is broken")
 
 // configuration lets queues hold whatever comes while a device is away.
 const configuration = `
-gateway: {listen: "127.0.0.1:0", insecure: true, mqtt: {listen: "127.0.0.1:0"}}
+gateway: {listen: "127.0.0.1:0", insecure: true, drain_timeout: 2s, mqtt: {listen: "127.0.0.1:0"}}
 api: {address: "127.0.0.1:0"}
 store: {path: %q, queue: {count: 1000000, bytes: 1GiB}}
 limits: {memory: {limit: 4GiB}}
@@ -86,7 +86,7 @@ type run struct {
 	fleet   *fleet
 	disk    *smallDisk // nil with --no-fill
 
-	kills, early, fills, failures, ended, unready int
+	kills, early, stops, fills, failures, ended, unready int
 }
 
 // do lets the fleet work while the schedule goes on, then lets everything arrive, and judges.
@@ -142,8 +142,8 @@ func (r *run) play(ctx context.Context, steps []step) error {
 		}
 		var err error
 		switch s.do {
-		case kill:
-			err = r.kill(ctx, s.also)
+		case kill, stop:
+			err = r.kill(ctx, s)
 		case fill:
 			err = r.fill()
 		case free:
@@ -181,11 +181,16 @@ func (r *run) until(ctx context.Context, at time.Duration) error {
 	return nil
 }
 
-// kill kills the gateway and starts it again; some starts are cut short by a further kill.
-func (r *run) kill(ctx context.Context, also []time.Duration) error {
-	r.gateway.kill()
-	r.kills++
-	for _, after := range also {
+// kill kills or stops the gateway and starts it again; some starts are cut short by a further kill.
+func (r *run) kill(ctx context.Context, s step) error {
+	if s.do == stop {
+		r.gateway.stop()
+		r.stops++
+	} else {
+		r.gateway.kill()
+		r.kills++
+	}
+	for _, after := range s.also {
 		short, cancel := context.WithTimeout(ctx, after)
 		err := r.gateway.start(short)
 		cancel()
