@@ -395,7 +395,9 @@ func (d *mqttDevice) answered(p *mqtt.Packet) error {
 	if !o.released {
 		d.book.answer(o.topic, o.number, p.Reason.Failed())
 	}
-	d.begun, d.safe = true, true
+	if !p.Reason.Failed() {
+		d.begun, d.safe = true, true
+	}
 	if p.Type == mqtt.Pubrec && !p.Reason.Failed() {
 		o.released = true
 		return d.conn.send(&mqtt.Packet{Type: mqtt.Pubrel, ID: p.ID})

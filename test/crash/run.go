@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -87,6 +88,9 @@ type run struct {
 	disk    *smallDisk // nil with --no-fill
 
 	kills, early, stops, fills, failures, ended, unready int
+
+	drops     string        // what the gateway had dropped when it was last asked
+	dropsRead time.Duration // when that was
 }
 
 // do lets the fleet work while the schedule goes on, then lets everything arrive, and judges.
@@ -166,6 +170,7 @@ func (r *run) until(ctx context.Context, at time.Duration) error {
 				return err
 			}
 		}
+		r.noteDrops(ctx, admin)
 		if r.disk != nil && r.disk.isFull() {
 			if status, why, err := r.gateway.get(ctx, admin, "/readyz"); err == nil && status != 200 {
 				r.unready++
@@ -179,6 +184,28 @@ func (r *run) until(ctx context.Context, at time.Duration) error {
 		}
 	}
 	return nil
+}
+
+// noteDrops notes what the gateway has dropped, for the histories, when it is more than before.
+func (r *run) noteDrops(ctx context.Context, admin *http.Client) {
+	if r.dropsRead > r.book.now()-500*time.Millisecond {
+		return
+	}
+	r.dropsRead = r.book.now()
+	_, text, err := r.gateway.get(ctx, admin, "/metrics")
+	if err != nil {
+		return
+	}
+	var drops []string
+	for _, line := range strings.Split(text, "\n") {
+		if strings.HasPrefix(line, "longline_messages_dropped_total") && !strings.HasSuffix(line, " 0") {
+			drops = append(drops, strings.TrimPrefix(line, "longline_messages_dropped_total"))
+		}
+	}
+	if now := strings.Join(drops, " "); now != r.drops && now != "" {
+		r.drops = now
+		r.book.event("gateway", "has dropped "+now)
+	}
 }
 
 // kill kills or stops the gateway and starts it again; some starts are cut short by a further kill.
@@ -262,6 +289,7 @@ func (r *run) free(ctx context.Context) error {
 		status, why, err := r.gateway.get(ctx, admin, "/readyz")
 		if err == nil && status == 200 {
 			r.fleet.ill.Store(false)
+			r.book.event("gateway", "ready")
 			return nil
 		}
 		if r.book.now() > deadline {
