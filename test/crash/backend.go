@@ -1,11 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"time"
 )
@@ -32,9 +29,10 @@ func (b *backend) run(ctx context.Context) {
 			continue
 		}
 		n := b.book.send(b.topic, false)
-		text := string(payload(n, b.padding(random)))
+		message := map[string]any{"message": map[string]any{
+			"topic": b.topic.name, "text": string(payload(n, b.padding(random))), "qos": 1}}
 		for {
-			status, err := b.publish(ctx, client, text)
+			status, err := b.gateway.post(ctx, client, "Publish", message, nil)
 			if err == nil && status < 500 {
 				b.book.answer(b.topic, n, status != http.StatusOK)
 				break
@@ -47,29 +45,4 @@ func (b *backend) run(ctx context.Context) {
 			b.book.again(b.topic, n)
 		}
 	}
-}
-
-// publish returns the status of a Publish.
-func (b *backend) publish(ctx context.Context, client *http.Client, text string) (int, error) {
-	if err := b.gateway.wait(ctx); err != nil {
-		return 0, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
-	defer cancel()
-	body, err := json.Marshal(map[string]any{"message": map[string]any{"topic": b.topic.name, "text": text, "qos": 1}})
-	if err != nil {
-		return 0, err
-	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://localhost/longline.v1.Gateway/Publish", bytes.NewReader(body))
-	if err != nil {
-		return 0, err
-	}
-	r.Header.Set("Content-Type", "application/json")
-	answer, err := client.Do(r)
-	if err != nil {
-		return 0, err
-	}
-	defer answer.Body.Close()
-	_, err = io.Copy(io.Discard, answer.Body)
-	return answer.StatusCode, err
 }

@@ -22,6 +22,7 @@ type fleet struct {
 	seed     uint64
 	pace     time.Duration // between two messages of a device
 	group    *receiver     // of the shared subscription
+	orders   *orders       // of the commander; nil: no commands
 	roamable []string      // prefixes of topics to which devices subscribe for a while
 
 	// Safe from any goroutine.
@@ -145,6 +146,9 @@ func (f *fleet) run(ctx context.Context, devices int) *sync.WaitGroup {
 		}
 		d := &mqttDevice{fleet: f, name: name, version: []mqtt.Version{mqtt.V4, mqtt.V5}[i%3], random: f.rand(name),
 			topics: f.topics(name, 2), filters: f.filters(i, names, 2)}
+		if f.orders != nil {
+			d.filters = append(d.filters, f.calls(name))
+		}
 		if i%2 == 0 {
 			d.will = f.book.topic(topicBook{name: wills + name, publisher: name, qos: byte(1 + i%4/2), unordered: true, will: true})
 		}
@@ -152,6 +156,10 @@ func (f *fleet) run(ctx context.Context, devices int) *sync.WaitGroup {
 	}
 	b := &backend{fleet: f, topic: f.book.topic(topicBook{name: common + "backend/1", publisher: "backend", qos: 1})}
 	all.Go(func() { b.run(ctx) })
+	if f.orders != nil {
+		c := &commander{fleet: f, devices: names, orders: f.orders}
+		all.Go(func() { c.run(ctx) })
+	}
 	return &all
 }
 
@@ -170,6 +178,12 @@ func (f *fleet) topics(device string, best byte) []*topicBook {
 	add(kept, 1, topicBook{retained: true})
 	add(kept, best, topicBook{retained: true})
 	return list
+}
+
+// calls returns what an MQTT device subscribes to for commands.
+func (f *fleet) calls(device string) filter {
+	prefix := "device/" + device + "/call/"
+	return filter{prefix + "#", prefix, f.book.receiver(device+" calls", 1)}
 }
 
 // filters returns what device i subscribes to at first: the messages of two others; the first devices also the wills, the backend's

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -212,6 +213,34 @@ func http1() *http.Protocols {
 	p := new(http.Protocols)
 	p.SetHTTP1(true)
 	return p
+}
+
+// post calls a method of the API and returns the status; answer gets the response if it is 200.
+func (g *gateway) post(ctx context.Context, client *http.Client, method string, request, answer any) (status int, err error) {
+	if err := g.wait(ctx); err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
+	defer cancel()
+	body, err := json.Marshal(request)
+	if err != nil {
+		return 0, err
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://localhost/longline.v1.Gateway/"+method, bytes.NewReader(body))
+	if err != nil {
+		return 0, err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	response, err := client.Do(r)
+	if err != nil {
+		return 0, err
+	}
+	defer response.Body.Close()
+	b, err := io.ReadAll(response.Body)
+	if err == nil && answer != nil && response.StatusCode == http.StatusOK {
+		err = json.Unmarshal(b, answer)
+	}
+	return response.StatusCode, err
 }
 
 // get returns the status and body of a page of the admin port.

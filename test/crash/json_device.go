@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +25,9 @@ type jsonDevice struct {
 	away  atomic.Int64             // when it may connect again, of the book's clock
 	begun atomic.Bool              // a subscription was acknowledged
 	slots chan struct{}            // messages that are not acknowledged
+
+	mu       sync.Mutex
+	answered map[uint64]int // commands
 }
 
 // run runs the device until ctx ends.
@@ -32,6 +36,10 @@ func (d *jsonDevice) run(ctx context.Context) {
 	o := &device.Options{
 		ID: d.name, SessionExpiry: time.Hour, HTTPClient: client(d.dial), OnState: d.state,
 		Reconnect: device.Reconnect{Min: 100 * time.Millisecond, Max: 300 * time.Millisecond, MaxTries: -1},
+	}
+	if d.orders != nil {
+		d.answered = make(map[uint64]int)
+		o.Calls = map[string]device.CallHandler{"do": d.do}
 	}
 	var about []*interest
 	for _, f := range d.filters {
@@ -86,6 +94,22 @@ func (d *jsonDevice) state(s device.State) {
 	if s.Missed > 0 {
 		d.book.fault(fmt.Sprintf("%s was told that it missed %d messages", d.name, s.Missed))
 	}
+}
+
+// do handles a command. The SDK does not call it for one that it has answered before.
+func (d *jsonDevice) do(ctx context.Context, c device.Call) (any, error) {
+	d.mu.Lock()
+	number, refused, err := d.getCommand(d.name, c.ID, c.Payload, d.answered)
+	d.mu.Unlock()
+	d.pause(ctx, working(number))
+	switch {
+	case err != nil:
+		d.book.fault(err.Error())
+		return nil, err
+	case refused:
+		return nil, &device.RefusedError{Code: "no", Reason: "not now"}
+	}
+	return []byte(answerTo(number)), nil
 }
 
 func (d *jsonDevice) take(_ context.Context, m device.Message) { d.arrived(d.name, m.Topic, m.Payload) }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -31,13 +33,15 @@ type mqttDevice struct {
 	received map[uint16]bool // QoS 2 messages that the gateway has not released
 	requests []*request      // SUBSCRIBE and UNSUBSCRIBE, one at a time
 	roaming  *interest       // the subscription that comes and goes; nil while there is none
+	orderIDs map[uint64]int  // of commands that it has answered
 	begun    bool            // the gateway has acknowledged something in this session
 
 	// The connection.
-	conn   *mqttConn
-	stale  *mqttConn // the one before, which the device has not closed
-	number int       // of the connection's will
-	safe   bool      // something was acknowledged on it that has to be on disk
+	conn    *mqttConn
+	stale   *mqttConn  // the one before, which the device has not closed
+	replies []dueReply // to commands; lost with the connection, so that these come again
+	number  int        // of the connection's will
+	safe    bool       // something was acknowledged on it that has to be on disk
 }
 
 // outgoing is a message that the device has sent, and that is not acknowledged.
@@ -46,6 +50,12 @@ type outgoing struct {
 	number   int
 	packet   mqtt.Packet
 	released bool // PUBREC has come
+}
+
+// dueReply is the answer to a command that takes until then.
+type dueReply struct {
+	at     time.Duration
+	packet mqtt.Packet
 }
 
 // request is a SUBSCRIBE or an UNSUBSCRIBE.
@@ -58,7 +68,7 @@ type request struct {
 
 // run runs the device until ctx ends.
 func (d *mqttDevice) run(ctx context.Context) {
-	d.received = make(map[uint16]bool)
+	d.received, d.orderIDs = make(map[uint16]bool), make(map[uint64]int)
 	for _, f := range d.filters {
 		d.requests = append(d.requests, &request{filter: f})
 	}
@@ -96,7 +106,7 @@ func (d *mqttDevice) connect(ctx context.Context) error {
 		c.close(false)
 		return err
 	}
-	d.conn, d.safe = c, false
+	d.conn, d.safe, d.replies = c, false, nil
 	d.book.event(d.name, fmt.Sprintf("connected, session present: %v", connack.SessionPresent))
 	d.dropStale()
 	if !connack.SessionPresent {
@@ -232,7 +242,7 @@ func (d *mqttDevice) serve(ctx context.Context) error {
 				return err
 			}
 		case <-tick.C:
-			if err := d.publish(); err != nil {
+			if err := errors.Join(d.reply(), d.publish()); err != nil {
 				return err
 			}
 		case <-life.C:
@@ -376,9 +386,56 @@ func (d *mqttDevice) take(p *mqtt.Packet) error {
 		}
 		return d.conn.send(&mqtt.Packet{Type: mqtt.Pubrec, ID: p.ID})
 	default:
+		return d.do(p)
+	}
+}
+
+// do does a command, which comes with QoS 0 on device/ID/call/METHOD; in 3.1.1 with /NUMBER, and with /again behind that if it came before.
+func (d *mqttDevice) do(p *mqtt.Packet) error {
+	levels := strings.Split(p.Topic, "/")
+	if d.orders == nil || len(levels) < 4 || levels[0] != "device" || levels[2] != "call" {
 		d.book.fault(d.name + " got a message of QoS 0 on " + p.Topic)
 		return nil
 	}
+	text := string(p.Properties.CorrelationData)
+	if d.version != mqtt.V5 && len(levels) > 4 {
+		text = levels[4]
+	}
+	id, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		d.book.fault(d.name + " got a call without a number on " + p.Topic)
+		return nil
+	}
+	number, refused, err := d.getCommand(d.name, id, p.Payload, d.orderIDs)
+	if err != nil {
+		d.book.fault(err.Error())
+		return nil
+	}
+	reply := mqtt.Packet{Type: mqtt.Publish, Topic: "device/" + d.name + "/reply", Payload: []byte(answerTo(number))}
+	if d.version == mqtt.V5 {
+		reply.Topic, reply.Properties.CorrelationData = p.Properties.ResponseTopic, p.Properties.CorrelationData
+		if refused {
+			reply.Properties.User = []message.Property{{Key: "error", Value: "no"}}
+		}
+	} else {
+		reply.Topic += "/" + text
+		if refused {
+			reply.Topic += "/error"
+		}
+	}
+	d.replies = append(d.replies, dueReply{d.book.now() + working(number), reply})
+	return nil
+}
+
+// reply sends the answers to commands that are done by now.
+func (d *mqttDevice) reply() error {
+	for i := 0; i < len(d.replies); i++ {
+		if r := d.replies[i]; r.at <= d.book.now() {
+			d.replies = slices.Delete(d.replies, i, i+1)
+			return d.conn.send(&r.packet) // the others later
+		}
+	}
+	return nil
 }
 
 // answered handles the answer to a publication.

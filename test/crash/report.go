@@ -25,6 +25,9 @@ func (r *run) report(w io.Writer, v *verdict) {
 		r.kills, r.early, r.stops, r.fills, r.unready, r.ended, r.fleet.cuts.Load())
 	fmt.Fprintf(w, "sent %d, acknowledged %d, refused %d, wills due %d, arrived %d, twice %d, twice of QoS 2 %d\n",
 		v.Sent, v.Acked, v.Refused, v.Wills, v.Arrived, v.Twice, len(v.QoS2Twice))
+	if r.commands != nil {
+		fmt.Fprintln(w, r.commands)
+	}
 	fmt.Fprintf(w, "lost %d, out of order %d, unwanted %d, faults %d\n", len(v.Lost), len(v.Disordered), len(v.Unwanted), len(v.Faults))
 	for _, f := range v.Faults[:min(len(v.Faults), 10*shown)] {
 		fmt.Fprintln(w, "  ", f)

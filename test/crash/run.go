@@ -19,6 +19,7 @@ type options struct {
 	Devices     int           `default:"24" help:"Number of devices (${default})."`
 	Pace        time.Duration `default:"30ms" help:"Time between two messages of a device (${default})."`
 	NoFill      bool          `help:"Do not fill the disk. The data is in the folder for temporary files."`
+	Commands    bool          `default:"true" negatable:"" help:"Give commands to devices."`
 	ExactlyOnce bool          `help:"Fail if a QoS 2 message arrived twice."`
 	Longline    string        `default:"bin/longline" type:"existingfile" help:"The gateway's program (${default})."`
 	Log         string        `placeholder:"FILE" help:"Write the gateway's log to a file."`
@@ -64,6 +65,9 @@ func (o *options) Run(ctx context.Context) error {
 	}
 	r.gateway = newGateway(r.book, longline, "serve", "--config", config)
 	r.fleet = &fleet{gateway: r.gateway, book: r.book, seed: o.Seed, pace: o.Pace}
+	if o.Commands {
+		r.fleet.orders = new(orders)
+	}
 	defer r.gateway.kill()
 	v, err := r.do(ctx)
 	if o.Log != "" {
@@ -89,6 +93,8 @@ type run struct {
 
 	kills, early, stops, fills, failures, ended, unready int
 
+	commands *judgement // nil: none were given
+
 	drops     string        // what the gateway had dropped when it was last asked
 	dropsRead time.Duration // when that was
 }
@@ -112,6 +118,11 @@ func (r *run) do(ctx context.Context) (*verdict, error) {
 		}
 	}
 	v := r.settle(ctx)
+	if r.fleet.orders != nil {
+		if err := r.settleCommands(ctx); err != nil {
+			return nil, err
+		}
+	}
 	stop()
 	all.Wait()
 	kept, err := readRetained(ctx, r.gateway)
@@ -135,6 +146,22 @@ func (r *run) settle(ctx context.Context) *verdict {
 		r.book.fault(fmt.Sprintf("%d messages got no answer", n))
 	}
 	return r.book.verdict()
+}
+
+// settleCommands waits until the commands have ended, all of which have little time, and judges them.
+func (r *run) settleCommands(ctx context.Context) (err error) {
+	const limit = 30 * time.Second // more than any ttl
+	for deadline := r.book.now() + limit; ; r.fleet.pause(ctx, 500*time.Millisecond) {
+		if r.commands, err = r.fleet.orders.judge(ctx, r.gateway); err != nil {
+			return fmt.Errorf("commands: %w", err)
+		}
+		if r.commands.states["queued"]+r.commands.states["sent"] == 0 || r.book.now() > deadline {
+			for _, wrong := range r.commands.wrong {
+				r.book.fault(wrong)
+			}
+			return nil
+		}
+	}
 }
 
 // play does the steps of a schedule, and starts the gateway again when it ends by itself.
