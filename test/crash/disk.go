@@ -19,7 +19,7 @@ type smallDisk struct {
 	full bool
 }
 
-const diskSize = 640 << 20
+const diskSize = 768 << 20
 
 // inNamespace is set in the environment of a process that has a mount namespace of its own.
 const inNamespace = "LONGLINE_CRASH_NAMESPACE"

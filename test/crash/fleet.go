@@ -23,6 +23,7 @@ type fleet struct {
 	pace     time.Duration // between two messages of a device
 	group    *receiver     // of the shared subscription
 	orders   *orders       // of the commander; nil: no commands
+	streams  bool          // whether there are readers of the stream
 	roamable []string      // prefixes of topics to which devices subscribe for a while
 
 	// Safe from any goroutine.
@@ -138,6 +139,14 @@ func (f *fleet) run(ctx context.Context, devices int) *sync.WaitGroup {
 	}
 	f.roamable = append(f.roamable, common+"backend/")
 	var all sync.WaitGroup
+	if f.streams { // before the first message
+		for i, name := range []string{"by-place", "by-event"} {
+			s := &streamReader{fleet: f, name: name, remembers: i == 1, receiver: f.book.receiver(name, 1)}
+			about := f.book.subscribing(s.receiver, common)
+			f.book.note(&about.from)
+			all.Go(func() { s.run(ctx) })
+		}
+	}
 	for i, name := range names {
 		if i%3 == 2 {
 			d := &jsonDevice{fleet: f, name: name, random: f.rand(name), topics: f.topics(name, 1), filters: f.filters(i, names, 1)}

@@ -491,7 +491,7 @@ func (d *mqttDevice) granted(p *mqtt.Packet) {
 	d.book.event(d.name, "subscribed "+r.filter.text)
 }
 
-// payload returns the payload of a message: its number and padding.
+// payload returns the payload of a message: its number and padding, which is no JSON.
 func payload(number, padding int) []byte {
-	return fmt.Appendf(nil, "%d %s", number, strings.Repeat("x", padding))
+	return fmt.Appendf(nil, "%d x%s", number, strings.Repeat("x", padding))
 }

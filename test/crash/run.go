@@ -20,6 +20,7 @@ type options struct {
 	Pace        time.Duration `default:"30ms" help:"Time between two messages of a device (${default})."`
 	NoFill      bool          `help:"Do not fill the disk. The data is in the folder for temporary files."`
 	Commands    bool          `default:"true" negatable:"" help:"Give commands to devices."`
+	Streams     bool          `default:"true" negatable:"" help:"Read a stream."`
 	ExactlyOnce bool          `help:"Fail if a QoS 2 message arrived twice."`
 	Longline    string        `default:"bin/longline" type:"existingfile" help:"The gateway's program (${default})."`
 	Log         string        `placeholder:"FILE" help:"Write the gateway's log to a file."`
@@ -35,6 +36,11 @@ api: {address: "127.0.0.1:0"}
 store: {path: %q, queue: {count: 1000000, bytes: 1GiB}}
 limits: {memory: {limit: 4GiB}}
 log: {level: info, format: json}
+`
+
+// streamConfiguration lets nothing go that a consumer has not acknowledged.
+const streamConfiguration = `
+streams: {` + streamName + `: {filters: ["` + common + `#"], max_bytes: 128MiB, when_full: refuse}}
 `
 
 // Run makes a run.
@@ -56,7 +62,11 @@ func (o *options) Run(ctx context.Context) error {
 		}
 	}
 	config := filepath.Join(folder, "longline.yaml")
-	if err := os.WriteFile(config, fmt.Appendf(nil, configuration, filepath.Join(folder, "data")), 0o600); err != nil {
+	text := fmt.Sprintf(configuration, filepath.Join(folder, "data"))
+	if o.Streams {
+		text += streamConfiguration
+	}
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return err
 	}
 	longline, err := filepath.Abs(o.Longline)
@@ -65,6 +75,7 @@ func (o *options) Run(ctx context.Context) error {
 	}
 	r.gateway = newGateway(r.book, longline, "serve", "--config", config)
 	r.fleet = &fleet{gateway: r.gateway, book: r.book, seed: o.Seed, pace: o.Pace}
+	r.fleet.streams = o.Streams
 	if o.Commands {
 		r.fleet.orders = new(orders)
 	}
