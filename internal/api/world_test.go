@@ -74,7 +74,6 @@ func (w *world) node(t testing.TB) Node {
 		Gateway:  w.gateway,
 		Ledger:   w.ledger,
 		Commands: w.commands,
-		Ledger:   w.ledger,
 		Metrics:  respond(http.StatusOK, "up 1\n"),
 		Checks:   []Check{{"devices", w.gateway.drains}, {"store", func() error { return nil }}},
 		Observe: func(procedure, code string, seconds float64) {

@@ -118,6 +118,7 @@ func TestTelemetryWithGaps(t *testing.T) {
 
 func TestReportedWantsTheAcknowledgementDue(t *testing.T) {
 	l, x, _ := sample(t, newReported, message.AtLeastOnce)
+	x.(*reported).sent[2] = []time.Duration{0}
 	_, each := encodeAll(t, &mqtt.Packet{Type: mqtt.Puback, ID: identifier(0)}, &mqtt.Packet{Type: mqtt.Puback, ID: identifier(1)}, &mqtt.Packet{Type: mqtt.Pingresp})
 	for _, b := range each[1:] {
 		if _, _, err := x.answer(&l.conns[2], b); err == nil {

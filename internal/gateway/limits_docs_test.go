@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -44,13 +45,29 @@ func TestOperatingNamesTheMetrics(t *testing.T) {
 // declaredMetrics returns the names of the node's metrics, without their prefix.
 func declaredMetrics(t *testing.T) (all []string) {
 	t.Helper()
-	for _, file := range []string{"metrics.go", "limits_metrics.go", "../../cmd/longline/node.go", "../../cmd/longline/store.go"} {
+	programs, err := filepath.Glob("../../cmd/longline/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range append(programs, "metrics.go", "limits_metrics.go") {
 		source, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, m := range regexp.MustCompile(`(?:describe\("|"longline_)([a-z_]+)"`).FindAllSubmatch(source, -1) {
-			all = append(all, string(m[1]))
+		for _, m := range regexp.MustCompile(`(describe\(|ofStream\(\S+ |ofConsumer\(\S+ |NewDesc\(|Name: +|gauge\(|counter\(|add\(\S+ )"(longline_)?([a-z_]+)"`).FindAllSubmatch(source, -1) {
+			prefix := ""
+			switch kind, _, _ := strings.Cut(string(m[1]), "("); kind {
+			case "ofStream":
+				prefix = "stream_"
+			case "ofConsumer":
+				prefix = "stream_consumer_"
+			case "describe":
+			default:
+				if len(m[2]) == 0 {
+					continue // something else's name
+				}
+			}
+			all = append(all, prefix+string(m[3]))
 		}
 	}
 	return all

@@ -53,7 +53,11 @@ func (d *diary) Published(m *message.Message, receivers int) {
 }
 
 func (d *diary) Dropped(m *message.Message, device string, why router.Drop, n int) {
-	d.note("dropped %s of %s: %v %d", m.Topic, device, why, n)
+	topic := ""
+	if m != nil {
+		topic = m.Topic
+	}
+	d.note("dropped %s of %s: %v %d", topic, device, why, n)
 }
 
 func (d *diary) Sent(m *message.Message, device string, q message.QoS) {
