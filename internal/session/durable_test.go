@@ -420,7 +420,9 @@ func TestEndedWhileReading(t *testing.T) {
 		w.away("d")
 		gone := &conn{world: w, room: -1}
 		w.manager.Attach("d", &gone.link, gone, Options{}, func(Attached, error) { t.Error("it is attached") })
+		gone.mu.Lock()
 		gone.ended = true
+		gone.mu.Unlock()
 		w.connectSlowly("d", Options{}).saw("hello resumed=true missed=0", "d=owed qos 1")
 		_, online := w.manager.Count()
 		expect(t, "online", online, 1)
