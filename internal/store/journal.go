@@ -45,8 +45,10 @@ func (s *Memory) Apply(p []byte) error {
 		return err
 	}
 	switch op.Kind {
-	case OpSave:
-		s.save(op.Record)
+	case OpSave, OpUpdate, OpSubscribe, OpUnsubscribe:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.applyRecord(&op)
 	case OpDrop:
 		s.drop(op.Device)
 	case OpReceive:

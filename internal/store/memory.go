@@ -81,22 +81,26 @@ func (s *Memory) release(q *queue) {
 func (s *Memory) Read(p *Page) error { return s.medium.Read(p) }
 
 func (s *Memory) Save(r *Record) {
-	s.log.add(&Op{Kind: OpSave, Device: r.Device, Record: r})
-	if q := s.save(r); q != nil && s.log.journal != nil {
+	had, q := s.save(r)
+	if s.log.journal == nil {
+		return
+	}
+	s.log.save(r, had)
+	if q != nil {
 		q.makeDurable()
 	}
 }
 
-// save keeps r and returns the queue of the device, or nil.
-func (s *Memory) save(r *Record) *queue {
+// save keeps r and returns the record before, or nil, and the queue of the device, or nil.
+func (s *Memory) save(r *Record) (had *Record, q *queue) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if had := s.records[r.Device]; had != nil {
-		had.record = r
+	if x := s.records[r.Device]; x != nil {
+		had, x.record = x.record, r
 	} else {
 		s.records[r.Device] = &saved{record: r}
 	}
-	return s.queues[r.Device]
+	return had, s.queues[r.Device]
 }
 
 func (s *Memory) Records(yield func(*Record) bool) error {

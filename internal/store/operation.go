@@ -41,6 +41,10 @@ const (
 	OpPut      Kind = 11 // sets Value of Key in Space
 	OpDelete   Kind = 12 // removes it
 	OpOrphan   Kind = 13 // replaces the message Number by Value of Key in SpaceOrphan
+
+	OpUpdate      Kind = 14 // Record replaces the device's record but for the subscriptions
+	OpSubscribe   Kind = 15 // adds Subscription to the device's record, or replaces that with the same filter
+	OpUnsubscribe Kind = 16 // removes the subscription to the filter Topic
 )
 
 // Op is an operation. Which fields count depends on Kind.
@@ -59,6 +63,8 @@ type Op struct {
 	Space   Space
 	Key     string
 	Value   []byte
+
+	Subscription *topic.Subscription
 }
 
 const opVersion = 1
@@ -79,6 +85,8 @@ const (
 	fieldValue   protowire.Number = 12
 	fieldSize    protowire.Number = 13
 	fieldShared  protowire.Number = 14
+
+	fieldSubscribed protowire.Number = 15
 )
 
 // The fields of a record, and of a will.
@@ -133,7 +141,11 @@ func AppendOp(dst []byte, op *Op) []byte {
 	dst = protofield.AppendText(dst, fieldKey, op.Key)
 	dst = protofield.AppendText(dst, fieldValue, op.Value)
 	dst = protofield.AppendNumber(dst, fieldSize, uint64(op.Size))
-	return protofield.AppendNumber(dst, fieldShared, protowire.EncodeBool(op.Shared))
+	dst = protofield.AppendNumber(dst, fieldShared, protowire.EncodeBool(op.Shared))
+	if op.Subscription != nil {
+		dst = appendWithin(dst, fieldSubscribed, op.Subscription, appendSubscription)
+	}
+	return dst
 }
 
 func appendRecord(dst []byte, r *Record) []byte {
@@ -196,8 +208,12 @@ func ParseOp(p []byte) (op Op, err error) {
 func (op *Op) check() error {
 	ofDevice, needs := true, true
 	switch op.Kind {
-	case OpSave:
+	case OpSave, OpUpdate:
 		needs = op.Record != nil
+	case OpSubscribe:
+		needs = op.Subscription != nil
+	case OpUnsubscribe:
+		needs = op.Topic != ""
 	case OpDrop, OpRelease:
 	case OpReceive:
 		needs = op.Packet != 0
@@ -255,6 +271,10 @@ func (op *Op) set(f *field) (err error) {
 		op.Size = int(f.within(math.MaxInt32))
 	case fieldShared:
 		op.Shared = f.uint() != 0
+	case fieldSubscribed:
+		var sub subscription
+		err = eachField(f.body(), sub.set)
+		op.Subscription = (*topic.Subscription)(&sub)
 	}
 	return err
 }

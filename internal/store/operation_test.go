@@ -48,6 +48,9 @@ func samples() []Op {
 		{Kind: OpDelete, Space: SpacePlace, Key: "a\x00b"},
 		{Kind: OpSent, Device: "d", Number: 300, Packet: 9, Due: 1 << 41, QoS: message.ExactlyOnce, Size: 10, Shared: true},
 		{Kind: OpOrphan, Device: "d", Number: 4, Key: "k", Value: []byte("message")},
+		{Kind: OpUpdate, Device: "d", Record: &Record{Device: "d", Session: 7}},
+		{Kind: OpSubscribe, Device: "d", Subscription: &r.Subscriptions[0]},
+		{Kind: OpUnsubscribe, Device: "d", Topic: "a/+"},
 	}
 }
 

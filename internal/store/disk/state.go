@@ -25,7 +25,8 @@ import (
 //	q/{device} 0 {number}            a message of the device's queue
 //	n/{device} 0 {number}            what the queue has to know of it, or of an identifier to be released
 //	i/{device} 0 {identifier}        an identifier that the device has not released
-//	r/{device}                       the record of the device's session
+//	r/{device}                       the record of the device's session, but for its subscriptions
+//	s/{device} 0 {filter}            one of its subscriptions
 //	t/{topic}                        a retained message
 //	v/{space} {key}                  a value; the space is one byte
 //
@@ -33,7 +34,7 @@ import (
 var (
 	keyPlace = []byte("place")
 	// loadOrder are the prefixes of operations that a start reads. A queue is nobody's before its record is there.
-	loadOrder = []string{"r/", "i/", "t/", "v/"}
+	loadOrder = []string{"r/", "s/", "i/", "t/", "v/"}
 )
 
 // format is the version of pebble's files. It is raised by hand, when no older Longline need open them any more.
@@ -265,9 +266,22 @@ func (b *batch) close() { _ = b.b.Close() } // it was applied, or is not wanted
 func (b *batch) add(op *store.Op, p []byte) {
 	switch op.Kind {
 	case store.OpSave:
+		b.removeAll("s/", op.Device)
+		b.setRecord(op.Record)
+		for i := range op.Record.Subscriptions {
+			sub := &op.Record.Subscriptions[i]
+			b.value = store.AppendOp(b.value[:0], &store.Op{Kind: store.OpSubscribe, Device: op.Device, Subscription: sub})
+			b.set(b.subscription(op.Device, sub.Filter), b.value)
+		}
+	case store.OpUpdate:
 		b.set(b.name("r/", op.Device), p)
+	case store.OpSubscribe:
+		b.set(b.subscription(op.Device, op.Subscription.Filter), p)
+	case store.OpUnsubscribe:
+		b.remove(b.subscription(op.Device, op.Topic))
 	case store.OpDrop:
 		b.remove(b.name("r/", op.Device))
+		b.removeAll("s/", op.Device)
 		b.removeAll("q/", op.Device)
 		b.removeAll("n/", op.Device)
 		b.removeAll("i/", op.Device)
@@ -332,6 +346,19 @@ func (b *batch) removeAll(prefix, device string) {
 // name returns a key, which is valid until the next one.
 func (b *batch) name(prefix, name string) []byte {
 	b.key = append(append(b.key[:0], prefix...), name...)
+	return b.key
+}
+
+// setRecord sets a record but for its subscriptions.
+func (b *batch) setRecord(r *store.Record) {
+	without := *r
+	without.Subscriptions = nil
+	b.value = store.AppendOp(b.value[:0], &store.Op{Kind: store.OpUpdate, Device: r.Device, Record: &without})
+	b.set(b.name("r/", r.Device), b.value)
+}
+
+func (b *batch) subscription(device, filter string) []byte {
+	b.key = append(append(b.name("s/", device), 0), filter...)
 	return b.key
 }
 

@@ -212,7 +212,8 @@ func lives(t *testing.T, s Killable) []step {
 	subs := []topic.Subscription{{Filter: "a/#", QoS: 1}, {Filter: "b", QoS: 2, ID: 7, NoLocal: true, RetainAsPublished: true, RetainHandling: topic.RetainNever, Conflate: true}}
 	return []step{
 		{"begin", save(store.Record{Device: "d", Session: 7, Expiry: time.Hour}), "record d", "session 7 expiry 1h0m0s left 0 missed 0"},
-		{"subscribe", save(store.Record{Device: "d", Session: 7, Expiry: time.Hour, Subscriptions: subs}), "record d", "session 7 expiry 1h0m0s left 0 missed 0 a/# 1 b 2/7 true true 2 true"},
+		{"subscribe", save(store.Record{Device: "d", Session: 7, Expiry: time.Hour, Subscriptions: subs[:1]}), "record d", "session 7 expiry 1h0m0s left 0 missed 0 a/# 1"},
+		{"subscribe once more", save(store.Record{Device: "d", Session: 7, Expiry: time.Hour, Subscriptions: subs}), "record d", "session 7 expiry 1h0m0s left 0 missed 0 a/# 1 b 2/7 true true 2 true"},
 		{"begin another", save(store.Record{Device: "e", Session: 8, Expiry: time.Minute, Will: &store.Will{Message: msg("w", "bye"), Delay: time.Second, Expiry: time.Hour}}),
 			"record e", "session 8 expiry 1m0s left 0 missed 0 will w=bye after 1s for 1h0m0s"},
 		{"push", pushes(&d, qos1, msg("a", "one")), "queue d", "one"},
@@ -227,7 +228,9 @@ func lives(t *testing.T, s Killable) []step {
 		{"PUBACK", wants(func() bool { m, _ := d.Acked(1); return m != 0 }), "queue d", "two:2+ three:3+"},
 		{"PUBREC leaves the queue", wants(func() bool { m, _, _ := d.Received(3, false, now); return m != 0 }), "queue d", "two:2+ released:3"},
 		{"leave", func() { d.Rewind() }, "", ""},
+		{"unsubscribe", save(store.Record{Device: "d", Session: 7, Expiry: time.Hour, Subscriptions: subs[:1]}), "record d", "session 7 expiry 1h0m0s left 0 missed 0 a/# 1"},
 		{"left", save(store.Record{Device: "d", Session: 7, Expiry: time.Hour, Left: 99, Missed: 3, Subscriptions: subs[:1]}), "record d", "session 7 expiry 1h0m0s left 99 missed 3 a/# 1"},
+		{"subscribe otherwise", save(store.Record{Device: "d", Session: 7, Expiry: time.Hour, Left: 99, Missed: 3, Subscriptions: []topic.Subscription{{Filter: "a/#", QoS: 2}}}), "record d", "session 7 expiry 1h0m0s left 99 missed 3 a/# 2"},
 		{"push while away", pushes(&d, qos1, msg("a", "four")), "queue d", "two:2+ four released:3"},
 		{"PUBREL", wants(func() bool { _, ok := d.NextRelease(now); return ok }), "", ""},
 		{"send again", next(&d, 3), "", ""},
