@@ -98,12 +98,6 @@ func (i *IDs) Next() uint64 {
 	return i.nextOf(r, id)
 }
 
-// Last returns the last assigned ID. Safe from any goroutine.
-func (i *IDs) Last() uint64 {
-	r := i.current.Load()
-	return min(r.taken.Load(), r.end-1)
-}
-
 // askEvery is the number of IDs, in the second half of a range, between two checks whether the next range is there.
 const askEvery = 1 << 16
 
@@ -212,6 +206,3 @@ func StartIDs(r Ranges, failed func(error)) error { return processIDs.Start(r, f
 
 // NextID returns the next ID of this process, or 0 when there is none. Safe from any goroutine.
 func NextID() uint64 { return processIDs.Next() }
-
-// LastID returns the last ID that was assigned in this process. Safe from any goroutine.
-func LastID() uint64 { return processIDs.Last() }

@@ -169,8 +169,8 @@ func TestNoIDsWhenNoneCanBeReserved(t *testing.T) {
 	ids.mu.Lock()
 	ids.retry = time.Now().Add(time.Hour)
 	ids.mu.Unlock()
-	if got := ids.Next(); got != 0 || ids.Last() != last+499 {
-		t.Errorf("ID %d of no range, last %d", got, ids.Last())
+	if got := ids.Next(); got != 0 {
+		t.Errorf("ID %d of no range", got)
 	}
 	ids.mu.Lock()
 	source.err, ids.retry = nil, time.Time{}

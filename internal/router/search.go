@@ -17,7 +17,7 @@ type Search struct {
 	// Static after construction.
 	router *Router
 	once   bool
-	last   uint64 // ID of the newest message that it may find
+	newest uint64 // number of the newest message that it may find
 
 	subs []topic.Subscription // not changed
 	at   int                  // index of the current subscription
@@ -28,7 +28,7 @@ type Search struct {
 // Search begins a search, which keeps subs. With once, a message that several of them match is found for the first
 // only.
 func (r *Router) Search(subs []topic.Subscription, once bool) *Search {
-	return &Search{router: r, once: once, last: message.LastID(), subs: subs}
+	return &Search{router: r, once: once, newest: r.store.NewestRetained(), subs: subs}
 }
 
 // Done reports whether the search is complete.
@@ -41,15 +41,15 @@ const matchesPerLook = 8
 // after about looks looks at messages, and returns how many looks it took, at least 1.
 func (s *Search) Next(found []*message.Message, looks int, now time.Time) (_ []*message.Message, sub *topic.Subscription, looked int) {
 	s.prev, sub = s.at, &s.subs[s.at]
-	s.walk.Filter = sub.Filter
+	s.walk.Filter, s.walk.Newest = sub.Filter, s.newest
 	perLook := 1
 	if s.once {
 		perLook += s.at / matchesPerLook
 	}
 	found, looked = s.router.store.Retained(&s.walk, found, max(1, looks/perLook), now)
-	found = slices.DeleteFunc(found, func(m *message.Message) bool {
-		return m.ID > s.last || s.once && anyMatches(s.subs[:s.at], m.Topic)
-	})
+	if s.once {
+		found = slices.DeleteFunc(found, func(m *message.Message) bool { return anyMatches(s.subs[:s.at], m.Topic) })
+	}
 	if s.walk.Done {
 		s.at, s.walk = s.at+1, store.Walk{}
 	}

@@ -224,6 +224,13 @@ func (s *Memory) Retained(w *Walk, found []*message.Message, looks int, now time
 	return s.retained.find(w, found, looks, now)
 }
 
+// NewestRetained implements Store.
+func (s *Memory) NewestRetained() uint64 {
+	s.retained.mu.RLock()
+	defer s.retained.mu.RUnlock()
+	return s.retained.newest
+}
+
 func (s *Memory) Durable() bool { return s.log.journal != nil }
 
 func (s *Memory) Commit(done func(error)) {

@@ -26,10 +26,18 @@ type retained struct {
 
 	// Guarded by mu, which is held for a bounded number of messages.
 	mu       sync.RWMutex
-	byTopic  *btree.BTreeG[*message.Message] // in the order of topic.Compare
+	byTopic  *btree.BTreeG[kept]             // in the order of topic.Compare
 	byExpiry *btree.BTreeG[*message.Message] // those that expire
 	bytes    int
+	newest   uint64 // number of the message that was retained last
 	shares   shares
+}
+
+// kept is a retained message with its number, which rises with each that is retained. IDs do not rise from one life of a node to the
+// next when its clock is set back, or it gets another number.
+type kept struct {
+	*message.Message
+	number uint64
 }
 
 func newRetained(l RetainedLimits, account *message.Account, log log) retained {
@@ -38,7 +46,8 @@ func newRetained(l RetainedLimits, account *message.Account, log log) retained {
 		account: account,
 		log:     log,
 		shares:  newShares(l),
-		byTopic: newOrder(func(a, b *message.Message) bool {
+		newest:  1,
+		byTopic: newOrder(func(a, b kept) bool {
 			return topic.Compare(a.Topic, b.Topic) < 0
 		}),
 		byExpiry: newOrder(func(a, b *message.Message) bool {
@@ -47,7 +56,7 @@ func newRetained(l RetainedLimits, account *message.Account, log log) retained {
 	}
 }
 
-func newOrder(less func(a, b *message.Message) bool) *btree.BTreeG[*message.Message] {
+func newOrder[T any](less func(a, b T) bool) *btree.BTreeG[T] {
 	return btree.NewBTreeGOptions(less, btree.Options{NoLocks: true})
 }
 
@@ -55,7 +64,7 @@ func (r *retained) put(m *message.Message, now time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.expire(now)
-	old, _ := r.byTopic.Get(m)
+	old := r.get(m)
 	if len(m.Payload) == 0 || m.Expired(now) {
 		r.remove(old)
 		return nil
@@ -68,9 +77,16 @@ func (r *retained) put(m *message.Message, now time.Time) error {
 	return nil
 }
 
+// get returns the message that is retained for m's topic, or nil.
+func (r *retained) get(m *message.Message) *message.Message {
+	x, _ := r.byTopic.Get(kept{Message: m})
+	return x.Message
+}
+
 // set replaces old, which may be nil, by m.
 func (r *retained) set(m, old *message.Message) {
-	r.byTopic.Set(m)
+	r.newest++
+	r.byTopic.Set(kept{m, r.newest})
 	r.uncount(old)
 	if m.Expiry != 0 {
 		r.byExpiry.Set(m)
@@ -84,16 +100,15 @@ func (r *retained) set(m, old *message.Message) {
 func (r *retained) restore(m *message.Message) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	old, _ := r.byTopic.Get(m)
-	r.set(m, old)
+	r.set(m, r.get(m))
 }
 
 // forget is remove for an operation of the journal.
 func (r *retained) forget(name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if m, ok := r.byTopic.Delete(&message.Message{Topic: name}); ok {
-		r.uncount(m)
+	if x, ok := r.byTopic.Delete(kept{Message: &message.Message{Topic: name}}); ok {
+		r.uncount(x.Message)
 	}
 }
 
@@ -113,7 +128,7 @@ func (r *retained) room(m, old *message.Message) error {
 // remove removes m, which may be nil.
 func (r *retained) remove(m *message.Message) {
 	if m != nil {
-		r.byTopic.Delete(m)
+		r.byTopic.Delete(kept{Message: m})
 		r.uncount(m)
 		r.log.add(&Op{Kind: OpUnretain, Topic: m.Topic})
 	}
@@ -136,7 +151,7 @@ func (r *retained) uncount(m *message.Message) {
 func (r *retained) drop(m *message.Message) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if now, _ := r.byTopic.Get(m); now != m {
+	if r.get(m) != m {
 		return false
 	}
 	r.remove(m)
@@ -163,20 +178,20 @@ func (r *retained) find(w *Walk, found []*message.Message, looks int, now time.T
 		at.Topic = topic.First(filter)
 	}
 	i := r.byTopic.Iter()
-	there := i.Seek(at)
+	there := i.Seek(kept{Message: at})
 	for there && looked < looks && len(found) < cap(found) {
 		looked++
 		m := i.Item()
 		match, next, more := topic.Seek(filter, m.Topic)
-		if match && !m.Expired(now) {
-			found = append(found, m)
+		if match && !m.Expired(now) && (w.Newest == 0 || m.number <= w.Newest) {
+			found = append(found, m.Message)
 		}
 		if !more {
 			there = false
 			break
 		}
 		if at.Topic = next; next != "" {
-			there = i.Seek(at)
+			there = i.Seek(kept{Message: at})
 			continue
 		}
 		at.Topic = m.Topic

@@ -251,6 +251,7 @@ const (
 // Walk is a position in the retained messages that match a filter.
 type Walk struct {
 	Filter string // valid; not changed
+	Newest uint64 // passes over messages that were retained after the one with this number, see Store.NewestRetained; 0 passes over none
 	Done   bool   // it is behind the last message
 	from   string // the topic to continue with; empty at the start
 }
@@ -301,6 +302,10 @@ type Store interface {
 	// expired, in the order of topic.Compare. It looks at no more than looks messages, returns how many they were, and
 	// moves w behind them. A message that is retained meanwhile is found if its topic is behind w.
 	Retained(w *Walk, found []*message.Message, looks int, now time.Time) (_ []*message.Message, looked int)
+
+	// NewestRetained returns the number of the message that was retained last. Each one gets a higher number than those
+	// before; the numbers begin anew when the store is opened. It is at least 1.
+	NewestRetained() uint64
 
 	// Durable reports whether the store keeps its state across a restart of the process. It never changes. If it is
 	// false, Save is useless, and Commit answers at once.

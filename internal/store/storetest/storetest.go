@@ -47,6 +47,7 @@ func Run(t *testing.T, open Open) {
 		"RetainedExpiry":  testRetainedExpiry,
 		"RetainedLimits":  testRetainedLimits,
 		"RetainedWalk":    testRetainedWalk,
+		"RetainedNewest":  testRetainedNewest,
 		"RetainedLooks":   testRetainedLooks,
 		"Unretain":        testUnretain,
 		"Paging":          testPaging,
