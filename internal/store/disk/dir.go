@@ -13,10 +13,11 @@ import (
 	"github.com/longline/longline/internal/journal"
 )
 
-// version is that of a store's directory as a whole: what is where in it. Its parts have versions of their own.
-const version = 1
+// version is that of a store's directory as a whole: what is where in it. Its parts have versions of their own. Version 1, of which no
+// program was released, had nothing of what a queue has to know beside its messages.
+const version = 2
 
-// formatFile says the version, in one line: "longline store 1".
+// formatFile says the version, in one line: "longline store 2".
 const formatFile = "FORMAT"
 
 // enter locks a directory, which it makes if it does not exist, and checks its version.
@@ -57,6 +58,8 @@ func readVersion(path string) error {
 	switch {
 	case !ok || err != nil || n < 1:
 		return fmt.Errorf("%s does not say which version of Longline wrote this directory", file)
+	case n < version:
+		return fmt.Errorf("an older Longline wrote this directory: it has version %d, which this program does not read", n)
 	case n > version:
 		return fmt.Errorf("%w: it has version %d, this program knows versions up to %d", errNewer, n, version)
 	}

@@ -37,7 +37,8 @@ func TestOneProcess(t *testing.T) {
 
 func TestVersions(t *testing.T) {
 	for text, want := range map[string]string{
-		"longline store 2\n": "newer Longline",
+		"longline store 3\n": "newer Longline",
+		"longline store 1\n": "older Longline",
 		"longline store 0\n": "does not say",
 		"":                   "does not say",
 	} {
