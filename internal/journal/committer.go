@@ -417,8 +417,12 @@ func (j *Journal) takeSpare() (_ *segment, making *directory, err error) {
 	return nil, nil, err
 }
 
+// sickness orders directories: one that hangs comes behind one that fails.
 func sickness(d *directory) int {
-	if d.sick {
+	switch {
+	case d.late > 0:
+		return 2
+	case d.sick:
 		return 1
 	}
 	return 0

@@ -41,7 +41,7 @@ func filled(t testing.TB, second string) string {
 				t.Fatal(err)
 			}
 		}
-		m := message.Message{Topic: "kept/" + device, Payload: []byte(random(100))}
+		m := message.Message{Topic: "kept/" + device, Payload: random(100)}
 		if err := s.Retain(m.Clone(), time.Now()); err != nil {
 			t.Fatal(err)
 		}

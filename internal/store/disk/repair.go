@@ -102,7 +102,7 @@ func (o *offline) repairState(found journal.Recovery, say sayer) error {
 	if err != nil {
 		return err
 	}
-	wanted := place
+	var wanted journal.Place
 	switch err := fits(place, found); {
 	case err == nil:
 		return nil
