@@ -33,7 +33,7 @@ var errBroken = errors.New("a promise is broken")
 const configuration = `
 gateway: {listen: "127.0.0.1:0", insecure: true, drain_timeout: 2s, mqtt: {listen: "127.0.0.1:0"}}
 api: {address: "127.0.0.1:0"}
-store: {path: %q, queue: {count: 1000000, bytes: 1GiB}}
+store: {path: %q, reserve: 1, queue: {count: 1000000, bytes: 1GiB}}
 limits: {memory: {limit: 4GiB}}
 log: {level: info, format: json}
 `
