@@ -184,7 +184,7 @@ func TestReadOnlyDiskAtStart(t *testing.T) {
 }
 
 // serveOnLayer starts a gateway on a disk that a test can make fail, and returns how.
-func serveOnLayer(t *testing.T, dir string) (p *program, behave func(how string)) {
+func serveOnLayer(t *testing.T, dir string, args ...string) (p *program, behave func(how string)) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "layer")
 	behave = func(how string) {
@@ -197,8 +197,9 @@ func serveOnLayer(t *testing.T, dir string) (p *program, behave func(how string)
 		}
 	}
 	behave("well")
-	cmd := exec.Command(os.Args[0], "serve", "--insecure", "--data", dir, "--set", "log.format=json", "--set", "store.reserve=1",
-		"--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--mqtt", "127.0.0.1:0")
+	args = append([]string{"serve", "--insecure", "--data", dir, "--set", "log.format=json", "--set", "store.reserve=1",
+		"--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--mqtt", "127.0.0.1:0"}, args...)
+	cmd := exec.Command(os.Args[0], args...)
 	cmd.Env = append(os.Environ(), asProgram+"=1", layerFile+"="+file)
 	return start(t, cmd, 0), behave
 }
@@ -278,6 +279,60 @@ func TestSlowDisk(t *testing.T) {
 	p.signal()
 	if code := p.exitCode(); code != exitDone {
 		t.Errorf("exit code %d", code)
+	}
+}
+
+// While the first disk hangs, publishers get their answers by the second one; what was acknowledged there is found by a start, which is refused
+// without the second directory.
+func TestSecondPath(t *testing.T) {
+	t.Parallel()
+	dir, second := filepath.Join(t.TempDir(), "data"), filepath.Join(t.TempDir(), "second")
+	set := []string{"--set", "store.second_path=" + second, "--set", "store.stall=50ms"}
+	p, behave := serveOnLayer(t, dir, set...)
+	away := p.mqtt("away", false)
+	away.subscribe("news/#")
+	away.leave()
+	publisher := p.mqtt("publisher", false)
+	publisher.publish("news/1", "one", 1, 1, nil)
+	p.eventually("/metrics", "longline_store_journal_bytes 2.01326592e+08\n") // both have a spare
+	behave("slow")
+	for n := range 20 {
+		publisher.publish("news/2", fmt.Sprint(n), 1, 2, nil)
+	}
+	p.eventually("/readyz", "store ok")
+	p.eventually("/metrics", "longline_store_on_second_path 1\n", "longline_store_stalls_total 1\n")
+	p.kill()
+
+	if err := os.Rename(second, second+".away"); err != nil {
+		t.Fatal(err)
+	}
+	args := append([]string{"serve", "--insecure", "--data", dir, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"}, set...)
+	if code, _, stderr := longline(t, args...); code != exitFailed || !strings.Contains(stderr, second+" is not the second directory of this store, or is not mounted") {
+		t.Errorf("without the second directory: exit code %d, %s", code, stderr)
+	}
+	if err := os.Rename(second+".away", second); err != nil {
+		t.Fatal(err)
+	}
+	p, behave = serveOnLayer(t, dir, set...)
+	away = p.mqtt("away", true)
+	for n := range 21 {
+		want := "news/1=one"
+		if n > 0 {
+			want = fmt.Sprint("news/2=", n-1)
+		}
+		if got := away.got(); !strings.HasPrefix(got, want+" ") {
+			t.Fatalf("message %d is %s, want %s", n, got, want)
+		}
+	}
+	publisher = p.mqtt("publisher", true)
+	publisher.publish("news/3", "three", 1, 3, nil)
+	p.eventually("/metrics", "longline_store_on_second_path 0\n")
+	behave("slow")
+	publisher.publish("news/4", "four", 1, 4, nil)
+	p.eventually("/metrics", "longline_store_on_second_path 1\n")
+	behave("well")
+	for n := 0; strings.Contains(p.get("/metrics"), "longline_store_on_second_path 1\n"); n++ {
+		publisher.publish("news/5", "five", 1, 5, nil)
 	}
 }
 

@@ -381,3 +381,34 @@ func TestFirstDiskFullOrBroken(t *testing.T) {
 		j.Close()
 	})
 }
+
+// TestSecondLeaves has a journal give up its second directory: what is there is read, nothing is written there, and when it is trimmed the
+// directory is empty.
+func TestSecondLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair()
+		j := open(t, p.options())
+		appendAll(t, j, "a")
+		synctest.Wait()
+		p.set(func() { p.takes = func(_, disk int) time.Duration { return time.Hour * time.Duration(1-disk) } })
+		for n := range 10 {
+			appendAll(t, j, fmt.Sprint(n, string(make([]byte, 600))))
+		}
+		p.set(func() { p.takes = nil })
+		j.Close()
+		o := p.options()
+		o.SecondLeaves = true
+		j = open(t, o)
+		synctest.Wait()
+		appendAll(t, j, "b")
+		if found, gaps := read(t, j, 1); len(found) != 12 || gaps != nil || j.Stats().Aside {
+			t.Errorf("%d records, gaps %v, %+v", len(found), gaps, j.Stats())
+		}
+		j.Trim(j.End())
+		time.Sleep(time.Second)
+		if left := p.second.Sizes(); len(left) != 0 {
+			t.Errorf("left: %v", left)
+		}
+		j.Close()
+	})
+}

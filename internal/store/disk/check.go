@@ -75,7 +75,7 @@ func (o *offline) checkJournal(name string, say sayer) {
 				continue
 			}
 			good = false
-			say(part, true, "%s are spoilt%s", span(from, to), o.near(name, j, &g))
+			say(part, true, "%s spoilt%s", spanIs(from, to), o.near(name, j, &g))
 		}
 		if good {
 			say(part, false, "good: %s", span(f.First, f.Next))
@@ -98,7 +98,7 @@ func (o *offline) near(name string, j *journal.Journal, g *journal.Gap) string {
 // reportFound says what a journal's recovery has found, besides what its readers find.
 func reportFound(name string, found journal.Recovery, say sayer) {
 	if found.Cut != nil {
-		say(name, false, "%s were not whole when the process ended: nobody was told that they were safe", span(found.Cut.From, found.Cut.To))
+		say(name, false, "%s: not whole when the process ended; nobody was told that they were safe", span(found.Cut.From, found.Cut.To))
 	}
 	for _, file := range found.SetAside {
 		say(filepath.Join(name, file), true, "nothing in it can be read: it is set aside under this name at the next start")
@@ -108,6 +108,14 @@ func reportFound(name string, found journal.Recovery, say sayer) {
 			say(name, true, "%s may be lost", span(g.From, g.To))
 		}
 	}
+}
+
+// spanIs is span with its verb.
+func spanIs(from, to journal.Place) string {
+	if to-from == 1 {
+		return span(from, to) + " is"
+	}
+	return span(from, to) + " are"
 }
 
 func span(from, to journal.Place) string {

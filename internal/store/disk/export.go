@@ -84,7 +84,7 @@ func Export(path string, to io.Writer, tell func(Finding)) (err error) {
 		b.add(&op, rec.Data)
 		return nil
 	}, func(g *journal.Gap) {
-		tell(Finding{"journal", span(g.From, g.To) + " are spoilt", true})
+		tell(Finding{"journal", spanIs(g.From, g.To) + " spoilt", true})
 	})
 	if err != nil {
 		return err

@@ -89,7 +89,7 @@ func (o *offline) repairJournal(name string, say sayer) (journal.Recovery, error
 		return found, fmt.Errorf("%s: %w", name, err)
 	}
 	err = eachRecord(j, j.First(), func(journal.Record) error { return nil }, func(g *journal.Gap) {
-		say(name, true, "%s are lost%s", span(g.From, g.To), o.near(name, j, g))
+		say(name, true, "%s lost%s", spanIs(g.From, g.To), o.near(name, j, g))
 	})
 	reportFound(name, found, say)
 	return found, errors.Join(err, j.Close())
