@@ -166,6 +166,12 @@ func (s *Session) answeredLater(err error) {
 
 // ledger returns the accounts of the device. The session is locked; uplink as well, unless the session has no link.
 func (s *Session) ledger() (r ledger.Receiver, p ledger.Publisher) {
+	s.addLedger(&r, &p)
+	return r, p
+}
+
+// addLedger adds the accounts of the device to r and p. The session is locked as for ledger.
+func (s *Session) addLedger(r *ledger.Receiver, p *ledger.Publisher) {
 	if s.queue != nil {
 		s.drop(router.Expired, s.queue.TakeExpired())
 		r.Waiting += uint64(s.queue.Len())
@@ -191,7 +197,6 @@ func (s *Session) ledger() (r ledger.Receiver, p ledger.Publisher) {
 			Acknowledged: f.acknowledged.Load(),
 		})
 	}
-	return r, p
 }
 
 // endedLedgers are the accounts of sessions that have ended, as one.
@@ -249,10 +254,8 @@ func (m *Manager) AddLedger(ctx context.Context, n *ledger.Node) error {
 	for page := m.nextPage(w); len(page) > 0; page = m.nextPage(w) {
 		for _, s := range page {
 			s.lock()
-			received, published := s.ledger()
+			s.addLedger(&r, &p)
 			s.unlock()
-			r.Add(&received)
-			p.Add(&published)
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
