@@ -44,10 +44,11 @@ func (c *consumption) close() {
 func (c *consumption) next(ctx context.Context) (batch []stream.Entry, missed uint64, err error) {
 	most := c.api.config.Batch
 	batch, missed, err = c.reader.Take(ctx, most.Messages, most.Bytes, c.room)
-	if err == nil {
-		c.room = batch
+	if err != nil {
+		return nil, 0, ofDisk(err)
 	}
-	return batch, missed, err
+	c.room = batch
+	return batch, missed, nil
 }
 
 // Consume implements GatewayHandler.

@@ -109,13 +109,20 @@ func (a *API) awaitDisk(ctx context.Context, change func(told func(error)) error
 	}
 	select {
 	case err := <-answer:
-		if err = coded(err); err != nil && connect.CodeOf(err) == connect.CodeInternal {
-			err = connect.NewError(connect.CodeUnavailable, err) // of the disk
-		}
-		return err
+		return ofDisk(err)
 	case <-ctx.Done():
 		return coded(ctx.Err())
 	}
+}
+
+// ofDisk gives an error its code: unavailable if it is none of the errors that we know, because then it is the disk's.
+func ofDisk(err error) error {
+	err = coded(err)
+	var known *connect.Error
+	if errors.As(err, &known) && known.Code() == connect.CodeInternal {
+		return connect.NewError(connect.CodeUnavailable, known.Unwrap())
+	}
+	return err
 }
 
 // describedAtOnce bounds the streams that are described at a time, because each reads from the disk.

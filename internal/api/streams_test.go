@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -351,6 +352,24 @@ func heap() int {
 	return int(m.HeapAlloc)
 }
 
+// What the disk refuses is worth another try; what a caller did wrong is not.
+func TestErrorsOfTheDisk(t *testing.T) {
+	for err, want := range map[error]connect.Code{
+		errDrain:                 connect.CodeUnavailable,
+		stream.ErrConsumer:       connect.CodeNotFound,
+		stream.ErrPlace:          connect.CodeInvalidArgument,
+		stream.ErrTakenOver:      connect.CodeAborted,
+		context.DeadlineExceeded: connect.CodeDeadlineExceeded,
+	} {
+		if got := ofDisk(err); connect.CodeOf(got) != want || !errors.Is(got, err) {
+			t.Errorf("%v has become %v, want %v", err, got, want)
+		}
+	}
+	if err := ofDisk(nil); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestShutdownEndsReaders(t *testing.T) {
 	w := newStreams(t, Config{})
 	s := consuming(t, w.client("grpc"), &longlinev1.ConsumeRequest{Stream: "log"})
@@ -627,4 +646,29 @@ func TestEntryEventsAreRefused(t *testing.T) {
 	if n := w.api.readers.Load(); n != 0 {
 		t.Errorf("%d readers are left", n)
 	}
+}
+
+// BenchmarkConsume reads what is in a stream through gRPC. The client, in this process too, has a part in cpu-ns/msg.
+func BenchmarkConsume(b *testing.B) {
+	w := newStreams(b, Config{})
+	const messages = 100_000
+	for range messages {
+		m := &message.Message{Topic: "t/meter-17/telemetry", Source: "meter-17", Payload: make([]byte, 128)}
+		if _, err := w.router.Publish(m, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+	w.put(b, 1, 1) // all are there when this one is
+	c := w.client("grpc")
+	b.SetBytes(128)
+	before := processorTime(b)
+	n := 0
+	for b.ResetTimer(); n < b.N; {
+		s := consuming(b, c, &longlinev1.ConsumeRequest{Stream: "log", ToEnd: true})
+		for n < b.N && s.Receive() {
+			n += len(s.Msg().Entries)
+		}
+	}
+	b.ReportMetric(float64(processorTime(b)-before)/float64(n), "cpu-ns/msg")
+	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "msgs/s")
 }
