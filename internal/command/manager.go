@@ -33,7 +33,7 @@ var (
 // Devices are the devices of the node. The methods are safe from any goroutine and do not block. Manager calls them
 // without its lock, and never from a method that a session calls.
 type Devices interface {
-	// Online reports whether the device is connected.
+	// Online reports whether the device is connected, by a protocol that has calls.
 	Online(device string) bool
 	// SendCommands makes the loop of the device's connection, if there is one, call Take soon.
 	SendCommands(device string)

@@ -93,7 +93,7 @@ func (l *Link) ask(p *wire.Packet) {
 	if !waits {
 		return
 	}
-	if refused := l.conn.Call(p); refused != "" {
+	if refused := l.conn.Call(p); refused != "" && refused != Ending { // the end of the connection answers the others
 		l.reply(&wire.Packet{Op: wire.Reply, ID: p.ID, Err: wire.Error{Code: CodeNotCallable, Reason: refused}})
 	}
 }

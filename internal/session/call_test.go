@@ -160,3 +160,21 @@ func TestReplyOfAnOlderConnection(t *testing.T) {
 		expect(t, "reply", string((<-answer).reply.Payload), "new")
 	})
 }
+
+// A call that the connection does not take is refused at once; one that is ending answers it by its end.
+func TestCallRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Config{})
+		c := &conn{world: w, room: -1, deaf: "too large"}
+		c.attach("d", Options{})
+		answer := w.call(t.Context())
+		c.step()
+		c.step()
+		expect(t, "code", (<-answer).reply.Err, wire.Error{Code: CodeNotCallable, Reason: "too large"})
+		c.deaf = Ending
+		answer = w.call(t.Context())
+		c.step()
+		c.leave("reset")
+		expect(t, "error", (<-answer).err, devices.ErrLost)
+	})
+}

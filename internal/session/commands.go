@@ -39,7 +39,7 @@ func (m *Manager) Online(device string) bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.link != nil
+	return s.link != nil && s.link.conn.Acks()
 }
 
 // SendCommands implements command.Devices.

@@ -27,14 +27,17 @@ type Conn interface {
 	Send(m *message.Message, q message.QoS) (sent bool)
 	// Answer writes a packet and does not keep it. It may call Manager.Detach. On the loop.
 	Answer(p *wire.Packet)
-	// Call writes a call and does not keep it, or returns why the device does not get it: then nothing was written. The
-	// session is not locked. On the loop.
+	// Call writes a call and does not keep it, or returns why the device does not get it: then nothing was written. If the
+	// connection is ending, it returns Ending. The session is not locked. On the loop.
 	Call(p *wire.Packet) (refused string)
 	// SetReading stops or resumes reading from the device. On the loop.
 	SetReading(on bool)
 	// Acks reports whether the device's protocol has acknowledgements and calls. Safe from any goroutine.
 	Acks() bool
 }
+
+// Ending is why a connection that is about to end takes no call.
+const Ending = "the connection is ending"
 
 // Link ties a connection to its session. The gateway embeds one in its connection; the Link identifies the connection.
 // Its methods may be called on the loop only, and change nothing once a newer connection of the device is attached.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/session"
 	"github.com/longline/longline/internal/topic"
 	"github.com/longline/longline/internal/wire"
 	"github.com/longline/longline/internal/wire/mqtt"
@@ -36,7 +37,7 @@ const callAgain = "again"
 // Call implements session.Conn: it sends a call, if the device has subscribed to it.
 func (c *Device) Call(p *wire.Packet) (refused string) {
 	if !c.Attached() {
-		return "the connection is ending"
+		return session.Ending
 	}
 	device := c.Link().Session().Device()
 	out := mqtt.Packet{Type: mqtt.Publish, Topic: "device/" + device + "/call/" + p.Method, Payload: p.Payload}

@@ -7,6 +7,7 @@ import (
 	"github.com/longline/longline/internal/gateway/door"
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/reactor"
+	"github.com/longline/longline/internal/session"
 	"github.com/longline/longline/internal/websocket"
 	"github.com/longline/longline/internal/wire"
 )
@@ -172,7 +173,7 @@ func (d *Device) Answer(p *wire.Packet) {
 // Call implements session.Conn.
 func (d *Device) Call(p *wire.Packet) (refused string) {
 	if d.state != open {
-		return "the connection is ending"
+		return session.Ending
 	}
 	scratch, err := d.protocol.codec.Append(d.shard.scratch[:0], p)
 	if err != nil {
