@@ -17,7 +17,7 @@ type book struct {
 	faults    []string           // what must not happen whatever is lost, such as a session that is gone
 	drop      int                // the arrival with this number is not noted, so that the test sees a loss; 0 means none
 	arrivals  int
-	progress  time.Duration // of the last answer or arrival
+	progress  time.Duration // of the last acknowledgement or arrival
 }
 
 // topicBook is the messages of one topic, which has one publisher.
@@ -105,11 +105,11 @@ func (b *book) answer(t *topicBook, number int, refused bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := &t.sent[number]
-	b.progress = b.now()
 	if refused {
 		s.refused = true
 		return
 	}
+	b.progress = b.now()
 	s.acked = b.progress
 }
 

@@ -33,7 +33,7 @@ var errBroken = errors.New("a promise is broken")
 const configuration = `
 gateway: {listen: "127.0.0.1:0", insecure: true, drain_timeout: 2s, mqtt: {listen: "127.0.0.1:0"}}
 api: {address: "127.0.0.1:0"}
-store: {path: %q, reserve: 1, queue: {count: 1000000, bytes: 1GiB}}
+store: {path: %q, reserve: 32MiB, queue: {count: 1000000, bytes: 1GiB}}
 limits: {memory: {limit: 4GiB}}
 log: {level: info, format: json}
 `
@@ -147,7 +147,11 @@ func (r *run) do(ctx context.Context) (*verdict, error) {
 // settle waits until all that is due has arrived, or nothing comes any more.
 func (r *run) settle(ctx context.Context) *verdict {
 	const quiet = 10 * time.Second // longer than any wait in a client or the gateway
-	for ctx.Err() == nil {
+	for limit := r.book.now() + 3*time.Minute; ctx.Err() == nil; {
+		if r.book.now() > limit {
+			r.book.fault("the fleet does not come to rest")
+			break
+		}
 		if r.book.open() == 0 && len(r.book.verdict().Lost) == 0 || r.book.quiet() > quiet {
 			break
 		}
