@@ -2,6 +2,7 @@ package main
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -9,6 +10,7 @@ import (
 // from it alone. All its methods are safe from any goroutine. Times are counted from the start of the run.
 type book struct {
 	now func() time.Duration
+	ill atomic.Bool // the store may fail: the disk is full, or was, and the gateway is not ready yet
 
 	mu        sync.Mutex
 	topics    map[string]*topicBook
@@ -36,6 +38,7 @@ type sending struct {
 	tries       int
 	acked       time.Duration // 0 while it is not acknowledged
 	refused     bool          // the gateway has answered that it does not take it: it may arrive or not
+	ill         bool          // the disk failed between its sending and its answer
 	empty       bool          // a retained message that removes the topic's
 }
 
@@ -88,7 +91,7 @@ func (b *book) send(t *topicBook, empty bool) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := b.now()
-	t.sent = append(t.sent, sending{first: now, last: now, tries: 1, empty: empty})
+	t.sent = append(t.sent, sending{first: now, last: now, tries: 1, empty: empty, ill: b.ill.Load()})
 	return len(t.sent) - 1
 }
 
@@ -97,7 +100,7 @@ func (b *book) again(t *topicBook, number int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := &t.sent[number]
-	s.last, s.tries = b.now(), s.tries+1
+	s.last, s.tries, s.ill = b.now(), s.tries+1, s.ill || b.ill.Load()
 }
 
 // answer notes the answer to a message.
@@ -105,6 +108,7 @@ func (b *book) answer(t *topicBook, number int, refused bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := &t.sent[number]
+	s.ill = s.ill || b.ill.Load()
 	if refused {
 		s.refused = true
 		return

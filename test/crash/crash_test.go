@@ -64,6 +64,13 @@ func TestVerdict(t *testing.T) {
 			s.arrive(s.r, s.topic.name, a)
 			s.arrive(s.r, s.topic.name, b)
 		}, counts{twice: 2}},
+		"sent before the subscription, and again after it": {func(s *story) {
+			s.sub.from = 0
+			a, b := s.message(0), s.message(1)
+			s.note(&s.sub.from)
+			s.arrive(s.r, s.topic.name, a)
+			s.arrive(s.r, s.topic.name, b)
+		}, counts{twice: 1}},
 		"a share has no order": {func(s *story) {
 			s.topic.unordered = true
 			a, b := s.message(0), s.message(0)

@@ -29,7 +29,6 @@ type fleet struct {
 	// Safe from any goroutine.
 	calm  atomic.Bool // nobody begins anything new, at the end of the run
 	large atomic.Bool // messages are large, so that the disk fills
-	ill   atomic.Bool // the store may fail: the disk is full, or was, and the gateway is not ready yet
 	cuts  atomic.Int64
 }
 

@@ -23,8 +23,8 @@ const (
 func (r *run) report(w io.Writer, v *verdict) {
 	fmt.Fprintf(w, "kills %d (%d while it started), stopped %d times, disk filled %d times, not ready %d times, ended by itself on a full disk %d times, connections cut %d\n",
 		r.kills, r.early, r.stops, r.fills, r.unready, r.ended, r.fleet.cuts.Load())
-	fmt.Fprintf(w, "sent %d, acknowledged %d, refused %d, wills due %d, arrived %d, twice %d, twice of QoS 2 %d\n",
-		v.Sent, v.Acked, v.Refused, v.Wills, v.Arrived, v.Twice, len(v.QoS2Twice))
+	fmt.Fprintf(w, "sent %d, acknowledged %d, refused %d, wills due %d, arrived %d, twice %d, twice of QoS 2 %d (and %d while the disk failed)\n",
+		v.Sent, v.Acked, v.Refused, v.Wills, v.Arrived, v.Twice, len(v.QoS2Twice), v.QoS2TwiceIll)
 	if r.commands != nil {
 		fmt.Fprintln(w, r.commands)
 	}
@@ -35,9 +35,7 @@ func (r *run) report(w io.Writer, v *verdict) {
 	r.histories(w, "lost", v.Lost)
 	r.histories(w, "out of order", v.Disordered)
 	r.histories(w, "unwanted", v.Unwanted)
-	if r.options.ExactlyOnce {
-		r.histories(w, "twice", v.QoS2Twice)
-	}
+	r.histories(w, "twice", v.QoS2Twice)
 }
 
 // histories prints the findings of a kind; the first ones with what the clients and the gateway did.

@@ -304,7 +304,7 @@ func (r *run) revive(ctx context.Context) error {
 func (r *run) fill() error {
 	r.fills++
 	r.book.event("gateway", "the disk is full")
-	r.fleet.ill.Store(true)
+	r.book.ill.Store(true)
 	r.fleet.large.Store(true)
 	return r.disk.fill()
 }
@@ -330,7 +330,7 @@ func (r *run) free(ctx context.Context) error {
 		}
 		status, why, err := r.gateway.get(ctx, admin, "/readyz")
 		if err == nil && status == 200 {
-			r.fleet.ill.Store(false)
+			r.book.ill.Store(false)
 			r.book.event("gateway", "ready")
 			return nil
 		}

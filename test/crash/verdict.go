@@ -14,6 +14,7 @@ type verdict struct {
 	Arrived              int // arrivals of messages at receivers, each message once
 	Twice                int // further arrivals of messages
 	QoS2Twice            []finding
+	QoS2TwiceIll         int       // the same, of messages that the gateway refused or did not answer because its disk failed
 	Lost                 []finding // acknowledged, and not there
 	Disordered           []finding // arrived after a later message of the same topic
 	Unwanted             []finding // sent after the end of the subscription, or never sent
@@ -88,13 +89,17 @@ func (v *verdict) look(r *receiver, t *topicBook) {
 		times[a.number]++
 		if times[a.number] > 1 {
 			v.Twice++
-			if min(t.qos, r.qos) == 2 {
+			switch {
+			case min(t.qos, r.qos) < 2:
+			case t.sent[a.number].ill:
+				v.QoS2TwiceIll++
+			default:
 				v.QoS2Twice = append(v.QoS2Twice, finding{t, r, a.number, "arrived again " + a.at.Round(time.Millisecond).String()})
 			}
 			continue
 		}
 		v.Arrived++
-		if a.number < newest && !t.unordered {
+		if a.number < newest && !t.unordered && r.subscribed(t, t.sent[a.number]) {
 			v.Disordered = append(v.Disordered, finding{t, r, a.number, "arrived after a later message"})
 		}
 		newest = max(newest, a.number)
@@ -114,6 +119,14 @@ func (v *verdict) look(r *receiver, t *topicBook) {
 func (r *receiver) due(t *topicBook, s sending) bool {
 	return slices.ContainsFunc(r.interests, func(i *interest) bool {
 		return strings.HasPrefix(t.name, i.prefix) && i.from > 0 && i.from <= s.first && (i.ending == 0 || !i.handler && s.acked <= i.ending)
+	})
+}
+
+// subscribed reports whether a subscription was acknowledged before the message was sent first. A message that was not acknowledged, and is sent
+// again, may otherwise be behind one that was sent after it.
+func (r *receiver) subscribed(t *topicBook, s sending) bool {
+	return slices.ContainsFunc(r.interests, func(i *interest) bool {
+		return strings.HasPrefix(t.name, i.prefix) && i.from > 0 && i.from <= s.first && (i.to == 0 || s.first <= i.to)
 	})
 }
 
