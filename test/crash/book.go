@@ -28,6 +28,7 @@ type topicBook struct {
 	qos             byte
 	retained        bool // only the last value counts
 	unordered       bool // its messages have no order: wills, and those of shared subscriptions
+	streamed        bool // it is in the stream as well
 	will            bool // a message is a connection\'s will, acknowledged when the connection was cut
 	sent            []sending
 }
@@ -55,10 +56,10 @@ type arrival struct {
 	at     time.Duration
 }
 
-// interest is a subscription of a receiver to all topics that begin with prefix.
+// interest is a subscription of a receiver to the topics that match a filter.
 type interest struct {
 	handler     bool // what waits when it ends has no handler any more, and need not arrive
-	prefix      string
+	filter      string
 	asked, from time.Duration // when it was asked for, and acknowledged
 	ending, to  time.Duration // when its end was asked for, and acknowledged; 0 means not
 }
@@ -130,10 +131,10 @@ func (b *book) receiver(name string, qos byte) *receiver {
 }
 
 // subscribing notes that a subscription is asked for.
-func (b *book) subscribing(r *receiver, prefix string) *interest {
+func (b *book) subscribing(r *receiver, filter string) *interest {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	i := &interest{prefix: prefix, asked: b.now()}
+	i := &interest{filter: filter, asked: b.now()}
 	r.interests = append(r.interests, i)
 	return i
 }

@@ -24,7 +24,7 @@ type fleet struct {
 	group    *receiver     // of the shared subscription
 	orders   *orders       // of the commander; nil: no commands
 	streams  bool          // whether there are readers of the stream
-	roamable []string      // prefixes of topics to which devices subscribe for a while
+	roamable []string      // filters to which devices subscribe for a while
 
 	// Safe from any goroutine.
 	calm  atomic.Bool // nobody begins anything new, at the end of the run
@@ -35,7 +35,7 @@ type fleet struct {
 // filter is what a device subscribes to.
 type filter struct {
 	text     string
-	prefix   string    // of the topics that match
+	match    string    // the same without the group of a share
 	receiver *receiver // who gets the messages
 }
 
@@ -49,6 +49,9 @@ const (
 	kept   = "r/"
 	wills  = "w/"
 )
+
+// of is the filter of what a client publishes for everybody.
+func of(client string) string { return common + client + "/#" }
 
 // rand returns a client's own random numbers.
 func (f *fleet) rand(client string) *rand.Rand {
@@ -98,12 +101,12 @@ func (f *fleet) pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// elsewhere returns a prefix that none of the filters has.
+// elsewhere returns a filter that none of the filters has.
 func (f *fleet) elsewhere(r *rand.Rand, filters []filter) string {
 	for {
-		prefix := f.roamable[r.IntN(len(f.roamable))]
-		if !slices.ContainsFunc(filters, func(f filter) bool { return f.prefix == prefix }) {
-			return prefix
+		other := f.roamable[r.IntN(len(f.roamable))]
+		if !slices.ContainsFunc(filters, func(f filter) bool { return f.match == other }) {
+			return other
 		}
 	}
 }
@@ -134,15 +137,17 @@ func (f *fleet) run(ctx context.Context, devices int) *sync.WaitGroup {
 	names := make([]string, devices)
 	for i := range names {
 		names[i] = fmt.Sprintf("%s-%02d", []string{"three", "five", "json"}[i%3], i)
-		f.roamable = append(f.roamable, common+names[i]+"/")
+		f.roamable = append(f.roamable, of(names[i]))
 	}
-	f.roamable = append(f.roamable, common+"backend/")
+	f.roamable = append(f.roamable, of("backend"))
 	var all sync.WaitGroup
 	if f.streams { // before the first message
 		for i, name := range []string{"by-place", "by-event"} {
 			s := &streamReader{fleet: f, name: name, remembers: i == 1, receiver: f.book.receiver(name, 1)}
-			about := f.book.subscribing(s.receiver, common)
-			f.book.note(&about.from)
+			for _, filter := range streamFilters {
+				about := f.book.subscribing(s.receiver, filter)
+				f.book.note(&about.from)
+			}
 			all.Go(func() { s.run(ctx) })
 		}
 	}
@@ -162,7 +167,7 @@ func (f *fleet) run(ctx context.Context, devices int) *sync.WaitGroup {
 		}
 		all.Go(func() { d.run(ctx) })
 	}
-	b := &backend{fleet: f, topic: f.book.topic(topicBook{name: common + "backend/1", publisher: "backend", qos: 1})}
+	b := &backend{fleet: f, topic: f.book.topic(topicBook{name: common + "backend/1", publisher: "backend", qos: 1, streamed: true})}
 	all.Go(func() { b.run(ctx) })
 	if f.orders != nil {
 		c := &commander{fleet: f, devices: names, orders: f.orders}
@@ -178,8 +183,8 @@ func (f *fleet) topics(device string, best byte) []*topicBook {
 		t.name, t.publisher, t.qos = fmt.Sprintf("%s%s/%d", prefix, device, len(list)), device, qos
 		list = append(list, f.book.topic(t))
 	}
-	add(common, 1, topicBook{})
-	add(common, best, topicBook{})
+	add(common, 1, topicBook{streamed: true})
+	add(common, best, topicBook{streamed: true})
 	add(common, best, topicBook{})
 	add(shared, 1, topicBook{unordered: true})
 	add(shared, best, topicBook{unordered: true})
@@ -190,21 +195,21 @@ func (f *fleet) topics(device string, best byte) []*topicBook {
 
 // calls returns what an MQTT device subscribes to for commands.
 func (f *fleet) calls(device string) filter {
-	prefix := "device/" + device + "/call/"
-	return filter{prefix + "#", prefix, f.book.receiver(device+" calls", 1)}
+	calls := "device/" + device + "/call/#"
+	return filter{calls, calls, f.book.receiver(device+" calls", 1)}
 }
 
 // filters returns what device i subscribes to at first: the messages of two others; the first devices also the wills, the backend's
 // messages and those of the group.
 func (f *fleet) filters(i int, names []string, best byte) []filter {
 	own := f.book.receiver(names[i], best)
-	one := func(prefix string) filter { return filter{prefix + "#", prefix, own} }
-	list := []filter{one(common + names[(i+1)%len(names)] + "/"), one(common + names[(i+2)%len(names)] + "/")}
+	one := func(text string) filter { return filter{text, text, own} }
+	list := []filter{one(of(names[(i+1)%len(names)])), one(of(names[(i+2)%len(names)]))}
 	if i < 4 {
-		list = append(list, one(common+"backend/"), one(wills))
+		list = append(list, one(of("backend")), one(wills+"#"))
 	}
 	if i >= 4 && i < 9 {
-		list = append(list, filter{"$share/group/" + shared + "#", shared, f.group})
+		list = append(list, filter{"$share/group/" + shared + "#", shared + "#", f.group})
 	}
 	return list
 }

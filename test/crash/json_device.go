@@ -44,7 +44,7 @@ func (d *jsonDevice) run(ctx context.Context) {
 	var about []*interest
 	for _, f := range d.filters {
 		o.Subscriptions = append(o.Subscriptions, device.Subscription{Filter: f.text, QoS: device.AtLeastOnce, Handle: d.take})
-		about = append(about, d.book.subscribing(f.receiver, f.prefix))
+		about = append(about, d.book.subscribing(f.receiver, f.match))
 	}
 	sdk, err := device.Dial(ctx, "ws://gateway", o)
 	if err != nil {
@@ -181,10 +181,10 @@ func (d *jsonDevice) roam(ctx context.Context, sdk *device.Device) {
 	random := d.rand(d.name + " roams")
 	own := d.book.receiver(d.name, 1)
 	for !d.calm.Load() && ctx.Err() == nil {
-		prefix := d.elsewhere(random, d.filters)
-		i := d.book.subscribing(own, prefix)
+		filter := d.elsewhere(random, d.filters)
+		i := d.book.subscribing(own, filter)
 		i.handler = true // nobody else has it yet
-		if err := sdk.Subscribe(ctx, prefix+"#", device.AtLeastOnce, d.take); err != nil {
+		if err := sdk.Subscribe(ctx, filter, device.AtLeastOnce, d.take); err != nil {
 			d.book.event(d.name, "subscribe: "+err.Error())
 			d.pause(ctx, time.Second)
 			continue
@@ -195,7 +195,7 @@ func (d *jsonDevice) roam(ctx context.Context, sdk *device.Device) {
 			return
 		}
 		d.book.note(&i.ending)
-		for sdk.Unsubscribe(ctx, prefix+"#") != nil && ctx.Err() == nil {
+		for sdk.Unsubscribe(ctx, filter) != nil && ctx.Err() == nil {
 			d.pause(ctx, time.Second)
 		}
 		d.book.note(&i.to)

@@ -329,7 +329,7 @@ func (d *mqttDevice) request() error {
 		d.book.note(&r.about.ending)
 		p = &mqtt.Packet{Type: mqtt.Unsubscribe, ID: r.id, Filters: []string{r.filter.text}}
 	} else if r.about == nil {
-		r.about = d.book.subscribing(r.filter.receiver, r.filter.prefix)
+		r.about = d.book.subscribing(r.filter.receiver, r.filter.match)
 	}
 	return d.conn.send(p)
 }
@@ -340,14 +340,14 @@ func (d *mqttDevice) roam() {
 		return
 	}
 	if d.roaming != nil {
-		f := filter{text: d.roaming.prefix + "#", prefix: d.roaming.prefix, receiver: d.filters[0].receiver}
+		f := filter{text: d.roaming.filter, match: d.roaming.filter, receiver: d.filters[0].receiver}
 		d.requests = append(d.requests, &request{filter: f, end: true, about: d.roaming})
 		d.roaming = nil
 		return
 	}
-	prefix := d.elsewhere(d.random, d.filters)
-	f := filter{text: prefix + "#", prefix: prefix, receiver: d.filters[0].receiver}
-	d.roaming = d.book.subscribing(f.receiver, prefix)
+	other := d.elsewhere(d.random, d.filters)
+	f := filter{text: other, match: other, receiver: d.filters[0].receiver}
+	d.roaming = d.book.subscribing(f.receiver, other)
 	d.requests = append(d.requests, &request{filter: f, about: d.roaming})
 }
 

@@ -14,17 +14,16 @@ import (
 
 // options are the options of a run.
 type options struct {
-	Duration    time.Duration `default:"10m" help:"How long the gateway is killed (${default}). What is on its way arrives after that."`
-	Seed        uint64        `help:"Seed of the schedule and of the devices; 0 means a new one."`
-	Devices     int           `default:"24" help:"Number of devices (${default})."`
-	Pace        time.Duration `default:"30ms" help:"Time between two messages of a device (${default})."`
-	NoFill      bool          `help:"Do not fill the disk. The data is in the folder for temporary files."`
-	Commands    bool          `default:"true" negatable:"" help:"Give commands to devices."`
-	Streams     bool          `default:"true" negatable:"" help:"Read a stream."`
-	ExactlyOnce bool          `help:"Fail if a QoS 2 message arrived twice."`
-	Longline    string        `default:"bin/longline" type:"existingfile" help:"The gateway's program (${default})."`
-	Log         string        `placeholder:"FILE" help:"Write the gateway's log to a file."`
-	Drop        int           `hidden:"" help:"Forget this arrival, to see that it is found."`
+	Duration time.Duration `default:"10m" help:"How long the gateway is killed (${default}). What is on its way arrives after that."`
+	Seed     uint64        `help:"Seed of the schedule and of the devices; 0 means a new one."`
+	Devices  int           `default:"24" help:"Number of devices (${default})."`
+	Pace     time.Duration `default:"30ms" help:"Time between two messages of a device (${default})."`
+	NoFill   bool          `help:"Do not fill the disk. The data is in the folder for temporary files."`
+	Commands bool          `default:"true" negatable:"" help:"Give commands to devices."`
+	Streams  bool          `default:"true" negatable:"" help:"Read a stream."`
+	Longline string        `default:"bin/longline" type:"existingfile" help:"The gateway's program (${default})."`
+	Log      string        `placeholder:"FILE" help:"Write the gateway's log to a file."`
+	Drop     int           `hidden:"" help:"Forget this arrival, to see that it is found."`
 }
 
 var errBroken = errors.New("a promise is broken")
@@ -39,8 +38,8 @@ log: {level: info, format: json}
 `
 
 // streamConfiguration lets nothing go that a consumer has not acknowledged.
-const streamConfiguration = `
-streams: {` + streamName + `: {filters: ["` + common + `#"], max_bytes: 128MiB, when_full: refuse}}
+var streamConfiguration = `
+streams: {` + streamName + `: {filters: ["` + streamFilters[0] + `", "` + streamFilters[1] + `"], max_bytes: 128MiB, when_full: refuse}}
 `
 
 // Run makes a run.
@@ -88,7 +87,7 @@ func (o *options) Run(ctx context.Context) error {
 		return err
 	}
 	r.report(os.Stdout, v)
-	if !v.holds(o.ExactlyOnce) {
+	if !v.holds() {
 		return errBroken
 	}
 	return nil

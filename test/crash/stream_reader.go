@@ -11,8 +11,10 @@ import (
 	"time"
 )
 
-// streamName is the stream of the configuration, which has the messages of common.
+// streamName is the stream of the configuration, which has some of the messages of common.
 const streamName = "crash"
+
+var streamFilters = [2]string{common + "+/0", common + "+/1"}
 
 // streamReader is a backend that reads the stream as a consumer, by server-sent events. When it is cut off, it goes on by what it has
 // acknowledged, or with remembers by the place of the last event, as EventSource does.
