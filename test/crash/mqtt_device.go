@@ -38,10 +38,11 @@ type mqttDevice struct {
 
 	// The connection.
 	conn    *mqttConn
-	stale   *mqttConn  // the one before, which the device has not closed
-	replies []dueReply // to commands; lost with the connection, so that these come again
-	number  int        // of the connection's will
-	safe    bool       // something was acknowledged on it that has to be on disk
+	stale   *mqttConn     // the one before, which the device has not closed
+	replies []dueReply    // to commands; lost with the connection, so that these come again
+	number  int           // of the connection's will
+	away    time.Duration // how long the device stays away after its end
+	safe    bool          // something was acknowledged on it that has to be on disk
 }
 
 // outgoing is a message that the device has sent, and that is not acknowledged.
@@ -78,11 +79,13 @@ func (d *mqttDevice) run(ctx context.Context) {
 			d.pause(ctx, d.between(20*time.Millisecond, 200*time.Millisecond))
 			continue
 		}
+		d.away = 0
 		err := d.serve(ctx)
 		d.end(err)
 		if !errors.Is(err, errOwn) {
-			d.pause(ctx, d.between(20*time.Millisecond, 500*time.Millisecond))
+			d.away = d.between(20*time.Millisecond, 500*time.Millisecond)
 		}
+		d.pause(ctx, d.away)
 	}
 	d.dropStale()
 }
@@ -249,7 +252,7 @@ func (d *mqttDevice) serve(ctx context.Context) error {
 			if d.calm.Load() {
 				break
 			}
-			return d.leave(ctx)
+			return d.leave()
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -257,7 +260,7 @@ func (d *mqttDevice) serve(ctx context.Context) error {
 }
 
 // leave ends the connection in one of the ways in which devices do. The device may stay away for a while.
-func (d *mqttDevice) leave(ctx context.Context) error {
+func (d *mqttDevice) leave() error {
 	d.cuts.Add(1)
 	switch d.random.IntN(8) {
 	case 0:
@@ -265,15 +268,13 @@ func (d *mqttDevice) leave(ctx context.Context) error {
 	case 1:
 		return errShut
 	case 2:
-		d.conn.close(true)
-		d.pause(ctx, d.absence(d.random))
+		d.away = d.absence(d.random)
 		return errReset
 	case 3:
 		if err := d.conn.send(&mqtt.Packet{Type: mqtt.Disconnect}); err != nil {
 			return errReset
 		}
-		d.conn.close(false)
-		d.pause(ctx, d.absence(d.random))
+		d.away = d.absence(d.random)
 		return errLeft
 	default:
 		return errReset

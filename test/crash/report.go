@@ -35,7 +35,7 @@ func (r *run) report(w io.Writer, v *verdict) {
 	r.histories(w, "lost", v.Lost)
 	r.histories(w, "out of order", v.Disordered)
 	r.histories(w, "unwanted", v.Unwanted)
-	r.histories(w, "twice", v.QoS2Twice)
+	r.histories(w, "twice", v.QoS2Twice[:min(len(v.QoS2Twice), 3)])
 }
 
 // histories prints the findings of a kind; the first ones with what the clients and the gateway did.
