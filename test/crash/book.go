@@ -19,6 +19,7 @@ type book struct {
 	faults    []string           // what must not happen whatever is lost, such as a session that is gone
 	drop      int                // the arrival with this number is not noted, so that the test sees a loss; 0 means none
 	arrivals  int
+	counted   counts        // of all devices
 	progress  time.Duration // of the last acknowledgement or arrival
 }
 
@@ -28,6 +29,7 @@ type topicBook struct {
 	qos             byte
 	retained        bool // only the last value counts
 	unordered       bool // its messages have no order: wills, and those of shared subscriptions
+	backend         bool // its publisher is no device
 	streamed        bool // it is in the stream as well
 	will            bool // a message is a connection\'s will, acknowledged when the connection was cut
 	sent            []sending
@@ -116,6 +118,9 @@ func (b *book) answer(t *topicBook, number int, refused bool) {
 	}
 	b.progress = b.now()
 	s.acked = b.progress
+	if !t.will && !t.backend {
+		b.counted.published++
+	}
 }
 
 // receiver adds a receiver, whose subscriptions have the given QoS.
@@ -171,6 +176,20 @@ func (b *book) fault(text string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.faults = append(b.faults, b.now().Round(time.Millisecond).String()+" "+text)
+}
+
+// counts returns what the devices have counted so far.
+func (b *book) counts() counts {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.counted
+}
+
+// acknowledged notes that a device acknowledges a message.
+func (b *book) acknowledged() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.counted.received++
 }
 
 // open returns how many messages wait for their answers.

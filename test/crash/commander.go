@@ -74,7 +74,7 @@ func (c *commander) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if c.calm.Load() {
+		if c.calm.Load() || c.steady.Load() {
 			continue
 		}
 		device := c.devices[random.IntN(len(c.devices))]

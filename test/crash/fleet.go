@@ -27,9 +27,10 @@ type fleet struct {
 	roamable []string      // filters to which devices subscribe for a while
 
 	// Safe from any goroutine.
-	calm  atomic.Bool // nobody begins anything new, at the end of the run
-	large atomic.Bool // messages are large, so that the disk fills
-	cuts  atomic.Int64
+	steady atomic.Bool // nothing is cut, and nobody subscribes or gives commands
+	calm   atomic.Bool // nobody begins anything new, at the end of the run
+	large  atomic.Bool // messages are large, so that the disk fills
+	cuts   atomic.Int64
 }
 
 // filter is what a device subscribes to.
@@ -113,6 +114,7 @@ func (f *fleet) elsewhere(r *rand.Rand, filters []filter) string {
 
 // arrived notes a message that a client got.
 func (f *fleet) arrived(client, topic string, payload []byte) {
+	f.book.acknowledged() // now or soon
 	r := f.group
 	if !strings.HasPrefix(topic, shared) {
 		r = f.book.receiver(client, 0)
@@ -167,7 +169,7 @@ func (f *fleet) run(ctx context.Context, devices int) *sync.WaitGroup {
 		}
 		all.Go(func() { d.run(ctx) })
 	}
-	b := &backend{fleet: f, topic: f.book.topic(topicBook{name: common + "backend/1", publisher: "backend", qos: 1, streamed: true})}
+	b := &backend{fleet: f, topic: f.book.topic(topicBook{name: common + "backend/1", publisher: "backend", qos: 1, streamed: true, backend: true})}
 	all.Go(func() { b.run(ctx) })
 	if f.orders != nil {
 		c := &commander{fleet: f, devices: names, orders: f.orders}

@@ -126,7 +126,7 @@ func (d *jsonDevice) use(ctx context.Context, sdk *device.Device) {
 			d.publish(sdk)
 		case <-life.C:
 			life.Reset(d.life(d.random))
-			if conn := d.conn.Load(); conn != nil && !d.calm.Load() {
+			if conn := d.conn.Load(); conn != nil && !d.calm.Load() && !d.steady.Load() {
 				d.cuts.Add(1)
 				if d.random.IntN(3) == 0 {
 					d.away.Store(int64(d.book.now() + d.absence(d.random)))

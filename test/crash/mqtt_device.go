@@ -249,7 +249,7 @@ func (d *mqttDevice) serve(ctx context.Context) error {
 				return err
 			}
 		case <-life.C:
-			if d.calm.Load() {
+			if d.calm.Load() || d.steady.Load() {
 				break
 			}
 			return d.leave()
@@ -337,7 +337,7 @@ func (d *mqttDevice) request() error {
 
 // roam asks for the subscription that comes and goes, or ends it.
 func (d *mqttDevice) roam() {
-	if len(d.requests) > 0 || d.calm.Load() || d.random.IntN(100) > 0 {
+	if len(d.requests) > 0 || d.calm.Load() || d.steady.Load() || d.random.IntN(100) > 0 {
 		return
 	}
 	if d.roaming != nil {

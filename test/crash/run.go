@@ -103,6 +103,7 @@ type run struct {
 
 	kills, early, stops, fills, failures, ended, unready int
 
+	ledger   string     // how it compares
 	commands *judgement // nil: none were given
 
 	drops     string        // what the gateway had dropped when it was last asked
@@ -127,12 +128,16 @@ func (r *run) do(ctx context.Context) (*verdict, error) {
 			return nil, err
 		}
 	}
-	v := r.settle(ctx)
+	r.settle(ctx)
 	if r.fleet.orders != nil {
 		if err := r.settleCommands(ctx); err != nil {
 			return nil, err
 		}
 	}
+	if err := r.compareLedger(ctx); err != nil {
+		return nil, fmt.Errorf("ledger: %w", err)
+	}
+	v := r.settle(ctx)
 	stop()
 	all.Wait()
 	kept, err := readRetained(ctx, r.gateway)
@@ -227,12 +232,15 @@ func (r *run) until(ctx context.Context, at time.Duration) error {
 	return nil
 }
 
-// noteDrops notes what the gateway has dropped, for the histories, when it is more than before.
+// noteDrops looks whether the ledger balances, and notes what the gateway has dropped, for the histories, when it is more than before.
 func (r *run) noteDrops(ctx context.Context, admin *http.Client) {
 	if r.dropsRead > r.book.now()-500*time.Millisecond {
 		return
 	}
 	r.dropsRead = r.book.now()
+	if _, err := r.readLedger(ctx, admin); err != nil {
+		return // it is down
+	}
 	_, text, err := r.gateway.get(ctx, admin, "/metrics")
 	if err != nil {
 		return
