@@ -159,6 +159,7 @@ func (n *node) openCommands(context.Context) error {
 // openStreams makes the router and the streams, which get messages from now on.
 func (n *node) openStreams(context.Context) error {
 	n.router = router.New(n.config.Router, n.store)
+	n.undo = append(n.undo, n.closeLedger)
 	places, err := n.store.TakeValues(store.SpacePlace)
 	if err != nil {
 		return fmt.Errorf("store.path: %w", err)
@@ -197,7 +198,7 @@ func (n *node) openSessions(context.Context) (err error) {
 	return nil
 }
 
-// openLedger begins the ledger, which ends after the sessions.
+// openLedger begins the ledger. openStreams says how it is undone.
 func (n *node) openLedger(context.Context) error {
 	saved, err := n.store.TakeValues(store.SpaceLedger)
 	if err != nil {
@@ -212,8 +213,15 @@ func (n *node) openLedger(context.Context) error {
 		o.Save = func(life []byte) { n.store.Put(store.SpaceLedger, ledgerKey, life) }
 	}
 	n.ledger = ledger.Start(o)
-	n.undo = slices.Insert(n.undo, len(n.undo)-1, n.ledger.Close)
 	return nil
+}
+
+// closeLedger ends the ledger, when the sessions and the streams have ended: what waits then is what the next life finds.
+// There may be none yet.
+func (n *node) closeLedger() {
+	if n.ledger != nil {
+		n.ledger.Close()
+	}
 }
 
 // ledgerKey is the key of the one value in store.SpaceLedger.
