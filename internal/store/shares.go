@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -89,6 +90,8 @@ func (o Options) Validate() error {
 		return fmt.Errorf("max_bytes: want 1GiB or more, not %d bytes", o.MaxBytes)
 	case o.SecondPath != "" && o.Path == "":
 		return errors.New("second_path: needs store.path, which it is the second one to")
+	case o.SecondPath != "" && (within(o.Path, o.SecondPath) || within(o.SecondPath, o.Path)):
+		return fmt.Errorf("second_path: want another directory, on another disk, that is not in store.path, %q, nor around it", o.Path)
 	}
 	if n := o.Retained.PerDevice; n < 0 || n > 100 {
 		return fmt.Errorf("retained.per_device: want 1 to 100 percent, not %d", n)
@@ -99,6 +102,12 @@ func (o Options) Validate() error {
 		}
 	}
 	return nil
+}
+
+// within reports whether a path is a directory or in it.
+func within(dir, path string) bool {
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, "../")
 }
 
 var errShare = errors.New("want prefix=percent such as demo-=5")

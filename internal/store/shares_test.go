@@ -76,3 +76,18 @@ func TestSharesAreValid(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestBoundsOfTheDiskAreValid(t *testing.T) {
+	for want, o := range map[string]Options{
+		"max_bytes: want 1GiB or more":        {Path: "x", MaxBytes: 100 << 20},
+		"second_path: needs store.path":       {SecondPath: "y"},
+		"second_path: want another directory": {Path: "x/y", SecondPath: "x/y/z"},
+	} {
+		if err := o.Validate(); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%+v: %v, want %q", o, err, want)
+		}
+	}
+	if err := (Options{Path: "x", SecondPath: "y", MaxBytes: 1 << 30}).WithDefaults().Validate(); err != nil {
+		t.Error(err)
+	}
+}
