@@ -11,7 +11,7 @@ import (
 // StoreCmd is longline store.
 type StoreCmd struct {
 	Check  StoreCheck  `cmd:"" help:"Report what is in the directory of a gateway that does not run, and what is wrong with it; exit code 1 if something is."`
-	Export StoreExport `cmd:"" help:"Print what is kept in the directory of a gateway that does not run: a line of JSON per session, queued message and retained message."`
+	Export StoreExport `cmd:"" help:"Print what is kept in the directory of a gateway that does not run: a line of JSON per session, subscription, queued message and retained message."`
 	Repair StoreRepair `cmd:"" help:"Set aside what is spoilt in the directory of a gateway that does not run, so that it starts, and report what is lost."`
 }
 

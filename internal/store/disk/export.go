@@ -16,20 +16,20 @@ import (
 
 // exported is a line of an export. Which fields are there depends on Type.
 type exported struct {
-	Type          string   `json:"type"` // session, queued, retained, or value
-	Device        string   `json:"device,omitempty"`
-	Expiry        string   `json:"expiry,omitempty"` // how long the session outlives its connection
-	Left          string   `json:"left,omitempty"`   // when the device left
-	Missed        uint64   `json:"missed,omitempty"`
-	Subscriptions []string `json:"subscriptions,omitempty"`
-	Will          *content `json:"will,omitempty"`
-	Number        uint64   `json:"number,omitempty"` // of a queued message; ascending per device
-	QoS           int      `json:"qos,omitempty"`
-	Expires       string   `json:"expires,omitempty"`
-	Message       *content `json:"message,omitempty"`
-	Space         int      `json:"space,omitempty"`
-	Key           string   `json:"key,omitempty"`
-	Value         []byte   `json:"value,omitempty"`
+	Type    string   `json:"type"` // session, subscription, queued, retained, or value
+	Device  string   `json:"device,omitempty"`
+	Expiry  string   `json:"expiry,omitempty"` // how long the session outlives its connection
+	Left    string   `json:"left,omitempty"`   // when the device left
+	Missed  uint64   `json:"missed,omitempty"`
+	Filter  string   `json:"filter,omitempty"` // of a subscription
+	Will    *content `json:"will,omitempty"`
+	Number  uint64   `json:"number,omitempty"` // of a queued message; ascending per device
+	QoS     int      `json:"qos,omitempty"`
+	Expires string   `json:"expires,omitempty"`
+	Message *content `json:"message,omitempty"`
+	Space   int      `json:"space,omitempty"`
+	Key     string   `json:"key,omitempty"`
+	Value   []byte   `json:"value,omitempty"`
 }
 
 // content is a message.
@@ -49,7 +49,7 @@ type exportedProperty struct {
 	Value string `json:"value"`
 }
 
-// Export writes what is kept in a store's directory, which no process may use: a line of JSON for each session, queued message, retained
+// Export writes what is kept in a store's directory, which no process may use: a line of JSON for each session, subscription, queued message, retained
 // message and value. Nothing in the directory changes. What cannot be read is told.
 func Export(path string, to io.Writer, tell func(Finding)) (err error) {
 	lock, err := lockOnly(path)
@@ -91,7 +91,7 @@ func Export(path string, to io.Writer, tell func(Finding)) (err error) {
 	}
 	lines := json.NewEncoder(to)
 	lines.SetEscapeHTML(false)
-	for _, prefix := range []string{"r/", "q/", "t/", "v/"} {
+	for _, prefix := range []string{"r/", "s/", "q/", "t/", "v/"} {
 		err := eachOf(b.b, prefix, func(key, value []byte) error {
 			op, err := store.ParseOp(bytes.Clone(value))
 			if err != nil {
@@ -109,16 +109,15 @@ func Export(path string, to io.Writer, tell func(Finding)) (err error) {
 
 func exportOp(op *store.Op) exported {
 	switch op.Kind {
-	case store.OpSave:
+	case store.OpUpdate:
 		r := op.Record
-		e := exported{Type: "session", Device: r.Device, Expiry: r.Expiry.String(), Left: moment(r.Left), Missed: r.Missed}
-		for _, s := range r.Subscriptions {
-			e.Subscriptions = append(e.Subscriptions, s.Filter)
-		}
+		e := exported{Type: "session", Device: op.Device, Expiry: r.Expiry.String(), Left: moment(r.Left), Missed: r.Missed}
 		if r.Will != nil {
 			e.Will = exportMessage(r.Will.Message)
 		}
 		return e
+	case store.OpSubscribe:
+		return exported{Type: "subscription", Device: op.Device, Filter: op.Subscription.Filter, QoS: int(op.Subscription.QoS)}
 	case store.OpPush:
 		return exported{Type: "queued", Device: op.Device, Number: op.Number, QoS: int(op.QoS), Expires: moment(op.Due), Message: exportMessage(op.Message)}
 	case store.OpRetain:

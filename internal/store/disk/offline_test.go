@@ -108,7 +108,7 @@ func TestCheckAndExport(t *testing.T) {
 		t.Errorf("a directory that is well: %d findings, %q", all, bad)
 	}
 	counts := exportOf(t, dir)
-	if want := map[string]int{"session": devices, "queued": devices * perDevice, "retained": devices, "value": 1}; fmt.Sprint(counts) != fmt.Sprint(want) {
+	if want := map[string]int{"session": devices, "subscription": devices, "queued": devices * perDevice, "retained": devices, "value": 1}; fmt.Sprint(counts) != fmt.Sprint(want) {
 		t.Errorf("exported %v, want %v", counts, want)
 	}
 	if after := contentOf(t, dir); after != before {
