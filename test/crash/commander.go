@@ -79,7 +79,7 @@ func (c *commander) run(ctx context.Context) {
 		}
 		device := c.devices[random.IntN(len(c.devices))]
 		n := c.orders.add(device)
-		ttl := "20s"
+		ttl := fmt.Sprintf("%.1fs", c.patience.Seconds())
 		if random.IntN(4) == 0 {
 			ttl = fmt.Sprintf("%.1fs", 0.2+random.Float64())
 		}

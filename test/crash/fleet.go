@@ -20,6 +20,7 @@ type fleet struct {
 	gateway  *gateway
 	book     *book
 	seed     uint64
+	patience time.Duration // of commands
 	pace     time.Duration // between two messages of a device
 	group    *receiver     // of the shared subscription
 	orders   *orders       // of the commander; nil: no commands

@@ -30,7 +30,7 @@ var errBroken = errors.New("a promise is broken")
 
 // configuration lets queues hold whatever comes while a device is away.
 const configuration = `
-gateway: {listen: "127.0.0.1:0", insecure: true, drain_timeout: 2s, mqtt: {listen: "127.0.0.1:0"}}
+gateway: {listen: "127.0.0.1:0", insecure: true, drain_timeout: 2s, drain_spread: 1s, mqtt: {listen: "127.0.0.1:0"}}
 api: {address: "127.0.0.1:0"}
 store: {path: %q, reserve: 32MiB, queue: {count: 1000000, bytes: 1GiB}}
 limits: {memory: {limit: 4GiB}}
@@ -73,7 +73,7 @@ func (o *options) Run(ctx context.Context) error {
 		return err
 	}
 	r.gateway = newGateway(r.book, longline, "serve", "--config", config)
-	r.fleet = &fleet{gateway: r.gateway, book: r.book, seed: o.Seed, pace: o.Pace}
+	r.fleet = &fleet{gateway: r.gateway, book: r.book, seed: o.Seed, pace: o.Pace, patience: min(20*time.Second, o.Duration/3)}
 	r.fleet.streams = o.Streams
 	if o.Commands {
 		r.fleet.orders = new(orders)
@@ -101,7 +101,7 @@ type run struct {
 	fleet   *fleet
 	disk    *smallDisk // nil with --no-fill
 
-	kills, early, stops, fills, failures, ended, unready int
+	kills, early, stops, fills, ended, unready int
 
 	ledger   string     // how it compares
 	commands *judgement // nil: none were given
@@ -156,7 +156,7 @@ func (r *run) settle(ctx context.Context) *verdict {
 			r.book.fault("the fleet does not come to rest")
 			break
 		}
-		if r.book.open() == 0 && len(r.book.verdict().Lost) == 0 || r.book.quiet() > quiet {
+		if r.book.open() == 0 && len(r.book.verdict().Lost) == min(r.options.Drop, 1) || r.book.quiet() > quiet {
 			break
 		}
 		r.fleet.pause(ctx, 200*time.Millisecond)
