@@ -254,8 +254,7 @@ func (m *Manager) detach(l *Link, why string) {
 	}
 	s.endConnection(why)
 	m.gate.ReleaseDevice(s.device)
-	p := s.sharedPage()
-	if s.expiry == 0 && p == nil {
+	if s.expiry == 0 && s.sharedPage() == nil {
 		m.end(s)
 		return
 	}

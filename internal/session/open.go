@@ -85,13 +85,14 @@ func (m *Manager) attachWith(a arrival, done func(Attached, error)) {
 // locked.
 func (s *Session) readAhead() {
 	m, l := s.manager, s.link
-	if s.queue == nil || !m.durable {
+	if s.queue == nil || !m.durable || s.queue.InMemory() == s.queue.Len() || m.reads.has(l) {
 		return
 	}
 	p := s.queue.NextPage(readAheadAt)
-	if p == nil || !m.reads.begin(l) {
+	if p == nil {
 		return
 	}
+	m.reads.begin(l)
 	m.opener.read(p, func(err error) {
 		if !l.conn.Do(func() { l.goOn(p, err) }) {
 			m.reads.end(l)

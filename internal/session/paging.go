@@ -84,26 +84,35 @@ func (l *unloads) stop() {
 // unload unloads the messages of the listed sessions that are on the medium by now.
 func (m *Manager) unload() {
 	for _, s := range m.unloads.list() {
-		m.unloadOne(s)
+		for m.unloadOne(s) {
+		}
 	}
 	m.unloads.mu.Lock()
 	defer m.unloads.mu.Unlock()
 	m.unloads.arm()
 }
 
-// unloadOne locks the manager, so that it does not come between the reading of a page for a connection and its attaching.
-func (m *Manager) unloadOne(s *Session) {
+// unloadOne unloads some messages of a session, and reports whether there are more that can be. It locks the manager, so that it does not
+// come between the reading of a page for a connection and its attaching.
+func (m *Manager) unloadOne(s *Session) (more bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.queue == nil {
+		m.unloads.remove(s)
+		return false
+	}
 	keep := keptMessages
 	if s.link == nil {
 		keep = 0
 	}
-	if s.queue == nil || !s.queue.Unload(keep) {
+	before := s.queue.InMemory()
+	if !s.queue.Unload(keep) {
 		m.unloads.remove(s)
+		return false
 	}
+	return before-s.queue.InMemory() >= store.UnloadAtOnce
 }
 
 // unloadLater makes the session's messages leave memory, if it need not have all of them. The session is locked.
@@ -167,19 +176,25 @@ type reads struct {
 	links map[*Link]struct{}
 }
 
-// begin reports whether no page is read for l yet.
-func (r *reads) begin(l *Link) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if _, there := r.links[l]; there {
+// has reports whether a page is read for l.
+func (r *reads) has(l *Link) bool {
+	if r.n.Load() == 0 {
 		return false
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, there := r.links[l]
+	return there
+}
+
+func (r *reads) begin(l *Link) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.links == nil {
 		r.links = make(map[*Link]struct{})
 	}
 	r.links[l] = struct{}{}
 	r.n.Store(int64(len(r.links)))
-	return true
 }
 
 func (r *reads) end(l *Link) {

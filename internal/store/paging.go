@@ -49,7 +49,11 @@ type paged struct {
 	has, marked, mark uint64
 
 	unloaded uint64 // has, when Unload let go of all that it could; another number when there may be more
+	from     int    // Unload has nothing to do before this index
 }
+
+// UnloadAtOnce bounds the work of Unload.
+const UnloadAtOnce = 1024
 
 // soonest returns when the first message of an entry expires at the earliest.
 func (e *entry) soonest() int64 {
@@ -76,12 +80,17 @@ func (q *queue) pageOut(entries []entry, from int, o *Owed) []entry {
 		q.paged.runs++
 		last++
 	}
-	entries[last].run.add(o)
+	q.pagedOut(entries[last].run, o)
+	return entries
+}
+
+// pagedOut adds a message to a run.
+func (q *queue) pagedOut(r *run, o *Owed) {
+	r.add(o)
 	q.paged.stored++
 	if o.Shared {
 		q.paged.shared++
 	}
-	return entries
 }
 
 // pagedIn notes that a message is no longer on the medium alone.
@@ -159,46 +168,68 @@ func (q *queue) restore(o *Owed) {
 func (q *queue) InMemory() int { return q.live - q.paged.stored }
 
 func (q *queue) Unload(keep int) (again bool) {
-	unsent := q.InMemory() - q.inFlight
-	if q.store.medium == nil || !q.durable || unsent <= keep {
+	if q.store.medium == nil || !q.durable || q.InMemory()-q.inFlight <= keep {
 		return false
 	}
 	if q.follow(); q.paged.has == q.paged.unloaded {
 		return true
 	}
-	q.paged.unloaded = q.paged.has
-	from := len(q.entries) // most often they are at the end
-	for ; unsent > 0; from-- {
-		if q.entries[from-1].m != nil {
-			unsent--
-		}
-	}
-	entries, connected := q.entries[:from], keep > 0
-	for _, e := range q.entries[from:] {
-		switch {
+	i, last := max(q.cursor, min(q.paged.from, len(q.entries))), -1 // last is the run that the next message may join, -1 for none
+	connected, waits := keep > 0, false
+	for left := UnloadAtOnce; i < len(q.entries) && left > 0 && !waits; i++ {
+		switch e := &q.entries[i]; {
 		case e.run != nil:
-			entries = q.join(entries, e.run)
+			last = q.join(last, i)
 		case e.m == nil:
 		case e.number == 0, keep > 0, connected && e.id != 0:
-			keep--
-			entries = append(entries, e)
+			keep, last = keep-1, -1
 		case e.number > q.paged.has:
-			again = true
-			entries = append(entries, e)
+			waits, q.paged.unloaded = true, q.paged.has
 		default:
-			o := e.owed()
-			e.m.Release(q.store.options.Account)
-			entries = q.pageOut(entries, q.cursor, &o)
+			last = q.unload(last, i)
+			left--
 		}
 	}
-	clear(q.entries[len(entries):])
-	q.entries = entries
-	if used := q.used(); cap(entries) > fewEntries && cap(entries) > 2*used {
-		q.closeGaps(make([]entry, 0, used))
-	} else {
-		q.moved()
+	if last >= 0 && !connected {
+		q.paged.from = last
 	}
-	return again
+	if waits || i < len(q.entries) {
+		return true
+	}
+	if used := q.used(); cap(q.entries) > fewEntries && cap(q.entries) > 2*used {
+		q.closeGaps(make([]entry, 0, used))
+	}
+	return false
+}
+
+// unload adds the message at i to the run at last, or makes a run of it if last is -1 or the run has no room. It returns the place of the
+// run.
+func (q *queue) unload(last, i int) int {
+	e := &q.entries[i]
+	o := e.owed()
+	e.m.Release(q.store.options.Account)
+	*e = entry{}
+	if last < 0 || q.entries[last].run.n >= runLength {
+		e.run, last = newRun(&o), i
+		q.paged.runs++
+	}
+	q.pagedOut(q.entries[last].run, &o)
+	return last
+}
+
+// join moves the messages of the run at i into the one at last, if that is one and has room. It returns the place of the run.
+func (q *queue) join(last, i int) int {
+	r := q.entries[i].run
+	if last < 0 || q.entries[last].run.n+r.n > runLength {
+		return i
+	}
+	for o := range r.all {
+		q.pagedIn(o)
+		q.pagedOut(q.entries[last].run, o)
+	}
+	q.entries[i] = entry{}
+	q.paged.runs--
+	return last
 }
 
 // follow brings up to date which messages the medium has.
@@ -212,20 +243,6 @@ func (q *queue) follow() {
 		p.has = p.marked
 		p.marked, p.mark = q.lastNumber, appended
 	}
-}
-
-// join appends a run, or what is in it to the last of the entries.
-func (q *queue) join(entries []entry, r *run) []entry {
-	last := len(entries) - 1
-	if last < q.cursor || entries[last].run == nil || entries[last].run.n+r.n > runLength {
-		return append(entries, entry{run: r})
-	}
-	q.paged.runs--
-	for o := range r.all {
-		q.pagedIn(o)
-		entries = q.pageOut(entries, q.cursor, o)
-	}
-	return entries
 }
 
 func (q *queue) NextPage(low int) *Page {

@@ -352,7 +352,7 @@ func (q *queue) reset() {
 	if q.live > 0 {
 		return
 	}
-	q.head, q.cursor, q.lossy, q.entries = 0, 0, 0, q.entries[:0]
+	q.head, q.cursor, q.lossy, q.paged.from, q.entries = 0, 0, 0, 0, q.entries[:0]
 	q.conflated = nil
 	if cap(q.entries) > fewEntries {
 		q.entries = nil
@@ -420,7 +420,7 @@ func (q *queue) closeGaps(to []entry) {
 
 // moved corrects the indexes of unsent entries after they have moved.
 func (q *queue) moved() {
-	q.lossy = q.cursor
+	q.lossy, q.paged.from = q.cursor, q.cursor
 	if len(q.conflated) == 0 {
 		return
 	}

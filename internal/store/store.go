@@ -141,9 +141,9 @@ type Queue interface {
 // Pages is the part of a queue whose messages need not be in memory, because the store can read them from its medium: messages of
 // QoS 1 and 2 of a device that has a record. In any other queue all messages are in memory.
 type Pages interface {
-	// Unload lets go of the unsent messages that the medium has. It keeps the first keep of them, and if keep is not 0
-	// also those that have an identifier. It reports whether it kept others because the medium does not have them yet, so that the caller
-	// comes again. Those that the queue has let go of count as before, and in no Account.
+	// Unload lets go of unsent messages that the medium has, UnloadAtOnce of them at most. It keeps the first keep of the unsent ones, and if
+	// keep is not 0 also those that have an identifier. It reports whether the caller has to come again: messages are left of which
+	// the medium does not know yet, or there are more. Those that the queue has let go of count as before, but in no Account.
 	Unload(keep int) (again bool)
 
 	// InMemory returns how many messages are in memory.

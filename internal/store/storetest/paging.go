@@ -213,3 +213,24 @@ func testPagingShares(t *testing.T, open Open) {
 	}
 	wantSize(t, q, 200-n, 0)
 }
+
+// A long queue leaves memory and comes back in parts, and keeps its order.
+func testPagingMany(t *testing.T, open Open) {
+	s := open(t, store.Options{Queue: store.Limits{Count: 10_000}})
+	s.Save(&store.Record{Device: "d", Session: 1, Expiry: time.Hour})
+	q := s.Queue("d")
+	ms := numberedTo(store.UnloadAtOnce + 300)
+	for i, m := range ms {
+		push(t, q, qos1, m)
+		if i%100 == 0 {
+			q.Unload(0) // what is on the medium by now
+		}
+	}
+	unload(t, s, q, 0)
+	for i, want := range ms {
+		if m, ok := nextLoaded(t, s, q, start); !ok || m.ID != want.ID || !q.Ack(m.ID) {
+			t.Fatalf("message %d: got %+v", i, m)
+		}
+	}
+	wantSize(t, q, 0, 0)
+}

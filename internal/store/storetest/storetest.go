@@ -54,6 +54,7 @@ func Run(t *testing.T, open Open) {
 		"PagingBounds":    testPagingBounds,
 		"PagingPackets":   testPagingPackets,
 		"PagingShares":    testPagingShares,
+		"PagingMany":      testPagingMany,
 		"Concurrent":      testConcurrent,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open) })
