@@ -57,8 +57,8 @@ func openState(path string, files vfs.FS, events *pebble.EventListener, fault fu
 		MaxManifestFileSize: 4 << 20, // patientFS keeps it in memory
 		DisableWAL:          true,    // the journal is the log
 		FormatMajorVersion:  format,
-		MemTableSize:        32 << 20,
-		CacheSize:           8 << 20, // the state is read at start alone
+		MemTableSize:        8 << 20,
+		CacheSize:           2 << 20, // the state is read at start alone
 		// Fewer compactions, for reads that are rare.
 		L0CompactionThreshold: 8,
 		LBaseMaxBytes:         1 << 30,
