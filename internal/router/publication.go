@@ -70,7 +70,7 @@ func (p *Publication) end(refused error) (later bool, err error) {
 	if p.saved && p.done != nil {
 		p.store.Commit(p.Claim().Done)
 	}
-	c := p.claim
+	c, note, done := p.claim, p.note, p.done
 	p.done, p.note, p.claim = nil, nil, nil
 	switch {
 	case c == nil:
@@ -78,7 +78,11 @@ func (p *Publication) end(refused error) (later bool, err error) {
 	case !c.release(refused):
 		return true, nil
 	}
-	return false, c.answer()
+	if err = c.answer(); err == nil && note != nil && note() && done != nil { // all claims were told meanwhile
+		p.store.Commit(p.counts.whenAnswered(done))
+		return true, nil
+	}
+	return false, err
 }
 
 // Claim is the right of receivers to answer a publication later. All receivers of one publication share it: each calls

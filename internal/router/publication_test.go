@@ -273,6 +273,45 @@ func TestPublisherNotes(t *testing.T) {
 	}
 }
 
+// hasty claims, and answers before its Deliver returns.
+type hasty struct{ refuses error }
+
+func (h hasty) Deliver(_ *message.Message, _ message.QoS, p *Publication) error {
+	p.Claim().Done(h.refuses)
+	return nil
+}
+
+// The publisher notes also if all claims were answered before all receivers were asked.
+func TestPublisherNotesAfterHastyReceivers(t *testing.T) {
+	for _, c := range []struct {
+		refuses error
+		saves   bool
+		want    string
+	}{
+		{nil, true, "note, later, fence <nil>"},
+		{nil, false, "note, now <nil>"},
+		{store.ErrTooLarge, true, "now " + store.ErrTooLarge.Error()},
+	} {
+		d := &durable{Store: store.NewMemory(store.Options{})}
+		r := New(Config{}, d)
+		r.Subscribe("a", hasty{c.refuses}, 1)
+		log := ""
+		got, err := r.PublishFor(&message.Message{Topic: "a", QoS: 2}, Publisher{
+			Note: func() bool { log += "note, "; return c.saves },
+			Done: func(err error) { log += fmt.Sprint(" ", err) },
+		})
+		if got.Later {
+			log += "later, fence"
+			d.pass()
+		} else {
+			log += fmt.Sprint("now ", err)
+		}
+		if log != c.want {
+			t.Errorf("%s, want %s", log, c.want)
+		}
+	}
+}
+
 // A receiver that has room needs no claim, and the publication costs the one copy of the message.
 func TestPublishAllocatesOneCopy(t *testing.T) {
 	r := newRouter()
