@@ -111,7 +111,7 @@ func (l *Link) safe(err error, answer func()) {
 	case l.answers == nil:
 		return
 	case err != nil:
-		l.conn.Close(wire.CloseInternal.Because("the node cannot store the change that the packet asks for: " + err.Error()))
+		l.conn.Close(wire.CloseInternal.Because("the gateway cannot store the change that the packet asks for")) // err may name files; the store has logged it
 		return
 	}
 	l.answers.fences--

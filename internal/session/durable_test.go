@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -205,6 +206,14 @@ func TestIdentifiersWaitForTheStore(t *testing.T) {
 		c.settle()
 		c.saw("a=1 qos 2 id 1")
 	})
+}
+
+// What a device is told about a store that fails names no file of the node.
+func TestDevicesAreNotToldPaths(t *testing.T) {
+	err := fmt.Errorf("%w: journal: allocate /var/lib/longline/journal/1.segment: no space left on device", router.ErrStore)
+	if got := refusal(err); got.Code != CodeInternal || strings.Contains(got.Reason, "/var") {
+		t.Errorf("refusal %+v", got)
+	}
 }
 
 // refusingStore refuses fences while err is set.

@@ -200,6 +200,8 @@ func refusal(err error) wire.Error {
 		return wire.Error{Code: CodeQueueFull, Reason: err.Error()}
 	case errors.Is(err, store.ErrTooLarge):
 		return wire.Error{Code: CodeTooLarge, Reason: err.Error()}
+	case errors.Is(err, router.ErrStore):
+		return wire.Error{Code: CodeInternal, Reason: router.ErrStore.Error()}
 	}
-	return wire.Error{Code: CodeInternal, Reason: err.Error()}
+	return wire.Error{Code: CodeInternal, Reason: "the gateway cannot take the message now"} // err may name files; the store has logged it
 }
