@@ -1,6 +1,7 @@
 package limit
 
 import (
+	"errors"
 	"time"
 
 	"github.com/sony/gobreaker/v2"
@@ -28,6 +29,11 @@ func NewBreaker(name string, failures int, pause time.Duration, failed func(erro
 func (b *Breaker) Do(call func() error) error {
 	_, err := b.breaker.Execute(func() (struct{}, error) { return struct{}{}, call() })
 	return err
+}
+
+// IsOpen reports whether err, of Do, says that the call was not run.
+func IsOpen(err error) bool {
+	return errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests)
 }
 
 // Name returns the breaker's name in metrics.

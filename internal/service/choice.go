@@ -1,0 +1,183 @@
+package service
+
+import (
+	"math"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// instance is an Instance with what is known of it. Safe from any goroutine.
+type instance struct {
+	Instance // static
+
+	calls atomic.Int64 // under way
+
+	mu       sync.Mutex
+	current  int           // of the smooth round robin; guarded by chooser.mu
+	latency  float64       // peak EWMA, in seconds; 0 while nothing is known
+	measured time.Time     // when latency was
+	failures int           // in a row
+	ejected  time.Time     // until when it is left out
+	pause    time.Duration // how long the last time; 0 after a success
+}
+
+// decay is the time in which the weight of a measurement falls to 1/e, and so does a latency that is not measured
+// again: an instance that was slow is tried again after a while.
+const decay = 10 * time.Second
+
+// observe notes how long a call took. A latency above the average counts at once, a lower one as time goes by: an instance that
+// slows down is left alone at once, and has to earn its calls again.
+func (i *instance) observe(took time.Duration, now time.Time) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	t := took.Seconds()
+	if old := i.decayed(now); i.latency == 0 || t > old {
+		i.latency = t
+	} else {
+		w := math.Exp(-max(0, now.Sub(i.measured).Seconds()) / decay.Seconds())
+		w = min(w, 0.9) // calls that come in bursts count as well
+		i.latency = old*w + t*(1-w)
+	}
+	i.measured = now
+}
+
+// decayed returns the latency as it counts now. mu is held.
+func (i *instance) decayed(now time.Time) float64 {
+	if i.latency == 0 {
+		return 0
+	}
+	return i.latency * math.Exp(-max(0, now.Sub(i.measured).Seconds())/decay.Seconds())
+}
+
+// cost is what a further call would have to expect: the latency, times the calls under way.
+func (i *instance) cost(now time.Time) float64 {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return (i.decayed(now) + 1e-6) * float64(i.calls.Load()+1) / float64(i.Weight)
+}
+
+// usable reports whether the instance is not left out.
+func (i *instance) usable(now time.Time) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return !now.Before(i.ejected)
+}
+
+// succeed notes a call that the instance has answered.
+func (i *instance) succeed() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.failures, i.pause = 0, 0
+}
+
+// fail notes a failure, and reports whether the instance has failed so often in a row that it is to be left out. One that was
+// left out and fails again is to be left out at once.
+func (i *instance) fail(after int) (tooOften bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.failures++
+	return i.failures >= after || i.pause > 0
+}
+
+// eject leaves the instance out: first for a time, each time in a row for twice as long, up to most.
+func (i *instance) eject(first, most time.Duration, now time.Time) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.pause = min(max(2*i.pause, first), most)
+	i.ejected, i.failures = now.Add(i.pause), 0
+}
+
+// chooser chooses among instances by a policy.
+type chooser struct {
+	policy string
+
+	mu  sync.Mutex // guards the instances' current
+	rng func(n int) int
+}
+
+func newChooser(policy string) *chooser { return &chooser{policy: policy, rng: rand.IntN} }
+
+// choose returns one of the instances that may be used and are not in tried; nil if there is none.
+func (c *chooser) choose(all []*instance, tried []*instance, now time.Time) *instance {
+	var room [16]*instance
+	free := room[:0]
+	for _, i := range all {
+		if i.usable(now) && !contains(tried, i) {
+			free = append(free, i)
+		}
+	}
+	switch {
+	case len(free) == 0:
+		return nil
+	case len(free) == 1:
+		return free[0]
+	}
+	switch c.policy {
+	case RoundRobin:
+		return c.inTurn(free)
+	case Random:
+		return c.weighted(free)
+	}
+	a := c.rng(len(free))
+	b := c.rng(len(free) - 1)
+	if b >= a {
+		b++
+	}
+	return c.better(free[a], free[b], now)
+}
+
+// better returns the one of two that costs less.
+func (c *chooser) better(a, b *instance, now time.Time) *instance {
+	if c.policy == Least {
+		if a.calls.Load()*int64(b.Weight) <= b.calls.Load()*int64(a.Weight) {
+			return a
+		}
+		return b
+	}
+	if a.cost(now) <= b.cost(now) {
+		return a
+	}
+	return b
+}
+
+// inTurn is the smooth weighted round robin: each gains its weight in each round, and the one with the most pays
+// the sum of all.
+func (c *chooser) inTurn(free []*instance) (best *instance) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	sum := 0
+	for _, i := range free {
+		sum += i.Weight
+		if i.current += i.Weight; best == nil || i.current > best.current {
+			best = i
+		}
+	}
+	best.current -= sum
+	return best
+}
+
+// weighted is a random one, by weight.
+func (c *chooser) weighted(free []*instance) *instance {
+	sum := 0
+	for _, i := range free {
+		sum += i.Weight
+	}
+	n := c.rng(sum)
+	for _, i := range free {
+		if n -= i.Weight; n < 0 {
+			return i
+		}
+	}
+	return free[len(free)-1]
+}
+
+func contains(list []*instance, i *instance) bool {
+	for _, l := range list {
+		if l == i {
+			return true
+		}
+	}
+	return false
+}
