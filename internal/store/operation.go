@@ -28,7 +28,7 @@ type Kind uint8
 
 // The kinds. A number is never reused for another kind.
 const (
-	OpSave     Kind = 1  // Record replaces the device's record
+	OpSave     Kind = 1  // Record is the record of a device that had none
 	OpDrop     Kind = 2  // removes the device's record, queue and received identifiers
 	OpReceive  Kind = 3  // Packet is the identifier of a publication that the device has not released
 	OpRelease  Kind = 4  // undoes OpReceive for Packet, or for all if it is 0

@@ -265,8 +265,7 @@ func (b *batch) close() { _ = b.b.Close() } // it was applied, or is not wanted
 // add makes the change of an operation, whose bytes are p. pebble's batches are in memory: their methods do not fail.
 func (b *batch) add(op *store.Op, p []byte) {
 	switch op.Kind {
-	case store.OpSave:
-		b.removeAll("s/", op.Device)
+	case store.OpSave: // there was no record, and so there are no subscriptions
 		b.setRecord(op.Record)
 		for i := range op.Record.Subscriptions {
 			sub := &op.Record.Subscriptions[i]
