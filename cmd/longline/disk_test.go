@@ -198,6 +198,23 @@ func TestReadOnlyDiskAtStart(t *testing.T) {
 	}
 }
 
+// A gateway that is started on a full file system ends with the reason, and starts when there is space again.
+func TestFullDiskAtStart(t *testing.T) {
+	t.Parallel()
+	fs := newSmall(t, 230<<20)
+	p := fs.serve("--set", "store.reserve=1")
+	p.mqtt("publisher", false).publish("kept/1", "one", 1, 1, func(p *mqtt.Packet) { p.Retain = true })
+	waitForSpare(t, p)
+	fs.do("fill all")
+	fs.do("kill")
+	answer := fs.do("try", "serve", "--insecure", "--data", filepath.Join(fs.dir, "data"), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+	if !strings.HasPrefix(answer, "1 ") || !strings.Contains(answer, "store.path: store "+fs.dir) || !strings.Contains(answer, "no space left on device") || strings.Contains(answer, "goroutine") {
+		t.Errorf("the gateway ends with %s", answer)
+	}
+	fs.do("empty")
+	fs.serve("--set", "store.reserve=1").retained("kept/", 1)
+}
+
 // serveOnLayer starts a gateway on a disk that a test can make fail, and returns how.
 func serveOnLayer(t *testing.T, dir string, args ...string) (p *program, behave func(how string)) {
 	t.Helper()

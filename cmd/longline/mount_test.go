@@ -141,7 +141,9 @@ func runOnMount() int {
 		case "kill":
 			kill()
 		case "fill":
-			err = fill(filepath.Join(dir, "filler"))
+			err = fill(filepath.Join(dir, "filler"), 64<<10)
+		case "fill all":
+			err = fill(filepath.Join(dir, "filler"), 0)
 		case "empty":
 			err = os.Remove(filepath.Join(dir, "filler"))
 		case "readonly":
@@ -156,19 +158,19 @@ func runOnMount() int {
 	return 0
 }
 
-// fill writes a file until the file system is full, but for 64 KiB.
-func fill(name string) error {
+// fill writes a file until only so many bytes of the file system are left.
+func fill(name string, left int64) error {
 	f, err := os.Create(name)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
 	size := int64(0)
-	for b := make([]byte, 1<<20); len(b) > 4096; {
+	for b := make([]byte, 1<<20); len(b) > 2048; {
 		n, err := f.Write(b)
 		if size += int64(n); err != nil {
 			b = b[:len(b)/2]
 		}
 	}
-	return f.Truncate(size - 64<<10)
+	return f.Truncate(size - left)
 }

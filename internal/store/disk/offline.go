@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -62,8 +61,7 @@ func (o *offline) streams() (names []string) {
 
 // openReadOnly opens a state to be looked at.
 func openReadOnly(path string) (*state, error) {
-	log := quiet{new(atomic.Bool)}
-	log.opened.Store(false)
+	log := newQuiet()
 	var db *pebble.DB
 	err := log.catch(func() (err error) {
 		events := &pebble.EventListener{DataCorruption: func(pebble.DataCorruptionInfo) {}}

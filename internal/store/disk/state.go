@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
+	"sync"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -50,10 +52,10 @@ type state struct {
 }
 
 func openState(path string, files vfs.FS, events *pebble.EventListener, fault func(error)) (*state, error) {
-	log := quiet{new(atomic.Bool)}
+	log := newQuiet()
 	events.EnsureDefaults(log)
 	options := &pebble.Options{
-		FS:                  patientFS{files, log.opened, fault},
+		FS:                  patientFS{files, &log.opened, fault},
 		MaxManifestFileSize: 4 << 20, // patientFS keeps it in memory
 		DisableWAL:          true,    // the journal is the log
 		FormatMajorVersion:  format,
@@ -77,7 +79,9 @@ func openState(path string, files vfs.FS, events *pebble.EventListener, fault fu
 	if err := s.readPlace(); err != nil {
 		return nil, errors.Join(fmt.Errorf("state: %w", err), db.Close())
 	}
-	log.opened.Store(true)
+	if err := log.settle(); err != nil {
+		return nil, fmt.Errorf("state: %w", err)
+	}
 	return s, nil
 }
 
@@ -101,39 +105,67 @@ func (s *state) readPlace() error {
 }
 
 // quiet is pebble's log: errors that it survives are told by its events.
-type quiet struct{ opened *atomic.Bool }
+//
+// pebble calls Fatalf when it cannot go on, from any of its goroutines, and expects that it does not return. While pebble is opened, the
+// goroutine ends there, and the error is that of opening. pebble.Open may then wait for ever for what that goroutine was to do: it
+// is left to the end of the process.
+type quiet struct {
+	opened atomic.Bool
+	failed chan error // why pebble cannot be opened; has room for one
 
-// fatalError is why pebble cannot go on.
-type fatalError string
-
-func (e fatalError) Error() string { return string(e) }
-
-// catch calls open, and returns as an error what is fatal for pebble.
-func (quiet) catch(open func() error) (err error) {
-	defer func() {
-		switch why := recover().(type) {
-		case nil:
-		case fatalError:
-			err = why
-		default:
-			panic(why)
-		}
-	}()
-	return open()
+	mu sync.Mutex // held while opened is set, and while failed is told
 }
 
-func (quiet) Infof(string, ...any)  {}
-func (quiet) Errorf(string, ...any) {}
+func newQuiet() *quiet { return &quiet{failed: make(chan error, 1)} }
+
+// catch calls open on a goroutine of its own, and returns its error, or as an error what is fatal for pebble.
+func (q *quiet) catch(open func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- open() }()
+	select {
+	case err := <-done:
+		return err
+	case err := <-q.failed:
+		return err
+	}
+}
+
+// settle ends the opening: from now on the state's files are patient, and what is fatal ends the process. The error is what was
+// fatal before.
+func (q *quiet) settle() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.opened.Store(true)
+	select {
+	case err := <-q.failed:
+		return err
+	default:
+		return nil
+	}
+}
+
+func (*quiet) Infof(string, ...any)  {}
+func (*quiet) Errorf(string, ...any) {}
 
 // Fatalf is called when pebble cannot go on: at start, because a file cannot be written; later only because of a mistake in pebble. Nothing
 // is lost: the next start goes on from the journal.
-func (q quiet) Fatalf(text string, args ...any) {
-	err := fatalError(fmt.Sprintf(text, args...))
-	if !q.opened.Load() {
-		panic(err) // to openState
+func (q *quiet) Fatalf(text string, args ...any) {
+	q.fail(fmt.Errorf(text, args...))
+	runtime.Goexit()
+}
+
+// fail tells the caller of catch, or ends the process if the state is open.
+func (q *quiet) fail(err error) {
+	q.mu.Lock()
+	if q.opened.Load() {
+		slog.Error("the store's state cannot go on: the node ends, and goes on from the journal when it is started again", "error", err)
+		os.Exit(1)
 	}
-	slog.Error("the store's state cannot go on: the node ends, and goes on from the journal when it is started again", "error", err)
-	os.Exit(1)
+	select {
+	case q.failed <- err:
+	default: // another one was told
+	}
+	q.mu.Unlock()
 }
 
 // load gives a store all that makes the state.
