@@ -56,6 +56,6 @@ cat <<END
 END
 bin/longline fleet run --gateway "ws://127.0.0.1:$port/connect" --devices "$devices" --rate "$devices" --quiet >/dev/null &
 fleet=$!
-wait -n "$gateway" "$fleet"
+wait -n "$gateway" "$fleet" || true # with the exit code of what has ended
 echo "run: the gateway or the fleet has ended; see above" >&2
 exit 1
