@@ -42,6 +42,9 @@ func TestBackupAndRestore(t *testing.T) {
 	p = serveData(t, dir) // the node goes on
 	p.mqtt("publisher", true).publish("news/b", "after", 1, 3, nil)
 	p.kill()
+	if _, stdout, _ := longline(t, "store", "check", dir); !strings.Contains(stdout, " not in it yet: a start applies them\n") {
+		t.Errorf("check after a kill does not say that the state is behind the journal: %s", stdout)
+	}
 
 	if err := os.RemoveAll(dir); err != nil { // the disk is lost
 		t.Fatal(err)

@@ -153,7 +153,11 @@ func (o *offline) checkState(say sayer) {
 		say("state", true, "%s: %v", lostKeys(from, to), err)
 	})
 	if good {
-		say("state", false, "good: %d sessions, %d queued messages, %d retained messages, %d values, with all operations before %d",
-			counts["r/"], counts["q/"], counts["t/"], counts["v/"], s.place)
+		rest := ""
+		if o.journal != nil && s.place < o.found.End {
+			rest = fmt.Sprintf("; of the journal, %s not in it yet: a start applies them", spanIs(s.place, o.found.End))
+		}
+		say("state", false, "good: %d sessions, %d queued messages, %d retained messages, %d values%s",
+			counts["r/"], counts["q/"], counts["t/"], counts["v/"], rest)
 	}
 }
