@@ -89,7 +89,7 @@ func (n *node) reloadOnSignal(log *slog.Logger) (stop func()) {
 	}
 }
 
-// addresses returns the addresses that the node listens on, as attributes for the log.
+// addresses returns the addresses that the node listens on and the directory of its store, as attributes for the log.
 func (n *node) addresses() []any {
 	all := []any{"devices", n.gateway.Addr().String(), "admin", n.server.Addr().String()}
 	if a := n.gateway.MQTTAddr(); a.IsValid() {
@@ -97,6 +97,9 @@ func (n *node) addresses() []any {
 	}
 	if a := n.gateway.MQTTSecureAddr(); a.IsValid() {
 		all = append(all, "mqtts", a.String())
+	}
+	if dir := n.config.Store.Path; dir != "" {
+		all = append(all, "data", dir)
 	}
 	return all
 }
