@@ -246,7 +246,7 @@ func writePublishers(w io.Writer, a *accounts[*longlinev1.PublisherLedger]) {
 func writeEarlier(w io.Writer, e *longlinev1.EarlierLedger) {
 	received := &accounts[*longlinev1.ReceiverLedger]{}
 	received.add("", e.Received)
-	printf(w, "%d lives before, since %s; %d did not end in order\n\n", e.Lives, e.Since.AsTime().Local().Format(time.DateTime), e.Killed)
+	printf(w, "earlier lives of the node: %d, since %s; not ended in order: %d\n\n", e.Lives, e.Since.AsTime().Local().Format(time.DateTime), e.Killed)
 	writeReceivers(w, received)
 	printf(w, "found by this life\t%d\t\n", e.Carried)
 	if e.Unknown != 0 || len(e.Gaps) > 0 {

@@ -59,7 +59,7 @@ func TestAudit(t *testing.T) {
 
 	p = serveData(t, dir)
 	p.mqtt("away", true).wantNext("news/a=one qos 1 id 1 dup false retain false", "news/b=two qos 2 id 2 dup false retain false")
-	wantLines(t, p.audit(exitDone), "\n found 2 0 0 2\n", "1 lives before", "; 0 did not end in order\n", "found by this life 2\n")
+	wantLines(t, p.audit(exitDone), "\n found 2 0 0 2\n", "earlier lives of the node: 1, since ", "; not ended in order: 0\n", "found by this life 2\n")
 	p.kill()
 
 	p = serveData(t, dir)
