@@ -44,7 +44,7 @@ cat <<END
   devices   ws://127.0.0.1:$port/connect/{device}
             mqtt://127.0.0.1:$mqtt, ws://127.0.0.1:$port/mqtt
   backends  http://127.0.0.1:$admin
-  data      $data, where sessions, queues and retained messages are found again at the next start
+  data      $data, where sessions, queues, retained messages and commands are found again at the next start
   $devices synthetic devices each publish one message per second. Try:
 
     curl -N 'http://127.0.0.1:$admin/v1/subscribe?filter=device/fleet-1/%23'

@@ -21,7 +21,7 @@ type Serve struct {
 	Listen   string   `placeholder:"ADDR" help:"Address for devices (:8080)."`
 	MQTT     string   `name:"mqtt" placeholder:"ADDR" help:"Address for MQTT over TCP, such as :1883. Off by default."`
 	Admin    string   `placeholder:"ADDR" help:"Address for backends, metrics and health (127.0.0.1:8081)."`
-	Data     string   `placeholder:"DIR" help:"Directory in which sessions, queues and retained messages survive a restart. Off by default."`
+	Data     string   `placeholder:"DIR" help:"Directory in which sessions, queues, retained messages, streams and commands survive a restart. It is made if it is missing. Off by default."`
 	Insecure bool     `xor:"insecure" help:"Ask devices for no credentials and believe the device id in the URL. Loopback addresses only."`
 	Set      []string `placeholder:"KEY=VALUE" sep:"none" help:"Set an option, such as gateway.heartbeat=10s. May be repeated."`
 	Anywhere bool     `name:"insecure-anywhere" xor:"insecure" help:"As --insecure, on any address: everybody who reaches the port can be any device."`

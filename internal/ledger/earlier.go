@@ -54,8 +54,8 @@ type life struct {
 
 const version = 1
 
-// errNewer says that a newer program has saved the ledger.
-var errNewer = errors.New("a newer program has saved it")
+// errNewer says that a newer Longline has saved the ledger.
+var errNewer = errors.New("a newer Longline has saved it")
 
 // parse decodes what a life has saved; nil if there is none.
 func parse(value []byte) (*life, error) {

@@ -111,7 +111,7 @@ type Command struct {
 	Created *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=created,proto3" json:"created,omitempty"`
 	Expires *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=expires,proto3" json:"expires,omitempty"`
 	Ended   *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=ended,proto3" json:"ended,omitempty"`
-	// How often it was sent.
+	// How many times it was sent.
 	Attempts uint32 `protobuf:"varint,13,opt,name=attempts,proto3" json:"attempts,omitempty"`
 	// The device's answer, if the state is SUCCEEDED or FAILED.
 	Answer *CommandAnswer `protobuf:"bytes,14,opt,name=answer,proto3" json:"answer,omitempty"`

@@ -64,7 +64,7 @@ type GetLedgerResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// When the node started. All counts are since then, except those in earlier.
 	Since *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=since,proto3" json:"since,omitempty"`
-	// One account per kind: devices, ended_sessions, backends, shares.
+	// One account per kind.
 	Kinds []*KindLedger `protobuf:"bytes,2,rep,name=kinds,proto3" json:"kinds,omitempty"`
 	// The sums of all kinds.
 	Received  *ReceiverLedger  `protobuf:"bytes,3,opt,name=received,proto3" json:"received,omitempty"`
@@ -152,7 +152,7 @@ func (x *GetLedgerResponse) GetBalanced() bool {
 // KindLedger is the account of all receivers, or publishers, of one kind.
 type KindLedger struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Receivers: "devices"; "ended_sessions", which devices had before; "backends"; "shares", for messages between two members of a shared subscription; and "streams".
+	// Receivers: "devices"; "ended_sessions", which have the accounts of sessions that have ended; "backends"; "shares", for messages between two members of a shared subscription; and "streams".
 	// Publishers: "devices"; "ended_sessions"; "api", for backends; "will"; and "gateway", for presence.
 	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
 	// Absent if this kind receives no messages.

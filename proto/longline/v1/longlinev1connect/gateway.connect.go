@@ -110,7 +110,7 @@ type GatewayClient interface {
 	GetDeviceLedger(context.Context, *connect.Request[v1.GetDeviceLedgerRequest]) (*connect.Response[v1.GetDeviceLedgerResponse], error)
 	// ListDeviceLedgers accounts for the messages of devices, in the order of their ids, one page at a time.
 	ListDeviceLedgers(context.Context, *connect.Request[v1.ListDeviceLedgersRequest]) (*connect.Response[v1.ListDeviceLedgersResponse], error)
-	// GetStore tells where what is kept is, whether the disk is well, and what it has lost.
+	// GetStore tells how much the store keeps and where, whether its disk works, and what the disk has lost.
 	GetStore(context.Context, *connect.Request[v1.GetStoreRequest]) (*connect.Response[v1.GetStoreResponse], error)
 	// Disconnect closes a device's connection with close code 4005. The session stays.
 	Disconnect(context.Context, *connect.Request[v1.DisconnectRequest]) (*connect.Response[v1.DisconnectResponse], error)
@@ -130,7 +130,7 @@ type GatewayClient interface {
 	Consume(context.Context, *connect.Request[v1.ConsumeRequest]) (*connect.ServerStreamForClient[v1.ConsumeResponse], error)
 	// Acknowledge moves a consumer's place forward, past an entry. It returns when that is on disk.
 	Acknowledge(context.Context, *connect.Request[v1.AcknowledgeRequest]) (*connect.Response[v1.AcknowledgeResponse], error)
-	// DeleteConsumer removes a consumer and its place. It ends whoever reads as that consumer.
+	// DeleteConsumer removes a consumer and its place. A reader that reads as this consumer is ended.
 	DeleteConsumer(context.Context, *connect.Request[v1.DeleteConsumerRequest]) (*connect.Response[v1.DeleteConsumerResponse], error)
 	// Drain makes the node refuse new devices and close all connections of devices. It
 	// returns when none is left.
@@ -506,7 +506,7 @@ type GatewayHandler interface {
 	GetDeviceLedger(context.Context, *connect.Request[v1.GetDeviceLedgerRequest]) (*connect.Response[v1.GetDeviceLedgerResponse], error)
 	// ListDeviceLedgers accounts for the messages of devices, in the order of their ids, one page at a time.
 	ListDeviceLedgers(context.Context, *connect.Request[v1.ListDeviceLedgersRequest]) (*connect.Response[v1.ListDeviceLedgersResponse], error)
-	// GetStore tells where what is kept is, whether the disk is well, and what it has lost.
+	// GetStore tells how much the store keeps and where, whether its disk works, and what the disk has lost.
 	GetStore(context.Context, *connect.Request[v1.GetStoreRequest]) (*connect.Response[v1.GetStoreResponse], error)
 	// Disconnect closes a device's connection with close code 4005. The session stays.
 	Disconnect(context.Context, *connect.Request[v1.DisconnectRequest]) (*connect.Response[v1.DisconnectResponse], error)
@@ -526,7 +526,7 @@ type GatewayHandler interface {
 	Consume(context.Context, *connect.Request[v1.ConsumeRequest], *connect.ServerStream[v1.ConsumeResponse]) error
 	// Acknowledge moves a consumer's place forward, past an entry. It returns when that is on disk.
 	Acknowledge(context.Context, *connect.Request[v1.AcknowledgeRequest]) (*connect.Response[v1.AcknowledgeResponse], error)
-	// DeleteConsumer removes a consumer and its place. It ends whoever reads as that consumer.
+	// DeleteConsumer removes a consumer and its place. A reader that reads as this consumer is ended.
 	DeleteConsumer(context.Context, *connect.Request[v1.DeleteConsumerRequest]) (*connect.Response[v1.DeleteConsumerResponse], error)
 	// Drain makes the node refuse new devices and close all connections of devices. It
 	// returns when none is left.
