@@ -50,13 +50,13 @@ func showText(payload *[]byte, text **string) {
 // CommandCreate is longline command create.
 type CommandCreate struct {
 	client
-	Device    string        `arg:"" help:"Id of the device."`
-	Method    string        `arg:"" help:"What the device is to do."`
-	Payload   string        `arg:"" optional:"" help:"Payload, as text."`
-	TTL       time.Duration `name:"ttl" placeholder:"DURATION" help:"How long the device has for its answer; the gateway's default when left out."`
-	Key       string        `placeholder:"KEY" help:"Idempotency key: to run this again with the same key creates no second command."`
-	Exclusive bool          `help:"Have nothing else in flight to the device together with it."`
-	Wait      bool          `help:"Wait until the command has ended, and print its end. Exit code 1 unless it has succeeded."`
+	Device    string         `arg:"" help:"Id of the device."`
+	Method    string         `arg:"" help:"What the device is to do."`
+	Payload   string         `arg:"" optional:"" help:"Payload, as text."`
+	TTL       *time.Duration `name:"ttl" placeholder:"DURATION" help:"How long the device has for its answer; the gateway's default when left out."`
+	Key       string         `placeholder:"KEY" help:"Idempotency key: the same request with the same key creates no second command."`
+	Exclusive bool           `help:"Send it when no other command is in flight to the device, and no other until it has ended."`
+	Wait      bool           `help:"Wait until the command has ended, and print it then. Exit code 1 unless it has succeeded."`
 }
 
 // Run creates a command.
@@ -69,8 +69,8 @@ func (c *CommandCreate) Run(ctx context.Context, console *Console) error {
 	if c.Payload != "" {
 		r.Text = &c.Payload
 	}
-	if c.TTL != 0 {
-		r.Ttl = durationpb.New(c.TTL)
+	if c.TTL != nil {
+		r.Ttl = durationpb.New(*c.TTL)
 	}
 	created, err := gateway.CreateCommand(ctx, connect.NewRequest(r))
 	if err != nil {

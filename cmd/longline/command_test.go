@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
@@ -159,5 +160,42 @@ func TestCommandsSurviveKill(t *testing.T) {
 	p.signal()
 	if code := p.exitCode(); code != exitDone {
 		t.Errorf("exit code %d", code)
+	}
+}
+
+func TestCommandLine(t *testing.T) {
+	p := serveData(t, filepath.Join(t.TempDir(), "data"))
+	run := func(want int, args ...string) (stdout, stderr string) {
+		t.Helper()
+		code, stdout, stderr := longline(t, append([]string{"command"}, append(args, "--server", p.admin)...)...)
+		if code != want {
+			t.Errorf("%v: exit code %d, want %d: %s%s", args, code, want, stdout, stderr)
+		}
+		return stdout, stderr
+	}
+	created, _ := run(exitDone, "create", "away", "open", `{"door":1}`, "--key", "k")
+	if repeated, _ := run(exitDone, "create", "away", "open", `{"door":1}`, "--key", "k"); repeated != created {
+		t.Errorf("the same request with the same key made\n%s after\n%s", repeated, created)
+	}
+	var c struct {
+		ID string `json:"id"`
+	}
+	if err := json.Unmarshal([]byte(created), &c); err != nil {
+		t.Fatal(err)
+	}
+	if _, stderr := run(exitFailed, "create", "away", "open", "--ttl", "0s"); !strings.Contains(stderr, "ttl is 0s: want 1ms to ") {
+		t.Errorf("--ttl 0s: %s", stderr)
+	}
+	if ended, _ := run(exitFailed, "create", "other", "open", "--ttl", "1ms", "--wait"); !strings.Contains(ended, `"COMMAND_STATE_EXPIRED"`) {
+		t.Errorf("--wait printed %s", ended)
+	}
+	if cancelled, _ := run(exitDone, "cancel", c.ID); !strings.Contains(cancelled, `"COMMAND_STATE_CANCELLED"`) {
+		t.Errorf("cancel printed %s", cancelled)
+	}
+	if list, _ := run(exitDone, "ls", "--state", "cancelled"); !strings.Contains(list, c.ID) || strings.Contains(list, "other") {
+		t.Errorf("ls printed %s", list)
+	}
+	if _, stderr := run(exitFailed, "get", "1"); !strings.Contains(stderr, "there is no command with this id") {
+		t.Errorf("get of an unknown id: %s", stderr)
 	}
 }
