@@ -291,7 +291,7 @@ func (p *program) limitFiles(on bool) {
 	}
 }
 
-// While a disk is slow nobody is told what is not true: who publishes waits, /readyz says why, and all goes on when the disk does.
+// While a disk is slow nobody is told what is not true: publishers wait, /readyz says why, and all goes on when the disk does.
 func TestSlowDisk(t *testing.T) {
 	t.Parallel()
 	p, behave := serveOnLayer(t, filepath.Join(t.TempDir(), "data"))

@@ -309,7 +309,7 @@ func TestGoesOnElsewhereAndReturns(t *testing.T) {
 	})
 }
 
-// TestBothDisksHang: who publishes waits, as for one slow disk, and is told when either has the group.
+// TestBothDisksHang: publishers wait, as for one slow disk, and are answered when either disk has the group.
 func TestBothDisksHang(t *testing.T) {
 	for first := range 2 {
 		synctest.Test(t, func(t *testing.T) {

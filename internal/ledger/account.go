@@ -1,5 +1,5 @@
 // Package ledger accounts for messages: whatever a receiver took has one fate, and whatever a publisher sent has one
-// answer. Whoever takes messages or sends them counts for itself, in a Receiver or a Publisher. A node's ledger is the sum.
+// answer. Each receiver and publisher counts for itself, in a Receiver or a Publisher. A node's ledger is the sum.
 package ledger
 
 // Count is a number of messages that have one reason.
@@ -42,7 +42,7 @@ func (c Counts) Sum() (n uint64) {
 	return n
 }
 
-// Receiver is the account of a receiver of messages, or of several. Its methods are for whoever guards it.
+// Receiver is the account of a receiver of messages, or of several. Its methods take no lock: its owner guards it.
 //
 // What came: Taken + Found + MovedIn. What became of it: Delivered + Acknowledged + Waiting + Expired + MovedOut, and the
 // sums of Dropped and Lost.
@@ -84,7 +84,7 @@ func (r *Receiver) Difference() int64 {
 	return int64(r.Came() - fates)
 }
 
-// Publisher is the account of a publisher, or of several. Its methods are for whoever guards it.
+// Publisher is the account of a publisher, or of several. Its methods take no lock: its owner guards it.
 //
 // Published is Taken + Repeated + Waiting and the sum of Refused.
 type Publisher struct {

@@ -28,7 +28,7 @@ var (
 	// ErrPlace refuses to acknowledge what the stream does not have yet.
 	ErrPlace = errors.New("the place is behind the end of the stream")
 	// ErrTooMany refuses a consumer or reader beyond the bounds of a stream.
-	ErrTooMany = errors.New("the stream has as many consumers or readers as it may")
+	ErrTooMany = errors.New("the stream takes no more consumers or readers: delete consumers that never come back")
 )
 
 // The bounds of one stream.
@@ -38,7 +38,7 @@ const (
 	mostName      = 128 // bytes of a consumer's name
 )
 
-// audience is who reads a stream.
+// audience is the consumers and readers of a stream.
 type audience struct {
 	// Static after construction.
 	stream string
@@ -72,7 +72,7 @@ func validName(name string) bool {
 // key returns the key of a consumer's place in the store.
 func (a *audience) key(name string) string { return a.stream + "\x00" + name }
 
-// restore makes the consumers again that the store knew, and returns those whose values cannot be read.
+// restore makes the consumers that the store knows, and returns the names of those whose values cannot be read.
 func (a *audience) restore(places map[string][]byte) (unreadable []string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -91,8 +91,8 @@ func (a *audience) restore(places map[string][]byte) (unreadable []string) {
 	return unreadable
 }
 
-// limit moves the consumers back that are behind the stream's end, and returns their names: the stream's files are older than
-// the store, or new.
+// limit moves consumers whose place is behind the stream's end back to the end, and returns their names. Their places are there
+// if the stream's files are new, or older than the store.
 func (a *audience) limit(end uint64) (moved []string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

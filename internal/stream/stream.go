@@ -125,8 +125,7 @@ func (s *Stream) append(m *message.Message, claim *router.Claim) error {
 // keptEntry is the largest buffer for an entry that is kept.
 const keptEntry = 64 << 10
 
-// settle counts a message that was taken, or waited, and that the journal has on disk now, or not. It returns what its publisher
-// is told.
+// settle counts a message that the journal has on disk, or has not because of err, and returns the answer to its publisher.
 func (s *Stream) settle(err error) error {
 	if err == nil {
 		s.safe.Add(1)
@@ -140,7 +139,7 @@ func (s *Stream) settle(err error) error {
 // answer settles a message that has a claim. No lock is held.
 func (s *Stream) answer(claim *router.Claim, err error) { claim.Done(s.settle(err)) }
 
-// refusal counts a message that the journal does not take, and returns what its publisher is told.
+// refusal counts a message that the journal does not take, and returns the answer to its publisher.
 func (s *Stream) refusal(err error) *router.Refusal {
 	r := &router.Refusal{Why: router.StreamFailing, Text: "the stream " + s.name + " cannot make messages safe", Like: router.ErrStore}
 	switch {
@@ -295,7 +294,7 @@ type line struct {
 	args  []any
 }
 
-// tell has the keeper log a line, each text at most every ten seconds. The texts are few. It does not block.
+// tell gives the keeper a line to log, each text at most every ten seconds. The texts are few. It does not block.
 func (s *Stream) tell(level slog.Level, text string, args ...any) {
 	v, _ := s.quiet.LoadOrStore(text, new(atomic.Int64))
 	until, now := v.(*atomic.Int64), time.Now()
