@@ -33,6 +33,7 @@ var codes = []struct {
 	{command.ErrKeyUsed, connect.CodeAlreadyExists},
 	{command.ErrDeviceFull, connect.CodeResourceExhausted},
 	{command.ErrFull, connect.CodeResourceExhausted},
+	{command.ErrBusy, connect.CodeResourceExhausted},
 	{command.ErrStore, connect.CodeUnavailable},
 	{router.ErrQuota, connect.CodeResourceExhausted},
 	{router.ErrStore, connect.CodeUnavailable},

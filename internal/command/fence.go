@@ -52,6 +52,9 @@ func (m *Manager) fenced(changes []change, err error) {
 func (m *Manager) pass(changes []change) (ready map[string]bool) {
 	for _, c := range changes {
 		e := c.entry
+		if c.done != nil {
+			m.waiting--
+		}
 		switch {
 		case e.gone && c.done != nil && e.safe == nil:
 			c.done(ErrStore)
@@ -92,16 +95,20 @@ func (m *Manager) show(e *entry, c *Command) {
 func (m *Manager) fail(changes []change, err error) {
 	err = fmt.Errorf("%w: %w", ErrStore, err)
 	var again []change
+	kept := make(map[*entry]bool) // a command is in the list once, or the list would grow while the store fails
 	for _, c := range changes {
-		if c.entry.safe == nil && !c.entry.gone {
-			m.remove(c.entry)
+		e := c.entry
+		if e.safe == nil && !e.gone {
+			m.remove(e)
 			m.stats.Refused++
 		}
 		if c.done != nil {
+			m.waiting--
 			c.done(err)
 		}
-		if !c.entry.gone {
-			again = append(again, change{entry: c.entry, to: c.to})
+		if !e.gone && !kept[e] && c.to.version == e.now.version { // what is older comes to nothing
+			kept[e] = true
+			again = append(again, change{entry: e, to: c.to})
 		}
 	}
 	m.unsafe = append(again, m.unsafe...)

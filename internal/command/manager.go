@@ -26,6 +26,8 @@ var (
 	ErrDeviceFull = errors.New("the device has as many open commands as commands.per_device allows")
 	// ErrFull refuses a command because the node keeps Config.Max, or Config.MaxBytes of them.
 	ErrFull = errors.New("the node keeps as many commands as commands.max and commands.max_bytes allow")
+	// ErrBusy refuses a request because as many wait for the store as may.
+	ErrBusy = errors.New("too many requests about commands wait for the store")
 	// ErrStore says that the store cannot make a command safe.
 	ErrStore = errors.New("the node cannot store commands at present")
 )
@@ -63,6 +65,7 @@ type Manager struct {
 	bytes    int
 	last     uint64   // version
 	unsafe   []change // not safe in the store, oldest first
+	waiting  int      // requests that wait for a fence, also those whose backend has left
 	fencing  bool     // a fence is under way for changes before those
 	starved  map[string]bool
 	shown    chan struct{} // closed when something is shown, and replaced
@@ -253,9 +256,10 @@ func (m *Manager) create(r *Request, online bool, done func(error)) (id uint64, 
 		if !e.now.same(r) {
 			return 0, false, ErrKeyUsed
 		}
-		m.unsafe = append(m.unsafe, change{e, e.now, done})
-		m.commit()
-		return e.id, true, nil
+		return e.id, true, m.tellWhenSafe(e, done)
+	}
+	if m.waiting >= mostWaiting {
+		return 0, false, ErrBusy
 	}
 	c := &Command{Request: r, Status: Status{State: Queued}}
 	if err := m.admits(c); err != nil {
@@ -377,13 +381,32 @@ func (m *Manager) cancel(id uint64, done func(error)) (device string, err error)
 	if e == nil {
 		return "", ErrUnknown
 	}
-	if m.apply(e, cancel, nil) {
-		m.unsafe[len(m.unsafe)-1].done = done
-	} else {
-		m.unsafe = append(m.unsafe, change{e, e.now, done})
+	if !e.now.State.Ended() {
+		if m.waiting >= mostWaiting {
+			return "", ErrBusy
+		}
+		m.apply(e, cancel, nil)
 	}
+	return e.now.Device, m.tellWhenSafe(e, done)
+}
+
+// mostWaiting bounds Manager.waiting. A request that waits takes memory until the fence, even if its backend has left: otherwise
+// backends that do not wait could have any number of them while the disk hangs.
+const mostWaiting = 20_000
+
+// tellWhenSafe calls done when what a command is now is safe: at once if it is already. m is locked.
+func (m *Manager) tellWhenSafe(e *entry, done func(error)) error {
+	switch {
+	case e.safe != nil && e.safe.version >= e.now.version:
+		done(nil)
+		return nil
+	case m.waiting >= mostWaiting:
+		return ErrBusy
+	}
+	m.unsafe = append(m.unsafe, change{e, e.now, done})
+	m.waiting++
 	m.commit()
-	return e.now.Device, nil
+	return nil
 }
 
 // apply makes an event happen to a command, and reports whether that changed something. alter, if not nil, changes more
@@ -429,4 +452,7 @@ func (m *Manager) save(e *entry, c *Command, shows bool, done func(error)) {
 		m.store.Put(store.SpaceCommand, keyOf(e.id, lifeWord), appendLife(nil, c))
 	}
 	m.unsafe = append(m.unsafe, change{e, c, done})
+	if done != nil {
+		m.waiting++
+	}
 }

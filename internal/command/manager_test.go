@@ -567,3 +567,43 @@ func BenchmarkTake(b *testing.B) {
 		m.Cut("d")
 	}
 }
+
+// Backends that do not wait for the store, while that hangs or fails, leave a bounded number of requests behind.
+func TestRequestsThatAreNotWaitedFor(t *testing.T) {
+	inWorld(t, Config{}, func(w *world) {
+		a, open := w.create("a", hour, key("k")), w.create("b", hour)
+		left, cancel := context.WithCancel(context.Background())
+		cancel()
+		unsafe := func() (changes, waiting int) {
+			w.manager.mu.Lock()
+			defer w.manager.mu.Unlock()
+			return len(w.manager.unsafe), w.manager.waiting
+		}
+		again := &Request{Device: "d", Method: "a", Payload: []byte("p"), Key: "k"}
+		for range 3 * mostWaiting { // of what is safe already
+			if _, _, err := w.manager.Create(left, again, hour); err != nil && !errors.Is(err, context.Canceled) {
+				t.Fatal(err)
+			}
+		}
+		changes, waiting := unsafe()
+		expect(t, "wait for what is safe", changes+waiting, 0)
+		var last error
+		for range 3 * mostWaiting { // the fence of the first one does not pass
+			_, last = w.manager.Cancel(left, a.ID)
+		}
+		expect(t, "the last is refused", errors.Is(last, ErrBusy), true)
+		_, waiting = unsafe()
+		expect(t, "wait for what is not safe", waiting, mostWaiting)
+		_, last = w.manager.Cancel(left, open.ID)
+		expect(t, "one that is open is refused", errors.Is(last, ErrBusy), true)
+		for range 5 {
+			w.medium.pass(errDisk)
+			time.Sleep(retryWait + time.Second)
+		}
+		changes, waiting = unsafe()
+		expect(t, "kept after failures", changes+waiting, 0) // it is with the fence
+		w.medium.sync()
+		w.wants(a, "cancelled, attempts 0")
+		w.wants(open, "queued, attempts 0")
+	})
+}
