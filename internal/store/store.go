@@ -16,6 +16,9 @@ var (
 	ErrFull = errors.New("store: full")
 	// ErrTooLarge says that the message alone is larger than the bound in bytes.
 	ErrTooLarge = errors.New("store: message larger than the store may hold")
+	// ErrNoRoom is wrapped by Store.Err when the store takes changes, above all those that make room, and no message that would
+	// have to be kept: because of store.max_bytes or store.reserve.
+	ErrNoRoom = errors.New("no room")
 )
 
 // Options are the bounds of a store. The zero value has the defaults.
@@ -317,7 +320,7 @@ type Store interface {
 	// must not block.
 	Commit(done func(error))
 
-	// Err returns why the store cannot make anything safe at the moment, or nil if it can.
+	// Err returns why the store cannot make anything safe at the moment, or with ErrNoRoom no message; nil if it can.
 	Err() error
 }
 

@@ -308,6 +308,10 @@ func (a *audience) list() (all []Consumer, readers int) {
 // any goroutine, with no lock held: with nil when that is safe. The error is ErrConsumer, ErrPlace, ErrClosed, or the store's.
 // It does not block.
 func (s *Stream) Acknowledge(consumer string, place uint64, done func(error)) {
+	if err := s.options.Store.Err(); err != nil && !errors.Is(err, store.ErrNoRoom) { // each place would be in memory until the store is well
+		done(err)
+		return
+	}
 	c, safe, err := s.audience.acknowledge(consumer, place, uint64(s.journal.End()))
 	if err != nil || safe {
 		done(err)

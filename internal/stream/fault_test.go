@@ -2,6 +2,7 @@ package stream
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -13,6 +14,7 @@ import (
 	"github.com/longline/longline/internal/journal/journaltest"
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
+	"github.com/longline/longline/internal/store"
 )
 
 // TestDiskFails checks that a stream refuses what it cannot make safe, says so, and goes on when the disk is well.
@@ -181,4 +183,28 @@ func TestRanges(t *testing.T) {
 	if len(r) != mostRanges {
 		t.Errorf("%d ranges", len(r))
 	}
+}
+
+// TestAcknowledgeWhileStoreFails checks that places are not handed to a store that fails: it would have to keep each in memory.
+func TestAcknowledgeWhileStoreFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Config{})
+		w.publish(1, 5)
+		w.open("c", First)
+		synctest.Wait()
+		puts := w.values.puts
+		w.values.fails = errors.New("disk")
+		for place := range uint64(4) {
+			w.s.Acknowledge("c", place+1, func(err error) {
+				if !errors.Is(err, w.values.fails) {
+					t.Errorf("place %d: %v", place+1, err)
+				}
+			})
+		}
+		if w.values.puts != puts || w.s.Info().Consumers[0].Place != 1 {
+			t.Errorf("%d values, %+v", w.values.puts-puts, w.s.Info().Consumers)
+		}
+		w.values.fails = fmt.Errorf("%w: disk", store.ErrNoRoom)
+		w.acknowledge("c", 4) // this may make room
+	})
 }

@@ -41,6 +41,14 @@ type places struct {
 	err   error
 	fence []func(error) // that wait until release, if held
 	held  bool
+	fails error // what Err says
+	puts  int
+}
+
+func (p *places) Err() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.fails
 }
 
 func newPlaces(safe map[string][]byte) *places {
@@ -50,7 +58,7 @@ func newPlaces(safe map[string][]byte) *places {
 func (p *places) Put(_ store.Space, key string, value []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.now == nil {
+	if p.puts++; p.now == nil {
 		p.now = make(map[string][]byte)
 	}
 	if value == nil {

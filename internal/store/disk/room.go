@@ -2,7 +2,6 @@ package disk
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -19,9 +18,6 @@ type room struct {
 	free  atomic.Int64          // bytes of the file system
 	full  atomic.Pointer[error] // why no message is taken that would have to be kept; nil if some are
 }
-
-// ErrNoRoom says that no message is taken that would have to be kept, because of store.max_bytes or store.reserve.
-var ErrNoRoom = errors.New("no room")
 
 // roomEvery is the time between two looks.
 const roomEvery = time.Second
@@ -47,9 +43,9 @@ func (r *room) look(used, free int64) (changed bool) {
 	switch {
 	case most > 0 && used > refuse:
 		err = fmt.Errorf("%w: the store has %d MiB of store.max_bytes, %d MiB; the last eighth is for what makes room",
-			ErrNoRoom, used>>20, most>>20)
+			store.ErrNoRoom, used>>20, most>>20)
 	case free < reserve:
-		err = fmt.Errorf("%w: the file system of store.path has %d MiB free, and store.reserve is %d MiB", ErrNoRoom, free>>20, int64(r.bounds.Reserve)>>20)
+		err = fmt.Errorf("%w: the file system of store.path has %d MiB free, and store.reserve is %d MiB", store.ErrNoRoom, free>>20, int64(r.bounds.Reserve)>>20)
 	}
 	if err == nil {
 		r.full.Store(nil)

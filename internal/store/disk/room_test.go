@@ -40,7 +40,7 @@ func TestMaxBytes(t *testing.T) {
 		s.settle(t)
 		s.lookAtRoom()
 	}
-	if err := s.Err(); !errors.Is(err, ErrNoRoom) || !strings.Contains(err.Error(), "store.max_bytes") {
+	if err := s.Err(); !errors.Is(err, store.ErrNoRoom) || !strings.Contains(err.Error(), "store.max_bytes") {
 		t.Fatal(err)
 	}
 	if used := s.room.state.Load() + s.journal.Stats().Size; used > most || n < 300 {
@@ -106,7 +106,7 @@ func TestReserve(t *testing.T) {
 	}
 	log.SetFree(63 << 20)
 	s.lookAtRoom()
-	if err := s.Ready(); !errors.Is(err, ErrNoRoom) || !strings.Contains(err.Error(), "63 MiB free") {
+	if err := s.Ready(); !errors.Is(err, store.ErrNoRoom) || !strings.Contains(err.Error(), "63 MiB free") {
 		t.Errorf("with too little space: %v", err)
 	}
 	for i := range 100 { // several segments
