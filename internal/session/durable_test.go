@@ -14,6 +14,7 @@ import (
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/store"
 	"github.com/longline/longline/internal/store/storetest"
+	"github.com/longline/longline/internal/topic"
 	"github.com/longline/longline/internal/wire"
 )
 
@@ -490,6 +491,34 @@ func TestFenceFails(t *testing.T) {
 		o = w.publish("a", "x", 1)
 		expect(t, "outcome when the store knows", o.String(), router.ErrStore.Error()+": "+errBroken.Error())
 		expect(t, "the store", w.manager.StoreErr(), errBroken)
+	})
+}
+
+// A store that fails gets no subscriptions, each of which it would keep in memory until it is well.
+func TestSubscribeWhileStoreFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &broke{OnJournal: storetest.NewOnJournal(store.Options{})}
+		w := newWorldOn(t, Config{}, b)
+		defer w.close()
+		c, none := w.connect("d", Options{}), time.Duration(0)
+		short := w.connect("short", Options{Expiry: &none})
+		b.told = errBroken
+		had := b.Len()
+		for i := range 100 {
+			c.sub(uint64(i), 1, fmt.Sprint(i))
+			results := make([]wire.Error, 1)
+			c.link.SubscribeEach([]topic.Subscription{filter("each", 1)}, results)
+			expect(t, "each", results[0].Code, CodeInternal)
+			c.link.UnsubscribeEach([]string{"each", fmt.Sprint(i)}, make([]bool, 2))
+		}
+		expect(t, "operations", b.Len()-had, 0)
+		expect(t, "what the device saw", c.log[1], "ack 0 "+CodeInternal)
+		short.sub(1, 1, "a") // nothing of it is stored
+		synctest.Wait()
+		short.saw("hello resumed=false missed=0", "ack 1")
+		b.told = fmt.Errorf("%w: full", store.ErrNoRoom)
+		c.sub(1, 1, "a") // a store without room keeps it
+		expect(t, "operations without room", b.Len()-had, 1)
 	})
 }
 

@@ -1,10 +1,12 @@
 package session
 
 import (
+	"errors"
 	"slices"
 	"strings"
 
 	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/store"
 	"github.com/longline/longline/internal/topic"
 	"github.com/longline/longline/internal/wire"
 )
@@ -136,6 +138,7 @@ type change struct {
 	session *Session
 	subs    []topic.Subscription
 	at      map[string]int // index of each filter if the packet has many; otherwise nil
+	failing error          // why the store cannot keep the change
 }
 
 // fewFilters is how many filters of one packet find searches for one by one.
@@ -144,6 +147,9 @@ const fewFilters = 4
 // change begins a change by so many filters. The session stays locked until commit.
 func (s *Session) change(filters int) *change {
 	c := &change{session: s, subs: slices.Clone(s.subscriptions)}
+	if err := s.manager.store.Err(); s.durable() && !errors.Is(err, store.ErrNoRoom) {
+		c.failing = err
+	}
 	if filters > fewFilters {
 		c.at = make(map[string]int, len(c.subs)+min(filters, s.manager.config.MaxSubscriptions))
 		for i := range c.subs {
@@ -164,9 +170,16 @@ func (c *change) find(filter string) int {
 	return -1
 }
 
-// put adds a subscription, or replaces the one with the same filter [MQTT-3.8.4-3].
+// put adds a subscription, or replaces the one with the same filter [MQTT-3.8.4-3]. A store that fails gets none, because it keeps
+// each change in memory until it is well, and a device could make any number.
 func (c *change) put(sub topic.Subscription) wire.Error {
-	if i := c.find(sub.Filter); i >= 0 {
+	i := c.find(sub.Filter)
+	switch {
+	case i >= 0 && c.subs[i] == sub:
+		return wire.Error{}
+	case c.failing != nil:
+		return wire.Error{Code: CodeInternal, Reason: "the node cannot store the subscription: " + c.failing.Error()}
+	case i >= 0:
 		c.subs[i] = sub
 		return wire.Error{}
 	}

@@ -1,6 +1,7 @@
 package ws
 
 import (
+	"errors"
 	"strconv"
 	"time"
 
@@ -103,7 +104,11 @@ func (d *Device) greet(a *arrival, e *door.Entrance) error {
 			Missed:     e.Missed,
 		}, Lifetime: d.Lifetime()})
 	} else if err := d.Link().Subscribe("device/"+s.Device()+"/down", message.AtLeastOnce); err != nil {
-		d.Fail(wire.CloseContract.Because(err.Error()))
+		why := wire.CloseContract
+		if refused := new(wire.Error); errors.As(err, refused) && refused.Code == session.CodeInternal {
+			why = wire.CloseInternal
+		}
+		d.Fail(why.Because(err.Error()))
 	}
 	return nil
 }

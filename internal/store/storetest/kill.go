@@ -53,6 +53,9 @@ func (s *OnJournal) Restart(t testing.TB) *OnJournal {
 	return &OnJournal{j.Open(t, s.options), s.options, j}
 }
 
+// Len returns how many operations there were.
+func (s *OnJournal) Len() int { return s.journal.Len() }
+
 // Fences returns how many fences were asked for.
 func (s *OnJournal) Fences() int {
 	s.journal.mu.Lock()
