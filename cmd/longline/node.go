@@ -269,6 +269,9 @@ func (n *node) storeFailed() error {
 	return n.store.Err()
 }
 
+// scrapesAtOnce bounds the requests for metrics that are answered at a time: each looks at all consumers of all streams on the disk.
+const scrapesAtOnce = 8
+
 func (n *node) openAdminPort(ctx context.Context) (err error) {
 	metrics := prometheus.NewRegistry()
 	requests := prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -290,7 +293,10 @@ func (n *node) openAdminPort(ctx context.Context) (err error) {
 		Commands:    n.commands,
 		Checks:      n.checks(),
 		Store:       n.describeStore,
-		Metrics:     promhttp.HandlerFor(metrics, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(n.log.Handler(), slog.LevelWarn)}),
+		Metrics:     promhttp.HandlerFor(metrics, promhttp.HandlerOpts{
+			ErrorLog:            slog.NewLogLogger(n.log.Handler(), slog.LevelWarn),
+			MaxRequestsInFlight: scrapesAtOnce,
+		}),
 		Observe: func(procedure, code string, seconds float64) {
 			if !api.Lasts(procedure) {
 				requests.WithLabelValues(procedure, code).Observe(seconds)

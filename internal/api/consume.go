@@ -40,9 +40,17 @@ func (c *consumption) close() {
 	c.api.readers.Add(-1)
 }
 
+// readersBytes bounds the sum of all readers' batches, each of which may have leastBatch. A reader that does not read holds its batch for
+// api.stall, in several copies: as messages, and encoded.
+const (
+	readersBytes = 16 << 20
+	leastBatch   = 64 << 10
+)
+
 // next waits for entries and returns as many as one batch holds, valid until the next call. missed is how many are gone before them.
 func (c *consumption) next(ctx context.Context) (batch []stream.Entry, missed uint64, err error) {
 	most := c.api.config.Batch
+	most.Bytes = min(most.Bytes, max(leastBatch, readersBytes/int(c.api.readers.Load())))
 	batch, missed, err = c.reader.Take(ctx, most.Messages, most.Bytes, c.room)
 	if err != nil {
 		return nil, 0, ofDisk(err)

@@ -672,3 +672,33 @@ func BenchmarkConsume(b *testing.B) {
 	b.ReportMetric(float64(processorTime(b)-before)/float64(n), "cpu-ns/msg")
 	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "msgs/s")
 }
+
+// TestReadersShareBatches checks that many readers get smaller batches: each holds one for as long as it does not read.
+func TestReadersShareBatches(t *testing.T) {
+	w := newStreams(t, Config{MaxReaders: 1 << 20})
+	const messages = 100
+	for range messages {
+		m := &message.Message{Topic: "t/a", Payload: make([]byte, 8<<10), QoS: 1}
+		if n, err := w.api.publishAcknowledged(t.Context(), m); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	for _, others := range []int64{0, 63, 10_000} {
+		most := min(1<<20, max(leastBatch, readersBytes/(others+1)))
+		w.api.readers.Add(others)
+		s := consuming(t, w.client("grpc"), &longlinev1.ConsumeRequest{Stream: "log"})
+		got, largest := 0, int64(0)
+		for got < messages && s.Receive() {
+			size := int64(0)
+			for _, e := range s.Msg().Entries {
+				size += int64(len(e.Message.Payload))
+			}
+			got, largest = got+len(s.Msg().Entries), max(largest, size)
+		}
+		_ = s.Close()
+		w.api.readers.Add(-others)
+		if got != messages || largest > most || largest < min(most, messages*8<<10)-16<<10 {
+			t.Errorf("with %d other readers a batch has %d bytes, want %d; %d messages, %v", others, largest, most, got, s.Err())
+		}
+	}
+}
