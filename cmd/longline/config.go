@@ -36,7 +36,7 @@ type ConfigCheck struct {
 
 // Run reads the file as serve does. It prints one line if nothing is wrong.
 func (c ConfigCheck) Run(console *Console) error {
-	if _, err := config.LoadWith(c.File, checkFiles); err != nil {
+	if _, err := config.LoadWith(c.File, config.Config{}, checkFiles); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(console.Out, "%s: nothing is wrong\n", c.File)

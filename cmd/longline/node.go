@@ -293,7 +293,7 @@ func (n *node) openAdminPort(ctx context.Context) (err error) {
 		Commands:    n.commands,
 		Checks:      n.checks(),
 		Store:       n.describeStore,
-		Metrics:     promhttp.HandlerFor(metrics, promhttp.HandlerOpts{
+		Metrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{
 			ErrorLog:            slog.NewLogLogger(n.log.Handler(), slog.LevelWarn),
 			MaxRequestsInFlight: scrapesAtOnce,
 		}),

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/longline/longline/internal/config"
+	"github.com/longline/longline/internal/store"
 )
 
 // Serve is the command that runs a gateway.
@@ -105,24 +106,37 @@ func (n *node) addresses() []any {
 }
 
 // config returns the configuration: the file, changed by the environment, then by the flags.
-func (s *Serve) config(environ []string) (config.Config, error) {
-	var c config.Config
+func (s *Serve) config(environ []string) (c config.Config, err error) {
 	if s.Config != "" {
-		var err error
-		if c, err = config.Load(s.Config); err != nil {
+		var otherwise config.Config
+		if err := s.change(&otherwise, environ); err != nil {
+			return c, err
+		}
+		// The rest of the file may need store.path.
+		otherwise = config.Config{Store: store.Options{Path: otherwise.Store.Path}}
+		if c, err = config.LoadWith(s.Config, otherwise, func(config.Config) error { return nil }); err != nil {
 			return c, err
 		}
 	}
-	if err := c.SetFrom(environ); err != nil {
+	if err := s.change(&c, environ); err != nil {
 		return c, err
+	}
+	err = c.Check()
+	return c.WithDefaults(), err
+}
+
+// change sets what the environment and the flags say.
+func (s *Serve) change(c *config.Config, environ []string) error {
+	if err := c.SetFrom(environ); err != nil {
+		return err
 	}
 	for _, each := range s.Set {
 		key, value, ok := strings.Cut(each, "=")
 		if !ok {
-			return c, fmt.Errorf("--set %s: want KEY=VALUE, such as gateway.heartbeat=10s", key)
+			return fmt.Errorf("--set %s: want KEY=VALUE, such as gateway.heartbeat=10s", key)
 		}
 		if err := c.Set("--set", key, value); err != nil {
-			return c, err
+			return err
 		}
 	}
 	if s.Listen != "" {
@@ -139,8 +153,7 @@ func (s *Serve) config(environ []string) (config.Config, error) {
 	}
 	c.Gateway.Insecure = c.Gateway.Insecure || s.Insecure || s.Anywhere
 	c.Gateway.ForceInsecure = c.Gateway.ForceInsecure || s.Anywhere
-	err := c.Check()
-	return c.WithDefaults(), err
+	return nil
 }
 
 // drain closes the devices and then the admin port. It gives up after timeout, or at the next signal.

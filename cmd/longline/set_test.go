@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -33,5 +35,23 @@ func TestConfigPrint(t *testing.T) {
 		if code := Run(t.Context(), strings.Fields(args), nil, &out, &errs); code != exitFailed || !strings.HasPrefix(errs.String(), want) {
 			t.Errorf("%s: code %d, %s", args, code, &errs)
 		}
+	}
+}
+
+// What a file needs may come from the flags, the environment, and --set.
+func TestFileNeedsWhatTheFlagsSay(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "longline.yaml")
+	if err := os.WriteFile(file, []byte("streams: {news: {filters: [\"news/#\"]}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range []string{"--data d", "--set store.path=d"} {
+		var out, errs bytes.Buffer
+		if code := Run(t.Context(), strings.Fields("config print --config "+file+" "+args), nil, &out, &errs); code != exitDone || !strings.Contains(out.String(), "  path: d\n") {
+			t.Errorf("%s: code %d, %s%s", args, code, &errs, &out)
+		}
+	}
+	var out, errs bytes.Buffer
+	if code := Run(t.Context(), strings.Fields("config print --config "+file), nil, &out, &errs); code != exitFailed || !strings.Contains(errs.String(), "need store.path") {
+		t.Errorf("code %d, %s", code, &errs)
 	}
 }

@@ -25,12 +25,13 @@ const maxFile = 256 << 10
 // Load reads and checks a file. Options that it does not name are zero. Its errors join one
 // *Error per finding.
 func Load(path string) (Config, error) {
-	return LoadWith(path, func(Config) error { return nil })
+	return LoadWith(path, Config{}, func(Config) error { return nil })
 }
 
-// LoadWith is Load with a further check, more, of the configuration with its defaults. An error of more that begins with a key is
-// shown at the option below that key whose value the error names, such as the name of a file.
-func LoadWith(path string, more func(Config) error) (Config, error) {
+// LoadWith is Load with options that hold where the file does not say, and with a further check, more, of the configuration with its
+// defaults. An error of more that begins with a key is shown at the option below that key whose value the error names, such as
+// the name of a file.
+func LoadWith(path string, otherwise Config, more func(Config) error) (Config, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return Config{}, err
@@ -40,20 +41,19 @@ func LoadWith(path string, more func(Config) error) (Config, error) {
 	if err != nil {
 		return Config{}, err
 	}
-	return parseWith(path, text, more)
+	return parseWith(path, text, otherwise, more)
 }
 
 // Parse is Load for a text; errors name it name.
 func Parse(name string, text []byte) (Config, error) {
-	return parseWith(name, text, func(Config) error { return nil })
+	return parseWith(name, text, Config{}, func(Config) error { return nil })
 }
 
-func parseWith(name string, text []byte, more func(Config) error) (Config, error) {
+func parseWith(name string, text []byte, c Config, more func(Config) error) (Config, error) {
 	if len(text) > maxFile {
 		return Config{}, fmt.Errorf("%s: the file is larger than %s", name, formatBytes(maxFile))
 	}
 	d := newDecoder(name, text)
-	var c Config
 	d.document(text, reflect.ValueOf(&c).Elem())
 	if len(d.errs) == 0 {
 		d.check(&c)

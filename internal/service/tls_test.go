@@ -5,7 +5,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"log/slog"
-	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -17,7 +16,7 @@ import (
 
 // An instance's certificate must come from the configured authorities, and have the configured name.
 func TestCertificates(t *testing.T) {
-	b := httptest.NewTLSServer(http.HandlerFunc(says("good")))
+	b := httptest.NewTLSServer(says("good"))
 	b.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	defer b.Close()
 	ca := filepath.Join(t.TempDir(), "ca.pem")
