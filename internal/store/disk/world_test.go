@@ -1,6 +1,8 @@
 package disk
 
 import (
+	"errors"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -74,17 +76,23 @@ func openFiles(t *testing.T, bounds store.Options, path string) *onFiles {
 
 // Kill implements storetest.Killable.
 func (s *onFiles) Kill(t *testing.T) []storetest.Whole {
-	return []storetest.Whole{openFiles(t, s.bounds, s.copyTo(t))}
+	return []storetest.Whole{openFiles(t, s.bounds, s.copyRunning(t))}
 }
 
-// copyTo copies the files as they are now.
-func (s *onFiles) copyTo(t *testing.T) string {
+// copyRunning copies the files as they are now, and returns the copy. The journal may rename and remove files that it does not
+// need meanwhile: then another copy is made.
+func (s *Store) copyRunning(t testing.TB) string {
 	t.Helper()
 	s.applying.Lock()
 	defer s.applying.Unlock()
-	to := filepath.Join(t.TempDir(), "data")
-	if err := os.CopyFS(to, os.DirFS(s.options.Path)); err != nil {
-		t.Fatal(err)
+	for {
+		to := filepath.Join(t.TempDir(), "data")
+		err := os.CopyFS(to, os.DirFS(s.options.Path))
+		if err == nil {
+			return to
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
 	}
-	return to
 }
