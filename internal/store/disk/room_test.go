@@ -43,7 +43,8 @@ func TestMaxBytes(t *testing.T) {
 	if err := s.Err(); !errors.Is(err, store.ErrNoRoom) || !strings.Contains(err.Error(), "store.max_bytes") {
 		t.Fatal(err)
 	}
-	if used := s.room.state.Load() + s.journal.Stats().Size; used > most || n < 300 {
+	// For a moment pebble has files beside those that take their place.
+	if used := s.room.state.Load() + s.journal.Stats().Size; used > most*9/8 || n < 300 {
 		t.Errorf("%d bytes are used by %d messages", used, n)
 	}
 	for i := range n {
