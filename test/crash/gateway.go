@@ -42,8 +42,11 @@ func newGateway(b *book, command ...string) *gateway {
 	return &gateway{command: command, book: b, up: make(chan struct{})}
 }
 
-// start starts a process and waits until it listens. If it ends before, the error has the last line of its log.
-func (g *gateway) start(ctx context.Context) error {
+// errSilent says that a gateway did not listen in time, and was killed.
+var errSilent = errors.New("the gateway does not listen")
+
+// start starts a process and waits until it listens, so long at most. If it ends before, the error has the last line of its log.
+func (g *gateway) start(ctx context.Context, within time.Duration) error {
 	c := exec.Command(g.command[0], g.command[1:]...)
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	log, err := c.StderrPipe()
@@ -74,13 +77,16 @@ func (g *gateway) start(ctx context.Context) error {
 	case <-ctx.Done():
 		g.kill()
 		return ctx.Err()
-	case <-time.After(startTimeout):
+	case <-time.After(within):
 		g.kill()
-		return fmt.Errorf("the gateway does not listen after %v", startTimeout)
+		return fmt.Errorf("%w after %v", errSilent, within)
 	}
 }
 
-const startTimeout = time.Minute
+const (
+	startTimeout = time.Minute
+	fullTimeout  = 5 * time.Second // on a full disk, where a start may wait for room
+)
 
 // read keeps the lines of the log until it ends.
 func (g *gateway) read(log io.Reader, listening chan<- addresses) {

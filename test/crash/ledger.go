@@ -46,7 +46,7 @@ func (r *run) compareLedger(ctx context.Context) error {
 	r.fleet.steady.Store(true)
 	r.gateway.stop()
 	before := r.book.counts()
-	if err := r.gateway.start(ctx); err != nil {
+	if err := r.gateway.start(ctx, startTimeout); err != nil {
 		return err
 	}
 	r.fleet.calm.Store(false)

@@ -112,7 +112,7 @@ type run struct {
 
 // do lets the fleet work while the schedule goes on, then lets everything arrive, and judges.
 func (r *run) do(ctx context.Context) (*verdict, error) {
-	if err := r.gateway.start(ctx); err != nil {
+	if err := r.gateway.start(ctx, startTimeout); err != nil {
 		return nil, err
 	}
 	devices, stop := context.WithCancel(ctx)
@@ -268,7 +268,7 @@ func (r *run) kill(ctx context.Context, s step) error {
 	}
 	for _, after := range s.also {
 		short, cancel := context.WithTimeout(ctx, after)
-		err := r.gateway.start(short)
+		err := r.gateway.start(short, startTimeout)
 		cancel()
 		if err == nil {
 			r.gateway.kill()
@@ -279,16 +279,21 @@ func (r *run) kill(ctx context.Context, s step) error {
 	return r.start(ctx)
 }
 
-// start starts the gateway. On a full disk it may end at once: it is tried a few times, then the disk gets room.
+// start starts the gateway. On a full disk it may end at once: it is tried a few times, then the disk gets room. Or it waits for
+// room, and gets it.
 func (r *run) start(ctx context.Context) error {
 	for tries := 1; ; tries++ {
-		err := r.gateway.start(ctx)
+		within := startTimeout
+		if r.disk != nil && r.disk.isFull() {
+			within = fullTimeout
+		}
+		err := r.gateway.start(ctx, within)
 		if err == nil || ctx.Err() != nil || r.disk == nil || !r.disk.isFull() {
 			return err
 		}
 		r.ended++
 		r.book.event("gateway", err.Error())
-		if tries == 10 {
+		if tries == 10 || errors.Is(err, errSilent) {
 			if err := r.disk.free(); err != nil {
 				return err
 			}
