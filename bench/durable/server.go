@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"os"
 	"os/exec"
 	"path/filepath"
 
@@ -72,44 +71,19 @@ func (o *options) startNATS(ctx context.Context, cpu int, folder string) (*runni
 	return &running{addr, version, c}, nil
 }
 
-// mosquittoConfig makes Mosquitto keep all that comes, and write it to its database every half hour, its default, and
-// at its end. 2.0.11 does not start with a WebSocket listener alone, hence the other one, which nobody uses.
-const mosquittoConfig = `listener %d %s
-protocol websockets
-listener 0 %s
-allow_anonymous true
-set_tcp_nodelay true
-max_queued_messages 0
+// mosquittoSettings make Mosquitto keep all that comes, and write it to its database every half hour, its default, and
+// at its end.
+const mosquittoSettings = `max_queued_messages 0
 max_queued_bytes 0
 persistence true
 persistence_location %s/
-log_dest none
-user root
 `
 
-// startMosquitto runs the system's mosquitto with our configuration.
+// startMosquitto runs the system's mosquitto with its files in folder.
 func startMosquitto(ctx context.Context, cpu int, folder string) (*running, error) {
-	program, version, err := bench.FindMosquitto()
+	c, version, addr, err := bench.StartMosquitto(ctx, cpu, folder, fmt.Sprintf(mosquittoSettings, folder))
 	if err != nil {
 		return nil, err
 	}
-	addr, err := bench.FreeAddress()
-	if err != nil {
-		return nil, err
-	}
-	config := filepath.Join(folder, "mosquitto.conf")
-	text := fmt.Appendf(nil, mosquittoConfig, addr.Port(), addr.Addr(), filepath.Join(folder, "socket"), folder)
-	if err := os.WriteFile(config, text, 0o600); err != nil {
-		return nil, err
-	}
-	c := bench.Command(ctx, cpu, program, "-c", config)
-	if err := c.Start(); err != nil {
-		return nil, err
-	}
-	r := &running{addr, version, c}
-	if err := bench.Reachable(ctx, addr); err != nil {
-		r.stop()
-		return nil, err
-	}
-	return r, nil
+	return &running{addr, version, c}, nil
 }

@@ -134,8 +134,7 @@ func (a *API) sendCommands(w http.ResponseWriter, r *http.Request) error {
 		return refuse(w, err)
 	}
 	defer s.close()
-	w.Header().Set("Content-Type", "text/event-stream")
-	w.Header().Set("Cache-Control", "no-store")
+	beginEvents(w)
 	var e eventWriter
 	e.comment("watching")
 	for {

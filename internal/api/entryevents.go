@@ -31,8 +31,7 @@ func (a *API) sendEntries(w http.ResponseWriter, r *http.Request) error {
 		return refuse(w, err)
 	}
 	defer c.close()
-	w.Header().Set("Content-Type", "text/event-stream")
-	w.Header().Set("Cache-Control", "no-store")
+	beginEvents(w)
 	e := eventWriter{qos: message.ExactlyOnce}
 	e.begin(c.reader.Place(), c.stream.End())
 	for err == nil {

@@ -12,6 +12,12 @@ import (
 	longlinev1 "github.com/longline/longline/proto/longline/v1"
 )
 
+// beginEvents sets the headers of a response that is server-sent events.
+func beginEvents(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("Cache-Control", "no-store")
+}
+
 // event is the data of one message.
 type event struct {
 	Place   string          `json:"place,omitempty"` // only where it is not shown beside the data

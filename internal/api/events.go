@@ -29,8 +29,7 @@ func (a *API) streamEvents(w http.ResponseWriter, r *http.Request) error {
 		return refuse(w, err)
 	}
 	defer s.close()
-	w.Header().Set("Content-Type", "text/event-stream")
-	w.Header().Set("Cache-Control", "no-store")
+	beginEvents(w)
 	e := eventWriter{qos: wanted.qos}
 	e.comment("subscribed")
 	for {

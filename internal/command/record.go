@@ -3,10 +3,8 @@ package command
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -91,33 +89,33 @@ func appendLife(dst []byte, c *Command) []byte {
 	dst = protofield.AppendNumber(dst, fieldPlace, c.Place)
 	dst = protofield.AppendNumber(dst, fieldAttempts, uint64(c.Attempts))
 	dst = protofield.AppendNumber(dst, fieldEnded, uint64(c.Ended))
-	dst = appendAnswer(dst, fieldAnswer, c.Answer)
-	dst = appendAnswer(dst, fieldLate, c.Late)
+	if c.Answer != nil {
+		dst = protofield.AppendWithin(dst, fieldAnswer, c.Answer, appendAnswer)
+	}
+	if c.Late != nil {
+		dst = protofield.AppendWithin(dst, fieldLate, c.Late, appendAnswer)
+	}
 	for i := range c.History {
-		e := &c.History[i]
-		var b []byte
-		b = protofield.AppendNumber(b, fieldEventState, uint64(e.State))
-		b = protofield.AppendNumber(b, fieldEventTime, uint64(e.Time))
-		b = protofield.AppendNumber(b, fieldEventAttempt, uint64(e.Attempt))
-		b = protofield.AppendText(b, fieldEventSession, e.Session)
-		b = protofield.AppendNumber(b, fieldEventSince, uint64(e.Since))
-		dst = protowire.AppendBytes(protowire.AppendTag(dst, fieldHistory, protowire.BytesType), b)
+		dst = protofield.AppendWithin(dst, fieldHistory, &c.History[i], appendEvent)
 	}
 	return dst
 }
 
-func appendAnswer(dst []byte, num protowire.Number, a *Answer) []byte {
-	if a == nil {
-		return dst
-	}
-	var b []byte
-	b = protofield.AppendText(b, fieldAnswerPayload, a.Payload)
-	b = protofield.AppendText(b, fieldAnswerType, a.ContentType)
-	b = protofield.AppendText(b, fieldAnswerCode, a.Err.Code)
-	b = protofield.AppendText(b, fieldAnswerReason, a.Err.Reason)
-	b = protofield.AppendNumber(b, fieldAnswerTime, uint64(a.Time))
-	b = protofield.AppendNumber(b, fieldAnswerOmitted, uint64(a.Omitted))
-	return protowire.AppendBytes(protowire.AppendTag(dst, num, protowire.BytesType), b)
+func appendEvent(dst []byte, e *Event) []byte {
+	dst = protofield.AppendNumber(dst, fieldEventState, uint64(e.State))
+	dst = protofield.AppendNumber(dst, fieldEventTime, uint64(e.Time))
+	dst = protofield.AppendNumber(dst, fieldEventAttempt, uint64(e.Attempt))
+	dst = protofield.AppendText(dst, fieldEventSession, e.Session)
+	return protofield.AppendNumber(dst, fieldEventSince, uint64(e.Since))
+}
+
+func appendAnswer(dst []byte, a *Answer) []byte {
+	dst = protofield.AppendText(dst, fieldAnswerPayload, a.Payload)
+	dst = protofield.AppendText(dst, fieldAnswerType, a.ContentType)
+	dst = protofield.AppendText(dst, fieldAnswerCode, a.Err.Code)
+	dst = protofield.AppendText(dst, fieldAnswerReason, a.Err.Reason)
+	dst = protofield.AppendNumber(dst, fieldAnswerTime, uint64(a.Time))
+	return protofield.AppendNumber(dst, fieldAnswerOmitted, uint64(a.Omitted))
 }
 
 // errRecord is wrapped by every error of parseRequest and parseLife.
@@ -126,25 +124,26 @@ var errRecord = errors.New("command: bad record")
 // parseRequest decodes a request, which shares p's memory.
 func parseRequest(p []byte) (*Request, error) {
 	r := new(Request)
-	err := parse(p, func(f *field) {
+	err := parse(p, func(f *protofield.Value) error {
 		switch f.Num {
 		case fieldDevice:
-			r.Device = f.text()
+			r.Device = textOf(f)
 		case fieldMethod:
-			r.Method = f.text()
+			r.Method = textOf(f)
 		case fieldPayload:
-			r.Payload = f.bytes()
+			r.Payload = f.Body()
 		case fieldContentType:
-			r.ContentType = f.text()
+			r.ContentType = textOf(f)
 		case fieldKey:
-			r.Key = f.text()
+			r.Key = textOf(f)
 		case fieldExclusive:
-			r.Exclusive = f.number(1) == 1
+			r.Exclusive = f.Within(1) == 1
 		case fieldCreated:
-			r.Created = f.time()
+			r.Created = timeOf(f)
 		case fieldExpires:
-			r.Expires = f.time()
+			r.Expires = timeOf(f)
 		}
+		return nil
 	})
 	if err == nil && (r.Device == "" || r.Method == "") {
 		err = fmt.Errorf("%w: it lacks a field", errRecord)
@@ -155,27 +154,30 @@ func parseRequest(p []byte) (*Request, error) {
 // parseLife decodes all of a command but its request and its ID. Its status is that after a restart.
 func parseLife(p []byte) (*Command, error) {
 	c := new(Command)
-	err := parse(p, func(f *field) {
+	err := parse(p, func(f *protofield.Value) (err error) {
 		switch f.Num {
 		case fieldState:
-			c.State = State(f.number(uint64(numStates) - 1))
+			c.State = State(f.Within(uint64(numStates) - 1))
 		case fieldPossible:
-			if f.number(1) == 1 {
+			if f.Within(1) == 1 {
 				c.attempt = promised
 			}
 		case fieldPlace:
-			c.Place = f.number(maxNumber)
+			c.Place = f.Within(maxNumber)
 		case fieldAttempts:
-			c.Attempts = uint32(f.number(1<<32 - 1))
+			c.Attempts = uint32(f.Within(1<<32 - 1))
 		case fieldEnded:
-			c.Ended = f.time()
+			c.Ended = timeOf(f)
 		case fieldAnswer:
-			c.Answer = f.answer()
+			c.Answer, err = parseAnswer(f.Body())
 		case fieldLate:
-			c.Late = f.answer()
+			c.Late, err = parseAnswer(f.Body())
 		case fieldHistory:
-			c.History = append(c.History, f.event())
+			var e Event
+			e, err = parseEvent(f.Body())
+			c.History = append(c.History, e)
 		}
+		return err
 	})
 	if err == nil && (c.State == AnyState || len(c.History) == 0) {
 		err = fmt.Errorf("%w: it lacks a field", errRecord)
@@ -186,118 +188,60 @@ func parseLife(p []byte) (*Command, error) {
 }
 
 // parse calls set for each field behind the version.
-func parse(p []byte, set func(*field)) error {
+func parse(p []byte, set func(*protofield.Value) error) error {
 	switch {
 	case len(p) == 0:
 		return fmt.Errorf("%w: it is empty", errRecord)
 	case p[0] != recordVersion:
 		return fmt.Errorf("%w: it has version %d, this program knows version %d", errRecord, p[0], recordVersion)
 	}
-	return eachField(p[1:], set)
-}
-
-func eachField(p []byte, set func(*field)) error {
-	for len(p) > 0 {
-		var f field
-		n := f.Read(p)
-		if n < 0 {
-			return fmt.Errorf("%w: %d bytes before its end: want a field", errRecord, len(p))
-		}
-		f.Bytes = slices.Clip(f.Bytes)
-		if set(&f); f.bad != nil {
-			return fmt.Errorf("%w: field %d: %w", errRecord, f.Num, f.bad)
-		}
-		p = p[n:]
-	}
-	return nil
-}
-
-// field is one decoded field.
-type field struct {
-	protofield.Field
-	bad error // set by the methods if the field is not what they expect
+	return protofield.Each(p[1:], errRecord, set)
 }
 
 const maxNumber = 1<<63 - 1
 
-var (
-	errType = errors.New("it has another type")
-	errSize = errors.New("it is too large")
-	errUTF8 = errors.New("it is not UTF-8")
-)
+func timeOf(f *protofield.Value) int64 { return int64(f.Within(maxNumber)) }
 
-// number returns a number of at most most.
-func (f *field) number(most uint64) uint64 {
-	switch {
-	case f.Type != protowire.VarintType:
-		f.bad = errType
-	case f.Number > most:
-		f.bad = errSize
-	default:
-		return f.Number
-	}
-	return 0
-}
+// textOf copies a text.
+func textOf(f *protofield.Value) string { return strings.Clone(f.Text()) }
 
-func (f *field) time() int64 { return int64(f.number(maxNumber)) }
-
-func (f *field) bytes() []byte {
-	if f.Type != protowire.BytesType {
-		f.bad = errType
-	}
-	return f.Bytes
-}
-
-func (f *field) text() string {
-	b := f.bytes()
-	if !utf8.Valid(b) {
-		f.bad = errUTF8
-	}
-	return string(b)
-}
-
-func (f *field) answer() *Answer {
+func parseAnswer(p []byte) (*Answer, error) {
 	a := new(Answer)
-	f.within(func(f *field) {
+	err := protofield.Each(p, errRecord, func(f *protofield.Value) error {
 		switch f.Num {
 		case fieldAnswerPayload:
-			a.Payload = f.bytes()
+			a.Payload = f.Body()
 		case fieldAnswerType:
-			a.ContentType = f.text()
+			a.ContentType = textOf(f)
 		case fieldAnswerCode:
-			a.Err.Code = f.text()
+			a.Err.Code = textOf(f)
 		case fieldAnswerReason:
-			a.Err.Reason = f.text()
+			a.Err.Reason = textOf(f)
 		case fieldAnswerTime:
-			a.Time = f.time()
+			a.Time = timeOf(f)
 		case fieldAnswerOmitted:
-			a.Omitted = int(f.number(1<<31 - 1))
+			a.Omitted = int(f.Within(1<<31 - 1))
 		}
+		return nil
 	})
-	return a
+	return a, err
 }
 
-func (f *field) event() (e Event) {
-	f.within(func(f *field) {
+func parseEvent(p []byte) (e Event, err error) {
+	err = protofield.Each(p, errRecord, func(f *protofield.Value) error {
 		switch f.Num {
 		case fieldEventState:
-			e.State = State(f.number(uint64(numStates) - 1))
+			e.State = State(f.Within(uint64(numStates) - 1))
 		case fieldEventTime:
-			e.Time = f.time()
+			e.Time = timeOf(f)
 		case fieldEventAttempt:
-			e.Attempt = uint32(f.number(1<<32 - 1))
+			e.Attempt = uint32(f.Within(1<<32 - 1))
 		case fieldEventSession:
-			e.Session = f.text()
+			e.Session = textOf(f)
 		case fieldEventSince:
-			e.Since = f.time()
+			e.Since = timeOf(f)
 		}
+		return nil
 	})
-	return e
-}
-
-// within decodes the fields of a message in a field.
-func (f *field) within(set func(*field)) {
-	if err := eachField(f.bytes(), set); err != nil && f.bad == nil {
-		f.bad = err
-	}
+	return e, err
 }

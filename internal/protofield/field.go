@@ -1,8 +1,16 @@
 // Package protofield reads and writes single fields of protobuf's wire format, for messages that have no generated
-// code. What the fields mean, and the errors, are its users'.
+// code. What the fields mean is its users' business.
 package protofield
 
-import "google.golang.org/protobuf/encoding/protowire"
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"unicode/utf8"
+	"unsafe"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
 
 // Field is one field.
 type Field struct {
@@ -49,4 +57,83 @@ func AppendText[T string | []byte](dst []byte, num protowire.Number, s T) []byte
 	}
 	dst = protowire.AppendTag(dst, num, protowire.BytesType)
 	return append(protowire.AppendVarint(dst, uint64(len(s))), s...)
+}
+
+// AppendWithin appends v as a field of BytesType to dst, encoded by body.
+func AppendWithin[T any](dst []byte, num protowire.Number, v T, body func([]byte, T) []byte) []byte {
+	dst = protowire.AppendTag(dst, num, protowire.BytesType)
+	at := len(dst)
+	dst = body(dst, v)
+	var room [10]byte
+	return slices.Insert(dst, at, protowire.AppendVarint(room[:0], uint64(len(dst)-at))...)
+}
+
+// Value is a field that Each has read. A method that does not find what it wants sets Bad.
+type Value struct {
+	Field
+	Bad error
+}
+
+var (
+	errType = errors.New("it has another type")
+	errText = errors.New("it is not UTF-8")
+	errSize = errors.New("it is too large")
+)
+
+// Uint returns the field as a number.
+func (v *Value) Uint() uint64 {
+	if v.Type != protowire.VarintType {
+		v.Bad = errType
+	}
+	return v.Number
+}
+
+// Within is Uint for a number of at most most.
+func (v *Value) Within(most uint64) uint64 {
+	if v.Uint() > most {
+		v.Bad = errSize
+		return 0
+	}
+	return v.Number
+}
+
+// Body returns the field as bytes, a view of what was read.
+func (v *Value) Body() []byte {
+	if v.Type != protowire.BytesType {
+		v.Bad = errType
+	}
+	return v.Bytes
+}
+
+// Text is Body as a string, which shares its memory.
+func (v *Value) Text() string {
+	p := v.Body()
+	if !utf8.Valid(p) {
+		v.Bad = errText
+	}
+	return unsafe.String(unsafe.SliceData(p), len(p))
+}
+
+// Each calls set for each field of p, until set returns an error or the field is Bad. The error wraps bad.
+func Each(p []byte, bad error, set func(*Value) error) error {
+	for len(p) > 0 {
+		var v Value
+		n := v.Read(p)
+		switch {
+		case n < 0 && v.Num == 0:
+			return fmt.Errorf("%w: %d bytes before its end: want a field", bad, len(p))
+		case n < 0:
+			return fmt.Errorf("%w: field %d is cut off", bad, v.Num)
+		}
+		v.Bytes = slices.Clip(v.Bytes)
+		err := set(&v)
+		if v.Bad != nil {
+			err = v.Bad
+		}
+		if err != nil {
+			return fmt.Errorf("%w: field %d: %w", bad, v.Num, err)
+		}
+		p = p[n:]
+	}
+	return nil
 }

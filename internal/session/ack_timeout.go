@@ -1,9 +1,6 @@
 package session
 
 import (
-	"maps"
-	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -14,56 +11,14 @@ import (
 // the device leaves a message unacknowledged for Config.AckTimeout, the manager closes its connection. From then on waiting
 // messages push out the oldest messages of the queue, as for any device that is away, until the device acknowledges a message.
 
-// ackTimeouts watches the sessions for which publishers wait. There are few, so it is apart from the sessions. While
-// there are none, no timer runs.
+// ackTimeouts watches the sessions for which publishers wait. There are few, so it is apart from the sessions.
 type ackTimeouts struct {
-	check func() // called without locks
-	every time.Duration
+	timedSessions
 
 	// Safe from any goroutine.
 	timeouts atomic.Int32 // the length of timedOut
 
-	// Guarded by mu, which is taken after a session's lock, never before.
-	mu       sync.Mutex
-	sessions map[*Session]struct{}
-	timedOut map[*Session]*Link // sessions whose connection was closed and that acknowledged nothing since; with the closed link
-	timer    *time.Timer
-	stopped  bool
-}
-
-func (l *ackTimeouts) add(s *Session) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.sessions == nil {
-		l.sessions = make(map[*Session]struct{})
-	}
-	l.sessions[s] = struct{}{}
-	if len(l.sessions) == 1 {
-		l.arm()
-	}
-}
-
-// arm arms the timer that calls check, if there are sessions to check. l is locked.
-func (l *ackTimeouts) arm() {
-	switch {
-	case l.stopped || len(l.sessions) == 0:
-	case l.timer == nil:
-		l.timer = time.AfterFunc(l.every, l.check)
-	default:
-		l.timer.Reset(l.every)
-	}
-}
-
-func (l *ackTimeouts) list() []*Session {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return slices.Collect(maps.Keys(l.sessions))
-}
-
-func (l *ackTimeouts) remove(s *Session) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.sessions, s)
+	timedOut map[*Session]*Link // sessions whose connection was closed and that acknowledged nothing since; with the closed link. Guarded by mu
 }
 
 // mark notes that s timed out on a connection, and reports whether it was not noted before.
@@ -102,24 +57,13 @@ func (l *ackTimeouts) clear(s *Session) {
 	l.timeouts.Store(int32(len(l.timedOut)))
 }
 
-func (l *ackTimeouts) stop() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.stopped = true
-	if l.timer != nil {
-		l.timer.Stop()
-	}
-}
-
 // checkAckTimeouts closes the connections of devices that did not acknowledge in time.
 func (m *Manager) checkAckTimeouts() {
 	now := time.Now()
 	for _, s := range m.ackTimeouts.list() {
 		s.checkAckTimeout(now)
 	}
-	m.ackTimeouts.mu.Lock()
-	defer m.ackTimeouts.mu.Unlock()
-	m.ackTimeouts.arm()
+	m.ackTimeouts.again()
 }
 
 // checkAckTimeout closes the connection if its oldest message in flight has waited for Config.AckTimeout.

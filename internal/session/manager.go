@@ -42,7 +42,7 @@ type Manager struct {
 	presence     announcer
 	expirer      expirer
 	emptyQueues  emptyQueues
-	unloads      unloads
+	unloads      timedSessions // those that may have messages in memory that they need not have
 	reads        reads
 	ackTimeouts  ackTimeouts
 	owners       owners

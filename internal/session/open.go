@@ -202,8 +202,8 @@ func NewManager(config Config, r *router.Router, s store.Store, o store.Opener) 
 	m.presence.willDue = r.WillDue
 	m.presence.wanted, m.presence.account = r.Wanted, r.Account()
 	m.expirer.end, m.emptyQueues.reclaim = m.expire, m.reclaim
-	m.unloads.unload = m.unload
-	m.ackTimeouts.check, m.ackTimeouts.every = m.checkAckTimeouts, max(m.config.AckTimeout/8, time.Millisecond)
+	m.unloads.look, m.unloads.every = m.unload, unloadEvery
+	m.ackTimeouts.look, m.ackTimeouts.every = m.checkAckTimeouts, max(m.config.AckTimeout/8, time.Millisecond)
 	var err error
 	if m.owners.prefixes, err = newPrefixes(&m.config); err == nil {
 		err = m.restoreAll()

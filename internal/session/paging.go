@@ -19,77 +19,13 @@ const (
 	readAheadAt  = 8  // so many before those in memory run out, the next page is read
 )
 
-// unloads lists, once each, the sessions that may have messages in memory that they need not have. While there are none, no timer
-// runs.
-type unloads struct {
-	unload func() // called without locks
-
-	// Guarded by mu, which is taken after a session's lock, never before.
-	mu       sync.Mutex
-	sessions map[*Session]struct{}
-	timer    *time.Timer
-	stopped  bool
-}
-
-func (l *unloads) add(s *Session) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.sessions == nil {
-		l.sessions = make(map[*Session]struct{})
-	}
-	if l.sessions[s] = struct{}{}; len(l.sessions) == 1 {
-		l.arm()
-	}
-}
-
-// arm arms the timer. l is locked.
-func (l *unloads) arm() {
-	switch {
-	case l.stopped || len(l.sessions) == 0:
-	case l.timer == nil:
-		l.timer = time.AfterFunc(unloadEvery, l.unload)
-	default:
-		l.timer.Reset(unloadEvery)
-	}
-}
-
-// list returns the sessions, which stay in the list.
-func (l *unloads) list() []*Session {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	all := make([]*Session, 0, len(l.sessions))
-	for s := range l.sessions {
-		all = append(all, s)
-	}
-	return all
-}
-
-func (l *unloads) remove(s *Session) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if delete(l.sessions, s); len(l.sessions) == 0 {
-		l.sessions = nil // a map does not shrink
-	}
-}
-
-func (l *unloads) stop() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.stopped = true
-	if l.timer != nil {
-		l.timer.Stop()
-	}
-}
-
 // unload unloads the messages of the listed sessions that are on the medium by now.
 func (m *Manager) unload() {
 	for _, s := range m.unloads.list() {
 		for m.unloadOne(s) {
 		}
 	}
-	m.unloads.mu.Lock()
-	defer m.unloads.mu.Unlock()
-	m.unloads.arm()
+	m.unloads.again()
 }
 
 // unloadOne unloads some messages of a session, and reports whether there are more that can be. It locks the manager, so that it does not

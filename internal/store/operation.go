@@ -4,10 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"time"
-	"unicode/utf8"
-	"unsafe"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -119,6 +116,8 @@ var (
 	ErrOp = errors.New("store: bad operation")
 	// ErrNewerOp is wrapped as well when a newer program may know the operation.
 	ErrNewerOp = errors.New("a newer program wrote it")
+
+	errNoMessage = errors.New("it has no message")
 )
 
 // AppendOp appends the encoded op to dst.
@@ -132,10 +131,10 @@ func AppendOp(dst []byte, op *Op) []byte {
 	dst = protofield.AppendNumber(dst, fieldDue, uint64(op.Due))
 	dst = protofield.AppendText(dst, fieldTopic, op.Topic)
 	if op.Message != nil {
-		dst = appendWithin(dst, fieldMessage, op.Message, message.AppendRecord)
+		dst = protofield.AppendWithin(dst, fieldMessage, op.Message, message.AppendRecord)
 	}
 	if op.Record != nil {
-		dst = appendWithin(dst, fieldRecord, op.Record, appendRecord)
+		dst = protofield.AppendWithin(dst, fieldRecord, op.Record, appendRecord)
 	}
 	dst = protofield.AppendNumber(dst, fieldSpace, uint64(op.Space))
 	dst = protofield.AppendText(dst, fieldKey, op.Key)
@@ -143,7 +142,7 @@ func AppendOp(dst []byte, op *Op) []byte {
 	dst = protofield.AppendNumber(dst, fieldSize, uint64(op.Size))
 	dst = protofield.AppendNumber(dst, fieldShared, protowire.EncodeBool(op.Shared))
 	if op.Subscription != nil {
-		dst = appendWithin(dst, fieldSubscribed, op.Subscription, appendSubscription)
+		dst = protofield.AppendWithin(dst, fieldSubscribed, op.Subscription, appendSubscription)
 	}
 	return dst
 }
@@ -154,10 +153,10 @@ func appendRecord(dst []byte, r *Record) []byte {
 	dst = protofield.AppendNumber(dst, fieldLeft, uint64(r.Left))
 	dst = protofield.AppendNumber(dst, fieldMissed, r.Missed)
 	for i := range r.Subscriptions {
-		dst = appendWithin(dst, fieldSubscription, &r.Subscriptions[i], appendSubscription)
+		dst = protofield.AppendWithin(dst, fieldSubscription, &r.Subscriptions[i], appendSubscription)
 	}
 	if r.Will != nil {
-		dst = appendWithin(dst, fieldWill, r.Will, appendWill)
+		dst = protofield.AppendWithin(dst, fieldWill, r.Will, appendWill)
 	}
 	return dst
 }
@@ -173,18 +172,9 @@ func appendSubscription(dst []byte, s *topic.Subscription) []byte {
 }
 
 func appendWill(dst []byte, w *Will) []byte {
-	dst = appendWithin(dst, fieldWillMessage, w.Message, message.AppendRecord)
+	dst = protofield.AppendWithin(dst, fieldWillMessage, w.Message, message.AppendRecord)
 	dst = protofield.AppendNumber(dst, fieldWillDelay, uint64(w.Delay))
 	return protofield.AppendNumber(dst, fieldWillExpiry, uint64(w.Expiry))
-}
-
-// appendWithin appends v as a field, encoded by body.
-func appendWithin[T any](dst []byte, num protowire.Number, v T, body func([]byte, T) []byte) []byte {
-	dst = protowire.AppendTag(dst, num, protowire.BytesType)
-	at := len(dst)
-	dst = body(dst, v)
-	var room [10]byte
-	return slices.Insert(dst, at, protowire.AppendVarint(room[:0], uint64(len(dst)-at))...)
 }
 
 // ParseOp decodes an operation. It owns p: strings and messages share its memory. An error wraps ErrOp.
@@ -195,7 +185,7 @@ func ParseOp(p []byte) (op Op, err error) {
 	case p[0] != opVersion:
 		return op, fmt.Errorf("%w: %w: it has version %d, this program knows version %d", ErrOp, ErrNewerOp, p[0], opVersion)
 	}
-	if err = eachField(p[1:], op.set); err != nil {
+	if err = protofield.Each(p[1:], ErrOp, op.set); err != nil {
 		return op, err
 	}
 	if op.Record != nil {
@@ -240,62 +230,62 @@ func (op *Op) check() error {
 	return nil
 }
 
-func (op *Op) set(f *field) (err error) {
+func (op *Op) set(f *protofield.Value) (err error) {
 	switch f.Num {
 	case fieldKind:
-		op.Kind = Kind(f.within(255))
+		op.Kind = Kind(f.Within(255))
 	case fieldDevice:
-		op.Device = f.text()
+		op.Device = f.Text()
 	case fieldNumber:
-		op.Number = f.uint()
+		op.Number = f.Uint()
 	case fieldPacket:
-		op.Packet = uint16(f.within(1<<16 - 1))
+		op.Packet = uint16(f.Within(1<<16 - 1))
 	case fieldQoS:
-		op.QoS = message.QoS(f.within(uint64(message.ExactlyOnce)))
+		op.QoS = message.QoS(f.Within(uint64(message.ExactlyOnce)))
 	case fieldDue:
-		op.Due = int64(f.uint())
+		op.Due = int64(f.Uint())
 	case fieldTopic:
-		op.Topic = f.text()
+		op.Topic = f.Text()
 	case fieldMessage:
-		op.Message, err = message.ParseRecord(f.body())
+		op.Message, err = message.ParseRecord(f.Body())
 	case fieldRecord:
 		op.Record = new(Record)
-		err = eachField(f.body(), op.Record.set)
+		err = protofield.Each(f.Body(), ErrOp, op.Record.set)
 	case fieldSpace:
-		op.Space = Space(f.within(255))
+		op.Space = Space(f.Within(255))
 	case fieldKey:
-		op.Key = f.text()
+		op.Key = f.Text()
 	case fieldValue:
-		op.Value = f.body()
+		op.Value = f.Body()
 	case fieldSize:
-		op.Size = int(f.within(math.MaxInt32))
+		op.Size = int(f.Within(math.MaxInt32))
 	case fieldShared:
-		op.Shared = f.uint() != 0
+		op.Shared = f.Uint() != 0
 	case fieldSubscribed:
 		var sub subscription
-		err = eachField(f.body(), sub.set)
+		err = protofield.Each(f.Body(), ErrOp, sub.set)
 		op.Subscription = (*topic.Subscription)(&sub)
 	}
 	return err
 }
 
-func (r *Record) set(f *field) (err error) {
+func (r *Record) set(f *protofield.Value) (err error) {
 	switch f.Num {
 	case fieldSession:
-		r.Session = f.uint()
+		r.Session = f.Uint()
 	case fieldExpiry:
-		r.Expiry = time.Duration(f.uint())
+		r.Expiry = time.Duration(f.Uint())
 	case fieldLeft:
-		r.Left = int64(f.uint())
+		r.Left = int64(f.Uint())
 	case fieldMissed:
-		r.Missed = f.uint()
+		r.Missed = f.Uint()
 	case fieldSubscription:
 		var s subscription
-		err = eachField(f.body(), s.set)
+		err = protofield.Each(f.Body(), ErrOp, s.set)
 		r.Subscriptions = append(r.Subscriptions, topic.Subscription(s))
 	case fieldWill:
 		w := new(Will)
-		if err = eachField(f.body(), w.set); err == nil && w.Message == nil {
+		if err = protofield.Each(f.Body(), ErrOp, w.set); err == nil && w.Message == nil {
 			err = errNoMessage
 		}
 		r.Will = w
@@ -306,103 +296,34 @@ func (r *Record) set(f *field) (err error) {
 // subscription is a topic.Subscription with the method set.
 type subscription topic.Subscription
 
-func (s *subscription) set(f *field) error {
+func (s *subscription) set(f *protofield.Value) error {
 	switch f.Num {
 	case fieldFilter:
-		s.Filter = f.text()
+		s.Filter = f.Text()
 	case fieldGranted:
-		s.QoS = message.QoS(f.within(uint64(message.ExactlyOnce)))
+		s.QoS = message.QoS(f.Within(uint64(message.ExactlyOnce)))
 	case fieldID:
-		s.ID = uint32(f.within(1<<32 - 1))
+		s.ID = uint32(f.Within(1<<32 - 1))
 	case fieldNoLocal:
-		s.NoLocal = f.uint() != 0
+		s.NoLocal = f.Uint() != 0
 	case fieldRetainAsPublished:
-		s.RetainAsPublished = f.uint() != 0
+		s.RetainAsPublished = f.Uint() != 0
 	case fieldRetainHandling:
-		s.RetainHandling = uint8(f.within(topic.RetainNever))
+		s.RetainHandling = uint8(f.Within(topic.RetainNever))
 	case fieldConflate:
-		s.Conflate = f.uint() != 0
+		s.Conflate = f.Uint() != 0
 	}
 	return nil
 }
 
-func (w *Will) set(f *field) (err error) {
+func (w *Will) set(f *protofield.Value) (err error) {
 	switch f.Num {
 	case fieldWillMessage:
-		w.Message, err = message.ParseRecord(f.body())
+		w.Message, err = message.ParseRecord(f.Body())
 	case fieldWillDelay:
-		w.Delay = time.Duration(f.uint())
+		w.Delay = time.Duration(f.Uint())
 	case fieldWillExpiry:
-		w.Expiry = time.Duration(f.uint())
+		w.Expiry = time.Duration(f.Uint())
 	}
 	return err
-}
-
-// field is one decoded field.
-type field struct {
-	protofield.Field
-	bad error // set by the methods if the field is not what they expect
-}
-
-var (
-	errFieldType = errors.New("it has another type")
-	errFieldText = errors.New("it is not UTF-8")
-	errFieldSize = errors.New("it is too large")
-	errNoMessage = errors.New("it has no message")
-)
-
-func (f *field) uint() uint64 {
-	if f.Type != protowire.VarintType {
-		f.bad = errFieldType
-	}
-	return f.Number
-}
-
-// within is uint for a number of at most most.
-func (f *field) within(most uint64) uint64 {
-	if f.uint() > most {
-		f.bad = errFieldSize
-		return 0
-	}
-	return f.Number
-}
-
-func (f *field) body() []byte {
-	if f.Type != protowire.BytesType {
-		f.bad = errFieldType
-	}
-	return f.Bytes
-}
-
-// text is body as a string, which shares its memory.
-func (f *field) text() string {
-	p := f.body()
-	if !utf8.Valid(p) {
-		f.bad = errFieldText
-	}
-	return unsafe.String(unsafe.SliceData(p), len(p))
-}
-
-// eachField calls set for each field of p.
-func eachField(p []byte, set func(*field) error) error {
-	for len(p) > 0 {
-		var f field
-		n := f.Read(p)
-		switch {
-		case n < 0 && f.Num == 0:
-			return fmt.Errorf("%w: %d bytes before its end: want a field", ErrOp, len(p))
-		case n < 0:
-			return fmt.Errorf("%w: field %d is cut off", ErrOp, f.Num)
-		}
-		f.Bytes = slices.Clip(f.Bytes)
-		err := set(&f)
-		if f.bad != nil {
-			err = f.bad
-		}
-		if err != nil {
-			return fmt.Errorf("%w: field %d: %w", ErrOp, f.Num, err)
-		}
-		p = p[n:]
-	}
-	return nil
 }

@@ -20,7 +20,7 @@ var ended = func() context.Context {
 	return ctx
 }()
 
-// replay brings the state to the end of the journal. Nothing else runs yet.
+// replay brings the state to the end of the journal. No applier runs beside it.
 func (s *Store) replay() error {
 	for {
 		n, err := s.take(ended)
@@ -67,14 +67,8 @@ func (s *Store) follow(ctx context.Context) {
 
 // catchUp brings the state to the end of the journal and makes it durable.
 func (s *Store) catchUp() error {
-	for {
-		n, err := s.take(ended)
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			break
-		}
+	if err := s.replay(); err != nil {
+		return err
 	}
 	s.applying.Lock()
 	defer s.applying.Unlock()
