@@ -401,24 +401,28 @@ func TestSyncDelayGathers(t *testing.T) {
 			add(t, j, nil, nil)
 			wantGroups(uint64(n+1), "one record")
 		}
+		held := make(chan struct{})
+		add(t, j, nil, func(error) { <-held }) // the committer waits here
+		wantGroups(4, "a record whose claim holds the committer up")
 		for range 20 {
 			add(t, j, nil, nil)
 		}
-		wantGroups(3, "twenty records")
+		close(held)
+		wantGroups(4, "twenty records")
 		time.Sleep(10 * time.Millisecond)
-		wantGroups(4, "twenty records and a step without more")
+		wantGroups(5, "twenty records and a step without more")
 		for range 39 {
 			add(t, j, nil, nil)
 			time.Sleep(time.Millisecond)
 		}
-		wantGroups(5, "a record each millisecond, for less than two delays")
+		wantGroups(6, "a record each millisecond, for less than two delays")
 		time.Sleep(20 * time.Millisecond)
-		wantGroups(6, "the last of them")
+		wantGroups(7, "the last of them")
 		for range 9 {
 			add(t, j, nil, nil)
 		}
 		add(t, j, make([]byte, 600), nil)
-		wantGroups(7, "half full")
+		wantGroups(8, "half full")
 	})
 }
 

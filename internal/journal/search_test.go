@@ -72,6 +72,7 @@ func TestReaderBeginsBesideSpoiltSectors(t *testing.T) {
 		d := journaltest.New()
 		j := numbered(t, d)
 		defer j.Close()
+		synctest.Wait() // until the next segment is prepared
 		rng := rand.New(rand.NewPCG(3, 4))
 		for name, size := range d.Sizes() {
 			for range 20 {
