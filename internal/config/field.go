@@ -34,6 +34,9 @@ var wayHelp = map[way]string{
 	inEnv:  ", in the environment variable of this name",
 }
 
+// inline is the key of a struct whose fields are those of the section that it is in.
+const inline = ",inline"
+
 // fields yields the fields of a section, in order of declaration. Fields without a key are not
 // part of the file.
 func fields(path string, section reflect.Value) iter.Seq[field] {
@@ -41,7 +44,15 @@ func fields(path string, section reflect.Value) iter.Seq[field] {
 		for i := range section.NumField() {
 			tag := section.Type().Field(i).Tag
 			key := tag.Get("yaml")
-			if key == "" || key == "-" {
+			switch key {
+			case "", "-":
+				continue
+			case inline:
+				for f := range fields(path, section.Field(i)) {
+					if !yield(f) {
+						return
+					}
+				}
 				continue
 			}
 			f := field{

@@ -6,11 +6,13 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/longline/longline/internal/registry"
 )
 
-// instance is an Instance with what is known of it. Safe from any goroutine.
+// instance is a registry.Instance with what is known of it. Safe from any goroutine.
 type instance struct {
-	Instance // static
+	registry.Instance // static
 
 	calls atomic.Int64 // under way
 

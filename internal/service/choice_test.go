@@ -5,11 +5,13 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"github.com/longline/longline/internal/registry"
 )
 
 func instances(weights ...int) (all []*instance) {
 	for n, w := range weights {
-		all = append(all, &instance{Instance: Instance{URL: fmt.Sprint("http://", n), Weight: w}})
+		all = append(all, &instance{Instance: registry.Instance{URL: fmt.Sprint("http://", n), Weight: w}})
 	}
 	return all
 }

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/longline/longline/internal/limit"
+	"github.com/longline/longline/internal/registry"
 	"github.com/longline/longline/internal/reload"
 )
 
@@ -57,7 +58,6 @@ type Service struct {
 	name      string
 	config    Config
 	client    *http.Client
-	discovery Discovery
 	chooser   *chooser
 	turns     *semaphore.Weighted
 	breaker   *limit.Breaker
@@ -91,35 +91,41 @@ func Open(name string, config Config, w *reload.Watcher, log *slog.Logger) (*Ser
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	var d Discovery = newList(c.Instances)
-	if c.DNS.Name != "" {
-		d = newNames(c.DNS)
+	d, err := registry.Open(c.Source, w)
+	if err != nil {
+		return nil, err
 	}
-	return open(name, c, d, w, log)
+	s, err := open(name, c, d, w, log)
+	if err != nil {
+		d.Close()
+	}
+	return s, err
 }
 
-func open(name string, c Config, d Discovery, w *reload.Watcher, log *slog.Logger) (*Service, error) {
+func open(name string, c Config, d registry.Discovery, w *reload.Watcher, log *slog.Logger) (*Service, error) {
 	transport, err := newTransport(&c, w)
 	if err != nil {
 		return nil, err
 	}
 	ctx, end := context.WithCancel(context.Background())
 	s := &Service{
-		name:      name,
-		config:    c,
-		client:    &http.Client{Transport: transport, CheckRedirect: stay},
-		discovery: d,
-		chooser:   newChooser(c.Choose),
-		turns:     semaphore.NewWeighted(int64(c.Concurrency)),
-		breaker:   limit.NewBreaker(name, c.OpenAfter, c.OpenFor, failure),
-		log:       log,
-		now:       time.Now,
-		end:       end,
-		budget:    newBudget(c.RetryBudget),
-		known:     make(chan struct{}),
+		name:    name,
+		config:  c,
+		client:  &http.Client{Transport: transport, CheckRedirect: stay},
+		chooser: newChooser(c.Choose),
+		turns:   semaphore.NewWeighted(int64(c.Concurrency)),
+		breaker: limit.NewBreaker(name, c.OpenAfter, c.OpenFor, failure),
+		log:     log,
+		now:     time.Now,
+		end:     end,
+		budget:  newBudget(c.RetryBudget),
+		known:   make(chan struct{}),
 	}
 	s.instances.Store(new([]*instance))
-	s.following.Go(func() { s.follow(ctx) })
+	s.following.Go(func() {
+		registry.Follow(ctx, d, s.keep, s.note)
+		d.Close()
+	})
 	context.AfterFunc(ctx, transport.CloseIdleConnections)
 	return s, nil
 }
@@ -133,41 +139,7 @@ func (s *Service) Close() {
 // stay makes the client follow no redirect: calls go where the configuration says and nowhere else.
 func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// Pauses of the discovery while it fails.
-const (
-	firstPause = 100 * time.Millisecond
-	mostPause  = 10 * time.Second
-	findTime   = 70 * time.Second // for one answer; registries hold a question for a minute
-)
-
-// follow keeps the set of instances. While the registry fails, the last set known is kept.
-func (s *Service) follow(ctx context.Context) {
-	var last []Instance
-	pause := firstPause
-	for ctx.Err() == nil {
-		find, cancel := context.WithTimeout(ctx, findTime)
-		found, err := s.discovery.Find(find, last)
-		cancel()
-		if ctx.Err() != nil {
-			return
-		}
-		var set []Instance
-		if err == nil {
-			set, err = normal(found)
-			s.keep(set)
-			last, pause = set, s.discovery.Pause()
-		} else {
-			pause = min(max(2*pause, firstPause), mostPause)
-		}
-		s.note(err)
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-		}
-	}
-}
-
-// note keeps the problem of the discovery, and logs it when it begins and ends.
+// note keeps the problem of the discovery; registry.Follow calls it. It logs it when it begins and ends.
 func (s *Service) note(err error) {
 	s.mu.Lock()
 	before := s.problem
@@ -181,8 +153,8 @@ func (s *Service) note(err error) {
 	}
 }
 
-// keep replaces the set. Instances that stay keep what is known of them.
-func (s *Service) keep(set []Instance) {
+// keep replaces the set; registry.Follow calls it. Instances that stay keep what is known of them.
+func (s *Service) keep(set []registry.Instance) {
 	old := *s.instances.Load()
 	all := make([]*instance, len(set))
 	for n, i := range set {

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/longline/longline/internal/registry"
 )
 
 func TestCall(t *testing.T) {
@@ -20,7 +22,7 @@ func TestCall(t *testing.T) {
 		w.WriteHeader(http.StatusTeapot)
 		_, _ = io.WriteString(w, r.Method+" "+r.URL.Path+" "+r.Header.Get("Longline-Device")+" "+string(body))
 	})
-	s := openService(t, Config{Instances: []string{b.URL + "/api/"}})
+	s := openService(t, Config{Source: registry.Source{Instances: []string{b.URL + "/api/"}}})
 	a, err := s.Do(t.Context(), &Request{Method: "PUT", Path: "/authorize", Header: http.Header{"Longline-Device": {"m-7"}}, Body: []byte("x")})
 	if err != nil || a.Status != http.StatusTeapot || string(a.Body) != "PUT /api/authorize m-7 x" || a.Header.Get("Content-Type") != "text/plain" ||
 		a.Instance != b.URL+"/api" {
@@ -46,7 +48,7 @@ func TestRepetitions(t *testing.T) {
 		{"503, idempotent", unavailable.URL, true, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := openService(t, Config{Instances: []string{c.first, good.URL}, Choose: RoundRobin})
+			s := openService(t, Config{Source: registry.Source{Instances: []string{c.first, good.URL}}, Choose: RoundRobin})
 			failed := 0
 			for range 4 {
 				a, err := s.get(t, c.idempotent)
@@ -68,7 +70,7 @@ func TestRepetitions(t *testing.T) {
 // Repetitions are at most a tenth of the calls, after the first few.
 func TestRetryBudget(t *testing.T) {
 	bad, worse := newBackend(t, cuts), newBackend(t, cuts)
-	s := openService(t, Config{Instances: urls(bad, worse), Choose: RoundRobin, EjectAfter: 1 << 20, OpenAfter: 1 << 20})
+	s := openService(t, Config{Source: registry.Source{Instances: urls(bad, worse)}, Choose: RoundRobin, EjectAfter: 1 << 20, OpenAfter: 1 << 20})
 	for range 200 {
 		if _, err := s.get(t, true); !errors.Is(err, ErrFailed) {
 			t.Fatal(err)
@@ -82,7 +84,7 @@ func TestRetryBudget(t *testing.T) {
 // An instance that fails is left out, another at the same time is not, and both are called again later.
 func TestEjection(t *testing.T) {
 	bad, worse, good := newBackend(t, cuts), newBackend(t, cuts), newBackend(t, says("good"))
-	s := openService(t, Config{Instances: urls(bad, worse, good), Choose: RoundRobin, EjectAfter: 3, EjectFor: time.Minute, OpenAfter: 1 << 20})
+	s := openService(t, Config{Source: registry.Source{Instances: urls(bad, worse, good)}, Choose: RoundRobin, EjectAfter: 3, EjectFor: time.Minute, OpenAfter: 1 << 20})
 	now := time.Now()
 	var mu sync.Mutex
 	s.now = func() time.Time { mu.Lock(); defer mu.Unlock(); return now }
@@ -117,7 +119,7 @@ func (s *Service) counted() Counters {
 
 func TestBreaker(t *testing.T) {
 	bad := newBackend(t, cuts)
-	s := openService(t, Config{Instances: urls(bad), OpenAfter: 3, OpenFor: time.Hour})
+	s := openService(t, Config{Source: registry.Source{Instances: urls(bad)}, OpenAfter: 3, OpenFor: time.Hour})
 	for range 5 {
 		_, err := s.get(t, false)
 		if bad.count() < 3 && !errors.Is(err, ErrFailed) {
@@ -138,7 +140,7 @@ func TestBounds(t *testing.T) {
 		case <-r.Context().Done():
 		}
 	})
-	s := openService(t, Config{Instances: urls(slow), Concurrency: 2, Waiting: 3, Timeout: 30 * time.Second})
+	s := openService(t, Config{Source: registry.Source{Instances: urls(slow)}, Concurrency: 2, Waiting: 3, Timeout: 30 * time.Second})
 	var calls sync.WaitGroup
 	errs := make(chan error, 10)
 	for range 10 {
@@ -160,20 +162,20 @@ func TestBounds(t *testing.T) {
 		}
 	}
 	large := newBackend(t, says(strings.Repeat("x", 1001)))
-	if _, err := openService(t, Config{Instances: urls(large), MaxAnswer: 1000}).get(t, true); !errors.Is(err, ErrTooLarge) || large.count() != 1 {
+	if _, err := openService(t, Config{Source: registry.Source{Instances: urls(large)}, MaxAnswer: 1000}).get(t, true); !errors.Is(err, ErrTooLarge) || large.count() != 1 {
 		t.Errorf("an answer that is too large: %v", err)
 	}
 	moved := newBackend(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, large.URL, http.StatusFound) })
-	if a, err := openService(t, Config{Instances: urls(moved)}).get(t, true); err != nil || a.Status != http.StatusFound {
+	if a, err := openService(t, Config{Source: registry.Source{Instances: urls(moved)}}).get(t, true); err != nil || a.Status != http.StatusFound {
 		t.Errorf("a redirection: %+v, %v", a, err)
 	}
 	never := newBackend(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.ReadAll(r.Body); <-r.Context().Done() })
-	if _, err := openService(t, Config{Instances: urls(never), Timeout: 20 * time.Millisecond}).get(t, true); !errors.Is(err, ErrTimeout) {
+	if _, err := openService(t, Config{Source: registry.Source{Instances: urls(never)}, Timeout: 20 * time.Millisecond}).get(t, true); !errors.Is(err, ErrTimeout) {
 		t.Errorf("no answer: %v", err)
 	}
 	gone, leave := context.WithCancel(t.Context())
 	leave()
-	other := openService(t, Config{Instances: urls(never), OpenAfter: 1})
+	other := openService(t, Config{Source: registry.Source{Instances: urls(never)}, OpenAfter: 1})
 	if _, err := other.Do(gone, &Request{Method: "GET"}); !errors.Is(err, context.Canceled) {
 		t.Errorf("a caller that has gone: %v", err)
 	}
@@ -189,27 +191,29 @@ func TestHTTP2WithoutTLS(t *testing.T) {
 	b.Config.Protocols.SetUnencryptedHTTP2(true)
 	b.Start()
 	defer b.Close()
-	if a, err := openService(t, Config{Instances: []string{b.URL}, Protocol: "h2c"}).get(t, false); err != nil || string(a.Body) != "HTTP/2.0" {
+	if a, err := openService(t, Config{Source: registry.Source{Instances: []string{b.URL}}, Protocol: "h2c"}).get(t, false); err != nil || string(a.Body) != "HTTP/2.0" {
 		t.Errorf("%+v, %v", a, err)
 	}
 }
 
-// registry is a Discovery that a test controls.
-type registry struct {
+// fakeRegistry is a Discovery that a test controls.
+type fakeRegistry struct {
 	mu  sync.Mutex
-	set []Instance
+	set []registry.Instance
 	err error
 }
 
-func (r *registry) Pause() time.Duration { return time.Millisecond }
+func (r *fakeRegistry) Close() {}
 
-func (r *registry) Find(context.Context, []Instance) ([]Instance, error) {
+func (r *fakeRegistry) Pause() time.Duration { return time.Millisecond }
+
+func (r *fakeRegistry) Find(context.Context) ([]registry.Instance, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.set, r.err
 }
 
-func (r *registry) become(err error, set ...Instance) {
+func (r *fakeRegistry) become(err error, set ...registry.Instance) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.set, r.err = set, err
@@ -218,7 +222,7 @@ func (r *registry) become(err error, set ...Instance) {
 // A registry that is down changes nothing; before it was ever up, calls wait for it; what it names wrongly is left out.
 func TestRegistryDown(t *testing.T) {
 	b := newBackend(t, says("good"))
-	r := &registry{err: errors.New("down")}
+	r := &fakeRegistry{err: errors.New("down")}
 	s, err := open("billing", Config{Timeout: 30 * time.Millisecond}.WithDefaults(), r, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -228,7 +232,7 @@ func TestRegistryDown(t *testing.T) {
 		t.Errorf("before the registry is known: %v", err)
 	}
 	s.config.Timeout = 10 * time.Second
-	r.become(nil, Instance{URL: b.URL}, Instance{URL: "ftp://no"}, Instance{URL: b.URL})
+	r.become(nil, registry.Instance{URL: b.URL}, registry.Instance{URL: "ftp://no"}, registry.Instance{URL: b.URL})
 	if _, err := s.get(t, false); err != nil {
 		t.Fatal(err)
 	}

@@ -1,10 +1,11 @@
 package service
 
 import (
+	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 
@@ -22,44 +23,20 @@ func newTransport(c *Config, w *reload.Watcher) (*http.Transport, error) {
 		t.Protocols.SetUnencryptedHTTP2(true)
 		t.Protocols.SetHTTP2(true)
 	}
-	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.TLS.ServerName}
-	if c.TLS.CA != "" {
-		f, err := reload.Open(w, c.TLS.CA, authorities)
-		if err != nil {
-			return nil, fmt.Errorf("tls.ca: %w", err)
-		}
-		// The pool is asked at each handshake, so that a changed file counts.
-		config.InsecureSkipVerify = true //nolint:gosec // VerifyConnection verifies
-		config.VerifyConnection = func(s tls.ConnectionState) error { return verify(s, f.Get()) }
+	configure, err := c.TLS.Open(w)
+	if err != nil {
+		return nil, fmt.Errorf("tls.%w", err)
 	}
-	if c.TLS.Cert != "" {
-		pair, err := reload.OpenKeyPair(w, c.TLS.Cert, c.TLS.Key)
+	t.DialTLSContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		host, _, err := net.SplitHostPort(address)
 		if err != nil {
-			return nil, fmt.Errorf("tls.cert: %w", err)
+			return nil, err
 		}
-		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return pair.Get(nil) }
+		config := configure(host)
+		config.NextProtos = []string{"h2", "http/1.1"}
+		return (&tls.Dialer{Config: config}).DialContext(ctx, network, address)
 	}
-	t.TLSClientConfig = config
 	return t, nil
-}
-
-// authorities reads PEM certificates.
-func authorities(text []byte) (*x509.CertPool, error) {
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(text) {
-		return nil, errors.New("it has no PEM certificate")
-	}
-	return pool, nil
-}
-
-// verify checks the certificate of an instance as crypto/tls does.
-func verify(s tls.ConnectionState, roots *x509.CertPool) error {
-	between := x509.NewCertPool()
-	for _, c := range s.PeerCertificates[1:] {
-		between.AddCert(c)
-	}
-	_, err := s.PeerCertificates[0].Verify(x509.VerifyOptions{DNSName: s.ServerName, Roots: roots, Intermediates: between})
-	return err
 }
 
 // withoutURL returns the error inside of an *url.Error: the instance is named elsewhere, and the path may be a device's.

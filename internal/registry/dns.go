@@ -1,6 +1,7 @@
-package service
+package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,41 +11,51 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/longline/longline/internal/reload"
 )
 
-// Instance is one address of a service.
-type Instance struct {
-	URL    string // http://HOST:PORT or https://HOST:PORT, perhaps with a path
-	Weight int    // at least 1
+// DNS finds instances by name.
+type DNS struct {
+	Name     string        `yaml:"name" help:"a host name and a port, such as billing.internal:9000, each of whose addresses is an instance; or the name of SRV records, such as _http._tcp.billing.internal"`
+	Scheme   string        `yaml:"scheme" help:"http or https"`
+	Refresh  time.Duration `yaml:"refresh" help:"how often the name is looked up"`
+	Resolver string        `yaml:"resolver" help:"address and port of the name server; left out, the system's"`
 }
 
-// Discovery finds the instances of a service.
-type Discovery interface {
-	// Find returns the present instances, in any order. after is what it returned last, nil at first: one that can wait for a change
-	// returns when the set differs from it, or when ctx ends. The error says why the set is not known; the caller keeps the last
-	// one and asks again.
-	Find(ctx context.Context, after []Instance) ([]Instance, error)
-	// Pause is how long to wait between two calls of Find; 0 if Find waits itself.
-	Pause() time.Duration
+func (d *DNS) given() bool { return *d != DNS{} }
+
+func (d *DNS) setDefaults() {
+	d.Scheme = cmp.Or(d.Scheme, "http")
+	d.Refresh = cmp.Or(d.Refresh, 30*time.Second)
 }
 
-// maxInstances bounds a set; a registry that names more is cut.
-const maxInstances = 1000
-
-// list is the Discovery of a list.
-type list []Instance
-
-func (l list) Find(context.Context, []Instance) ([]Instance, error) { return l, nil }
-
-func (l list) Pause() time.Duration { return time.Hour }
-
-func newList(urls []string) list {
-	l := make(list, len(urls))
-	for i, u := range urls {
-		l[i] = Instance{URL: strings.TrimSuffix(u, "/"), Weight: 1}
+func (d *DNS) validate(key string) error {
+	switch {
+	case d.Name == "":
+		return fmt.Errorf("%s.name: it is missing", key)
+	case !slices.Contains(schemes, d.Scheme):
+		return fmt.Errorf("%s.scheme: want http or https, not %q", key, d.Scheme)
+	case d.Refresh < time.Second || d.Refresh > 24*time.Hour:
+		return fmt.Errorf("%s.refresh: want 1s to 24h, not %v", key, d.Refresh)
 	}
-	return l
+	if !d.srv() {
+		if _, port, err := net.SplitHostPort(d.Name); err != nil || port == "" {
+			return fmt.Errorf("%s.name: %s has no port; only the names of SRV records, which begin with _, have none", key, d.Name)
+		}
+	}
+	if d.Resolver != "" {
+		if _, _, err := net.SplitHostPort(d.Resolver); err != nil {
+			return fmt.Errorf("%s.resolver: want an address and a port, not %s", key, d.Resolver)
+		}
+	}
+	return nil
 }
+
+func (d *DNS) open(*reload.Watcher) (Discovery, error) { return newNames(*d), nil }
+
+// srv reports whether the name is that of SRV records, RFC 2782.
+func (d *DNS) srv() bool { return strings.HasPrefix(d.Name, "_") }
 
 // names is the Discovery of DNS: addresses of a host, or SRV records (RFC 2782), of which those with the lowest
 // priority count.
@@ -65,7 +76,9 @@ func newNames(c DNS) *names {
 
 func (n *names) Pause() time.Duration { return n.config.Refresh }
 
-func (n *names) Find(ctx context.Context, _ []Instance) ([]Instance, error) {
+func (n *names) Close() {}
+
+func (n *names) Find(ctx context.Context) ([]Instance, error) {
 	if n.config.srv() {
 		return n.records(ctx)
 	}
@@ -110,19 +123,4 @@ func unlessNone(err error) error {
 func (n *names) instance(host, port string, weight int) Instance {
 	u := url.URL{Scheme: n.config.Scheme, Host: net.JoinHostPort(host, port)}
 	return Instance{URL: u.String(), Weight: weight}
-}
-
-// normal returns a set in the order of its URLs, each once, with sound weights. A URL that is none is left out and named by err.
-func normal(all []Instance) (set []Instance, err error) {
-	for _, i := range all {
-		if _, bad := parseURL(i.URL); bad != nil {
-			err = fmt.Errorf("an instance is left out: %w", bad)
-			continue
-		}
-		i.Weight = min(max(1, i.Weight), 1<<16)
-		set = append(set, i)
-	}
-	slices.SortFunc(set, func(a, b Instance) int { return strings.Compare(a.URL, b.URL) })
-	set = slices.CompactFunc(set, func(a, b Instance) bool { return a.URL == b.URL })
-	return set[:min(len(set), maxInstances)], err
 }

@@ -1,4 +1,4 @@
-package service_test
+package registry_test
 
 import (
 	"net"
@@ -6,12 +6,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
 
-	"github.com/longline/longline/internal/service"
-	"github.com/longline/longline/internal/service/servicetest"
+	"github.com/longline/longline/internal/registry"
+	"github.com/longline/longline/internal/registry/registrytest"
 )
 
 // zone is a name server with the records of one service: the addresses of billing.test, and the SRV records of
@@ -21,7 +20,7 @@ type zone struct {
 	srv  bool
 
 	mu   sync.Mutex
-	set  []service.Instance
+	set  []registry.Instance
 	down bool
 }
 
@@ -45,7 +44,7 @@ func (z *zone) Hosts() (one, two string) {
 	return "127.0.0.1", "127.0.0.2"
 }
 
-func (z *zone) Set(_ *testing.T, all []service.Instance) {
+func (z *zone) Set(_ *testing.T, all []registry.Instance) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	z.set = all
@@ -61,12 +60,12 @@ func (z *zone) Down(*testing.T) (up func()) {
 	return func() { become(false) }
 }
 
-func (z *zone) Discovery(*testing.T) service.Discovery {
+func (z *zone) Source() registry.Source {
 	name := "billing.test.:9001"
 	if z.srv {
 		name = "_http._tcp.billing.test."
 	}
-	return service.NewNames(service.DNS{Name: name, Scheme: "http", Refresh: time.Second, Resolver: z.conn.LocalAddr().String()})
+	return registry.Source{DNS: registry.DNS{Name: name, Resolver: z.conn.LocalAddr().String()}}
 }
 
 func (z *zone) serve() {
@@ -118,6 +117,6 @@ func (z *zone) answer(m *dnsmessage.Message) {
 	}
 }
 
-func TestDNSAddresses(t *testing.T) { servicetest.Run(t, newZone(t, false), false) }
+func TestDNSAddresses(t *testing.T) { registrytest.Run(t, newZone(t, false), false) }
 
-func TestDNSRecords(t *testing.T) { servicetest.Run(t, newZone(t, true), true) }
+func TestDNSRecords(t *testing.T) { registrytest.Run(t, newZone(t, true), true) }

@@ -1,4 +1,0 @@
-package service
-
-// NewNames returns the Discovery of DNS.
-func NewNames(c DNS) Discovery { return newNames(c) }

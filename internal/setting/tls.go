@@ -1,0 +1,68 @@
+package setting
+
+import (
+	"cmp"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+
+	"github.com/longline/longline/internal/reload"
+)
+
+// TLS is how the gateway, as a client, verifies a server's certificate, and which certificate of its own it presents.
+type TLS struct {
+	CA         string `yaml:"ca" help:"PEM file with the authorities of the server's certificate; left out, the system's; read again when it changes"`
+	Cert       string `yaml:"cert" help:"PEM file with the certificate that the gateway presents; read again when it changes"`
+	Key        string `yaml:"key" help:"PEM file with its private key"`
+	ServerName string `yaml:"server_name" help:"the name in the server's certificate; left out, the host of the URL"`
+}
+
+// WithDefaults implements Section.
+func (c TLS) WithDefaults() TLS { return c }
+
+// Validate implements Section.
+func (c TLS) Validate() error {
+	if (c.Cert == "") != (c.Key == "") {
+		return errors.New("cert: want both cert and key, or none")
+	}
+	return nil
+}
+
+// Open reads the files; w reads them again when they change. The returned function makes the configuration of a connection to a host, as the
+// files are at that time; it is safe from any goroutine. Errors begin with the key.
+func (c TLS) Open(w *reload.Watcher) (client func(host string) *tls.Config, err error) {
+	roots := func() *x509.CertPool { return nil }
+	if c.CA != "" {
+		f, err := reload.Open(w, c.CA, authorities)
+		if err != nil {
+			return nil, fmt.Errorf("ca: %w", err)
+		}
+		roots = f.Get
+	}
+	var present func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
+	if c.Cert != "" {
+		pair, err := reload.OpenKeyPair(w, c.Cert, c.Key)
+		if err != nil {
+			return nil, fmt.Errorf("cert: %w", err)
+		}
+		present = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return pair.Get(nil) }
+	}
+	return func(host string) *tls.Config {
+		return &tls.Config{
+			MinVersion:           tls.VersionTLS12,
+			ServerName:           cmp.Or(c.ServerName, host),
+			RootCAs:              roots(),
+			GetClientCertificate: present,
+		}
+	}, nil
+}
+
+// authorities reads PEM certificates.
+func authorities(text []byte) (*x509.CertPool, error) {
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, errors.New("it has no PEM certificate")
+	}
+	return pool, nil
+}
