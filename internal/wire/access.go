@@ -15,6 +15,8 @@ func (p *Packet) text(f field) *string {
 		return &p.Hello.Session
 	case fieldTopic:
 		return &p.Message.Topic
+	case fieldService:
+		return &p.Service
 	case fieldMethod:
 		return &p.Method
 	case fieldToken:

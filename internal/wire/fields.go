@@ -33,6 +33,7 @@ const (
 	fieldExpires
 	fieldConflate
 	fieldAgain
+	fieldService
 
 	numFields
 )
@@ -82,10 +83,11 @@ var fields = [numFields]struct {
 	fieldExpires:    {"expires", kindNumber, math.MaxUint32, "seconds, 0 to 4294967295"},
 	fieldConflate:   {name: "conflate", kind: kindFlag, want: "true or false"},
 	fieldAgain:      {name: "again", kind: kindFlag, want: "true or false"},
+	fieldService:    {name: "service", want: "a string"},
 }
 
 // form says which fields the packets of one op have. JSON packets are written in this order of
-// fields, and the protobuf number of a field is its position plus one.
+// fields, except for jsonOrder, and the protobuf number of a field is its position plus one.
 type form struct {
 	name     string
 	fields   []field
@@ -114,7 +116,7 @@ var forms = [...]form{
 	},
 	Call: {
 		"call",
-		[]field{fieldID, fieldMethod, fieldPayload, fieldType, fieldTimeout, fieldAgain},
+		[]field{fieldID, fieldMethod, fieldPayload, fieldType, fieldTimeout, fieldAgain, fieldService},
 		setOf(fieldID, fieldMethod), 0,
 	},
 	Reply: {
@@ -139,6 +141,15 @@ func (s set) has(f field) bool { return s&(1<<f) != 0 }
 
 // first returns the lowest field of s.
 func (s set) first() field { return field(bits.TrailingZeros32(uint32(s))) }
+
+// jsonOrder has the fields in the order in which JSON packets are written: a service is before the method.
+var jsonOrder = func() (of [len(forms)][]field) {
+	for op := range of {
+		of[op] = forms[op].fields
+	}
+	of[Call] = []field{fieldID, fieldService, fieldMethod, fieldPayload, fieldType, fieldTimeout, fieldAgain}
+	return of
+}()
 
 // jsonMembers has the members that the JSON packets of each op have.
 var jsonMembers = func() (of [len(forms)]set) {
@@ -202,6 +213,8 @@ func fieldNamed(name []byte) (field, bool) {
 		return fieldConflate, true
 	case "again":
 		return fieldAgain, true
+	case "service":
+		return fieldService, true
 	}
 	return 0, false
 }

@@ -66,7 +66,7 @@ func checkRoundTrip(t *testing.T, c Codec, frame []byte) {
 // normal returns p without what a round trip through c may change: empty slices become nil, and the
 // white space around JSON, which protobuf may carry, is removed.
 func normal(p *Packet, c Codec) *Packet {
-	n := Packet{Op: p.Op, ID: p.ID, Expiry: p.Expiry, QoS: p.QoS, Method: p.Method, Timeout: p.Timeout,
+	n := Packet{Op: p.Op, ID: p.ID, Expiry: p.Expiry, QoS: p.QoS, Service: p.Service, Method: p.Method, Timeout: p.Timeout, Again: p.Again,
 		ContentType: p.ContentType, Err: p.Err, Token: p.Token, Lifetime: p.Lifetime, Hello: p.Hello}
 	n.Filters = append(n.Filters, p.Filters...)
 	n.Payload = append(n.Payload, p.Payload...)

@@ -56,7 +56,7 @@ func (jsonCodec) Append(dst []byte, p *Packet) ([]byte, error) {
 	dst = append(dst, `{"op":"`...)
 	dst = append(dst, form.name...)
 	dst = append(dst, '"')
-	for _, f := range form.fields {
+	for _, f := range jsonOrder[p.Op] {
 		dst = appendField(dst, p, f, form.shown.has(f))
 	}
 	return append(dst, '}'), nil

@@ -3,7 +3,7 @@
 //
 // The flow: the gateway greets with hello. The device publishes (pub, answered by ack if
 // its QoS is 1), subscribes and unsubscribes (sub, unsub, each answered by ack), acknowledges the QoS 1 messages that
-// it gets (msg, answered by ack) and answers calls (call, answered by reply). Before its
+// it gets (msg, answered by ack), answers calls and calls services itself (call, answered by reply). Before its
 // credential expires it presents another (refresh, answered by ack).
 package wire
 
@@ -23,8 +23,8 @@ const (
 	Sub                   // device to gateway
 	Unsub                 // device to gateway
 	Msg                   // gateway to device
-	Call                  // gateway to device
-	Reply                 // device to gateway
+	Call                  // both ways; a device's has a service
+	Reply                 // both ways
 	Refresh               // device to gateway
 
 	Ops = iota + 1 // number of ops plus one: the size of a table by op
@@ -60,7 +60,9 @@ type Packet struct {
 	QoS      message.QoS
 	Conflate bool
 
-	// Method and Timeout belong to a call; Payload and ContentType to a call or reply.
+	// Service, Method and Timeout belong to a call; Payload and ContentType to a call or reply. Only a call of a device
+	// has a Service, the one that it calls.
+	Service     string
 	Method      string
 	Timeout     time.Duration
 	Payload     []byte

@@ -789,7 +789,8 @@ func (x *Msg) GetProps() []*Property {
 	return nil
 }
 
-// Gateway to device. The device answers within timeout_ms with a Reply that has the same id.
+// Gateway to device: the device answers within timeout_ms with a Reply that has the same id. Device to gateway: a call of a
+// service, which the gateway answers with a Reply that has the same id.
 type Call struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -797,7 +798,8 @@ type Call struct {
 	Payload       []byte                 `protobuf:"bytes,3,opt,name=payload,proto3" json:"payload,omitempty"`
 	ContentType   string                 `protobuf:"bytes,4,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
 	TimeoutMs     uint32                 `protobuf:"varint,5,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`
-	Again         bool                   `protobuf:"varint,6,opt,name=again,proto3" json:"again,omitempty"` // it was sent before, and the device may have got it: what was answered gets the same answer
+	Again         bool                   `protobuf:"varint,6,opt,name=again,proto3" json:"again,omitempty"`    // it was sent before, and the device may have got it: what was answered gets the same answer
+	Service       string                 `protobuf:"bytes,7,opt,name=service,proto3" json:"service,omitempty"` // of a device's call: the service that it calls
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -872,6 +874,13 @@ func (x *Call) GetAgain() bool {
 		return x.Again
 	}
 	return false
+}
+
+func (x *Call) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
 }
 
 type Reply struct {
@@ -1055,7 +1064,7 @@ const file_longline_v1_device_proto_rawDesc = "" +
 	"\x03qos\x18\x05 \x01(\rR\x03qos\x12\x16\n" +
 	"\x06retain\x18\x06 \x01(\bR\x06retain\x12\x0e\n" +
 	"\x02ts\x18\a \x01(\x04R\x02ts\x12+\n" +
-	"\x05props\x18\b \x03(\v2\x15.longline.v1.PropertyR\x05props\"\xa0\x01\n" +
+	"\x05props\x18\b \x03(\v2\x15.longline.v1.PropertyR\x05props\"\xba\x01\n" +
 	"\x04Call\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
 	"\x06method\x18\x02 \x01(\tR\x06method\x12\x18\n" +
@@ -1063,7 +1072,8 @@ const file_longline_v1_device_proto_rawDesc = "" +
 	"\fcontent_type\x18\x04 \x01(\tR\vcontentType\x12\x1d\n" +
 	"\n" +
 	"timeout_ms\x18\x05 \x01(\rR\ttimeoutMs\x12\x14\n" +
-	"\x05again\x18\x06 \x01(\bR\x05again\"~\n" +
+	"\x05again\x18\x06 \x01(\bR\x05again\x12\x18\n" +
+	"\aservice\x18\a \x01(\tR\aservice\"~\n" +
 	"\x05Reply\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x18\n" +
 	"\apayload\x18\x02 \x01(\fR\apayload\x12!\n" +
