@@ -1,0 +1,57 @@
+package wire
+
+import (
+	"fmt"
+	"unicode/utf8"
+)
+
+// JSONElements calls yield with the elements of the JSON array that text holds, each as a view of text without the white space
+// around it. If text is something else, JSONElements returns an error that says where, and may have called yield before with the
+// elements in front of that place.
+func JSONElements(text []byte, yield func(element []byte)) error {
+	if !utf8.Valid(text) {
+		return CloseInvalidUTF8.Because(fmt.Sprintf("not UTF-8 at byte %d", invalidAt(text)))
+	}
+	i := skipSpace(text, 0)
+	if byteAt(text, i) != '[' {
+		return malformed(i, "'['")
+	}
+	i = skipSpace(text, i+1)
+	more := byteAt(text, i) != ']'
+	if !more {
+		i++
+	}
+	for more {
+		end, want := skipValue(text, i, 1)
+		if want != "" {
+			return malformed(end, want)
+		}
+		yield(text[i:end])
+		if i, more, want = skipComma(text, end, ']'); want != "" {
+			return malformed(i, want)
+		}
+	}
+	if i = skipSpace(text, i); i < len(text) {
+		return malformed(i, "the end")
+	}
+	return nil
+}
+
+// JSONObject returns the JSON object in text, without the white space around it, and reports whether there is one that may
+// be an element of an array.
+func JSONObject(text []byte) (object []byte, ok bool) {
+	object, ok = jsonValue(text, 1)
+	return object, ok && object[0] == '{'
+}
+
+// JSONString returns the text of a JSON string, an element that JSONElements has yielded. Without escapes it is a view of it.
+func JSONString(element []byte) string {
+	plain := element[1 : len(element)-1]
+	if skipPlain(plain, 0) < len(plain) {
+		plain = unescape(append([]byte(nil), plain...))
+	}
+	return viewString(plain)
+}
+
+// AppendJSONString appends s, which is valid UTF-8, as a JSON string.
+func AppendJSONString(dst []byte, s string) []byte { return appendString(dst, s) }
