@@ -79,11 +79,16 @@ func asSubscriptions(filters []string) []topic.Subscription {
 
 // Deliver implements Subscriber.
 func (b *Inbox) Deliver(m *message.Message, q message.QoS, p *Publication) error {
+	return b.Offer(m, q, Terms{Wait: true}, p)
+}
+
+// Offer implements Member. A backend is on line until it has ended.
+func (b *Inbox) Offer(m *message.Message, q message.QoS, t Terms, p *Publication) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	err := b.offer(m, q, p)
 	switch {
-	case !errors.Is(err, ErrFull):
+	case !t.Wait || !errors.Is(err, ErrFull):
 		return err
 	case b.waiting.Add(m, q, p):
 		b.countTaken(p)
@@ -97,14 +102,7 @@ func (b *Inbox) Deliver(m *message.Message, q message.QoS, p *Publication) error
 	return ErrTooLate
 }
 
-// Offer implements Member.
-func (b *Inbox) Offer(m *message.Message, q message.QoS, p *Publication) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.offer(m, q, p)
-}
-
-// offer is Offer, locked.
+// offer takes m if there is room, else it returns ErrFull. b is locked.
 func (b *Inbox) offer(m *message.Message, q message.QoS, p *Publication) error {
 	switch {
 	case b.closed && ShareOf(m) != "":

@@ -26,21 +26,19 @@ type receiver struct {
 }
 
 func (r *receiver) Deliver(m *message.Message, q message.QoS, p *Publication) error {
+	return r.Offer(m, q, Terms{Wait: true}, p)
+}
+
+func (r *receiver) Offer(m *message.Message, q message.QoS, t Terms, p *Publication) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	err := r.offer(m, q)
-	if errors.Is(err, ErrFull) {
+	if t.Wait && errors.Is(err, ErrFull) {
 		r.waiting.config, r.waiting.onDeadline = WaitingConfig{}.withDefaults(), r.late
 		r.waiting.Add(m, q, p)
 		return nil
 	}
 	return err
-}
-
-func (r *receiver) Offer(m *message.Message, q message.QoS, _ *Publication) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.offer(m, q)
 }
 
 func (*receiver) State() State { return Free }

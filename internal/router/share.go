@@ -14,6 +14,9 @@ import (
 // member gets the message.
 var ErrGone = errors.New("the subscriber has ended")
 
+// ErrAway is what a Member returns that had to be on line, and is not.
+var ErrAway = errors.New("the subscriber is not on line")
+
 // errNobody says that a share has no member that may get the message.
 var errNobody = errors.New("nobody is there")
 
@@ -22,8 +25,14 @@ var errNobody = errors.New("nobody is there")
 type Member interface {
 	// State returns how suitable the subscriber is for a message now. The caller holds no lock.
 	State() State
-	// Offer is Subscriber.Deliver, except that it returns ErrFull where Deliver would make m wait for room.
-	Offer(m *message.Message, q message.QoS, p *Publication) error
+	// Offer is Subscriber.Deliver on terms.
+	Offer(m *message.Message, q message.QoS, t Terms, p *Publication) error
+}
+
+// Terms are the terms on which a share offers a message to a member. State may be of the past when Offer is called.
+type Terms struct {
+	OnLine bool // if the member is not on line, it returns ErrAway
+	Wait   bool // m may wait for room; otherwise the member returns ErrFull instead
 }
 
 // State is how suitable a member of a share is for a message: the lower the better.
@@ -72,11 +81,11 @@ func (m *member) state() State {
 	return m.asMember.State()
 }
 
-func (m *member) offer(msg *message.Message, q message.QoS, p *Publication) error {
+func (m *member) offer(msg *message.Message, q message.QoS, t Terms, p *Publication) error {
 	if m.asMember == nil {
 		return m.Deliver(msg, min(q, m.qos), p)
 	}
-	return m.asMember.Offer(msg, min(q, m.qos), p)
+	return m.asMember.Offer(msg, min(q, m.qos), t, p)
 }
 
 // join adds s, or changes its QoS.
@@ -131,19 +140,20 @@ func (g *share) mark(m *message.Message) *message.Message { return m.With(g.deli
 func (g *share) deliver(m *message.Message, q message.QoS, worst State, p *Publication) error {
 	turn := g.turn.Add(1)
 	for {
-		full, err := g.offer(m, q, worst, turn, p)
+		full, t, err := g.offer(m, q, worst, turn, p)
 		if errors.Is(err, ErrFull) {
-			err = full.Deliver(m, min(q, full.qos), p)
+			t.Wait = true
+			err = full.offer(m, q, t, p)
 		}
-		if !errors.Is(err, ErrGone) { // list no longer has a member that is gone
+		if !errors.Is(err, ErrGone) && !errors.Is(err, ErrAway) { // list no longer has a member that is gone
 			return err
 		}
 	}
 }
 
 // offer gives m to one member that has room and whose state is worst or better; the first that it asks is the turn-th.
-// If none has room, it returns ErrFull and the first member without room.
-func (g *share) offer(m *message.Message, q message.QoS, worst State, turn uint32, p *Publication) (full member, err error) {
+// If none has room, it returns ErrFull, and the first member without room with the terms on which that was asked.
+func (g *share) offer(m *message.Message, q message.QoS, worst State, turn uint32, p *Publication) (full member, terms Terms, err error) {
 	members := g.list()
 	n := uint32(len(members))
 	err = errNobody
@@ -153,14 +163,15 @@ func (g *share) offer(m *message.Message, q message.QoS, worst State, turn uint3
 			if to.state() > s {
 				continue
 			}
-			switch e := to.offer(m, q, p); {
+			t := Terms{OnLine: s < Away}
+			switch e := to.offer(m, q, t, p); {
 			case e == nil:
-				return member{}, nil
-			case errors.Is(err, ErrFull): // full is already the first one without room
+				return member{}, t, nil
+			case errors.Is(err, ErrFull), errors.Is(e, ErrAway): // full is already the first one without room; to has just left
 			default:
-				full, err = *to, e
+				full, terms, err = *to, t, e
 			}
 		}
 	}
-	return full, err
+	return full, terms, err
 }

@@ -101,7 +101,7 @@ func (g *share) passOn(h Held, p *Publication) bool {
 	if h.Claim != nil {
 		return g.deliver(m, q, Busy, p) == nil
 	}
-	_, err := g.offer(m, q, Busy, g.turn.Add(1), p)
+	_, _, err := g.offer(m, q, Busy, g.turn.Add(1), p)
 	return err == nil
 }
 

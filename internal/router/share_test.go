@@ -19,6 +19,7 @@ import (
 type consumer struct {
 	receiver
 	away, busy, gone atomic.Bool
+	leaves           func() // called when it is offered a message
 }
 
 func (c *consumer) State() State {
@@ -38,11 +39,17 @@ func (c *consumer) Deliver(m *message.Message, q message.QoS, p *Publication) er
 	return c.receiver.Deliver(m, q, p)
 }
 
-func (c *consumer) Offer(m *message.Message, q message.QoS, p *Publication) error {
-	if c.gone.Load() {
-		return ErrGone
+func (c *consumer) Offer(m *message.Message, q message.QoS, t Terms, p *Publication) error {
+	if c.leaves != nil {
+		c.leaves()
 	}
-	return c.receiver.Offer(m, q, p)
+	switch {
+	case c.gone.Load():
+		return ErrGone
+	case t.OnLine && c.away.Load():
+		return ErrAway
+	}
+	return c.receiver.Offer(m, q, t, p)
 }
 
 func (c *consumer) payloads() string {
@@ -124,6 +131,9 @@ func TestShareChooses(t *testing.T) {
 		{"the busy before the full", func(a, b, c *consumer) { a.room = 0; b.busy.Store(true); c.room = 0 }, 1, [3]int{0, 3, 0}, false},
 		{"asks those away when nobody is there", func(a, b, c *consumer) { a.away.Store(true); b.away.Store(true); c.away.Store(true) }, 1, [3]int{1, 1, 1}, false},
 		{"waits though one is away", func(a, b, c *consumer) { a.away.Store(true); b.room, c.room = 1, 2 }, 1, [3]int{0, 1, 2}, true},
+		{"passes over one that leaves meanwhile", func(a, b, _ *consumer) {
+			a.leaves, b.leaves = func() { a.away.Store(true) }, func() { b.away.Store(true) }
+		}, 1, [3]int{0, 0, 3}, false},
 		{"passes over one that refuses", func(a, b, _ *consumer) { a.refuses, b.refuses = store.ErrTooLarge, store.ErrTooLarge }, 1, [3]int{0, 0, 3}, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -174,6 +184,26 @@ func TestShareWaits(t *testing.T) {
 	}
 	slices.Sort(a.log)
 	a.are(t, "2 <nil>", "3 <nil>", "4 <nil>", "5 <nil>")
+}
+
+// A member that leaves before a message waits there is away: the message waits at another, which is on line.
+func TestShareWaitsAtOneThatStays(t *testing.T) {
+	r := newRouter()
+	m := group(r, 2, 0)
+	for _, c := range m {
+		asked := 0
+		c.leaves = func() {
+			if asked++; asked == 2 && !m[0].away.Load() && !m[1].away.Load() {
+				c.away.Store(true)
+			}
+		}
+	}
+	r.sendAll(t, 1, 1)
+	for i, c := range m {
+		if c.away.Load() == (c.waiting.Len() > 0) {
+			t.Errorf("member %d: away %v, %d messages wait there", i, c.away.Load(), c.waiting.Len())
+		}
+	}
 }
 
 func TestShareRefusesLate(t *testing.T) {

@@ -11,18 +11,17 @@ import (
 
 // Deliver implements router.Subscriber.
 func (s *Session) Deliver(m *message.Message, q message.QoS, p *router.Publication) error {
-	return s.deliver(m, q, p, true)
+	return s.Offer(m, q, router.Terms{Wait: true}, p)
 }
 
-// Offer implements router.Member.
-func (s *Session) Offer(m *message.Message, q message.QoS, p *router.Publication) error {
-	return s.deliver(m, q, p, false)
-}
-
-// deliver takes m. If there is no room, m waits in the line if wait is true, otherwise the error is router.ErrFull.
-func (s *Session) deliver(m *message.Message, q message.QoS, p *router.Publication, wait bool) error {
+// Offer implements router.Member. The messages in the queue of a device that has left may be on their way to other members, so they must
+// not be dropped for m while another member is on line.
+func (s *Session) Offer(m *message.Message, q message.QoS, t router.Terms, p *router.Publication) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if t.OnLine && s.link == nil && !s.ended {
+		return router.ErrAway
+	}
 	conflate := false // whether a QoS 0 message replaces an older one of its topic
 	if s.special {
 		if m, q, conflate = s.applyOptions(m, q); m == nil {
@@ -36,7 +35,7 @@ func (s *Session) deliver(m *message.Message, q message.QoS, p *router.Publicati
 	case q == message.AtMostOnce:
 		s.deliverOnce(m, conflate)
 	default:
-		if err = s.take(m, q, p); errors.Is(err, router.ErrFull) && wait {
+		if err = s.take(m, q, p); errors.Is(err, router.ErrFull) && t.Wait {
 			err = s.wait(m, q, p)
 		}
 	}

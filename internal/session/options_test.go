@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/topic"
 )
 
@@ -60,7 +61,7 @@ func TestTailoredWaitersAndBroadcasts(t *testing.T) {
 	d.subscribe(topic.Subscription{Filter: "a", QoS: 1, ID: 5}, topic.Subscription{Filter: "b", QoS: 1, NoLocal: true})
 	w.broadcast((&message.Message{Topic: "c", Payload: []byte("all"), QoS: 1}).Clone(), "#")
 	d.saw(fresh, "c=all qos 1 id 1")
-	for d.link.session.Offer((&message.Message{Topic: "z"}).Clone(), 1, nil) == nil { // until it is full
+	for d.link.session.Offer((&message.Message{Topic: "z"}).Clone(), 1, router.Terms{}, nil) == nil { // until it is full
 	}
 	p := w.publish("a", "x", 1)
 	expect(t, "publisher", p.String(), "waits")
