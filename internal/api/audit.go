@@ -9,6 +9,7 @@ import (
 
 	"github.com/longline/longline/internal/auth"
 	longlinev1 "github.com/longline/longline/proto/longline/v1"
+	"github.com/longline/longline/proto/longline/v1/longlinev1connect"
 )
 
 // auditor is the interceptor that writes Node.Audit.
@@ -63,7 +64,8 @@ func objects(request any) (fields []slog.Attr) {
 func (o auditor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	return func(ctx context.Context, r connect.AnyRequest) (connect.AnyResponse, error) {
 		response, err := next(ctx, r)
-		if path := r.Spec().Procedure; roleFor(path) > auth.Read {
+		// Acknowledgements are as frequent as what they acknowledge.
+		if path := r.Spec().Procedure; roleFor(path) > auth.Read && path != longlinev1connect.GatewayAcknowledgeProcedure {
 			o.api.audit(ctx, callerOf(ctx).name, path, r.Any(), err)
 		}
 		return response, err

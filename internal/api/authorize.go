@@ -28,8 +28,8 @@ var needed = map[string]auth.Role{
 	longlinev1connect.GatewayGetStoreProcedure:          auth.Read,
 	longlinev1connect.GatewayListStreamsProcedure:       auth.Read,
 	longlinev1connect.GatewayGetStreamProcedure:         auth.Read,
-	longlinev1connect.GatewayConsumeProcedure:           auth.Read,
-	longlinev1connect.GatewayAcknowledgeProcedure:       auth.Read, // of what a caller with this role may consume
+	longlinev1connect.GatewayConsumeProcedure:           auth.Read, // without a consumer's name
+	longlinev1connect.GatewayAcknowledgeProcedure:       auth.Operate,
 	longlinev1connect.GatewayDeleteConsumerProcedure:    auth.Operate,
 	longlinev1connect.GatewayDeleteRetainedProcedure:    auth.Operate,
 	longlinev1connect.GatewayPublishProcedure:           auth.Operate,
@@ -60,17 +60,27 @@ func roleFor(path string) auth.Role {
 // callerKey is the key of the context's value that is the *caller.
 type callerKey struct{}
 
-// caller is the sender of a request. Static after construction.
+// caller is the sender of a request.
 type caller struct {
-	name  string
-	check func() error // returns an error when its token was removed or has another role
+	name  string                      // static after construction
+	needs auth.Role                   // owned by the request's goroutine until the request lasts
+	may   func(needs auth.Role) error // why its token does not allow this role now; static after construction
 }
 
 func callerOf(ctx context.Context) *caller {
 	if c, ok := ctx.Value(callerKey{}).(*caller); ok {
 		return c
 	}
-	return &caller{check: func() error { return nil }}
+	return &caller{may: func(auth.Role) error { return nil }}
+}
+
+// check returns an error when the caller's token was removed or its role is too low now.
+func (c *caller) check() error { return c.may(c.needs) }
+
+// raise says that the request needs a higher role than its path, and returns an error if the caller has it not.
+func (c *caller) raise(needs auth.Role) error {
+	c.needs = max(c.needs, needs)
+	return c.check()
 }
 
 // guard serves requests whose token has the role that the path needs.
@@ -78,7 +88,8 @@ func (a *API) guard(next http.Handler) http.Handler {
 	writer := connect.NewErrorWriter()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path, token, host := r.URL.Path, bearerToken(r), r.Host
-		name, err := a.authorize(path, token, host)
+		needs := roleFor(path)
+		name, err := a.authorize(needs, token, host)
 		switch {
 		case err != nil:
 			a.conns.serveAnonymous(w, r, func() {
@@ -87,22 +98,21 @@ func (a *API) guard(next http.Handler) http.Handler {
 				}
 				refuseCaller(writer, w, r, err)
 			})
-		case a.node.Roles != nil && roleFor(path) == auth.NoRole:
+		case a.node.Roles != nil && needs == auth.NoRole:
 			a.conns.serveAnonymous(w, r, func() { next.ServeHTTP(w, r) })
 		default:
 			markAuthorized(w, r)
-			check := func() error {
-				_, err := a.authorize(path, token, host)
+			may := func(needs auth.Role) error {
+				_, err := a.authorize(needs, token, host)
 				return err
 			}
-			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, &caller{name, check})))
+			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, &caller{name, needs, may})))
 		}
 	})
 }
 
 // authorize returns the caller's name, or why it is refused.
-func (a *API) authorize(path, token, host string) (name string, err error) {
-	needs := roleFor(path)
+func (a *API) authorize(needs auth.Role, token, host string) (name string, err error) {
 	if a.node.Roles == nil {
 		if !numeric(host) {
 			return "", connect.NewError(connect.CodePermissionDenied, errNamedHost)

@@ -100,7 +100,7 @@ func TestRoles(t *testing.T) {
 		{"POST", service + "DeleteRetained", `{"filter":"a"}`, [4]int{401, 403, 200, 200}},
 		{"POST", service + "ListStreams", "{}", [4]int{401, 200, 200, 200}},
 		{"POST", service + "GetStream", `{"stream":"s"}`, [4]int{401, 404, 404, 404}},
-		{"POST", service + "Acknowledge", `{"stream":"s","place":"1"}`, [4]int{401, 404, 404, 404}},
+		{"POST", service + "Acknowledge", `{"stream":"s","place":"1"}`, [4]int{401, 403, 404, 404}},
 		{"POST", service + "DeleteConsumer", `{"stream":"s"}`, [4]int{401, 403, 404, 404}},
 		{"POST", service + "Consume", "{}", [4]int{401, 415, 415, 415}}, // not the content type of a stream
 		{"GET", "/v1/streams/s", "", [4]int{401, 404, 404, 404}},

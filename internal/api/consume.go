@@ -5,6 +5,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/longline/longline/internal/auth"
 	"github.com/longline/longline/internal/stream"
 	longlinev1 "github.com/longline/longline/proto/longline/v1"
 )
@@ -19,8 +20,14 @@ type consumption struct {
 	room   []stream.Entry // what the reader returned last
 }
 
-// consume opens a reader that lasts until ctx ends, the API closes, or a newer reader of the same consumer comes.
+// consume opens a reader that lasts until ctx ends, the API closes, or a newer reader of the same consumer comes. A consumer with a name
+// changes the stream: it has one of its places, and holds up one that refuses when it is full.
 func (a *API) consume(ctx context.Context, s *stream.Stream, consumer string, from stream.Start) (*consumption, error) {
+	if consumer != "" {
+		if err := callerOf(ctx).raise(auth.Operate); err != nil {
+			return nil, err
+		}
+	}
 	if a.readers.Add(1) > int64(a.config.MaxReaders) {
 		a.readers.Add(-1)
 		return nil, exhausted("%d backends read streams, which is the limit", a.config.MaxReaders)

@@ -10,6 +10,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/longline/longline/internal/auth"
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/stream"
 )
@@ -65,6 +66,9 @@ func (a *API) openEvents(r *http.Request) (*consumption, error) {
 			return nil, err
 		}
 		if consumer != "" {
+			if err := callerOf(r.Context()).raise(auth.Operate); err != nil {
+				return nil, err
+			}
 			err := a.acknowledge(r.Context(), s, consumer, done)
 			if err != nil && !errors.Is(err, stream.ErrConsumer) { // a new one begins there
 				return nil, err

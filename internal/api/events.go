@@ -66,6 +66,10 @@ func refuse(w http.ResponseWriter, err error) error {
 		switch c.Code() {
 		case connect.CodeInvalidArgument:
 			status = http.StatusBadRequest
+		case connect.CodeUnauthenticated:
+			status = http.StatusUnauthorized
+		case connect.CodePermissionDenied:
+			status = http.StatusForbidden
 		case connect.CodeResourceExhausted:
 			status = http.StatusTooManyRequests
 		case connect.CodeNotFound:

@@ -33,13 +33,23 @@ import (
 func newStreams(t testing.TB, c Config) *world {
 	t.Helper()
 	w := newWorld(t, c, router.Config{})
+	n := w.node(t)
+	n.Streams = openStreams(t, w.router)
+	c.Address = "127.0.0.1:0"
+	w.api = New(c, n)
+	w.serve(t)
+	return w
+}
+
+func openStreams(t testing.TB, r *router.Router) *stream.Set {
+	t.Helper()
 	sections := setting.Named[stream.Config]{
 		"log":   {Filters: []string{"t/#"}, MaxBytes: 64 << 20},
 		"empty": {Filters: []string{"nothing"}, WhenFull: stream.Refuse, MaxAge: time.Hour, MaxBytes: 16 << 20},
 		"small": {Filters: []string{"s/#"}, MaxBytes: 16 << 20},
 	}
 	set, err := stream.Open(t.TempDir(), sections.WithDefaults(), stream.Options{
-		Router: w.router, Store: store.NewMemory(store.Options{}), MaxRecord: 1 << 20, Log: slog.New(slog.DiscardHandler),
+		Router: r, Store: store.NewMemory(store.Options{}), MaxRecord: 1 << 20, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -49,12 +59,37 @@ func newStreams(t testing.TB, c Config) *world {
 			t.Error(err)
 		}
 	})
-	n := w.node(t)
-	n.Streams = set
-	c.Address = "127.0.0.1:0"
-	w.api = New(c, n)
-	w.serve(t)
-	return w
+	return set
+}
+
+// A consumer with a name holds up a stream that refuses, and has one of its places: who may only read has none.
+func TestConsumersNeedOperate(t *testing.T) {
+	w := newDoor(t, func(_ *Config, n *Node) { n.Streams = openStreams(t, n.Router) })
+	for _, tt := range []struct {
+		token, query string
+		header       []string
+		want         int
+	}{
+		{"read token", "", nil, 200},
+		{"read token", "?consumer=c", nil, 403},
+		{"read token", "?consumer=c", []string{"Last-Event-ID", "0"}, 403},
+		{"operate token", "?consumer=c", nil, 200},
+	} {
+		status, _ := w.do(t, "GET", "/v1/streams/log"+tt.query, "", append(tt.header, "Authorization", "Bearer "+tt.token)...)
+		if status != tt.want {
+			t.Errorf("%s with %s and %v: %d, want %d", tt.query, tt.token, tt.header, status, tt.want)
+		}
+	}
+	r := connect.NewRequest(&longlinev1.ConsumeRequest{Stream: "log", Consumer: "c"})
+	r.Header().Set("Authorization", "Bearer read token")
+	s, err := w.client("grpc").Consume(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if s.Receive() || connect.CodeOf(s.Err()) != connect.CodePermissionDenied {
+		t.Errorf("gRPC: %v", s.Err())
+	}
 }
 
 // put publishes messages from-to with QoS 1 on t/N, and returns when they are in the stream.
