@@ -32,7 +32,7 @@ type Member interface {
 // Terms are the terms on which a share offers a message to a member. State may be of the past when Offer is called.
 type Terms struct {
 	OnLine bool // if the member is not on line, it returns ErrAway
-	Wait   bool // m may wait for room; otherwise the member returns ErrFull instead
+	Wait   bool // m may wait for room, or older messages may be dropped for it; otherwise the member returns ErrFull instead
 }
 
 // State is how suitable a member of a share is for a message: the lower the better.

@@ -27,7 +27,7 @@ func (r *Router) OtherMemberOnline(share string, s Subscriber) bool {
 // Redeliver gives messages back to their shares, in order.
 //
 // home is the member that had them. It gets back what no member on line has room for; a message that waited for room
-// at home waits at another member instead.
+// at home, or that home has no room for any more, waits at another member instead. Only if none is on line, home drops older messages for it.
 //
 // If home is nil, that member has ended. Another member gets the messages, as MQTT 5 §4.8.2 says, unless none is left.
 // A message that finds only full queues waits for at most Config.MaxWait, if a line has room, and is then dropped and
@@ -37,7 +37,7 @@ func (r *Router) OtherMemberOnline(share string, s Subscriber) bool {
 // A message that the store keeps as an orphan (Delivery.Orphan) is kept there until a receiver has it, or it is dropped.
 //
 // The messages were counted by GivesBack. The caller holds no lock; on a loop it bounds the messages.
-func (r *Router) Redeliver(held []Held, home Subscriber) {
+func (r *Router) Redeliver(held []Held, home Member) {
 	for _, h := range held {
 		p := &Publication{store: r.store, wait: r.config.MaxWait, redelivered: true}
 		p.claim = h.Claim // its right is released below; the next receiver where it waits gets another one
@@ -77,13 +77,20 @@ func orphanOf(m *message.Message) string {
 }
 
 // redeliver returns nil if a member has taken h, errNobody if none is left, or why none of them takes it.
-func (r *Router) redeliver(h Held, home Subscriber, p *Publication) error {
+func (r *Router) redeliver(h Held, home Member, p *Publication) error {
 	g := r.shares.find(ShareOf(h.Message))
 	if home != nil {
 		if g != nil && g.passOn(h, p) {
 			return nil
 		}
-		if err := home.Deliver(h.Message, h.QoS, p); !errors.Is(err, ErrGone) {
+		err := home.Offer(h.Message, h.QoS, Terms{}, p)
+		if errors.Is(err, ErrFull) {
+			if g != nil && g.deliver(g.forAnother(h.Message), h.QoS, Busy, p) == nil {
+				return nil
+			}
+			err = home.Offer(h.Message, h.QoS, Terms{Wait: true}, p)
+		}
+		if !errors.Is(err, ErrGone) {
 			return err
 		}
 	}

@@ -347,7 +347,7 @@ func TestRedeliver(t *testing.T) {
 			r.Subscribe("$share/g/a", other, 1)
 			held := from.held()
 			from.away.Store(true)
-			var home Subscriber
+			var home Member
 			if test.home {
 				home = from
 			} else {
@@ -360,6 +360,27 @@ func TestRedeliver(t *testing.T) {
 			}
 			a.are(t, test.answer...)
 		})
+	}
+}
+
+// A member that has left, and whose room others have taken meanwhile, does not lose messages to take back another: that waits at
+// a member on line.
+func TestRedeliverWaitsWhereItIsOnLine(t *testing.T) {
+	r := newRouter()
+	home := group(r, 1, 2)[0]
+	r.sendAll(t, 2, 1)
+	other := group(r, 1, 0)[0]
+	held := home.held()
+	home.away.Store(true)
+	home.room = 0
+	r.Redeliver(held, home)
+	if home.waiting.Len() != 0 || other.waiting.Len() != 2 {
+		t.Errorf("%d wait at the one that left, %d at the other", home.waiting.Len(), other.waiting.Len())
+	}
+	other.away.Store(true)
+	r.Redeliver(held[:1], home)
+	if home.waiting.Len() != 1 {
+		t.Error("nobody else is on line: it should be at the one that left")
 	}
 }
 

@@ -35,7 +35,7 @@ func (s *Session) Offer(m *message.Message, q message.QoS, t router.Terms, p *ro
 	case q == message.AtMostOnce:
 		s.deliverOnce(m, conflate)
 	default:
-		if err = s.take(m, q, p); errors.Is(err, router.ErrFull) && t.Wait {
+		if err = s.take(m, q, p, t.Wait); errors.Is(err, router.ErrFull) && t.Wait {
 			err = s.wait(m, q, p)
 		}
 	}
@@ -44,12 +44,12 @@ func (s *Session) Offer(m *message.Message, q message.QoS, t router.Terms, p *ro
 }
 
 // take queues a QoS 1 or 2 message. While others wait for room it returns router.ErrFull, so that m does not overtake
-// them.
-func (s *Session) take(m *message.Message, q message.QoS, p *router.Publication) error {
+// them. drop says that older messages of a device that is away may be dropped for it.
+func (s *Session) take(m *message.Message, q message.QoS, p *router.Publication, drop bool) error {
 	if s.waiting != nil {
 		return router.ErrFull
 	}
-	if err := s.push(m, q, false); err != nil {
+	if err := s.push(m, q, false, drop); err != nil {
 		return err
 	}
 	if s.durable() {
@@ -90,7 +90,7 @@ func (s *Session) deliverOnce(m *message.Message, conflate bool) {
 		s.dropMessage(m, router.Shed)
 		return
 	default:
-		if err := s.push(m, message.AtMostOnce, conflate); err != nil {
+		if err := s.push(m, message.AtMostOnce, conflate, true); err != nil {
 			s.dropFor(m, err)
 			return
 		}
@@ -135,7 +135,7 @@ func (s *Session) admitBy(admitted []*router.Claim, take func(router.Held) error
 
 // admitOne moves a message that waited into the queue.
 func (s *Session) admitOne(x router.Held) error {
-	err := s.push(x.Message, x.QoS, false)
+	err := s.push(x.Message, x.QoS, false, true)
 	if err != nil && !errors.Is(err, router.ErrFull) {
 		s.dropMessage(x.Message, router.Refused)
 	}
@@ -158,9 +158,9 @@ func (s *Session) forgetWaiting() {
 	}
 }
 
-// push queues m. If the queue is full, makeRoom drops older messages; if it has none to drop, the error is
-// router.ErrFull.
-func (s *Session) push(m *message.Message, q message.QoS, conflate bool) error {
+// push queues m. If the queue is full, makeRoom drops older messages, those of QoS 1 and 2 only if drop is true; if it has none to drop,
+// the error is router.ErrFull.
+func (s *Session) push(m *message.Message, q message.QoS, conflate, drop bool) error {
 	s.openQueue()
 	for {
 		err := s.put(m, q, conflate)
@@ -169,7 +169,7 @@ func (s *Session) push(m *message.Message, q message.QoS, conflate bool) error {
 			s.unloadLater()
 			return err
 		}
-		if !s.makeRoom() {
+		if !s.makeRoom(drop) {
 			return router.ErrFull
 		}
 	}
@@ -187,14 +187,14 @@ func (s *Session) put(m *message.Message, q message.QoS, conflate bool) error {
 	return err
 }
 
-// makeRoom drops one message of a full queue and reports whether there was one to drop: the oldest of QoS 0, or else,
+// makeRoom drops one message of a full queue and reports whether there was one to drop: the oldest of QoS 0, or else, if drop is true and
 // if the device is away or has not acknowledged in time, the oldest of all. For such a device no publisher waits.
-func (s *Session) makeRoom() bool {
+func (s *Session) makeRoom(drop bool) bool {
 	if m, ok := s.queue.DropOldestQoS0(); ok {
 		s.dropMessage(m, router.QueueFull)
 		return true
 	}
-	if s.link != nil && !s.ackTimedOut() {
+	if !drop || s.link != nil && !s.ackTimedOut() {
 		return false
 	}
 	m, ok := s.queue.DropOldest()
