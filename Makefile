@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint vuln bench bench-compare bench-mqtt bench-durable bench-store bench-100k bench-1m attack crash soak fuzz generate deps clean
+.PHONY: help build run test test-servers test-long lint vuln bench bench-compare bench-mqtt bench-durable bench-store bench-100k bench-1m attack crash soak fuzz generate deps clean
 
 # The programs of tools/go.mod, built once into tools/bin.
 TOOLBIN := $(CURDIR)/tools/bin
@@ -15,9 +15,18 @@ run: build ## run a gateway with 100 synthetic devices, until Ctrl-C
 	@scripts/run.sh
 
 test: deps ## run all tests with the race detector; installs what they need
-	go vet ./...
+	go vet -tags servers,long ./...
 	go test -race -timeout 9m ./...
 	cd test/mqttdiff && go vet ./... && go test ./...
+
+# Tests with the build tags servers and long use real servers: recipes in scripts/servers install them once, in out/servers.
+test-servers: ## run the tests that need real servers; installs those
+	@scripts/servers.sh consul
+	go test -race -timeout 9m -tags servers ./test/servers ./test/registries
+
+test-long: ## the same with servers that take long: to be installed, or to start
+	@scripts/servers.sh consul
+	go test -race -timeout 30m -tags servers,long ./test/servers ./test/registries
 
 lint: $(TOOLS) ## check the code, for every platform
 	@test -z "$$(gofmt -l .)" || { echo "these files are not formatted:"; gofmt -l .; exit 1; }
