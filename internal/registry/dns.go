@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,7 +22,7 @@ type DNS struct {
 	Resolver string        `yaml:"resolver" help:"address and port of the name server; left out, the system's"`
 }
 
-func (d *DNS) given() bool { return *d != DNS{} }
+func (d *DNS) given() bool { return isGiven(d) }
 
 func (d *DNS) setDefaults() {
 	d.Scheme = cmp.Or(d.Scheme, "http")
@@ -92,7 +91,7 @@ func (n *names) Find(ctx context.Context) ([]Instance, error) {
 	}
 	all := make([]Instance, len(found))
 	for i, address := range found {
-		all[i] = n.instance(address, port, 1)
+		all[i] = newInstance(n.config.Scheme, address, port, 1)
 	}
 	return all, nil
 }
@@ -105,7 +104,7 @@ func (n *names) records(ctx context.Context) ([]Instance, error) {
 	var all []Instance
 	for _, r := range found { // sorted by priority
 		if r.Priority == found[0].Priority {
-			all = append(all, n.instance(strings.TrimSuffix(r.Target, "."), strconv.Itoa(int(r.Port)), max(1, int(r.Weight))))
+			all = append(all, newInstance(n.config.Scheme, strings.TrimSuffix(r.Target, "."), strconv.Itoa(int(r.Port)), int(r.Weight)))
 		}
 	}
 	return all, nil
@@ -118,9 +117,4 @@ func unlessNone(err error) error {
 		return nil
 	}
 	return err
-}
-
-func (n *names) instance(host, port string, weight int) Instance {
-	u := url.URL{Scheme: n.config.Scheme, Host: net.JoinHostPort(host, port)}
-	return Instance{URL: u.String(), Weight: weight}
 }

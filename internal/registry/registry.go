@@ -5,6 +5,7 @@ package registry
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/url"
 	"slices"
 	"strings"
@@ -47,10 +48,16 @@ func normal(all []Instance) (set []Instance, err error) {
 	slices.SortFunc(set, func(a, b Instance) int { return strings.Compare(a.URL, b.URL) })
 	set = slices.CompactFunc(set, func(a, b Instance) bool { return a.URL == b.URL })
 	if len(set) > maxInstances {
-		err = fmt.Errorf("there are %d instances: those behind the first %d are left out", len(set), maxInstances)
+		err = fmt.Errorf("there are more than %d instances: the others are left out", maxInstances)
 		set = set[:maxInstances]
 	}
 	return set, err
+}
+
+// newInstance returns the instance at a host and a port, which a registry has named; normal checks what comes out.
+func newInstance(scheme, host, port string, weight int) Instance {
+	u := url.URL{Scheme: scheme, Host: net.JoinHostPort(host, port)}
+	return Instance{URL: u.String(), Weight: weight}
 }
 
 var schemes = []string{"http", "https"}
@@ -61,10 +68,12 @@ func parseURL(text string) (*url.URL, error) {
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("%q is no URL", text)
-	case !slices.Contains(schemes, u.Scheme) || u.Host == "":
+	case !slices.Contains(schemes, u.Scheme) || u.Hostname() == "":
 		return nil, fmt.Errorf("want a URL such as http://10.0.0.5:9000, not %q", u.Redacted())
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		return nil, fmt.Errorf("%s: a URL of an instance has no user, query or fragment", u.Redacted())
+	case u.Port() == "0":
+		return nil, fmt.Errorf("%s: there is no port 0", u)
 	}
 	return u, nil
 }

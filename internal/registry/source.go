@@ -2,6 +2,7 @@ package registry
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 
 	"github.com/longline/longline/internal/reload"
@@ -11,6 +12,7 @@ import (
 type Source struct {
 	Instances []string `yaml:"instances" help:"URLs of the instances, such as http://10.0.0.5:9000"`
 	DNS       DNS      `yaml:"dns" help:"finds the instances by name"`
+	Consul    Consul   `yaml:"consul" help:"finds the instances in Consul: those that pass their checks"`
 }
 
 // kinds returns the fields of s with their keys.
@@ -18,6 +20,7 @@ func (s *Source) kinds() []kind {
 	return []kind{
 		{"instances", (*list)(&s.Instances)},
 		{"dns", &s.DNS},
+		{"consul", &s.Consul},
 	}
 }
 
@@ -78,6 +81,9 @@ func (s *Source) one() (kind, error) {
 	}
 	return kind{}, fmt.Errorf("%s: want one source of instances, not %s", all[1].key, keys(all))
 }
+
+// isGiven reports whether a section has any option.
+func isGiven(section any) bool { return !reflect.ValueOf(section).Elem().IsZero() }
 
 func keys(all []kind) string {
 	names := make([]string, len(all))

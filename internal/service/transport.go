@@ -1,11 +1,8 @@
 package service
 
 import (
-	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 
@@ -23,19 +20,11 @@ func newTransport(c *Config, w *reload.Watcher) (*http.Transport, error) {
 		t.Protocols.SetUnencryptedHTTP2(true)
 		t.Protocols.SetHTTP2(true)
 	}
-	configure, err := c.TLS.Open(w)
+	dial, err := c.TLS.Dialer(w, "h2", "http/1.1")
 	if err != nil {
 		return nil, fmt.Errorf("tls.%w", err)
 	}
-	t.DialTLSContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-		host, _, err := net.SplitHostPort(address)
-		if err != nil {
-			return nil, err
-		}
-		config := configure(host)
-		config.NextProtos = []string{"h2", "http/1.1"}
-		return (&tls.Dialer{Config: config}).DialContext(ctx, network, address)
-	}
+	t.DialTLSContext = dial
 	return t, nil
 }
 

@@ -2,10 +2,12 @@ package setting
 
 import (
 	"cmp"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 
 	"github.com/longline/longline/internal/reload"
 )
@@ -29,9 +31,9 @@ func (c TLS) Validate() error {
 	return nil
 }
 
-// Open reads the files; w reads them again when they change. The returned function makes the configuration of a connection to a host, as the
-// files are at that time; it is safe from any goroutine. Errors begin with the key.
-func (c TLS) Open(w *reload.Watcher) (client func(host string) *tls.Config, err error) {
+// Dialer returns what makes TLS connections, for http.Transport's DialTLSContext; protocols are offered by ALPN. It reads the files, and w reads
+// them again when they change. Errors begin with the key.
+func (c TLS) Dialer(w *reload.Watcher, protocols ...string) (func(ctx context.Context, network, address string) (net.Conn, error), error) {
 	roots := func() *x509.CertPool { return nil }
 	if c.CA != "" {
 		f, err := reload.Open(w, c.CA, authorities)
@@ -48,13 +50,19 @@ func (c TLS) Open(w *reload.Watcher) (client func(host string) *tls.Config, err 
 		}
 		present = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return pair.Get(nil) }
 	}
-	return func(host string) *tls.Config {
-		return &tls.Config{
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		host, _, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, err
+		}
+		d := tls.Dialer{Config: &tls.Config{
 			MinVersion:           tls.VersionTLS12,
 			ServerName:           cmp.Or(c.ServerName, host),
 			RootCAs:              roots(),
 			GetClientCertificate: present,
-		}
+			NextProtos:           protocols,
+		}}
+		return d.DialContext(ctx, network, address)
 	}, nil
 }
 

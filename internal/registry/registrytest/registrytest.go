@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/longline/longline/internal/registry"
+	"github.com/longline/longline/internal/reload"
 )
 
 // Registry is where a test says which instances there are.
@@ -54,7 +55,7 @@ func Run(t *testing.T, r Registry, weights bool) {
 
 func open(t *testing.T, r Registry) registry.Discovery {
 	t.Helper()
-	d, err := registry.Open(r.Source(), nil)
+	d, err := registry.Open(r.Source(), new(reload.Watcher))
 	if err != nil {
 		t.Fatal(err)
 	}
