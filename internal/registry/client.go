@@ -60,15 +60,33 @@ func (c *client) get(ctx context.Context, path string, query url.Values, header 
 	if err != nil {
 		return nil, nil, err
 	}
+	body, err := readAnswer(response)
+	if err != nil {
+		return nil, nil, err
+	}
+	return response, body, nil
+}
+
+// send sends a request, and returns the whole answer if its status is below 300. Another status is a *statusError.
+func (c *client) send(request *http.Request) ([]byte, error) {
+	response, err := c.do(request)
+	if err != nil {
+		return nil, err
+	}
+	return readAnswer(response)
+}
+
+// readAnswer reads the body of an answer and closes it.
+func readAnswer(response *http.Response) ([]byte, error) {
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
 	switch {
 	case err != nil:
-		return nil, nil, fmt.Errorf("the registry's answer ends too early: %w", err)
+		return nil, fmt.Errorf("the registry's answer ends too early: %w", err)
 	case len(body) > maxAnswer:
-		return nil, nil, fmt.Errorf("the registry's answer is larger than %d bytes", maxAnswer)
+		return nil, fmt.Errorf("the registry's answer is larger than %d bytes", maxAnswer)
 	}
-	return response, body, nil
+	return body, nil
 }
 
 // open asks a question and returns the answer, whose body the caller reads, and closes.
@@ -80,11 +98,16 @@ func (c *client) open(ctx context.Context, path string, query url.Values, header
 	for key, values := range header {
 		request.Header[key] = values
 	}
+	return c.do(request)
+}
+
+// do sends a request and returns the answer if its status is below 300.
+func (c *client) do(request *http.Request) (*http.Response, error) {
 	response, err := c.http.Do(request)
 	if err != nil {
 		return nil, c.explain(err)
 	}
-	if response.StatusCode != http.StatusOK {
+	if response.StatusCode >= http.StatusMultipleChoices {
 		defer response.Body.Close()
 		text, _ := io.ReadAll(io.LimitReader(response.Body, maxComplain))
 		return nil, &statusError{response.StatusCode, strings.TrimSpace(string(text))}

@@ -13,6 +13,8 @@ type Source struct {
 	Instances []string `yaml:"instances" help:"URLs of the instances, such as http://10.0.0.5:9000"`
 	DNS       DNS      `yaml:"dns" help:"finds the instances by name"`
 	Consul    Consul   `yaml:"consul" help:"finds the instances in Consul: those that pass their checks"`
+	Nacos     Nacos    `yaml:"nacos" help:"finds the instances in Nacos: those that are healthy and enabled"`
+	Eureka    Eureka   `yaml:"eureka" help:"finds the instances in Eureka: those that are UP"`
 }
 
 // kinds returns the fields of s with their keys.
@@ -21,6 +23,8 @@ func (s *Source) kinds() []kind {
 		{"instances", (*list)(&s.Instances)},
 		{"dns", &s.DNS},
 		{"consul", &s.Consul},
+		{"nacos", &s.Nacos},
+		{"eureka", &s.Eureka},
 	}
 }
 
