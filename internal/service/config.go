@@ -2,6 +2,7 @@ package service
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,12 +15,14 @@ import (
 // Config says where a service is and how it is called.
 type Config struct {
 	registry.Source `yaml:",inline"`
+	Serve           bool `yaml:"serve" help:"there are no instances: backends answer the calls through the API"`
 
 	Choose      string        `yaml:"choose" help:"how an instance is chosen: round_robin, random, response_time (the quicker of two) or least (that with fewer calls of two)"`
 	Protocol    string        `yaml:"protocol" help:"http (1.1, and 2 where TLS offers it) or h2c (2 without TLS)"`
 	Timeout     time.Duration `yaml:"timeout" help:"how long a call may take, with its repetitions"`
 	Concurrency int           `yaml:"concurrency" help:"calls under way at a time"`
 	Waiting     int           `yaml:"waiting" help:"calls that may wait for one of these places; more are refused at once"`
+	Idempotent  []string      `yaml:"idempotent" help:"methods that may be done twice, and so are repeated after any failure; * means all"`
 	MaxAnswer   int           `yaml:"max_answer" unit:"bytes" help:"largest answer"`
 
 	Retries     int `yaml:"retries" help:"repetitions of a call on other instances, if it cannot have been done or is idempotent"`
@@ -68,8 +71,16 @@ func (c Config) WithDefaults() Config {
 
 // Validate returns what is wrong with c, after WithDefaults. The error begins with the key.
 func (c Config) Validate() error {
-	if err := c.Source.Validate(); err != nil {
+	switch err := c.Source.Validate(); {
+	case c.Serve && c.Source.Given():
+		return errors.New("serve: want instances or serve, and not both")
+	case !c.Serve && err != nil:
 		return err
+	}
+	for _, m := range c.Idempotent {
+		if m != anyMethod && !validMethod(m) {
+			return fmt.Errorf("idempotent: want names of methods, 1 to 128 of A-Z a-z 0-9 . _ : -, or *, not %q", m)
+		}
 	}
 	for _, e := range []struct {
 		key, value string
@@ -104,3 +115,6 @@ func (c Config) Validate() error {
 	}
 	return nil
 }
+
+// anyMethod in Config.Idempotent is any method.
+const anyMethod = "*"

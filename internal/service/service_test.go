@@ -87,7 +87,7 @@ func TestEjection(t *testing.T) {
 	s := openService(t, Config{Source: registry.Source{Instances: urls(bad, worse, good)}, Choose: RoundRobin, EjectAfter: 3, EjectFor: time.Minute, OpenAfter: 1 << 20})
 	now := time.Now()
 	var mu sync.Mutex
-	s.now = func() time.Time { mu.Lock(); defer mu.Unlock(); return now }
+	s.pool.now = func() time.Time { mu.Lock(); defer mu.Unlock(); return now }
 	for range 60 {
 		_, _ = s.get(t, false)
 	}
@@ -112,9 +112,9 @@ func TestEjection(t *testing.T) {
 }
 
 func (s *Service) counted() Counters {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.counters
+	s.pool.mu.Lock()
+	defer s.pool.mu.Unlock()
+	return s.pool.counters
 }
 
 func TestBreaker(t *testing.T) {
@@ -223,20 +223,21 @@ func (r *fakeRegistry) become(err error, set ...registry.Instance) {
 func TestRegistryDown(t *testing.T) {
 	b := newBackend(t, says("good"))
 	r := &fakeRegistry{err: errors.New("down")}
-	s, err := open("billing", Config{Timeout: 30 * time.Millisecond}.WithDefaults(), r, nil, slog.New(slog.DiscardHandler))
+	p, err := newPool("billing", Config{Timeout: 30 * time.Millisecond}.WithDefaults(), r, Options{Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
+	s := &Service{name: "billing", pool: p, answerer: p}
 	defer s.Close()
 	if _, err := s.get(t, false); !errors.Is(err, ErrNoInstance) {
 		t.Errorf("before the registry is known: %v", err)
 	}
-	s.config.Timeout = 10 * time.Second
+	p.config.Timeout = 10 * time.Second
 	r.become(nil, registry.Instance{URL: b.URL}, registry.Instance{URL: "ftp://no"}, registry.Instance{URL: b.URL})
 	if _, err := s.get(t, false); err != nil {
 		t.Fatal(err)
 	}
-	if n := len(*s.instances.Load()); n != 1 {
+	if n := len(*p.instances.Load()); n != 1 {
 		t.Errorf("%d instances", n)
 	}
 	r.become(errors.New("down"))
@@ -249,7 +250,7 @@ func TestRegistryDown(t *testing.T) {
 }
 
 func (s *Service) down() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.problem
+	s.pool.mu.Lock()
+	defer s.pool.mu.Unlock()
+	return s.pool.problem
 }
