@@ -3,27 +3,39 @@ package service
 import (
 	"math"
 	"math/rand/v2"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/longline/longline/internal/registry"
+	"github.com/longline/longline/proto/longline/v1/longlinev1connect"
 )
 
 // instance is a registry.Instance with what is known of it. Safe from any goroutine.
 type instance struct {
-	registry.Instance // static
+	// Static.
+	registry.Instance
+	at *url.URL
 
-	calls atomic.Int64 // under way
+	underWay atomic.Int64 // calls
+
+	once sync.Once // for stub
+	stub longlinev1connect.BackendClient
+
+	current int // of the smooth round robin; guarded by chooser.mu
 
 	mu       sync.Mutex
-	current  int           // of the smooth round robin; guarded by chooser.mu
 	latency  float64       // peak EWMA, in seconds; 0 while nothing is known
 	measured time.Time     // when latency was
 	failures int           // in a row
 	ejected  time.Time     // until when it is left out
 	pause    time.Duration // how long the last time; 0 after a success
+	unwell   bool          // it is left out until it passes a probe
+	counts   instanceCounts
 }
+
+type instanceCounts struct{ calls, failed, ejected uint64 }
 
 // decay is the time in which the weight of a measurement falls to 1/e, and so does a latency that is not measured
 // again: an instance that was slow is tried again after a while.
@@ -53,18 +65,26 @@ func (i *instance) decayed(now time.Time) float64 {
 	return i.latency * math.Exp(-max(0, now.Sub(i.measured).Seconds())/decay.Seconds())
 }
 
+// unmeasured is the latency, in seconds, that an instance of which nothing is known is taken to have while it has calls: it gets
+// one call, and more when that is answered.
+const unmeasured = 1
+
 // cost is what a further call would have to expect: the latency, times the calls under way.
 func (i *instance) cost(now time.Time) float64 {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return (i.decayed(now) + 1e-6) * float64(i.calls.Load()+1) / float64(i.Weight)
+	n, latency := float64(i.underWay.Load()), i.decayed(now)
+	if i.latency == 0 && n > 0 {
+		latency = unmeasured
+	}
+	return (latency + 1e-6) * (n + 1) / float64(i.Weight)
 }
 
 // usable reports whether the instance is not left out.
 func (i *instance) usable(now time.Time) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return !now.Before(i.ejected)
+	return !i.unwell && !now.Before(i.ejected)
 }
 
 // succeed notes a call that the instance has answered.
@@ -72,6 +92,7 @@ func (i *instance) succeed() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.failures, i.pause = 0, 0
+	i.counts.calls++
 }
 
 // fail notes a failure, and reports whether the instance has failed so often in a row that it is to be left out. One that was
@@ -80,6 +101,8 @@ func (i *instance) fail(after int) (tooOften bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.failures++
+	i.counts.calls++
+	i.counts.failed++
 	return i.failures >= after || i.pause > 0
 }
 
@@ -89,6 +112,7 @@ func (i *instance) eject(first, most time.Duration, now time.Time) {
 	defer i.mu.Unlock()
 	i.pause = min(max(2*i.pause, first), most)
 	i.ejected, i.failures = now.Add(i.pause), 0
+	i.counts.ejected++
 }
 
 // chooser chooses among instances by a policy.
@@ -101,13 +125,25 @@ type chooser struct {
 
 func newChooser(policy string) *chooser { return &chooser{policy: policy, rng: rand.IntN} }
 
-// choose returns one of the instances that may be used and are not in tried; nil if there is none.
+// choose returns one of the instances that are not left out and not in tried; nil if there is none. When more than half of all are left
+// out, because others have gone, none is left out.
 func (c *chooser) choose(all []*instance, tried []*instance, now time.Time) *instance {
 	var room [16]*instance
-	free := room[:0]
+	free, out := room[:0], 0
 	for _, i := range all {
-		if i.usable(now) && !contains(tried, i) {
+		switch {
+		case !i.usable(now):
+			out++
+		case !contains(tried, i):
 			free = append(free, i)
+		}
+	}
+	if 2*out > len(all) {
+		free = free[:0]
+		for _, i := range all {
+			if !contains(tried, i) {
+				free = append(free, i)
+			}
 		}
 	}
 	switch {
@@ -133,7 +169,7 @@ func (c *chooser) choose(all []*instance, tried []*instance, now time.Time) *ins
 // better returns the one of two that costs less.
 func (c *chooser) better(a, b *instance, now time.Time) *instance {
 	if c.policy == Least {
-		if a.calls.Load()*int64(b.Weight) <= b.calls.Load()*int64(a.Weight) {
+		if a.underWay.Load()*int64(b.Weight) <= b.underWay.Load()*int64(a.Weight) {
 			return a
 		}
 		return b

@@ -79,10 +79,10 @@ func TestResponseTime(t *testing.T) {
 func TestLeast(t *testing.T) {
 	c, all := newChooser(Least), instances(1, 3)
 	for range 40 {
-		c.choose(all, nil, time.Now()).calls.Add(1)
+		c.choose(all, nil, time.Now()).underWay.Add(1)
 	}
-	if n := all[0].calls.Load(); n < 9 || n > 11 {
-		t.Errorf("%d and %d calls", n, all[1].calls.Load())
+	if n := all[0].underWay.Load(); n < 9 || n > 11 {
+		t.Errorf("%d and %d calls", n, all[1].underWay.Load())
 	}
 }
 

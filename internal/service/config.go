@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"mime"
 	"slices"
 	"strings"
 	"time"
@@ -18,12 +19,13 @@ type Config struct {
 	Serve           bool `yaml:"serve" help:"there are no instances: backends answer the calls through the API"`
 
 	Choose      string        `yaml:"choose" help:"how an instance is chosen: round_robin, random, response_time (the quicker of two) or least (that with fewer calls of two)"`
-	Protocol    string        `yaml:"protocol" help:"http (1.1, and 2 where TLS offers it) or h2c (2 without TLS)"`
+	Protocol    string        `yaml:"protocol" help:"http (1.1, and 2 where TLS offers it), h2c (2, also without TLS) or grpc (longline.v1.Backend)"`
 	Timeout     time.Duration `yaml:"timeout" help:"how long a call may take, with its repetitions"`
 	Concurrency int           `yaml:"concurrency" help:"calls under way at a time"`
 	Waiting     int           `yaml:"waiting" help:"calls that may wait for one of these places; more are refused at once"`
 	Idempotent  []string      `yaml:"idempotent" help:"methods that may be done twice, and so are repeated after any failure; * means all"`
 	MaxAnswer   int           `yaml:"max_answer" unit:"bytes" help:"largest answer"`
+	Accept      []string      `yaml:"accept" help:"content types of answers, such as application/json; other answers are refused with invalid_answer; left out, any"`
 
 	Retries     int `yaml:"retries" help:"repetitions of a call on other instances, if it cannot have been done or is idempotent"`
 	RetryBudget int `yaml:"retry_budget" help:"repetitions of all calls, in percent of the calls"`
@@ -34,8 +36,23 @@ type Config struct {
 	OpenAfter    int           `yaml:"open_after" help:"failures in a row, of all instances, after which the circuit breaker opens and calls stop"`
 	OpenFor      time.Duration `yaml:"open_for" help:"how long the circuit breaker stays open"`
 
+	Probe Probe `yaml:"probe" help:"asks the instances whether they are well, besides calls"`
+
 	TLS setting.TLS `yaml:"tls" help:"for https URLs"`
 }
+
+// Probe is a request that each instance gets from time to time. One that does not answer it with 2xx is left out until it does.
+type Probe struct {
+	Path  string        `yaml:"path" help:"path behind the URL of an instance, such as /healthz; left out, there are no probes"`
+	Every time.Duration `yaml:"every" help:"how often each instance is asked; it has this time to answer, and at most timeout"`
+}
+
+// The values of Config.Protocol.
+const (
+	HTTP = "http"
+	H2C  = "h2c"
+	GRPC = "grpc"
+)
 
 // The values of Config.Choose.
 const (
@@ -47,7 +64,7 @@ const (
 
 var (
 	choices   = []string{RoundRobin, Random, ResponseTime, Least}
-	protocols = []string{"http", "h2c"}
+	protocols = []string{HTTP, H2C, GRPC}
 )
 
 // WithDefaults returns c with the defaults in place of zero fields.
@@ -66,6 +83,9 @@ func (c Config) WithDefaults() Config {
 	c.EjectForMost = cmp.Or(c.EjectForMost, 5*time.Minute)
 	c.OpenAfter = cmp.Or(c.OpenAfter, 50)
 	c.OpenFor = cmp.Or(c.OpenFor, 5*time.Second)
+	if c.Probe.Path != "" {
+		c.Probe.Every = cmp.Or(c.Probe.Every, 10*time.Second)
+	}
 	return c
 }
 
@@ -108,6 +128,19 @@ func (c Config) Validate() error {
 	}{{"timeout", c.Timeout}, {"eject_for", c.EjectFor}, {"eject_for_most", c.EjectForMost}, {"open_for", c.OpenFor}} {
 		if e.value < time.Millisecond || e.value > time.Hour {
 			return fmt.Errorf("%s: want 1ms to 1h, not %v", e.key, e.value)
+		}
+	}
+	if p := c.Probe; p != (Probe{}) {
+		switch {
+		case !strings.HasPrefix(p.Path, "/") || !validTarget(p.Path):
+			return fmt.Errorf("probe.path: want a path such as /healthz, not %q", p.Path)
+		case p.Every < 100*time.Millisecond || p.Every > time.Hour:
+			return fmt.Errorf("probe.every: want 100ms to 1h, not %v", p.Every)
+		}
+	}
+	for _, t := range c.Accept {
+		if kind, params, err := mime.ParseMediaType(t); err != nil || len(params) > 0 || kind != t {
+			return fmt.Errorf("accept: want content types such as application/json, not %q", t)
 		}
 	}
 	if err := c.TLS.Validate(); err != nil {

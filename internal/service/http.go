@@ -5,17 +5,23 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"mime"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // The names of the headers of a call over HTTP, in canonical form.
 const (
+	contentType  = "Content-Type"
 	deviceHeader = "Longline-Device"
 	nodeHeader   = "Longline-Node"
 	callHeader   = "Longline-Call"
+	traceHeader  = "Traceparent"
 	errorHeader  = "Longline-Error" // of an answer: the code of a refusal
 )
 
@@ -23,12 +29,12 @@ const (
 func (p *pool) begin(c *Call, timeout time.Duration, done func(*Reply)) (cancel func()) {
 	if p.begun.Add(1) > int64(p.config.Concurrency+p.config.Waiting) {
 		p.begun.Add(-1)
-		done(refuse(Busy, "too many calls of the service are under way"))
+		done(refuse(Busy, ErrBusy.Error()))
 		return func() {}
 	}
 	ctx, end := context.WithTimeoutCause(context.Background(), timeout, ErrTimeout)
 	go func() {
-		a, err := p.do(ctx, p.request(c))
+		a, err := p.doUntil(ctx, p.request(c))
 		end()
 		p.begun.Add(-1)
 		done(p.reply(a, err))
@@ -36,58 +42,118 @@ func (p *pool) begin(c *Call, timeout time.Duration, done func(*Reply)) (cancel 
 	return end
 }
 
-// request returns a call as an HTTP request.
+// request returns a call as an HTTP request. What a device says of its payload is left out if HTTP does not allow it.
 func (p *pool) request(c *Call) *Request {
 	h := make(http.Header, 6)
-	h[deviceHeader], h[nodeHeader], h[callHeader] = []string{c.Device}, []string{p.node}, []string{strconv.FormatUint(c.ID, 10)}
-	if c.ContentType != "" {
-		h["Content-Type"] = []string{c.ContentType}
+	set := func(key, value string) {
+		if value != "" && len(value) <= mostValue && httpguts.ValidHeaderFieldValue(value) {
+			h[key] = []string{value}
+		}
 	}
-	if c.Trace != "" {
-		h["Traceparent"] = []string{c.Trace}
-	}
+	set(deviceHeader, c.Device)
+	set(nodeHeader, p.node)
+	set(callHeader, strconv.FormatUint(c.ID, 10))
+	set(contentType, c.ContentType)
+	set(traceHeader, c.Trace)
+	set("Accept", p.accept)
 	return &Request{Method: http.MethodPost, Path: "/" + c.Method, Header: h, Body: c.Payload, Idempotent: p.idempotent(c.Method)}
 }
 
+// mostValue bounds what is passed on of a content type, in bytes.
+const mostValue = 256
+
 func (p *pool) idempotent(method string) bool {
-	for _, m := range p.config.Idempotent {
-		if m == anyMethod || m == method {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(p.config.Idempotent, anyMethod) || slices.Contains(p.config.Idempotent, method)
 }
 
 // reply returns what do says as a Reply.
 func (p *pool) reply(a *Answer, err error) *Reply {
 	switch {
-	case err == nil && a.Status/100 == 2:
-		return &Reply{Payload: a.Body, ContentType: a.Header.Get("Content-Type")}
-	case err == nil:
+	case err != nil:
+		return &Reply{Err: Refusal{codeOf(err), reasonOf(err)}}
+	case a.Status/100 != 2:
 		return &Reply{Err: refusal(a)}
-	case errors.Is(err, ErrBusy):
-		return refuse(Busy, ErrBusy.Error())
-	case errors.Is(err, ErrNoInstance):
-		return refuse(Unavailable, ErrNoInstance.Error())
-	case errors.Is(err, ErrOpen):
-		return refuse(Unavailable, ErrOpen.Error())
-	case errors.Is(err, ErrTooLarge):
-		return refuse(TooLarge, ErrTooLarge.Error())
-	case errors.Is(err, ErrTimeout):
-		return refuse(Timeout, ErrTimeout.Error())
-	case errors.Is(err, context.Canceled):
-		return refuse(Canceled, "nobody waits for the answer")
 	}
-	return refuse(Failed, ErrFailed.Error())
+	kind, err := p.kind(a)
+	if err != nil {
+		return refuse(InvalidAnswer, err.Error())
+	}
+	return &Reply{Payload: a.Body, ContentType: kind}
 }
 
-// refusal returns the refusal that an answer with a status other than 2xx is. The code is in a header or in a body of JSON, the reason in a body of
-// JSON or text.
+// kind returns the content type of an answer, or why a device cannot have it.
+func (p *pool) kind(a *Answer) (string, error) {
+	if e := a.Header.Get("Content-Encoding"); e != "" && e != "identity" {
+		return "", errors.New("the service has encoded its answer, which nobody asked for")
+	}
+	kind := a.Header.Get(contentType)
+	if kind == "" && (len(p.config.Accept) == 0 || len(a.Body) == 0) {
+		return "", nil
+	}
+	plain, _, err := mime.ParseMediaType(kind)
+	switch {
+	case err != nil || len(kind) > mostValue:
+		return "", errors.New("the content type of the service's answer is missing or not valid")
+	case len(p.config.Accept) > 0 && !slices.Contains(p.config.Accept, plain):
+		return "", fmt.Errorf("the service has answered with %s", CutReason(plain))
+	}
+	return kind, nil
+}
+
+// codeOf returns the code that devices get for an error of Do.
+func codeOf(err error) string {
+	for _, e := range []struct {
+		err  error
+		code string
+	}{
+		{ErrBusy, Busy},
+		{ErrNoInstance, Unavailable},
+		{ErrOpen, Unavailable},
+		{ErrServed, Unavailable},
+		{ErrTooLarge, TooLarge},
+		{ErrTimeout, Timeout},
+		{context.DeadlineExceeded, Timeout},
+		{context.Canceled, Canceled},
+		{errUnreached, Unavailable},
+		{ErrInvalid, InvalidAnswer},
+	} {
+		if errors.Is(err, e.err) {
+			return e.code
+		}
+	}
+	return Failed
+}
+
+// reasonOf returns the reason that devices get for an error of Do. It does not name the instance.
+func reasonOf(err error) string {
+	var status statusError
+	for _, e := range []error{ErrBusy, ErrNoInstance, ErrOpen, ErrTooLarge, ErrTimeout, ErrInvalid} {
+		if errors.Is(err, e) {
+			return e.Error()
+		}
+	}
+	switch {
+	case errors.Is(err, errUnreached):
+		return "no instance of the service can be reached"
+	case errors.As(err, &status):
+		return answeredWith(int(status))
+	case errors.Is(err, context.Canceled):
+		return "nobody waits for the answer"
+	}
+	return "the service has not answered; the call may have been done"
+}
+
+func answeredWith(status int) string {
+	return fmt.Sprintf("the service has answered with status %d", status)
+}
+
+// refusal returns the refusal that an answer with a status other than 2xx is. The code is in a header or in a body of JSON, the reason in a
+// body of JSON or text.
 func refusal(a *Answer) Refusal {
 	r := Refusal{Code: a.Header.Get(errorHeader)}
-	kind := a.Header.Get("Content-Type")
+	kind, _, _ := mime.ParseMediaType(a.Header.Get(contentType)) // any other kind is not read
 	switch {
-	case strings.HasPrefix(kind, "application/json"):
+	case kind == "application/json":
 		var body struct{ Code, Reason string }
 		if json.Unmarshal(a.Body, &body) == nil {
 			r.Reason = body.Reason
@@ -95,14 +161,17 @@ func refusal(a *Answer) Refusal {
 				r.Code = body.Code
 			}
 		}
-	case strings.HasPrefix(kind, "text/plain"):
-		r.Reason = string(a.Body[:min(len(a.Body), 4*mostReason)])
+	case kind == "text/plain":
+		r.Reason = strings.TrimSpace(string(a.Body[:min(len(a.Body), 2*mostReason)]))
 	}
 	if !ValidCode(r.Code) {
 		r.Code = Failed
+		if a.Status/100 == 3 {
+			r.Code, r.Reason = InvalidAnswer, answeredWith(a.Status)+": redirections are not followed"
+		}
 	}
 	if r.Reason = CutReason(r.Reason); r.Reason == "" {
-		r.Reason = fmt.Sprintf("the service has answered with status %d", a.Status)
+		r.Reason = answeredWith(a.Status)
 	}
 	return r
 }

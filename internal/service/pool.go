@@ -1,15 +1,14 @@
 package service
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
-	"net/http/httptrace"
+	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,75 +22,88 @@ import (
 // pool is the instances of a service. All methods are safe from any goroutine.
 type pool struct {
 	// Static after construction.
-	name      string
-	config    Config
-	client    *http.Client
-	chooser   *chooser
-	turns     *semaphore.Weighted
-	breaker   *limit.Breaker
-	node      string
-	log       *slog.Logger
-	now       func() time.Time
-	end       context.CancelFunc
-	following sync.WaitGroup
+	name    string
+	node    string
+	config  Config
+	accept  string    // header of calls
+	plain   transport // for instances with http URLs
+	secure  transport // for instances with https URLs
+	chooser *chooser
+	turns   *semaphore.Weighted
+	breaker *limit.Breaker
+	log     *slog.Logger
+	now     func() time.Time
+	end     context.CancelFunc
+	running sync.WaitGroup
 
 	instances atomic.Pointer[[]*instance]
-	waiting   atomic.Int64
-	begun     atomic.Int64 // calls of begin whose done was not called yet
-	budget    budget
+	waiting   atomic.Int64  // calls that wait for a turn
+	begun     atomic.Int64  // calls of begin whose done was not called yet
 	known     chan struct{} // closed when the first set is known
+	budget    budget
+	repeated  atomic.Uint64
+	ejected   atomic.Uint64
 
-	mu       sync.Mutex
-	problem  error // why the registry's last answer is not known
-	counters Counters
-}
-
-// Counters count since Open.
-type Counters struct {
-	Calls    uint64 // that were begun
-	Failed   uint64 // that ended with an error
-	Repeated uint64 // repetitions
-	Refused  uint64 // that were not begun: busy, open, no instance
-	Ejected  uint64 // times that an instance was left out
+	mu      sync.Mutex
+	problem error // why the registry's last answer is not known
 }
 
 func newPool(name string, c Config, d registry.Discovery, o Options) (*pool, error) {
-	transport, err := newTransport(&c, o.Watcher)
+	plain, secure, err := newTransports(&c, o.Watcher)
 	if err != nil {
 		return nil, err
 	}
 	ctx, end := context.WithCancel(context.Background())
 	p := &pool{
 		name:    name,
+		node:    o.Node,
 		config:  c,
-		client:  &http.Client{Transport: transport, CheckRedirect: stay},
+		accept:  strings.Join(c.Accept, ", "),
+		plain:   plain,
+		secure:  secure,
 		chooser: newChooser(c.Choose),
 		turns:   semaphore.NewWeighted(int64(c.Concurrency)),
 		breaker: limit.NewBreaker(name, c.OpenAfter, c.OpenFor, failure),
 		log:     o.Log,
-		node:    o.Node,
 		now:     time.Now,
 		end:     end,
 		budget:  newBudget(c.RetryBudget),
 		known:   make(chan struct{}),
 	}
 	p.instances.Store(new([]*instance))
-	p.following.Go(func() {
+	p.running.Go(func() {
 		registry.Follow(ctx, d, p.keep, p.note)
 		d.Close()
 	})
-	context.AfterFunc(ctx, transport.CloseIdleConnections)
+	p.running.Go(func() { p.sweep(ctx) })
+	if c.Probe.Path != "" {
+		p.running.Go(func() { p.probe(ctx) })
+	}
 	return p, nil
 }
 
-// close ends the discovery. Calls that are under way go on.
+// close ends the discovery and the probes. Calls that are under way go on.
 func (p *pool) close() {
 	p.end()
-	p.following.Wait()
+	p.running.Wait()
+	p.plain.close()
+	p.secure.close()
 }
 
-// stay makes the client follow no redirect: calls go where the configuration says and nowhere else.
-func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+// sweep closes connections that have been idle for long, until ctx ends.
+func (p *pool) sweep(ctx context.Context) {
+	tick := time.NewTicker(idleTime / 4)
+	defer tick.Stop()
+	for {
+		select {
+		case now := <-tick.C:
+			p.plain.sweep(now)
+			p.secure.sweep(now)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
 
 // note keeps the problem of the discovery; registry.Follow calls it. It logs it when it begins and ends.
 func (p *pool) note(err error) {
@@ -110,13 +122,12 @@ func (p *pool) note(err error) {
 // keep replaces the set; registry.Follow calls it. Instances that stay keep what is known of them.
 func (p *pool) keep(set []registry.Instance) {
 	old := *p.instances.Load()
-	all := make([]*instance, len(set))
-	for n, i := range set {
-		at := slices.IndexFunc(old, func(o *instance) bool { return o.Instance == i })
-		if at >= 0 {
-			all[n] = old[at]
-		} else {
-			all[n] = &instance{Instance: i}
+	all := make([]*instance, 0, len(set))
+	for _, i := range set {
+		if at := slices.IndexFunc(old, func(o *instance) bool { return o.Instance == i }); at >= 0 {
+			all = append(all, old[at])
+		} else if u, err := url.Parse(i.URL); err == nil { // Follow has checked it
+			all = append(all, &instance{Instance: i, at: u})
 		}
 	}
 	p.instances.Store(&all)
@@ -131,18 +142,17 @@ func (p *pool) keep(set []registry.Instance) {
 func (p *pool) do(ctx context.Context, r *Request) (*Answer, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, p.config.Timeout, ErrTimeout)
 	defer cancel()
+	return p.doUntil(ctx, r)
+}
+
+// doUntil is do with the end of ctx in place of the service's timeout.
+func (p *pool) doUntil(ctx context.Context, r *Request) (*Answer, error) {
 	if err := p.turn(ctx); err != nil {
-		p.count(func(c *Counters) { c.Refused++ })
 		return nil, err
 	}
 	defer p.turns.Release(1)
 	p.budget.earn()
-	p.count(func(c *Counters) { c.Calls++ })
-	a, err := p.try(ctx, r)
-	if err != nil {
-		p.count(func(c *Counters) { c.Failed++ })
-	}
-	return a, err
+	return p.try(ctx, r)
 }
 
 // turn waits for one of Concurrency places, and for instances.
@@ -170,7 +180,8 @@ func (p *pool) turn(ctx context.Context) error {
 
 // try calls one instance after the other, until one answers or nothing more may be tried.
 func (p *pool) try(ctx context.Context, r *Request) (*Answer, error) {
-	var tried []*instance
+	var room [4]*instance
+	tried, reached := room[:0], false
 	i := p.choose(tried)
 	if i == nil {
 		return nil, ErrNoInstance
@@ -184,25 +195,36 @@ func (p *pool) try(ctx context.Context, r *Request) (*Answer, error) {
 			a, sent, err = p.call(ctx, i, r)
 			return err
 		})
+		reached = reached || sent
 		switch {
 		case err == nil:
 			return a, nil
+		case limit.IsOpen(err) && last == nil:
+			return nil, ErrOpen
 		case limit.IsOpen(err):
-			return nil, cause(last, ErrOpen)
+			return nil, last
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
 		case errors.Is(err, ErrTooLarge):
 			return nil, err
 		}
-		last = fmt.Errorf("%w: %s: %w", ErrFailed, i.URL, err)
+		last = failed(reached, i, err)
 		if len(tried) > p.config.Retries || sent && !r.Idempotent {
 			return nil, last
 		}
 		if i = p.choose(tried); i == nil || !p.budget.spend() {
 			return nil, last
 		}
-		p.count(func(c *Counters) { c.Repeated++ })
+		p.repeated.Add(1)
 	}
+}
+
+// failed returns the error of a call of which i was the last instance. reached reports whether one may have got it.
+func failed(reached bool, i *instance, err error) error {
+	if reached {
+		return fmt.Errorf("%w: %s: %w", ErrFailed, i.URL, err)
+	}
+	return fmt.Errorf("%w: %w: %s: %w", ErrFailed, errUnreached, i.URL, err)
 }
 
 // choose returns an instance that was not tried; nil if there is none.
@@ -210,51 +232,71 @@ func (p *pool) choose(tried []*instance) *instance {
 	return p.chooser.choose(*p.instances.Load(), tried, p.now())
 }
 
-// cause returns what has failed before, if something has.
-func cause(before, now error) error {
-	if before != nil {
-		return before
-	}
-	return now
-}
-
 // call calls an instance. sent reports whether the instance may have the request.
 func (p *pool) call(ctx context.Context, i *instance, r *Request) (a *Answer, sent bool, err error) {
-	var wrote atomic.Bool
-	trace := &httptrace.ClientTrace{WroteHeaders: func() { wrote.Store(true) }}
-	request, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), r.Method, i.URL+r.Path, bytes.NewReader(r.Body))
-	if err != nil {
-		return nil, false, err
-	}
-	for key, values := range r.Header {
-		request.Header[key] = values
-	}
-	request.GetBody = nil // the transport itself repeats nothing
-	i.calls.Add(1)
 	begin := p.now()
-	a, err = p.roundTrip(request, i)
-	i.calls.Add(-1)
-	p.judge(ctx, i, begin, err)
-	return a, wrote.Load(), err
+	i.underWay.Add(1)
+	a, sent, err = p.transport(i).send(ctx, i, r)
+	i.underWay.Add(-1)
+	if err == nil {
+		err = check(a, r)
+	}
+	if err != nil && ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	return a, sent, p.judge(i, begin, err)
 }
 
-// judge notes what a call says about its instance.
-func (p *pool) judge(ctx context.Context, i *instance, begin time.Time, err error) {
+func (p *pool) transport(i *instance) transport {
+	if i.at.Scheme == "https" {
+		return p.secure
+	}
+	return p.plain
+}
+
+// check returns why an answer is a failure of its instance.
+func check(a *Answer, r *Request) error {
+	switch a.Status {
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		if a.Header[errorHeader] == nil {
+			return statusError(a.Status)
+		}
+	}
+	if r.Check != nil {
+		return r.Check(a)
+	}
+	return nil
+}
+
+// statusError is an answer that counts as a failure.
+type statusError int
+
+func (s statusError) Error() string { return fmt.Sprintf("status %d", int(s)) }
+
+// judge notes what the end of a call says about its instance, and returns err as the breaker is to see it.
+func (p *pool) judge(i *instance, begin time.Time, err error) error {
 	now := p.now()
+	took := now.Sub(begin)
+	if errors.Is(err, context.DeadlineExceeded) && took < p.config.Timeout/2 {
+		// The caller had little time, which is no fault of the instance.
+		i.observe(took, now)
+		return errHurry
+	}
 	switch {
 	case errors.Is(err, context.Canceled):
-		return // nothing is known
+		return err // nothing is known
 	case !failure(err):
-		i.observe(now.Sub(begin), now)
+		i.observe(took, now)
 		i.succeed()
-		return
+		return err
 	}
-	i.observe(max(now.Sub(begin), time.Second), now)
+	i.observe(max(took, time.Second), now)
 	if i.fail(p.config.EjectAfter) && p.mayEject(i, now) {
 		i.eject(p.config.EjectFor, p.config.EjectForMost, now)
-		p.count(func(c *Counters) { c.Ejected++ })
+		p.ejected.Add(1)
 		p.log.Warn("an instance of a service has failed too often and is left out for a while", "service", p.name, "instance", i.URL, "error", err)
 	}
+	return err
 }
 
 // mayEject reports whether no more than half of the instances are left out with this one.
@@ -268,35 +310,15 @@ func (p *pool) mayEject(i *instance, now time.Time) bool {
 	return 2*out <= len(all)
 }
 
+var (
+	// errHurry is a call that ended before the instance had enough time.
+	errHurry = fmt.Errorf("the caller has not waited long enough: %w", context.Canceled)
+	// errUnreached is in an ErrFailed when no instance can have got the request.
+	errUnreached = errors.New("no instance was reached")
+)
+
 // failure reports whether err is a failure of the service, for which it is not called for a while.
 // That the caller has gone is none.
 func failure(err error) bool {
 	return err != nil && !errors.Is(err, ErrTooLarge) && !errors.Is(err, context.Canceled)
-}
-
-// roundTrip sends a request and reads the whole answer.
-func (p *pool) roundTrip(request *http.Request, i *instance) (*Answer, error) {
-	response, err := p.client.Do(request)
-	if err != nil {
-		return nil, withoutURL(err)
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, int64(p.config.MaxAnswer)+1))
-	switch {
-	case err != nil:
-		return nil, err
-	case len(body) > p.config.MaxAnswer:
-		return nil, ErrTooLarge
-	}
-	switch response.StatusCode {
-	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return nil, fmt.Errorf("status %d", response.StatusCode)
-	}
-	return &Answer{Status: response.StatusCode, Header: response.Header, Body: body, Instance: i.URL}, nil
-}
-
-func (p *pool) count(f func(*Counters)) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	f(&p.counters)
 }

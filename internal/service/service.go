@@ -22,6 +22,7 @@ var (
 	ErrTooLarge   = errors.New("the answer of the service is too large")
 	ErrTimeout    = errors.New("the service has not answered in time")
 	ErrFailed     = errors.New("the service has failed")
+	ErrInvalid    = errors.New("the answer is not as HTTP wants it") // within ErrFailed
 	ErrServed     = errors.New("the service has no instances: backends answer it through the API")
 )
 
@@ -33,6 +34,8 @@ type Request struct {
 	Body   []byte // not changed
 	// Idempotent says that the request may be done twice: it is repeated on another instance after any failure.
 	Idempotent bool
+	// Check, unless nil, returns why an answer is a failure of the instance, which then is in the error of Do. It must not block.
+	Check func(*Answer) error
 }
 
 // Answer is what an instance has answered.
@@ -51,6 +54,8 @@ type Service struct {
 	answerer answerer // pool or served
 	pool     *pool    // nil without instances
 	served   *Served  // nil with instances
+
+	counters counters
 }
 
 // answerer is who answers the calls of a service.
@@ -99,13 +104,17 @@ func (s *Service) Served() *Served { return s.served }
 // Close ends the service. Calls that are under way go on.
 func (s *Service) Close() { s.answerer.close() }
 
-// Do sends a request to an instance. An answer of any status is an answer, except 502, 503 and 504, with which a proxy says that there is
-// none. The error wraps one of this package's, or is ctx's.
+// Do sends a request to an instance. An answer of any status is an answer, except 502, 503 and 504 without Longline-Error, with which a
+// proxy says that there is none. The error wraps one of this package's, or is ctx's.
 func (s *Service) Do(ctx context.Context, r *Request) (*Answer, error) {
 	if s.pool == nil {
 		return nil, ErrServed
 	}
-	return s.pool.do(ctx, r)
+	began := time.Now()
+	s.counters.underWay.Add(1)
+	a, err := s.pool.do(ctx, r)
+	s.counters.end(resultOf(a, err), began)
+	return a, err
 }
 
 // begin is Set.Begin for this service.
@@ -113,5 +122,14 @@ func (s *Service) begin(c *Call, timeout time.Duration, done func(*Reply)) (canc
 	if timeout <= 0 || timeout > s.config.Timeout {
 		timeout = s.config.Timeout
 	}
-	return s.answerer.begin(c, timeout, done)
+	began := time.Now()
+	s.counters.underWay.Add(1)
+	return s.answerer.begin(c, timeout, func(r *Reply) {
+		result := r.Err.Code
+		if result == "" {
+			result = OK
+		}
+		s.counters.end(result, began)
+		done(r)
+	})
 }

@@ -93,8 +93,8 @@ func TestEjection(t *testing.T) {
 	}
 	// One of three may be left out: half of them is one.
 	n, m := bad.count(), worse.count()
-	if min(n, m) != 3 || max(n, m) < 20 || s.counted().Ejected != 1 {
-		t.Errorf("called %d and %d times, %d ejected", n, m, s.counted().Ejected)
+	if min(n, m) != 3 || max(n, m) < 20 || s.Info().Ejected != 1 {
+		t.Errorf("called %d and %d times, %d ejected", n, m, s.Info().Ejected)
 	}
 	mu.Lock()
 	now = now.Add(61 * time.Second)
@@ -109,12 +109,6 @@ func TestEjection(t *testing.T) {
 	if bad.count() < n+8 || worse.count() < m+8 {
 		t.Errorf("called %d and %d times more", bad.count()-n, worse.count()-m)
 	}
-}
-
-func (s *Service) counted() Counters {
-	s.pool.mu.Lock()
-	defer s.pool.mu.Unlock()
-	return s.pool.counters
 }
 
 func TestBreaker(t *testing.T) {

@@ -96,7 +96,7 @@ func TestValidate(t *testing.T) {
 	for want, c := range map[string]Config{
 		"instances: nothing says where they are":                                     {},
 		"choose: want one of round_robin, random, response_time, least, not \"any\"": {Source: good, Choose: "any"},
-		"protocol: want one of http, h2c":                                            {Source: good, Protocol: "grpc"},
+		"protocol: want one of http, h2c, grpc":                                      {Source: good, Protocol: "ftp"},
 		"concurrency: want 1 to":                                                     {Source: good, Concurrency: -1},
 		"timeout: want 1ms to 1h":                                                    {Source: good, Timeout: 1},
 		"tls.cert: want both":                                                        {Source: good, TLS: setting.TLS{Cert: "a"}},

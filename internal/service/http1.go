@@ -1,0 +1,285 @@
+package service
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+	"golang.org/x/sys/unix"
+)
+
+// http1 is the transport for HTTP/1.1 without TLS, RFC 9112. A call is written and read by the goroutine that makes it: the client of
+// net/http has two more for each connection, and needs twice the CPU. Answers are parsed by net/http. All methods are safe from any goroutine.
+type http1 struct {
+	// Static after construction.
+	dialer     net.Dialer
+	mostIdle   int // connections to an instance
+	mostAnswer int
+
+	mu     sync.Mutex
+	idle   map[string][]*conn // by HOST:PORT; the one that was used last is at the end
+	closed bool
+}
+
+const (
+	maxHeader = 16 << 10 // of an answer, with the informational ones before it
+	max1xx    = 8
+	idleTime  = 60 * time.Second // after which a connection without calls is closed
+	joined    = 16 << 10         // up to here a body is copied behind its header, and written with it
+)
+
+// conn is one connection. A call owns it, or the idle list does.
+type conn struct {
+	net.Conn
+	raw   syscall.RawConn
+	head  []byte // of requests
+	idle  time.Time
+	limit limited
+	from  *bufio.Reader // reads limit
+}
+
+// limited reads what a header may still have.
+type limited struct {
+	from io.Reader
+	left int
+	err  error // of from
+}
+
+var errHeader = errors.New("its header is too long")
+
+func (l *limited) Read(b []byte) (int, error) {
+	if l.left <= 0 {
+		return 0, errHeader
+	}
+	n, err := l.from.Read(b[:min(len(b), l.left)])
+	l.left -= n
+	if err != nil {
+		l.err = err
+	}
+	return n, err
+}
+
+func newHTTP1(c *Config) *http1 {
+	return &http1{dialer: c.dialer(), mostIdle: c.Concurrency, mostAnswer: c.MaxAnswer, idle: make(map[string][]*conn)}
+}
+
+// send implements transport.
+func (h *http1) send(ctx context.Context, i *instance, r *Request) (a *Answer, sent bool, err error) {
+	c, err := h.connection(ctx, i.at.Host)
+	if err != nil {
+		return nil, false, err
+	}
+	stop := context.AfterFunc(ctx, c.interrupt)
+	var again bool
+	if sent, err = c.write(i, r); err == nil {
+		a, again, err = c.answer(r.Method, h.mostAnswer)
+	}
+	if stop() && again && err == nil {
+		h.keep(i.at.Host, c)
+	} else {
+		_ = c.Close()
+	}
+	if a != nil {
+		a.Instance = i.URL
+	}
+	return a, sent, err
+}
+
+// interrupt ends reads and writes of c, for good.
+func (c *conn) interrupt() { _ = c.SetDeadline(time.Unix(1, 0)) }
+
+// connection returns a connection that is idle and open, or a new one.
+func (h *http1) connection(ctx context.Context, host string) (*conn, error) {
+	for {
+		c := h.takeIdle(host)
+		if c == nil {
+			break
+		}
+		if c.open() {
+			return c, nil
+		}
+		_ = c.Close()
+	}
+	n, err := h.dialer.DialContext(ctx, "tcp", host)
+	if err != nil {
+		return nil, err
+	}
+	c := &conn{Conn: n, limit: limited{from: n}}
+	c.from = bufio.NewReader(&c.limit)
+	if s, ok := n.(syscall.Conn); ok {
+		c.raw, err = s.SyscallConn()
+	}
+	return c, err
+}
+
+func (h *http1) takeIdle(host string) (c *conn) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	list := h.idle[host]
+	if len(list) == 0 {
+		return nil
+	}
+	c = list[len(list)-1]
+	list[len(list)-1] = nil
+	h.idle[host] = list[:len(list)-1]
+	return c
+}
+
+// keep makes c idle, or closes it.
+func (h *http1) keep(host string, c *conn) {
+	c.idle = time.Now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if list := h.idle[host]; !h.closed && len(list) < h.mostIdle {
+		h.idle[host] = append(list, c)
+		return
+	}
+	_ = c.Close()
+}
+
+// sweep closes what is idle for long.
+func (h *http1) sweep(now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for host, list := range h.idle {
+		n := 0
+		for n < len(list) && now.Sub(list[n].idle) > idleTime {
+			_ = list[n].Close()
+			n++
+		}
+		if list = slices.Delete(list, 0, n); len(list) == 0 {
+			delete(h.idle, host)
+		} else {
+			h.idle[host] = list
+		}
+	}
+}
+
+// close implements transport.
+func (h *http1) close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.closed = true
+	for host, list := range h.idle {
+		for _, c := range list {
+			_ = c.Close()
+		}
+		delete(h.idle, host)
+	}
+}
+
+// open reports whether an idle connection is open and has nothing to read: the instance may have closed it, and a request on it would be
+// lost without a trace.
+func (c *conn) open() bool {
+	err := unix.EAGAIN
+	var b [1]byte
+	look := func(fd uintptr) bool {
+		_, _, e := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		err, _ = e.(unix.Errno)
+		return true
+	}
+	return c.from.Buffered() == 0 && c.raw != nil && c.raw.Read(look) == nil && err == unix.EAGAIN
+}
+
+// write writes a request. sent reports whether some of it may have arrived.
+func (c *conn) write(i *instance, r *Request) (sent bool, err error) {
+	if c.head, err = appendHead(c.head[:0], i, r); err != nil {
+		return false, err
+	}
+	if len(r.Body) <= joined {
+		c.head = append(c.head, r.Body...)
+		n, err := c.Write(c.head)
+		return n > 0, err
+	}
+	both := net.Buffers{c.head, r.Body}
+	n, err := both.WriteTo(c.Conn)
+	return n > 0, err
+}
+
+var errRequest = errors.New("the request has characters that HTTP does not allow")
+
+// appendHead appends the header of a request.
+func appendHead(b []byte, i *instance, r *Request) ([]byte, error) {
+	path := i.at.EscapedPath() + r.Path
+	if !httpguts.ValidHeaderFieldName(r.Method) || !validTarget(path) {
+		return b, errRequest
+	}
+	if path == "" {
+		path = "/"
+	}
+	b = append(append(append(append(b, r.Method...), ' '), path...), " HTTP/1.1\r\nHost: "...)
+	b = append(append(b, i.at.Host...), "\r\n"...)
+	for name, values := range r.Header {
+		for _, v := range values {
+			if !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(v) {
+				return b, errRequest
+			}
+			b = append(append(append(append(b, name...), ": "...), v...), "\r\n"...)
+		}
+	}
+	if len(r.Body) > 0 || r.Method == http.MethodPost || r.Method == http.MethodPut {
+		b = append(strconv.AppendInt(append(b, "Content-Length: "...), int64(len(r.Body)), 10), "\r\n"...)
+	}
+	return append(b, "\r\n"...), nil
+}
+
+// validTarget reports whether a path, with a query perhaps, may be in a request as it is.
+func validTarget(path string) bool {
+	for k := range len(path) {
+		if path[k] <= ' ' || path[k] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// answer reads the answer to a request. again reports whether c can have another request.
+func (c *conn) answer(method string, most int) (a *Answer, again bool, err error) {
+	c.limit.left, c.limit.err = maxHeader, nil
+	request := &http.Request{Method: method}
+	var response *http.Response
+	for n := 0; ; n++ {
+		if response, err = http.ReadResponse(c.from, request); err != nil {
+			return nil, false, c.why(err)
+		}
+		if response.StatusCode/100 != 1 {
+			break
+		}
+		if n == max1xx || response.StatusCode == http.StatusSwitchingProtocols {
+			return nil, false, fmt.Errorf("%w: status %d", ErrInvalid, response.StatusCode)
+		}
+	}
+	c.limit.left = 2*most + maxHeader // chunks have headers as well
+	body, err := readBody(response, most)
+	switch {
+	case errors.Is(err, ErrTooLarge):
+		return nil, false, err
+	case err != nil:
+		return nil, false, c.why(err)
+	}
+	again = !response.Close && c.from.Buffered() == 0
+	return &Answer{Status: response.StatusCode, Header: response.Header, Body: body}, again, nil
+}
+
+// why returns the reason of an error while an answer was read: that of the connection, or that the answer is not sound.
+func (c *conn) why(err error) error {
+	switch {
+	case c.limit.err == nil || errors.Is(err, errHeader):
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	case errors.Is(c.limit.err, io.EOF):
+		return errCut
+	}
+	return c.limit.err
+}
+
+var errCut = errors.New("it has ended the connection before it answered")
