@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/longline/longline/internal/auth"
 	"github.com/longline/longline/internal/config"
@@ -67,6 +69,11 @@ func checkFiles(c config.Config) error {
 			return fmt.Errorf("auth.%w", err)
 		}
 		chain.Close()
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Services)) {
+		if err := c.Services[name].CheckFiles(&w); err != nil {
+			return fmt.Errorf("services.%s.%w", name, err)
+		}
 	}
 	if c.API.Tokens != "" {
 		if _, err := auth.OpenRoles(c.API.Tokens, &w); err != nil {

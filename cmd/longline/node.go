@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -22,6 +23,7 @@ import (
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/reload"
 	"github.com/longline/longline/internal/router"
+	"github.com/longline/longline/internal/service"
 	"github.com/longline/longline/internal/session"
 	"github.com/longline/longline/internal/store"
 	"github.com/longline/longline/internal/store/disk"
@@ -37,6 +39,7 @@ type node struct {
 
 	// Set by the steps of startNode, in this order.
 	files    *reload.Watcher
+	services *service.Set
 	store    wholeStore
 	disk     *disk.Store // the same, nil when all is in memory
 	ids      *store.IDs  // nil when the node remembers nothing
@@ -69,6 +72,7 @@ func startNode(ctx context.Context, c config.Config, log *slog.Logger, stderr io
 	n := &node{config: c, log: log, stderr: stderr, failed: make(chan error, 1)}
 	for _, step := range []func(context.Context) error{
 		n.watchFiles,
+		n.openServices,
 		n.openStore,
 		n.startIDs,
 		n.openStreams,
@@ -99,6 +103,16 @@ func (n *node) close() {
 func (n *node) watchFiles(context.Context) error {
 	n.files = reload.Start()
 	n.undo = append(n.undo, n.files.Close)
+	return nil
+}
+
+// openServices begins to look for the instances of services. Calls of them wait until they are known.
+func (n *node) openServices(context.Context) (err error) {
+	o := service.Options{Node: strconv.Itoa(n.config.Node.Number), Watcher: n.files, Log: n.log}
+	if n.services, err = service.OpenSet(n.config.Services, o); err != nil {
+		return fmt.Errorf("services.%w", err)
+	}
+	n.undo = append(n.undo, n.services.Close)
 	return nil
 }
 
@@ -288,6 +302,7 @@ func (n *node) openAdminPort(ctx context.Context) (err error) {
 		Devices:     n.sessions.Local(n.gateway.Peers),
 		Router:      n.router,
 		Streams:     n.streams,
+		Services:    n.services,
 		Gateway:     n.gateway,
 		Ledger:      n.ledger,
 		Commands:    n.commands,
@@ -309,6 +324,7 @@ func (n *node) openAdminPort(ctx context.Context) (err error) {
 	metrics.MustRegister(streamCollector{n.streams})
 	metrics.MustRegister(n.ledgerMetrics()...)
 	metrics.MustRegister(commandMetrics{n.commands})
+	metrics.MustRegister(serviceMetrics{n.services})
 	if n.server, err = api.Listen(ctx, backend); err != nil {
 		return fmt.Errorf("admin port: %w", err)
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/longline/longline/internal/ledger"
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
+	"github.com/longline/longline/internal/service"
 	"github.com/longline/longline/internal/stream"
 	"github.com/longline/longline/internal/wire"
 	longlinev1 "github.com/longline/longline/proto/longline/v1"
@@ -93,6 +94,8 @@ type Node struct {
 
 	// Streams are the streams of the configuration; nil if there are none.
 	Streams *stream.Set
+	// Services are what devices call; nil if there are none.
+	Services *service.Set
 	// Store tells of the node's store; nil says that there is none to tell of.
 	Store func() *longlinev1.GetStoreResponse
 	// Checks are the conditions that /readyz shows.

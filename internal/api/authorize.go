@@ -39,6 +39,7 @@ var needed = map[string]auth.Role{
 	longlinev1connect.GatewayGetLedgerProcedure:         auth.Read,
 	longlinev1connect.GatewayGetDeviceLedgerProcedure:   auth.Read,
 	longlinev1connect.GatewayListDeviceLedgersProcedure: auth.Read,
+	longlinev1connect.GatewayListServicesProcedure:      auth.Read,
 	commandsPath: auth.Read,
 	longlinev1connect.GatewayGetCommandProcedure:    auth.Read,
 	longlinev1connect.GatewayListCommandsProcedure:  auth.Read,

@@ -78,7 +78,7 @@ func (w *world) do(t *testing.T, method, path, body string, header ...string) (i
 	return response.StatusCode, response.Header
 }
 
-const service = "/longline.v1.Gateway/"
+const procedures = "/longline.v1.Gateway/"
 
 func TestRoles(t *testing.T) {
 	w := newDoor(t, func(*Config, *Node) {})
@@ -95,32 +95,33 @@ func TestRoles(t *testing.T) {
 		{"GET", "/debug/pprof/cmdline", "", [4]int{401, 403, 403, 200}},
 		{"GET", "/nothing", "", [4]int{401, 403, 403, 404}},
 		{"GET", "/v1/subscribe", "", [4]int{401, 400, 400, 400}}, // no filter
-		{"POST", service + "ListDevices", "{}", [4]int{401, 200, 200, 200}},
-		{"POST", service + "ListRetained", "{}", [4]int{401, 200, 200, 200}},
-		{"POST", service + "DeleteRetained", `{"filter":"a"}`, [4]int{401, 403, 200, 200}},
-		{"POST", service + "ListStreams", "{}", [4]int{401, 200, 200, 200}},
-		{"POST", service + "GetStream", `{"stream":"s"}`, [4]int{401, 404, 404, 404}},
-		{"POST", service + "Acknowledge", `{"stream":"s","place":"1"}`, [4]int{401, 403, 404, 404}},
-		{"POST", service + "DeleteConsumer", `{"stream":"s"}`, [4]int{401, 403, 404, 404}},
-		{"POST", service + "Consume", "{}", [4]int{401, 415, 415, 415}}, // not the content type of a stream
+		{"POST", procedures + "ListDevices", "{}", [4]int{401, 200, 200, 200}},
+		{"POST", procedures + "ListRetained", "{}", [4]int{401, 200, 200, 200}},
+		{"POST", procedures + "DeleteRetained", `{"filter":"a"}`, [4]int{401, 403, 200, 200}},
+		{"POST", procedures + "ListStreams", "{}", [4]int{401, 200, 200, 200}},
+		{"POST", procedures + "GetStream", `{"stream":"s"}`, [4]int{401, 404, 404, 404}},
+		{"POST", procedures + "Acknowledge", `{"stream":"s","place":"1"}`, [4]int{401, 403, 404, 404}},
+		{"POST", procedures + "DeleteConsumer", `{"stream":"s"}`, [4]int{401, 403, 404, 404}},
+		{"POST", procedures + "Consume", "{}", [4]int{401, 415, 415, 415}}, // not the content type of a stream
 		{"GET", "/v1/streams/s", "", [4]int{401, 404, 404, 404}},
 		{"GET", "/v1/streams/s/t", "", [4]int{401, 404, 404, 404}},
 		{"GET", "/v1/streams/../../debug/pprof/cmdline", "", [4]int{401, 403, 403, 200}},
-		{"POST", service + "GetDevice", `{"device":"a"}`, [4]int{401, 200, 200, 200}},
-		{"POST", service + "GetLedger", "{}", [4]int{401, 200, 200, 200}},
-		{"POST", service + "GetDeviceLedger", `{"device":"a"}`, [4]int{401, 200, 200, 200}},
-		{"POST", service + "ListDeviceLedgers", "{}", [4]int{401, 200, 200, 200}},
-		{"POST", service + "Publish", `{"message":{"topic":"t"}}`, [4]int{401, 403, 200, 200}},
-		{"POST", service + "Broadcast", `{"message":{"topic":"t"}}`, [4]int{401, 403, 200, 200}},
-		{"POST", service + "Call", `{"device":"b","method":"m"}`, [4]int{401, 403, 404, 404}},
-		{"POST", service + "Disconnect", `{"device":"b"}`, [4]int{401, 403, 404, 404}},
+		{"POST", procedures + "GetDevice", `{"device":"a"}`, [4]int{401, 200, 200, 200}},
+		{"POST", procedures + "GetLedger", "{}", [4]int{401, 200, 200, 200}},
+		{"POST", procedures + "GetDeviceLedger", `{"device":"a"}`, [4]int{401, 200, 200, 200}},
+		{"POST", procedures + "ListDeviceLedgers", "{}", [4]int{401, 200, 200, 200}},
+		{"POST", procedures + "Publish", `{"message":{"topic":"t"}}`, [4]int{401, 403, 200, 200}},
+		{"POST", procedures + "Broadcast", `{"message":{"topic":"t"}}`, [4]int{401, 403, 200, 200}},
+		{"POST", procedures + "Call", `{"device":"b","method":"m"}`, [4]int{401, 403, 404, 404}},
+		{"POST", procedures + "Disconnect", `{"device":"b"}`, [4]int{401, 403, 404, 404}},
+		{"POST", procedures + "ListServices", "{}", [4]int{401, 200, 200, 200}},
 		{"GET", "/v1/commands?state=x", "", [4]int{401, 400, 400, 400}},
-		{"POST", service + "ListCommands", "{}", [4]int{401, 200, 200, 200}},
-		{"POST", service + "GetCommand", `{"id":1}`, [4]int{401, 404, 404, 404}},
-		{"POST", service + "CreateCommand", `{"device":"a"}`, [4]int{401, 403, 400, 400}}, // no method
-		{"POST", service + "CancelCommand", `{"id":1}`, [4]int{401, 403, 404, 404}},
-		{"POST", service + "Revoke", `{"device":"b","until":"2030-01-01T00:00:00Z"}`, [4]int{401, 403, 403, 200}},
-		{"POST", service + "Drain", "{}", [4]int{401, 403, 403, 200}},
+		{"POST", procedures + "ListCommands", "{}", [4]int{401, 200, 200, 200}},
+		{"POST", procedures + "GetCommand", `{"id":1}`, [4]int{401, 404, 404, 404}},
+		{"POST", procedures + "CreateCommand", `{"device":"a"}`, [4]int{401, 403, 400, 400}}, // no method
+		{"POST", procedures + "CancelCommand", `{"id":1}`, [4]int{401, 403, 404, 404}},
+		{"POST", procedures + "Revoke", `{"device":"b","until":"2030-01-01T00:00:00Z"}`, [4]int{401, 403, 403, 200}},
+		{"POST", procedures + "Drain", "{}", [4]int{401, 403, 403, 200}},
 	} {
 		for i, token := range []string{"", "read token", "operate token", "admin token"} {
 			if got, _ := w.do(t, tt.method, tt.path, tt.body, "Authorization", "Bearer "+token); got != tt.want[i] {
@@ -192,13 +193,13 @@ func TestAudit(t *testing.T) {
 		{"Drain", "{}", "operate token"},
 		{"Drain", "{}", "nobody's"},
 	} {
-		w.do(t, "POST", service+call[0], call[1], "Authorization", "Bearer "+call[2])
+		w.do(t, "POST", procedures+call[0], call[1], "Authorization", "Bearer "+call[2])
 	}
 	want := []map[string]string{
-		{"who": "operate-1", "method": service + "Publish", "topic": "t", "result": "ok"},
-		{"who": "admin-1", "method": service + "Call", "device": "b", "call": "m", "result": "not_found"},
-		{"who": "operate-1", "method": service + "DeleteConsumer", "stream": "s", "consumer": "c", "result": "not_found"},
-		{"who": "operate-1", "method": service + "Drain", "result": "permission_denied"},
+		{"who": "operate-1", "method": procedures + "Publish", "topic": "t", "result": "ok"},
+		{"who": "admin-1", "method": procedures + "Call", "device": "b", "call": "m", "result": "not_found"},
+		{"who": "operate-1", "method": procedures + "DeleteConsumer", "stream": "s", "consumer": "c", "result": "not_found"},
+		{"who": "operate-1", "method": procedures + "Drain", "result": "permission_denied"},
 	}
 	for d := json.NewDecoder(&log); d.More(); want = want[1:] {
 		var got map[string]string

@@ -307,7 +307,7 @@ func TestCommandAudit(t *testing.T) {
 	w := newDoor(t, func(_ *Config, n *Node) { n.Audit = slog.New(slog.NewJSONHandler(&log, nil)) })
 	post := func(method, body string) {
 		t.Helper()
-		w.do(t, "POST", service+method, body, "Authorization", "Bearer operate token")
+		w.do(t, "POST", procedures+method, body, "Authorization", "Bearer operate token")
 	}
 	post("CreateCommand", `{"device":"a","method":"m","text":"secret"}`)
 	post("CancelCommand", `{"id":"17"}`)
@@ -323,7 +323,7 @@ func TestCommandAudit(t *testing.T) {
 
 func TestNoCommands(t *testing.T) {
 	w := newDoor(t, func(_ *Config, n *Node) { n.Commands, n.Roles = nil, nil })
-	if status, _ := w.do(t, "POST", service+"ListCommands", "{}"); status != http.StatusNotImplemented {
+	if status, _ := w.do(t, "POST", procedures+"ListCommands", "{}"); status != http.StatusNotImplemented {
 		t.Error(status)
 	}
 }

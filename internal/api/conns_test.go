@@ -49,7 +49,7 @@ func TestStrangersAreClosedForOthers(t *testing.T) {
 	known := w.dialRaw(t)
 	r := bufio.NewReader(known)
 	const token = "Authorization: Bearer read token\r\n"
-	if got := get(t, known, r, service+"ListDevices", token); got != http.StatusUnsupportedMediaType {
+	if got := get(t, known, r, procedures+"ListDevices", token); got != http.StatusUnsupportedMediaType {
 		t.Fatal(got) // the connection is accepted, and told what a request looks like
 	}
 	for range 5 * most {

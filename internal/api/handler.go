@@ -18,6 +18,7 @@ POST /longline.v1.Gateway/{method}   backend API: gRPC, gRPC-Web, HTTP with JSON
      ListRetained DeleteRetained GetStore ListStreams GetStream Consume Acknowledge DeleteConsumer
      GetLedger GetDeviceLedger ListDeviceLedgers
      CreateCommand GetCommand ListCommands CancelCommand WatchCommands
+     ListServices
 GET  /v1/subscribe?filter=...&qos=1  messages as server-sent events
 GET  /v1/streams/{name}?after=...    entries of a stream as server-sent events
 GET  /v1/commands?device=...         commands as they change, as server-sent events

@@ -17,6 +17,7 @@ import (
 	"github.com/longline/longline/internal/gateway"
 	"github.com/longline/longline/internal/limit"
 	"github.com/longline/longline/internal/router"
+	"github.com/longline/longline/internal/service"
 	"github.com/longline/longline/internal/session"
 	"github.com/longline/longline/internal/setting"
 	"github.com/longline/longline/internal/store"
@@ -35,6 +36,8 @@ type Config struct {
 	Router   router.Config  `yaml:"router" help:"routing of messages"`
 
 	Streams setting.Named[stream.Config] `yaml:"streams" help:"messages that are kept on disk for backends to read, each stream under its name; needs store.path"`
+
+	Services setting.Named[service.Config] `yaml:"services" help:"what devices and the gateway call, each service under its name"`
 
 	Limits limit.Config `yaml:"limits" help:"protection against overload"`
 	API    api.Config   `yaml:"api" help:"the admin port: backends, metrics, health"`
@@ -56,6 +59,7 @@ func (c Config) WithDefaults() Config {
 	c.Store = c.Store.WithDefaults()
 	c.Router = c.Router.WithDefaults()
 	c.Streams = c.Streams.WithDefaults()
+	c.Services = c.Services.WithDefaults()
 	c.API.Topics = c.Sessions.Topics // the API accepts the same topics as sessions
 	c.API = c.API.WithDefaults()
 	c.Log = c.Log.WithDefaults()
@@ -80,6 +84,7 @@ func (c *Config) Check() error {
 	section("commands", d.Commands.Validate())
 	section("store", d.Store.Validate())
 	section("streams", d.Streams.Validate())
+	section("services", d.Services.Validate())
 	section("limits", d.Limits.Validate())
 	section("log", d.Log.Validate())
 	return errors.Join(append(errs, d.fit()...)...)

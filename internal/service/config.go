@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/longline/longline/internal/registry"
+	"github.com/longline/longline/internal/reload"
 	"github.com/longline/longline/internal/setting"
 )
 
@@ -83,9 +84,7 @@ func (c Config) WithDefaults() Config {
 	c.EjectForMost = cmp.Or(c.EjectForMost, 5*time.Minute)
 	c.OpenAfter = cmp.Or(c.OpenAfter, 50)
 	c.OpenFor = cmp.Or(c.OpenFor, 5*time.Second)
-	if c.Probe.Path != "" {
-		c.Probe.Every = cmp.Or(c.Probe.Every, 10*time.Second)
-	}
+	c.Probe.Every = cmp.Or(c.Probe.Every, 10*time.Second)
 	return c
 }
 
@@ -130,13 +129,11 @@ func (c Config) Validate() error {
 			return fmt.Errorf("%s: want 1ms to 1h, not %v", e.key, e.value)
 		}
 	}
-	if p := c.Probe; p != (Probe{}) {
-		switch {
-		case !strings.HasPrefix(p.Path, "/") || !validTarget(p.Path):
-			return fmt.Errorf("probe.path: want a path such as /healthz, not %q", p.Path)
-		case p.Every < 100*time.Millisecond || p.Every > time.Hour:
-			return fmt.Errorf("probe.every: want 100ms to 1h, not %v", p.Every)
-		}
+	switch p := c.Probe; {
+	case p.Path != "" && (p.Path[0] != '/' || !validTarget(p.Path)):
+		return fmt.Errorf("probe.path: want a path such as /healthz, not %q", p.Path)
+	case p.Every < 100*time.Millisecond || p.Every > time.Hour:
+		return fmt.Errorf("probe.every: want 100ms to 1h, not %v", p.Every)
 	}
 	for _, t := range c.Accept {
 		if kind, params, err := mime.ParseMediaType(t); err != nil || len(params) > 0 || kind != t {
@@ -147,6 +144,21 @@ func (c Config) Validate() error {
 		return fmt.Errorf("tls.%w", err)
 	}
 	return nil
+}
+
+// CheckFiles reads the files that c names. The error begins with the key.
+func (c Config) CheckFiles(w *reload.Watcher) error {
+	if _, err := c.TLS.Open(w); err != nil {
+		return fmt.Errorf("tls.%w", err)
+	}
+	if c.Serve {
+		return nil
+	}
+	d, err := registry.Open(c.Source, w)
+	if err == nil {
+		d.Close()
+	}
+	return err
 }
 
 // anyMethod in Config.Idempotent is any method.

@@ -87,6 +87,8 @@ const (
 	GatewayCancelCommandProcedure = "/longline.v1.Gateway/CancelCommand"
 	// GatewayWatchCommandsProcedure is the fully-qualified name of the Gateway's WatchCommands RPC.
 	GatewayWatchCommandsProcedure = "/longline.v1.Gateway/WatchCommands"
+	// GatewayListServicesProcedure is the fully-qualified name of the Gateway's ListServices RPC.
+	GatewayListServicesProcedure = "/longline.v1.Gateway/ListServices"
 )
 
 // GatewayClient is a client for the longline.v1.Gateway service.
@@ -148,6 +150,8 @@ type GatewayClient interface {
 	CancelCommand(context.Context, *connect.Request[v1.CancelCommandRequest]) (*connect.Response[v1.CancelCommandResponse], error)
 	// WatchCommands streams commands as they change, after those that there are.
 	WatchCommands(context.Context, *connect.Request[v1.WatchCommandsRequest]) (*connect.ServerStreamForClient[v1.WatchCommandsResponse], error)
+	// Lists the services of the configuration with their instances.
+	ListServices(context.Context, *connect.Request[v1.ListServicesRequest]) (*connect.Response[v1.ListServicesResponse], error)
 }
 
 // NewGatewayClient constructs a client for the longline.v1.Gateway service. By default, it uses the
@@ -328,6 +332,13 @@ func NewGatewayClient(httpClient connect.HTTPClient, baseURL string, opts ...con
 			connect.WithSchema(gatewayMethods.ByName("WatchCommands")),
 			connect.WithClientOptions(opts...),
 		),
+		listServices: connect.NewClient[v1.ListServicesRequest, v1.ListServicesResponse](
+			httpClient,
+			baseURL+GatewayListServicesProcedure,
+			connect.WithSchema(gatewayMethods.ByName("ListServices")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -358,6 +369,7 @@ type gatewayClient struct {
 	listCommands      *connect.Client[v1.ListCommandsRequest, v1.ListCommandsResponse]
 	cancelCommand     *connect.Client[v1.CancelCommandRequest, v1.CancelCommandResponse]
 	watchCommands     *connect.Client[v1.WatchCommandsRequest, v1.WatchCommandsResponse]
+	listServices      *connect.Client[v1.ListServicesRequest, v1.ListServicesResponse]
 }
 
 // Publish calls longline.v1.Gateway.Publish.
@@ -485,6 +497,11 @@ func (c *gatewayClient) WatchCommands(ctx context.Context, req *connect.Request[
 	return c.watchCommands.CallServerStream(ctx, req)
 }
 
+// ListServices calls longline.v1.Gateway.ListServices.
+func (c *gatewayClient) ListServices(ctx context.Context, req *connect.Request[v1.ListServicesRequest]) (*connect.Response[v1.ListServicesResponse], error) {
+	return c.listServices.CallUnary(ctx, req)
+}
+
 // GatewayHandler is an implementation of the longline.v1.Gateway service.
 type GatewayHandler interface {
 	// Publish gives a message to all subscribers whose filters match its topic. With qos 1 it
@@ -544,6 +561,8 @@ type GatewayHandler interface {
 	CancelCommand(context.Context, *connect.Request[v1.CancelCommandRequest]) (*connect.Response[v1.CancelCommandResponse], error)
 	// WatchCommands streams commands as they change, after those that there are.
 	WatchCommands(context.Context, *connect.Request[v1.WatchCommandsRequest], *connect.ServerStream[v1.WatchCommandsResponse]) error
+	// Lists the services of the configuration with their instances.
+	ListServices(context.Context, *connect.Request[v1.ListServicesRequest]) (*connect.Response[v1.ListServicesResponse], error)
 }
 
 // NewGatewayHandler builds an HTTP handler from the service implementation. It returns the path on
@@ -720,6 +739,13 @@ func NewGatewayHandler(svc GatewayHandler, opts ...connect.HandlerOption) (strin
 		connect.WithSchema(gatewayMethods.ByName("WatchCommands")),
 		connect.WithHandlerOptions(opts...),
 	)
+	gatewayListServicesHandler := connect.NewUnaryHandler(
+		GatewayListServicesProcedure,
+		svc.ListServices,
+		connect.WithSchema(gatewayMethods.ByName("ListServices")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/longline.v1.Gateway/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case GatewayPublishProcedure:
@@ -772,6 +798,8 @@ func NewGatewayHandler(svc GatewayHandler, opts ...connect.HandlerOption) (strin
 			gatewayCancelCommandHandler.ServeHTTP(w, r)
 		case GatewayWatchCommandsProcedure:
 			gatewayWatchCommandsHandler.ServeHTTP(w, r)
+		case GatewayListServicesProcedure:
+			gatewayListServicesHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -879,4 +907,8 @@ func (UnimplementedGatewayHandler) CancelCommand(context.Context, *connect.Reque
 
 func (UnimplementedGatewayHandler) WatchCommands(context.Context, *connect.Request[v1.WatchCommandsRequest], *connect.ServerStream[v1.WatchCommandsResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("longline.v1.Gateway.WatchCommands is not implemented"))
+}
+
+func (UnimplementedGatewayHandler) ListServices(context.Context, *connect.Request[v1.ListServicesRequest]) (*connect.Response[v1.ListServicesResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("longline.v1.Gateway.ListServices is not implemented"))
 }
