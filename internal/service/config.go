@@ -163,3 +163,8 @@ func (c Config) CheckFiles(w *reload.Watcher) error {
 
 // anyMethod in Config.Idempotent is any method.
 const anyMethod = "*"
+
+// idempotent reports whether a method may be done twice.
+func (c *Config) idempotent(method string) bool {
+	return slices.Contains(c.Idempotent, anyMethod) || slices.Contains(c.Idempotent, method)
+}

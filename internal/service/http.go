@@ -56,15 +56,11 @@ func (p *pool) request(c *Call) *Request {
 	set(contentType, c.ContentType)
 	set(traceHeader, c.Trace)
 	set("Accept", p.accept)
-	return &Request{Method: http.MethodPost, Path: "/" + c.Method, Header: h, Body: c.Payload, Idempotent: p.idempotent(c.Method)}
+	return &Request{Method: http.MethodPost, Path: "/" + c.Method, Header: h, Body: c.Payload, Idempotent: p.config.idempotent(c.Method)}
 }
 
 // mostValue bounds what is passed on of a content type, in bytes.
 const mostValue = 256
-
-func (p *pool) idempotent(method string) bool {
-	return slices.Contains(p.config.Idempotent, anyMethod) || slices.Contains(p.config.Idempotent, method)
-}
 
 // reply returns what do says as a Reply.
 func (p *pool) reply(a *Answer, err error) *Reply {
@@ -87,17 +83,22 @@ func (p *pool) kind(a *Answer) (string, error) {
 		return "", errors.New("the service has encoded its answer, which nobody asked for")
 	}
 	kind := a.Header.Get(contentType)
-	if kind == "" && (len(p.config.Accept) == 0 || len(a.Body) == 0) {
-		return "", nil
+	return kind, p.config.accepts(kind, a.Body)
+}
+
+// accepts returns why a device cannot have an answer of a content type.
+func (c *Config) accepts(kind string, body []byte) error {
+	if kind == "" && (len(c.Accept) == 0 || len(body) == 0) {
+		return nil
 	}
 	plain, _, err := mime.ParseMediaType(kind)
 	switch {
 	case err != nil || len(kind) > mostValue:
-		return "", errors.New("the content type of the service's answer is missing or not valid")
-	case len(p.config.Accept) > 0 && !slices.Contains(p.config.Accept, plain):
-		return "", fmt.Errorf("the service has answered with %s", CutReason(plain))
+		return errors.New("the content type of the service's answer is missing or not valid")
+	case len(c.Accept) > 0 && !slices.Contains(c.Accept, plain):
+		return fmt.Errorf("the service has answered with %s", CutReason(plain))
 	}
-	return kind, nil
+	return nil
 }
 
 // codeOf returns the code that devices get for an error of Do.

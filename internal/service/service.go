@@ -78,7 +78,7 @@ func open(name string, config Config, o Options) (*Service, error) {
 	}
 	s := &Service{name: name, config: c}
 	if c.Serve {
-		s.served = newServed(name, c)
+		s.served = newServed(c)
 		s.answerer = s.served
 		return s, nil
 	}

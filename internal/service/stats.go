@@ -96,6 +96,7 @@ type Info struct {
 	Breaker   string // closed, half-open or open; empty without instances
 	Problem   string // why the instances cannot be looked up, or what is left out of them
 	Instances []InstanceInfo
+	Backends  []BackendInfo // in the order in which they came
 }
 
 // InstanceInfo is what is known of an instance.
@@ -122,6 +123,8 @@ func (s *Service) Info() Info {
 	}
 	if s.pool != nil {
 		s.pool.describe(&i)
+	} else {
+		s.served.describe(&i)
 	}
 	return i
 }
