@@ -270,6 +270,8 @@ func (d *fakeDevice) Send(m *message.Message, q message.QoS) bool {
 
 func (d *fakeDevice) Answer(*wire.Packet) {}
 
+func (d *fakeDevice) Reply(*wire.Packet) (e wire.Error) { return e }
+
 func (d *fakeDevice) Call(p *wire.Packet) (refused string) {
 	if d.reply == nil {
 		return ""

@@ -54,7 +54,7 @@ type JWT struct {
 	Leeway           time.Duration  `yaml:"leeway" help:"clock skew that is tolerated"`
 	NoExpiry         bool           `yaml:"no_expiry" help:"also accept tokens without exp"`
 	DeviceClaim      string         `yaml:"device_claim" help:"the claim that contains the device id"`
-	PermissionsClaim string         `yaml:"permissions_claim" help:"the claim that says what the device may do: an object with publish and subscribe, lists of filters"`
+	PermissionsClaim string         `yaml:"permissions_claim" help:"the claim that says what the device may do: an object with publish and subscribe, lists of filters, and call, a list of services"`
 }
 
 // Certificate configures client certificates.

@@ -116,7 +116,7 @@ func (v *jwtVerifier) identity(claims jwt.MapClaims) (*Identity, error) {
 	if claim, there := claims[v.config.PermissionsClaim]; there {
 		p, err := v.permissionsOf(claim, i.Device)
 		if err != nil {
-			return nil, refuse("the token's claim " + v.config.PermissionsClaim + " is not an object with lists of filters")
+			return nil, refuse("the token's claim " + v.config.PermissionsClaim + " is not an object with lists of filters and services")
 		}
 		i.Permissions = p
 	}

@@ -127,8 +127,8 @@ func TestJWTClaims(t *testing.T) {
 		{"no device claim", other, nil, "refused: the token has no string as claim device"},
 		{"device of another type", base, jwt.MapClaims{"sub": 7}, "refused: the token has no string as claim sub"},
 		{"jti of another type", base, jwt.MapClaims{"jti": 7}, "refused: the token's jti is not a string"},
-		{"permissions of another type", base, jwt.MapClaims{"permissions": "all"}, "refused: the token's claim permissions is not an object with lists of filters"},
-		{"permissions of no filter", base, jwt.MapClaims{"permissions": map[string]any{"publish": []string{"a/#/b"}}}, "refused: the token's claim permissions is not an object with lists of filters"},
+		{"permissions of another type", base, jwt.MapClaims{"permissions": "all"}, "refused: the token's claim permissions is not an object with lists of filters and services"},
+		{"permissions of no filter", base, jwt.MapClaims{"permissions": map[string]any{"publish": []string{"a/#/b"}}}, "refused: the token's claim permissions is not an object with lists of filters and services"},
 	} {
 		v := tokenVerifier(t, tt.config, new(reload.Watcher), c)
 		if got := asked(t, v, &Credentials{Bearer: signed(t, c, "HS256", shared, tt.claims)}); got != tt.want {

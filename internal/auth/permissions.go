@@ -2,20 +2,22 @@ package auth
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/longline/longline/internal/topic"
 )
 
-// Filters are the topic filters that a device may publish to and subscribe to. In them a level
-// {device} stands for its id. They come from the configuration, a token's claim or a webhook.
+// Filters are the topic filters that a device may publish to and subscribe to, in which a level
+// {device} stands for its id, and the services that it may call. They come from the configuration, a token's claim or a webhook.
 type Filters struct {
 	Publish   []string `yaml:"publish" json:"publish" help:"filters of the topics that a device may publish to if its credential does not say; the level {device} stands for its id"`
 	Subscribe []string `yaml:"subscribe" json:"subscribe" help:"filters that a device may subscribe to, wholly or in part, if its credential does not say"`
+	Call      []string `yaml:"call" json:"call" help:"services that a device may call if its credential does not say; * means all"`
 }
 
 // WithDefaults returns f with the defaults in place of nil: a device may publish and subscribe to everything
-// below device/{device}, and subscribe to broadcasts.
+// below device/{device}, subscribe to broadcasts, and call all services.
 func (f Filters) WithDefaults() Filters {
 	if f.Publish == nil {
 		f.Publish = []string{"device/{device}/#"}
@@ -23,15 +25,27 @@ func (f Filters) WithDefaults() Filters {
 	if f.Subscribe == nil {
 		f.Subscribe = []string{"device/{device}/#", "broadcast/#"}
 	}
+	if f.Call == nil {
+		f.Call = []string{anyService}
+	}
 	return f
 }
 
 // maxFilters bounds each list in a credential.
 const maxFilters = 64
 
+// anyService stands for all services, in a list of services.
+const anyService = "*"
+
+// mostService bounds the name of a service, in bytes.
+const mostService = 64
+
 // Permissions are compiled Filters, and immutable. All devices whose credentials do not
 // say what they may do share the configured ones.
-type Permissions struct{ publish, subscribe []rule }
+type Permissions struct {
+	publish, subscribe []rule
+	call               []string
+}
 
 // NewPermissions compiles filters. An empty list permits nothing. The error begins with
 // the key.
@@ -43,6 +57,10 @@ func NewPermissions(f Filters) (p *Permissions, err error) {
 	if p.subscribe, err = newRules(f.Subscribe); err != nil {
 		return nil, fmt.Errorf("subscribe: %w", err)
 	}
+	if err = checkServices(f.Call); err != nil {
+		return nil, fmt.Errorf("call: %w", err)
+	}
+	p.call = slices.Clone(f.Call)
 	return p, nil
 }
 
@@ -69,6 +87,28 @@ func (p *Permissions) MaySubscribe(device, filter string) bool {
 		}
 	}
 	return false
+}
+
+// MayCall reports whether a device may call the service of that name.
+func (p *Permissions) MayCall(name string) bool {
+	for _, may := range p.call {
+		if may == name || may == anyService {
+			return true
+		}
+	}
+	return false
+}
+
+func checkServices(names []string) error {
+	if len(names) > maxFilters {
+		return fmt.Errorf("more than %d services", maxFilters)
+	}
+	for _, name := range names {
+		if name == "" || len(name) > mostService || name != anyService && strings.ContainsAny(name, "*/") {
+			return fmt.Errorf("%.80q: want the name of a service, or %s", name, anyService)
+		}
+	}
+	return nil
 }
 
 // deviceLevel is the level that stands for the device's id.

@@ -29,6 +29,10 @@ func (t *templates) of(f Filters, device string) (*Permissions, error) {
 		*list = general
 		text.WriteByte(0)
 	}
+	for _, name := range f.Call {
+		text.WriteString(name)
+		text.WriteByte(0)
+	}
 	t.mu.Lock()
 	p, known := t.byText[text.String()]
 	t.mu.Unlock()
@@ -51,7 +55,7 @@ func (t *templates) of(f Filters, device string) (*Permissions, error) {
 }
 
 // generalize replaces the levels of a filter that equal the device's id by {device}.
-func generalize(filter, device string) string { // a credential for any device names none
+func generalize(filter, device string) string {
 	if device == "" || !strings.Contains(filter, device) { // a credential for any device names none
 		return filter
 	}

@@ -23,10 +23,12 @@ type Config struct {
 	Unanswered         int           `yaml:"unanswered" help:"QoS 1 and 2 publications of a device that may wait for their answer; at this number the gateway stops reading the device. MQTT 5 devices get it as Receive Maximum"`
 	AckTimeout         time.Duration `yaml:"ack_timeout" help:"how long a device may leave a message unacknowledged while publishers wait for room in its queue; then its connection is closed"`
 	MaxCalls           int           `yaml:"max_calls" help:"unanswered calls per device"`
+	ServiceCalls       int           `yaml:"service_calls" help:"unanswered calls of a device to services; more are refused"`
 	Topics             topic.Limits  `yaml:"topics" help:"topic names and filters"`
 	Observer           Observer      `yaml:"-"` // may be nil
 
 	Commands *command.Manager `yaml:"-"` // nil if there are no commands
+	Services Services         `yaml:"-"` // nil if there are none
 }
 
 // WithDefaults returns c with the defaults in place of zero fields.
@@ -42,6 +44,7 @@ func (c Config) WithDefaults() Config {
 	c.Unanswered = cmp.Or(c.Unanswered, 32)
 	c.AckTimeout = cmp.Or(c.AckTimeout, time.Minute)
 	c.MaxCalls = cmp.Or(c.MaxCalls, 32)
+	c.ServiceCalls = cmp.Or(c.ServiceCalls, 16)
 	c.Topics = c.Topics.WithDefaults()
 	return c
 }

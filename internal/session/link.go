@@ -30,6 +30,9 @@ type Conn interface {
 	// Call writes a call and does not keep it, or returns why the device does not get it: then nothing was written. If the
 	// connection is ending, it returns Ending. The session is not locked. On the loop.
 	Call(p *wire.Packet) (refused string)
+	// Reply writes the reply to a call of the device and does not keep it, or returns why the device cannot get it: then nothing was
+	// written. It may call Manager.Detach. The session is not locked. On the loop.
+	Reply(p *wire.Packet) (refused wire.Error)
 	// SetReading stops or resumes reading from the device. On the loop.
 	SetReading(on bool)
 	// Acks reports whether the device's protocol has acknowledgements and calls. Safe from any goroutine.
@@ -44,8 +47,9 @@ const Ending = "the connection is ending"
 type Link struct {
 	session     *Session
 	conn        Conn
-	permissions Permissions // nil allows all
-	answers     *answers    // publications that are not answered yet; nil when there are none
+	permissions Permissions   // nil allows all
+	answers     *answers      // publications that are not answered yet; nil when there are none
+	services    *serviceCalls // calls of services; nil when there were none
 }
 
 // Session returns the session to which the link was attached, or nil before.
@@ -66,6 +70,8 @@ func (l *Link) Handle(p *wire.Packet) error {
 		l.subscribe(p)
 	case wire.Unsub:
 		l.unsubscribe(p)
+	case wire.Call:
+		return l.callService(p)
 	case wire.Reply:
 		l.reply(p)
 	default:
@@ -74,11 +80,12 @@ func (l *Link) Handle(p *wire.Packet) error {
 	return nil
 }
 
-// Flush sends the queued messages that fit into the socket and the window, and commands. With search it also continues the search
+// Flush sends the replies and the queued messages that fit into the socket and the window, and commands. With search it also continues the search
 // for retained messages, for a bounded number of them, and returns how many it looked at and did not send. The gateway
 // calls Flush after Conn.Wake, and when a full socket has drained.
 func (l *Link) Flush(search bool) (passed int) {
 	s := l.session
+	l.sendReplies()
 	var admitted []*router.Claim
 	commands := false
 	s.mu.Lock()

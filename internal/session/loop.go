@@ -2,7 +2,7 @@ package session
 
 import "sync"
 
-// Loop collects the answers to publications that waited, for the connections of one event loop. Answers that come
+// Loop collects the answers to publications that waited and the replies of services, for the connections of one event loop. Answers that come
 // together cost one post, however many connections of the loop they are for. The gateway makes one per loop.
 type Loop struct {
 	// Static after construction.
@@ -21,8 +21,9 @@ type Loop struct {
 	ended   bool
 }
 
-// settlement is the answer to a publication that waited.
+// settlement is the answer to a publication that waited, or the reply to a call.
 type settlement struct {
+	call  *serviceCall // nil for a publication
 	link  *Link
 	place uint32
 	err   error
@@ -73,7 +74,11 @@ func (l *Loop) answerSome() {
 	l.answered += len(some)
 	for i := range some {
 		x := &some[i]
-		x.link.settle(x.place, refusal(x.err))
+		if x.call != nil {
+			x.call.replyNow()
+		} else {
+			x.link.settle(x.place, refusal(x.err))
+		}
 	}
 	clear(some)
 	if l.more() {

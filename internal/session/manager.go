@@ -29,8 +29,10 @@ type Manager struct {
 	tooManyFilters, tooManySubscriptions wire.Error
 
 	// Safe from any goroutine.
-	shedding  atomic.Bool    // see Shed
-	admitting sync.WaitGroup // see departure
+	shedding     atomic.Bool    // see Shed
+	draining     atomic.Bool    // see Drain
+	admitting    sync.WaitGroup // see departure
+	serviceCalls CallStats
 
 	// Guarded by mu, which is taken before the locks of a session, never after.
 	mu       sync.Mutex
@@ -232,6 +234,7 @@ func (s *Session) closeOlder() {
 // caller is on the connection's loop.
 func (m *Manager) Detach(l *Link, why string) {
 	l.answers = nil
+	l.cancelServiceCalls()
 	m.reads.end(l)
 	if l.session == nil {
 		return

@@ -38,6 +38,8 @@ func (p *pipe) Send(m *message.Message, _ message.QoS) bool {
 
 func (p *pipe) Call(*wire.Packet) string { return "" }
 
+func (p *pipe) Reply(*wire.Packet) (e wire.Error) { return e }
+
 func (p *pipe) SendPacket(m *message.Message, q message.QoS, id uint16, _ bool) bool {
 	p.down = append(p.down, func() { p.client.onPublish(id, q, string(m.Payload)) })
 	return true

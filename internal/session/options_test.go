@@ -141,6 +141,7 @@ func TestRetainHandling(t *testing.T) {
 type only string
 
 func (o only) MayPublish(_, name string) bool     { return strings.HasPrefix(name, string(o)) }
+func (o only) MayCall(_, service string) bool     { return strings.HasPrefix(service, string(o)) }
 func (only) Credential() uint64                   { return 0 }
 func (o only) MaySubscribe(_, filter string) bool { return strings.HasPrefix(filter, string(o)) }
 

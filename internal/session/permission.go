@@ -7,6 +7,7 @@ import "errors"
 type Permissions interface {
 	MayPublish(device, topic string) bool
 	MaySubscribe(device, filter string) bool
+	MayCall(device, service string) bool // any name
 
 	// Credential identifies the credential with which the device connected, if other devices may use the same; 0 is
 	// not counted.

@@ -50,6 +50,7 @@ type Session struct {
 	ended         bool
 	inEmptyQueues bool                 // it is in Manager.emptyQueues
 	special       bool                 // one of the subscriptions is Special: see applyOptions
+	serviceCalls  int32                // calls of the device that services have to answer, of all its connections
 	place         int32                // in the expirer's heap, from 1; 0 when not there. Guarded by the expirer's lock
 	subscriptions []topic.Subscription // copied on change, because the store and listings share it
 	next          *message.Message     // a single QoS 0 message, older than all unsent messages in queue; it does not count in the bounds of queue

@@ -60,6 +60,8 @@ func (*looped) Acks() bool          { return true }
 
 func (*looped) Call(*wire.Packet) string { return "" }
 
+func (*looped) Reply(*wire.Packet) (e wire.Error) { return e }
+
 // Publishers that are slowed down, a device that connects again and again on other loops
 // while the older ones still run, and acknowledgements that come late, twice or not at all:
 // the device sees each publisher's messages in order, again only after a new connection, and

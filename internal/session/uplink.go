@@ -182,7 +182,7 @@ func (p *publication) route(m *message.Message) error {
 
 // tell gives the answer to a publication that waited to the connection's loop. Safe from any goroutine.
 func (l *Link) tell(place uint32, err error) {
-	l.conn.Loop().settle(settlement{l, place, err})
+	l.conn.Loop().settle(settlement{link: l, place: place, err: err})
 }
 
 // refusal returns what the device is told about err.

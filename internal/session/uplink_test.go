@@ -318,6 +318,7 @@ func (*quiet) Loop() *Loop                             { return quietLoop }
 func (*quiet) SetReading(bool)                         {}
 func (*quiet) Acks() bool                              { return true }
 func (*quiet) Call(*wire.Packet) string                { return "" }
+func (*quiet) Reply(*wire.Packet) (e wire.Error)       { return e }
 
 // quietClient is a quiet one with packet identifiers.
 type quietClient struct{ quiet }

@@ -252,6 +252,14 @@ func (c *conn) Call(p *wire.Packet) (refused string) {
 	return ""
 }
 
+func (c *conn) Reply(p *wire.Packet) (refused wire.Error) {
+	if len(p.Payload) > 100 {
+		return wire.Error{Code: CodeTooLarge, Reason: "more than 100 bytes"}
+	}
+	c.see("reply %d %s%s", p.ID, p.Payload, p.Err.Code)
+	return refused
+}
+
 // step runs the oldest post and tells whether there was one.
 func (c *conn) step() bool {
 	c.mu.Lock()

@@ -56,6 +56,9 @@ func (c *credential) MaySubscribe(device, filter string) bool {
 	return c.raw || c.permissions.MaySubscribe(device, filter)
 }
 
+// MayCall implements session.Permissions.
+func (c *credential) MayCall(_, service string) bool { return c.raw || c.permissions.MayCall(service) }
+
 // Credential implements session.Permissions.
 func (c *credential) Credential() uint64 { return c.id }
 

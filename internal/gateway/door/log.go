@@ -14,10 +14,10 @@ import (
 // logPause is the time between two log lines of one kind per loop.
 const logPause = 10 * time.Second
 
-// LogRefusal logs that a publication was refused.
-func (s *Shard) LogRefusal(l *session.Link, err *wire.Error) {
-	if err.Code != "" && s.logDue(err.Code) {
-		slog.Warn("publication refused"+othersLikeIt, "device", l.Session().Device(), "code", err.Code, "reason", err.Reason)
+// LogRefusal logs that a publication or a call was refused; of says which.
+func (s *Shard) LogRefusal(l *session.Link, of wire.Op, err *wire.Error) {
+	if err.Code != "" && s.logDue(of.String()+err.Code) {
+		slog.Warn(of.String()+" refused"+othersLikeIt, "device", l.Session().Device(), "code", err.Code, "reason", err.Reason)
 	}
 }
 

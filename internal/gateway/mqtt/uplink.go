@@ -227,7 +227,7 @@ func (c *Device) acknowledge(p *wire.Packet) {
 	if p.QoS == message.ExactlyOnce {
 		answer.Type = mqtt.Pubrec
 	}
-	c.shard.LogRefusal(c.Link(), &p.Err)
+	c.shard.LogRefusal(c.Link(), wire.Pub, &p.Err)
 	switch {
 	case p.Err.Code == "":
 	case c.version == mqtt.V5:

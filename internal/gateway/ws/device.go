@@ -8,6 +8,7 @@ import (
 	"github.com/longline/longline/internal/gateway/door"
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/reactor"
+	"github.com/longline/longline/internal/service"
 	"github.com/longline/longline/internal/session"
 	"github.com/longline/longline/internal/websocket"
 	"github.com/longline/longline/internal/wire"
@@ -120,7 +121,7 @@ func (d *Device) Receive(payload []byte, text bool) error {
 		return err
 	}
 	d.shard.Packets[p.Op]++
-	d.shard.CountPacket(p.Op == wire.Pub, len(p.Filters))
+	d.shard.CountPacket(p.Op == wire.Pub || p.Op == wire.Call, len(p.Filters))
 	if p.Op == wire.Refresh {
 		d.refresh(p)
 	} else if err := d.Link().Handle(p); err != nil {
@@ -165,7 +166,7 @@ func (d *Device) Answer(p *wire.Packet) {
 		return
 	}
 	if p.Op == wire.Ack && p.Of == wire.Pub {
-		d.shard.LogRefusal(d.Link(), &p.Err)
+		d.shard.LogRefusal(d.Link(), wire.Pub, &p.Err)
 	}
 	scratch, err := d.protocol.codec.Append(d.shard.scratch[:0], p)
 	if err != nil {
@@ -186,6 +187,25 @@ func (d *Device) Call(p *wire.Packet) (refused string) {
 	}
 	d.write(scratch)
 	return ""
+}
+
+// Reply implements session.Conn.
+func (d *Device) Reply(p *wire.Packet) (refused wire.Error) {
+	if d.state != open {
+		return refused
+	}
+	if session.RefusedHere(p.Err.Code) {
+		d.shard.LogRefusal(d.Link(), wire.Call, &p.Err)
+	}
+	scratch, err := d.protocol.codec.Append(d.shard.scratch[:0], p)
+	switch {
+	case err != nil: // it is not text where it has to be
+		return wire.Error{Code: service.InvalidAnswer, Reason: err.Error()}
+	case len(scratch) > d.shard.server.frames.MaxMessage:
+		return wire.Error{Code: service.TooLarge, Reason: "the answer is larger than gateway.max_payload"}
+	}
+	d.write(scratch)
+	return refused
 }
 
 // write sends a packet that was encoded into the loop's scratch buffer.
