@@ -40,6 +40,8 @@ var (
 	storeFailing  = describe("store_failing", "1 while the store cannot make anything safe on its medium, otherwise 0.")
 	filters       = describe("filters", "Distinct filters subscribed to.")
 	subscriptions = describe("subscriptions", "Pairs of filter and subscriber.")
+	calls         = describe("device_calls_total", "Calls of devices to services that have ended: answered, refused with a code, or lost because the connection ended first. A service's own codes count as failed.", "outcome")
+	callsOpen     = describe("device_calls", "Calls of devices to services that are under way.")
 	latency       = describe("delivery_latency_seconds", "Time from publication until the message was written to the device's socket, including the time while the device was away.")
 )
 
@@ -93,6 +95,9 @@ func (g *Gateway) Collect(ch chan<- prometheus.Metric) {
 
 	gauge(storeFailing, gauge01(g.door.Sessions.StoreErr() != nil))
 	count(wills, g.door.Sessions.Wills())
+
+	gauge(callsOpen, float64(g.door.Sessions.Calls().Open()))
+	g.door.Sessions.Calls().Each(func(outcome string, n uint64) { count(calls, n, outcome) })
 
 	r := g.door.Router.Stats()
 	count(published, r.Published)

@@ -18,6 +18,7 @@ type answers struct {
 }
 
 type answer struct {
+	of    wire.Op // Pub, or Call for a publication that is for the gateway itself
 	id    uint64
 	qos   message.QoS
 	ready bool
@@ -34,21 +35,25 @@ func (l *Link) place() uint32 {
 }
 
 // answer sends the answer to a publication, or keeps it until the answers before it have left.
-func (l *Link) answer(id uint64, q message.QoS, err wire.Error) {
+func (l *Link) answer(id uint64, q message.QoS, err wire.Error) { l.answerAs(wire.Pub, id, q, err) }
+
+func (l *Link) answerAs(of wire.Op, id uint64, q message.QoS, err wire.Error) {
 	if l.answers == nil || len(l.answers.line) == 0 {
-		l.acknowledge(wire.Pub, q, id, err)
+		l.acknowledge(of, q, id, err)
 		return
 	}
-	l.answers.line = append(l.answers.line, answer{id, q, true, err})
+	l.answers.line = append(l.answers.line, answer{of, id, q, true, err})
 	l.throttle()
 }
 
 // await adds a publication to the line, at place; settle gives its answer later.
-func (l *Link) await(id uint64, q message.QoS) {
+func (l *Link) await(id uint64, q message.QoS) { l.awaitAs(wire.Pub, id, q) }
+
+func (l *Link) awaitAs(of wire.Op, id uint64, q message.QoS) {
 	if l.answers == nil {
 		l.answers = new(answers)
 	}
-	l.answers.line = append(l.answers.line, answer{id: id, qos: q})
+	l.answers.line = append(l.answers.line, answer{of: of, id: id, qos: q})
 	l.throttle()
 }
 
@@ -65,7 +70,7 @@ func (l *Link) settle(place uint32, err wire.Error) {
 		first := l.answers.line[0]
 		l.answers.line = l.answers.line[1:]
 		l.answers.left++
-		l.acknowledge(wire.Pub, first.qos, first.id, first.err)
+		l.acknowledge(first.of, first.qos, first.id, first.err)
 		if l.answers == nil { // acknowledge has ended the connection
 			return
 		}

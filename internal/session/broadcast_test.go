@@ -32,7 +32,8 @@ func TestBroadcastToShares(t *testing.T) {
 func TestBroadcastLoopByLoop(t *testing.T) {
 	w := newWorld(t, Config{})
 	for i, loop := range []int{2, 0, 1, 2, 0, 1} {
-		w.connect(string(rune('a'+i)), Options{}).index = loop
+		c := &conn{index: loop, world: w, room: -1}
+		c.attach(string(rune('a'+i)), Options{})
 	}
 	var order []int
 	for _, hit := range w.manager.receivers(message.AtMostOnce, "") {

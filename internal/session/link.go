@@ -47,9 +47,8 @@ const Ending = "the connection is ending"
 type Link struct {
 	session     *Session
 	conn        Conn
-	permissions Permissions   // nil allows all
-	answers     *answers      // publications that are not answered yet; nil when there are none
-	services    *serviceCalls // calls of services; nil when there were none
+	permissions Permissions // nil allows all
+	answers     *answers    // publications that are not answered yet; nil when there are none
 }
 
 // Session returns the session to which the link was attached, or nil before.

@@ -1,6 +1,10 @@
 package session
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/longline/longline/internal/wire"
+)
 
 // Loop collects the answers to publications that waited and the replies of services, for the connections of one event loop. Answers that come
 // together cost one post, however many connections of the loop they are for. The gateway makes one per loop.
@@ -12,7 +16,10 @@ type Loop struct {
 
 	// Owned by the loop.
 	batch    []settlement
-	answered int // of giving
+	answered int                     // of giving
+	calls    map[*Link]*serviceCalls // of connections that have calls under way
+	lastCall uint64                  // the id of the last call that came without one
+	reply    wire.Packet             // reused for each reply
 
 	// Guarded by mu, which is taken after a session's lock, never before.
 	mu      sync.Mutex
@@ -32,7 +39,7 @@ type settlement struct {
 // NewLoop makes the Loop with the given index, from 0. post runs a function on the loop soon, never at once, and
 // returns false if the loop has ended. NewLoop's Loop calls post from any goroutine; post must not block.
 func NewLoop(index int, post func(func()) bool) *Loop {
-	l := &Loop{index: index, post: post}
+	l := &Loop{index: index, post: post, calls: make(map[*Link]*serviceCalls)}
 	l.run = l.answerSome
 	return l
 }

@@ -29,10 +29,10 @@ type Manager struct {
 	tooManyFilters, tooManySubscriptions wire.Error
 
 	// Safe from any goroutine.
-	shedding     atomic.Bool    // see Shed
-	draining     atomic.Bool    // see Drain
-	admitting    sync.WaitGroup // see departure
-	serviceCalls CallStats
+	shedding  atomic.Bool    // see Shed
+	draining  atomic.Bool    // see Drain
+	admitting sync.WaitGroup // see departure
+	callStats CallStats
 
 	// Guarded by mu, which is taken before the locks of a session, never after.
 	mu       sync.Mutex
@@ -50,6 +50,7 @@ type Manager struct {
 	owners       owners
 	redeliveries backlog[redelivery]
 	searches     searches
+	taken        takenCalls
 	ended        endedLedgers
 	walk         *walk // nil while there is none
 }
@@ -234,11 +235,11 @@ func (s *Session) closeOlder() {
 // caller is on the connection's loop.
 func (m *Manager) Detach(l *Link, why string) {
 	l.answers = nil
-	l.cancelServiceCalls()
 	m.reads.end(l)
 	if l.session == nil {
 		return
 	}
+	l.cancelServiceCalls()
 	shares := l.session.sharesElsewhere()
 	m.detach(l, why)
 	m.runBacklogs()
@@ -355,6 +356,7 @@ func (m *Manager) end(s *Session) {
 	if s.mqtt != nil {
 		s.forgetReceived()
 	}
+	m.taken.forget(s)
 	s.redeliverAll()
 	if s.queue != nil {
 		s.drop(router.SessionEnded, s.queue.Len())

@@ -67,6 +67,7 @@ func (s *Session) attachMQTT(conn Conn, o *Options, will *store.Will) {
 
 // forgetPackets frees all packet identifiers.
 func (s *Session) forgetPackets() {
+	s.manager.taken.forget(s)
 	if s.queue != nil {
 		s.queue.ForgetPackets()
 		s.reclaimQueue()

@@ -24,11 +24,11 @@ const (
 	CodeLost    = "lost"      // the call came on an earlier connection, and its answer is not known
 )
 
-// serviceCalls are the calls of one connection. Owned by its loop.
+// serviceCalls are the calls of one connection that have no reply yet, or one that was not written. Owned by its loop, which has
+// none for most connections.
 type serviceCalls struct {
-	open    map[uint64]*serviceCall // by their ids: those whose replies were not written
-	replies []*serviceCall          // of open, those that have a reply, which waits for room in the socket; in order
-	last    uint64                  // the id of the last call that came without one
+	open    map[uint64]*serviceCall // by their ids
+	replies []*serviceCall          // of open: their replies wait for room in the socket, in this order
 }
 
 // serviceCall is a call of a device that a service has to answer. It counts, for its device and in the account, until its
@@ -52,29 +52,45 @@ type serviceCall struct {
 // callBytes is what a call takes besides its contents.
 const callBytes = 512
 
-// callService begins a call of the device to a service, or refuses it. If ID is 0, the protocol pairs replies by
-// p.Message.Request alone.
+// callService begins a call of the device to a service, or refuses it. An ID of 0 stands for a protocol that finds the call of a
+// reply by Message.Request.
 func (l *Link) callService(p *wire.Packet) error {
 	if p.Service == "" {
 		return wire.CloseContract.Because("call: service missing")
 	}
-	if l.services == nil {
-		l.services = &serviceCalls{open: make(map[uint64]*serviceCall)}
-	}
 	if p.ID == 0 {
-		l.services.last++
-		p.ID = l.services.last
+		loop := l.conn.Loop()
+		loop.lastCall++
+		p.ID = loop.lastCall
 	}
 	d := message.DebtorOf(l.session.device, credentialOf(l.permissions))
 	switch refused, live := l.admitCall(p, d); {
 	case !live:
 	case refused.Code != "":
-		l.refuseCall(p, refused)
+		l.RefuseCall(p, refused)
 	default:
 		l.begin(p, d)
 	}
-	l.dropServices()
 	return nil
+}
+
+// calls returns the calls of the connection, nil if there are none. On the loop.
+func (l *Link) calls() *serviceCalls { return l.conn.Loop().calls[l] }
+
+// isOpen reports whether a call is under way.
+func (l *Link) isOpen(id uint64) bool {
+	x := l.calls()
+	return x != nil && x.open[id] != nil
+}
+
+// open adds a call.
+func (l *Link) open(c *serviceCall) {
+	x := l.calls()
+	if x == nil {
+		x = &serviceCalls{open: make(map[uint64]*serviceCall)}
+		l.conn.Loop().calls[l] = x
+	}
+	x.open[c.id] = c
 }
 
 // admitCall counts a call, or returns why it is refused. live is false if a newer connection is attached.
@@ -82,7 +98,7 @@ func (l *Link) admitCall(p *wire.Packet, d message.Debtor) (refused wire.Error, 
 	s := l.session
 	m := s.manager
 	switch {
-	case l.services.open[p.ID] != nil:
+	case l.isOpen(p.ID):
 		refused = wire.Error{Code: CodeIDInUse, Reason: "another call with this id is not answered yet"}
 	case l.permissions != nil && !l.permissions.MayCall(s.device, p.Service):
 		refused = wire.Error{Code: CodeNotAllowed, Reason: "the device is not allowed to call this service"}
@@ -92,10 +108,8 @@ func (l *Link) admitCall(p *wire.Packet, d message.Debtor) (refused wire.Error, 
 		refused = wire.Error{Code: service.Unavailable, Reason: "the gateway is about to end this connection; call again on the next one"}
 	case m.shedding.Load():
 		refused = wire.Error{Code: service.Busy, Reason: "the node is short of memory"}
-	default:
-		if err := m.router.CheckQuota(d); err != nil {
-			refused = refusal(err)
-		}
+	case m.router.Short(d):
+		refused = wire.Error(tooMuchKept)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -129,8 +143,8 @@ func (l *Link) begin(p *wire.Packet, d message.Debtor) {
 		c.bytes += int64(len(r.ResponseTopic) + len(r.CorrelationData))
 	}
 	m.router.Account().Count(d, c.bytes)
-	m.serviceCalls.open.Add(1)
-	l.services.open[c.id] = c
+	m.callStats.open.Add(1)
+	l.open(c)
 	c.cancel = m.config.Services.Begin(strings.Clone(p.Service), call, p.Timeout, c.done)
 }
 
@@ -145,63 +159,78 @@ func (c *serviceCall) done(r *service.Reply) {
 
 // replyNow writes the reply of a call as soon as the socket has room. On the loop, perhaps after the connection has ended.
 func (c *serviceCall) replyNow() {
-	l := c.link
 	c.replied = true
-	if l.services == nil || l.services.open[c.id] != c {
+	x := c.link.calls()
+	if x == nil || x.open[c.id] != c {
 		c.end(CodeLost)
 		return
 	}
-	l.services.replies = append(l.services.replies, c)
-	l.sendReplies()
-}
-
-// sendReplies writes the replies that the socket has room for.
-func (l *Link) sendReplies() {
-	for l.services != nil && len(l.services.replies) > 0 && l.conn.Room() {
-		c := l.services.replies[0]
-		l.services.replies = l.services.replies[1:]
-		delete(l.services.open, c.id)
-		c.end(l.writeReply(c))
+	x.replies = append(x.replies, c)
+	c.link.sendReplies()
+	if s := c.link.session; x.open[c.id] == c && s.manager.router.Short(c.debtor) { // it has to wait
+		size := int64(len(c.reply.Payload))
+		c.reply = &service.Reply{Err: tooMuchKept}
+		c.bytes -= size
+		s.manager.router.Account().Count(c.debtor, -size)
 	}
-	l.dropServices()
 }
 
-// dropServices gives back the memory of a connection without calls. Only the last id is needed later.
-func (l *Link) dropServices() {
-	if x := l.services; x != nil && len(x.open) == 0 && x.last == 0 {
-		l.services = nil
+// tooMuchKept refuses a call that would take memory, or whose answer does because the device does not read it.
+var tooMuchKept = service.Refusal{Code: CodeQuota, Reason: "the node keeps as much as it may, for all devices or for this one"}
+
+// sendReplies writes the replies that the socket has room for. On the loop, without locks.
+func (l *Link) sendReplies() {
+	if len(l.conn.Loop().calls) == 0 {
+		return
+	}
+	for x := l.calls(); x != nil && len(x.replies) > 0 && l.conn.Room(); x = l.calls() {
+		c := x.replies[0]
+		x.replies = x.replies[1:]
+		if delete(x.open, c.id); len(x.open) == 0 {
+			delete(l.conn.Loop().calls, l)
+		}
+		c.end(l.writeReply(c))
 	}
 }
 
 // writeReply writes the reply to a call, and returns the code that the device gets; empty if it gets the answer.
 func (l *Link) writeReply(c *serviceCall) (code string) {
-	p := wire.Packet{Op: wire.Reply, ID: c.id, Payload: c.reply.Payload, ContentType: c.reply.ContentType}
-	p.Message.Request = c.request
-	if c.reply.Err.Code != "" {
-		p.Payload, p.ContentType, p.Err = nil, "", wire.Error(c.reply.Err)
+	p := &l.conn.Loop().reply
+	defer p.Reset()
+	p.Op, p.ID, p.Message.Request, p.Err = wire.Reply, c.id, c.request, wire.Error(c.reply.Err)
+	if p.Err.Code == "" {
+		p.Payload, p.ContentType = c.reply.Payload, plainJSON(c.reply.ContentType)
 	}
-	refused := l.conn.Reply(&p)
-	if refused.Code != "" {
+	if refused := l.conn.Reply(p); refused.Code != "" {
 		p.Payload, p.ContentType, p.Err = nil, "", refused
-		l.conn.Reply(&p)
+		l.conn.Reply(p)
 	}
 	return p.Err.Code
 }
 
-// refuseCall refuses a call that was not begun.
-func (l *Link) refuseCall(p *wire.Packet, refused wire.Error) {
-	l.session.manager.serviceCalls.count(refused.Code)
-	r := wire.Packet{Op: wire.Reply, ID: p.ID, Err: refused}
-	r.Message.Request = p.Message.Request
-	l.conn.Reply(&r)
+// plainJSON returns the content type without parameters if it is JSON: RFC 8259 §11 has none, but many services add a charset.
+func plainJSON(contentType string) string {
+	if kind, _, _ := strings.Cut(contentType, ";"); strings.EqualFold(strings.TrimSpace(kind), message.JSON) {
+		return message.JSON
+	}
+	return contentType
+}
+
+// RefuseCall refuses a call that is not begun, and counts it.
+func (l *Link) RefuseCall(p *wire.Packet, refused wire.Error) {
+	l.session.manager.callStats.count(refused.Code)
+	r := &l.conn.Loop().reply
+	defer r.Reset()
+	r.Op, r.ID, r.Message.Request, r.Err = wire.Reply, p.ID, p.Message.Request, refused
+	l.conn.Reply(r)
 }
 
 // end forgets a call and counts what became of it.
 func (c *serviceCall) end(code string) {
 	s := c.link.session
 	s.manager.router.Account().Count(c.debtor, -c.bytes)
-	s.manager.serviceCalls.open.Add(-1)
-	s.manager.serviceCalls.count(code)
+	s.manager.callStats.open.Add(-1)
+	s.manager.callStats.count(code)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.serviceCalls--
@@ -209,11 +238,11 @@ func (c *serviceCall) end(code string) {
 
 // cancelServiceCalls ends the calls of a connection that has ended: nobody waits for them. On the loop, without locks.
 func (l *Link) cancelServiceCalls() {
-	x := l.services
+	x := l.calls()
 	if x == nil {
 		return
 	}
-	l.services = nil
+	delete(l.conn.Loop().calls, l)
 	for _, c := range x.open {
 		if c.replied {
 			c.end(CodeLost)
@@ -231,7 +260,7 @@ type CallStats struct {
 
 // callOutcomes are what becomes of a call: it is answered, or refused with a code. The first stands for the codes of services too.
 var callOutcomes = [...]string{
-	service.Failed, answered, CodeLost, CodeIDInUse, CodeNotAllowed, CodeQuota, service.UnknownService, service.UnknownMethod,
+	service.Failed, answered, CodeLost, CodeIDInUse, CodeNotAllowed, CodeBadTopic, CodeQuota, service.UnknownService, service.UnknownMethod,
 	service.Busy, service.Unavailable, service.Timeout, service.TooLarge, service.InvalidAnswer,
 }
 
@@ -258,8 +287,11 @@ func (x *CallStats) Each(yield func(outcome string, n uint64)) {
 // RefusedHere reports whether a call with this code of refusal was refused by the gateway, and not by the service.
 func RefusedHere(code string) bool { return slices.Index(callOutcomes[:], code) > 0 }
 
-// ServiceCalls returns the counters of the calls of devices to services.
-func (m *Manager) ServiceCalls() *CallStats { return &m.serviceCalls }
+// CountRefused counts a call that was refused and cannot be told so.
+func (x *CallStats) CountRefused(code string) { x.count(code) }
+
+// Calls returns the counters of the calls of devices to services.
+func (m *Manager) Calls() *CallStats { return &m.callStats }
 
 // Drain refuses calls of devices to services from now on.
 func (m *Manager) Drain() { m.draining.Store(true) }

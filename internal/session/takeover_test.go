@@ -20,6 +20,7 @@ var late = map[byte]func(*takeover){
 	's': func(k *takeover) { k.old.sub(8, 1, "late") },
 	'u': func(k *takeover) { k.old.unsub(9, "a") },
 	'r': func(k *takeover) { k.old.handle(&wire.Packet{Op: wire.Reply, ID: 1, Payload: []byte("late")}) },
+	'c': func(k *takeover) { k.old.handle(&wire.Packet{Op: wire.Call, ID: 2, Service: "s", Method: "late"}) },
 	'f': func(k *takeover) { k.old.link.Flush(true) },
 	'w': func(k *takeover) { k.old.step() }, // a wake-up that was posted before
 	'd': func(k *takeover) { k.manager.Detach(&k.old.link, "reset") },

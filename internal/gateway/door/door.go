@@ -75,8 +75,12 @@ func New(config Config, r *router.Router, sessions *session.Manager) (*Door, err
 // Ready reports whether the node accepts devices.
 func (d *Door) Ready() bool { return !d.draining.Load() }
 
-// Drain makes the node refuse devices from now on, and reports whether it accepted them until now.
-func (d *Door) Drain() (was bool) { return !d.draining.Swap(true) }
+// Drain makes the node refuse devices, and calls of those that are connected, from now on, and reports whether it accepted them
+// until now.
+func (d *Door) Drain() (was bool) {
+	d.Sessions.Drain()
+	return !d.draining.Swap(true)
+}
 
 // Close cancels the verifications and waits for them. The loops have ended before.
 func (d *Door) Close() { d.admission.close() }

@@ -2,14 +2,12 @@ package mqtt
 
 import (
 	"errors"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/session"
-	"github.com/longline/longline/internal/topic"
 	"github.com/longline/longline/internal/wire"
 	"github.com/longline/longline/internal/wire/mqtt"
 )
@@ -56,7 +54,7 @@ func (c *Device) Call(p *wire.Packet) (refused string) {
 			out.Topic += "/" + callAgain
 		}
 	}
-	if !c.subscribedTo(device, out.Topic) {
+	if !c.Link().Subscribed(out.Topic) {
 		return "the device has not subscribed to " + out.Topic
 	}
 	b, err := c.encode(&out) // whole: write would leave out properties of a packet that is too large
@@ -68,12 +66,6 @@ func (c *Device) Call(p *wire.Packet) (refused string) {
 	}
 	c.send(b)
 	return ""
-}
-
-// subscribedTo reports whether the device has a subscription that matches a topic.
-func (c *Device) subscribedTo(device, name string) bool {
-	info, _ := c.shard.server.Door.Sessions.Get(device)
-	return slices.ContainsFunc(info.Subscriptions, func(s topic.Subscription) bool { return topic.Match(s.Filter, name) })
 }
 
 // answersCall reports whether a publication is the device's reply to a call.
@@ -95,45 +87,14 @@ func (c *Device) answersCall(p *mqtt.Packet) bool {
 
 // handleReply gives a reply to the caller. A reply to no open call changes nothing.
 func (c *Device) handleReply(p *mqtt.Packet) error {
-	repeated, err := c.noteReply(p)
-	if err == nil && !repeated {
-		if r := c.reply(p); r.ID != 0 {
-			err = c.Link().Handle(r)
-		}
+	fresh, _, err := c.Link().Take(session.Taken{ID: p.ID, QoS: p.QoS, Again: p.Dup})
+	if err != nil || !fresh {
+		return err
 	}
-	if err == nil && p.QoS > message.AtMostOnce {
-		c.acknowledge(&wire.Packet{Op: wire.Ack, Of: wire.Pub, QoS: p.QoS, ID: uint64(p.ID)})
+	if r := c.reply(p); r.ID != 0 {
+		return c.Link().Handle(r)
 	}
-	return err
-}
-
-// noteReply keeps the packet identifier of a QoS 2 reply until it is released, and reports whether the reply is a
-// repetition.
-func (c *Device) noteReply(p *mqtt.Packet) (repeated bool, err error) {
-	if p.QoS != message.ExactlyOnce {
-		return false, nil
-	}
-	r := c.more()
-	switch {
-	case slices.Contains(r.replied, p.ID):
-		return true, nil
-	case len(r.replied) >= c.shard.server.Door.Sessions.Config().Unanswered:
-		return false, wire.CloseReceiveMax
-	}
-	r.replied = append(r.replied, p.ID)
-	return false, nil
-}
-
-// releasedReply releases a QoS 2 reply, and reports whether there was one.
-func (c *Device) releasedReply(id uint16) bool {
-	if c.rare == nil {
-		return false
-	}
-	i := slices.Index(c.rare.replied, id)
-	if i >= 0 {
-		c.rare.replied = slices.Delete(c.rare.replied, i, i+1)
-	}
-	return i >= 0
+	return nil
 }
 
 // reply returns a publication as a reply packet, borrowed; its ID is 0 if it names no call.

@@ -42,7 +42,6 @@ type Device struct {
 type rare struct {
 	inbound  []string // topics of aliases from the device, beginning with alias 1
 	outbound []string // topics of aliases to the device, beginning with alias 1
-	replied  []uint16 // packet identifiers of QoS 2 replies that are not released
 	skip     skip     // the packet that is being skipped
 	opening  *opening // until CONNACK; nil otherwise
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/longline/longline/internal/wire/mqtt"
 )
 
-// publish gives a publication to the session, MQTT 5 §3.3, unless it is the reply to a call.
+// publish gives a publication to the session, MQTT 5 §3.3, unless it is a call of a service or the reply to a call.
 func (c *Device) publish(p *mqtt.Packet) error {
 	if p.Properties.TopicAlias != 0 {
 		if err := c.resolve(p); err != nil {
@@ -23,6 +23,9 @@ func (c *Device) publish(p *mqtt.Packet) error {
 	}
 	if c.answersCall(p) {
 		return c.handleReply(p)
+	}
+	if rest, ok := c.callsService(p); ok {
+		return c.callService(p, rest)
 	}
 	up := &c.shard.uplink
 	up.Reset()
@@ -110,7 +113,7 @@ func (c *Device) received(p *mqtt.Packet) error {
 
 // released handles PUBREL.
 func (c *Device) released(p *mqtt.Packet) {
-	id, found := p.ID, c.Link().Released(p.ID) || c.releasedReply(p.ID)
+	id, found := p.ID, c.Link().Released(p.ID)
 	if !c.Link().Durable() {
 		c.confirm(mqtt.Pubcomp, id, found)
 		return
@@ -206,7 +209,7 @@ func (c *Device) explain(p *mqtt.Packet, reason string) {
 
 // Answer implements session.Conn: it sends the answer to a publication.
 func (c *Device) Answer(p *wire.Packet) {
-	if c.Attached() && p.Op == wire.Ack && p.Of == wire.Pub {
+	if c.Attached() && p.Op == wire.Ack && (p.Of == wire.Pub || p.Of == wire.Call) {
 		c.acknowledge(p)
 	}
 }
@@ -227,7 +230,9 @@ func (c *Device) acknowledge(p *wire.Packet) {
 	if p.QoS == message.ExactlyOnce {
 		answer.Type = mqtt.Pubrec
 	}
-	c.shard.LogRefusal(c.Link(), wire.Pub, &p.Err)
+	if p.Of == wire.Pub {
+		c.shard.LogRefusal(c.Link(), wire.Pub, &p.Err)
+	}
 	switch {
 	case p.Err.Code == "":
 	case c.version == mqtt.V5:
