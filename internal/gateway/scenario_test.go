@@ -75,6 +75,9 @@ type play struct {
 	inbox   *router.Inbox
 	inboxed []*message.Message // taken from inbox, not expected yet
 	calls   chan string        // outcomes of the backend's calls
+
+	services scripted
+	asked    *scriptedCall // the last that a service got
 }
 
 // actor is a device in a play.
@@ -104,7 +107,9 @@ func runScenario(t *testing.T, codec wire.Codec, script string) {
 		t: &scriptTB{T: t}, codec: codec,
 		config: settings{gateway: Config{RawProtocols: []string{"ocpp1.6"}}},
 		peers:  map[string]*actor{}, bound: map[string]string{}, calls: make(chan string, 1),
+		services: newScripted(),
 	}
+	p.config.sessions.Services = p.services
 	for line := range strings.Lines(script) {
 		p.t.line++
 		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
@@ -138,6 +143,10 @@ func (p *play) step(line string) {
 		p.backend(verb, rest)
 		return
 	}
+	if name == "service" {
+		p.service(verb, rest)
+		return
+	}
 	p.device(name, verb, rest)
 }
 
@@ -156,6 +165,7 @@ func (p *play) configure(rest string) {
 			"queue.bytes":       &p.config.store.Queue.Bytes,
 			"queue.count":       &p.config.store.Queue.Count,
 			"max_payload":       &p.config.gateway.MaxPayload,
+			"service_calls":     &p.config.sessions.ServiceCalls,
 		}[key]
 		n, err := strconv.Atoi(value)
 		if !ok || err != nil {
