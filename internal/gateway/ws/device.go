@@ -21,6 +21,7 @@ type Device struct {
 	Socket
 	shard    *Shard
 	protocol *protocol // nil until the handshake was read
+	talk     Talk      // nil until the device is greeted, and unless its protocol is a dialect
 }
 
 var _ door.Handler = (*Device)(nil)
@@ -89,14 +90,16 @@ func (srv *Server) arrive(req *websocket.Request) (a *arrival, refusal *websocke
 	return a, refusal
 }
 
-// greet upgrades the connection. Then it sends hello, or subscribes a raw device to its topic.
+// greet upgrades the connection. Then it sends hello, subscribes a raw device to its topic, or begins a talk.
 func (d *Device) greet(a *arrival, e *door.Entrance) error {
 	srv := d.shard.server
 	d.Upgrade(d, a.req, &srv.frames, a.subprotocol, srv.Config.Compression)
 	e.Accepted("accepted")
 	d.SetAlarm(d.HeartbeatAfter())
 	s := d.Link().Session()
-	if d.Acks() {
+	if dialect := d.protocol.dialect; dialect != nil {
+		d.talk = dialect.Talk(d)
+	} else if d.Acks() {
 		d.Answer(&wire.Packet{Op: wire.Hello, Hello: wire.Greeting{
 			Session:    s.ID(),
 			Resumed:    e.Resumed,
@@ -116,6 +119,13 @@ func (d *Device) greet(a *arrival, e *door.Entrance) error {
 
 // Receive implements Application: it handles one packet of the device.
 func (d *Device) Receive(payload []byte, text bool) error {
+	if d.talk != nil {
+		if err := d.talk.Receive(payload, text); err != nil {
+			return err
+		}
+		d.AfterPacket()
+		return nil
+	}
 	p := &d.shard.packet
 	if err := d.protocol.codec.Decode(p, payload, text); err != nil {
 		return err
@@ -144,13 +154,21 @@ func (d *Device) Refused(e *websocket.HTTPError) {
 }
 
 // Left implements Application.
-func (d *Device) Left(why *wire.Close) { d.Detach(why) }
+func (d *Device) Left(why *wire.Close) {
+	d.Detach(why)
+	if d.talk != nil {
+		d.talk.End()
+	}
+}
 
 // Acks implements session.Conn.
-func (d *Device) Acks() bool { return d.protocol.codec.Acks() }
+func (d *Device) Acks() bool { return d.protocol.acks() }
 
 // Send implements session.Conn.
 func (d *Device) Send(m *message.Message, q message.QoS) (sent bool) {
+	if d.talk != nil {
+		return false
+	}
 	frame := m.Encoded(d.protocol.encoders[q][d.window])
 	if len(frame) == 0 {
 		return false
@@ -163,6 +181,10 @@ func (d *Device) Send(m *message.Message, q message.QoS) (sent bool) {
 // Answer implements session.Conn.
 func (d *Device) Answer(p *wire.Packet) {
 	if d.state != open {
+		return
+	}
+	if d.talk != nil {
+		d.talk.Answer(p)
 		return
 	}
 	if p.Op == wire.Ack && p.Of == wire.Pub {
@@ -181,6 +203,9 @@ func (d *Device) Call(p *wire.Packet) (refused string) {
 	if d.state != open {
 		return session.Ending
 	}
+	if d.talk != nil {
+		return d.talk.Call(p)
+	}
 	scratch, err := d.protocol.codec.Append(d.shard.scratch[:0], p)
 	if err != nil {
 		return err.Error()
@@ -197,6 +222,9 @@ func (d *Device) Reply(p *wire.Packet) (refused wire.Error) {
 	if session.RefusedHere(p.Err.Code) {
 		d.shard.LogRefusal(d.Link(), wire.Call, &p.Err)
 	}
+	if d.talk != nil {
+		return d.talk.Reply(p)
+	}
 	scratch, err := d.protocol.codec.Append(d.shard.scratch[:0], p)
 	switch {
 	case err != nil: // it is not text where it has to be
@@ -206,6 +234,16 @@ func (d *Device) Reply(p *wire.Packet) (refused wire.Error) {
 	}
 	d.write(scratch)
 	return refused
+}
+
+// Scratch returns the loop's empty buffer, to encode a message for Write.
+func (d *Device) Scratch() []byte { return d.shard.scratch[:0] }
+
+// Write sends a message of a Talk that was encoded into Scratch.
+func (d *Device) Write(message []byte) {
+	if d.state == open {
+		d.write(message)
+	}
 }
 
 // write sends a packet that was encoded into the loop's scratch buffer.
@@ -246,7 +284,7 @@ func (d *Device) OnAlarm(conn *reactor.Conn) {
 // Fail implements door.Handler.
 func (d *Device) Fail(why error) {
 	if d.InHandshake() {
-		d.Reject(d, d.shard.server.refusal(why))
+		d.Reject(d, d.shard.server.refusal(why, d.protocol))
 	} else {
 		d.CloseFor(d, door.CloseOf(why))
 	}
@@ -272,4 +310,4 @@ func (d *Device) CheckAlive() {
 }
 
 // Protocol implements door.Handler.
-func (d *Device) Protocol() string { return d.protocol.codec.Name() }
+func (d *Device) Protocol() string { return d.protocol.name }

@@ -9,29 +9,55 @@ import (
 	"github.com/longline/longline/internal/wire"
 )
 
-// protocol is one subprotocol that devices may speak, with the encoders of messages for it: one per QoS and
-// compression window.
+// protocol is one subprotocol that devices may speak: a codec with the encoders of messages for it, one per QoS and
+// compression window, or a dialect.
 type protocol struct {
-	codec    wire.Codec
+	name     string
 	op       websocket.Opcode
+	codec    wire.Codec                            // nil for a dialect
 	encoders [2][websocket.FullWindow + 1]*encoder // by QoS, by window
+	dialect  Dialect                               // nil for a codec
 }
+
+// Dialect is a subprotocol whose frames are not packets of internal/wire one by one, so that each connection has a Talk. It has calls
+// and no messages: what a session's subscriptions match is dropped.
+type Dialect interface {
+	// Subprotocol is its name.
+	Subprotocol() string
+	// Talk begins with a connection that has its session. On the loop.
+	Talk(d *Device) Talk
+}
+
+// Talk is what a connection of a Dialect says and hears. All methods are called on the loop.
+type Talk interface {
+	// Receive handles one message, which is borrowed. An error closes the connection.
+	Receive(payload []byte, text bool) error
+	// Answer is that of session.Conn, for the replies to the device's calls.
+	Answer(p *wire.Packet)
+	// Call is that of session.Conn, on an open connection.
+	Call(p *wire.Packet) (refused string)
+	// End is called once when the connection ends or is about to.
+	End()
+}
+
+// acks reports whether devices acknowledge what they get, and have calls: see session.Conn.
+func (p *protocol) acks() bool { return p.dialect != nil || p.codec.Acks() }
 
 // protocols are the protocols of a gateway.
 type protocols []*protocol
 
-// newProtocols makes the standard protocols, and a raw one for each name.
-func newProtocols(raw []string, compressAbove int) (protocols, error) {
+// newProtocols makes the standard protocols, a raw one for each name, and the dialects.
+func newProtocols(raw []string, dialects []Dialect, compressAbove int) (protocols, error) {
+	var all protocols
 	codecs := []wire.Codec{wire.JSON, wire.Protobuf}
 	for _, name := range raw {
 		codecs = append(codecs, wire.NewRaw(name))
 	}
-	var all protocols
 	for i, codec := range codecs {
 		if all.find([]byte(codec.Name())) != nil {
 			return nil, fmt.Errorf("subprotocol %q is named twice", codec.Name())
 		}
-		p := &protocol{codec: codec, op: websocket.Binary}
+		p := &protocol{name: codec.Name(), codec: codec, op: websocket.Binary}
 		if codec.Text() {
 			p.op = websocket.Text
 		}
@@ -48,13 +74,19 @@ func newProtocols(raw []string, compressAbove int) (protocols, error) {
 		}
 		all = append(all, p)
 	}
+	for _, d := range dialects {
+		if all.find([]byte(d.Subprotocol())) != nil {
+			return nil, fmt.Errorf("subprotocol %q is named twice", d.Subprotocol())
+		}
+		all = append(all, &protocol{name: d.Subprotocol(), op: websocket.Text, dialect: d})
+	}
 	return all, nil
 }
 
 // find returns the protocol with that name, in any case, or nil.
 func (all protocols) find(name []byte) *protocol {
 	for _, p := range all {
-		if strings.EqualFold(p.codec.Name(), string(name)) {
+		if strings.EqualFold(p.name, string(name)) {
 			return p
 		}
 	}
@@ -85,7 +117,7 @@ func (srv *Server) choose(req *websocket.Request) (p *protocol, name string, err
 func (all protocols) names() string {
 	list := make([]string, len(all))
 	for i, p := range all {
-		list[i] = p.codec.Name()
+		list[i] = p.name
 	}
 	return strings.Join(list, ", ")
 }

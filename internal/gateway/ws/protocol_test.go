@@ -10,7 +10,7 @@ import (
 
 // Connections share the bytes of a class: two that need different ones must not meet in it.
 func TestEncodersDoNotShareAClass(t *testing.T) {
-	all, err := newProtocols([]string{"ocpp1.6", "ocpp2.0.1"}, 0)
+	all, err := newProtocols([]string{"ocpp1.6", "ocpp2.0.1"}, nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -18,7 +18,7 @@ func TestEncodersDoNotShareAClass(t *testing.T) {
 	for _, p := range all {
 		for q, windows := range p.encoders {
 			for w, e := range windows {
-				name := fmt.Sprintf("%s, QoS %d, window %d", p.codec.Name(), q, w)
+				name := fmt.Sprintf("%s, QoS %d, window %d", p.name, q, w)
 				if other, taken := owners[e.Class()]; taken {
 					t.Errorf("%s has the class of %s", name, other)
 				}

@@ -72,14 +72,15 @@ func (srv *Server) mayComeFrom(origin []byte) bool {
 	return origin == nil || len(srv.Config.Origins) == 0 || slices.Contains(srv.Config.Origins, string(origin))
 }
 
-// refusal returns the answer to a handshake that is refused.
-func (srv *Server) refusal(why error) *websocket.HTTPError {
+// refusal returns the answer to a handshake that is refused; p is nil if that does not say the protocol. In OCPP that
+// is 401 also where the user name is not the identity in the URL.
+func (srv *Server) refusal(why error, p *protocol) *websocket.HTTPError {
 	var no *door.Denied
 	var refused *auth.Refusal
 	switch {
 	case errors.As(why, &no):
 		return limitRefusal(no)
-	case errors.As(why, &refused) && refused.Forbidden:
+	case errors.As(why, &refused) && refused.Forbidden && (p == nil || p.dialect == nil):
 		return &websocket.HTTPError{Status: 403, Reason: sentence(refused.Reason)}
 	case errors.As(why, &refused):
 		return &websocket.HTTPError{Status: 401, Reason: sentence(refused.Reason), Header: srv.challenges()}

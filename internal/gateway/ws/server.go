@@ -26,13 +26,14 @@ type Config struct {
 	CompressAbove   int
 	DefaultProtocol string
 	RawProtocols    []string
+	Dialects        []Dialect
 	Forwarded       proxyproto.Trusted // proxies whose X-Forwarded-For is believed
 	Other           Other
 }
 
 // Validate returns what is wrong with the protocols.
 func (c Config) Validate() error {
-	all, err := newProtocols(c.RawProtocols, c.CompressAbove)
+	all, err := newProtocols(c.RawProtocols, c.Dialects, c.CompressAbove)
 	if err != nil {
 		return fmt.Errorf("raw_protocols: %w", err)
 	}
@@ -79,7 +80,7 @@ func New(config Config, d *door.Door) *Server {
 		limits: websocket.Limits{Bytes: d.Config.HeaderBytes, Fields: config.HeaderFields},
 		frames: websocket.Config{MaxMessage: d.Config.MaxPayload},
 	}
-	srv.protocols, _ = newProtocols(config.RawProtocols, config.CompressAbove)
+	srv.protocols, _ = newProtocols(config.RawProtocols, config.Dialects, config.CompressAbove)
 	srv.normal = srv.protocols.find([]byte(config.DefaultProtocol))
 	srv.paths = append(srv.paths, connectPath)
 	for _, p := range config.Paths {

@@ -103,7 +103,7 @@ func TestCodes(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]Code{
-		"not_implemented": NotImplemented, "occurence_constraint_violation": OccurrenceViolation,
+		"not_implemented": NotImplemented, "OccurenceConstraintViolation": OccurrenceViolation,
 		"FormatViolation": FormatViolation, "formation_violation": FormatViolation, "rpc_framework_error": FrameworkError,
 	} {
 		if got, ok := ParseCode(name); !ok || got != want {
