@@ -15,6 +15,7 @@ import (
 	"github.com/longline/longline/internal/auth"
 	"github.com/longline/longline/internal/command"
 	"github.com/longline/longline/internal/gateway"
+	"github.com/longline/longline/internal/gateway/ocpp"
 	"github.com/longline/longline/internal/limit"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/service"
@@ -39,6 +40,7 @@ type Config struct {
 
 	Services setting.Named[service.Config] `yaml:"services" help:"what devices and the gateway call, each service under its name"`
 
+	OCPP   ocpp.Config  `yaml:"ocpp" help:"chargers that speak OCPP-J"`
 	Limits limit.Config `yaml:"limits" help:"protection against overload"`
 	API    api.Config   `yaml:"api" help:"the admin port: backends, metrics, health"`
 	Log    Log          `yaml:"log" help:"the log, on standard error"`
@@ -52,6 +54,8 @@ func (c Config) WithDefaults() Config {
 	c.Gateway.Insecure = c.Gateway.Insecure || slices.Equal(c.Auth.Order, []string{"insecure"})
 	c.Limits = c.Limits.WithDefaults()
 	c.Gateway.Limits = c.Limits
+	c.OCPP = c.OCPP.WithDefaults()
+	c.Gateway.OCPP = c.OCPP
 	c.Gateway = c.Gateway.WithDefaults()
 	c.Auth = c.Auth.WithDefaults()
 	c.Sessions = c.Sessions.WithDefaults()

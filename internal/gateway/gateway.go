@@ -1,5 +1,5 @@
 // Package gateway joins its rooms: it opens the device ports, lets connections in by gateway/door, serves them by
-// gateway/ws and gateway/mqtt, drains them, and exports the counters of all of that.
+// gateway/ws, gateway/mqtt and gateway/ocpp, drains them, and exports the counters of all of that.
 package gateway
 
 import (
@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 	"github.com/longline/longline/internal/auth"
 	"github.com/longline/longline/internal/gateway/door"
 	"github.com/longline/longline/internal/gateway/mqtt"
+	"github.com/longline/longline/internal/gateway/ocpp"
 	"github.com/longline/longline/internal/gateway/ws"
 	"github.com/longline/longline/internal/limit"
 	"github.com/longline/longline/internal/message"
@@ -57,6 +59,7 @@ type Config struct {
 	MQTT             MQTT          `yaml:"mqtt" help:"MQTT over TCP and TLS; MQTT over WebSocket is always on"`
 	Proxies          Proxies       `yaml:"proxies" help:"proxies that the gateway trusts to say who connects"`
 	Limits           limit.Config  `yaml:"-"` // the section limits of the file
+	OCPP             ocpp.Config   `yaml:"-"` // the section ocpp of the file
 
 	Account *message.Account `yaml:"-"` // counts kept messages; the gateway sets its limit; nil has none
 
@@ -89,6 +92,7 @@ func (c Config) WithDefaults() Config {
 	c.TLS = c.TLS.WithDefaults()
 	c.Limits = c.Limits.WithDefaults()
 	c.MQTT = c.MQTT.WithDefaults()
+	c.OCPP = c.OCPP.WithDefaults()
 	c.DrainTimeout = cmp.Or(c.DrainTimeout, 30*time.Second)
 	return c
 }
@@ -104,7 +108,7 @@ func (c Config) Validate() error {
 	if err := c.MQTT.Validate(c.TLS.Cert != ""); err != nil {
 		return fmt.Errorf("mqtt.%w", err)
 	}
-	if err := c.ws().Validate(); err != nil {
+	if err := c.ws(nil).Validate(); err != nil {
 		return err
 	}
 	for _, p := range c.Paths {
@@ -181,17 +185,23 @@ func (c Config) door(h hooks) door.Config {
 	}
 }
 
-// ws returns the options of WebSocket.
-func (c Config) ws() ws.Config {
+// ws returns the options of WebSocket. d is nil while they are checked.
+func (c Config) ws(d *door.Door) ws.Config {
 	forwarded, _ := proxyproto.ParseTrusted(c.Proxies.Forwarded) // checked by Proxies.Validate
+	dialects := ocpp.Dialects(c.OCPP, d)
+	paths := c.Paths
+	if len(dialects) > 0 && !slices.Contains(paths, ocpp.Path) {
+		paths = append(slices.Clone(paths), ocpp.Path)
+	}
 	return ws.Config{
 		Origins:         c.Origins,
-		Paths:           c.Paths,
+		Paths:           paths,
 		HeaderFields:    c.HeaderFields,
 		Compression:     c.Compression,
 		CompressAbove:   c.CompressAbove,
 		DefaultProtocol: c.DefaultProtocol,
 		RawProtocols:    c.RawProtocols,
+		Dialects:        dialects,
 		Forwarded:       forwarded,
 		Other: ws.Other{
 			Names: mqtt.Subprotocols,
@@ -254,7 +264,7 @@ func start(config Config, h hooks, r *router.Router, sessions *session.Manager) 
 		g.keeper.Close()
 		return nil, err
 	}
-	g.ws = ws.New(config.ws(), g.door)
+	g.ws = ws.New(config.ws(g.door), g.door)
 	g.mqtt = mqtt.New(mqtt.Config{TopicAliases: config.MQTT.TopicAliases, ServerReference: config.MQTT.ServerReference}, g.door)
 	if g.group, err = g.listen(); err != nil {
 		g.keeper.Close()

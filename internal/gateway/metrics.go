@@ -31,6 +31,7 @@ var (
 	lent          = describe("buffers_lent", "Buffers that connections hold now; idle connections hold none.")
 	unfinished    = describe("messages_unfinished", "WebSocket messages that have arrived in part; each holds a buffer until the rest arrives.")
 	packets       = describe("packets_received_total", "Packets received from devices, by operation, and for MQTT by packet type.", "op")
+	faults        = describe("ocpp_faults_total", "What chargers did wrong without losing their connection, by kind.", "fault")
 	sessionCount  = describe("sessions", "Sessions by state.", "state")
 	published     = describe("messages_published_total", "Messages given to the router.")
 	delivered     = describe("messages_delivered_total", "Deliveries: one per message and receiver.")
@@ -77,6 +78,9 @@ func (g *Gateway) Collect(ch chan<- prometheus.Metric) {
 	}
 	for label, n := range t.Closes {
 		count(closes, n, label)
+	}
+	for label, n := range t.Faults {
+		count(faults, n, label)
 	}
 	for op := wire.Hello; op < wire.Ops; op++ {
 		count(packets, t.Packets[op], op.String())

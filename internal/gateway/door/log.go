@@ -21,6 +21,14 @@ func (s *Shard) LogRefusal(l *session.Link, of wire.Op, err *wire.Error) {
 	}
 }
 
+// CountFault counts what a device has done wrong that does not end its connection, and logs it. what is a label from a closed set.
+func (s *Shard) CountFault(l *session.Link, what, reason string) {
+	s.Faults[what]++
+	if s.logDue("fault " + what) {
+		slog.Warn("a device breaks its protocol"+othersLikeIt, "device", l.Session().Device(), "code", what, "reason", reason)
+	}
+}
+
 // logDue reports whether a log line of this kind is due: one per logPause and loop. Metrics count all.
 func (s *Shard) logDue(kind string) (due bool) {
 	line := s.logged[kind]

@@ -13,13 +13,17 @@ type Tally struct {
 	Closes      map[string]uint64 // by label
 	Handshakes  map[string]uint64 // by outcome
 	Refusals    map[string]uint64 // of connections by limits, by label
+	Faults      map[string]uint64 // of devices that did not end their connection, by label
 	Slowed      [Slowings]uint64  // devices not read for a while
 	Latency     Histogram         // of deliveries, from publication to the socket
 }
 
 // NewTally returns a Tally whose counters are 0.
 func NewTally() Tally {
-	return Tally{Closes: make(map[string]uint64), Handshakes: make(map[string]uint64), Refusals: make(map[string]uint64)}
+	return Tally{
+		Closes: make(map[string]uint64), Handshakes: make(map[string]uint64),
+		Refusals: make(map[string]uint64), Faults: make(map[string]uint64),
+	}
 }
 
 // Add adds o to t.
@@ -33,6 +37,7 @@ func (t *Tally) Add(o *Tally) {
 	addAll(t.Closes, o.Closes)
 	addAll(t.Handshakes, o.Handshakes)
 	addAll(t.Refusals, o.Refusals)
+	addAll(t.Faults, o.Faults)
 	for why, n := range o.Slowed {
 		t.Slowed[why] += n
 	}
@@ -77,6 +82,6 @@ func (h *Histogram) Add(o *Histogram) {
 // Counted returns a copy of the loop's counters. On the loop.
 func (s *Shard) Counted() Tally {
 	t := s.Tally
-	t.Closes, t.Handshakes, t.Refusals = maps.Clone(t.Closes), maps.Clone(t.Handshakes), maps.Clone(t.Refusals)
+	t.Closes, t.Handshakes, t.Refusals, t.Faults = maps.Clone(t.Closes), maps.Clone(t.Handshakes), maps.Clone(t.Refusals), maps.Clone(t.Faults)
 	return t
 }

@@ -64,9 +64,13 @@ func (d *Device) Open(req *websocket.Request) *websocket.HTTPError {
 		return refusal
 	}
 	d.protocol = a.protocol
+	shown := srv.credentials(d.Transport(), req, &a.target, a.subprotocol)
+	if a.protocol.dialect != nil {
+		shown.Password = keyText(shown.Password)
+	}
 	e := &door.Entrance{
 		Conn:        &d.Conn,
-		Credentials: srv.credentials(d.Transport(), req, &a.target, a.subprotocol),
+		Credentials: shown,
 		Options:     a.options,
 		Greet:       func(e *door.Entrance) error { return d.greet(a, e) },
 	}
@@ -183,8 +187,7 @@ func (d *Device) Answer(p *wire.Packet) {
 	if d.state != open {
 		return
 	}
-	if d.talk != nil {
-		d.talk.Answer(p)
+	if d.talk != nil { // it has no packets that are acknowledged
 		return
 	}
 	if p.Op == wire.Ack && p.Of == wire.Pub {
@@ -235,6 +238,9 @@ func (d *Device) Reply(p *wire.Packet) (refused wire.Error) {
 	d.write(scratch)
 	return refused
 }
+
+// Shard returns what the loop keeps for all connections.
+func (d *Device) Shard() *door.Shard { return d.shard.Shard }
 
 // Scratch returns the loop's empty buffer, to encode a message for Write.
 func (d *Device) Scratch() []byte { return d.shard.scratch[:0] }

@@ -32,10 +32,9 @@ type Dialect interface {
 type Talk interface {
 	// Receive handles one message, which is borrowed. An error closes the connection.
 	Receive(payload []byte, text bool) error
-	// Answer is that of session.Conn, for the replies to the device's calls.
-	Answer(p *wire.Packet)
-	// Call is that of session.Conn, on an open connection.
+	// Call and Reply are those of session.Conn, on an open connection.
 	Call(p *wire.Packet) (refused string)
+	Reply(p *wire.Packet) (refused wire.Error)
 	// End is called once when the connection ends or is about to.
 	End()
 }

@@ -2,10 +2,13 @@ package ws
 
 import (
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"net/netip"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/longline/longline/internal/auth"
 	"github.com/longline/longline/internal/gateway/door"
@@ -51,6 +54,16 @@ func authorize(c *auth.Credentials, header string) {
 			c.Username, c.Password, c.HasBasic = strings.Cut(string(plain), ":")
 		}
 	}
+}
+
+// keyText returns the password of a charger as text. The AuthorizationKey of OCPP 1.6 has 16 to 20 bytes, which are configured as hexadecimal
+// digits. Some chargers show those digits, others the bytes: then it is the digits, in lower case.
+func keyText(password string) string {
+	isText := utf8.ValidString(password) && !strings.ContainsFunc(password, unicode.IsControl)
+	if isText {
+		return password
+	}
+	return hex.EncodeToString([]byte(password))
 }
 
 // offeredToken returns the token among the subprotocols, or nothing.
