@@ -108,7 +108,7 @@ deps: ## install what the tests need besides Go
 	@scripts/deps.sh
 
 clean: ## remove what was built
-	rm -rf bin tools/bin test/interop/node/node_modules
+	rm -rf bin tools/bin test/interop/node/node_modules test/interop/python/venv
 
 $(TOOLS): tools/go.mod tools/go.sum
 	cd tools && GOBIN=$(TOOLBIN) go install tool

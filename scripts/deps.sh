@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need besides Go, if it is missing: Node.js with the packages ws and mqtt, Debian's
-# python3-websockets, and Mosquitto with its clients. With the argument mosquitto it installs only that, which
+# Installs what the tests need besides Go, if it is missing: Node.js with the packages ws, mqtt and ocpp-rpc, Debian's
+# python3-websockets, the Python package ocpp in a virtual environment, and Mosquitto with its clients. With the argument mosquitto it installs only that, which
 # is all that make bench-mqtt needs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -28,4 +28,12 @@ command -v node >/dev/null && command -v npm >/dev/null || install nodejs npm
 node=test/interop/node
 if [[ ! $node/node_modules/.package-lock.json -nt $node/package-lock.json ]]; then
 	npm ci --prefix "$node" --no-audit --no-fund --loglevel=error
+fi
+
+python=test/interop/python
+if [[ ! $python/venv/.installed -nt $python/requirements.txt ]]; then
+	rm -rf "$python/venv"
+	/usr/bin/python3 -m venv "$python/venv" 2>/dev/null || { install python3-venv && /usr/bin/python3 -m venv --clear "$python/venv"; }
+	"$python/venv/bin/pip" install --quiet --disable-pip-version-check -r "$python/requirements.txt"
+	touch "$python/venv/.installed"
 fi
