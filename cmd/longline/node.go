@@ -172,6 +172,7 @@ func (n *node) openCommands(context.Context) error {
 
 // openStreams makes the router and the streams, which get messages from now on.
 func (n *node) openStreams(context.Context) error {
+	n.config.Router.Read = n.store.Read
 	n.router = router.New(n.config.Router, n.store)
 	n.undo = append(n.undo, n.closeLedger)
 	places, err := n.store.TakeValues(store.SpacePlace)

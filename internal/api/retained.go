@@ -8,7 +8,7 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/store"
 	"github.com/longline/longline/internal/topic"
 	longlinev1 "github.com/longline/longline/proto/longline/v1"
 )
@@ -36,13 +36,13 @@ func (a *API) ListRetained(ctx context.Context, r *connect.Request[longlinev1.Li
 		list = list[:size]
 		response.NextPageToken = list[size-1].Topic
 	}
-	for _, m := range list {
-		response.Messages = append(response.Messages, retained(m))
+	for _, k := range list {
+		response.Messages = append(response.Messages, retained(k))
 	}
 	return connect.NewResponse(response), nil
 }
 
-func retained(m *message.Message) *longlinev1.Retained {
+func retained(m store.Kept) *longlinev1.Retained {
 	r := &longlinev1.Retained{
 		Topic:  m.Topic,
 		Device: m.Source,
@@ -79,15 +79,15 @@ func (a *API) DeleteRetained(ctx context.Context, r *connect.Request[longlinev1.
 
 // retainedBy checks a filter and a device, which may be empty, and returns a function that reports whether the device
 // published a message.
-func (a *API) retainedBy(filter, device string) (func(*message.Message) bool, error) {
+func (a *API) retainedBy(filter, device string) (func(store.Kept) bool, error) {
 	if err := topic.ValidateFilter(filter, a.config.Topics); err != nil {
 		return nil, misnamed("filter", err)
 	}
 	if device == "" {
-		return func(*message.Message) bool { return true }, nil
+		return func(store.Kept) bool { return true }, nil
 	}
 	if err := validDevice("device", device); err != nil {
 		return nil, err
 	}
-	return func(m *message.Message) bool { return m.Source == device }, nil
+	return func(k store.Kept) bool { return k.Source == device }, nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
+	"github.com/longline/longline/internal/store"
 	longlinev1 "github.com/longline/longline/proto/longline/v1"
 	"github.com/longline/longline/proto/longline/v1/longlinev1connect"
 )
@@ -84,13 +85,13 @@ func TestManyRetained(t *testing.T) {
 	for i := range 2000 {
 		keep(t, w, "d", fmt.Sprintf("t/%04d", i))
 	}
-	all, err := w.router.ListRetained(t.Context(), "#", "t/0999", 5000, func(*message.Message) bool { return true })
+	all, err := w.router.ListRetained(t.Context(), "#", "t/0999", 5000, func(store.Kept) bool { return true })
 	if err != nil || len(all) != 1000 || all[0].Topic != "t/1000" {
 		t.Errorf("%d, %v", len(all), err)
 	}
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	if n, err := w.router.DeleteRetained(gone, "#", func(*message.Message) bool { return true }); n != 0 || err == nil {
+	if n, err := w.router.DeleteRetained(gone, "#", func(store.Kept) bool { return true }); n != 0 || err == nil {
 		t.Errorf("%d deleted, %v", n, err)
 	}
 }

@@ -139,6 +139,16 @@ func (m *Message) Clone() *Message {
 	return c
 }
 
+// Head returns an owned message with the fields of m that tell which message it is and for whom: all but the payload, its type, the properties,
+// the request and the trace. It shares no memory with m.
+func (m *Message) Head() *Message {
+	h := m.copy()
+	h.Payload, h.ContentType, h.Properties, h.Request, h.Trace, h.Delivery = nil, "", nil, nil, nil, nil
+	a := arena{buf: make([]byte, 0, len(m.Topic)+len(m.Source))}
+	h.Topic, h.Source = a.string(m.Topic), a.string(m.Source)
+	return h
+}
+
 // propertySize is the size of a property without its text, which may be empty.
 const propertySize = int(unsafe.Sizeof(Property{}))
 

@@ -32,6 +32,7 @@ const (
 	StreamFull                  // a stream had no room for it
 	StreamFailing               // a stream could make nothing safe
 	Lost                        // the disk has spoilt it
+	Unreadable                  // a retained message, which stays retained, could not be read from the disk
 	drops
 )
 
@@ -56,6 +57,7 @@ var dropLabels = [drops]string{
 	StreamFull:      "stream_full",
 	StreamFailing:   "stream_failing",
 	Lost:            "lost",
+	Unreadable:      "unreadable",
 }
 
 func (d Drop) String() string { return dropLabels[d] }

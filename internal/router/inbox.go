@@ -3,12 +3,12 @@ package router
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/longline/longline/internal/ledger"
 	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/store"
 	"github.com/longline/longline/internal/topic"
 )
 
@@ -40,7 +40,9 @@ type Inbox struct {
 	filters []string
 	ready   chan struct{} // has a token when Take shall look; there may be nothing to take
 
-	search *Search // of retained messages; nil when it is complete. Owned by the caller of Take
+	// Owned by the caller of Take.
+	search *Search      // of retained messages; nil when it is complete
+	found  []store.Kept // what it has found and Take has not returned
 
 	// Guarded by mu.
 	mu      sync.Mutex
@@ -203,7 +205,7 @@ func (b *Inbox) add(m *message.Message) {
 // last Take. room is a slice that the inbox may reuse: the last batch.
 func (b *Inbox) Take(ctx context.Context, room []*message.Message) (batch []*message.Message, missed uint64, err error) {
 	clear(room)
-	for b.search != nil && ctx.Err() == nil {
+	for (b.search != nil || len(b.found) > 0) && ctx.Err() == nil {
 		if batch = b.takeRetained(room); len(batch) > 0 {
 			return batch, 0, nil
 		}
@@ -226,18 +228,41 @@ const (
 	retainedLooks = 1024 // messages that it looks at while the store is locked
 )
 
-// takeRetained returns the next messages of the search, which may be none.
+// takeRetained returns the next messages of the search, which may be none. It may read some.
 func (b *Inbox) takeRetained(room []*message.Message) []*message.Message {
-	found := slices.Grow(room[:0], retainedBatch)[:0:retainedBatch]
-	found, _, _ = b.search.Next(found, retainedLooks, time.Now())
-	if b.search.Done() {
-		b.search = nil
+	if len(b.found) == 0 {
+		b.found, _, _ = b.search.Next(make([]store.Kept, 0, retainedBatch), retainedLooks, time.Now())
+		if b.search.Done() {
+			b.search = nil
+		}
+	}
+	var page *store.Page
+	lost, unreadable := 0, 0
+	if len(b.found) > 0 && b.found[0].Stored() {
+		page = store.RetainedPage(b.found)
+		lost = b.router.readRetained(page)
+	}
+	batch := room[:0]
+	for ; len(b.found) > 0; b.found = b.found[1:] {
+		m, ok := page.Whole(b.found[0])
+		if !ok {
+			break
+		}
+		switch {
+		case m != nil:
+			batch = append(batch, m)
+		case page.Unreadable(b.found[0]):
+			unreadable++
+		}
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.account.Taken += uint64(len(found))
-	b.account.Delivered += uint64(len(found))
-	return found
+	b.account.Taken += uint64(len(batch) + lost + unreadable)
+	b.account.Delivered += uint64(len(batch))
+	b.account.Lost.Add("store", lost)
+	b.router.Drop(nil, "", Lost, lost)
+	b.drop(nil, Unreadable, unreadable)
+	return batch
 }
 
 // take swaps the queue for room and admits waiting messages. If the queue is empty it stays as it is: room is used

@@ -21,7 +21,7 @@ func TestOrigin(t *testing.T) {
 		if got := s.got[len(s.got)-1].Origin; got != (message.Origin{Node: want, Via: message.ViaAPI}) {
 			t.Errorf("from %d the origin is %+v", from, got)
 		}
-		kept, err := r.ListRetained(t.Context(), "a", "", 1, func(*message.Message) bool { return true })
+		kept, err := r.ListRetained(t.Context(), "a", "", 1, func(store.Kept) bool { return true })
 		if err != nil || len(kept) != 1 || kept[0].Origin.Node != want {
 			t.Errorf("from %d what is kept is %+v, %v", from, kept, err)
 		}

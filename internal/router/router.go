@@ -76,6 +76,9 @@ type Config struct {
 	Account *message.Account `yaml:"-"` // counts the kept messages of the node; nil has no bound
 	Node    uint16           `yaml:"-"` // the node's number, for Message.Origin
 
+	// Read is store.Opener.Read of the store. It may block: Inbox.Take calls it. It may be nil if all retained messages are in memory.
+	Read func(*store.Page) error `yaml:"-"`
+
 	Observer Observer      `yaml:"-"` // may be nil
 	Waiting  WaitingConfig `yaml:"waiting" help:"messages that may wait for room at one receiver, a device or a backend; more are refused at once, as after max_wait"`
 }

@@ -147,7 +147,7 @@ func TestPublish(t *testing.T) {
 func TestPublishRetained(t *testing.T) {
 	r := New(Config{}, store.NewMemory(store.Options{Retained: store.RetainedLimits{Count: 1}}))
 	retained := func() (found []string) {
-		all, _, _ := r.Search([]topic.Subscription{{Filter: "#"}}, false).Next(make([]*message.Message, 0, 9), 9, time.Now())
+		all, _, _ := r.Search([]topic.Subscription{{Filter: "#"}}, false).Next(make([]store.Kept, 0, 9), 9, time.Now())
 		for _, m := range all {
 			found = append(found, fmt.Sprintf("%s=%s %t", m.Topic, m.Payload, m.Retain))
 		}

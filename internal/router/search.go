@@ -4,7 +4,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/store"
 	"github.com/longline/longline/internal/topic"
 )
@@ -39,7 +38,7 @@ const matchesPerLook = 8
 
 // Next appends the next messages to found, up to its capacity, and returns the subscription that they match. It stops
 // after about looks looks at messages, and returns how many looks it took, at least 1.
-func (s *Search) Next(found []*message.Message, looks int, now time.Time) (_ []*message.Message, sub *topic.Subscription, looked int) {
+func (s *Search) Next(found []store.Kept, looks int, now time.Time) (_ []store.Kept, sub *topic.Subscription, looked int) {
 	s.prev, sub = s.at, &s.subs[s.at]
 	s.walk.Filter, s.walk.Newest = sub.Filter, s.newest
 	perLook := 1
@@ -48,7 +47,7 @@ func (s *Search) Next(found []*message.Message, looks int, now time.Time) (_ []*
 	}
 	found, looked = s.router.store.Retained(&s.walk, found, max(1, looks/perLook), now)
 	if s.once {
-		found = slices.DeleteFunc(found, func(m *message.Message) bool { return anyMatches(s.subs[:s.at], m.Topic) })
+		found = slices.DeleteFunc(found, func(k store.Kept) bool { return anyMatches(s.subs[:s.at], k.Topic) })
 	}
 	if s.walk.Done {
 		s.at, s.walk = s.at+1, store.Walk{}
@@ -60,11 +59,11 @@ func anyMatches(subs []topic.Subscription, name string) bool {
 	return slices.ContainsFunc(subs, func(sub topic.Subscription) bool { return topic.Match(sub.Filter, name) })
 }
 
-// Back makes the next Next begin at m, which the last Next has found.
-func (s *Search) Back(m *message.Message) {
+// Back makes the next Next begin at k, which the last Next has found.
+func (s *Search) Back(k store.Kept) {
 	s.at = s.prev
 	s.walk.Filter = s.subs[s.at].Filter
-	s.walk.Back(m)
+	s.walk.Back(k)
 }
 
 // Forget ends the search for filters.

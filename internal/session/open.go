@@ -100,6 +100,42 @@ func (s *Session) readAhead() {
 	})
 }
 
+// readRetained makes a worker read a page for the first search of the session, or puts the connection into the line of those that wait for
+// others. On the loop, the session is locked.
+func (s *Session) readRetained(p *store.Page) {
+	m, l := s.manager, s.link
+	if m.reads.has(l) || !m.reads.beginRetained(l, p.Bytes()) {
+		return // and the search goes on behind that
+	}
+	m.opener.read(p, func(err error) {
+		if !l.conn.Do(func() { l.searchOn(p, err) }) {
+			m.reads.end(l)
+		}
+	})
+}
+
+// searchOn sends retained messages that were read, and continues the search.
+func (l *Link) searchOn(p *store.Page, err error) {
+	s := l.session
+	var admitted []*router.Claim
+	s.manager.reads.end(l)
+	s.mu.Lock()
+	switch {
+	case s.link != l:
+	case errors.Is(err, errManyRead):
+		s.manager.reads.wait(l)
+	default:
+		if err != nil {
+			p.FailAll(err)
+		}
+		s.takeRead(p)
+		admitted = s.flushAll(l.conn, nil)
+		s.wake()
+	}
+	s.mu.Unlock()
+	s.manager.tell(admitted)
+}
+
 // goOn sends what was read. A queue that cannot be read closes the connection: the device is refused when it connects again, until it
 // can be.
 func (l *Link) goOn(p *store.Page, err error) {
@@ -203,6 +239,7 @@ func NewManager(config Config, r *router.Router, s store.Store, o store.Opener) 
 	m.presence.wanted, m.presence.account = r.Wanted, r.Account()
 	m.expirer.end, m.emptyQueues.reclaim = m.expire, m.reclaim
 	m.unloads.look, m.unloads.every = m.unload, unloadEvery
+	m.reads.account = r.Account()
 	m.ackTimeouts.look, m.ackTimeouts.every = m.checkAckTimeouts, max(m.config.AckTimeout/8, time.Millisecond)
 	var err error
 	if m.owners.prefixes, err = newPrefixes(&m.config); err == nil {
@@ -246,5 +283,6 @@ func (m *Manager) Close() {
 	m.expirer.stop()
 	m.emptyQueues.stop()
 	m.unloads.stop()
+	m.reads.stop()
 	m.ackTimeouts.stop()
 }

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/store"
 )
@@ -103,13 +104,25 @@ func (s *Session) sharedPage() *store.Page {
 	return s.queue.SharedPage()
 }
 
+// readAtOnceBytes bounds the bytes of retained messages that are read for all connections at once, and that were read and are not yet in queues or
+// sockets. One page is read in any case.
+const readAtOnceBytes = 8 << 20
+
 // reads are the connections for which a page is read. They are few, so they are apart from the connections.
+//
+// While pages of retained messages have many bytes, or the account is full, connections wait in a line, without an order. Whenever a page is
+// done, one of them tries again, and some of them from time to time.
 type reads struct {
-	n atomic.Int64 // how many there are; safe from any goroutine
+	account *message.Account // static
+	n       atomic.Int64     // how many there are, and in the line; safe from any goroutine
 
 	// Guarded by mu, which is taken after a session's lock, never before.
-	mu    sync.Mutex
-	links map[*Link]struct{}
+	mu      sync.Mutex
+	links   map[*Link]int // with the bytes of a page of retained messages; 0 for a page of the queue
+	bytes   int           // sum of these
+	line    map[*Link]struct{}
+	timer   *time.Timer // nil while the line is empty
+	stopped bool
 }
 
 // has reports whether a page is read for l.
@@ -123,22 +136,110 @@ func (r *reads) has(l *Link) bool {
 	return there
 }
 
+// begin notes that a page of the queue is read for l.
 func (r *reads) begin(l *Link) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.links == nil {
-		r.links = make(map[*Link]struct{})
-	}
-	r.links[l] = struct{}{}
-	r.n.Store(int64(len(r.links)))
+	r.add(l, 0)
 }
 
+// beginRetained notes that retained messages of so many bytes are read for l, or puts it into the line, and returns false.
+func (r *reads) beginRetained(l *Link, bytes int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.bytes > 0 && r.bytes+bytes > readAtOnceBytes || r.account.Full(message.Debtor{}) != message.NoPart {
+		r.enter(l)
+		return false
+	}
+	r.add(l, bytes)
+	return true
+}
+
+func (r *reads) add(l *Link, bytes int) {
+	if r.links == nil {
+		r.links = make(map[*Link]int)
+	}
+	r.links[l] = bytes
+	r.bytes += bytes
+	r.count()
+}
+
+// end notes that nothing is read for l any more, and that it does not wait for that.
 func (r *reads) end(l *Link) {
 	if r.n.Load() == 0 {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	bytes := r.links[l]
+	r.bytes -= bytes
 	delete(r.links, l)
-	r.n.Store(int64(len(r.links)))
+	delete(r.line, l)
+	if bytes > 0 {
+		r.call(1)
+	}
+	r.count()
+}
+
+func (r *reads) count() { r.n.Store(int64(len(r.links) + len(r.line))) }
+
+// wait puts l into the line.
+func (r *reads) wait(l *Link) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.enter(l)
+}
+
+func (r *reads) enter(l *Link) {
+	if r.stopped {
+		return
+	}
+	if r.line == nil {
+		r.line = make(map[*Link]struct{})
+	}
+	r.line[l] = struct{}{}
+	r.count()
+	if r.timer == nil {
+		r.timer = time.AfterFunc(unloadEvery, r.callSome)
+	}
+}
+
+// call makes n connections of the line try again.
+func (r *reads) call(n int) {
+	for l := range r.line {
+		if n == 0 {
+			return
+		}
+		n--
+		delete(r.line, l)
+		l.conn.Wake()
+	}
+}
+
+// callAtOnce is how many connections the timer makes try again.
+const callAtOnce = 256
+
+// callSome is what the timer does.
+func (r *reads) callSome() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.timer = nil
+	if r.stopped {
+		return
+	}
+	if r.call(callAtOnce); len(r.line) == 0 {
+		r.line = nil // a map does not shrink
+	} else {
+		r.timer = time.AfterFunc(unloadEvery, r.callSome)
+	}
+	r.count()
+}
+
+func (r *reads) stop() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stopped = true
+	if r.timer != nil {
+		r.timer.Stop()
+	}
 }

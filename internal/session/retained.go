@@ -2,6 +2,7 @@ package session
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,6 +17,9 @@ import (
 // session searches them in parts: the first part with the packet, before any newer message is delivered, and each further part
 // in a turn of the loop, once all messages of the parts before are sent. A message that is retained meanwhile is delivered as a
 // new one, and the search skips it.
+//
+// A part ends before a message that has to be read. A worker reads it with some of those behind it, as it reads a page of the queue, and
+// then the search finds them again, unless they were replaced or removed meanwhile.
 
 // looksPerTurn is how many retained messages a session looks at per packet, or per turn of the loop.
 const looksPerTurn = 256
@@ -77,7 +81,7 @@ func (s *Session) takeRetained(subs []topic.Subscription, once bool) {
 		s.forgetRetained(filterSet(subs))
 	}
 	search := s.manager.router.Search(subs, once)
-	s.searchSome(search, looksPerTurn)
+	s.searchSome(search, looksPerTurn, nil)
 	if !search.Done() {
 		all := &s.manager.searches
 		all.set(s, append(all.of(s), search))
@@ -128,13 +132,19 @@ func (s *Session) forgetRetained(filters map[string]bool) {
 }
 
 // batches are buffers for the messages of one part of a search.
-var batches = sync.Pool{New: func() any { return new([searchBatch]*message.Message) }}
+var batches = sync.Pool{New: func() any { return new([searchBatch]store.Kept) }}
 
-// searchSome continues a search until it is done, has looked at so many messages, or finds one for which the queue has
-// no room. It returns how many messages it queued, how many it skipped, and whether the queue is full. The session is
-// locked.
-func (s *Session) searchSome(search *router.Search, looks int) (taken, passed int, full bool) {
-	room, now := batches.Get().(*[searchBatch]*message.Message), time.Now()
+// part is what became of a part of a search.
+type part struct {
+	taken, passed int         // messages that were queued, and that were looked at and not queued
+	full          bool        // the queue has no room for the next
+	missing       *store.Page // has to be read before the search goes on
+}
+
+// searchSome continues a search until it is done, has looked at so many messages, or finds one that has to be read and is not in read, or for
+// which the queue has no room. The session is locked.
+func (s *Session) searchSome(search *router.Search, looks int, read *store.Page) (p part) {
+	room, now := batches.Get().(*[searchBatch]store.Kept), time.Now()
 	defer func() {
 		clear(room[:])
 		batches.Put(room)
@@ -142,21 +152,32 @@ func (s *Session) searchSome(search *router.Search, looks int) (taken, passed in
 	for !search.Done() && looks > 0 {
 		batch, sub, looked := search.Next(room[:0], looks, now)
 		looks -= looked
-		passed += looked
-		for _, m := range batch {
+		p.passed += looked
+		if sub.NoLocal { // [MQTT-3.8.3-3]
+			batch = slices.DeleteFunc(batch, func(k store.Kept) bool { return k.Source == s.device })
+		}
+		for i, k := range batch {
+			m, ok := read.Whole(k)
 			switch {
-			case sub.NoLocal && m.Source == s.device: // [MQTT-3.8.3-3]
+			case !ok:
+				search.Back(k)
+				p.missing = store.RetainedPage(batch[i:])
+				return p
+			case m == nil:
+				s.down().Taken++
+				s.dropMessage(k.Message, router.Unreadable)
 			case errors.Is(s.queueRetained(sub, m), router.ErrFull):
-				search.Back(m)
-				return taken, passed, true
+				search.Back(k)
+				p.full = true
+				return p
 			default:
 				s.down().Taken++
-				taken++
-				passed--
+				p.taken++
+				p.passed--
 			}
 		}
 	}
-	return taken, passed, false
+	return p
 }
 
 // continueSearch continues the searches of the session for one turn of the loop, if all queued messages are sent. It
@@ -164,19 +185,23 @@ func (s *Session) searchSome(search *router.Search, looks int) (taken, passed in
 func (s *Session) continueSearch(conn Conn, admitted []*router.Claim) (_ []*router.Claim, passed int) {
 	list := s.manager.searches.of(s)
 	before := len(list)
-	for looks := looksPerTurn; len(list) > 0 && s.idle() && conn.Room(); {
+	for looks := looksPerTurn; len(list) > 0 && s.idle() && conn.Room() && !s.manager.reads.has(s.link); {
 		if looks <= 0 {
 			s.wake()
 			break
 		}
-		taken, n, full := s.searchSome(list[0], searchBatch)
-		passed += n
+		p := s.searchSome(list[0], searchBatch, nil)
+		passed += p.passed
 		looks -= searchBatch
 		if list[0].Done() {
 			list = list[1:]
 		}
 		admitted = s.flushAll(conn, admitted)
-		if full && taken == 0 {
+		if p.missing != nil && s.idle() && conn.Room() {
+			s.readRetained(p.missing)
+			break
+		}
+		if p.full && p.taken == 0 {
 			break // messages in flight fill the queue: the next acknowledgement makes room
 		}
 	}
@@ -184,6 +209,21 @@ func (s *Session) continueSearch(conn Conn, admitted []*router.Claim) (_ []*rout
 		s.manager.searches.set(s, list)
 	}
 	return admitted, passed
+}
+
+// takeRead continues the first search with a page that was read for it. If the session has searched on meanwhile, it is read in vain. On the
+// loop, the session is locked.
+func (s *Session) takeRead(p *store.Page) {
+	list := s.manager.searches.of(s)
+	if len(list) == 0 {
+		return
+	}
+	lost := s.manager.store.LoadRetained(p)
+	s.down().Taken += uint64(lost)
+	s.drop(router.Lost, lost)
+	if s.searchSome(list[0], searchBatch, p); list[0].Done() {
+		s.manager.searches.set(s, list[1:])
+	}
 }
 
 // idle reports whether all messages for the device are sent. The session is locked.

@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/store"
 	"github.com/longline/longline/internal/store/storetest"
 	"github.com/longline/longline/internal/topic"
@@ -19,7 +18,7 @@ type looking struct {
 	looks int
 }
 
-func (s *looking) Retained(w *store.Walk, found []*message.Message, looks int, now time.Time) ([]*message.Message, int) {
+func (s *looking) Retained(w *store.Walk, found []store.Kept, looks int, now time.Time) ([]store.Kept, int) {
 	found, looked := s.Whole.Retained(w, found, looks, now)
 	s.looks += looked
 	return found, looked

@@ -174,7 +174,7 @@ func TestNewsComeAfterTheRetained(t *testing.T) {
 	c.saw("hello resumed=false missed=0", "ack 1", "a=old qos 1", "a=new qos 1")
 }
 
-func (s *between) Retained(w *store.Walk, found []*message.Message, looks int, now time.Time) ([]*message.Message, int) {
+func (s *between) Retained(w *store.Walk, found []store.Kept, looks int, now time.Time) ([]store.Kept, int) {
 	found, looked := s.Whole.Retained(w, found, looks, now)
 	s.hook()
 	return found, looked

@@ -38,7 +38,7 @@ func newWorld(t testing.TB, c Config, queue ...store.Limits) *world {
 
 func newWorldOn(t testing.TB, c Config, s storetest.Whole) *world {
 	t.Helper()
-	return newWorldAround(t, c, router.New(router.Config{}, s), s)
+	return newWorldAround(t, c, router.New(router.Config{Read: s.Read}, s), s)
 }
 
 // newAccountedWorld has one account of what its store and its router owe.

@@ -55,8 +55,8 @@ func (s *Memory) Apply(p []byte) error {
 		s.receive(op.Device, op.Packet)
 	case OpRelease:
 		s.unreceive(op.Device, op.Packet)
-	case OpRetain:
-		s.retained.restore(op.Message)
+	case OpRetain, OpRetained:
+		s.retained.restore(op.Message, op.Size)
 	case OpUnretain:
 		s.retained.forget(op.Topic)
 	case OpPut, OpDelete:

@@ -48,7 +48,7 @@ func NewJournaled(o Options, j Journal) *Memory {
 		queues:  map[string]*queue{},
 	}
 	s.medium, _ = j.(Medium)
-	s.retained = newRetained(o.Retained, o.Account, s.log)
+	s.retained = newRetained(o.Retained, o.Account, s.log, s.medium)
 	return s
 }
 
@@ -218,9 +218,9 @@ func (s *Memory) applyValue(op *Op) {
 
 func (s *Memory) Retain(m *message.Message, now time.Time) error { return s.retained.put(m, now) }
 
-func (s *Memory) Unretain(m *message.Message) bool { return s.retained.drop(m) }
+func (s *Memory) Unretain(k Kept) bool { return s.retained.drop(k) }
 
-func (s *Memory) Retained(w *Walk, found []*message.Message, looks int, now time.Time) ([]*message.Message, int) {
+func (s *Memory) Retained(w *Walk, found []Kept, looks int, now time.Time) ([]Kept, int) {
 	return s.retained.find(w, found, looks, now)
 }
 

@@ -42,6 +42,8 @@ const (
 	OpUpdate      Kind = 14 // Record replaces the device's record but for the subscriptions
 	OpSubscribe   Kind = 15 // adds Subscription to the device's record, or replaces that with the same filter
 	OpUnsubscribe Kind = 16 // removes the subscription to the filter Topic
+
+	OpRetained Kind = 17 // tells of the retained message of Message's topic, which has Size; Message is its head
 )
 
 // Op is an operation. Which fields count depends on Kind.
@@ -215,6 +217,8 @@ func (op *Op) check() error {
 		needs = op.Number != 0 && op.Packet != 0
 	case OpRetain:
 		ofDevice, needs = false, op.Message != nil
+	case OpRetained:
+		ofDevice, needs = false, op.Message != nil && op.Size >= op.Message.Size()
 	case OpUnretain:
 		ofDevice, needs = false, op.Topic != ""
 	case OpOrphan:

@@ -24,13 +24,31 @@ type Medium interface {
 	Read(p *Page) error
 }
 
-// Page is a list of messages that a queue has on the medium alone.
+// Page is a list of messages that are on the medium alone: of a queue, or retained.
 type Page struct {
 	Device   string
-	Numbers  []uint64           // ascending
+	Numbers  []uint64           // of messages in the device's queue, ascending
+	Retained []Kept             // or retained messages
 	Messages []*message.Message // those that were read, as many; nil where the medium has none
 
-	queue *queue
+	queue  *queue
+	failed []error // as many as Retained; nil when none of them has failed
+}
+
+// Fail notes that the i-th retained message cannot be read.
+func (p *Page) Fail(i int, why error) {
+	if p.failed == nil {
+		p.failed = make([]error, len(p.Retained))
+	}
+	p.failed[i] = why
+}
+
+// Failed returns why the i-th retained message could not be read, or nil.
+func (p *Page) Failed(i int) error {
+	if p.failed == nil {
+		return nil
+	}
+	return p.failed[i]
 }
 
 // The bounds of a page, but for messages that were sent before, which it has in any case.

@@ -18,41 +18,60 @@ const never = math.MaxInt64
 // expireAtOnce is how many expired messages one change of the retained messages removes at most.
 const expireAtOnce = 64
 
-// retained has the last retained message of each topic.
+// retained has the last retained message of each topic. With a medium, the large ones are there alone, once it has them: in memory is what
+// is needed to find them (retained_paging.go).
 type retained struct {
-	most    usage            // static
-	account *message.Account // static
-	log     log              // static
+	most     usage            // static
+	inMemory int              // static; bytes of the largest message that stays in memory
+	account  *message.Account // static
+	log      log              // static
+	medium   Medium           // static; nil if all messages stay in memory
 
 	// Guarded by mu, which is held for a bounded number of messages.
 	mu       sync.RWMutex
-	byTopic  *btree.BTreeG[kept]             // in the order of topic.Compare
+	byTopic  *btree.BTreeG[Kept]             // in the order of topic.Compare
 	byExpiry *btree.BTreeG[*message.Message] // those that expire
-	bytes    int
-	newest   uint64 // number of the message that was retained last
+	unsaved  *btree.BTreeG[unsaved]          // large ones that are in memory until the medium has them, by number
+	bytes    int                             // also of what is on the medium alone
+	newest   uint64                          // number of the message that was retained last
 	shares   shares
 }
 
-// kept is a retained message with its number, which rises with each that is retained. IDs do not rise from one life of a node to the
-// next when its clock is set back, or it gets another number.
-type kept struct {
+// Kept is a retained message as it is in memory: all of it, or its message.Message.Head if the rest is on the medium alone. IDs do not rise
+// from one life of a node to the next when its clock is set back, or it gets another number; so each has a number of its own.
+type Kept struct {
 	*message.Message
-	number uint64
+	number uint64 // rises with each that is retained
+	stored uint32 // bytes of it that are on the medium alone
 }
 
-func newRetained(l RetainedLimits, account *message.Account, log log) retained {
+// Stored reports whether the rest of the message has to be read, see RetainedPage.
+func (k Kept) Stored() bool { return k.stored > 0 }
+
+// Size is message.Message.Size of the whole message.
+func (k Kept) Size() int {
+	if k.Message == nil {
+		return 0
+	}
+	return k.Message.Size() + int(k.stored)
+}
+
+func newRetained(l RetainedLimits, account *message.Account, log log, medium Medium) retained {
 	return retained{
-		most:    usage{l.Count, l.Bytes},
-		account: account,
-		log:     log,
-		shares:  newShares(l),
-		newest:  1,
-		byTopic: newOrder(func(a, b kept) bool {
+		most:     usage{l.Count, l.Bytes},
+		inMemory: l.InMemory,
+		account:  account,
+		log:      log,
+		medium:   medium,
+		shares:   newShares(l),
+		newest:   1,
+		byTopic: newOrder(func(a, b Kept) bool {
 			return topic.Compare(a.Topic, b.Topic) < 0
 		}),
 		byExpiry: newOrder(func(a, b *message.Message) bool {
 			return a.Expiry < b.Expiry || a.Expiry == b.Expiry && a.Topic < b.Topic
 		}),
+		unsaved: newOrder(func(a, b unsaved) bool { return a.number < b.number }),
 	}
 }
 
@@ -64,7 +83,7 @@ func (r *retained) put(m *message.Message, now time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.expire(now)
-	old := r.get(m)
+	old := r.get(m.Topic)
 	if len(m.Payload) == 0 || m.Expired(now) {
 		r.remove(old)
 		return nil
@@ -72,52 +91,48 @@ func (r *retained) put(m *message.Message, now time.Time) error {
 	if err := r.room(m, old); err != nil {
 		return err
 	}
-	r.set(m, old)
+	r.set(Kept{Message: m}, old)
 	r.log.add(&Op{Kind: OpRetain, Message: m})
+	r.unloadLater(m)
 	return nil
 }
 
-// get returns the message that is retained for m's topic, or nil.
-func (r *retained) get(m *message.Message) *message.Message {
-	x, _ := r.byTopic.Get(kept{Message: m})
-	return x.Message
+// get returns what is retained for a topic. Its Message is nil if nothing is.
+func (r *retained) get(name string) Kept {
+	x, _ := r.byTopic.Get(Kept{Message: &message.Message{Topic: name}})
+	return x
 }
 
-// set replaces old, which may be nil, by m.
-func (r *retained) set(m, old *message.Message) {
+// set replaces old, which may be nothing, by k, which gets a number.
+func (r *retained) set(k, old Kept) {
 	r.newest++
-	r.byTopic.Set(kept{m, r.newest})
+	k.number = r.newest
+	r.byTopic.Set(k)
 	r.uncount(old)
-	if m.Expiry != 0 {
-		r.byExpiry.Set(m)
+	if k.Expiry != 0 {
+		r.byExpiry.Set(k.Message)
 	}
-	r.bytes += m.Size()
-	m.Hold(r.account)
-	r.shares.count(m, 1)
-}
-
-// restore is put for an operation of the journal.
-func (r *retained) restore(m *message.Message) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.set(m, r.get(m))
+	r.bytes += k.Size()
+	k.Hold(r.account)
+	r.shares.count(k, 1)
 }
 
 // forget is remove for an operation of the journal.
 func (r *retained) forget(name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if x, ok := r.byTopic.Delete(kept{Message: &message.Message{Topic: name}}); ok {
-		r.uncount(x.Message)
+	if x := r.get(name); x.Message != nil {
+		r.byTopic.Delete(x)
+		r.uncount(x)
 	}
 }
 
-// room returns an error that names the bound that m would pass if it replaced old, which may be nil.
-func (r *retained) room(m, old *message.Message) error {
+// room returns an error that names the bound that m would pass if it replaced old, which may be nothing.
+func (r *retained) room(m *message.Message, old Kept) error {
 	after := usage{r.byTopic.Len(), r.bytes}
-	after.add(m, 1)
-	if old != nil {
-		after.add(old, -1)
+	after.add(m.Size(), 1)
+	if old.Message != nil {
+		after.add(old.Size(), -1)
 	}
 	if over := after.exceeds(r.most); over != "" {
 		return &RetainedFull{OfNode, "the limit is " + over}
@@ -125,36 +140,38 @@ func (r *retained) room(m, old *message.Message) error {
 	return r.shares.room(m, old)
 }
 
-// remove removes m, which may be nil.
-func (r *retained) remove(m *message.Message) {
-	if m != nil {
-		r.byTopic.Delete(kept{Message: m})
-		r.uncount(m)
-		r.log.add(&Op{Kind: OpUnretain, Topic: m.Topic})
+// remove removes k, which may be nothing.
+func (r *retained) remove(k Kept) {
+	if k.Message != nil {
+		r.byTopic.Delete(k)
+		r.uncount(k)
+		r.log.add(&Op{Kind: OpUnretain, Topic: k.Topic})
 	}
 }
 
-// uncount removes from the counts a message that has left byTopic; m may be nil.
-func (r *retained) uncount(m *message.Message) {
-	if m == nil {
+// uncount removes from the counts what has left byTopic; it may be nothing.
+func (r *retained) uncount(k Kept) {
+	if k.Message == nil {
 		return
 	}
-	r.bytes -= m.Size()
-	m.Release(r.account)
-	r.shares.count(m, -1)
-	if m.Expiry != 0 {
-		r.byExpiry.Delete(m)
+	r.bytes -= k.Size()
+	k.Release(r.account)
+	r.shares.count(k, -1)
+	if k.Expiry != 0 {
+		r.byExpiry.Delete(k.Message)
 	}
+	r.unsaved.Delete(unsaved{number: k.number})
 }
 
 // drop implements Store.Unretain.
-func (r *retained) drop(m *message.Message) bool {
+func (r *retained) drop(k Kept) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.get(m) != m {
+	now := r.get(k.Topic)
+	if now.number != k.number {
 		return false
 	}
-	r.remove(m)
+	r.remove(now)
 	return true
 }
 
@@ -165,12 +182,12 @@ func (r *retained) expire(now time.Time) {
 		if !ok || !m.Expired(now) {
 			return
 		}
-		r.remove(m)
+		r.remove(r.get(m.Topic))
 	}
 }
 
 // find implements Store.Retained.
-func (r *retained) find(w *Walk, found []*message.Message, looks int, now time.Time) (_ []*message.Message, looked int) {
+func (r *retained) find(w *Walk, found []Kept, looks int, now time.Time) (_ []Kept, looked int) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	filter, at := w.Filter, &message.Message{Topic: w.from}
@@ -178,23 +195,23 @@ func (r *retained) find(w *Walk, found []*message.Message, looks int, now time.T
 		at.Topic = topic.First(filter)
 	}
 	i := r.byTopic.Iter()
-	there := i.Seek(kept{Message: at})
+	there := i.Seek(Kept{Message: at})
 	for there && looked < looks && len(found) < cap(found) {
 		looked++
-		m := i.Item()
-		match, next, more := topic.Seek(filter, m.Topic)
-		if match && !m.Expired(now) && (w.Newest == 0 || m.number <= w.Newest) {
-			found = append(found, m.Message)
+		k := i.Item()
+		match, next, more := topic.Seek(filter, k.Topic)
+		if match && !k.Expired(now) && (w.Newest == 0 || k.number <= w.Newest) {
+			found = append(found, k)
 		}
 		if !more {
 			there = false
 			break
 		}
 		if at.Topic = next; next != "" {
-			there = i.Seek(kept{Message: at})
+			there = i.Seek(Kept{Message: at})
 			continue
 		}
-		at.Topic = m.Topic
+		at.Topic = k.Topic
 		there = i.Next()
 	}
 	if w.Done = !there; !w.Done {

@@ -32,9 +32,10 @@ func (*RetainedFull) Unwrap() error   { return ErrFull }
 // usage is a number of retained messages, and their bytes.
 type usage struct{ count, bytes int }
 
-func (u *usage) add(m *message.Message, n int) {
+// add adds n messages of a size.
+func (u *usage) add(size, n int) {
 	u.count += n
-	u.bytes += n * m.Size()
+	u.bytes += n * size
 }
 
 // exceeds returns the bound that u passes, in words, or nothing.
@@ -133,15 +134,15 @@ func (s *shares) prefix(device string) *prefixShare {
 	return nil
 }
 
-// room returns an error that names the share that m would pass if it replaced old, which may be nil.
-func (s *shares) room(m, old *message.Message) error {
+// room returns an error that names the share that m would pass if it replaced old, which may be nothing.
+func (s *shares) room(m *message.Message, old Kept) error {
 	if m.Source == "" {
 		return nil
 	}
 	after := s.byDevice[s.key(m.Source)]
-	after.add(m, 1)
-	if old != nil && old.Source == m.Source {
-		after.add(old, -1)
+	after.add(m.Size(), 1)
+	if old.Message != nil && old.Source == m.Source {
+		after.add(old.Size(), -1)
 	}
 	if over := after.exceeds(s.perDevice); over != "" {
 		return &RetainedFull{OfDevice, "a device may have " + over}
@@ -151,9 +152,9 @@ func (s *shares) room(m, old *message.Message) error {
 		return nil
 	}
 	after = p.used
-	after.add(m, 1)
-	if old != nil && s.prefix(old.Source) == p {
-		after.add(old, -1)
+	after.add(m.Size(), 1)
+	if old.Message != nil && s.prefix(old.Source) == p {
+		after.add(old.Size(), -1)
 	}
 	if over := after.exceeds(p.most); over != "" {
 		return &RetainedFull{OfPrefix, fmt.Sprintf("the devices of the prefix %s may have %s", p.text, over)}
@@ -161,20 +162,20 @@ func (s *shares) room(m, old *message.Message) error {
 	return nil
 }
 
-// count adds m n times, where n is 1 or -1.
-func (s *shares) count(m *message.Message, n int) {
-	if m.Source == "" {
+// count adds k n times, where n is 1 or -1.
+func (s *shares) count(k Kept, n int) {
+	if k.Source == "" {
 		return
 	}
-	key := s.key(m.Source)
+	key := s.key(k.Source)
 	u := s.byDevice[key]
-	if u.add(m, n); u.count == 0 {
+	if u.add(k.Size(), n); u.count == 0 {
 		delete(s.byDevice, key)
 	} else {
 		s.byDevice[key] = u
 	}
-	if p := s.prefix(m.Source); p != nil {
-		p.used.add(m, n)
+	if p := s.prefix(k.Source); p != nil {
+		p.used.add(k.Size(), n)
 	}
 }
 

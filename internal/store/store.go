@@ -45,6 +45,8 @@ type RetainedLimits struct {
 	Count int `yaml:"count" help:"messages"`
 	Bytes int `yaml:"bytes" unit:"bytes" help:"sum of topics, payloads and properties"`
 
+	InMemory int `yaml:"in_memory" unit:"bytes" help:"with store.path, bytes of the payload and properties of one message beyond which these are on disk alone"`
+
 	PerDevice int      `yaml:"per_device" help:"percent of count and of bytes for the messages of one device"`
 	PerPrefix []string `yaml:"per_prefix" help:"percent of count and of bytes for the messages of all devices whose id begins with a prefix; each as prefix=percent such as demo-=5; the longest prefix counts"`
 }
@@ -57,6 +59,7 @@ func (o Options) WithDefaults() Options {
 	q.Count, q.Bytes = orDefault(q.Count, 1000), orDefault(q.Bytes, 1<<20)
 	q.Age = orDefault(q.Age, 24*time.Hour)
 	r.Count, r.Bytes = orDefault(r.Count, 1_000_000), orDefault(r.Bytes, 256<<20)
+	r.InMemory = orDefault(r.InMemory, defaultInMemory)
 	r.PerDevice = orDefault(r.PerDevice, 10)
 	return o
 }
@@ -262,8 +265,8 @@ type Walk struct {
 // After moves w behind a topic.
 func (w *Walk) After(name string) { w.Done, w.from = false, topic.Following(name) }
 
-// Back moves w back to m, which it has found.
-func (w *Walk) Back(m *message.Message) { w.Done, w.from = false, strings.Clone(m.Topic) }
+// Back moves w back to k, which it has found.
+func (w *Walk) Back(k Kept) { w.Done, w.from = false, strings.Clone(k.Topic) }
 
 // Store is what sessions and the router use: state in memory, which changes at once. No method blocks or does I/O, so
 // each may be called on a loop and with locks held. The methods are safe from any goroutine, except that the methods
@@ -299,12 +302,17 @@ type Store interface {
 	Retain(m *message.Message, now time.Time) error
 
 	// Unretain removes a message that Retained has found, unless it was replaced since, and reports whether it did.
-	Unretain(m *message.Message) (removed bool)
+	Unretain(k Kept) (removed bool)
 
 	// Retained continues w: it appends to found, up to its capacity, the retained messages that match and have not
 	// expired, in the order of topic.Compare. It looks at no more than looks messages, returns how many they were, and
 	// moves w behind them. A message that is retained meanwhile is found if its topic is behind w.
-	Retained(w *Walk, found []*message.Message, looks int, now time.Time) (_ []*message.Message, looked int)
+	Retained(w *Walk, found []Kept, looks int, now time.Time) (_ []Kept, looked int)
+
+	// LoadRetained looks at a page of retained messages that was read. It removes from the page those that are not retained any more, or
+	// were replaced since they were found. It unretains those that the medium does not have any more, because it was spoilt, and
+	// returns how many. What could not be read, see Page.Failed, stays retained.
+	LoadRetained(p *Page) (lost int)
 
 	// NewestRetained returns the number of the message that was retained last. Each one gets a higher number than those
 	// before; the numbers begin anew when the store is opened. It is at least 1.
@@ -327,7 +335,7 @@ type Store interface {
 // Opener has the methods of a store that may block. They are called at start, at the end, and on workers: never on a
 // loop or with a lock held. They are safe from any goroutine.
 type Opener interface {
-	// Read reads the messages of a page.
+	// Read reads the messages of a page. If some of a page of retained messages cannot be read, it reads the others, and returns nil.
 	Read(p *Page) error
 
 	// Records yields every record, in no order, until yield returns false. yield may call the store.

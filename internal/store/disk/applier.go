@@ -131,6 +131,7 @@ func (s *Store) commit(b *batch, size int) error {
 		s.reader = s.journal.Reader(s.state.place)
 		return err
 	}
+	s.UnloadRetained()
 	if s.applied += int64(size); s.applied < s.options.checkpoint {
 		return nil
 	}

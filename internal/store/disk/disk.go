@@ -83,7 +83,7 @@ func (o *Options) fill() {
 	}
 }
 
-// Store is a durable store.Store. What it keeps is in memory as well, but for messages that queues have let go of.
+// Store is a durable store.Store. What it keeps is in memory as well, but for messages of queues, and large retained ones.
 type Store struct {
 	*store.Memory
 
@@ -142,7 +142,7 @@ func Open(bounds store.Options, o Options) (_ *Store, err error) {
 	if o.WrapState != nil {
 		files = o.WrapState(files)
 	}
-	if s.state, err = openState(s.statePath(), files, s.events(), s.stateFault); err != nil {
+	if s.state, err = openState(s.statePath(), files, &bounds.Retained, s.events(), s.stateFault); err != nil {
 		return nil, err
 	}
 	s.Memory = store.NewJournaled(bounds, medium{s.intake, s.state})

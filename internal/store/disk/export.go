@@ -73,7 +73,7 @@ func Export(path string, to io.Writer, tell func(Finding)) (err error) {
 	if err := fits(o.state.place, o.found); err != nil {
 		return err
 	}
-	b := &batch{b: o.state.db.NewIndexedBatch()} // the state, with the operations behind it, which are in memory
+	b := &batch{b: o.state.db.NewIndexedBatch(), bounds: new(store.RetainedLimits)} // the state, with the operations behind it, which are in memory
 	defer b.close()
 	err = eachRecord(o.journal, o.state.place, func(rec journal.Record) error {
 		op, err := store.ParseOp(rec.Data)
@@ -94,6 +94,9 @@ func Export(path string, to io.Writer, tell func(Finding)) (err error) {
 	for _, prefix := range []string{"r/", "s/", "q/", "t/", "v/"} {
 		err := eachOf(b.b, prefix, func(key, value []byte) error {
 			op, err := store.ParseOp(bytes.Clone(value))
+			if err == nil && op.Kind == store.OpRetained {
+				op, err = wholeOf(b, op.Message.Topic)
+			}
 			if err != nil {
 				tell(Finding{"state", fmt.Sprintf("the %s: %v", about(key), err), true})
 				return nil
@@ -105,6 +108,15 @@ func Export(path string, to io.Writer, tell func(Finding)) (err error) {
 		}
 	}
 	return nil
+}
+
+// wholeOf returns the operation of a large retained message.
+func wholeOf(b *batch, topic string) (store.Op, error) {
+	op, err := get(b.b, b.name("b/", topic))
+	if err == nil && op.Message == nil {
+		err = errors.New("it is not there, and its head is")
+	}
+	return op, err
 }
 
 func exportOp(op *store.Op) exported {

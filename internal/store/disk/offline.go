@@ -129,7 +129,7 @@ func neighbours(j *journal.Journal, gap *journal.Gap) string {
 // about says what a key of the state is about.
 func about(key []byte) string {
 	prefix, name, _ := strings.Cut(string(key), "/")
-	kind := map[string]string{"r": "session of", "i": "identifiers of", "s": "a subscription of", "q": "queue of", "n": "queue of", "t": "retained", "v": "value"}[prefix]
+	kind := map[string]string{"r": "session of", "i": "identifiers of", "s": "a subscription of", "q": "queue of", "n": "queue of", "t": "retained", "b": "retained", "v": "value"}[prefix]
 	if prefix == "v" && name != "" {
 		return fmt.Sprintf("value %q of space %d", name[1:], name[0])
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/longline/longline/internal/journal"
+	"github.com/longline/longline/internal/store"
 )
 
 // Repair makes a node start again on a store's directory, which no process may use. It sets aside what is spoilt, and tells what is lost with
@@ -113,7 +114,7 @@ func (o *offline) repairState(found journal.Recovery, say sayer) error {
 		wanted = found.First
 		say("state", true, "it knows operations up to %d, and the journal begins at %d: those between are lost", place, found.First)
 	}
-	s, err := openState(path, vfs.Default, new(pebble.EventListener), func(error) {})
+	s, err := openState(path, vfs.Default, new(store.RetainedLimits), new(pebble.EventListener), func(error) {})
 	if err != nil {
 		return err
 	}
@@ -144,7 +145,7 @@ func (o *offline) rebuildState(path string, say sayer) (journal.Place, error) {
 	if err := os.RemoveAll(fresh); err != nil {
 		return 0, errors.Join(err, old.close())
 	}
-	s, err := openState(fresh, vfs.Default, new(pebble.EventListener), func(error) {})
+	s, err := openState(fresh, vfs.Default, new(store.RetainedLimits), new(pebble.EventListener), func(error) {})
 	if err != nil {
 		return 0, errors.Join(err, old.close())
 	}

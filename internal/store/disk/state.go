@@ -20,8 +20,8 @@ import (
 )
 
 // The state is a database of keys. Most values are operations: those that, applied to an empty store, make what the operations of
-// the journal before a place have made. A start reads all but the messages of queues: of these it reads what the queue has to
-// know of them (store.Owed).
+// the journal before a place have made. A start reads all but the messages of queues and large retained ones: of these it reads what
+// has to be in memory (store.Owed, store.OpRetained).
 //
 //	place                            the place: what is behind it in the journal is not in the state yet
 //	q/{device} 0 {number}            a message of the device's queue
@@ -29,7 +29,8 @@ import (
 //	i/{device} 0 {identifier}        an identifier that the device has not released
 //	r/{device}                       the record of the device's session, but for its subscriptions
 //	s/{device} 0 {filter}            one of its subscriptions
-//	t/{topic}                        a retained message
+//	t/{topic}                        a retained message, or the head of a large one
+//	b/{topic}                        the large one
 //	v/{space} {key}                  a value; the space is one byte
 //
 // No device's id and no topic has a zero byte.
@@ -43,7 +44,9 @@ var (
 const format = pebble.FormatNewest
 
 type state struct {
-	db *pebble.DB // static
+	db     *pebble.DB            // static
+	bounds *store.RetainedLimits // say which messages are large; static
+	fault  func(error)           // told of what cannot be read; static
 
 	// Owned by the applier.
 	place journal.Place
@@ -51,7 +54,7 @@ type state struct {
 	reached atomic.Uint64 // place, for any goroutine
 }
 
-func openState(path string, files vfs.FS, events *pebble.EventListener, fault func(error)) (*state, error) {
+func openState(path string, files vfs.FS, bounds *store.RetainedLimits, events *pebble.EventListener, fault func(error)) (*state, error) {
 	log := newQuiet()
 	events.EnsureDefaults(log)
 	options := &pebble.Options{
@@ -75,7 +78,7 @@ func openState(path string, files vfs.FS, events *pebble.EventListener, fault fu
 	if err != nil {
 		return nil, fmt.Errorf("state: %w", err)
 	}
-	s := &state{db: db}
+	s := &state{db: db, bounds: bounds, fault: fault}
 	if err := s.readPlace(); err != nil {
 		return nil, errors.Join(fmt.Errorf("state: %w", err), db.Close())
 	}
@@ -224,7 +227,57 @@ func eachOf(r pebble.Reader, prefix string, do func(key, value []byte) error) (e
 }
 
 // read implements store.Medium. Any goroutine may call it.
-func (s *state) read(p *store.Page) (err error) {
+func (s *state) read(p *store.Page) error {
+	if len(p.Retained) > 0 {
+		s.readRetained(p)
+		return nil
+	}
+	return s.readQueued(p)
+}
+
+// readRetained reads the messages of a page of retained ones, each for itself.
+func (s *state) readRetained(p *store.Page) {
+	p.Messages = make([]*message.Message, len(p.Retained))
+	var b batch // for its keys
+	for i := range p.Retained {
+		m, err := s.readRetainedOne(&b, p.Retained[i].Topic)
+		if err != nil {
+			p.Fail(i, err)
+			s.fault(fmt.Errorf("the retained message of %q cannot be read: %w", p.Retained[i].Topic, err))
+		}
+		p.Messages[i] = m
+	}
+}
+
+// readRetainedOne returns nil if nothing is retained for the topic.
+func (s *state) readRetainedOne(b *batch, topic string) (*message.Message, error) {
+	for _, prefix := range []string{"b/", "t/"} { // one that was not large when it was retained has no other key
+		op, err := get(s.db, b.name(prefix, topic))
+		if err != nil {
+			return nil, err
+		}
+		if op.Kind == store.OpRetain {
+			return op.Message, nil
+		}
+	}
+	return nil, nil
+}
+
+// get returns the operation that a key has, or none.
+func get(r pebble.Reader, key []byte) (op store.Op, err error) {
+	value, closer, err := r.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return op, nil
+	}
+	if err != nil {
+		return op, err
+	}
+	op, err = store.ParseOp(bytes.Clone(value))
+	return op, errors.Join(err, closer.Close())
+}
+
+// readQueued reads messages of a queue.
+func (s *state) readQueued(p *store.Page) (err error) {
 	i, err := s.db.NewIter(&pebble.IterOptions{KeyTypes: pebble.IterKeyTypePointsOnly})
 	if err != nil {
 		return err
@@ -287,10 +340,11 @@ type batch struct {
 	b    *pebble.Batch
 	next journal.Place // behind the last operation; 0 when there is none
 
-	key, value []byte // buffers
+	bounds     *store.RetainedLimits // say which messages are large
+	key, value []byte                // buffers
 }
 
-func (s *state) batch() *batch { return &batch{b: s.db.NewBatch()} }
+func (s *state) batch() *batch { return &batch{b: s.db.NewBatch(), bounds: s.bounds} }
 
 func (b *batch) close() { _ = b.b.Close() } // it was applied, or is not wanted
 
@@ -346,14 +400,27 @@ func (b *batch) add(op *store.Op, p []byte) {
 		put := store.Op{Kind: store.OpPut, Space: store.SpaceOrphan, Key: op.Key, Value: op.Value} // the number may be used again
 		b.set(b.keyed(put.Space, put.Key), store.AppendOp(nil, &put))
 	case store.OpRetain:
-		b.set(b.name("t/", op.Message.Topic), p)
+		b.retain(op.Message, p)
 	case store.OpUnretain:
 		b.remove(b.name("t/", op.Topic))
+		b.remove(b.name("b/", op.Topic))
 	case store.OpPut:
 		b.set(b.keyed(op.Space, op.Key), p)
 	case store.OpDelete:
 		b.remove(b.keyed(op.Space, op.Key))
 	}
+}
+
+// retain sets the retained message of m's topic: its operation is p.
+func (b *batch) retain(m *message.Message, p []byte) {
+	if !b.bounds.OnMedium(m) {
+		b.set(b.name("t/", m.Topic), p)
+		b.remove(b.name("b/", m.Topic))
+		return
+	}
+	b.value = store.AppendOp(b.value[:0], &store.Op{Kind: store.OpRetained, Message: m.Head(), Size: m.Size()})
+	b.set(b.name("t/", m.Topic), b.value)
+	b.set(b.name("b/", m.Topic), p)
 }
 
 // tell sets what the queue has to know of a message.

@@ -104,6 +104,9 @@ func (j *Journal) Read(p *store.Page) error {
 	time.Sleep(j.delay)
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if len(p.Retained) > 0 {
+		return j.readRetained(p)
+	}
 	p.Messages = make([]*message.Message, len(p.Numbers))
 	for i := len(j.ops) - 1; i >= 0; i-- {
 		op, err := store.ParseOp(bytes.Clone(j.ops[i]))
@@ -119,6 +122,26 @@ func (j *Journal) Read(p *store.Page) error {
 		k, found := slices.BinarySearch(p.Numbers, op.Number)
 		if found && op.Kind == store.OpPush && p.Messages[k] == nil {
 			p.Messages[k] = op.Message
+		}
+	}
+	return nil
+}
+
+// readRetained is Read for a page of retained messages. mu is held.
+func (j *Journal) readRetained(p *store.Page) error {
+	p.Messages = make([]*message.Message, len(p.Retained))
+	for _, b := range j.ops {
+		op, err := store.ParseOp(bytes.Clone(b))
+		if err != nil {
+			return err
+		}
+		for i, k := range p.Retained {
+			switch {
+			case op.Kind == store.OpRetain && op.Message.Topic == k.Topic:
+				p.Messages[i] = op.Message
+			case op.Kind == store.OpUnretain && op.Topic == k.Topic:
+				p.Messages[i] = nil
+			}
 		}
 	}
 	return nil

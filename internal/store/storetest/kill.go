@@ -93,7 +93,7 @@ type step struct {
 // testKill kills a store behind each step of some lives of two sessions: what is found is the state behind a step that is
 // not older than the last fence, of which there is one behind so many steps.
 func testKill(t *testing.T, open func(t *testing.T, o store.Options) Killable, every int) {
-	s := open(t, store.Options{})
+	s := open(t, store.Options{Retained: store.RetainedLimits{InMemory: few}})
 	if !s.Durable() {
 		t.Fatal("the store is not durable")
 	}
@@ -176,7 +176,9 @@ func stateOf(t *testing.T, s Whole) map[string]string {
 			t.Fatalf("values are taken twice: %q, %v", again, err)
 		}
 	}
-	_ = walkAll(s, "#", start, func(m *message.Message) { line("retained "+m.Topic, string(m.Payload)) })
+	if err = walkAll(s, "#", start, func(m *message.Message) { line("retained "+m.Topic, string(m.Payload)) }); err != nil {
+		t.Fatal(err)
+	}
 	return lines
 }
 
@@ -211,7 +213,8 @@ func lives(t *testing.T, s Killable) []step {
 			}
 		}
 	}
-	old := msg("b", "3")
+	large := func(payload string) *message.Message { return msg("l", payload+strings.Repeat(".", few)) }
+	largeText := func(payload string) string { return payload + strings.Repeat(".", few) }
 	subs := []topic.Subscription{{Filter: "a/#", QoS: 1}, {Filter: "b", QoS: 2, ID: 7, NoLocal: true, RetainAsPublished: true, RetainHandling: topic.RetainNever, Conflate: true}}
 	return []step{
 		{"begin", save(store.Record{Device: "d", Session: 7, Expiry: time.Hour}), "record d", "session 7 expiry 1h0m0s left 0 missed 0"},
@@ -242,10 +245,16 @@ func lives(t *testing.T, s Killable) []step {
 		{"receive a second", func() { s.Receive("d", 4) }, "received d", "4 5"},
 		{"release", func() { s.Release("d", 5) }, "received d", "4"},
 		{"retain", func() { retain(t, s, msg("a", "1")) }, "retained a", "1"},
-		{"retain another", func() { retain(t, s, old) }, "retained b", "3"},
+		{"retain another", func() { retain(t, s, msg("b", "3")) }, "retained b", "3"},
 		{"retain in its place", func() { retain(t, s, msg("a", "2")) }, "retained a", "2"},
 		{"retain nothing", func() { retain(t, s, msg("a", "")) }, "retained a", ""},
-		{"unretain", wants(func() bool { return s.Unretain(old) }), "retained b", ""},
+		{"unretain", wants(func() bool { return s.Unretain(foundFirst(t, s, "b")) }), "retained b", ""},
+		{"retain a large one", func() { retain(t, s, large("1")) }, "retained l", largeText("1")},
+		{"retain a large one in its place", func() { retain(t, s, large("2")) }, "retained l", largeText("2")},
+		{"retain a small one in its place", func() { retain(t, s, msg("l", "3")) }, "retained l", "3"},
+		{"retain a large one for a small one", func() { retain(t, s, large("4")) }, "retained l", largeText("4")},
+		{"unretain a large one", wants(func() bool { return s.Unretain(foundFirst(t, s, "l")) }), "retained l", ""},
+		{"retain a large one again", func() { retain(t, s, large("5")) }, "retained l", largeText("5")},
 		{"put", func() { s.Put(store.SpaceCommand, "k", []byte("1")) }, "value 2 k", `"1"`},
 		{"put another", func() { s.Put(store.SpaceCommand, "k\x00l", []byte{}) }, "value 2 k\x00l", `""`},
 		{"put in another space", func() { s.Put(store.SpacePlace, "k", []byte("3")) }, "value 1 k", `"3"`},
