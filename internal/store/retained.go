@@ -29,16 +29,19 @@ type retained struct {
 
 	// Guarded by mu, which is held for a bounded number of messages.
 	mu       sync.RWMutex
-	byTopic  *btree.BTreeG[Kept]             // in the order of topic.Compare
-	byExpiry *btree.BTreeG[*message.Message] // those that expire
-	unsaved  *btree.BTreeG[unsaved]          // large ones that are in memory until the medium has them, by number
-	bytes    int                             // also of what is on the medium alone
-	newest   uint64                          // number of the message that was retained last
+	byTopic  *btree.BTreeG[*Kept]   // in the order of topic.Compare
+	byExpiry *btree.BTreeG[*Kept]   // those that expire
+	unsaved  *btree.BTreeG[unsaved] // large ones that are in memory until the medium has them, by number
+	bytes    int                    // also of what is on the medium alone
+	newest   uint64                 // number of the message that was retained last
 	shares   shares
 }
 
 // Kept is a retained message as it is in memory: all of it, or its message.Message.Head if the rest is on the medium alone. IDs do not rise
 // from one life of a node to the next when its clock is set back, or it gets another number; so each has a number of its own.
+//
+// The trees have pointers, so that a message can be freed that has left memory or was removed: in a node of a tree there may be copies of
+// items that were moved to another node.
 type Kept struct {
 	*message.Message
 	number uint64 // rises with each that is retained
@@ -50,9 +53,6 @@ func (k Kept) Stored() bool { return k.stored > 0 }
 
 // Size is message.Message.Size of the whole message.
 func (k Kept) Size() int {
-	if k.Message == nil {
-		return 0
-	}
 	return k.Message.Size() + int(k.stored)
 }
 
@@ -65,10 +65,10 @@ func newRetained(l RetainedLimits, account *message.Account, log log, medium Med
 		medium:   medium,
 		shares:   newShares(l),
 		newest:   1,
-		byTopic: newOrder(func(a, b Kept) bool {
+		byTopic: newOrder(func(a, b *Kept) bool {
 			return topic.Compare(a.Topic, b.Topic) < 0
 		}),
-		byExpiry: newOrder(func(a, b *message.Message) bool {
+		byExpiry: newOrder(func(a, b *Kept) bool {
 			return a.Expiry < b.Expiry || a.Expiry == b.Expiry && a.Topic < b.Topic
 		}),
 		unsaved: newOrder(func(a, b unsaved) bool { return a.number < b.number }),
@@ -91,26 +91,27 @@ func (r *retained) put(m *message.Message, now time.Time) error {
 	if err := r.room(m, old); err != nil {
 		return err
 	}
-	r.set(Kept{Message: m}, old)
+	k := &Kept{Message: m}
+	r.set(k, old)
 	r.log.add(&Op{Kind: OpRetain, Message: m})
-	r.unloadLater(m)
+	r.unloadLater(k)
 	return nil
 }
 
-// get returns what is retained for a topic. Its Message is nil if nothing is.
-func (r *retained) get(name string) Kept {
-	x, _ := r.byTopic.Get(Kept{Message: &message.Message{Topic: name}})
-	return x
+// get returns what is retained for a topic, or nil.
+func (r *retained) get(name string) *Kept {
+	k, _ := r.byTopic.Get(&Kept{Message: &message.Message{Topic: name}})
+	return k
 }
 
-// set replaces old, which may be nothing, by k, which gets a number.
-func (r *retained) set(k, old Kept) {
+// set replaces old, which may be nil, by k, which gets a number.
+func (r *retained) set(k, old *Kept) {
 	r.newest++
 	k.number = r.newest
 	r.byTopic.Set(k)
 	r.uncount(old)
 	if k.Expiry != 0 {
-		r.byExpiry.Set(k.Message)
+		r.byExpiry.Set(k)
 	}
 	r.bytes += k.Size()
 	k.Hold(r.account)
@@ -121,17 +122,17 @@ func (r *retained) set(k, old Kept) {
 func (r *retained) forget(name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if x := r.get(name); x.Message != nil {
-		r.byTopic.Delete(x)
-		r.uncount(x)
+	if k := r.get(name); k != nil {
+		r.byTopic.Delete(k)
+		r.uncount(k)
 	}
 }
 
-// room returns an error that names the bound that m would pass if it replaced old, which may be nothing.
-func (r *retained) room(m *message.Message, old Kept) error {
+// room returns an error that names the bound that m would pass if it replaced old, which may be nil.
+func (r *retained) room(m *message.Message, old *Kept) error {
 	after := usage{r.byTopic.Len(), r.bytes}
 	after.add(m.Size(), 1)
-	if old.Message != nil {
+	if old != nil {
 		after.add(old.Size(), -1)
 	}
 	if over := after.exceeds(r.most); over != "" {
@@ -140,49 +141,55 @@ func (r *retained) room(m *message.Message, old Kept) error {
 	return r.shares.room(m, old)
 }
 
-// remove removes k, which may be nothing.
-func (r *retained) remove(k Kept) {
-	if k.Message != nil {
+// remove removes k, which may be nil.
+func (r *retained) remove(k *Kept) {
+	if k != nil {
 		r.byTopic.Delete(k)
-		r.uncount(k)
 		r.log.add(&Op{Kind: OpUnretain, Topic: k.Topic})
+		r.uncount(k)
 	}
 }
 
-// uncount removes from the counts what has left byTopic; it may be nothing.
-func (r *retained) uncount(k Kept) {
-	if k.Message == nil {
+// uncount removes from the counts what has left byTopic. k may be nil.
+func (r *retained) uncount(k *Kept) {
+	if k == nil {
 		return
 	}
 	r.bytes -= k.Size()
 	k.Release(r.account)
 	r.shares.count(k, -1)
 	if k.Expiry != 0 {
-		r.byExpiry.Delete(k.Message)
+		r.byExpiry.Delete(k)
 	}
 	r.unsaved.Delete(unsaved{number: k.number})
+	k.Message = nil
 }
 
 // drop implements Store.Unretain.
 func (r *retained) drop(k Kept) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := r.get(k.Topic)
-	if now.number != k.number {
-		return false
-	}
+	now := r.current(k)
 	r.remove(now)
-	return true
+	return now != nil
+}
+
+// current returns what is retained for k's topic, or nil if that is nothing or not k.
+func (r *retained) current(k Kept) *Kept {
+	if now := r.get(k.Topic); now != nil && now.number == k.number {
+		return now
+	}
+	return nil
 }
 
 // expire removes messages that have expired.
 func (r *retained) expire(now time.Time) {
 	for range expireAtOnce {
-		m, ok := r.byExpiry.Min()
-		if !ok || !m.Expired(now) {
+		k, ok := r.byExpiry.Min()
+		if !ok || !k.Expired(now) {
 			return
 		}
-		r.remove(r.get(m.Topic))
+		r.remove(k)
 	}
 }
 
@@ -190,25 +197,25 @@ func (r *retained) expire(now time.Time) {
 func (r *retained) find(w *Walk, found []Kept, looks int, now time.Time) (_ []Kept, looked int) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	filter, at := w.Filter, &message.Message{Topic: w.from}
+	filter, at := w.Filter, &Kept{Message: &message.Message{Topic: w.from}}
 	if at.Topic == "" {
 		at.Topic = topic.First(filter)
 	}
 	i := r.byTopic.Iter()
-	there := i.Seek(Kept{Message: at})
+	there := i.Seek(at)
 	for there && looked < looks && len(found) < cap(found) {
 		looked++
 		k := i.Item()
 		match, next, more := topic.Seek(filter, k.Topic)
 		if match && !k.Expired(now) && (w.Newest == 0 || k.number <= w.Newest) {
-			found = append(found, k)
+			found = append(found, *k)
 		}
 		if !more {
 			there = false
 			break
 		}
 		if at.Topic = next; next != "" {
-			there = i.Seek(Kept{Message: at})
+			there = i.Seek(at)
 			continue
 		}
 		at.Topic = k.Topic

@@ -13,7 +13,7 @@ import (
 type unsaved struct {
 	number uint64
 	mark   uint64 // the medium has it when it has so many operations
-	topic  string // shares the memory of the message
+	kept   *Kept
 }
 
 const defaultInMemory = 1 << 10
@@ -32,11 +32,11 @@ func large(m *message.Message, most int) bool {
 // mostStored is the size of the largest message that leaves memory. The operation of a larger one may be more than the medium takes.
 const mostStored = 8 << 20
 
-// unloadLater notes that m, which was retained last, leaves memory when the medium has it. r is locked.
-func (r *retained) unloadLater(m *message.Message) {
-	if r.medium != nil && large(m, r.inMemory) {
+// unloadLater notes that k, which was retained last, leaves memory when the medium has it. r is locked.
+func (r *retained) unloadLater(k *Kept) {
+	if r.medium != nil && large(k.Message, r.inMemory) {
 		appended, _ := r.medium.Progress()
-		r.unsaved.Set(unsaved{r.newest, appended, m.Topic})
+		r.unsaved.Set(unsaved{k.number, appended, k})
 	}
 }
 
@@ -64,22 +64,18 @@ func (r *retained) unload(applied uint64) (more bool) {
 			return false
 		}
 		r.unsaved.Delete(x)
-		r.unloadOne(r.get(x.topic))
+		x.kept.unload(r.account)
 	}
 	return true
 }
 
-// unloadOne replaces a message by its head.
-func (r *retained) unloadOne(k Kept) {
+// unload replaces the message by its head.
+func (k *Kept) unload(account *message.Account) {
 	whole := k.Message
 	k.Message = whole.Head()
 	k.stored = uint32(whole.Size() - k.Message.Size())
-	r.byTopic.Set(k)
-	if k.Expiry != 0 {
-		r.byExpiry.Set(k.Message)
-	}
-	k.Hold(r.account)
-	whole.Release(r.account)
+	k.Hold(account)
+	whole.Release(account)
 }
 
 // restore is put for an operation of the journal: m is retained. If size is not 0, m is the head of a message of that size. A large message
@@ -87,7 +83,7 @@ func (r *retained) unloadOne(k Kept) {
 func (r *retained) restore(m *message.Message, size int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	k := Kept{Message: m}
+	k := &Kept{Message: m}
 	if size == 0 && r.medium != nil && large(m, r.inMemory) {
 		size, k.Message = m.Size(), m.Head()
 	}
@@ -162,9 +158,9 @@ func (r *retained) load(p *Page) (lost int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i, k := range p.Retained {
-		now, m := r.get(k.Topic), p.Messages[i]
+		now, m := r.current(k), p.Messages[i]
 		switch {
-		case now.number != k.number:
+		case now == nil:
 			p.Messages[i] = nil
 		case p.Failed(i) != nil:
 		case m == nil || m.ID != k.ID:

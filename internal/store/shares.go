@@ -134,14 +134,14 @@ func (s *shares) prefix(device string) *prefixShare {
 	return nil
 }
 
-// room returns an error that names the share that m would pass if it replaced old, which may be nothing.
-func (s *shares) room(m *message.Message, old Kept) error {
+// room returns an error that names the share that m would pass if it replaced old, which may be nil.
+func (s *shares) room(m *message.Message, old *Kept) error {
 	if m.Source == "" {
 		return nil
 	}
 	after := s.byDevice[s.key(m.Source)]
 	after.add(m.Size(), 1)
-	if old.Message != nil && old.Source == m.Source {
+	if old != nil && old.Source == m.Source {
 		after.add(old.Size(), -1)
 	}
 	if over := after.exceeds(s.perDevice); over != "" {
@@ -153,7 +153,7 @@ func (s *shares) room(m *message.Message, old Kept) error {
 	}
 	after = p.used
 	after.add(m.Size(), 1)
-	if old.Message != nil && s.prefix(old.Source) == p {
+	if old != nil && s.prefix(old.Source) == p {
 		after.add(old.Size(), -1)
 	}
 	if over := after.exceeds(p.most); over != "" {
@@ -163,7 +163,7 @@ func (s *shares) room(m *message.Message, old Kept) error {
 }
 
 // count adds k n times, where n is 1 or -1.
-func (s *shares) count(k Kept, n int) {
+func (s *shares) count(k *Kept, n int) {
 	if k.Source == "" {
 		return
 	}

@@ -42,6 +42,9 @@ func filled(t testing.TB, second string) string {
 			}
 		}
 		m := message.Message{Topic: "kept/" + device, Payload: random(100)}
+		if i%50 == 0 {
+			m.Payload = random(2100) // large
+		}
 		if err := s.Retain(m.Clone(), time.Now()); err != nil {
 			t.Fatal(err)
 		}
@@ -140,6 +143,9 @@ func exportOf(t *testing.T, dir string) map[string]int {
 				t.Errorf("queued: %+v", e)
 			}
 			last[e.Device] = e.Number
+		}
+		if e.Type == "retained" && len(e.Message.Payload)%2000 != 100 {
+			t.Errorf("retained: %d bytes", len(e.Message.Payload))
 		}
 	}
 	return counts
