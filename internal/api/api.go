@@ -134,6 +134,7 @@ type API struct {
 	acknowledging atomic.Int64  // acknowledgements of consumers that wait for the disk
 	commanding    atomic.Int64  // requests about commands that wait for the store
 	pages         atomic.Uint64 // requests from web pages that were refused
+	serving       quota
 	describing    chan struct{} // has a token for each stream that is being described
 	conns         *portConns
 }
@@ -152,6 +153,7 @@ func New(c Config, n Node) *API {
 		n.Log = slog.Default()
 	}
 	a := &API{config: c.WithDefaults(), node: n, describing: make(chan struct{}, describedAtOnce)}
+	a.serving.most = a.config.MaxServing
 	a.conns = newPortConns(a.config.MaxConnections)
 	a.ended, a.end = context.WithCancel(context.Background())
 	return a

@@ -66,15 +66,21 @@ func (o auditor) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 		response, err := next(ctx, r)
 		// Acknowledgements are as frequent as what they acknowledge.
 		if path := r.Spec().Procedure; roleFor(path) > auth.Read && path != longlinev1connect.GatewayAcknowledgeProcedure {
-			o.api.audit(ctx, callerOf(ctx).name, path, r.Any(), err)
+			o.api.audit(ctx, callerOf(ctx).Name, path, r.Any(), err)
 		}
 		return response, err
 	}
 }
 
-// WrapStreamingHandler implements connect.Interceptor. Streams only read, so they are not logged.
-func (auditor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
-	return next
+// WrapStreamingHandler implements connect.Interceptor. Most streams only read, and are not logged.
+func (o auditor) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
+	return func(ctx context.Context, conn connect.StreamingHandlerConn) error {
+		err := next(ctx, conn)
+		if path := conn.Spec().Procedure; roleFor(path) > auth.Read {
+			o.api.audit(ctx, callerOf(ctx).Name, path, nil, err)
+		}
+		return err
+	}
 }
 
 // WrapStreamingClient implements connect.Interceptor; there are no clients here.

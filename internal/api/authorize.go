@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -46,14 +47,18 @@ var needed = map[string]auth.Role{
 	longlinev1connect.GatewayWatchCommandsProcedure: auth.Read,
 	longlinev1connect.GatewayCreateCommandProcedure: auth.Operate,
 	longlinev1connect.GatewayCancelCommandProcedure: auth.Operate,
+	longlinev1connect.GatewayServeProcedure:         auth.Serve, // of a service that the token may serve
 }
 
 func roleFor(path string) auth.Role {
 	if role, ok := needed[path]; ok {
 		return role
 	}
-	if strings.HasPrefix(path, streamsPath) {
+	switch {
+	case strings.HasPrefix(path, streamsPath):
 		return auth.Read
+	case strings.HasPrefix(path, servicesPath):
+		return auth.Serve
 	}
 	return auth.Admin
 }
@@ -63,25 +68,41 @@ type callerKey struct{}
 
 // caller is the sender of a request.
 type caller struct {
-	name  string                      // static after construction
-	needs auth.Role                   // owned by the request's goroutine until the request lasts
-	may   func(needs auth.Role) error // why its token does not allow this role now; static after construction
+	auth.Caller // static after construction
+
+	needs auth.Role                                  // owned by the request's goroutine until the request lasts
+	may   func(needs auth.Role) (auth.Caller, error) // who the caller is now, or why its token does not allow this role; static after construction
 }
+
+// everybody may do everything: there are no tokens.
+var everybody = auth.Caller{Role: auth.Admin}
 
 func callerOf(ctx context.Context) *caller {
 	if c, ok := ctx.Value(callerKey{}).(*caller); ok {
 		return c
 	}
-	return &caller{may: func(auth.Role) error { return nil }}
+	return &caller{Caller: everybody, may: func(auth.Role) (auth.Caller, error) { return everybody, nil }}
 }
 
 // check returns an error when the caller's token was removed or its role is too low now.
-func (c *caller) check() error { return c.may(c.needs) }
+func (c *caller) check() error {
+	_, err := c.may(c.needs)
+	return err
+}
 
 // raise says that the request needs a higher role than its path, and returns an error if the caller has it not.
 func (c *caller) raise(needs auth.Role) error {
 	c.needs = max(c.needs, needs)
 	return c.check()
+}
+
+// mayServe returns why the caller may not serve a service now.
+func (c *caller) mayServe(name string) error {
+	now, err := c.may(auth.Serve)
+	if err == nil && !now.Serves(name) {
+		err = connect.NewError(connect.CodePermissionDenied, fmt.Errorf("the token may not serve %.100q", name))
+	}
+	return err
 }
 
 // guard serves requests whose token has the role that the path needs.
@@ -90,12 +111,12 @@ func (a *API) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path, token, host := r.URL.Path, bearerToken(r), r.Host
 		needs := roleFor(path)
-		name, err := a.authorize(needs, token, host)
+		who, err := a.authorize(needs, token, host)
 		switch {
 		case err != nil:
 			a.conns.serveAnonymous(w, r, func() {
-				if name != "" { // unknown callers must not fill the log
-					a.audit(r.Context(), name, path, nil, err)
+				if who.Name != "" { // unknown callers must not fill the log
+					a.audit(r.Context(), who.Name, path, nil, err)
 				}
 				refuseCaller(writer, w, r, err)
 			})
@@ -103,34 +124,31 @@ func (a *API) guard(next http.Handler) http.Handler {
 			a.conns.serveAnonymous(w, r, func() { next.ServeHTTP(w, r) })
 		default:
 			markAuthorized(w, r)
-			may := func(needs auth.Role) error {
-				_, err := a.authorize(needs, token, host)
-				return err
-			}
-			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, &caller{name, needs, may})))
+			may := func(needs auth.Role) (auth.Caller, error) { return a.authorize(needs, token, host) }
+			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, &caller{who, needs, may})))
 		}
 	})
 }
 
-// authorize returns the caller's name, or why it is refused.
-func (a *API) authorize(needs auth.Role, token, host string) (name string, err error) {
+// authorize returns the caller, or why it is refused; then also its name, if its token is known.
+func (a *API) authorize(needs auth.Role, token, host string) (who auth.Caller, err error) {
 	if a.node.Roles == nil {
 		if !numeric(host) {
-			return "", connect.NewError(connect.CodePermissionDenied, errNamedHost)
+			return who, connect.NewError(connect.CodePermissionDenied, errNamedHost)
 		}
-		return "", nil
+		return everybody, nil
 	}
 	if needs == auth.NoRole {
-		return "", nil
+		return who, nil
 	}
-	role, name, err := a.node.Roles.Authorize(token)
+	who, err = a.node.Roles.Authorize(token)
 	switch {
 	case err != nil:
-		return "", connect.NewError(connect.CodeUnauthenticated, err)
-	case !role.Allows(needs):
-		return name, connect.NewError(connect.CodePermissionDenied, errors.New("the role "+needs.String()+" is needed, the token has "+role.String()))
+		return who, connect.NewError(connect.CodeUnauthenticated, err)
+	case !who.Role.Allows(needs):
+		return who, connect.NewError(connect.CodePermissionDenied, errors.New("the role "+needs.String()+" is needed, the token has "+who.Role.String()))
 	}
-	return name, nil
+	return who, nil
 }
 
 func bearerToken(r *http.Request) string {

@@ -35,7 +35,7 @@ import (
 func newDoor(t *testing.T, change func(*Config, *Node)) *world {
 	t.Helper()
 	var lines strings.Builder
-	for _, role := range []string{"read", "operate", "admin"} {
+	for _, role := range []string{"read", "serve:billing", "operate", "admin"} {
 		sum := sha256.Sum256([]byte(role + " token"))
 		lines.WriteString(role + " sha256:" + hex.EncodeToString(sum[:]) + " " + role + "-1\n")
 	}
@@ -86,44 +86,50 @@ func TestRoles(t *testing.T) {
 	w.gateway.ready.Store(true)
 	for _, tt := range []struct {
 		method, path, body string
-		want               [4]int // without a token, read, operate, admin
+		want               [5]int // without a token, read, serve:billing, operate, admin
 	}{
-		{"GET", "/", "", [4]int{200, 200, 200, 200}},
-		{"GET", "/healthz", "", [4]int{200, 200, 200, 200}},
-		{"GET", "/readyz", "", [4]int{200, 200, 200, 200}},
-		{"GET", "/metrics", "", [4]int{401, 200, 200, 200}},
-		{"GET", "/debug/pprof/cmdline", "", [4]int{401, 403, 403, 200}},
-		{"GET", "/nothing", "", [4]int{401, 403, 403, 404}},
-		{"GET", "/v1/subscribe", "", [4]int{401, 400, 400, 400}}, // no filter
-		{"POST", procedures + "ListDevices", "{}", [4]int{401, 200, 200, 200}},
-		{"POST", procedures + "ListRetained", "{}", [4]int{401, 200, 200, 200}},
-		{"POST", procedures + "DeleteRetained", `{"filter":"a"}`, [4]int{401, 403, 200, 200}},
-		{"POST", procedures + "ListStreams", "{}", [4]int{401, 200, 200, 200}},
-		{"POST", procedures + "GetStream", `{"stream":"s"}`, [4]int{401, 404, 404, 404}},
-		{"POST", procedures + "Acknowledge", `{"stream":"s","place":"1"}`, [4]int{401, 403, 404, 404}},
-		{"POST", procedures + "DeleteConsumer", `{"stream":"s"}`, [4]int{401, 403, 404, 404}},
-		{"POST", procedures + "Consume", "{}", [4]int{401, 415, 415, 415}}, // not the content type of a stream
-		{"GET", "/v1/streams/s", "", [4]int{401, 404, 404, 404}},
-		{"GET", "/v1/streams/s/t", "", [4]int{401, 404, 404, 404}},
-		{"GET", "/v1/streams/../../debug/pprof/cmdline", "", [4]int{401, 403, 403, 200}},
-		{"POST", procedures + "GetDevice", `{"device":"a"}`, [4]int{401, 200, 200, 200}},
-		{"POST", procedures + "GetLedger", "{}", [4]int{401, 200, 200, 200}},
-		{"POST", procedures + "GetDeviceLedger", `{"device":"a"}`, [4]int{401, 200, 200, 200}},
-		{"POST", procedures + "ListDeviceLedgers", "{}", [4]int{401, 200, 200, 200}},
-		{"POST", procedures + "Publish", `{"message":{"topic":"t"}}`, [4]int{401, 403, 200, 200}},
-		{"POST", procedures + "Broadcast", `{"message":{"topic":"t"}}`, [4]int{401, 403, 200, 200}},
-		{"POST", procedures + "Call", `{"device":"b","method":"m"}`, [4]int{401, 403, 404, 404}},
-		{"POST", procedures + "Disconnect", `{"device":"b"}`, [4]int{401, 403, 404, 404}},
-		{"POST", procedures + "ListServices", "{}", [4]int{401, 200, 200, 200}},
-		{"GET", "/v1/commands?state=x", "", [4]int{401, 400, 400, 400}},
-		{"POST", procedures + "ListCommands", "{}", [4]int{401, 200, 200, 200}},
-		{"POST", procedures + "GetCommand", `{"id":1}`, [4]int{401, 404, 404, 404}},
-		{"POST", procedures + "CreateCommand", `{"device":"a"}`, [4]int{401, 403, 400, 400}}, // no method
-		{"POST", procedures + "CancelCommand", `{"id":1}`, [4]int{401, 403, 404, 404}},
-		{"POST", procedures + "Revoke", `{"device":"b","until":"2030-01-01T00:00:00Z"}`, [4]int{401, 403, 403, 200}},
-		{"POST", procedures + "Drain", "{}", [4]int{401, 403, 403, 200}},
+		{"GET", "/", "", [5]int{200, 200, 200, 200, 200}},
+		{"GET", "/healthz", "", [5]int{200, 200, 200, 200, 200}},
+		{"GET", "/readyz", "", [5]int{200, 200, 200, 200, 200}},
+		{"GET", "/metrics", "", [5]int{401, 200, 403, 200, 200}},
+		{"GET", "/debug/pprof/cmdline", "", [5]int{401, 403, 403, 403, 200}},
+		{"GET", "/nothing", "", [5]int{401, 403, 403, 403, 404}},
+		{"GET", "/v1/subscribe", "", [5]int{401, 400, 403, 400, 400}}, // no filter
+		{"POST", procedures + "ListDevices", "{}", [5]int{401, 200, 403, 200, 200}},
+		{"POST", procedures + "ListRetained", "{}", [5]int{401, 200, 403, 200, 200}},
+		{"POST", procedures + "DeleteRetained", `{"filter":"a"}`, [5]int{401, 403, 403, 200, 200}},
+		{"POST", procedures + "ListStreams", "{}", [5]int{401, 200, 403, 200, 200}},
+		{"POST", procedures + "GetStream", `{"stream":"s"}`, [5]int{401, 404, 403, 404, 404}},
+		{"POST", procedures + "Acknowledge", `{"stream":"s","place":"1"}`, [5]int{401, 403, 403, 404, 404}},
+		{"POST", procedures + "DeleteConsumer", `{"stream":"s"}`, [5]int{401, 403, 403, 404, 404}},
+		{"POST", procedures + "Consume", "{}", [5]int{401, 415, 403, 415, 415}}, // not the content type of a stream
+		{"GET", "/v1/streams/s", "", [5]int{401, 404, 403, 404, 404}},
+		{"GET", "/v1/streams/s/t", "", [5]int{401, 404, 403, 404, 404}},
+		{"GET", "/v1/streams/../../debug/pprof/cmdline", "", [5]int{401, 403, 403, 403, 200}},
+		{"POST", procedures + "GetDevice", `{"device":"a"}`, [5]int{401, 200, 403, 200, 200}},
+		{"POST", procedures + "GetLedger", "{}", [5]int{401, 200, 403, 200, 200}},
+		{"POST", procedures + "GetDeviceLedger", `{"device":"a"}`, [5]int{401, 200, 403, 200, 200}},
+		{"POST", procedures + "ListDeviceLedgers", "{}", [5]int{401, 200, 403, 200, 200}},
+		{"POST", procedures + "Publish", `{"message":{"topic":"t"}}`, [5]int{401, 403, 403, 200, 200}},
+		{"POST", procedures + "Broadcast", `{"message":{"topic":"t"}}`, [5]int{401, 403, 403, 200, 200}},
+		{"POST", procedures + "Call", `{"device":"b","method":"m"}`, [5]int{401, 403, 403, 404, 404}},
+		{"POST", procedures + "Disconnect", `{"device":"b"}`, [5]int{401, 403, 403, 404, 404}},
+		{"POST", procedures + "ListServices", "{}", [5]int{401, 200, 403, 200, 200}},
+		{"GET", "/v1/commands?state=x", "", [5]int{401, 400, 403, 400, 400}},
+		{"POST", procedures + "ListCommands", "{}", [5]int{401, 200, 403, 200, 200}},
+		{"POST", procedures + "GetCommand", `{"id":1}`, [5]int{401, 404, 403, 404, 404}},
+		{"POST", procedures + "CreateCommand", `{"device":"a"}`, [5]int{401, 403, 403, 400, 400}}, // no method
+		{"POST", procedures + "CancelCommand", `{"id":1}`, [5]int{401, 403, 403, 404, 404}},
+		{"POST", procedures + "Revoke", `{"device":"b","until":"2030-01-01T00:00:00Z"}`, [5]int{401, 403, 403, 403, 200}},
+		{"POST", procedures + "Drain", "{}", [5]int{401, 403, 403, 403, 200}},
+		{"POST", procedures + "Serve", "{}", [5]int{401, 403, 505, 505, 505}}, // it needs HTTP/2
+		{"GET", "/v1/services/billing", "", [5]int{401, 403, 404, 404, 404}},  // it is not in the configuration
+		{"GET", "/v1/services/grid", "", [5]int{401, 403, 403, 404, 404}},
+		{"GET", "/v1/services/billing%2Fgrid", "", [5]int{401, 403, 403, 404, 404}},
+		{"POST", "/v1/services/billing/answers/x", "", [5]int{401, 403, 404, 404, 404}},
+		{"POST", "/v1/services/grid/answers/x", "", [5]int{401, 403, 403, 404, 404}},
 	} {
-		for i, token := range []string{"", "read token", "operate token", "admin token"} {
+		for i, token := range []string{"", "read token", "serve:billing token", "operate token", "admin token"} {
 			if got, _ := w.do(t, tt.method, tt.path, tt.body, "Authorization", "Bearer "+token); got != tt.want[i] {
 				t.Errorf("%s with %q: %d, want %d", tt.path, token, got, tt.want[i])
 			}

@@ -31,6 +31,7 @@ type Config struct {
 	MaxPublishing  int                `yaml:"max_publishing" help:"maximum number of QoS 1 publications of all backends that wait for their receivers"`
 	MaxSubscribers int                `yaml:"max_subscribers" help:"maximum number of subscriptions of all backends"`
 	MaxReaders     int                `yaml:"max_readers" help:"maximum number of backends that read streams at once"`
+	MaxServing     int                `yaml:"max_serving" help:"maximum number of streams by which backends with one token serve services"`
 	Inbox          router.InboxConfig `yaml:"inbox" help:"the buffer of a subscription if the request names no size"`
 	MaxInbox       router.InboxConfig `yaml:"max_inbox" help:"the largest buffer that a subscription may request"`
 	Batch          router.InboxConfig `yaml:"batch" help:"the most that one response of a subscription or a consumer holds; gRPC clients accept 4 MiB unless configured otherwise"`
@@ -50,6 +51,7 @@ func (c Config) WithDefaults() Config {
 	c.MaxPublishing = cmp.Or(c.MaxPublishing, 10_000)
 	c.MaxSubscribers = cmp.Or(c.MaxSubscribers, 100)
 	c.MaxReaders = cmp.Or(c.MaxReaders, 100)
+	c.MaxServing = cmp.Or(c.MaxServing, 100)
 	c.Inbox.Messages = cmp.Or(c.Inbox.Messages, 1<<16)
 	c.Inbox.Bytes = cmp.Or(c.Inbox.Bytes, 64<<20)
 	c.MaxInbox.Messages = cmp.Or(c.MaxInbox.Messages, 1<<20)

@@ -13,7 +13,7 @@ import (
 // terms of the Fetch standard, https://fetch.spec.whatwg.org/#http-cors-protocol.
 const (
 	corsMethods = "GET, POST"
-	corsHeaders = "Authorization, Content-Type, Connect-Protocol-Version, Connect-Timeout-Ms, Grpc-Timeout, Last-Event-ID, X-Grpc-Web, X-User-Agent"
+	corsHeaders = "Authorization, Content-Type, Connect-Protocol-Version, Connect-Timeout-Ms, Grpc-Timeout, Last-Event-ID, Longline-Error, X-Grpc-Web, X-User-Agent"
 	corsExposed = "Grpc-Status, Grpc-Message, Grpc-Status-Details-Bin"
 	corsMaxAge  = "7200" // seconds
 )

@@ -12,6 +12,7 @@ import (
 	"github.com/longline/longline/internal/devices"
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
+	"github.com/longline/longline/internal/service"
 	"github.com/longline/longline/internal/store"
 	"github.com/longline/longline/internal/stream"
 	"github.com/longline/longline/internal/topic"
@@ -47,6 +48,8 @@ var codes = []struct {
 	{stream.ErrName, connect.CodeInvalidArgument},
 	{stream.ErrPlace, connect.CodeInvalidArgument},
 	{stream.ErrTooMany, connect.CodeResourceExhausted},
+	{service.ErrBackends, connect.CodeResourceExhausted},
+	{service.ErrServedClosed, connect.CodeUnavailable},
 	{auth.ErrNothingShown, connect.CodeFailedPrecondition},
 	{auth.ErrRevocationsFull, connect.CodeResourceExhausted},
 	{context.DeadlineExceeded, connect.CodeDeadlineExceeded},

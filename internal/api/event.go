@@ -20,17 +20,22 @@ func beginEvents(w http.ResponseWriter) {
 
 // event is the data of one message.
 type event struct {
-	Place   string          `json:"place,omitempty"` // only where it is not shown beside the data
-	Topic   string          `json:"topic"`
+	Place string `json:"place,omitempty"` // only where it is not shown beside the data
+	Topic string `json:"topic"`
+	shownPayload
+	QoS    message.QoS `json:"qos"`
+	Retain bool        `json:"retain,omitempty"`
+	Time   int64       `json:"ts"` // Unix milliseconds
+	Source string      `json:"source,omitempty"`
+	Props  properties  `json:"props,omitempty"`
+}
+
+// shownPayload is a payload as JSON shows it.
+type shownPayload struct {
 	Payload json.RawMessage `json:"payload,omitempty"` // if it is one JSON value
 	Text    *string         `json:"text,omitempty"`    // if it is other UTF-8
 	Data    *[]byte         `json:"data,omitempty"`    // anything else, in base64
 	Type    string          `json:"type,omitempty"`    // content type, absent with payload
-	QoS     message.QoS     `json:"qos"`
-	Retain  bool            `json:"retain,omitempty"`
-	Time    int64           `json:"ts"` // Unix milliseconds
-	Source  string          `json:"source,omitempty"`
-	Props   properties      `json:"props,omitempty"`
 }
 
 // eventOf returns what is shown of m.
@@ -48,14 +53,14 @@ func eventOf(m *message.Message, most message.QoS) *event {
 }
 
 // encodeEvent writes an event as a line of JSON, without the white space of its payload.
-func encodeEvent(b *bytes.Buffer, e *event) error {
+func encodeEvent(b *bytes.Buffer, e any) error {
 	encoder := json.NewEncoder(b)
 	encoder.SetEscapeHTML(false)
 	return encoder.Encode(e)
 }
 
 // show sets the payload. Many MQTT clients name no content type: a payload that is JSON is shown as JSON all the same.
-func (e *event) show(payload []byte, contentType string) {
+func (e *shownPayload) show(payload []byte, contentType string) {
 	switch {
 	case (contentType == message.JSON || contentType == "") && len(payload) > 0 && validJSON(payload):
 		e.Payload = payload

@@ -64,7 +64,7 @@ func refuse(w http.ResponseWriter, err error) error {
 	if errors.As(err, &c) {
 		text = c.Message()
 		switch c.Code() {
-		case connect.CodeInvalidArgument:
+		case connect.CodeInvalidArgument, connect.CodeFailedPrecondition:
 			status = http.StatusBadRequest
 		case connect.CodeUnauthenticated:
 			status = http.StatusUnauthorized
@@ -74,6 +74,8 @@ func refuse(w http.ResponseWriter, err error) error {
 			status = http.StatusTooManyRequests
 		case connect.CodeNotFound:
 			status = http.StatusNotFound
+		case connect.CodePermissionDenied:
+			status = http.StatusForbidden
 		case connect.CodeUnavailable:
 			status = http.StatusServiceUnavailable
 		}

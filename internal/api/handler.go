@@ -18,10 +18,12 @@ POST /longline.v1.Gateway/{method}   backend API: gRPC, gRPC-Web, HTTP with JSON
      ListRetained DeleteRetained GetStore ListStreams GetStream Consume Acknowledge DeleteConsumer
      GetLedger GetDeviceLedger ListDeviceLedgers
      CreateCommand GetCommand ListCommands CancelCommand WatchCommands
-     ListServices
+     ListServices Serve
 GET  /v1/subscribe?filter=...&qos=1  messages as server-sent events
 GET  /v1/streams/{name}?after=...    entries of a stream as server-sent events
 GET  /v1/commands?device=...         commands as they change, as server-sent events
+GET  /v1/services/{name}             calls of devices to a service, as server-sent events
+POST /v1/services/{name}/answers/{id}  the answer to a call
 GET  /healthz                        200 while the process lives
 GET  /readyz                         200 while the node accepts devices; each check, and why it fails
 GET  /metrics                        for Prometheus
@@ -38,9 +40,12 @@ func (a *API) Handler() http.Handler {
 	} {
 		mux.Handle(procedure, limitStall(methods, a.config.Stall))
 	}
+	mux.Handle(longlinev1connect.GatewayServeProcedure, limitStall(lastingBody(methods), a.config.Stall))
 	mux.Handle("GET "+eventsPath, limitStall(http.HandlerFunc(a.events), a.config.Stall))
 	mux.Handle("GET "+streamsPath+"{name}", limitStall(http.HandlerFunc(a.entryEvents), a.config.Stall))
 	mux.Handle("GET "+commandsPath, limitStall(http.HandlerFunc(a.commandEvents), a.config.Stall))
+	mux.Handle("GET "+servicesPath+"{name}", limitStall(http.HandlerFunc(a.callEvents), a.config.Stall))
+	mux.HandleFunc("POST "+servicesPath+"{name}/answers/{id}", a.answerCall)
 	mux.HandleFunc("GET /healthz", respond(http.StatusOK, "ok\n"))
 	mux.HandleFunc("GET /readyz", a.ready)
 	mux.HandleFunc("GET /{$}", respond(http.StatusOK, index))

@@ -17,7 +17,7 @@ var errEnded = connect.NewError(connect.CodeUnavailable, errors.New("the node is
 func Lasts(procedure string) bool {
 	switch procedure {
 	case longlinev1connect.GatewaySubscribeProcedure, longlinev1connect.GatewayConsumeProcedure, longlinev1connect.GatewayWatchCommandsProcedure,
-		eventsPath, streamsPath, commandsPath:
+		longlinev1connect.GatewayServeProcedure, eventsPath, streamsPath, commandsPath, servicesPath:
 		return true
 	}
 	return false
@@ -26,17 +26,22 @@ func Lasts(procedure string) bool {
 // lasting returns the context of a request that lasts as long as its client listens. It ends with ctx, when the API closes, and when
 // the caller's token is no longer valid. The caller calls cancel at the end of the request.
 func (a *API) lasting(ctx context.Context) (_ context.Context, cancel context.CancelCauseFunc) {
+	return a.lastingWhile(ctx, callerOf(ctx).check)
+}
+
+// lastingWhile is lasting for a request that ends as well when check returns an error.
+func (a *API) lastingWhile(ctx context.Context, check func() error) (_ context.Context, cancel context.CancelCauseFunc) {
 	ctx, cancel = context.WithCancelCause(ctx)
 	stop := context.AfterFunc(a.ended, func() { cancel(errEnded) })
 	if a.node.Roles != nil {
-		go watch(ctx, cancel, callerOf(ctx), a.config.Heartbeat)
+		go watch(ctx, cancel, check, a.config.Heartbeat)
 	}
 	context.AfterFunc(ctx, func() { stop() })
 	return ctx, cancel
 }
 
-// watch calls cancel when a token is no longer valid. It checks at intervals until ctx ends.
-func watch(ctx context.Context, cancel context.CancelCauseFunc, who *caller, every time.Duration) {
+// watch calls cancel when check returns an error. It checks at intervals until ctx ends.
+func watch(ctx context.Context, cancel context.CancelCauseFunc, check func() error, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
@@ -44,7 +49,7 @@ func watch(ctx context.Context, cancel context.CancelCauseFunc, who *caller, eve
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if err := who.check(); err != nil {
+			if err := check(); err != nil {
 				cancel(err)
 				return
 			}

@@ -32,7 +32,7 @@ func (a *API) Publish(ctx context.Context, r *connect.Request[longlinev1.Publish
 func (a *API) published(ctx context.Context, m *longlinev1.Message, h http.Header) (*message.Message, error) {
 	out, err := a.config.published(m, h)
 	if err == nil {
-		out.Debtor = message.BackendDebtor(callerOf(ctx).name)
+		out.Debtor = message.BackendDebtor(callerOf(ctx).Name)
 	}
 	return out, err
 }

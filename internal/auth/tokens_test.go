@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -88,9 +89,9 @@ func FuzzTokensFile(f *testing.F) {
 			}
 		}
 		if roles, err := parseRoles([]byte(text)); err == nil {
-			for _, g := range roles {
-				if role(g.subject) == NoRole {
-					t.Fatalf("role %q", g.subject)
+			for _, c := range roles {
+				if c.Role == NoRole || len(c.services) > 0 && c.Role != Serve {
+					t.Fatalf("%+v", c)
 				}
 			}
 		}
@@ -103,33 +104,66 @@ func FuzzTokensFile(f *testing.F) {
 
 func TestRoles(t *testing.T) {
 	var w reload.Watcher
-	file := written(t, "read "+hashed("r")+" grafana\noperate "+hashed("o")+"\nadmin "+hashed("a"))
+	file := written(t, "read "+hashed("r")+" grafana\noperate "+hashed("o")+"\nadmin "+hashed("a")+"\nserve "+hashed("s")+"\nserve:billing,grid "+hashed("b"))
 	roles, err := OpenRoles(file, &w)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for token, want := range map[string]Role{"r": Read, "o": Operate, "a": Admin, "x": NoRole, "": NoRole} {
-		role, name, err := roles.Authorize(token)
-		if role != want || (err == nil) != (want != NoRole) || (name == "") != (want == NoRole) {
-			t.Errorf("%q: %v, %q, %v; want %v", token, role, name, err, want)
-		}
-		for _, needs := range []Role{Read, Operate, Admin} {
-			if role.Allows(needs) != (want >= needs) {
-				t.Errorf("%v for what needs %v", role, needs)
-			}
+	for token, want := range map[string]Role{"r": Read, "s": Serve, "b": Serve, "o": Operate, "a": Admin, "x": NoRole, "": NoRole} {
+		c, err := roles.Authorize(token)
+		if c.Role != want || (err == nil) != (want != NoRole) || (c.Name == "") != (want == NoRole) || (c.ID == "") != (want == NoRole) {
+			t.Errorf("%q: %+v, %v; want %v", token, c, err, want)
 		}
 	}
-	if _, name, _ := roles.Authorize("r"); name != "grafana" {
-		t.Errorf("the name is %q", name)
+	if c, _ := roles.Authorize("r"); c.Name != "grafana" {
+		t.Errorf("the name is %q", c.Name)
 	}
 	rewrite(t, file, "operate "+hashed("r"))
 	w.Look()
-	if role, _, _ := roles.Authorize("r"); role != Operate {
-		t.Errorf("after a change: %v", role)
+	if c, _ := roles.Authorize("r"); c.Role != Operate {
+		t.Errorf("after a change: %v", c.Role)
 	}
-	for _, text := range []string{"root " + hashed("x"), "none " + hashed("x")} {
-		if _, err := OpenRoles(written(t, text), &w); err == nil || !strings.Contains(err.Error(), "line 1: want one of read, operate, admin") {
+	for text, want := range map[string]string{
+		"root " + hashed("x"):           "line 1: want one of read, serve, operate, admin",
+		"none " + hashed("x"):           "line 1: want one of read, serve, operate, admin",
+		"admin:billing " + hashed("x"):  "line 1: only the role serve is followed by names of services",
+		"serve: " + hashed("x"):         "line 1: want names of services behind serve:",
+		"serve:billing, " + hashed("x"): "line 1: want names of services behind serve:",
+	} {
+		if _, err := OpenRoles(written(t, text), &w); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+func TestWhatARoleAllows(t *testing.T) {
+	may := map[Role][]Role{
+		NoRole:  {NoRole},
+		Read:    {NoRole, Read},
+		Serve:   {NoRole, Serve},
+		Operate: {NoRole, Read, Serve, Operate},
+		Admin:   {NoRole, Read, Serve, Operate, Admin},
+	}
+	for has, allowed := range may {
+		for needs := NoRole; needs <= Admin; needs++ {
+			if got := has.Allows(needs); got != slices.Contains(allowed, needs) {
+				t.Errorf("%v allows what needs %v: %t", has, needs, got)
+			}
+		}
+	}
+	for _, c := range []struct {
+		caller Caller
+		serves string // among billing, grid, other
+	}{
+		{Caller{Role: Read}, ""},
+		{Caller{Role: Serve}, "billing grid other"},
+		{Caller{Role: Serve, services: []string{"billing", "grid"}}, "billing grid"},
+		{Caller{Role: Operate}, "billing grid other"},
+	} {
+		for _, service := range []string{"billing", "grid", "other"} {
+			if got := c.caller.Serves(service); got != strings.Contains(c.serves, service) {
+				t.Errorf("%+v serves %s: %t", c.caller, service, got)
+			}
 		}
 	}
 }

@@ -89,6 +89,8 @@ const (
 	GatewayWatchCommandsProcedure = "/longline.v1.Gateway/WatchCommands"
 	// GatewayListServicesProcedure is the fully-qualified name of the Gateway's ListServices RPC.
 	GatewayListServicesProcedure = "/longline.v1.Gateway/ListServices"
+	// GatewayServeProcedure is the fully-qualified name of the Gateway's Serve RPC.
+	GatewayServeProcedure = "/longline.v1.Gateway/Serve"
 )
 
 // GatewayClient is a client for the longline.v1.Gateway service.
@@ -152,6 +154,10 @@ type GatewayClient interface {
 	WatchCommands(context.Context, *connect.Request[v1.WatchCommandsRequest]) (*connect.ServerStreamForClient[v1.WatchCommandsResponse], error)
 	// Lists the services of the configuration with their instances.
 	ListServices(context.Context, *connect.Request[v1.ListServicesRequest]) (*connect.Response[v1.ListServicesResponse], error)
+	// Serve makes the client a backend of a service: it gets calls of devices, and answers each, in any order, until it leaves or its
+	// token may not serve the service any more. When it leaves, calls that it has not answered go to another backend if they were not sent or
+	// are idempotent, and otherwise the devices are told `unavailable`. It needs HTTP/2; GET /v1/services/{name} does not.
+	Serve(context.Context) *connect.BidiStreamForClient[v1.ServeRequest, v1.ServeResponse]
 }
 
 // NewGatewayClient constructs a client for the longline.v1.Gateway service. By default, it uses the
@@ -339,6 +345,12 @@ func NewGatewayClient(httpClient connect.HTTPClient, baseURL string, opts ...con
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		serve: connect.NewClient[v1.ServeRequest, v1.ServeResponse](
+			httpClient,
+			baseURL+GatewayServeProcedure,
+			connect.WithSchema(gatewayMethods.ByName("Serve")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -370,6 +382,7 @@ type gatewayClient struct {
 	cancelCommand     *connect.Client[v1.CancelCommandRequest, v1.CancelCommandResponse]
 	watchCommands     *connect.Client[v1.WatchCommandsRequest, v1.WatchCommandsResponse]
 	listServices      *connect.Client[v1.ListServicesRequest, v1.ListServicesResponse]
+	serve             *connect.Client[v1.ServeRequest, v1.ServeResponse]
 }
 
 // Publish calls longline.v1.Gateway.Publish.
@@ -502,6 +515,11 @@ func (c *gatewayClient) ListServices(ctx context.Context, req *connect.Request[v
 	return c.listServices.CallUnary(ctx, req)
 }
 
+// Serve calls longline.v1.Gateway.Serve.
+func (c *gatewayClient) Serve(ctx context.Context) *connect.BidiStreamForClient[v1.ServeRequest, v1.ServeResponse] {
+	return c.serve.CallBidiStream(ctx)
+}
+
 // GatewayHandler is an implementation of the longline.v1.Gateway service.
 type GatewayHandler interface {
 	// Publish gives a message to all subscribers whose filters match its topic. With qos 1 it
@@ -563,6 +581,10 @@ type GatewayHandler interface {
 	WatchCommands(context.Context, *connect.Request[v1.WatchCommandsRequest], *connect.ServerStream[v1.WatchCommandsResponse]) error
 	// Lists the services of the configuration with their instances.
 	ListServices(context.Context, *connect.Request[v1.ListServicesRequest]) (*connect.Response[v1.ListServicesResponse], error)
+	// Serve makes the client a backend of a service: it gets calls of devices, and answers each, in any order, until it leaves or its
+	// token may not serve the service any more. When it leaves, calls that it has not answered go to another backend if they were not sent or
+	// are idempotent, and otherwise the devices are told `unavailable`. It needs HTTP/2; GET /v1/services/{name} does not.
+	Serve(context.Context, *connect.BidiStream[v1.ServeRequest, v1.ServeResponse]) error
 }
 
 // NewGatewayHandler builds an HTTP handler from the service implementation. It returns the path on
@@ -746,6 +768,12 @@ func NewGatewayHandler(svc GatewayHandler, opts ...connect.HandlerOption) (strin
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	gatewayServeHandler := connect.NewBidiStreamHandler(
+		GatewayServeProcedure,
+		svc.Serve,
+		connect.WithSchema(gatewayMethods.ByName("Serve")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/longline.v1.Gateway/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case GatewayPublishProcedure:
@@ -800,6 +828,8 @@ func NewGatewayHandler(svc GatewayHandler, opts ...connect.HandlerOption) (strin
 			gatewayWatchCommandsHandler.ServeHTTP(w, r)
 		case GatewayListServicesProcedure:
 			gatewayListServicesHandler.ServeHTTP(w, r)
+		case GatewayServeProcedure:
+			gatewayServeHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -911,4 +941,8 @@ func (UnimplementedGatewayHandler) WatchCommands(context.Context, *connect.Reque
 
 func (UnimplementedGatewayHandler) ListServices(context.Context, *connect.Request[v1.ListServicesRequest]) (*connect.Response[v1.ListServicesResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("longline.v1.Gateway.ListServices is not implemented"))
+}
+
+func (UnimplementedGatewayHandler) Serve(context.Context, *connect.BidiStream[v1.ServeRequest, v1.ServeResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("longline.v1.Gateway.Serve is not implemented"))
 }
