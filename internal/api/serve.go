@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -107,10 +108,10 @@ func (c *servedStream) shown(w service.Work) *longlinev1.ServedCall {
 		Id:          w.Call.ID,
 		Device:      w.Call.Device,
 		Method:      w.Call.Method,
-		ContentType: w.Call.ContentType,
+		ContentType: strings.ToValidUTF8(w.Call.ContentType, "?"), // protobuf has no other texts
 		Timeout:     durationpb.New(w.Left.Round(time.Millisecond)),
 		Again:       w.Again,
-		Traceparent: w.Call.Trace,
+		Traceparent: strings.ToValidUTF8(w.Call.Trace, "?"),
 	}
 	shown.Payload, shown.Text = content(w.Call.Payload, c.text)
 	return shown

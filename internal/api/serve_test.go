@@ -81,9 +81,9 @@ func showReply(t *testing.T, replies chan *service.Reply) string {
 // serves waits until billing has n backends.
 func (w *servedWorld) serves(t *testing.T, n int) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); len(w.set.Get("billing").Served().Info().Backends) != n; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); len(w.set.Get("billing").Info().Backends) != n; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("%+v, want %d backends", w.set.Get("billing").Served().Info(), n)
+			t.Fatalf("%+v, want %d backends", w.set.Get("billing").Info(), n)
 		}
 	}
 }
@@ -174,7 +174,7 @@ func TestServeByEvents(t *testing.T) {
 		{"no money", []string{"Longline-Error", "broke"}, 204, "broke: no money"},
 		{"", []string{"Longline-Error", "Not A Code"}, 204, "failed: "},
 		{strings.Repeat("x", 1001), nil, 400, "too_large: the answer of the service is too large"},
-		{"x", []string{"Content-Type", strings.Repeat("x", 200)}, 400, "invalid_answer: the content type of the answer is not valid"},
+		{"x", []string{"Content-Type", strings.Repeat("x", 300)}, 400, "invalid_answer: the content type of the service's answer is missing or not valid"},
 	} {
 		replies, _ := w.ask("authorize", `{"tag": 7}`, "application/json")
 		c := readCall(t, lines, "call")
@@ -191,7 +191,7 @@ func TestServeByEvents(t *testing.T) {
 			t.Errorf("a second answer: %d", status)
 		}
 	}
-	if b := w.set.Get("billing").Served().Info().Backends; len(b) != 1 || b[0].Name != "till" || b[0].Room != 2 || b[0].Answered != 10 {
+	if b := w.set.Get("billing").Info().Backends; len(b) != 1 || b[0].Name != "till" || b[0].Room != 2 || b[0].Answered != 10 {
 		t.Errorf("shown as %+v", b)
 	}
 }
@@ -310,7 +310,7 @@ func TestServe(t *testing.T) {
 				{&longlinev1.ServedAnswer{Error: &longlinev1.Error{Code: "broke", Reason: "no\nmoney"}, Payload: []byte("x")}, "broke: nomoney", ""},
 				{&longlinev1.ServedAnswer{Error: new(longlinev1.Error)}, "failed: ", ""},
 				{&longlinev1.ServedAnswer{Payload: make([]byte, 1001)}, "too_large: the answer of the service is too large", "too_large"},
-				{&longlinev1.ServedAnswer{ContentType: "a\nb"}, "invalid_answer: the content type of the answer is not valid", "invalid_answer"},
+				{&longlinev1.ServedAnswer{ContentType: "a\nb"}, "invalid_answer: the content type of the service's answer is missing or not valid", "invalid_answer"},
 			} {
 				replies, _ := w.ask("m", "text", "")
 				r, err := s.Receive()
@@ -426,6 +426,25 @@ func TestServeEndsWithTheNode(t *testing.T) {
 	}
 }
 
+// A backend that reads nothing is cut off, whatever its protocol.
+func TestServeToNobody(t *testing.T) {
+	for _, protocol := range []string{"grpc", "events"} {
+		t.Run(protocol, func(t *testing.T) {
+			w := newServedWorld(t, Config{Stall: 50 * time.Millisecond}, func(*Node) {})
+			if protocol == "grpc" {
+				w.begun(t, w.client("grpc"), &longlinev1.ServeBegin{Room: 100})
+			} else {
+				w.events(t, "room=100")
+			}
+			payload := strings.Repeat("x", 256<<10)
+			for range 100 {
+				w.ask("m", payload, "")
+			}
+			w.serves(t, 0)
+		})
+	}
+}
+
 // The first request has to come within the time for a body; a backend that serves has no such limit.
 func TestServeLastsLongerThanABody(t *testing.T) {
 	w := newServedWorld(t, Config{}, func(*Node) {})
@@ -482,7 +501,7 @@ func TestServeByToken(t *testing.T) {
 	}
 	billing, _ := w.open(t, "billing", "till")
 	grid, _ := w.open(t, "grid", "till")
-	if b := w.set.Get("billing").Served().Info().Backends; len(b) != 1 || b[0].Name != "till-1" {
+	if b := w.set.Get("billing").Info().Backends; len(b) != 1 || b[0].Name != "till-1" {
 		t.Errorf("shown as %+v", b)
 	}
 	write("serve:grid")

@@ -90,12 +90,12 @@ func reply(payload []byte, isText bool, contentType string) *service.Reply {
 // notTaken returns the reason that a backend is told for an answer that was not taken.
 func notTaken(err error) string {
 	switch {
+	case errors.Is(err, service.ErrNoCall):
+		return "unknown"
 	case errors.Is(err, service.ErrTooLarge):
 		return service.TooLarge
-	case errors.Is(err, service.ErrInvalid):
-		return service.InvalidAnswer
 	}
-	return "unknown"
+	return service.InvalidAnswer
 }
 
 // quota bounds what the caller with one token has open. Safe from any goroutine.

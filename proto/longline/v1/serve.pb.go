@@ -357,7 +357,8 @@ type ServedAnswer struct {
 	// The payload is in one of these, at most max_answer bytes of the service's configuration.
 	Payload []byte  `protobuf:"bytes,2,opt,name=payload,proto3" json:"payload,omitempty"`
 	Text    *string `protobuf:"bytes,3,opt,name=text,proto3,oneof" json:"text,omitempty"`
-	// As in Message. At most 128 bytes.
+	// A media type of at most 256 bytes; empty means unknown. With text and without a type it is application/json if the text is one JSON
+	// value, and text/plain otherwise. If the configuration says what the service may `accept`, it has to be one of those.
 	ContentType string `protobuf:"bytes,4,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
 	// If it is set, the device gets a refusal instead of a payload. Its code is 1 to 64 of a-z 0-9 _, its reason at most 256 bytes.
 	Error         *Error `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
