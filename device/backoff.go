@@ -13,12 +13,13 @@ import (
 // does not come back as one wave.
 //
 // If the gateway asks for a delay (Retry-After of a refused upgrade, "retry after 12s"
-// in a close reason), the device waits that long instead, and a random part of Min.
+// in a close reason), the device waits that long instead, and a random part of Min. With several addresses, it leaves alone the one that asked, and
+// waits that long only if all have.
 type Reconnect struct {
 	Min time.Duration // 0 means 2 s
 	Max time.Duration // 0 means 30 s
 	// MaxTries is how many tries in a row the device makes without a connection that lasts a minute, before it gives up.
-	// 0 means 10, -1 means no limit.
+	// A try is a round over all addresses. 0 means 10, -1 means no limit.
 	MaxTries int
 }
 

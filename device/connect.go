@@ -18,7 +18,7 @@ import (
 func (d *Device) connect(ctx context.Context, err error) (*link, error) {
 	for {
 		if err != nil {
-			wait, ok := d.backoff.next(askedDelay(err))
+			wait, ok := d.backoff.next(d.addresses.delay(time.Now()))
 			if !ok {
 				return nil, fmt.Errorf("device: gave up after %d tries: %w", d.backoff.tries, err)
 			}
@@ -27,15 +27,43 @@ func (d *Device) connect(ctx context.Context, err error) (*link, error) {
 				return nil, err
 			}
 		}
-		d.enter(State{Phase: Connecting}, nil)
 		var l *link
-		if l, err = d.open(ctx); err == nil {
+		if l, err = d.round(ctx); err == nil {
 			return l, nil
 		}
 		if ctx.Err() != nil || !d.met && permanent(err) {
 			return nil, err
 		}
 	}
+}
+
+// round tries addresses, until there is a link. If there is none, the error is that of the last one that did not
+// fail for good, if there is such.
+func (d *Device) round(ctx context.Context) (l *link, err error) {
+	if err := d.addresses.begin(ctx, &d.opts); err != nil {
+		return nil, err
+	}
+	for a := d.addresses.next(time.Now()); a != nil; a = d.addresses.next(time.Now()) {
+		d.enter(State{Phase: Connecting}, nil)
+		header, failed := d.header(ctx)
+		if failed != nil { // other addresses would not help
+			return nil, failed
+		}
+		if l, failed = d.open(ctx, a, header); failed == nil {
+			return l, nil
+		}
+		a.failed(failed, time.Now())
+		if err == nil || permanent(err) || !permanent(failed) {
+			err = failed
+		}
+		if ctx.Err() != nil {
+			return nil, err
+		}
+	}
+	if err == nil {
+		err = errAllWait
+	}
+	return nil, err
 }
 
 // sleep waits for d. If ctx ends first, the error says why, and has the error after, which was the reason to wait.
@@ -49,15 +77,12 @@ func sleep(ctx context.Context, wait time.Duration, after error) error {
 }
 
 // open makes one attempt: it connects and waits for hello.
-func (d *Device) open(ctx context.Context) (*link, error) {
+func (d *Device) open(ctx context.Context, a *address, header http.Header) (*link, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.opts.ConnectTimeout)
 	defer cancel()
-	header, err := d.header(ctx)
-	if err != nil {
-		return nil, err
-	}
+	began := time.Now()
 	l := newLink(&d.opts)
-	ws, response, err := websocket.Dial(ctx, d.address(), &websocket.DialOptions{
+	ws, response, err := websocket.Dial(ctx, d.target(a), &websocket.DialOptions{
 		HTTPClient:     d.opts.HTTPClient,
 		HTTPHeader:     header,
 		Subprotocols:   []string{l.codec.Name()},
@@ -73,12 +98,13 @@ func (d *Device) open(ctx context.Context) (*link, error) {
 		_ = ws.CloseNow()
 		return nil, err
 	}
+	a.greeted(time.Since(began), time.Now())
 	return l, nil
 }
 
-// address returns the URL of the next attempt. Clean is in it until the gateway has sent its first hello.
-func (d *Device) address() string {
-	u := *d.target
+// target returns the URL of an attempt. Clean is in it until the gateway has sent its first hello.
+func (d *Device) target(a *address) string {
+	u := *a.url
 	if d.opts.Clean && !d.met {
 		q := u.Query()
 		q.Set("clean", "true")
@@ -89,6 +115,8 @@ func (d *Device) address() string {
 
 // header returns the request header of the next attempt.
 func (d *Device) header(ctx context.Context) (http.Header, error) {
+	ctx, cancel := context.WithTimeout(ctx, d.opts.ConnectTimeout)
+	defer cancel()
 	h := d.opts.Header.Clone()
 	if h == nil {
 		h = http.Header{}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,7 +19,6 @@ import (
 type Device struct {
 	// Static after construction.
 	opts    Options
-	target  *url.URL
 	codec   wire.Codec
 	outbox  *outbox
 	inbox   chan delivery // messages that wait for their handlers
@@ -33,8 +31,9 @@ type Device struct {
 	workers sync.WaitGroup // the goroutines of run and dispatch
 
 	// Owned by Dial, and then by run.
-	backoff *backoff
-	met     bool // the gateway has sent a hello before
+	addresses *addresses
+	backoff   *backoff
+	met       bool // the gateway has sent a hello before
 
 	// Safe from any goroutine.
 	lastID atomic.Uint64 // of packets
@@ -55,6 +54,11 @@ type Device struct {
 // Dial connects to the gateway at rawURL: `ws://host/connect/{device}`, or `ws://host` with
 // Options.ID. It returns when the gateway has sent hello and acknowledged Options.Subscriptions.
 // nil opts mean the zero Options.
+//
+// A gateway of several nodes has several addresses. Options.URLs has more of them, or rawURL is that of a list of nodes,
+// `https://host/v1/nodes`: the device fetches it before it connects, and uses Options.URLs only until it has got it once. Options.Choose says
+// which address it tries first. One that refuses the device or fails is left for the others
+// at once; when each was tried, or four, the device waits.
 //
 // Dial fails at once if waiting would not help: a wrong URL or option, HTTP 400,
 // 401, 403, 404, close codes 4002 and 4004, a bad certificate. After any other failure it tries again, as
@@ -83,7 +87,7 @@ func Dial(ctx context.Context, rawURL string, opts *Options) (*Device, error) {
 
 func newDevice(rawURL string, opts *Options) (*Device, error) {
 	o := opts.withDefaults()
-	u, err := o.target(rawURL)
+	a, err := newAddresses(rawURL, &o)
 	if err != nil {
 		return nil, err
 	}
@@ -93,17 +97,17 @@ func newDevice(rawURL string, opts *Options) (*Device, error) {
 		}
 	}
 	d := &Device{
-		opts:    o,
-		target:  u,
-		codec:   o.Protocol.codec(),
-		outbox:  newOutbox(o.BufferMessages, o.BufferBytes),
-		inbox:   make(chan delivery, o.QueueMessages),
-		slots:   make(chan struct{}, o.MaxCalls),
-		full:    make(chan struct{}),
-		backoff: newBackoff(o.Reconnect),
-		done:    make(chan struct{}),
-		changed: make(chan struct{}),
-		calls:   make(map[string]CallHandler),
+		opts:      o,
+		codec:     o.Protocol.codec(),
+		outbox:    newOutbox(o.BufferMessages, o.BufferBytes),
+		inbox:     make(chan delivery, o.QueueMessages),
+		slots:     make(chan struct{}, o.MaxCalls),
+		full:      make(chan struct{}),
+		addresses: a,
+		backoff:   newBackoff(o.Reconnect),
+		done:      make(chan struct{}),
+		changed:   make(chan struct{}),
+		calls:     make(map[string]CallHandler),
 	}
 	for _, s := range o.Subscriptions {
 		if err := s.check(); err != nil {
@@ -123,6 +127,7 @@ func (d *Device) run(l *link) {
 	err := d.serve(l)
 	for d.ctx.Err() == nil && !final(err) {
 		d.backoff.ended(time.Since(l.born))
+		d.addresses.current.failed(err, time.Now())
 		if l, err = d.connect(d.ctx, err); err != nil {
 			break
 		}
@@ -156,7 +161,7 @@ func (d *Device) start(l *link) {
 	if d.bare.Load() {
 		l.work.Go(func() { d.resubscribe(l) })
 	}
-	d.enter(State{Phase: Connected, Session: l.hello.Session, Resumed: l.hello.Resumed, Missed: l.hello.Missed}, l)
+	d.enter(State{Phase: Connected, URL: d.addresses.current.name(), Session: l.hello.Session, Resumed: l.hello.Resumed, Missed: l.hello.Missed}, l)
 }
 
 // serve waits until all goroutines of the link have ended, and returns why it ended.

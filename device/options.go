@@ -48,6 +48,10 @@ type Options struct {
 	TLS        *tls.Config
 	HTTPClient *http.Client
 
+	// URLs are more addresses of the gateway, beside the one given to Dial, which may be empty then. Choose is how the device chooses one.
+	URLs   []string
+	Choose Choice
+
 	// Protocol is how packets are encoded.
 	Protocol Protocol
 	// Clean makes Dial start a new session. Reconnections resume that session.

@@ -266,8 +266,8 @@ func TestAddressOfAnyName(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := d.target.Query().Get("device"); got != id {
-			t.Errorf("%q is sent as %q: %s", id, got, d.target)
+		if u := d.addresses.all[0].url; u.Query().Get("device") != id {
+			t.Errorf("%q is sent as %s", id, u)
 		}
 	}
 }

@@ -21,6 +21,7 @@ type State struct {
 	Phase Phase
 
 	// Of Connected.
+	URL     string // where the device is connected
 	Session string // session id
 	Resumed bool   // the session existed before this connection
 	Missed  uint64 // messages that the session's queue lost while the device was away
@@ -45,7 +46,7 @@ func (d *Device) enter(s State, l *link) {
 	close(d.changed)
 	d.changed = make(chan struct{})
 	d.mu.Unlock()
-	d.opts.Logger.Info("device "+s.Phase.String(), "session", s.Session, "resumed", s.Resumed,
+	d.opts.Logger.Info("device "+s.Phase.String(), "url", s.URL, "session", s.Session, "resumed", s.Resumed,
 		"missed", s.Missed, "error", s.Err, "wait", s.Wait)
 	if d.opts.OnState != nil {
 		d.opts.OnState(s)
