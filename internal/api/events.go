@@ -74,8 +74,6 @@ func refuse(w http.ResponseWriter, err error) error {
 			status = http.StatusTooManyRequests
 		case connect.CodeNotFound:
 			status = http.StatusNotFound
-		case connect.CodePermissionDenied:
-			status = http.StatusForbidden
 		case connect.CodeUnavailable:
 			status = http.StatusServiceUnavailable
 		}
