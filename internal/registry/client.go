@@ -38,6 +38,8 @@ func newClient(address string, t setting.TLS, w *reload.Watcher) (*client, error
 		return nil, fmt.Errorf("tls.%w", err)
 	}
 	transport.DialTLSContext = dial
+	// A connection of HTTP/2 whose peer has gone silently would be used again for each question.
+	transport.HTTP2 = &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second}
 	// A redirect is not followed: headers may hold a token.
 	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &client{
@@ -54,8 +56,8 @@ func validAddress(key, address string) error {
 	return nil
 }
 
-// get returns the whole answer to a question. Another status than 200 is a *statusError.
-func (c *client) get(ctx context.Context, path string, query url.Values, header http.Header) (*http.Response, []byte, error) {
+// get returns the header and the whole body of the answer to a question. Another status than 200 is a *statusError.
+func (c *client) get(ctx context.Context, path string, query url.Values, header http.Header) (http.Header, []byte, error) {
 	response, err := c.open(ctx, path, query, header)
 	if err != nil {
 		return nil, nil, err
@@ -64,7 +66,7 @@ func (c *client) get(ctx context.Context, path string, query url.Values, header 
 	if err != nil {
 		return nil, nil, err
 	}
-	return response, body, nil
+	return response.Header, body, nil
 }
 
 // send sends a request, and returns the whole answer if its status is below 300. Another status is a *statusError.

@@ -92,7 +92,7 @@ func (c *consul) Find(ctx context.Context) ([]Instance, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, hold+hold/16+answerTime) // Consul adds up to a sixteenth
 	defer cancel()
-	response, body, err := c.client.get(ctx, "/v1/health/service/"+url.PathEscape(c.config.Service), query, header)
+	answered, body, err := c.client.get(ctx, "/v1/health/service/"+url.PathEscape(c.config.Service), query, header)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +101,7 @@ func (c *consul) Find(ctx context.Context) ([]Instance, error) {
 		return nil, err
 	}
 	// An index that goes backwards is that of another life of the servers: what comes next is asked from the beginning.
-	if next, err := strconv.ParseUint(response.Header.Get("X-Consul-Index"), 10, 64); err == nil && next >= index {
+	if next, err := strconv.ParseUint(answered.Get("X-Consul-Index"), 10, 64); err == nil && next >= index {
 		c.index = next
 	}
 	return all, nil

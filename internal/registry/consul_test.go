@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/longline/longline/internal/reload"
@@ -18,11 +19,13 @@ import (
 // answers is a registry that gives one answer after the other, and notes the questions.
 type answers struct {
 	*httptest.Server
+
+	mu    sync.Mutex
 	next  []http.HandlerFunc
 	asked []*http.Request
 }
 
-// answering returns a registry that answers as told, and then like the last one. One goroutine asks it.
+// answering returns a registry that answers as told, and then like the last one.
 func answering(t *testing.T, all ...http.HandlerFunc) *answers {
 	t.Helper()
 	a := &answers{next: all}
@@ -32,11 +35,21 @@ func answering(t *testing.T, all ...http.HandlerFunc) *answers {
 }
 
 func (a *answers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a.mu.Lock()
 	a.asked = append(a.asked, r)
-	a.next[0](w, r)
+	answer := a.next[0]
 	if len(a.next) > 1 {
 		a.next = a.next[1:]
 	}
+	a.mu.Unlock()
+	answer(w, r)
+}
+
+// last returns the last question.
+func (a *answers) last() *http.Request {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.asked[len(a.asked)-1]
 }
 
 func openSource(t *testing.T, s Source) Discovery {
@@ -70,7 +83,7 @@ func TestConsulIndex(t *testing.T) {
 	var indexes []string
 	for range 9 {
 		all, err := d.Find(t.Context())
-		r := a.asked[len(a.asked)-1]
+		r := a.last()
 		q := r.URL.Query()
 		indexes = append(indexes, q.Get("index"))
 		if (q.Get("index") != "") != (q.Get("wait") == "50s") || r.URL.EscapedPath() != "/v1/health/service/a%20b" || r.Header.Get("X-Consul-Token") != "sesame" ||

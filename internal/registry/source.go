@@ -15,6 +15,8 @@ type Source struct {
 	Consul    Consul   `yaml:"consul" help:"finds the instances in Consul: those that pass their checks"`
 	Nacos     Nacos    `yaml:"nacos" help:"finds the instances in Nacos: those that are healthy and enabled"`
 	Eureka    Eureka   `yaml:"eureka" help:"finds the instances in Eureka: those that are UP"`
+
+	Kubernetes Kubernetes `yaml:"kubernetes" help:"finds the pods of a Kubernetes service: those that are ready"`
 }
 
 // kinds returns the fields of s with their keys.
@@ -25,6 +27,7 @@ func (s *Source) kinds() []kind {
 		{"consul", &s.Consul},
 		{"nacos", &s.Nacos},
 		{"eureka", &s.Eureka},
+		{"kubernetes", &s.Kubernetes},
 	}
 }
 

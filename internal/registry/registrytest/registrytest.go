@@ -26,17 +26,18 @@ type Registry interface {
 
 // Run tests a Discovery. weights says whether the registry knows weights.
 func Run(t *testing.T, r Registry, weights bool) {
+	a, b := r.Hosts()
 	instance := func(host string, weight int) registry.Instance {
-		if !weights {
-			weight = 1
-		}
 		return registry.Instance{URL: "http://" + host + ":9001", Weight: weight}
 	}
-	a, b := r.Hosts()
-	one, two, heavy := instance(a, 1), instance(b, 1), instance(b, 3)
+	one, two := instance(a, 1), instance(b, 1)
+	sets := [][]registry.Instance{{one}, {one, two}, {two}, nil, {one, two}}
+	if weights {
+		sets = slices.Insert(sets, 2, []registry.Instance{one, instance(b, 3)})
+	}
 	d := open(t, r)
 	await(t, d, nil)
-	for _, set := range [][]registry.Instance{{one}, {one, two}, {one, heavy}, {two}, nil, {one, two}} {
+	for _, set := range sets {
 		r.Set(t, set)
 		await(t, d, set)
 	}
