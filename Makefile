@@ -25,7 +25,7 @@ test-servers: ## run the tests that need real servers; installs those
 	go test -race -timeout 9m -tags servers ./test/servers ./test/registries
 
 test-long: ## the same with servers that take long: to be installed, or to start
-	@scripts/servers.sh consul nacos eureka
+	@scripts/servers.sh consul nacos eureka etcd kubernetes
 	go test -race -timeout 30m -tags servers,long ./test/servers ./test/registries
 
 lint: $(TOOLS) ## check the code, for every platform

@@ -115,7 +115,7 @@ func (a *apiServer) watch(w http.ResponseWriter, r *http.Request) {
 			panic(http.ErrAbortHandler)
 		}
 		if at < a.oldest {
-			fmt.Fprint(w, `{"type":"ERROR","object":{"kind":"Status","code":410,"message":"too old resource version"}}`)
+			fmt.Fprint(w, `{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"too old resource version: 1 (198)","reason":"Expired","code":410}}`)
 			a.mu.Unlock()
 			return
 		}

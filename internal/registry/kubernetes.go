@@ -107,8 +107,13 @@ type kubernetes struct {
 	client *client
 	token  func() []byte
 
-	known *endpoints // nil if they have to be listed
+	known  *endpoints // nil if they have to be listed
+	listed time.Time
 }
+
+// relist is how long watches go on until the slices are listed again: a cluster that was restored from a backup has lower versions than
+// before, and tells a watch nothing for a long time.
+const relist = 5 * time.Minute
 
 // errGone says that a version is too long ago for a watch.
 var errGone = errors.New("the changes since the last answer are not known any more")
@@ -121,7 +126,7 @@ func (k *kubernetes) Find(ctx context.Context) ([]Instance, error) {
 	known := k.known
 	k.known = nil // unless all goes well
 	err := errGone
-	if known != nil {
+	if known != nil && time.Since(k.listed) < relist {
 		err = k.watch(ctx, known)
 	}
 	if errors.Is(err, errGone) {
@@ -145,6 +150,7 @@ func (k *kubernetes) list(ctx context.Context) (*endpoints, error) {
 	if err != nil {
 		return nil, err
 	}
+	k.listed = time.Now()
 	return parseSlices(body, k.config.Port)
 }
 

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/longline/longline/internal/reload"
 	"github.com/longline/longline/internal/setting"
@@ -68,6 +69,8 @@ func TestKubernetesWatch(t *testing.T) {
 	}
 	a.beDown(false)
 	want("it is back", "10.0.0.3:80", "")
+	d.(*kubernetes).listed = time.Now().Add(-relist)
+	want("the list is old", "10.0.0.3:80", "")
 }
 
 func TestKubernetesConditions(t *testing.T) {

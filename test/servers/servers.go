@@ -141,24 +141,31 @@ func (s *Server) log() string {
 // Answers is a Ready: the server answers path with a status below 300, and with want in the first bytes.
 func Answers(path, want string) func(ctx context.Context, port int) error {
 	return func(ctx context.Context, port int) error {
-		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-		defer cancel()
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d%s", port, path), http.NoBody)
-		if err != nil {
-			return err
-		}
-		request.Close = true
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			return err
-		}
-		defer response.Body.Close()
-		text, err := io.ReadAll(io.LimitReader(response.Body, 4096))
-		if err == nil && (response.StatusCode >= 300 || !strings.Contains(string(text), want)) {
-			err = fmt.Errorf("it answers %d %s", response.StatusCode, text)
-		}
+		return answers(ctx, http.DefaultClient, fmt.Sprintf("http://127.0.0.1:%d%s", port, path), nil, want)
+	}
+}
+
+func answers(ctx context.Context, client *http.Client, url string, header http.Header, want string) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
 		return err
 	}
+	request.Close = true
+	for key, values := range header {
+		request.Header[key] = values
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(response.Body, 4096))
+	if err == nil && (response.StatusCode >= 300 || !strings.Contains(string(text), want)) {
+		err = fmt.Errorf("it answers %d %s", response.StatusCode, text)
+	}
+	return err
 }
 
 // install installs a program and returns its directory.
