@@ -24,6 +24,8 @@ type Consul struct {
 	Token      setting.Secret `yaml:"token" help:"ACL token; it needs service:read and node:read"`
 	Scheme     string         `yaml:"scheme" help:"http or https: how the instances are called"`
 	TLS        setting.TLS    `yaml:"tls" help:"for the agent, if its URL is https"`
+
+	gateways bool // see instances
 }
 
 func (c *Consul) given() bool { return isGiven(c) }
@@ -104,25 +106,27 @@ func (c *consul) Find(ctx context.Context) ([]Instance, error) {
 	if next, err := strconv.ParseUint(answered.Get("X-Consul-Index"), 10, 64); err == nil && next >= index {
 		c.index = next
 	}
-	return all, nil
+	return instances(all, c.config.gateways), nil
 }
 
 // parseConsul reads an answer of /v1/health/service.
-func parseConsul(body []byte, scheme string) ([]Instance, error) {
+func parseConsul(body []byte, scheme string) ([]found, error) {
 	var entries few[struct {
 		Node    struct{ Address string }
 		Service struct {
 			Address string
 			Port    int
-			Weights struct{ Passing int }
+			Weights struct{ Passing float64 }
+			Meta    metadata
 		}
 	}]
 	if err := json.Unmarshal(body, &entries); err != nil {
 		return nil, fmt.Errorf("the answer is not Consul's: %w", err)
 	}
-	all := make([]Instance, len(entries))
+	all := make([]found, len(entries))
 	for i, e := range entries {
-		all[i] = newInstance(scheme, cmp.Or(e.Service.Address, e.Node.Address), strconv.Itoa(e.Service.Port), e.Service.Weights.Passing)
+		s := &e.Service
+		all[i] = found{scheme, cmp.Or(s.Address, e.Node.Address), s.Port, s.Weights.Passing, s.Meta}
 	}
 	return all, nil
 }

@@ -176,7 +176,8 @@ func FuzzConsul(f *testing.F) {
 	f.Add([]byte(`[{"Service":null},{"Node":{"Address":"::1"},"Service":{"Port":-1}}]`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		all, err := parseConsul(body, "http")
-		checkSound(t, all, err)
+		checkSound(t, instances(all, false), err)
+		checkSound(t, instances(all, true), err)
 	})
 }
 

@@ -20,8 +20,8 @@ import (
 type Eureka struct {
 	Servers  []string       `yaml:"servers" help:"URLs of the servers, such as http://10.0.0.5:8761; if one does not answer, the next one is asked. Without a path it is /eureka"`
 	Service  string         `yaml:"service" help:"name of the application, in upper or lower case"`
-	Refresh  time.Duration  `yaml:"refresh" help:"how often the instances are looked up; the server's own cache may be 30s old besides"`
-	Timeout  time.Duration  `yaml:"timeout" help:"how long a server may take to answer"`
+	Refresh  time.Duration  `yaml:"refresh" help:"how often the instances are looked up; 10s when left out. The server's own cache may be 30s old besides"`
+	Timeout  time.Duration  `yaml:"timeout" help:"how long a server may take to answer; 3s when left out"`
 	User     string         `yaml:"user" help:"user, if the servers ask for one (HTTP Basic)"`
 	Password setting.Secret `yaml:"password" help:"its password"`
 	TLS      setting.TLS    `yaml:"tls" help:"for https URLs of servers"`

@@ -21,11 +21,11 @@ type Nacos struct {
 	Servers   []string       `yaml:"servers" help:"URLs of the servers, such as http://10.0.0.5:8848; if one does not answer, the next one is asked. Without a path it is /nacos"`
 	Service   string         `yaml:"service" help:"name of the service"`
 	Namespace string         `yaml:"namespace" help:"id of the namespace; left out, public"`
-	Group     string         `yaml:"group" help:"group of the service"`
+	Group     string         `yaml:"group" help:"group of the service; DEFAULT_GROUP when left out"`
 	Clusters  []string       `yaml:"clusters" help:"clusters whose instances count; all when left out"`
-	Scheme    string         `yaml:"scheme" help:"http or https"`
-	Refresh   time.Duration  `yaml:"refresh" help:"how often the instances are looked up"`
-	Timeout   time.Duration  `yaml:"timeout" help:"how long a server may take to answer"`
+	Scheme    string         `yaml:"scheme" help:"http or https: how the instances are called; http when left out"`
+	Refresh   time.Duration  `yaml:"refresh" help:"how often the instances are looked up; 5s when left out"`
+	Timeout   time.Duration  `yaml:"timeout" help:"how long a server may take to answer; 3s when left out"`
 	User      string         `yaml:"user" help:"user, if Nacos asks for one"`
 	Password  setting.Secret `yaml:"password" help:"its password"`
 	TLS       setting.TLS    `yaml:"tls" help:"for https URLs of servers"`
@@ -61,14 +61,19 @@ func (c *Nacos) validate(key string) error {
 
 // validatePolling checks the options that all registries have that are asked again and again.
 func validatePolling(key string, refresh, timeout time.Duration, t setting.TLS) error {
-	switch {
-	case refresh < time.Second || refresh > time.Hour:
+	if refresh < time.Second || refresh > time.Hour {
 		return fmt.Errorf("%s.refresh: want 1s to 1h, not %v", key, refresh)
-	case timeout < 100*time.Millisecond || timeout > 30*time.Second:
-		return fmt.Errorf("%s.timeout: want 100ms to 30s, not %v", key, timeout)
 	}
 	if err := t.Validate(); err != nil {
 		return fmt.Errorf("%s.tls.%w", key, err)
+	}
+	return validateTimeout(key, timeout)
+}
+
+// validateTimeout checks for how long a server may take to answer.
+func validateTimeout(key string, timeout time.Duration) error {
+	if timeout < 100*time.Millisecond || timeout > 30*time.Second {
+		return fmt.Errorf("%s.timeout: want 100ms to 30s, not %v", key, timeout)
 	}
 	return nil
 }
