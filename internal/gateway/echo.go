@@ -133,7 +133,7 @@ func (c *echo) Receive(payload []byte, text bool) error {
 	return nil
 }
 
-func (c *echo) Health() bool { return true }
+func (c *echo) Plain(path string) *ws.PlainAnswer { return ws.HealthAnswer(path, true) }
 
 func (c *echo) Refused(*websocket.HTTPError) {}
 

@@ -23,6 +23,7 @@ import (
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/proxyproto"
 	"github.com/longline/longline/internal/reactor"
+	"github.com/longline/longline/internal/registry"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/session"
 	"github.com/longline/longline/internal/wire"
@@ -52,6 +53,8 @@ type Config struct {
 	Paths            []string      `yaml:"paths" help:"paths at which devices connect besides /connect, such as /ocpp for /ocpp/{device}; / stands for every other path"`
 	DefaultProtocol  string        `yaml:"default_protocol" help:"subprotocol of a device that offers none, such as ocpp1.6 for chargers that do not name it"`
 	RawProtocols     []string      `yaml:"raw_protocols" help:"subprotocols in which each frame is a message, such as ocpp1.6"`
+	Nodes            bool          `yaml:"nodes" help:"answer GET /v1/nodes on the device port, to anyone, with the URLs of the nodes to which a client may connect: this one, and those in the registries of the section register"`
+	URL              string        `yaml:"url" help:"URL at which devices reach this node, such as wss://gw-1.example.com, for these lists; left out, it is made of register.address or gateway.listen"`
 	DrainRate        int           `yaml:"drain_rate" help:"connections closed per second while draining"`
 	DrainSpread      time.Duration `yaml:"drain_spread" help:"drained devices are told to come back after a random delay of up to this"`
 	DrainTimeout     time.Duration `yaml:"drain_timeout" help:"how long draining may take after SIGTERM or SIGINT"`
@@ -64,6 +67,8 @@ type Config struct {
 	Account *message.Account `yaml:"-"` // counts kept messages; the gateway sets its limit; nil has none
 
 	Observer door.Observer `yaml:"-"` // may be nil
+
+	NodeList func() []byte `yaml:"-"` // returns the answer to GET /v1/nodes without blocking; needed with Nodes
 
 	Auth *auth.Chain `yaml:"-"` // authenticates devices; nil refuses all. It outlives the gateway.
 }
@@ -110,6 +115,11 @@ func (c Config) Validate() error {
 	}
 	if err := c.ws(nil).Validate(); err != nil {
 		return err
+	}
+	if c.URL != "" {
+		if err := registry.CheckNodeURL(c.URL); err != nil {
+			return fmt.Errorf("url: %w", err)
+		}
 	}
 	for _, p := range c.Paths {
 		if !strings.HasPrefix(p, "/") || strings.ContainsAny(p, "?#% ") || strings.Contains(p, "//") {
@@ -193,6 +203,10 @@ func (c Config) ws(d *door.Door) ws.Config {
 	if len(dialects) > 0 && !slices.Contains(paths, ocpp.Path) {
 		paths = append(slices.Clone(paths), ocpp.Path)
 	}
+	nodes := c.NodeList
+	if !c.Nodes {
+		nodes = nil
+	}
 	return ws.Config{
 		Origins:         c.Origins,
 		Paths:           paths,
@@ -203,6 +217,7 @@ func (c Config) ws(d *door.Door) ws.Config {
 		RawProtocols:    c.RawProtocols,
 		Dialects:        dialects,
 		Forwarded:       forwarded,
+		Nodes:           nodes,
 		Other: ws.Other{
 			Names: mqtt.Subprotocols,
 			Paths: mqtt.Paths,
@@ -323,6 +338,9 @@ func (g *Gateway) MQTTSecureAddr() (addr netip.AddrPort) {
 	}
 	return addr
 }
+
+// Load returns how many connections there are, and how many there may be.
+func (g *Gateway) Load() (connections, limit int) { return g.door.Load() }
 
 // Ready reports whether the gateway accepts devices.
 func (g *Gateway) Ready() bool { return g.door.Ready() }

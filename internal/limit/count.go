@@ -126,6 +126,13 @@ func (k *Count) ReleaseDevice(id string) {
 	}
 }
 
+// Connections returns how many connections k counts.
+func (k *Count) Connections() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.node
+}
+
 // CountStats is what a Count counts and refused.
 type CountStats struct {
 	Connections int               // all

@@ -72,6 +72,11 @@ func New(config Config, r *router.Router, sessions *session.Manager) (*Door, err
 	return d, nil
 }
 
+// Load returns how many connections there are, and how many there may be.
+func (d *Door) Load() (connections, limit int) {
+	return d.guard.count.Connections(), d.Config.MaxConnections
+}
+
 // Ready reports whether the node accepts devices.
 func (d *Door) Ready() bool { return !d.draining.Load() }
 

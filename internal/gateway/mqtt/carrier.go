@@ -93,8 +93,8 @@ func (s *Socket) OnClose(conn *reactor.Conn, err error) {
 // Open implements ws.Application. A ws.Device has read the handshake already.
 func (s *Socket) Open(*websocket.Request) *websocket.HTTPError { return nil }
 
-// Health implements ws.Application.
-func (s *Socket) Health() bool { return s.shard.server.Door.Ready() }
+// Plain implements ws.Application. A ws.Device has read the handshake already.
+func (s *Socket) Plain(string) *ws.PlainAnswer { return nil }
 
 // Refused implements ws.Application.
 func (s *Socket) Refused(*websocket.HTTPError) {}

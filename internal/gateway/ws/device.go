@@ -145,10 +145,17 @@ func (d *Device) Receive(payload []byte, text bool) error {
 	return nil
 }
 
-// Health implements Application.
-func (d *Device) Health() bool {
-	d.End()
-	return d.shard.server.Door.Ready()
+// Plain implements Application.
+func (d *Device) Plain(path string) *PlainAnswer {
+	srv := d.shard.server
+	a := HealthAnswer(path, srv.Door.Ready())
+	if path == nodesPath {
+		a = srv.nodesAnswer()
+	}
+	if a != nil {
+		d.End()
+	}
+	return a
 }
 
 // Refused implements Application.

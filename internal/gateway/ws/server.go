@@ -29,6 +29,7 @@ type Config struct {
 	Dialects        []Dialect
 	Forwarded       proxyproto.Trusted // proxies whose X-Forwarded-For is believed
 	Other           Other
+	Nodes           func() []byte // returns the JSON of nodesPath without blocking; nil does not answer there
 }
 
 // Validate returns what is wrong with the protocols.

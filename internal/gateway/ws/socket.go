@@ -18,9 +18,9 @@ type Application interface {
 	Open(req *websocket.Request) *websocket.HTTPError
 	// Receive handles one message, which is borrowed. An error closes the connection.
 	Receive(payload []byte, text bool) error
-	// Health is called once for a connection that only asks whether the node accepts devices, and reports whether it
-	// does.
-	Health() bool
+	// Plain is called for a connection that asks for a path without an upgrade, at most once if it returns an answer: then the connection
+	// ends. nil means that the path is like any other.
+	Plain(path string) *PlainAnswer
 	// Refused is called with the answer that refuses a handshake.
 	Refused(e *websocket.HTTPError)
 	// Left is called once when an open WebSocket connection ends or is about to. why has the label of metrics and
@@ -79,7 +79,7 @@ func (s *Socket) OnBytes(app Application, p []byte, limits websocket.Limits) int
 
 // readHandshake reads the opening handshake and asks the application to decide.
 func (s *Socket) readHandshake(app Application, p []byte, limits websocket.Limits) int {
-	if s.answerHealth(app, p, limits) {
+	if s.answerPlain(app, p, limits) {
 		if s.state == over {
 			return len(p)
 		}
