@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -21,6 +22,7 @@ import (
 	"github.com/longline/longline/internal/gateway"
 	"github.com/longline/longline/internal/ledger"
 	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/registry"
 	"github.com/longline/longline/internal/reload"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/service"
@@ -54,6 +56,10 @@ type node struct {
 	door     door
 	server   *api.Server
 
+	nodes        *registry.Nodes                       // nil if the device port does not list nodes
+	registration atomic.Pointer[registry.Registration] // nil if the gateway registers itself nowhere
+	leaving      atomic.Bool                           // the node has begun to end
+
 	undo   []func()   // each undoes a step, in the order of the steps
 	failed chan error // gets the admin port's error, if it fails
 }
@@ -83,6 +89,8 @@ func startNode(ctx context.Context, c config.Config, log *slog.Logger, stderr io
 		n.openDevicePort,
 		n.openDoor,
 		n.openAdminPort,
+		n.listNodes,
+		n.register,
 	} {
 		if err := step(ctx); err != nil {
 			n.close()
@@ -256,6 +264,10 @@ func (n *node) openVerifiers(context.Context) (err error) {
 
 func (n *node) openDevicePort(context.Context) (err error) {
 	n.config.Gateway.Auth = n.devices
+	if n.config.Gateway.Nodes {
+		n.nodes = registry.NewNodes()
+		n.config.Gateway.NodeList = n.nodes.List
+	}
 	if n.gateway, err = gateway.Start(n.config.Gateway, n.router, n.sessions); err != nil {
 		return err
 	}
@@ -267,7 +279,7 @@ func (n *node) openDevicePort(context.Context) (err error) {
 func (n *node) checks() []api.Check {
 	return []api.Check{
 		{Name: "devices", Failed: func() error {
-			if !n.gateway.Ready() {
+			if n.leaving.Load() || !n.gateway.Ready() {
 				return errors.New("the node is draining")
 			}
 			return nil
@@ -326,6 +338,7 @@ func (n *node) openAdminPort(ctx context.Context) (err error) {
 	metrics.MustRegister(n.ledgerMetrics()...)
 	metrics.MustRegister(commandMetrics{n.commands})
 	metrics.MustRegister(serviceMetrics{n.services})
+	metrics.MustRegister(registered{n})
 	if n.server, err = api.Listen(ctx, backend); err != nil {
 		return fmt.Errorf("admin port: %w", err)
 	}

@@ -156,7 +156,7 @@ func (s *Serve) change(c *config.Config, environ []string) error {
 	return nil
 }
 
-// drain closes the devices and then the admin port. It gives up after timeout, or at the next signal.
+// drain leaves the registries, closes the devices and then the admin port. It gives up after timeout, or at the next signal.
 func (n *node) drain(console *Console, log *slog.Logger, timeout time.Duration) error {
 	defer n.close()
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
@@ -164,6 +164,7 @@ func (n *node) drain(console *Console, log *slog.Logger, timeout time.Duration) 
 	ctx, stop := console.NotifyContext(ctx)
 	defer stop()
 	log.Info("draining", "deadline", timeout)
+	n.leave(ctx, min(leaveTime, timeout/4))
 	devices, done := context.WithTimeout(ctx, timeout*9/10) // the rest is for readers at the admin port
 	err := n.gateway.Drain(devices)
 	done()

@@ -37,6 +37,14 @@ func version() string {
 	return strings.Join(append(words, info.GoVersion, settings["GOOS"]+"/"+settings["GOARCH"]), " ")
 }
 
+// moduleVersion returns the version of the module alone.
+func moduleVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
+	}
+	return "unknown"
+}
+
 // HelpCmd is longline help.
 type HelpCmd struct {
 	Command []string `arg:"" optional:"" help:"The command."`

@@ -17,6 +17,7 @@ import (
 	"github.com/longline/longline/internal/gateway"
 	"github.com/longline/longline/internal/gateway/ocpp"
 	"github.com/longline/longline/internal/limit"
+	"github.com/longline/longline/internal/registry"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/service"
 	"github.com/longline/longline/internal/session"
@@ -40,10 +41,12 @@ type Config struct {
 
 	Services setting.Named[service.Config] `yaml:"services" help:"what devices and the gateway call, each service under its name"`
 
-	OCPP   ocpp.Config  `yaml:"ocpp" help:"chargers that speak OCPP-J"`
-	Limits limit.Config `yaml:"limits" help:"protection against overload"`
-	API    api.Config   `yaml:"api" help:"the admin port: backends, metrics, health"`
-	Log    Log          `yaml:"log" help:"the log, on standard error"`
+	OCPP     ocpp.Config       `yaml:"ocpp" help:"chargers that speak OCPP-J"`
+	Limits   limit.Config      `yaml:"limits" help:"protection against overload"`
+	Register registry.Register `yaml:"register" help:"registries in which the gateway registers itself, for balancers and clients"`
+
+	API api.Config `yaml:"api" help:"the admin port: backends, metrics, health"`
+	Log Log        `yaml:"log" help:"the log, on standard error"`
 }
 
 // WithDefaults returns c with the defaults in place of zero options.
@@ -64,6 +67,7 @@ func (c Config) WithDefaults() Config {
 	c.Router = c.Router.WithDefaults()
 	c.Streams = c.Streams.WithDefaults()
 	c.Services = c.Services.WithDefaults()
+	c.Register = c.Register.WithDefaults()
 	c.API.Topics = c.Sessions.Topics // the API accepts the same topics as sessions
 	c.API = c.API.WithDefaults()
 	c.Log = c.Log.WithDefaults()
@@ -89,6 +93,7 @@ func (c *Config) Check() error {
 	section("store", d.Store.Validate())
 	section("streams", d.Streams.Validate())
 	section("services", d.Services.Validate())
+	section("register", d.Register.Validate())
 	section("limits", d.Limits.Validate())
 	section("log", d.Log.Validate())
 	return errors.Join(append(errs, d.fit()...)...)
@@ -114,6 +119,10 @@ func (c *Config) fit() (errs []error) {
 	distinct("gateway.mqtt.listen", g.MQTT.Listen, "gateway.listen", g.Listen)
 	distinct("gateway.mqtt.tls_listen", g.MQTT.TLSListen, "gateway.listen", g.Listen)
 	distinct("gateway.mqtt.tls_listen", g.MQTT.TLSListen, "gateway.mqtt.listen", g.MQTT.Listen)
+	if _, _, err := c.Register.Reach(g.Listen); err != nil && c.Register.Address == "" {
+		want(!c.Register.Given(), "register.address", "is needed, because gateway.listen, %q, does not say by which host others reach the gateway", g.Listen)
+		want(!g.Nodes || g.URL != "", "gateway.url", "is needed with gateway.nodes, because gateway.listen, %q, does not say by which host devices reach the gateway", g.Listen)
+	}
 	s, q, a := c.Sessions, c.Store.Queue, c.API
 	want(s.Expiry <= s.MaxExpiry, "sessions.expiry",
 		"%s is longer than sessions.max_expiry, %s", formatDuration(s.Expiry), formatDuration(s.MaxExpiry))
