@@ -254,6 +254,7 @@ func (n *node) openVerifiers(context.Context) (err error) {
 	if len(n.config.Auth.Order) == 0 || n.config.Gateway.Insecure {
 		return nil
 	}
+	n.config.Auth.Services = n.services
 	n.config.Auth.RememberProven = n.config.Gateway.Limits.Connect.PerSecond > 0
 	if n.devices, err = auth.Open(n.config.Auth, n.files); err != nil {
 		return fmt.Errorf("auth.%w", err)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/longline/longline/internal/service"
 	"github.com/longline/longline/internal/setting"
 )
 
@@ -27,6 +28,7 @@ type Config struct {
 	Certificate    Certificate   `yaml:"certificate" help:"client certificates that TLS verified"`
 	RememberProven bool          `yaml:"-"` // for Chain.Proves, where the rate of connections is limited
 	Webhook        Webhook       `yaml:"webhook" help:"a service that verifies credentials; while it is down, it admits no device"`
+	Services       *service.Set  `yaml:"-"` // where webhook.service is
 }
 
 // Tokens configures bearer tokens in a file.
@@ -68,6 +70,8 @@ type Certificate struct {
 // Webhook configures a service that verifies credentials.
 type Webhook struct {
 	URL         string         `yaml:"url" help:"URL to which credentials are posted as JSON"`
+	Service     string         `yaml:"service" help:"name of a service under services to which they are posted, in place of url"`
+	Path        string         `yaml:"path" help:"path behind the URL of an instance of the service, such as /verify"`
 	Secret      setting.Secret `yaml:"secret" help:"bearer token that the gateway presents to the service"`
 	Timeout     time.Duration  `yaml:"timeout" help:"how long an answer may take, and how long a request may wait before it is sent"`
 	Concurrency int            `yaml:"concurrency" help:"maximum number of concurrent requests"`
@@ -162,9 +166,23 @@ func (c Config) validate(method string) error {
 	case "certificate":
 		return c.Certificate.Validate()
 	case "webhook":
-		return remote("url", c.Webhook.URL)
+		return c.Webhook.validate()
 	}
 	return nil
+}
+
+func (w Webhook) validate() error {
+	switch {
+	case w.URL != "" && w.Service != "":
+		return errors.New("service: want url or service, and not both")
+	case w.Service == "" && w.Path != "":
+		return errors.New("path: is for service; url has its own")
+	case w.Path != "" && w.Path[0] != '/':
+		return fmt.Errorf("path: want a path such as /verify, not %q", w.Path)
+	case w.Service != "":
+		return nil
+	}
+	return remote("url", w.URL)
 }
 
 func given(key, value string) error {

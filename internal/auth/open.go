@@ -71,7 +71,7 @@ func (c *Chain) verifier(ctx context.Context, method string, config *Config, w *
 	case "certificate":
 		return newCertificates(config.Certificate, w, c.now)
 	case "webhook":
-		return newWebhook(ctx, config.Webhook, w, c.now)
+		return newWebhook(ctx, config.Webhook, config.Services, w, c.now)
 	default:
 		return insecure{}, nil
 	}

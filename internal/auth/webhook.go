@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
@@ -9,8 +8,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -18,7 +18,9 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/longline/longline/internal/limit"
+	"github.com/longline/longline/internal/registry"
 	"github.com/longline/longline/internal/reload"
+	"github.com/longline/longline/internal/service"
 )
 
 // webhook asks a service to verify credentials. It posts a question as JSON. Status 200 with an
@@ -26,13 +28,14 @@ import (
 // is a failure.
 type webhook struct {
 	// Static after construction.
-	config Webhook
-	client *http.Client
-	secret func() []byte   // bearer token, empty when there is none
-	life   context.Context // the chain's: when it ends, requests end
+	config  Webhook
+	service *service.Service // nil in a check of the configuration
+	path    string           // of the question, with the query
+	secret  func() []byte    // bearer token, empty when there is none
+	life    context.Context  // the chain's: when it ends, requests end
 
 	// Safe from any goroutine.
-	breaker  *limit.Breaker
+	breaker  *limit.Breaker // the service's
 	turns    *semaphore.Weighted
 	flights  singleflight.Group
 	accepted *cache
@@ -72,27 +75,52 @@ type answer struct {
 // maxAnswer bounds an answer, in bytes.
 const maxAnswer = 64 << 10
 
-func newWebhook(ctx context.Context, config Webhook, w *reload.Watcher, now func() time.Time) (*webhook, error) {
+func newWebhook(ctx context.Context, config Webhook, services *service.Set, w *reload.Watcher, now func() time.Time) (*webhook, error) {
 	secret, err := config.Secret.Follow(w, nil)
 	if err != nil {
 		return nil, err
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxIdleConnsPerHost = config.Concurrency
-	context.AfterFunc(ctx, transport.CloseIdleConnections)
-	return &webhook{
+	h := &webhook{
 		config:   config,
+		path:     config.Path,
 		secret:   secret,
-		client:   &http.Client{Transport: transport, CheckRedirect: stay},
 		life:     ctx,
-		breaker:  limit.NewBreaker("webhook", config.OpenAfter, config.OpenFor, failed),
 		turns:    semaphore.NewWeighted(int64(config.Concurrency)),
 		accepted: newCache(config.CacheSize, now),
-	}, nil
+	}
+	switch {
+	case config.Service == "":
+		if h.service, h.path, err = openURL(config, w); err != nil {
+			return nil, err
+		}
+		context.AfterFunc(ctx, h.service.Close)
+	case services != nil:
+		if h.service = services.Get(config.Service); h.service == nil {
+			return nil, fmt.Errorf("service: there is no service %s", config.Service)
+		}
+	}
+	if h.service != nil {
+		h.breaker = h.service.Breaker()
+	}
+	return h, nil
 }
 
-// stay makes the client follow no redirect: credentials go where the configuration says and nowhere else.
-func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+// openURL opens the service that is at a URL. It returns the part of the URL behind the host as well.
+func openURL(config Webhook, w *reload.Watcher) (*service.Service, string, error) {
+	u, err := url.Parse(config.URL)
+	if err != nil {
+		return nil, "", err
+	}
+	s, err := service.Open("webhook", service.Config{
+		Source:      registry.Source{Instances: []string{(&url.URL{Scheme: u.Scheme, Host: u.Host}).String()}},
+		Timeout:     config.Timeout,
+		Concurrency: config.Concurrency,
+		MaxAnswer:   maxAnswer,
+		OpenAfter:   config.OpenAfter,
+		OpenFor:     config.OpenFor,
+	}, w, slog.Default())
+	return s, u.RequestURI(), err
+}
 
 // failed reports whether err is a failure of the service, and not a refusal.
 func failed(err error) bool {
@@ -100,7 +128,12 @@ func failed(err error) bool {
 	return err != nil && !errors.As(err, &refusal)
 }
 
-func (w *webhook) breakers() []*limit.Breaker { return []*limit.Breaker{w.breaker} }
+func (w *webhook) breakers() []*limit.Breaker {
+	if w.breaker == nil {
+		return nil
+	}
+	return []*limit.Breaker{w.breaker}
+}
 
 // Verify sends one request for all concurrent callers with the same question. So the request does not end with
 // the context of one of them, but after twice the timeout at the latest.
@@ -134,11 +167,7 @@ func (w *webhook) ask(key digest, body []byte, claimed string) (*Identity, error
 	defer w.turns.Release(1)
 	ctx, cancel := context.WithTimeout(w.life, w.config.Timeout)
 	defer cancel()
-	var i *Identity
-	err := w.breaker.Do(func() (err error) {
-		i, err = w.post(ctx, body, claimed)
-		return err
-	})
+	i, err := w.post(ctx, body, claimed)
 	if failed(err) {
 		return nil, fmt.Errorf("%w: webhook: %w", ErrUnavailable, err)
 	}
@@ -155,25 +184,31 @@ func (w *webhook) turn() bool {
 	return w.turns.Acquire(ctx, 1) == nil
 }
 
-func (w *webhook) post(ctx context.Context, body []byte, claimed string) (*Identity, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, w.config.URL, bytes.NewReader(body))
-	if err != nil {
-		return nil, err
+// post sends the question. It is not idempotent: a service that counts wrong passwords must not see one twice.
+func (w *webhook) post(ctx context.Context, body []byte, claimed string) (i *Identity, err error) {
+	if w.service == nil {
+		return nil, errors.New("there is no service")
 	}
-	r.Header.Set("Content-Type", "application/json")
+	header := http.Header{"Content-Type": {"application/json"}}
 	if secret := w.secret(); len(secret) > 0 {
-		r.Header.Set("Authorization", "Bearer "+string(secret))
+		header["Authorization"] = []string{"Bearer " + string(secret)}
 	}
-	response, err := w.client.Do(r)
-	if err != nil {
-		return nil, err
+	var refusal error
+	_, err = w.service.Do(ctx, &service.Request{
+		Method: http.MethodPost, Path: w.path, Header: header, Body: body,
+		Check: func(a *service.Answer) error {
+			i, err = readAnswer(a.Status, a.Body, claimed)
+			if failed(err) {
+				return err
+			}
+			refusal = err
+			return nil
+		},
+	})
+	if err == nil {
+		err = refusal
 	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
-	if err != nil {
-		return nil, err
-	}
-	return readAnswer(response.StatusCode, text, claimed)
+	return i, err
 }
 
 // readAnswer makes an identity or a refusal of an answer. Any other error is a failure of the service.

@@ -5,6 +5,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -14,12 +15,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/longline/longline/internal/registry"
 	"github.com/longline/longline/internal/reload"
+	"github.com/longline/longline/internal/service"
 	"github.com/longline/longline/internal/setting"
 )
 
-// service is a webhook that counts the requests.
-func service(t *testing.T, answer http.HandlerFunc) (url string, asked *atomic.Int32) {
+// hook is a webhook that counts the requests.
+func hook(t *testing.T, answer http.HandlerFunc) (url string, asked *atomic.Int32) {
 	asked = new(atomic.Int32)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked.Add(1)
@@ -39,7 +42,7 @@ func questionOf(t *testing.T, r *http.Request) (q question) {
 
 func hooked(t *testing.T, c *clock, config Webhook) *webhook {
 	t.Helper()
-	w, err := newWebhook(t.Context(), config.WithDefaults(), new(reload.Watcher), c.now)
+	w, err := newWebhook(t.Context(), config.WithDefaults(), nil, new(reload.Watcher), c.now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +70,7 @@ func TestWebhookAnswers(t *testing.T) {
 		{"fails", 500, `{"device":"m-7"}`, "unavailable"},
 		{"sends elsewhere", 307, `{"device":"m-7"}`, "unavailable"},
 	} {
-		url, asks := service(t, func(w http.ResponseWriter, _ *http.Request) {
+		url, asks := hook(t, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Location", "/again")
 			w.WriteHeader(tt.status)
 			reply(t, w, tt.body)
@@ -82,7 +85,7 @@ func TestWebhookAnswers(t *testing.T) {
 func TestWebhookQuestion(t *testing.T) {
 	var got map[string]any
 	var header http.Header
-	url, _ := service(t, func(w http.ResponseWriter, r *http.Request) {
+	url, _ := hook(t, func(w http.ResponseWriter, r *http.Request) {
 		header, got = r.Header, nil
 		if err := json.NewDecoder(r.Body).Decode(&got); err != nil || r.Method != http.MethodPost {
 			t.Errorf("%s: %v", r.Method, err)
@@ -119,7 +122,7 @@ func TestWebhookQuestion(t *testing.T) {
 func TestWebhookRemembers(t *testing.T) {
 	c := newClock()
 	status := http.StatusOK
-	url, asks := service(t, func(w http.ResponseWriter, r *http.Request) {
+	url, asks := hook(t, func(w http.ResponseWriter, r *http.Request) {
 		q := questionOf(t, r)
 		w.WriteHeader(status)
 		if q.Token == "short" {
@@ -156,7 +159,7 @@ func TestWebhookRemembers(t *testing.T) {
 }
 
 func TestWebhookFailsClosed(t *testing.T) {
-	url, asks := service(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) })
+	url, asks := hook(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) })
 	chain := opened(t, Config{Order: []string{"webhook", "insecure"}, Webhook: Webhook{URL: url, OpenAfter: 3}}, new(reload.Watcher), newClock())
 	if got := chain.Breakers()["webhook"]; got != "closed" {
 		t.Errorf("at first the breaker is %s", got)
@@ -172,7 +175,7 @@ func TestWebhookFailsClosed(t *testing.T) {
 }
 
 func TestWebhookRefusalsOpenNothing(t *testing.T) {
-	url, asks := service(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) })
+	url, asks := hook(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) })
 	v := hooked(t, newClock(), Webhook{URL: url, OpenAfter: 1})
 	for range 5 {
 		asked(t, v, &Credentials{Bearer: "x"})
@@ -185,7 +188,7 @@ func TestWebhookRefusalsOpenNothing(t *testing.T) {
 // TestWebhookIsBounded sends many questions to a service that answers when the test lets it.
 func TestWebhookIsBounded(t *testing.T) {
 	entered, leave := make(chan string, 100), make(chan struct{})
-	url, asks := service(t, func(w http.ResponseWriter, r *http.Request) {
+	url, asks := hook(t, func(w http.ResponseWriter, r *http.Request) {
 		q := questionOf(t, r)
 		entered <- q.Token
 		<-leave
@@ -213,7 +216,7 @@ func TestWebhookIsBounded(t *testing.T) {
 
 func TestWebhookIsNotWaitedForForEver(t *testing.T) {
 	leave := make(chan struct{})
-	url, _ := service(t, func(http.ResponseWriter, *http.Request) { <-leave })
+	url, _ := hook(t, func(http.ResponseWriter, *http.Request) { <-leave })
 	t.Cleanup(func() { close(leave) })
 	v := hooked(t, newClock(), Webhook{URL: url, Concurrency: 1, Timeout: 20 * time.Millisecond})
 	if got := asked(t, v, &Credentials{Bearer: "x"}); got != "unavailable" {
@@ -231,7 +234,7 @@ func TestWebhookIsNotWaitedForForEver(t *testing.T) {
 // most of the time does not open the breaker.
 func TestWebhookTurnsOpenNothing(t *testing.T) {
 	leave := make(chan struct{})
-	url, asks := service(t, func(w http.ResponseWriter, r *http.Request) {
+	url, asks := hook(t, func(w http.ResponseWriter, r *http.Request) {
 		select {
 		case <-leave:
 			reply(t, w, "{}")
@@ -269,5 +272,55 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 	if _, ok := k.get(key(1)); ok {
 		t.Error("what nobody asked for is remembered")
+	}
+}
+
+// A service with several instances: one that cannot be reached is not missed, and no instance is asked a question that another may have
+// seen, because services count wrong passwords.
+func TestWebhookOverAService(t *testing.T) {
+	good, _ := hook(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/v1/verify" {
+			t.Errorf("path %s", r.URL.Path)
+		}
+		reply(t, w, "{}")
+	})
+	cut, cuts := hook(t, func(w http.ResponseWriter, _ *http.Request) {
+		c, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_ = c.Close()
+	})
+	busy, refusals := hook(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
+	for _, c := range []struct {
+		name  string
+		other string
+		asks  *atomic.Int32
+		want  map[string]int
+	}{
+		{"nobody listens", "http://127.0.0.1:1", new(atomic.Int32), map[string]int{"m-7": 4}},
+		{"one ends the connection", cut, cuts, map[string]int{"m-7": 2, "unavailable": 2}},
+		{"one answers 503", busy, refusals, map[string]int{"m-7": 2, "unavailable": 2}},
+	} {
+		set, err := service.OpenSet(setting.Named[service.Config]{"identity": {
+			Source: registry.Source{Instances: []string{good + "/v1", c.other + "/v1"}}, Choose: service.RoundRobin, Timeout: time.Minute,
+		}}, service.Options{Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		config := Config{Order: []string{"webhook"}, Webhook: Webhook{Service: "identity", Path: "/verify", Timeout: time.Minute}, Services: set}
+		chain := opened(t, config, new(reload.Watcher), newClock())
+		got := map[string]int{}
+		for n := range 4 {
+			got[asked(t, chain, &Credentials{Device: "m-7", Bearer: fmt.Sprint(n)})]++
+		}
+		if fmt.Sprint(got) != fmt.Sprint(c.want) || int(c.asks.Load()) != c.want["unavailable"] {
+			t.Errorf("%s: %v after %d requests to it, want %v", c.name, got, c.asks.Load(), c.want)
+		}
+		if state := chain.Breakers()["identity"]; state != "closed" {
+			t.Errorf("%s: the breaker is %q", c.name, state)
+		}
+		set.Close()
 	}
 }

@@ -138,6 +138,10 @@ func (c *Config) fit() (errs []error) {
 		"%d is more than api.max_inbox.messages, %d", a.Inbox.Messages, a.MaxInbox.Messages)
 	want(a.Inbox.Bytes <= a.MaxInbox.Bytes, "api.inbox.bytes",
 		"%s is more than api.max_inbox.bytes, %s", formatBytes(a.Inbox.Bytes), formatBytes(a.MaxInbox.Bytes))
+	if name := c.Auth.Webhook.Service; name != "" && slices.Contains(order, "webhook") {
+		s, ok := c.Services[name]
+		want(ok && !s.Serve, "auth.webhook.service", "%s is not a service with instances, under services", name)
+	}
 	want(len(c.Streams) == 0 || c.Store.Path != "", "streams", "need store.path, the directory in which they are")
 	for name, one := range c.Streams {
 		least := stream.LeastBytes(c.MaxRecord())

@@ -317,17 +317,18 @@ func FuzzSections(f *testing.F) {
 func TestServicesErrors(t *testing.T) {
 	const begin = "services:\n  billing:\n    instances: [http://10.0.0.5:9000]\n"
 	for text, want := range map[string]string{
-		begin + "    choose: fastest\n":                                            "f:4:13: services.billing.choose: want one of round_robin, random, response_time, least, not \"fastest\"",
-		begin + "    serve: true\n":                                                "f:4:12: services.billing.serve: want instances or serve, and not both",
-		begin + "    idempotent: [a/b]\n":                                          "f:4:17: services.billing.idempotent: want names of methods",
-		begin + "    probe: {path: healthz}\n":                                     "f:4:19: services.billing.probe.path: want a path such as /healthz",
-		begin + "    accept: [\"a/b; c=d\"]\n":                                     "f:4:13: services.billing.accept: want content types",
-		begin + "    timeout: 0.1ms\n":                                             "f:4:14: services.billing.timeout: want 1ms to 1h",
-		begin + "    tls: {cert: a}\n":                                             "f:4:17: services.billing.tls.cert: want both cert and key, or none",
-		begin + "    colour: red\n":                                                "f:4:5: services.billing: unknown key \"colour\"",
-		"services:\n  a/b: {serve: true}\n":                                        "f:2:3: services: want a name",
-		"services:\n  billing: {timeout: 1s}\n":                                    "f:2:3: services.billing.instances: nothing says where they are",
-		"services: {a: {serve: true}, b: {instances: [\"http://b:1\"], tls: {ca: x}}}": "",
+		begin + "    choose: fastest\n":                                                   "f:4:13: services.billing.choose: want one of round_robin, random, response_time, least, not \"fastest\"",
+		begin + "    serve: true\n":                                                       "f:4:12: services.billing.serve: want instances or serve, and not both",
+		begin + "    idempotent: [a/b]\n":                                                 "f:4:17: services.billing.idempotent: want names of methods",
+		begin + "    probe: {path: healthz}\n":                                            "f:4:19: services.billing.probe.path: want a path such as /healthz",
+		begin + "    accept: [\"a/b; c=d\"]\n":                                            "f:4:13: services.billing.accept: want content types",
+		begin + "    timeout: 0.1ms\n":                                                    "f:4:14: services.billing.timeout: want 1ms to 1h",
+		begin + "    tls: {cert: a}\n":                                                    "f:4:17: services.billing.tls.cert: want both cert and key, or none",
+		begin + "    colour: red\n":                                                       "f:4:5: services.billing: unknown key \"colour\"",
+		"services:\n  a/b: {serve: true}\n":                                               "f:2:3: services: want a name",
+		"services:\n  billing: {timeout: 1s}\n":                                           "f:2:3: services.billing.instances: nothing says where they are",
+		"auth: {order: [webhook], webhook: {service: a}}\nservices: {a: {serve: true}}\n": "f:1:45: auth.webhook.service: a is not a service with instances",
+		"services: {a: {serve: true}, b: {instances: [\"http://b:1\"], tls: {ca: x}}}":    "",
 	} {
 		_, err := Parse("f", []byte(text))
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/longline/longline/internal/limit"
 	"github.com/longline/longline/internal/registry"
 	"github.com/longline/longline/internal/reload"
 )
@@ -100,6 +101,14 @@ func (s *Service) Name() string { return s.name }
 
 // Served returns the side of the backends that answer the service, nil if it has instances.
 func (s *Service) Served() *Served { return s.served }
+
+// Breaker returns the circuit breaker, nil if the service has no instances.
+func (s *Service) Breaker() *limit.Breaker {
+	if s.pool == nil {
+		return nil
+	}
+	return s.pool.breaker
+}
 
 // Close ends the service. Calls that are under way go on.
 func (s *Service) Close() { s.answerer.close() }

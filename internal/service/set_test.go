@@ -20,6 +20,11 @@ func openSet(t *testing.T, c setting.Named[Config]) *Set {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
+	for _, one := range s.All() {
+		if one.pool != nil {
+			<-one.pool.known
+		}
+	}
 	return s
 }
 

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/longline/longline/internal/registry"
 	"github.com/longline/longline/internal/reload"
@@ -35,7 +36,7 @@ func TestCertificates(t *testing.T) {
 		{"another name", setting.TLS{CA: ca, ServerName: "example.org"}, false},
 		{"the system's authorities", setting.TLS{}, false},
 	} {
-		s, err := Open("billing", Config{Source: registry.Source{Instances: []string{b.URL}}, TLS: c.tls}, w, slog.New(slog.DiscardHandler))
+		s, err := Open("billing", Config{Source: registry.Source{Instances: []string{b.URL}}, TLS: c.tls, Timeout: time.Minute}, w, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -48,9 +48,9 @@ func newTransports(c *Config, w *reload.Watcher) (plain, secure transport, err e
 // stay makes the client follow no redirect: calls go where the configuration says and nowhere else.
 func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// dialer returns what makes connections. An instance whose host does not answer has a third of the time, so that another one can
-// be tried.
-func (c *Config) dialer() net.Dialer { return net.Dialer{Timeout: c.Timeout / 3} }
+// dialer returns what makes connections. A host that does not answer has a third of the time, so that another instance can be
+// tried.
+func (c *Config) dialer() net.Dialer { return net.Dialer{Timeout: max(c.Timeout/3, time.Second)} }
 
 func newHTTPTransport(c *Config, w *reload.Watcher) (*http.Transport, error) {
 	t := http.DefaultTransport.(*http.Transport).Clone()

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
@@ -90,17 +91,19 @@ func urls(all ...*backend) []string {
 
 func openService(t *testing.T, c Config) *Service {
 	t.Helper()
+	c.Timeout = cmp.Or(c.Timeout, time.Minute)
 	s, err := Open("billing", c, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
+	<-s.pool.known
 	return s
 }
 
 func (s *Service) get(t *testing.T, idempotent bool) (*Answer, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	return s.Do(ctx, &Request{Method: "POST", Path: "/authorize", Body: []byte("body"), Idempotent: idempotent})
 }
