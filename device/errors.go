@@ -24,15 +24,15 @@ var (
 	ErrTooLarge = errors.New("device: larger than the gateway's max_payload")
 	// ErrExpired is the outcome of a publication that waited in the outbox for longer than its Expiry.
 	ErrExpired = errors.New("device: the message expired before the gateway took it")
-	// ErrNotAwaited is returned to a Handler that publishes or subscribes with its ctx, if the gateway's answer is behind
+	// ErrNotAwaited is returned to a Handler that publishes, subscribes or calls with its ctx, if the gateway's answer is behind
 	// messages that wait for the same handler. To wait for the answer would be a
-	// deadlock. The publication or subscription is still sent.
+	// deadlock. The publication, subscription or call is still sent.
 	ErrNotAwaited = errors.New("device: cannot wait for the answer: it is behind messages that wait for this handler")
 	// ErrSilent is why a connection ended on which nothing arrived in time, not even a pong.
 	ErrSilent = errors.New("device: the gateway was silent for too long")
 )
 
-// RefusedError says that the gateway refused a publication or subscription. A
+// RefusedError says that the gateway refused a publication or subscription, or that a Call has no answer. A
 // CallHandler that returns one refuses the call. Code is for programs, Reason for people.
 type RefusedError struct{ Code, Reason string }
 

@@ -47,7 +47,8 @@ type link struct {
 
 	// Guarded by mu.
 	mu      sync.Mutex
-	answers map[uint64]chan error // of sub, unsub and refresh, by id
+	answers map[uint64]chan error   // of sub, unsub and refresh, by id
+	calls   map[uint64]*pendingCall // of services, by id
 }
 
 func newLink(o *Options) *link {
@@ -58,6 +59,7 @@ func newLink(o *Options) *link {
 		timeout: o.WriteTimeout,
 		log:     o.Logger,
 		answers: make(map[uint64]chan error),
+		calls:   make(map[uint64]*pendingCall),
 	}
 	l.ctx, l.fail = context.WithCancelCause(context.Background())
 	return l

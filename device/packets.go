@@ -22,6 +22,8 @@ func (d *Device) read(l *link) error {
 			d.acked(l, p)
 		case wire.Call:
 			d.called(l, p)
+		case wire.Reply:
+			l.replied(p)
 		default:
 			err = errors.New("device: the gateway sent a packet that only devices send, or a second hello")
 		}
@@ -98,7 +100,7 @@ func (d *Device) await(ctx context.Context, what string, answer <-chan error, en
 		case <-ended:
 			return errLost
 		case <-ctx.Done():
-			return fmt.Errorf("device: %q is not acknowledged yet: %w", what, ctx.Err())
+			return fmt.Errorf("device: %q is not answered yet: %w", what, ctx.Err())
 		}
 	}
 }
