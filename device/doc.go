@@ -1,11 +1,12 @@
 // Package device is the Go SDK for devices. It keeps a connection to the gateway, reconnects by itself,
-// publishes, subscribes and answers calls.
+// publishes, subscribes, answers calls and calls services.
 //
 //	d, err := device.Dial(ctx, "wss://gateway.example:8080", &device.Options{ID: "meter-7", Token: token})
 //	...
 //	d.HandleCall("reboot", reboot)
 //	err = d.Subscribe(ctx, "meters/7/settings", device.AtLeastOnce, apply)
 //	err = d.PublishJSON(ctx, "meters/7/reading", reading)
+//	reply, err := d.Call(ctx, "billing", "authorize", card)
 //	...
 //	err = d.Close(ctx)
 //

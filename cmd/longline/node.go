@@ -120,6 +120,7 @@ func (n *node) openServices(context.Context) (err error) {
 	if n.services, err = service.OpenSet(n.config.Services, o); err != nil {
 		return fmt.Errorf("services.%w", err)
 	}
+	n.config.Sessions.Services = n.services
 	n.undo = append(n.undo, n.services.Close)
 	return nil
 }
