@@ -42,7 +42,9 @@ func run(m *testing.M) (int, error) {
 	if program, err = build(dir); err != nil {
 		return 1, err
 	}
-	if gateway, err = serve(program, dir, ""); err != nil {
+	billing := newBilling()
+	defer billing.Close()
+	if gateway, err = serve(program, dir, "services: {billing: {instances: [\""+billing.URL+"\"]}}\n"); err != nil {
 		return 1, err
 	}
 	broker.tcp, broker.ws = cmp.Or(broker.tcp, gateway.mqtt), cmp.Or(broker.ws, gateway.devices)
