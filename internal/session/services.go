@@ -260,7 +260,7 @@ type CallStats struct {
 
 // callOutcomes are what becomes of a call: it is answered, or refused with a code. The first stands for the codes of services too.
 var callOutcomes = [...]string{
-	service.Failed, answered, CodeLost, CodeIDInUse, CodeNotAllowed, CodeBadTopic, CodeQuota, service.UnknownService, service.UnknownMethod,
+	service.Failed, answered, CodeLost, CodeIDInUse, CodeNotAllowed, CodeBadTopic, CodeQuota, CodeInternal, service.UnknownService, service.UnknownMethod,
 	service.Busy, service.Unavailable, service.Timeout, service.TooLarge, service.InvalidAnswer,
 }
 
@@ -286,9 +286,6 @@ func (x *CallStats) Each(yield func(outcome string, n uint64)) {
 
 // RefusedHere reports whether a call with this code of refusal was refused by the gateway, and not by the service.
 func RefusedHere(code string) bool { return slices.Index(callOutcomes[:], code) > 0 }
-
-// CountRefused counts a call that was refused and cannot be told so.
-func (x *CallStats) CountRefused(code string) { x.count(code) }
 
 // Calls returns the counters of the calls of devices to services.
 func (m *Manager) Calls() *CallStats { return &m.callStats }

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/store"
 	"github.com/longline/longline/internal/topic"
 	"github.com/longline/longline/internal/wire"
@@ -25,7 +26,8 @@ type Taken struct {
 	Refused wire.Error // why it is refused, unless it is a repetition
 }
 
-// takenCalls are the last calls that came as publications of QoS 1 or 2, by session. Sessions that make none take no memory.
+// takenCalls are the last calls that came as publications of QoS 1 or 2, by session. Sessions that make none take no memory, and
+// those of others that make many may be forgotten.
 type takenCalls struct {
 	mu sync.Mutex // taken after the lock of a session
 	by map[*Session][]takenCall
@@ -38,8 +40,11 @@ type takenCall struct {
 	connected int64 // Session.changed: on which connection it came
 }
 
-// keptTaken is how many of its last calls are remembered of a session.
-const keptTaken = 16
+// Bounds of takenCalls.
+const (
+	keptTaken     = 16      // calls of a session
+	takenSessions = 1 << 16 // sessions
+)
 
 // find returns the call of a session that has an identifier and, unless it is 0, a sum. The session is locked.
 func (t *takenCalls) find(s *Session, id uint16, sum uint64) (c takenCall, ok bool) {
@@ -57,8 +62,14 @@ func (t *takenCalls) find(s *Session, id uint16, sum uint64) (c takenCall, ok bo
 func (t *takenCalls) add(s *Session, id uint16, sum uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.by == nil {
+	switch _, known := t.by[s]; {
+	case t.by == nil:
 		t.by = make(map[*Session][]takenCall)
+	case !known && len(t.by) >= takenSessions:
+		for any := range t.by {
+			delete(t.by, any)
+			break
+		}
 	}
 	of := slices.DeleteFunc(t.by[s], func(c takenCall) bool { return c.id == id })
 	t.by[s] = append(of[max(0, len(of)+1-keptTaken):], takenCall{id, sum, s.changed})
@@ -71,7 +82,7 @@ func (t *takenCalls) forget(s *Session) {
 	delete(t.by, s)
 }
 
-// Take notes and answers a publication that is for the gateway itself. fresh reports whether it shall have its effect: it is not
+// Take notes and answers a publication that is for the gateway itself, and counts a call that is refused. fresh reports whether it shall have its effect: it is not
 // refused, and no repetition. earlier reports whether it is the repetition of a call that came on an earlier connection, where its
 // reply was lost if the device did not get it. An error is a *wire.Close.
 func (l *Link) Take(t Taken) (fresh, earlier bool, err error) {
@@ -82,6 +93,9 @@ func (l *Link) Take(t Taken) (fresh, earlier bool, err error) {
 		fresh, earlier, err = s.noteTaken(&t)
 	}
 	s.mu.Unlock()
+	if live && t.Call && t.Refused.Code != "" {
+		s.manager.callStats.count(t.Refused.Code)
+	}
 	switch {
 	case !live, err != nil:
 	case t.QoS == message.AtMostOnce:
@@ -95,7 +109,8 @@ func (l *Link) Take(t Taken) (fresh, earlier bool, err error) {
 	return fresh, earlier, err
 }
 
-// noteTaken is Take without the answer. If it is a repetition, it sets t.Refused to none. The session is locked.
+// noteTaken is Take without the answer. It sets t.Refused to none for a repetition, and to the reason why the publication cannot be
+// noted. The session is locked.
 func (s *Session) noteTaken(t *Taken) (fresh, earlier bool, err error) {
 	m := s.liveMQTT()
 	repeated := false
@@ -119,6 +134,9 @@ func (s *Session) noteTaken(t *Taken) (fresh, earlier bool, err error) {
 		return false, false, nil
 	case t.QoS == message.ExactlyOnce && m.atReceiveMaximum(s.manager.config.Unanswered):
 		return false, false, wire.CloseReceiveMax
+	case t.QoS == message.ExactlyOnce && s.durable() && s.manager.store.Err() != nil:
+		t.Refused = refusal(router.ErrStore)
+		return false, false, nil
 	}
 	if t.Call {
 		s.manager.taken.add(s, t.ID, t.Sum)

@@ -57,9 +57,8 @@ func (c *Device) callService(p *mqtt.Packet, rest string) error {
 			Code:   session.CodeLost,
 			Reason: "the call came on an earlier connection, which ended before you had the answer; it may have been done",
 		})
-	case refused.Code != "":
+	case p.QoS == message.AtMostOnce: // which has no answer
 		c.shard.LogRefusal(c.Link(), wire.Call, &refused)
-		c.shard.server.Door.Sessions.Calls().CountRefused(refused.Code)
 	}
 	return nil
 }

@@ -230,9 +230,7 @@ func (c *Device) acknowledge(p *wire.Packet) {
 	if p.QoS == message.ExactlyOnce {
 		answer.Type = mqtt.Pubrec
 	}
-	if p.Of == wire.Pub {
-		c.shard.LogRefusal(c.Link(), wire.Pub, &p.Err)
-	}
+	c.shard.LogRefusal(c.Link(), p.Of, &p.Err)
 	switch {
 	case p.Err.Code == "":
 	case c.version == mqtt.V5:
