@@ -53,6 +53,9 @@ func (l *ServiceLs) Run(ctx context.Context, console *Console) error {
 			}
 			_, _ = fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%s\t%s\n", s.Name, i.Url, i.Calls, i.Failed, i.UnderWay, latency, stateOfInstance(i))
 		}
+		for _, b := range s.Backends {
+			_, _ = fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t\t%s\n", s.Name, b.Name, b.Answered+b.Late, b.Late, b.UnderWay, stateOfBackend(b))
+		}
 	}
 	return w.Flush()
 }
@@ -67,6 +70,14 @@ func stateOf(s *longlinev1.Service) string {
 		return "the circuit breaker is " + s.Breaker
 	}
 	return ""
+}
+
+func stateOfBackend(b *longlinev1.ServingBackend) string {
+	state := "serves"
+	if b.Last {
+		state = "does not answer in time: gets calls last"
+	}
+	return fmt.Sprintf("%s, up to %d at a time", state, b.Room)
 }
 
 func stateOfInstance(i *longlinev1.Instance) string {

@@ -20,12 +20,13 @@ var (
 	serviceCalls     = serviceDesc("calls_total", "Calls that have ended, by result: ok, refused (with a code of the service's own), or one of the gateway's codes.", "result")
 	serviceDuration  = serviceDesc("call_duration_seconds", "Time that calls took, with waiting and repetitions, except those that were refused as busy.")
 	serviceUnderWay  = serviceDesc("calls_under_way", "Calls that have no answer yet.")
-	serviceWaiting   = serviceDesc("calls_waiting", "Calls that wait for one of the service's places.")
-	serviceRepeated  = serviceDesc("repeated_total", "Repetitions of calls on another instance.")
+	serviceWaiting   = serviceDesc("calls_waiting", "Calls that wait for one of the service's places, or for a backend.")
+	serviceRepeated  = serviceDesc("repeated_total", "Repetitions of calls on another instance or backend.")
 	serviceEjections = serviceDesc("ejections_total", "Times that an instance was left out because it had failed again and again.")
 	serviceBreaker   = serviceDesc("breaker_state", "1 for the state that the circuit breaker has.", "state")
 	serviceFailing   = serviceDesc("registry_failing", "1 while the instances cannot be looked up, or some are left out of the answer.")
 	serviceInstances = serviceDesc("instances", "Instances that are known.")
+	serviceBackends  = serviceDesc("backends", "Streams on which backends serve the service.")
 
 	instanceCalls    = serviceDesc("instance_calls_total", "Calls of an instance that have ended with an answer or a failure.", "instance")
 	instanceFailures = serviceDesc("instance_failures_total", "Calls of an instance that it has failed.", "instance")
@@ -37,7 +38,7 @@ var (
 // Describe implements prometheus.Collector.
 func (s serviceMetrics) Describe(all chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		serviceCalls, serviceDuration, serviceUnderWay, serviceWaiting, serviceRepeated, serviceEjections, serviceBreaker, serviceFailing, serviceInstances,
+		serviceCalls, serviceDuration, serviceUnderWay, serviceWaiting, serviceRepeated, serviceEjections, serviceBreaker, serviceFailing, serviceInstances, serviceBackends,
 		instanceCalls, instanceFailures, instanceUnderWay, instanceLatency, instanceLeftOut,
 	} {
 		all <- d
@@ -59,11 +60,12 @@ func (s serviceMetrics) Collect(metrics chan<- prometheus.Metric) {
 		}
 		metrics <- durations(serviceDuration, i.Latency, i.Name)
 		gauge(serviceUnderWay, float64(i.UnderWay))
-		if i.Serve {
-			continue
-		}
 		gauge(serviceWaiting, float64(i.Waiting))
 		count(serviceRepeated, i.Repeated)
+		if i.Serve {
+			gauge(serviceBackends, float64(len(i.Backends)))
+			continue
+		}
 		count(serviceEjections, i.Ejected)
 		gauge(serviceBreaker, 1, i.Breaker)
 		gauge(serviceFailing, oneIf(i.Problem != ""))

@@ -39,5 +39,10 @@ func describeService(i service.Info) *longlinev1.Service {
 		}
 		s.Instances = append(s.Instances, d)
 	}
+	for _, b := range i.Backends {
+		s.Backends = append(s.Backends, &longlinev1.ServingBackend{
+			Name: b.Name, Since: timestamppb.New(b.Since), Room: uint32(b.Room), UnderWay: uint32(b.UnderWay), Answered: b.Answered, Late: b.Late, Last: b.Last,
+		})
+	}
 	return s
 }

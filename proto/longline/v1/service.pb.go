@@ -318,7 +318,7 @@ type Service struct {
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Backends answer it through the API; it has no instances.
 	Serve bool `protobuf:"varint,2,opt,name=serve,proto3" json:"serve,omitempty"`
-	// Calls that have no answer yet, and how many of them wait for one of services.NAME.concurrency places.
+	// Calls that have no answer yet, and how many of them wait for one of services.NAME.concurrency places, or for a backend.
 	UnderWay uint32 `protobuf:"varint,3,opt,name=under_way,json=underWay,proto3" json:"under_way,omitempty"`
 	Waiting  uint32 `protobuf:"varint,4,opt,name=waiting,proto3" json:"waiting,omitempty"`
 	// Calls since the start that have ended, by result: ok, refused (with a code of the service's own), or one of the gateway's codes.
@@ -329,8 +329,10 @@ type Service struct {
 	Problem string `protobuf:"bytes,7,opt,name=problem,proto3" json:"problem,omitempty"`
 	// In the order of their URLs, at most 1000.
 	Instances []*Instance `protobuf:"bytes,8,rep,name=instances,proto3" json:"instances,omitempty"`
-	// Repetitions of calls on another instance, since the start.
-	Repeated      uint64 `protobuf:"varint,9,opt,name=repeated,proto3" json:"repeated,omitempty"`
+	// Repetitions of calls on another instance or backend, since the start.
+	Repeated uint64 `protobuf:"varint,9,opt,name=repeated,proto3" json:"repeated,omitempty"`
+	// With serve: who answers it now, in the order in which they came, at most 1000.
+	Backends      []*ServingBackend `protobuf:"bytes,10,rep,name=backends,proto3" json:"backends,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -428,6 +430,110 @@ func (x *Service) GetRepeated() uint64 {
 	return 0
 }
 
+func (x *Service) GetBackends() []*ServingBackend {
+	if x != nil {
+		return x.Backends
+	}
+	return nil
+}
+
+// ServingBackend is a stream on which a backend serves a service, at one moment.
+type ServingBackend struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// ServeBegin.name, or the name of its token.
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Since *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
+	// How many calls it has at a time, and how many it has now.
+	Room     uint32 `protobuf:"varint,3,opt,name=room,proto3" json:"room,omitempty"`
+	UnderWay uint32 `protobuf:"varint,4,opt,name=under_way,json=underWay,proto3" json:"under_way,omitempty"`
+	// Calls that it has answered, and those that it has not answered in time.
+	Answered uint64 `protobuf:"varint,5,opt,name=answered,proto3" json:"answered,omitempty"`
+	Late     uint64 `protobuf:"varint,6,opt,name=late,proto3" json:"late,omitempty"`
+	// It gets calls only if no other has room, because it has not answered in time again and again.
+	Last          bool `protobuf:"varint,7,opt,name=last,proto3" json:"last,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ServingBackend) Reset() {
+	*x = ServingBackend{}
+	mi := &file_longline_v1_service_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ServingBackend) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ServingBackend) ProtoMessage() {}
+
+func (x *ServingBackend) ProtoReflect() protoreflect.Message {
+	mi := &file_longline_v1_service_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ServingBackend.ProtoReflect.Descriptor instead.
+func (*ServingBackend) Descriptor() ([]byte, []int) {
+	return file_longline_v1_service_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ServingBackend) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ServingBackend) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *ServingBackend) GetRoom() uint32 {
+	if x != nil {
+		return x.Room
+	}
+	return 0
+}
+
+func (x *ServingBackend) GetUnderWay() uint32 {
+	if x != nil {
+		return x.UnderWay
+	}
+	return 0
+}
+
+func (x *ServingBackend) GetAnswered() uint64 {
+	if x != nil {
+		return x.Answered
+	}
+	return 0
+}
+
+func (x *ServingBackend) GetLate() uint64 {
+	if x != nil {
+		return x.Late
+	}
+	return 0
+}
+
+func (x *ServingBackend) GetLast() bool {
+	if x != nil {
+		return x.Last
+	}
+	return false
+}
+
 // Instance is an instance of a service at one moment.
 type Instance struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -449,7 +555,7 @@ type Instance struct {
 
 func (x *Instance) Reset() {
 	*x = Instance{}
-	mi := &file_longline_v1_service_proto_msgTypes[6]
+	mi := &file_longline_v1_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -461,7 +567,7 @@ func (x *Instance) String() string {
 func (*Instance) ProtoMessage() {}
 
 func (x *Instance) ProtoReflect() protoreflect.Message {
-	mi := &file_longline_v1_service_proto_msgTypes[6]
+	mi := &file_longline_v1_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -474,7 +580,7 @@ func (x *Instance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Instance.ProtoReflect.Descriptor instead.
 func (*Instance) Descriptor() ([]byte, []int) {
-	return file_longline_v1_service_proto_rawDescGZIP(), []int{6}
+	return file_longline_v1_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Instance) GetUrl() string {
@@ -555,7 +661,7 @@ const file_longline_v1_service_proto_rawDesc = "" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x15\n" +
 	"\x13ListServicesRequest\"H\n" +
 	"\x14ListServicesResponse\x120\n" +
-	"\bservices\x18\x01 \x03(\v2\x14.longline.v1.ServiceR\bservices\"\xe8\x02\n" +
+	"\bservices\x18\x01 \x03(\v2\x14.longline.v1.ServiceR\bservices\"\xa1\x03\n" +
 	"\aService\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05serve\x18\x02 \x01(\bR\x05serve\x12\x1b\n" +
@@ -565,10 +671,20 @@ const file_longline_v1_service_proto_rawDesc = "" +
 	"\abreaker\x18\x06 \x01(\tR\abreaker\x12\x18\n" +
 	"\aproblem\x18\a \x01(\tR\aproblem\x123\n" +
 	"\tinstances\x18\b \x03(\v2\x15.longline.v1.InstanceR\tinstances\x12\x1a\n" +
-	"\brepeated\x18\t \x01(\x04R\brepeated\x1a:\n" +
+	"\brepeated\x18\t \x01(\x04R\brepeated\x127\n" +
+	"\bbackends\x18\n" +
+	" \x03(\v2\x1b.longline.v1.ServingBackendR\bbackends\x1a:\n" +
 	"\fResultsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\x8d\x02\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xcb\x01\n" +
+	"\x0eServingBackend\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x120\n" +
+	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x12\n" +
+	"\x04room\x18\x03 \x01(\rR\x04room\x12\x1b\n" +
+	"\tunder_way\x18\x04 \x01(\rR\bunderWay\x12\x1a\n" +
+	"\banswered\x18\x05 \x01(\x04R\banswered\x12\x12\n" +
+	"\x04late\x18\x06 \x01(\x04R\x04late\x12\x12\n" +
+	"\x04last\x18\a \x01(\bR\x04last\"\x8d\x02\n" +
 	"\bInstance\x12\x10\n" +
 	"\x03url\x18\x01 \x01(\tR\x03url\x12\x16\n" +
 	"\x06weight\x18\x02 \x01(\rR\x06weight\x12\x1b\n" +
@@ -594,7 +710,7 @@ func file_longline_v1_service_proto_rawDescGZIP() []byte {
 	return file_longline_v1_service_proto_rawDescData
 }
 
-var file_longline_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_longline_v1_service_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_longline_v1_service_proto_goTypes = []any{
 	(*HandleCallRequest)(nil),     // 0: longline.v1.HandleCallRequest
 	(*HandleCallResponse)(nil),    // 1: longline.v1.HandleCallResponse
@@ -602,25 +718,28 @@ var file_longline_v1_service_proto_goTypes = []any{
 	(*ListServicesRequest)(nil),   // 3: longline.v1.ListServicesRequest
 	(*ListServicesResponse)(nil),  // 4: longline.v1.ListServicesResponse
 	(*Service)(nil),               // 5: longline.v1.Service
-	(*Instance)(nil),              // 6: longline.v1.Instance
-	nil,                           // 7: longline.v1.Service.ResultsEntry
-	(*durationpb.Duration)(nil),   // 8: google.protobuf.Duration
+	(*ServingBackend)(nil),        // 6: longline.v1.ServingBackend
+	(*Instance)(nil),              // 7: longline.v1.Instance
+	nil,                           // 8: longline.v1.Service.ResultsEntry
 	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 10: google.protobuf.Duration
 }
 var file_longline_v1_service_proto_depIdxs = []int32{
-	2, // 0: longline.v1.HandleCallResponse.error:type_name -> longline.v1.CallError
-	5, // 1: longline.v1.ListServicesResponse.services:type_name -> longline.v1.Service
-	7, // 2: longline.v1.Service.results:type_name -> longline.v1.Service.ResultsEntry
-	6, // 3: longline.v1.Service.instances:type_name -> longline.v1.Instance
-	8, // 4: longline.v1.Instance.latency:type_name -> google.protobuf.Duration
-	9, // 5: longline.v1.Instance.ejected_until:type_name -> google.protobuf.Timestamp
-	0, // 6: longline.v1.Backend.HandleCall:input_type -> longline.v1.HandleCallRequest
-	1, // 7: longline.v1.Backend.HandleCall:output_type -> longline.v1.HandleCallResponse
-	7, // [7:8] is the sub-list for method output_type
-	6, // [6:7] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	2,  // 0: longline.v1.HandleCallResponse.error:type_name -> longline.v1.CallError
+	5,  // 1: longline.v1.ListServicesResponse.services:type_name -> longline.v1.Service
+	8,  // 2: longline.v1.Service.results:type_name -> longline.v1.Service.ResultsEntry
+	7,  // 3: longline.v1.Service.instances:type_name -> longline.v1.Instance
+	6,  // 4: longline.v1.Service.backends:type_name -> longline.v1.ServingBackend
+	9,  // 5: longline.v1.ServingBackend.since:type_name -> google.protobuf.Timestamp
+	10, // 6: longline.v1.Instance.latency:type_name -> google.protobuf.Duration
+	9,  // 7: longline.v1.Instance.ejected_until:type_name -> google.protobuf.Timestamp
+	0,  // 8: longline.v1.Backend.HandleCall:input_type -> longline.v1.HandleCallRequest
+	1,  // 9: longline.v1.Backend.HandleCall:output_type -> longline.v1.HandleCallResponse
+	9,  // [9:10] is the sub-list for method output_type
+	8,  // [8:9] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_longline_v1_service_proto_init() }
@@ -634,7 +753,7 @@ func file_longline_v1_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_longline_v1_service_proto_rawDesc), len(file_longline_v1_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
