@@ -2,7 +2,8 @@
 //
 //     node service.js http://127.0.0.1:8081/v1/services/sums
 const url = process.argv[2]
-const answer = (call, body, headers) => fetch(`${url}/answers/${call.id}`, { method: 'POST', body, headers })
+const answer = (call, body, headers) =>
+  fetch(`${url}/answers/${call.id}`, { method: 'POST', body, headers: { 'Content-Type': 'application/json', ...headers } })
 
 async function serve() {
   let text = ''
