@@ -123,6 +123,8 @@ func (c *Config) fit() (errs []error) {
 		want(!c.Register.Given(), "register.address", "is needed, because gateway.listen, %q, does not say by which host others reach the gateway", g.Listen)
 		want(!g.Nodes || g.URL != "", "gateway.url", "is needed with gateway.nodes, because gateway.listen, %q, does not say by which host devices reach the gateway", g.Listen)
 	}
+	_, serviceKnown := c.Services[c.OCPP.Service]
+	want(serviceKnown || c.OCPP.Service == "", "ocpp.service", "services has no %q", c.OCPP.Service)
 	s, q, a := c.Sessions, c.Store.Queue, c.API
 	want(s.Expiry <= s.MaxExpiry, "sessions.expiry",
 		"%s is longer than sessions.max_expiry, %s", formatDuration(s.Expiry), formatDuration(s.MaxExpiry))
