@@ -10,6 +10,7 @@ import (
 	"github.com/longline/longline/internal/reactor"
 	"github.com/longline/longline/internal/websocket"
 	"github.com/longline/longline/internal/wire"
+	"github.com/longline/longline/internal/wire/ocpp"
 )
 
 // conn is one connection of a client, a reactor.Handler. Owned by the loop.
@@ -37,6 +38,8 @@ func (c *conn) begin() {
 	switch r := &c.opening.request; {
 	case t.MQTT != nil:
 		r.Target, r.Protocols = "/mqtt", mqttProtocols
+	case t.Chargers:
+		r.Target, r.Protocols = "/ocpp/"+c.id(), []string{ocpp.V16.Subprotocol()}
 	case t.Devices != "":
 		r.Target, r.Protocols = "/connect?device="+c.id(), []string{wire.Protobuf.Name()}
 	}
@@ -69,7 +72,7 @@ func (c *conn) upgrade() {
 	switch t := &c.lane.client.target; {
 	case t.MQTT != nil:
 		c.connectMQTT()
-	case t.Devices == "":
+	case t.Devices == "" || t.Chargers:
 		c.open()
 	}
 }
@@ -125,7 +128,7 @@ func (c *conn) read(p []byte) (used int, err error) {
 			return used, fmt.Errorf("%w: %d %s", errClosedByServer, event.Code, event.Payload)
 		case event.Op == websocket.Ping:
 			c.write(websocket.Pong, event.Payload)
-		case event.Op == websocket.Binary:
+		case event.Op == websocket.Binary && !c.lane.client.target.Chargers, event.Op == websocket.Text && c.lane.client.target.Chargers:
 			err = c.message(event.Payload)
 		default:
 			err = fmt.Errorf("a message with opcode %d that was not asked for", event.Op)

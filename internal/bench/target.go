@@ -24,6 +24,8 @@ type Target struct {
 	// number. Each upgrades at /connect?device=ID, speaks longline.v1.protobuf, and is open
 	// when it has hello.
 	Devices string
+	// Chargers makes the devices chargers. Each upgrades at /ocpp/ID and speaks ocpp1.6.
+	Chargers bool
 	// MQTT makes the connections MQTT clients of a broker. Each upgrades at /mqtt and is open
 	// when it has subscribed. Their client identifiers begin with Devices.
 	MQTT *MQTT
