@@ -43,9 +43,9 @@ type Limits struct {
 // RetainedLimits bound the retained messages. Zero fields mean the defaults.
 type RetainedLimits struct {
 	Count int `yaml:"count" help:"messages"`
-	Bytes int `yaml:"bytes" unit:"bytes" help:"sum of topics, payloads and properties"`
+	Bytes int `yaml:"bytes" unit:"bytes" help:"sum of topics, payloads and properties, also of what is on disk alone"`
 
-	InMemory int `yaml:"in_memory" unit:"bytes" help:"with store.path, bytes of the payload and properties of one message beyond which these are on disk alone"`
+	InMemory int `yaml:"in_memory" unit:"bytes" help:"with store.path, a message with more bytes of payload and properties is on disk alone, and read when it has to be sent"`
 
 	PerDevice int      `yaml:"per_device" help:"percent of count and of bytes for the messages of one device"`
 	PerPrefix []string `yaml:"per_prefix" help:"percent of count and of bytes for the messages of all devices whose id begins with a prefix; each as prefix=percent such as demo-=5; the longest prefix counts"`
