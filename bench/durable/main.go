@@ -1,6 +1,6 @@
 // Command durable measures what it costs that messages survive: publications of QoS 1 for a session that is away, with
-// Longline in memory and on disk, with NATS, which syncs each message as well, and with Mosquitto, which does not: it writes its
-// database every half hour, and at its end.
+// Longline in memory, on disk, and on disk with a stream that gets the messages as well; with NATS, which syncs each message as
+// well, and with Mosquitto, which does not: it writes its database every half hour, and at its end.
 //
 // Every server runs alone, pinned to the first processor. The client is pinned to the second.
 // Repetitions are interleaved: each server once, then each again.
@@ -23,6 +23,7 @@ type options struct {
 	Devices int     `default:"1000" help:"Devices that publish."`
 	Rate    float64 `default:"20000" help:"Messages per second where the rate is fixed."`
 	Size    int     `default:"128" help:"Bytes per message."`
+	Loads   string  `default:"closed,paced" help:"Only these loads: closed, with one message of each device in flight, or paced, at the fixed rate."`
 	Data    string  `default:"out/data" help:"Folder for the servers' files: on the disk that is to be measured, and not in memory."`
 }
 
@@ -41,10 +42,13 @@ var measures = []bench.Measure{
 	{Key: "paced_cpu", Title: "at a fixed rate: server's CPU", Unit: "us/message"},
 }
 
-// bar is what longline's figure must hold against another server's.
+// onDisk are the servers that have to hold the bars.
+var onDisk = []string{"longline", "streamed"}
+
+// bar is what the figure of a server on disk must hold against another server's.
 type bar struct {
 	key, than string
-	holds     func(longline, other float64) bool
+	holds     func(value, other float64) bool
 	text      string
 }
 
@@ -90,49 +94,71 @@ func (o *options) describe() string {
 func (o *options) text(c *bench.Comparison) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\n%s\n\n%s\n", o.describe(), c.Machine, c.Medians())
-	longline := c.Server("longline")
-	if longline == nil {
-		return b.String()
-	}
-	g := bench.Grid{{"bars", "longline", "the other", "bar"}}
-	titles := map[string]string{}
-	for _, m := range measures {
-		titles[m.Key] = m.String()
-	}
+	g := bench.Grid{{"bars", "server", "its value", "the other", "bar"}}
 	for _, bar := range bars {
-		value, other := longline.Measures[bar.key], bench.Spread{}
-		if len(value.Values) == 0 {
-			continue
-		}
-		if bar.than != "" {
-			if s := c.Server(bar.than); s != nil {
-				other = s.Measures[bar.key]
-			}
-			if len(other.Values) == 0 {
-				continue
+		for _, name := range onDisk {
+			if line := bar.line(c, name); line != nil {
+				g = append(g, line)
 			}
 		}
-		verdict := " missed"
-		if bar.holds(value.Median, other.Median) {
-			verdict = " held"
-		}
-		g = append(g, []string{titles[bar.key], bench.Short(value.Median), bench.Short(other.Median), bar.text + verdict})
 	}
-	fmt.Fprintf(&b, "%s\n", g)
+	if len(g) > 1 {
+		fmt.Fprintf(&b, "%s\n", g)
+	}
 	return b.String()
+}
+
+// line returns a line of the table of bars, or nil if something was not measured.
+func (b *bar) line(c *bench.Comparison, name string) []string {
+	value, ok := median(c, name, b.key)
+	if !ok {
+		return nil
+	}
+	other, shown := 0.0, "-"
+	if b.than != "" {
+		if other, ok = median(c, b.than, b.key); !ok {
+			return nil
+		}
+		shown = bench.Short(other)
+	}
+	verdict := " missed"
+	if b.holds(value, other) {
+		verdict = " held"
+	}
+	var title string
+	for _, m := range measures {
+		if m.Key == b.key {
+			title = m.String()
+		}
+	}
+	return []string{title, name, bench.Short(value), shown, b.text + verdict}
+}
+
+// median returns a measure of a server, and whether there is one.
+func median(c *bench.Comparison, name, key string) (value float64, ok bool) {
+	s := c.Server(name)
+	if s == nil || len(s.Measures[key].Values) == 0 {
+		return 0, false
+	}
+	return s.Measures[key].Median, true
 }
 
 // measure runs one repetition of one server.
 func (o *options) measure(ctx context.Context, s *server, all *bench.Summary) error {
-	closed, err := o.load(ctx, s, all, 0)
-	if err != nil {
-		return err
+	if strings.Contains(o.Loads, "closed") {
+		closed, err := o.load(ctx, s, all, 0)
+		if err != nil {
+			return err
+		}
+		all.Add("closed", closed.Rate())
+		all.Add("closed_p99", millis(&closed, 99))
+		all.Add("closed_cpu", bench.Micros(closed.Cost()))
+		if closed.Rate() < 1.2*o.Rate {
+			return nil // it cannot keep pace
+		}
 	}
-	all.Add("closed", closed.Rate())
-	all.Add("closed_p99", millis(&closed, 99))
-	all.Add("closed_cpu", bench.Micros(closed.Cost()))
-	if closed.Rate() < 1.2*o.Rate {
-		return nil // it cannot keep pace
+	if !strings.Contains(o.Loads, "paced") {
+		return nil
 	}
 	paced, err := o.load(ctx, s, all, o.Rate)
 	if err != nil {

@@ -24,8 +24,9 @@ func (o *options) servers() ([]server, error) {
 	all := []server{
 		{"mosquitto", startMosquitto},
 		{"nats", o.startNATS},
-		{"memory", o.startLongline(false)},
-		{"longline", o.startLongline(true)},
+		{"memory", o.startLongline(false, false)},
+		{"longline", o.startLongline(true, false)},
+		{"streamed", o.startLongline(true, true)},
 	}
 	return bench.Chosen(all, o.Only)
 }
@@ -43,15 +44,18 @@ func (r *running) process() bench.Process { return bench.Process(r.command.Proce
 // stop ends the process and waits for it.
 func (r *running) stop() { bench.Stop(r.command) }
 
-// startLongline returns a function that starts a gateway, with its store on disk or in memory. The session that is away
-// keeps all that comes.
-func (o *options) startLongline(onDisk bool) func(context.Context, int, string) (*running, error) {
+// startLongline returns a function that starts a gateway, with its store on disk or in memory, and perhaps with a stream that gets
+// what the session gets that is away. That session keeps all that comes.
+func (o *options) startLongline(onDisk, streamed bool) func(context.Context, int, string) (*running, error) {
 	return func(ctx context.Context, cpu int, folder string) (*running, error) {
 		if !onDisk {
 			folder = ""
 		}
-		store := fmt.Sprintf("store: {path: %q, queue: {count: 1000000000, bytes: 64GiB}}", folder)
-		c, devices, _, err := bench.StartGateway(ctx, cpu, filepath.Join(o.Bin, "longline"), o.Devices+10, store)
+		more := fmt.Sprintf("store: {path: %q, queue: {count: 1000000000, bytes: 64GiB}}\n", folder)
+		if streamed {
+			more += fmt.Sprintf("streams: {telemetry: {filters: [%q], max_bytes: 10GiB}}\n", bench.FilterTelemetry(0))
+		}
+		c, devices, _, err := bench.StartGateway(ctx, cpu, filepath.Join(o.Bin, "longline"), o.Devices+10, more)
 		if err != nil {
 			return nil, err
 		}
