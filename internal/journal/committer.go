@@ -57,17 +57,24 @@ const (
 )
 
 // gather waits while many records come, for SyncDelay at most. In each step a sixteenth of the group must have come.
-// So it costs publishers that wait for their answers one step: when all of them wait, nothing comes.
+// So it costs publishers that wait for their answers one step: when all of them wait, nothing comes. While records come steadily, one
+// step is the whole SyncDelay, because each step costs as much as some records.
 func (j *Journal) gather() {
 	n, half := j.gathered()
 	few := n <= fewGathered && j.gathers <= fewGathered
 	j.gathers = n
 	if few || half || j.options.SyncDelay <= 0 {
+		j.steadily = false
 		return
 	}
-	timer := time.NewTimer(j.options.SyncDelay / gatherSteps)
+	steps := gatherSteps
+	if j.steadily {
+		steps = 1
+	}
+	step := j.options.SyncDelay / time.Duration(steps)
+	timer := time.NewTimer(step)
 	defer timer.Stop()
-	for steps := 0; steps < gatherSteps && !half; {
+	for j.steadily = true; steps > 0 && j.steadily && !half; {
 		select {
 		case <-j.closing:
 			return
@@ -75,13 +82,12 @@ func (j *Journal) gather() {
 			_, half = j.gathered()
 			continue
 		case <-timer.C:
-			timer.Reset(j.options.SyncDelay / gatherSteps)
-			steps++
+			timer.Reset(step)
+			steps--
 		}
 		before := n
-		if n, half = j.gathered(); n-before < max(1, n/16) {
-			break
-		}
+		n, half = j.gathered()
+		j.steadily = n-before >= max(1, n/16)
 	}
 	j.gathers = n
 }

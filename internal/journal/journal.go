@@ -128,10 +128,11 @@ type Journal struct {
 	dirs    []*directory // the first, and the second if there is one
 
 	// Owned by the committer.
-	current *segment // nil if the next group begins a new one
-	order   uint64   // of the segment that was begun last
-	marked  bool     // the last group is the mark of a clean end
-	gathers int      // records and fences that the last group gathered
+	current  *segment // nil if the next group begins a new one
+	order    uint64   // of the segment that was begun last
+	marked   bool     // the last group is the mark of a clean end
+	gathers  int      // records and fences that the last group gathered
+	steadily bool     // records came all the time while the last group was gathered
 
 	writes sync.WaitGroup // writes under way; the committer adds
 

@@ -90,6 +90,9 @@ func tellUnused(dir string, config setting.Named[Config], log *slog.Logger) {
 	}
 }
 
+// syncDelay bounds how long entries wait for others to share a sync with, while many come.
+const syncDelay = 2 * time.Millisecond
+
 // open opens a stream and subscribes it.
 func open(name string, c Config, o *Options) (*Stream, error) {
 	s := &Stream{name: name, config: c, options: o, log: o.Log.With("stream", name), lines: make(chan line, 16)}
@@ -107,7 +110,7 @@ func open(name string, c Config, o *Options) (*Stream, error) {
 		s.log.Error("the place of a consumer cannot be read: it is forgotten", "consumer", name)
 	}
 	j, found, err := journal.Open(journal.Options{
-		FS: o.files(name), SegmentSize: sizes.SegmentSize, Pending: sizes.Pending,
+		FS: o.files(name), SegmentSize: sizes.SegmentSize, Pending: sizes.Pending, SyncDelay: syncDelay,
 		Second: o.second(name), SecondLeaves: o.SecondLeaves, Stall: o.Stall,
 		MaxBytes: int64(c.MaxBytes), Reserve: o.Reserve,
 		Reclaim: s.mayGo, OnRoom: s.pump,
