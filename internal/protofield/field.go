@@ -116,8 +116,8 @@ func (v *Value) Text() string {
 
 // Each calls set for each field of p, until set returns an error or the field is Bad. The error wraps bad.
 func Each(p []byte, bad error, set func(*Value) error) error {
+	var v Value // one for all fields: it moves to the heap
 	for len(p) > 0 {
-		var v Value
 		n := v.Read(p)
 		switch {
 		case n < 0 && v.Num == 0:

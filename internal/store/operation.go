@@ -29,7 +29,7 @@ const (
 	OpDrop     Kind = 2  // removes the device's record, queue and received identifiers
 	OpReceive  Kind = 3  // Packet is the identifier of a publication that the device has not released
 	OpRelease  Kind = 4  // undoes OpReceive for Packet, or for all if it is 0
-	OpPush     Kind = 5  // adds Message to the device's queue as Number, with QoS and Due; removes Key, if set, from SpaceOrphan
+	OpPush     Kind = 5  // adds Message, of which Size and Shared tell, to the device's queue as Number, with QoS and Due; removes Key, if set, from SpaceOrphan. Old ones have no Size
 	OpSent     Kind = 6  // sets the identifier, Packet, which may be 0, and Due of the message Number, of which QoS, Size and Shared tell; old ones have no QoS
 	OpReceived Kind = 7  // replaces the message Number by Packet, an identifier to be released
 	OpRemove   Kind = 8  // removes Number
@@ -64,6 +64,8 @@ type Op struct {
 	Value   []byte
 
 	Subscription *topic.Subscription
+
+	body []byte // Message as it was written, until it is parsed
 }
 
 const opVersion = 1
@@ -181,19 +183,50 @@ func appendWill(dst []byte, w *Will) []byte {
 
 // ParseOp decodes an operation. It owns p: strings and messages share its memory. An error wraps ErrOp.
 func ParseOp(p []byte) (op Op, err error) {
+	if err = op.parse(p); err == nil {
+		err = op.parseMessage()
+	}
+	return op, err
+}
+
+// ParseHead is ParseOp, but a push has no Message if it tells itself what a queue has to know of it.
+func ParseHead(p []byte) (op Op, err error) {
+	if err = op.parse(p); err == nil && (op.Kind != OpPush || op.Size == 0) {
+		err = op.parseMessage()
+	}
+	return op, err
+}
+
+// parse decodes all but the message, and checks the whole.
+func (op *Op) parse(p []byte) error {
 	switch {
 	case len(p) == 0:
-		return op, fmt.Errorf("%w: it is empty", ErrOp)
+		return fmt.Errorf("%w: it is empty", ErrOp)
 	case p[0] != opVersion:
-		return op, fmt.Errorf("%w: %w: it has version %d, this program knows version %d", ErrOp, ErrNewerOp, p[0], opVersion)
+		return fmt.Errorf("%w: %w: it has version %d, this program knows version %d", ErrOp, ErrNewerOp, p[0], opVersion)
 	}
-	if err = protofield.Each(p[1:], ErrOp, op.set); err != nil {
-		return op, err
+	if err := protofield.Each(p[1:], ErrOp, op.set); err != nil {
+		return err
 	}
 	if op.Record != nil {
 		op.Record.Device = op.Device
 	}
-	return op, op.check()
+	return op.check()
+}
+
+// parseMessage decodes the message.
+func (op *Op) parseMessage() (err error) {
+	if op.body == nil {
+		return nil
+	}
+	if op.Message, err = message.ParseRecord(op.body); err != nil {
+		return fmt.Errorf("%w: field %d: %w", ErrOp, fieldMessage, err)
+	}
+	op.body = nil
+	if op.Kind == OpRetained && op.Size < op.Message.Size() {
+		return fmt.Errorf("%w: kind %d says that the message is smaller than what it has of it", ErrOp, op.Kind)
+	}
+	return nil
 }
 
 // check returns an error if a field is missing that an operation of this kind needs.
@@ -210,15 +243,15 @@ func (op *Op) check() error {
 	case OpReceive:
 		needs = op.Packet != 0
 	case OpPush:
-		needs = op.Number != 0 && op.Message != nil && op.QoS > message.AtMostOnce
+		needs = op.Number != 0 && op.body != nil && op.QoS > message.AtMostOnce
 	case OpSent, OpRemove:
 		needs = op.Number != 0
 	case OpReceived:
 		needs = op.Number != 0 && op.Packet != 0
 	case OpRetain:
-		ofDevice, needs = false, op.Message != nil
+		ofDevice, needs = false, op.body != nil
 	case OpRetained:
-		ofDevice, needs = false, op.Message != nil && op.Size >= op.Message.Size()
+		ofDevice, needs = false, op.body != nil && op.Size > 0
 	case OpUnretain:
 		ofDevice, needs = false, op.Topic != ""
 	case OpOrphan:
@@ -251,7 +284,7 @@ func (op *Op) set(f *protofield.Value) (err error) {
 	case fieldTopic:
 		op.Topic = f.Text()
 	case fieldMessage:
-		op.Message, err = message.ParseRecord(f.Body())
+		op.body = f.Body()
 	case fieldRecord:
 		op.Record = new(Record)
 		err = protofield.Each(f.Body(), ErrOp, op.Record.set)

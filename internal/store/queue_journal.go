@@ -22,7 +22,7 @@ func (q *queue) journal(e *entry) {
 	}
 	q.lastNumber++
 	e.number = q.lastNumber
-	op := Op{Kind: OpPush, Number: e.number, QoS: e.qos, Due: e.due, Message: e.m}
+	op := Op{Kind: OpPush, Number: e.number, QoS: e.qos, Due: e.due, Size: e.m.Size(), Shared: shared(e.m), Message: e.m}
 	if e.m.Delivery != nil {
 		op.Key = e.m.Delivery.Orphan
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 // applyAtOnce bounds the bytes of operations that one batch of the state holds.
-const applyAtOnce = 1 << 20
+const applyAtOnce = 2 << 20
 
 // ended is a context that does not wait.
 var ended = func() context.Context {
@@ -31,37 +31,51 @@ func (s *Store) replay() error {
 }
 
 const (
-	// applyEvery is how often the applier looks into the journal while it has little to do: to be woken for each group
-	// would cost more than what it does then.
-	applyEvery = 20 * time.Millisecond
-	// little is how many operations that is.
-	little = 10_000
+	// applyAfter is how long operations wait for others at most: a message that was acknowledged by then is never in the state.
+	applyAfter = 500 * time.Millisecond
+	// applyLooks is how often the applier looks in that time whether many wait. To be woken for each group would cost more than what
+	// it does then.
+	applyLooks = 10
+	// many is how many operations do not wait.
+	many = 10_000
 )
 
 // follow is the applier: it brings the state behind the journal as that grows, until ctx ends, and once more
 // then. While pebble cannot write its files, it waits here.
 func (s *Store) follow(ctx context.Context) {
 	defer func() { s.stopped <- s.catchUp() }()
-	var pause, failing time.Duration
+	var failing time.Duration
 	for ctx.Err() == nil {
-		_, err := s.take(ctx)
-		switch {
-		case err == nil && s.journal.End()-s.state.place > little:
+		if _, err := s.take(ctx); err == nil {
+			failing = 0
+			s.gather(ctx)
 			continue
-		case err == nil:
-			pause, failing = applyEvery, 0
-		case ctx.Err() != nil:
+		} else if ctx.Err() != nil {
 			return
-		default:
+		} else {
 			s.faults.Add(1)
 			s.options.Log.Error("the store's state cannot be brought up to date; what is acknowledged is in the journal", "error", err)
-			failing = min(max(2*failing, 100*time.Millisecond), 5*time.Second)
-			pause = failing
 		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
+		failing = min(max(2*failing, 100*time.Millisecond), 5*time.Second)
+		rest(ctx, failing)
+	}
+}
+
+// gather waits until many operations are behind the state, for applyAfter at most.
+func (s *Store) gather(ctx context.Context) {
+	for range applyLooks {
+		if s.journal.End()-s.state.place > many || ctx.Err() != nil {
+			return
 		}
+		rest(ctx, s.options.applyAfter/applyLooks)
+	}
+}
+
+// rest waits for a time, or until ctx ends.
+func rest(ctx context.Context, pause time.Duration) {
+	select {
+	case <-time.After(pause):
+	case <-ctx.Done():
 	}
 }
 
@@ -80,47 +94,49 @@ func (s *Store) catchUp() error {
 func (s *Store) take(ctx context.Context) (places int, err error) {
 	b := s.state.batch()
 	defer b.close()
-	size := 0
-	for ; size < applyAtOnce; ctx = ended {
-		rec, err := s.reader.Next(ctx)
+	all := &s.changes
+	all.reset() // of an earlier error
+	for size := 0; ; ctx = ended {
+		var rec journal.Record
+		if size < applyAtOnce {
+			rec, err = s.reader.Next(ctx)
+		}
 		var gap *journal.Gap
 		switch {
+		case size >= applyAtOnce, errors.Is(err, context.Canceled), errors.Is(err, journal.ErrClosed):
+			all.write(b)
+			return places, s.commit(b, size)
 		case errors.As(err, &gap):
 			s.countLost(gap)
 			b.next = gap.To
 			places += int(gap.To - gap.From)
 			continue
-		case errors.Is(err, context.Canceled), errors.Is(err, journal.ErrClosed):
-			return places, s.commit(b, size)
-		case err != nil:
+		case err == nil:
+			err = s.add(all, rec)
+		}
+		if err != nil {
+			s.reader = s.journal.Reader(s.state.place)
 			return places, err
 		}
-		if err := s.apply(b, rec); err != nil {
-			return places, err
-		}
+		b.next = rec.Place + 1
 		size += len(rec.Data)
 		places++
 	}
-	return places, s.commit(b, size)
 }
 
-// apply puts one operation into a batch. One that cannot be read is lost, unless a newer program wrote it.
-func (s *Store) apply(b *batch, rec journal.Record) error {
-	b.next = rec.Place + 1
-	op, err := store.ParseOp(rec.Data)
-	if err == nil {
-		b.add(&op, rec.Data)
-	}
-	switch {
+// add adds one operation to the changes. One that cannot be read is lost, unless a newer program wrote it.
+func (s *Store) add(all *changes, rec journal.Record) error {
+	switch err := all.add(rec.Data); {
 	case err == nil:
 		return nil
 	case errors.Is(err, store.ErrNewerOp):
 		return fmt.Errorf("operation %d of the journal: %w", rec.Place, err)
+	default:
+		s.lost.Add(1)
+		s.ranges.add(Lost{First: uint64(rec.Place), Last: uint64(rec.Place), Found: time.Now()})
+		s.options.Log.Error("an operation of the store cannot be read, and is lost", "operation", rec.Place, "error", err)
+		return nil
 	}
-	s.lost.Add(1)
-	s.ranges.add(Lost{First: uint64(rec.Place), Last: uint64(rec.Place), Found: time.Now()})
-	s.options.Log.Error("an operation of the store cannot be read, and is lost", "operation", rec.Place, "error", err)
-	return nil
 }
 
 // commit applies a batch to the state, and makes a checkpoint when enough was applied since the last one.

@@ -41,6 +41,7 @@ type Options struct {
 	secondFS   journal.FS
 	checkpoint int64 // bytes of operations between checkpoints
 	closing    time.Duration
+	applyAfter time.Duration
 }
 
 // checkpointEvery is how many bytes of operations are applied before the state is made durable and the journal trimmed. It
@@ -78,6 +79,9 @@ func (o *Options) fill() {
 	if o.closing == 0 {
 		o.closing = closingTime
 	}
+	if o.applyAfter == 0 {
+		o.applyAfter = applyAfter
+	}
 	if o.journal.Pending == 0 {
 		o.journal.Pending, o.journal.SyncDelay = pending, syncDelay
 	}
@@ -96,6 +100,7 @@ type Store struct {
 
 	// Owned by the applier.
 	reader  *journal.Reader
+	changes changes
 	applied int64 // bytes since the last checkpoint
 
 	second   Second // static

@@ -64,8 +64,9 @@ func openState(path string, files vfs.FS, bounds *store.RetainedLimits, events *
 		FormatMajorVersion:  format,
 		MemTableSize:        8 << 20,
 		CacheSize:           2 << 20, // the state is read at start alone
-		// Fewer compactions, for reads that are rare.
-		L0CompactionThreshold: 8,
+		// Fewer compactions, for reads that are rare: most messages are gone before one comes to them.
+		L0CompactionThreshold: 16,
+		L0StopWritesThreshold: 36,
 		LBaseMaxBytes:         1 << 30,
 		EventListener:         events,
 		Logger:                log,

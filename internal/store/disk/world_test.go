@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -29,7 +30,7 @@ type onTestDisks struct {
 
 func openOnTestDisks(t testing.TB, bounds store.Options, checkpoint int64, log *journaltest.Disk, state *vfs.MemFS) *onTestDisks {
 	t.Helper()
-	s, err := Open(bounds, Options{Path: "/data", files: state, journalFS: log, journal: small, checkpoint: checkpoint})
+	s, err := Open(bounds, Options{Path: "/data", files: state, journalFS: log, journal: small, checkpoint: checkpoint, applyAfter: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +67,7 @@ type onFiles struct {
 
 func openFiles(t *testing.T, bounds store.Options, path string) *onFiles {
 	t.Helper()
-	s, err := Open(bounds, Options{Path: path, journal: small, checkpoint: 500})
+	s, err := Open(bounds, Options{Path: path, journal: small, checkpoint: 500, applyAfter: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
