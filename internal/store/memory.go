@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/topic"
 )
 
 // Memory is a Store whose state is in memory. It lasts as long as the process, unless it has a journal. A device costs
@@ -23,10 +24,50 @@ type Memory struct {
 	values  map[Space]map[string][]byte // found at the opening, until TakeValues
 }
 
-// saved is a record with the received identifiers of its session.
+// saved is a record, with the received identifiers of its session, in few bytes: there is one per device.
 type saved struct {
-	record   *Record
+	session       uint64
+	expiry        time.Duration
+	subscriptions []topic.Subscription // shared with the session
+	rare          *rare                // nil if all of it is zero, as in the record of a device that is connected
+}
+
+// rare is what few records have.
+type rare struct {
+	left     int64
+	missed   uint64
+	will     *Will
 	received Identifiers
+}
+
+// set keeps what r says. The identifiers stay.
+func (x *saved) set(r *Record) {
+	x.session, x.expiry, x.subscriptions = r.Session, r.Expiry, r.Subscriptions
+	if x.rare == nil && r.Left == 0 && r.Missed == 0 && r.Will == nil {
+		return
+	}
+	y := x.more()
+	y.left, y.missed, y.will = r.Left, r.Missed, r.Will
+	if y.left == 0 && y.missed == 0 && y.will == nil && y.received.Bytes() == 0 {
+		x.rare = nil
+	}
+}
+
+// record returns the record that set was given.
+func (x *saved) record(device string) Record {
+	r := Record{Device: device, Session: x.session, Expiry: x.expiry, Subscriptions: x.subscriptions}
+	if y := x.rare; y != nil {
+		r.Left, r.Missed, r.Will = y.left, y.missed, y.will
+	}
+	return r
+}
+
+// more returns x.rare, which it makes if necessary.
+func (x *saved) more() *rare {
+	if x.rare == nil {
+		x.rare = new(rare)
+	}
+	return x.rare
 }
 
 var (
@@ -91,15 +132,19 @@ func (s *Memory) Save(r *Record) {
 	}
 }
 
-// save keeps r and returns the record before, or nil, and the queue of the device, or nil.
+// save keeps what r says and returns the record before, or nil, and the queue of the device, or nil.
 func (s *Memory) save(r *Record) (had *Record, q *queue) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if x := s.records[r.Device]; x != nil {
-		had, x.record = x.record, r
+	x := s.records[r.Device]
+	if x == nil {
+		x = new(saved)
+		s.records[r.Device] = x
 	} else {
-		s.records[r.Device] = &saved{record: r}
+		before := x.record(r.Device)
+		had = &before
 	}
+	x.set(r)
 	return had, s.queues[r.Device]
 }
 
@@ -116,9 +161,11 @@ func (s *Memory) allRecords() []*Record {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := make([]*Record, 0, len(s.records))
-	for _, has := range s.records {
-		r := *has.record
-		r.Received = slices.Collect(has.received.All())
+	for device, has := range s.records {
+		r := has.record(device)
+		if has.rare != nil {
+			r.Received = slices.Collect(has.rare.received.All())
+		}
 		all = append(all, &r)
 	}
 	return all
@@ -157,7 +204,7 @@ func (s *Memory) receive(device string, id uint16) bool {
 	if has == nil {
 		return false
 	}
-	has.received.Add(id)
+	has.more().received.Add(id)
 	return true
 }
 
@@ -172,15 +219,16 @@ func (s *Memory) unreceive(device string, id uint16) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	has := s.records[device]
-	if has == nil {
+	if has == nil || has.rare == nil {
 		return false
 	}
+	received := &has.rare.received
 	if id == 0 {
-		some := has.received.Bytes() > 0
-		has.received = Identifiers{}
+		some := received.Bytes() > 0
+		*received = Identifiers{}
 		return some
 	}
-	return has.received.Remove(id)
+	return received.Remove(id)
 }
 
 // Put implements Store. The store keeps no values in memory: their owners do.

@@ -79,28 +79,28 @@ func (s *Memory) applyRecord(op *Op) {
 			has = new(saved)
 			s.records[op.Device] = has
 		}
-		has.record = r
+		has.set(r)
 	case has == nil: // its session has ended, and OpDrop follows
 	case op.Kind == OpUpdate:
-		op.Record.Subscriptions = has.record.Subscriptions
-		has.record = op.Record
+		op.Record.Subscriptions = has.subscriptions
+		has.set(op.Record)
 	default:
-		has.record.applySubscription(op)
+		has.applySubscription(op)
 	}
 }
 
-func (r *Record) applySubscription(op *Op) {
+func (x *saved) applySubscription(op *Op) {
 	filter := op.Topic
 	if op.Kind == OpSubscribe {
 		filter = op.Subscription.Filter
 	}
-	i, there := slices.BinarySearchFunc(r.Subscriptions, filter, func(s topic.Subscription, f string) int { return cmp.Compare(s.Filter, f) })
+	i, there := slices.BinarySearchFunc(x.subscriptions, filter, func(s topic.Subscription, f string) int { return cmp.Compare(s.Filter, f) })
 	switch {
 	case op.Kind == OpSubscribe && there:
-		r.Subscriptions[i] = *op.Subscription
+		x.subscriptions[i] = *op.Subscription
 	case op.Kind == OpSubscribe:
-		r.Subscriptions = slices.Insert(r.Subscriptions, i, *op.Subscription)
+		x.subscriptions = slices.Insert(x.subscriptions, i, *op.Subscription)
 	case there:
-		r.Subscriptions = slices.Delete(r.Subscriptions, i, i+1)
+		x.subscriptions = slices.Delete(x.subscriptions, i, i+1)
 	}
 }

@@ -219,8 +219,8 @@ type Packet struct {
 // ErrNotDue says that an acknowledgement is for a message of another QoS, or comes too early.
 var ErrNotDue = errors.New("store: the acknowledgement does not match the state of its packet identifier")
 
-// Record is what the store keeps of a session, so that it can be made again. It does not change after Save: a changed
-// session saves a new record.
+// Record is what the store keeps of a session, so that it can be made again. Its subscriptions do not change after Save: a changed
+// session saves a new list.
 type Record struct {
 	Device        string
 	Session       uint64
@@ -280,7 +280,7 @@ type Store interface {
 	// The contents of a queue are durable if the device has a record, except for messages of QoS 0.
 	Queue(device string) Queue
 
-	// Save replaces the device's record by r, which the store keeps.
+	// Save replaces the device's record by what r says. The store keeps the list of subscriptions.
 	Save(r *Record)
 
 	// Drop removes the queue and the record of a device, because its session has ended.
