@@ -29,8 +29,9 @@ func (f TaskFunc) Run(l *Loop) { f(l) }
 
 const (
 	maxEvents      = 512
-	acceptsPerTurn = 64  // so that many new connections do not starve the others
-	postsPerTurn   = 128 // so that many posts do not starve the sockets
+	acceptsPerTurn = 64   // so that many new connections do not starve the others
+	postsPerTurn   = 128  // so that many posts do not starve the sockets
+	keptPosts      = 1024 // largest room for posts that is kept although few come
 	readBufferLen  = 64 << 10
 	yieldEvery     = 5 * time.Millisecond // sysmon acts after 10 ms
 	busyGap        = 2 * time.Millisecond // between turns, on a busy loop
@@ -451,6 +452,9 @@ func (l *Loop) runPosts() {
 func (l *Loop) takePosts() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if cap(l.running) > keptPosts && len(l.running) < cap(l.running)/4 {
+		l.running = nil // there were many once
+	}
 	l.running, l.posts, l.ran = l.posts, l.running[:0], 0
 	l.posted.Store(false)
 }
