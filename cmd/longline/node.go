@@ -264,8 +264,8 @@ func (n *node) openVerifiers(context.Context) (err error) {
 	return nil
 }
 
-// syncing is how many streams are counted as syncing at the same time.
-const syncing = 3
+// syncing is how many streams are counted as writing to the disk at the same time. The store has a journal, and its state.
+const syncing = 2
 
 func (n *node) openDevicePort(context.Context) (err error) {
 	n.config.Gateway.Auth = n.devices
@@ -274,7 +274,7 @@ func (n *node) openDevicePort(context.Context) (err error) {
 		n.config.Gateway.NodeList = n.nodes.List
 	}
 	if n.disk != nil {
-		n.config.Gateway.Blocking = 1 + min(len(n.streams.All()), syncing)
+		n.config.Gateway.Blocking = 2 + min(len(n.streams.All()), syncing)
 	}
 	if n.gateway, err = gateway.Start(n.config.Gateway, n.router, n.sessions); err != nil {
 		return err
