@@ -1,5 +1,5 @@
-// Command waiting measures what messages that wait on disk cost: memory while their devices are away, and time at a start after a
-// kill. bench/scale measures what devices cost that are on line and do nothing.
+// Command waiting measures what messages that wait on disk cost: memory while their devices are away, time at a start after a
+// kill, and how fast a backend reads them from a stream. bench/scale measures what devices cost that are on line and do nothing.
 package main
 
 import (
@@ -24,13 +24,14 @@ import (
 )
 
 type options struct {
-	Only string `default:"" enum:",memory,start" help:"Only this part: memory or start."`
+	Only string `default:"" enum:",memory,start,stream" help:"Only this part: memory, start or stream."`
 
 	Away     int `default:"10000" help:"Devices that are away while many messages wait for each."`
 	Many     int `default:"1000" help:"Messages that wait for each of them."`
 	Sessions int `default:"100000" help:"Sessions at the kill."`
 	Few      int `default:"10" help:"Messages that wait for each of them."`
 	Size     int `default:"128" help:"Bytes per message."`
+	Stream   int `default:"200000" help:"Messages in the stream, at least."`
 
 	Profile  string `help:"Write the gateway's heap, with all messages waiting, to this file."`
 	Data     string `default:"bench/waiting/out" help:"Folder for the gateway's files: on the disk that is to be measured, and not in memory."`
@@ -41,6 +42,7 @@ type options struct {
 const (
 	waitingBytes = 150e6
 	startSeconds = 3
+	readRate     = 500_000 // messages/s, at least
 )
 
 // atOnce is how many devices are on line at a time while sessions are made: fewer than one process may have descriptors.
@@ -48,14 +50,14 @@ const atOnce = 5000
 
 func main() {
 	var o options
-	bench.Program("waiting", "Measure what messages that wait on disk cost in memory and at a start.", &o, o.run)
+	bench.Program("waiting", "Measure what messages that wait on disk cost in memory and at a start, and how fast a stream is read.", &o, o.run)
 }
 
 func (o *options) run(ctx context.Context) error {
 	for _, part := range []struct {
 		name string
 		run  func(context.Context, string) error
-	}{{"memory", o.memory}, {"start", o.start}} {
+	}{{"memory", o.memory}, {"start", o.start}, {"stream", o.stream}} {
 		if o.Only != "" && o.Only != part.name {
 			continue
 		}
@@ -158,6 +160,83 @@ func (o *options) start(ctx context.Context, folder string) error {
 	return nil
 }
 
+// stream measures how fast one consumer reads a stream by gRPC, and acknowledges each response, while nothing else goes on.
+func (o *options) stream(ctx context.Context, folder string) error {
+	g, err := o.startGateway(ctx, folder, fmt.Sprintf("streams: {telemetry: {filters: [%q], max_bytes: 10GiB}}", bench.FilterTelemetry(0)))
+	if err != nil {
+		return err
+	}
+	defer g.stop()
+	c, err := bench.Connect(ctx, bench.Target{Addr: g.devices, Process: g.process(), Devices: "bench-", MQTT: &bench.MQTT{}}, 1000)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	for n := uint64(0); n < uint64(o.Stream); {
+		if _, err := c.MQTTAcknowledged(ctx, bench.Load{Size: o.Size, Duration: time.Second}); err != nil {
+			return err
+		}
+		m, err := g.admin.Metrics(ctx)
+		if err != nil {
+			return err
+		}
+		n = uint64(m[`longline_stream_entries{stream="telemetry"}`])
+	}
+	for i := range 3 {
+		if err := g.atRest(ctx); err != nil {
+			return err
+		}
+		before, err := g.process().CPU()
+		if err != nil {
+			return err
+		}
+		from := time.Now()
+		n, err := g.consume(ctx, fmt.Sprint("reader-", i))
+		if err != nil {
+			return err
+		}
+		took := time.Since(from)
+		after, err := g.process().CPU()
+		if err != nil {
+			return err
+		}
+		name := fmt.Sprintf("reading %d of a stream by gRPC: %d messages of %d B", i+1, n, o.Size)
+		rate, verdict := float64(n)/took.Seconds(), "missed"
+		if rate >= readRate {
+			verdict = "held"
+		}
+		fmt.Printf("%-70s %12s messages/s   bar %s: %s\n", name, bench.Short(rate), bench.Short(readRate), verdict)
+		show("    the gateway's CPU", bench.Micros(after-before)/float64(n), "us/message", 0)
+	}
+	return nil
+}
+
+// consume reads the stream from its first entry to its end, and acknowledges each response. It returns how many messages came.
+func (g *gateway) consume(ctx context.Context, consumer string) (n int, err error) {
+	r, err := g.api.Consume(ctx, connect.NewRequest(&longlinev1.ConsumeRequest{Stream: "telemetry", Consumer: consumer, ToEnd: true}))
+	if err != nil {
+		return 0, err
+	}
+	done, acknowledged := make(chan string, 1), make(chan error, 1)
+	go func() {
+		var err error
+		for place := range done {
+			_, failed := g.api.Acknowledge(ctx, connect.NewRequest(&longlinev1.AcknowledgeRequest{Stream: "telemetry", Consumer: consumer, Place: place}))
+			err = errors.Join(err, failed)
+		}
+		acknowledged <- err
+	}()
+	for r.Receive() {
+		n += len(r.Msg().GetEntries())
+		select {
+		case done <- r.Msg().GetPlace():
+		default: // the last one is under way
+		}
+	}
+	close(done)
+	return n, errors.Join(r.Err(), r.Close(), <-acknowledged)
+}
+
 // gateway is a running one.
 type gateway struct {
 	command *exec.Cmd
@@ -167,14 +246,17 @@ type gateway struct {
 }
 
 // startGateway starts a gateway and returns when it is ready.
-func (o *options) startGateway(ctx context.Context, folder string) (*gateway, error) {
-	more := fmt.Sprintf("store: {path: %q}\nsessions: {per_credential: 2000000}\nlog: {level: info}", folder)
-	c, devices, admin, err := bench.StartGateway(ctx, -1, o.Longline, atOnce+100, more)
+func (o *options) startGateway(ctx context.Context, folder string, more ...string) (*gateway, error) {
+	more = append(more, fmt.Sprintf("store: {path: %q}\nsessions: {per_credential: 2000000}\nlog: {level: info}", folder))
+	c, devices, admin, err := bench.StartGateway(ctx, -1, o.Longline, atOnce+100, more...)
 	if err != nil {
 		return nil, err
 	}
 	g := &gateway{command: c, devices: devices, admin: bench.Admin{URL: "http://" + admin.String(), Client: new(http.Client)}}
-	g.api = longlinev1connect.NewGatewayClient(g.admin.Client, g.admin.URL)
+	two := new(http.Transport)
+	two.Protocols = new(http.Protocols)
+	two.Protocols.SetUnencryptedHTTP2(true)
+	g.api = longlinev1connect.NewGatewayClient(&http.Client{Transport: two}, g.admin.URL, connect.WithGRPC())
 	for ctx.Err() == nil {
 		if _, err := g.admin.Get(ctx, "/readyz"); err == nil {
 			return g, nil
