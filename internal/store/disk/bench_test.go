@@ -25,7 +25,7 @@ func BenchmarkApply(b *testing.B) {
 }
 
 func benchmarkApply(b *testing.B, devices int, acknowledged bool) {
-	s, err := openState(b.TempDir(), vfs.Default, &pebble.EventListener{}, func(error) {})
+	s, err := openState(b.TempDir(), vfs.Default, &store.RetainedLimits{}, &pebble.EventListener{}, func(error) {})
 	if err != nil {
 		b.Fatal(err)
 	}

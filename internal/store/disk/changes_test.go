@@ -16,7 +16,7 @@ import (
 
 func newState(t *testing.T) *state {
 	t.Helper()
-	s, err := openState("/state", vfs.NewMem(), &pebble.EventListener{}, func(err error) { t.Error(err) })
+	s, err := openState("/state", vfs.NewMem(), &store.RetainedLimits{}, &pebble.EventListener{}, func(err error) { t.Error(err) })
 	if err != nil {
 		t.Fatal(err)
 	}
