@@ -139,7 +139,7 @@ func TestLoadsOverWebSocket(t *testing.T) {
 
 func TestEchoOverBareTCP(t *testing.T) {
 	c := connect(t, serveRaw(t, handler(echoBack)), 4)
-	r, err := c.Echo(t.Context(), Load{Size: 70_000, Duration: 50 * time.Millisecond})
+	r, err := c.Echo(t.Context(), Load{Size: 70_000, Duration: time.Second})
 	if err != nil || r.Messages < 1 {
 		t.Errorf("%d messages, %v", r.Messages, err)
 	}
