@@ -100,11 +100,14 @@ func (f field) sections() bool {
 	return f.value.Kind() == reflect.Slice && f.value.Type().Elem().Kind() == reflect.Struct
 }
 
-// sample returns a section, with its defaults, of the kind that f, which is named or sections, holds.
+// sample returns a section, with its defaults, of the kind that f, which is named or sections, holds. A section that has defaults for parts which
+// exclude each other has a method Sample, which returns it with all of them.
 func (f field) sample() reflect.Value {
 	v := reflect.New(f.value.Type().Elem()).Elem()
-	if m := v.MethodByName("WithDefaults"); m.IsValid() {
-		v.Set(m.Call(nil)[0])
+	for _, name := range []string{"WithDefaults", "Sample"} {
+		if m := v.MethodByName(name); m.IsValid() {
+			v.Set(m.Call(nil)[0])
+		}
 	}
 	return v
 }

@@ -336,3 +336,20 @@ func TestServicesErrors(t *testing.T) {
 		}
 	}
 }
+
+// Fields of an inline struct are options of the section that it is in, with their places and defaults.
+func TestInlineStruct(t *testing.T) {
+	c := parse(t, "services: {grid: {choose: least, consul: {service: grid, tags: [a], token: sesame}}}").WithDefaults()
+	grid := c.Services["grid"]
+	if grid.Choose != "least" || grid.Consul.Service != "grid" || !grid.Consul.Token.Given() || grid.Consul.Address != "http://127.0.0.1:8500" || grid.DNS.Scheme != "" {
+		t.Errorf("%+v", grid)
+	}
+	_, err := Parse("f", []byte("services:\n  grid:\n    consul:\n      service: grid\n      scheme: ftp\n"))
+	if err == nil || !strings.Contains(err.Error(), "f:5:15: services.grid.consul.scheme: want http or https") {
+		t.Error(err)
+	}
+	_, err = Parse("f", []byte("services:\n  grid:\n    instances: [\"http://a:1\"]\n    consul:\n      service: grid\n"))
+	if err == nil || !strings.Contains(err.Error(), "services.grid.consul: want one source of instances, not instances, consul") {
+		t.Error(err)
+	}
+}

@@ -23,7 +23,7 @@ import (
 // Kubernetes finds the pods of a Kubernetes service.
 type Kubernetes struct {
 	Service   string         `yaml:"service" help:"the name of the service"`
-	Namespace string         `yaml:"namespace" help:"where it is; left out, where the gateway's pod is, or default"`
+	Namespace string         `yaml:"namespace" help:"where it is; left out, where the gateway's pod is, or default if there is an address"`
 	Port      string         `yaml:"port" help:"name or number of the pods' port; may be left out if they have one"`
 	Scheme    string         `yaml:"scheme" help:"http or https: how the instances are called"`
 	Address   string         `yaml:"address" help:"URL of the API server; left out, that of the cluster in which the gateway is a pod, with its service account"`

@@ -71,6 +71,14 @@ func (s Source) WithDefaults() Source {
 	return s
 }
 
+// Sample returns s with the defaults of all sources, for the documentation.
+func (s Source) Sample() Source {
+	for _, k := range s.kinds() {
+		k.setDefaults()
+	}
+	return s
+}
+
 // Validate returns what is wrong with s, after WithDefaults: also if it has no source, or several. The error begins with the key.
 func (s Source) Validate() error {
 	_, err := s.one()

@@ -88,6 +88,12 @@ func (c Config) WithDefaults() Config {
 	return c
 }
 
+// Sample returns c with the defaults of all sources of instances, for the documentation.
+func (c Config) Sample() Config {
+	c.Source = c.Source.Sample()
+	return c
+}
+
 // Validate returns what is wrong with c, after WithDefaults. The error begins with the key.
 func (c Config) Validate() error {
 	switch err := c.Source.Validate(); {
