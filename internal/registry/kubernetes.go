@@ -24,7 +24,7 @@ import (
 type Kubernetes struct {
 	Service   string         `yaml:"service" help:"the name of the service"`
 	Namespace string         `yaml:"namespace" help:"where it is; left out, where the gateway's pod is, or default if there is an address"`
-	Port      string         `yaml:"port" help:"name or number of the pods' port; may be left out if they have one"`
+	Port      string         `yaml:"port" help:"name of a port of the service, or number of the pods' port (targetPort); may be left out if there is one"`
 	Scheme    string         `yaml:"scheme" help:"http or https: how the instances are called"`
 	Address   string         `yaml:"address" help:"URL of the API server; left out, that of the cluster in which the gateway is a pod, with its service account"`
 	Token     setting.Secret `yaml:"token" help:"bearer token; it needs list and watch of endpointslices of discovery.k8s.io"`
