@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -241,19 +242,19 @@ func FuzzEvents(f *testing.F) {
 	f.Add([]byte(`{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"6"}}}`+"\n"+`{"type":"DELETED","object":{"metadata":{"name":"a","resourceVersion":"7"}}}`), 1)
 	f.Add([]byte(`{"type":"ERROR","object":{"code":410}}`), 1)
 	f.Fuzz(func(t *testing.T, events []byte, piece int) {
-		apply := func(r io.Reader) (string, error) {
+		apply := func(r io.Reader) (*endpoints, error) {
 			e := &endpoints{slices: make(map[string]slice)}
 			if err := e.follow(r); err != nil {
-				return "", err
+				return nil, err
 			}
 			all, err := e.instances("http")
 			checkSound(t, all[:min(len(all), maxInstances)], err)
-			return fmt.Sprint(e.version, e.slices), nil
+			return e, nil
 		}
 		whole, err := apply(strings.NewReader(string(events)))
 		parts, partsErr := apply(&pieces{events, 1 + piece&0xff})
-		if whole != parts || (err == nil) != (partsErr == nil) {
-			t.Fatalf("at once %q, %v; in pieces %q, %v", whole, err, parts, partsErr)
+		if !reflect.DeepEqual(whole, parts) || (err == nil) != (partsErr == nil) {
+			t.Fatalf("at once %+v, %v; in pieces %+v, %v", whole, err, parts, partsErr)
 		}
 	})
 }
