@@ -92,6 +92,50 @@ func TestFollowGivesUp(t *testing.T) {
 	})
 }
 
+// An empty answer counts only when it lasts: a registry that has lost its memory does not take the instances away.
+func TestFollowEmptyAnswers(t *testing.T) {
+	one, two := []Instance{{"http://10.0.0.1:1", 1}}, []Instance{{"http://10.0.0.2:1", 1}}
+	for _, c := range []struct {
+		what    string
+		answers [][]Instance // one every 10 s, the last one again and again
+		want    [][]Instance
+	}{
+		{"none from the beginning", [][]Instance{nil}, [][]Instance{nil}},
+		{"it lasts", [][]Instance{one, nil}, [][]Instance{one, nil}},
+		{"it does not last", [][]Instance{one, nil, nil, nil, one}, [][]Instance{one}},
+		{"others come", [][]Instance{one, nil, nil, two}, [][]Instance{one, two}},
+		{"twice for a short time", [][]Instance{one, nil, nil, nil, nil, one, nil, nil, nil, nil, one}, [][]Instance{one}},
+		{"they come back after it has lasted", [][]Instance{one, nil, nil, nil, nil, nil, nil, nil, nil, nil, one}, [][]Instance{one, nil, one}},
+		{"it comes again after it has lasted", [][]Instance{one, nil, nil, nil, nil, nil, nil, nil, nil, one, nil, nil, one}, [][]Instance{one, nil, one}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			d := &scripted{pause: 10 * time.Second, find: func(_ context.Context, n int) ([]Instance, error) {
+				return c.answers[min(n, len(c.answers))-1], nil
+			}}
+			f := follow(t, d, 10*time.Minute)
+			if !slices.EqualFunc(f.sets, c.want, slices.Equal) || f.problems[len(f.problems)-1] != nil {
+				t.Errorf("%s: kept %v, %v", c.what, f.sets, f.problems)
+			}
+			for i, err := range f.problems {
+				if i > 0 && i < len(c.answers) && c.answers[i] == nil && len(c.answers[i-1]) > 0 && !errors.Is(err, errEmpty) {
+					t.Errorf("%s: %v at the answer %d", c.what, err, i)
+				}
+			}
+		})
+	}
+}
+
+// What a registry writes into an error does not fill the log.
+func TestFollowBoundsErrors(t *testing.T) {
+	long := fmt.Errorf("no: %s", strings.Repeat("\u00e9", 1<<20))
+	synctest.Test(t, func(t *testing.T) {
+		f := follow(t, &scripted{find: func(context.Context, int) ([]Instance, error) { return nil, long }}, time.Second)
+		if text := f.problems[0].Error(); len(text) > maxProblem+10 || !strings.HasPrefix(text, "no: \u00e9") {
+			t.Errorf("%d bytes", len(text))
+		}
+	})
+}
+
 // What a registry names is made sound: an order, no doubles, weights, bounds; what cannot be called is left out, and said.
 func TestFollowMakesSetsSound(t *testing.T) {
 	many := make([]Instance, maxInstances+1)
@@ -114,6 +158,7 @@ func TestFollowMakesSetsSound(t *testing.T) {
 		{[]Instance{newInstance("http", "evil/path?", "1", 1)}, nil, 0, "left out"},
 		{[]Instance{newInstance("http", "", "1", 1)}, nil, 0, "left out"},
 		{[]Instance{newInstance("http", "::1", "1", 1)}, []Instance{{"http://[::1]:1", 1}}, 1, ""},
+		{[]Instance{newInstance("http", strings.Repeat("a", maxURL), "1", 1)}, nil, 0, "longer than"},
 		{many, nil, maxInstances, "more than 1000"},
 	} {
 		synctest.Test(t, func(t *testing.T) {

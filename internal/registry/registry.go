@@ -33,6 +33,7 @@ type Discovery interface {
 const (
 	maxInstances = 1000 // in a set; of a registry that names more, the first ones count
 	maxWeight    = 1 << 16
+	maxURL       = 2048 // bytes
 )
 
 // normal returns a set in the order of its URLs, each once, with sound weights. err names what is left out.
@@ -66,6 +67,8 @@ var schemes = []string{"http", "https"}
 func parseURL(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	switch {
+	case len(text) > maxURL:
+		return nil, fmt.Errorf("a URL is longer than %d bytes", maxURL)
 	case err != nil:
 		return nil, fmt.Errorf("%q is no URL", text)
 	case !slices.Contains(schemes, u.Scheme) || u.Hostname() == "":
