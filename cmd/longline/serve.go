@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/longline/longline/internal/config"
+	"github.com/longline/longline/internal/gateway"
+	"github.com/longline/longline/internal/registry"
 	"github.com/longline/longline/internal/store"
 )
 
@@ -112,8 +114,12 @@ func (s *Serve) config(environ []string) (c config.Config, err error) {
 		if err := s.change(&otherwise, environ); err != nil {
 			return c, err
 		}
-		// The rest of the file may need store.path.
-		otherwise = config.Config{Store: store.Options{Path: otherwise.Store.Path}}
+		// The rest of the file may need these.
+		otherwise = config.Config{
+			Store:    store.Options{Path: otherwise.Store.Path},
+			Gateway:  gateway.Config{Listen: otherwise.Gateway.Listen, URL: otherwise.Gateway.URL},
+			Register: registry.Register{Address: otherwise.Register.Address},
+		}
 		if c, err = config.LoadWith(s.Config, otherwise, func(config.Config) error { return nil }); err != nil {
 			return c, err
 		}

@@ -88,9 +88,9 @@ func (r *registered) note(err error) {
 	log := r.registration.log
 	switch {
 	case err != nil && r.problem == nil:
-		log.Warn("the gateway cannot be registered; it tries again", "registry", r.name, "error", err)
+		log.Warn("a registry cannot be told of the gateway, which tries again", "registry", r.name, "error", err)
 	case err == nil && r.problem != nil:
-		log.Info("the gateway is registered again", "registry", r.name)
+		log.Info("the registry knows the gateway again", "registry", r.name)
 	}
 	r.problem = err
 }
@@ -114,5 +114,5 @@ func (r *registered) leave(ctx context.Context) {
 		case <-ctx.Done():
 		}
 	}
-	r.registration.log.Warn("the gateway leaves without the registry's knowing; the registry forgets it after register.ttl", "registry", r.name, "error", err)
+	r.registration.log.Warn("the gateway leaves, and the registry cannot be told: it forgets the gateway after register.ttl", "registry", r.name, "error", err)
 }

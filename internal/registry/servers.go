@@ -45,16 +45,21 @@ func openServers(addresses []string, timeout time.Duration, t setting.TLS, w *re
 }
 
 // ask asks the server that answered last. If it does not answer, or with a status of 500 or more, ask goes on to the next one, until all were asked
-// once. The error is that of the last one; for an answer with another status than 2xx it is a *statusError.
+// once. An answer with a status from 300 to 499 is a *statusError.
 func (s *servers) ask(ctx context.Context, q *question) (body []byte, err error) {
+	var failed []error
 	for range s.clients {
 		body, err = s.askOne(ctx, s.clients[s.last], q)
-		if err == nil || ctx.Err() != nil || status(err) > 0 && status(err) < http.StatusInternalServerError {
+		if err == nil || status(err) > 0 && status(err) < http.StatusInternalServerError {
 			return body, err
+		}
+		failed = append(failed, err)
+		if ctx.Err() != nil {
+			break
 		}
 		s.last = (s.last + 1) % len(s.clients)
 	}
-	return nil, err
+	return nil, errors.Join(failed...)
 }
 
 func (s *servers) askOne(ctx context.Context, c *client, q *question) ([]byte, error) {
