@@ -324,7 +324,7 @@ func (n *node) openAdminPort(ctx context.Context) (err error) {
 		Router:      n.router,
 		Streams:     n.streams,
 		Services:    n.services,
-		Gateway:     n.gateway,
+		Gateway:     leavesFirst{n.gateway, n},
 		Ledger:      n.ledger,
 		Commands:    n.commands,
 		Checks:      n.checks(),

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/longline/longline/internal/gateway"
 	"github.com/longline/longline/internal/registry"
 	"github.com/longline/longline/internal/wire"
 )
@@ -74,6 +75,18 @@ func (n *node) leave(ctx context.Context, most time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	r.Leave(ctx)
+}
+
+// leavesFirst is the device port for the API, whose Drain leaves the registries as a signal does.
+type leavesFirst struct {
+	*gateway.Gateway
+	node *node
+}
+
+// Drain implements api.Gateway.
+func (g leavesFirst) Drain(ctx context.Context) error {
+	g.node.leave(ctx, leaveTime)
+	return g.Gateway.Drain(ctx)
 }
 
 // state returns what changes of the node, for the registries.

@@ -33,8 +33,25 @@ func receive[T any](t *testing.T, what string, from <-chan T) T {
 	}
 }
 
-// A node registers itself with what others need to reach it, and has left before its device port drains.
+// A node registers itself with what others need to reach it, and has left before its device port drains: at a signal, and when a backend drains it.
 func TestNodeRegistersAndLeavesFirst(t *testing.T) {
+	t.Run("signal", func(t *testing.T) { testLeavesFirst(t, (*program).signal) })
+	t.Run("API", func(t *testing.T) {
+		testLeavesFirst(t, func(p *program) {
+			go func() {
+				response, err := http.Post("http://"+p.admin+"/longline.v1.Gateway/Drain", "application/json", strings.NewReader("{}"))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_ = response.Body.Close()
+				p.signal()
+			}()
+		})
+	})
+}
+
+func testLeavesFirst(t *testing.T, end func(*program)) {
 	type announcement struct {
 		Address string
 		Port    int
@@ -71,7 +88,7 @@ func TestNodeRegistersAndLeavesFirst(t *testing.T) {
 		list != fmt.Sprintf(`{"nodes":[{"url":"ws://gw-1.test:%s","weight":100}]}`, port) { // made before or after the device came
 		t.Errorf("it lists %s", list)
 	}
-	p.signal()
+	end(p)
 	receive(t, "the node to leave", leaving)
 	if devices, admin := p.status(p.devices+"/healthz"), p.status(p.admin+"/readyz"); devices != http.StatusOK || admin != http.StatusServiceUnavailable {
 		t.Errorf("while it leaves: healthz of the device port is %d, readyz is %d", devices, admin)
