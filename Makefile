@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-servers test-long lint vuln bench bench-compare bench-mqtt bench-durable bench-store bench-ocpp bench-100k bench-1m attack crash soak fuzz generate deps clean
+.PHONY: help build run test test-servers test-long lint vuln bench bench-compare bench-mqtt bench-durable bench-store bench-ocpp bench-services bench-100k bench-1m attack crash soak fuzz generate deps clean
 
 # The programs of tools/go.mod, built once into tools/bin.
 TOOLBIN := $(CURDIR)/tools/bin
@@ -77,6 +77,11 @@ bench-store: build ## measure messages that wait on disk: memory, a start after 
 bench-ocpp: build ## measure 10,000 chargers that ask a service and are asked by a backend
 	go build -o bench/ocpp/out/ocpp ./bench/ocpp
 	bench/ocpp/out/ocpp --chargers=10000
+
+bench-services: build ## measure calls of services: their cost beside nginx, slow and dying instances, a registry that is away
+	@scripts/deps.sh nginx
+	go build -o bench/services/out/services ./bench/services
+	bench/services/out/services
 
 # KEEP is the time with heartbeats only; STORM=0 does not kill the gateway.
 KEEP  ?= 3m

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need besides Go, if it is missing: Node.js with the packages ws, mqtt and ocpp-rpc, Debian's
 # python3-websockets and python3-paho-mqtt, the Python package ocpp in a virtual environment, and Mosquitto with its clients. With the
-# argument mosquitto it installs only that, which is all that make bench-mqtt needs.
+# argument mosquitto or nginx it installs only that, which is all that make bench-mqtt or make bench-services needs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/sbin
@@ -18,6 +18,10 @@ install() {
 	"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "$@"
 }
 
+if [[ ${1-} == nginx ]]; then
+	command -v nginx >/dev/null || install nginx-light
+	exit
+fi
 command -v mosquitto >/dev/null || install mosquitto
 if [[ ${1-} == mosquitto ]]; then exit; fi
 
