@@ -117,3 +117,37 @@ func TestMayPublishAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+func TestMayCall(t *testing.T) {
+	for _, c := range []struct {
+		call []string
+		name string
+		want bool
+	}{
+		{nil, "billing", false},
+		{[]string{"billing", "grid"}, "grid", true},
+		{[]string{"billing"}, "bill", false},
+		{[]string{"billing"}, "*", false},
+		{[]string{"*"}, "billing", true},
+		{Filters{}.WithDefaults().Call, "billing", true},
+	} {
+		p, err := NewPermissions(Filters{Call: c.call})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.MayCall(c.name) != c.want {
+			t.Errorf("%q may call %s: want %v", c.call, c.name, c.want)
+		}
+	}
+	for _, wrong := range []string{"", "a*", "a/b", strings.Repeat("a", 65)} {
+		if _, err := NewPermissions(Filters{Call: []string{wrong}}); err == nil || !strings.HasPrefix(err.Error(), "call: ") {
+			t.Errorf("%q: %v", wrong, err)
+		}
+	}
+	var all templates
+	one, _ := all.of(Filters{Call: []string{"a"}}, "m-1")
+	other, _ := all.of(Filters{Call: []string{"b"}}, "m-1")
+	if one == other || one.MayCall("b") || !other.MayCall("b") {
+		t.Error("credentials with other services share permissions")
+	}
+}

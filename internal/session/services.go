@@ -203,7 +203,7 @@ func (l *Link) writeReply(c *serviceCall) (code string) {
 	}
 	if refused := l.conn.Reply(p); refused.Code != "" {
 		p.Payload, p.ContentType, p.Err = nil, "", refused
-		l.conn.Reply(p)
+		_ = l.conn.Reply(p) // a device that cannot even get the refusal gets nothing
 	}
 	return p.Err.Code
 }
@@ -222,7 +222,7 @@ func (l *Link) RefuseCall(p *wire.Packet, refused wire.Error) {
 	r := &l.conn.Loop().reply
 	defer r.Reset()
 	r.Op, r.ID, r.Message.Request, r.Err = wire.Reply, p.ID, p.Message.Request, refused
-	l.conn.Reply(r)
+	_ = l.conn.Reply(r)
 }
 
 // end forgets a call and counts what became of it.

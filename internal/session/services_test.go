@@ -223,9 +223,8 @@ type callTrial struct {
 // asker is a connection, and what it asked.
 type asker struct {
 	*conn
-	open    map[uint64]string // what was asked and not answered, by id
-	ended   bool
-	refused int // what was refused because a newer connection is attached, or never answered because this one ended
+	open  map[uint64]string // what was asked and not answered, by id
+	ended bool
 }
 
 // Each call is answered once, on the connection that asked, or never if that has ended; and nothing is left of it.

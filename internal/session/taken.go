@@ -82,8 +82,8 @@ func (t *takenCalls) forget(s *Session) {
 	delete(t.by, s)
 }
 
-// Take notes and answers a publication that is for the gateway itself, and counts a call that is refused. fresh reports whether it shall have its effect: it is not
-// refused, and no repetition. earlier reports whether it is the repetition of a call that came on an earlier connection, where its
+// Take notes and answers a publication that is for the gateway itself, and counts a call that is refused. fresh reports whether the
+// publication shall have its effect: it is not refused, and no repetition. earlier reports whether it is the repetition of a call that came on an earlier connection, where its
 // reply was lost if the device did not get it. An error is a *wire.Close.
 func (l *Link) Take(t Taken) (fresh, earlier bool, err error) {
 	s := l.session
@@ -117,8 +117,10 @@ func (s *Session) noteTaken(t *Taken) (fresh, earlier bool, err error) {
 	switch {
 	case m == nil || t.QoS == message.AtMostOnce:
 		return t.Refused.Code == "", false, nil
+	case t.QoS == message.ExactlyOnce && m.routed[t.ID] != nil:
+		return false, false, wire.CloseContract.Because("the packet identifier is that of a publication that is not answered yet")
 	case t.QoS == message.ExactlyOnce:
-		repeated = m.received.Has(t.ID) || m.routed[t.ID] != nil
+		repeated = m.received.Has(t.ID)
 		first, known := s.manager.taken.find(s, t.ID, 0)
 		earlier = repeated && t.Call && !(known && first.connected == s.changed)
 	case t.Again && t.Call:

@@ -81,22 +81,28 @@ func TestServiceByMosquitto(t *testing.T) {
 
 func TestServiceBySDK(t *testing.T) {
 	for _, protocol := range []sdk.Protocol{sdk.JSON, sdk.Protobuf} {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		d, err := sdk.Dial(ctx, target(gateway.devices, fmt.Sprint("call-go-", protocol)), &sdk.Options{Protocol: protocol})
-		if err != nil {
-			t.Fatal(err)
-		}
-		reply, err := d.Call(ctx, "billing", "authorize", map[string]string{"card": "4f2a"})
-		if err != nil || string(reply.Payload) != `{"accepted":true}` || reply.ContentType != sdk.ContentJSON {
-			t.Errorf("%+v, %v", reply, err)
-		}
-		var refused *sdk.RefusedError
-		if _, err = d.Call(ctx, "billing", "authorize", map[string]string{"card": "0"}); !errors.As(err, &refused) || refused.Code != "no_funds" || refused.Reason != "the card is empty" {
-			t.Errorf("%v", err)
-		}
-		if err := d.Close(ctx); err != nil {
-			t.Error(err)
-		}
+		callBySDK(t, protocol)
+	}
+}
+
+func callBySDK(t *testing.T, protocol sdk.Protocol) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	d, err := sdk.Dial(ctx, target(gateway.devices, fmt.Sprint("call-go-", protocol)), &sdk.Options{Protocol: protocol})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reply, err := d.Call(ctx, "billing", "authorize", map[string]string{"card": "4f2a"})
+	if err != nil || string(reply.Payload) != `{"accepted":true}` || reply.ContentType != sdk.ContentJSON {
+		t.Errorf("%+v, %v", reply, err)
+	}
+	var refused *sdk.RefusedError
+	_, err = d.Call(ctx, "billing", "authorize", map[string]string{"card": "0"})
+	if !errors.As(err, &refused) || refused.Code != "no_funds" || refused.Reason != "the card is empty" {
+		t.Errorf("%v", err)
+	}
+	if err := d.Close(ctx); err != nil {
+		t.Error(err)
 	}
 }
