@@ -155,8 +155,8 @@ type GatewayClient interface {
 	// Lists the services of the configuration with their instances.
 	ListServices(context.Context, *connect.Request[v1.ListServicesRequest]) (*connect.Response[v1.ListServicesResponse], error)
 	// Serve makes the client a backend of a service: it gets calls of devices, and answers each, in any order, until it leaves or its
-	// token may not serve the service any more. When it leaves, calls that it has not answered go to another backend if they were not sent or
-	// are idempotent, and otherwise the devices are told `unavailable`. It needs HTTP/2; GET /v1/services/{name} does not.
+	// token may not serve the service any more. When it leaves, calls that it has not answered go to another backend if it has not got them or
+	// they may be done twice, and otherwise the devices are told `failed`. It needs HTTP/2; GET /v1/services/{name} does not.
 	Serve(context.Context) *connect.BidiStreamForClient[v1.ServeRequest, v1.ServeResponse]
 }
 
@@ -582,8 +582,8 @@ type GatewayHandler interface {
 	// Lists the services of the configuration with their instances.
 	ListServices(context.Context, *connect.Request[v1.ListServicesRequest]) (*connect.Response[v1.ListServicesResponse], error)
 	// Serve makes the client a backend of a service: it gets calls of devices, and answers each, in any order, until it leaves or its
-	// token may not serve the service any more. When it leaves, calls that it has not answered go to another backend if they were not sent or
-	// are idempotent, and otherwise the devices are told `unavailable`. It needs HTTP/2; GET /v1/services/{name} does not.
+	// token may not serve the service any more. When it leaves, calls that it has not answered go to another backend if it has not got them or
+	// they may be done twice, and otherwise the devices are told `failed`. It needs HTTP/2; GET /v1/services/{name} does not.
 	Serve(context.Context, *connect.BidiStream[v1.ServeRequest, v1.ServeResponse]) error
 }
 
