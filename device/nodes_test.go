@@ -58,7 +58,7 @@ func TestListOfNodes(t *testing.T) {
 		n := newNodes(t, "lb", "one", "two")
 		defer n.stop()
 		list := n["lb"].list(200, `{"nodes":[{"url":"ws://one/connect","weight":9,"zone":"x"},{"url":"quic://two","weight":9}],"more":1}`)
-		dialled, d := n.dial(t, "http://lb/v1/nodes", Options{ID: "m-7", Token: "secret"})
+		dialled, d := n.dial(t, "http://lb/v1/nodes", Options{ID: "m-7", Token: "secret", Reconnect: Reconnect{MaxTries: -1}})
 		p := n["one"].accept(false)
 		if err := <-dialled; err != nil {
 			t.Fatal(err)
