@@ -217,10 +217,11 @@ func (n *address) failed(err error, now time.Time) {
 	}
 }
 
-// delay returns how long no address may be tried; 0 if one may be tried at once.
-func (a *addresses) delay(now time.Time) time.Duration {
+// delay returns how long no address may be tried, after a round that failed with err; 0 if one may be tried at once. Without an address, it is
+// what whoever refused the list has asked for.
+func (a *addresses) delay(now time.Time, err error) time.Duration {
 	if len(a.all) == 0 {
-		return 0
+		return askedDelay(err)
 	}
 	shortest := maxDelay
 	for _, n := range a.all {

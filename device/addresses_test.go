@@ -115,12 +115,15 @@ func TestRounds(t *testing.T) {
 
 	a = addressesOf(t, Random, 1, 1)
 	a.all[0].failed(&StatusError{RetryAfter: time.Minute}, now)
-	if got := a.chosen(10, now); got["b"] != 10 || a.delay(now) != 0 {
-		t.Errorf("one has asked to wait: %v, %v", got, a.delay(now))
+	if got := a.chosen(10, now); got["b"] != 10 || a.delay(now, nil) != 0 {
+		t.Errorf("one has asked to wait: %v, %v", got, a.delay(now, nil))
 	}
 	a.all[1].failed(&StatusError{RetryAfter: 10 * time.Hour}, now)
-	if a.round++; a.next(now) != nil || a.delay(now) != time.Minute {
-		t.Errorf("both have asked to wait: %v", a.delay(now))
+	if a.round++; a.next(now) != nil || a.delay(now, nil) != time.Minute {
+		t.Errorf("both have asked to wait: %v", a.delay(now, nil))
+	}
+	if got := new(addresses).delay(now, &StatusError{RetryAfter: time.Minute}); got != time.Minute {
+		t.Errorf("the list has asked to wait: %v", got)
 	}
 	if a.all[1].until.Sub(now) != maxDelay {
 		t.Errorf("it may be tried after %v", a.all[1].until.Sub(now))

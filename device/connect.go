@@ -18,7 +18,7 @@ import (
 func (d *Device) connect(ctx context.Context, err error) (*link, error) {
 	for {
 		if err != nil {
-			wait, ok := d.backoff.next(d.addresses.delay(time.Now()))
+			wait, ok := d.backoff.next(d.addresses.delay(time.Now(), err))
 			if !ok {
 				return nil, fmt.Errorf("device: gave up after %d tries: %w", d.backoff.tries, err)
 			}

@@ -215,7 +215,7 @@ func TestNewListKeepsWhatIsKnown(t *testing.T) {
 	a.all[0].failed(&StatusError{RetryAfter: time.Minute}, now)
 	b := addressesOf(t, Random, 7, 1, 1)
 	a.replace(b.all[:1:1])
-	if len(a.all) != 1 || a.all[0].weight != 7 || a.delay(now) != time.Minute {
+	if len(a.all) != 1 || a.all[0].weight != 7 || a.delay(now, nil) != time.Minute {
 		t.Errorf("%+v", a.all[0])
 	}
 }
