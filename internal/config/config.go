@@ -94,6 +94,7 @@ func (c *Config) Check() error {
 	section("streams", d.Streams.Validate())
 	section("services", d.Services.Validate())
 	section("register", d.Register.Validate())
+	section("ocpp", d.OCPP.Validate())
 	section("limits", d.Limits.Validate())
 	section("log", d.Log.Validate())
 	return errors.Join(append(errs, d.fit()...)...)

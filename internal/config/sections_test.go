@@ -353,3 +353,20 @@ func TestInlineStruct(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// OCPP needs one of the services, and its bounds.
+func TestOCPPErrors(t *testing.T) {
+	const begin = "services: {csms: {serve: true}}\n"
+	for text, want := range map[string]string{
+		begin + "ocpp: {service: csms, waiting: 4}\n":                          "",
+		begin + "ocpp: {service: cmss}\n":                                      "f:2:17: ocpp.service: services has no \"cmss\"",
+		begin + "ocpp: {service: csms, waiting: 1001}\n":                       "f:2:32: ocpp.waiting: want 1 to 1000, not 1001",
+		begin + "ocpp: {service: csms, call_timeout: 1ms}\n":                   "f:2:37: ocpp.call_timeout: want 1s or more",
+		begin + "ocpp: {service: csms}\ngateway: {raw_protocols: [ocpp1.6]}\n": "gateway.raw_protocols: subprotocol \"ocpp1.6\" is named twice",
+	} {
+		_, err := Parse("f", []byte(text))
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s\n%v\nwant %s", text, err, want)
+		}
+	}
+}

@@ -82,7 +82,7 @@ func (c *charger) tells(f *ocpp.Frame, text []byte) {
 
 // refusesResult publishes that the charger can do nothing with the last answer that it got.
 func (c *charger) refusesResult(f *ocpp.Frame, text []byte) {
-	c.fault(resultRefused, f.Code+": "+f.Description)
+	c.fault(resultRefused, cut(f.Code+": "+f.Description, ocpp.MaxDescription))
 	if last := &c.up.last; last.action != "" && last.id == f.ID {
 		c.publish(up, last.action, text)
 	}

@@ -16,7 +16,11 @@ import (
 type downlink struct {
 	open    call // was sent and is not answered; its number is 0 if there is none
 	waiting []call
-	expired call // the last that was not answered in time
+
+	expired struct { // the last that was not answered in time
+		number uint64
+		action string
+	}
 }
 
 // call is a CALL to the charger.
@@ -88,7 +92,8 @@ func (c *charger) expire(number uint64) {
 		return
 	}
 	c.fault(noAnswer, d.open.action+" was not answered in time")
-	d.expired, d.open = d.open, call{}
+	d.expired.number, d.expired.action = number, d.open.action
+	d.open = call{}
 	c.callNext()
 }
 
@@ -120,7 +125,7 @@ func (c *charger) answered(f *ocpp.Frame, reply *wire.Packet, text []byte) error
 		action, d.open = d.open.action, call{}
 	case d.expired.number:
 		c.fault(lateAnswer, d.expired.action+" was answered too late")
-		action, d.expired = d.expired.action, call{}
+		action, d.expired.number = d.expired.action, 0
 	default: // perhaps it answers a command that was sent on an earlier connection, which may wait to be sent again
 		c.fault(unexpectedAnswer, "the answer is to no CALL of this connection")
 		d.waiting = slices.DeleteFunc(d.waiting, func(x call) bool { return x.number == number })

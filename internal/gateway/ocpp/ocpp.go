@@ -5,6 +5,7 @@ package ocpp
 
 import (
 	"cmp"
+	"fmt"
 	"time"
 
 	"github.com/longline/longline/internal/gateway/door"
@@ -24,6 +25,20 @@ func (c Config) WithDefaults() Config {
 	c.CallTimeout = cmp.Or(c.CallTimeout, 30*time.Second)
 	c.Waiting = cmp.Or(c.Waiting, 16)
 	return c
+}
+
+// maxWaiting bounds Config.Waiting, because each CALL is compared with those that wait.
+const maxWaiting = 1000
+
+// Validate returns what is wrong with c, after WithDefaults. The error begins with the key.
+func (c Config) Validate() error {
+	switch {
+	case c.CallTimeout < time.Second:
+		return fmt.Errorf("call_timeout: want 1s or more, not %v", c.CallTimeout)
+	case c.Waiting < 1 || c.Waiting > maxWaiting:
+		return fmt.Errorf("waiting: want 1 to %d, not %d", maxWaiting, c.Waiting)
+	}
+	return nil
 }
 
 // Path is where chargers connect: at Path/{identity}, besides the paths of all devices.

@@ -17,9 +17,10 @@ import (
 type uplink struct {
 	open    ask    // the service has it; its number is 0 if there is none
 	waiting []ask  // for the answer to open
-	bytes   int    // of the payloads that wait, in the account
-	last    ask    // was answered last; without payload
+	bytes   int    // of those that wait, in the account
 	number  uint64 // of the last one that was begun
+
+	last struct{ id, action string } // of the last one that was answered
 }
 
 // ask is a CALL of the charger.
@@ -30,6 +31,11 @@ type ask struct {
 	action  string
 	payload []byte // while it waits
 }
+
+// askBytes is what an ask takes besides its payload.
+const askBytes = 512
+
+func (a *ask) size() int { return askBytes + len(a.payload) }
 
 // asks handles a CALL of the charger.
 func (c *charger) asks(f *ocpp.Frame, text []byte) error {
@@ -45,7 +51,7 @@ func (c *charger) asks(f *ocpp.Frame, text []byte) error {
 		c.refuseAsk(f, ocpp.GenericError, idInUse, "another CALL with this message id is not answered yet")
 	case !busy:
 		return c.begin(ask{id: strings.Clone(f.ID), bare: f.Bare, action: strings.Clone(f.Action)}, f.Payload)
-	case len(u.waiting) >= c.Waiting, u.bytes+len(f.Payload) > c.door.Config.MaxPayload, c.door.Router.Short(c.debtor()):
+	case len(u.waiting) >= c.Waiting, u.bytes+len(f.Payload) > c.door.Config.MaxPayload+c.Waiting*askBytes, c.door.Router.Short(c.debtor()):
 		c.refuseAsk(f, ocpp.GenericError, tooMany, "too many CALLs wait for the answer to the first; send one at a time, OCPP-J 4.1.1")
 	default:
 		c.hold(ask{id: strings.Clone(f.ID), bare: f.Bare, action: strings.Clone(f.Action), payload: bytes.Clone(f.Payload)})
@@ -57,7 +63,10 @@ func (c *charger) asks(f *ocpp.Frame, text []byte) error {
 func (c *charger) refuseAsk(f *ocpp.Frame, code ocpp.Code, fault, reason string) {
 	c.fault(fault, reason)
 	r := c.version.Refuse(f, code, reason)
-	c.send(&r)
+	text := c.send(&r)
+	if fault != badAction {
+		c.publish(down, f.Action, text)
+	}
 }
 
 // has reports whether a CALL with the message id is not answered.
@@ -68,7 +77,7 @@ func (u *uplink) has(id string) bool {
 // hold makes a CALL wait.
 func (c *charger) hold(a ask) {
 	c.up.waiting = append(c.up.waiting, a)
-	c.owe(len(a.payload))
+	c.owe(a.size())
 }
 
 // owe counts bytes that the node keeps for the charger.
@@ -103,7 +112,7 @@ func (c *charger) beginNext() {
 	if u.waiting = u.waiting[1:]; len(u.waiting) == 0 {
 		u.waiting = nil
 	}
-	c.owe(-len(a.payload))
+	c.owe(-a.size())
 	if err := c.begin(a, a.payload); err != nil {
 		c.device.Fail(err)
 	}
@@ -128,7 +137,8 @@ func (c *charger) Reply(p *wire.Packet) (refused wire.Error) {
 		return wire.Error{Code: service.InvalidAnswer, Reason: "the answer is not a JSON object"}
 	}
 	c.publish(down, u.open.action, c.send(&answer))
-	u.last, u.open = u.open, ask{}
+	u.last.id, u.last.action = u.open.id, u.open.action
+	u.open = ask{}
 	if len(u.waiting) > 0 {
 		c.device.Do(c.beginNext) // not here: the session is in the middle of this answer
 	}
