@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -41,8 +42,10 @@ func (s *csms) Begin(name string, c *service.Call, _ time.Duration, done func(*s
 		done(&service.Reply{Payload: c.Payload})
 		return func() {}
 	}
-	s.asked <- &asked{c, name, done}
-	return func() { done(&service.Reply{Err: service.Refusal{Code: service.Canceled}}) }
+	once := new(sync.Once)
+	a := &asked{c, name, func(r *service.Reply) { once.Do(func() { done(r) }) }}
+	s.asked <- a
+	return func() { a.refuse(service.Canceled, "") }
 }
 
 // next returns the next call, which has to be of a method with a payload.
@@ -193,6 +196,9 @@ func TestChargerSendsAhead(t *testing.T) {
 	late.answer(`{"n":1}`)
 	again.quiet()
 	w.csms.idle()
+	w.awaitPresence("cp", true)
+	w.awaitPresence("cp", false)
+	w.awaitPresence("cp", true) // these events are counted until they are taken
 	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		owed, _ := account.Bytes()
 		if owed == 0 {
