@@ -7,6 +7,7 @@ import (
 
 	"github.com/longline/longline/internal/gateway/ws"
 	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/service"
 	"github.com/longline/longline/internal/wire"
 	"github.com/longline/longline/internal/wire/ocpp"
 )
@@ -28,8 +29,7 @@ func (c *charger) Receive(text []byte, isText bool) error {
 	var f ocpp.Frame
 	if err := c.version.Decode(&f, text); err != nil {
 		c.count(wire.Pub)
-		c.refuse(&f, err)
-		return nil
+		return c.refuse(&f, err)
 	}
 	switch f.Type {
 	case ocpp.Call:
@@ -56,10 +56,10 @@ func (c *charger) count(as wire.Op) {
 }
 
 // refuse answers a message that is no frame, if the version answers those. If it was to be the answer to a CALL, that has failed.
-func (c *charger) refuse(f *ocpp.Frame, err error) {
+func (c *charger) refuse(f *ocpp.Frame, err error) error {
 	var why *ocpp.Error
 	if !errors.As(err, &why) {
-		return // Decode has no other errors
+		return err // Decode has no other errors
 	}
 	c.fault(notAFrame, why.Reason)
 	if c.version.Answerable(f, why) {
@@ -67,8 +67,9 @@ func (c *charger) refuse(f *ocpp.Frame, err error) {
 		c.send(&r)
 	}
 	if f.Type == ocpp.CallResult {
-		c.answered(f, &wire.Packet{Err: wire.Error{Code: "invalid_answer", Reason: why.Reason}}, nil)
+		return c.answered(f, &wire.Packet{Err: wire.Error{Code: service.InvalidAnswer, Reason: why.Reason}}, nil)
 	}
+	return nil
 }
 
 // tells publishes a SEND, which has no answer.
