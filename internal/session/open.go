@@ -235,7 +235,8 @@ func NewManager(config Config, r *router.Router, s store.Store, o store.Opener) 
 	m.sessions = btree.NewBTreeGOptions(byDevice, btree.Options{NoLocks: true})
 	m.presence.publish = m.publish
 	m.presence.do, m.redeliveries.do = m.presence.announce, m.redeliver
-	m.presence.willDue = r.WillDue
+	m.presence.willDue, m.presence.waits = r.WillDue, m.willWaits
+	m.presence.waiting.most, m.presence.waiting.again = m.config.MaxSessions, m.presence.announceAgain
 	m.presence.wanted, m.presence.account = r.Wanted, r.Account()
 	m.expirer.end, m.emptyQueues.reclaim = m.expire, m.reclaim
 	m.unloads.look, m.unloads.every = m.unload, unloadEvery
@@ -283,6 +284,7 @@ func (m *Manager) Close() {
 	m.expirer.stop()
 	m.emptyQueues.stop()
 	m.unloads.stop()
+	m.presence.waiting.stop()
 	m.reads.stop()
 	m.ackTimeouts.stop()
 }

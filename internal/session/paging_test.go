@@ -172,10 +172,12 @@ func TestUnreadable(t *testing.T) {
 		u.broken.Store(false)
 		c = w.connectSlowly("d", Options{})
 		u.broken.Store(true)
-		for len(c.owed) > 0 {
-			c.ack(0)
+		for range 3 { // a page may be under way
+			for len(c.owed) > 0 {
+				c.ack(0)
+			}
+			w.pass(c)
 		}
-		w.pass(c)
 		expect(t, "the end", c.log[len(c.log)-1], "close "+wire.CloseInternal.Label)
 		c.leave("closed")
 		settle()

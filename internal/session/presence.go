@@ -36,10 +36,13 @@ type announcer struct {
 	publish func(m *message.Message, orphan string)
 	willDue func()
 	wanted  func(topic string) bool // reports whether a message would have a receiver
+	waits   func(will *message.Message) bool
 	account *message.Account        // counts wills until they are published; may be nil
 
 	// Safe from any goroutine.
 	wills atomic.Uint64 // how many were published
+
+	waiting waitingWills
 }
 
 // addPresence adds the event that the device of s came or left. The session is locked.
@@ -58,10 +61,19 @@ func (a *announcer) addWill(m *message.Message, orphan string) {
 	a.add(event{will: m, orphan: orphan})
 }
 
-// announce publishes an event. Like any message, it waits for room at receivers that are full. If nobody has
+// announceAgain announces wills that have waited.
+func (a *announcer) announceAgain(wills ...event) {
+	a.add(wills...)
+	a.run()
+}
+
+// announce publishes an event, unless it is a will that has to wait for the store. Like any message, it waits for room at receivers that are full. If nobody has
 // subscribed to a presence event, announce does not even encode it.
 func (a *announcer) announce(e *event) {
 	if e.will != nil {
+		if a.waits(e.will) && a.waiting.add(e) {
+			return
+		}
 		a.publish(e.will, e.orphan)
 		e.will.Release(a.account)
 		a.wills.Add(1)

@@ -199,7 +199,7 @@ func (d *mqttDevice) resume() error {
 func (d *mqttDevice) end(err error) {
 	d.book.event(d.name, fmt.Sprintf("connection over: %v", err))
 	if d.will != nil && d.safe && !errors.Is(err, errLeft) {
-		d.book.answer(d.will, d.number, d.book.ill.Load()) // a will that the store cannot take is dropped
+		d.book.answer(d.will, d.number, false)
 	}
 	if errors.Is(err, errTaken) {
 		d.stale = d.conn

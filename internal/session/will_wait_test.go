@@ -1,0 +1,84 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/store"
+	"github.com/longline/longline/internal/store/storetest"
+)
+
+var errFullDisk = errors.New("the disk is full")
+
+// fullDisk is a store that takes no message while it is full.
+type fullDisk struct {
+	*storetest.OnJournal
+	full atomic.Bool
+}
+
+func (f *fullDisk) Err() error {
+	if f.full.Load() {
+		return errFullDisk
+	}
+	return nil
+}
+
+func willOf(text string, qos message.QoS) *store.Will {
+	m := message.Message{Topic: "w", Payload: []byte(text), QoS: qos}
+	return &store.Will{Message: m.Clone()}
+}
+
+// A will that is due while the store fails is published when the store is well, once. One of QoS 0 that is not retained does not wait.
+func TestWillWaitsForTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fullDisk{OnJournal: storetest.NewOnJournal(store.Options{})}
+		w := newWorldOn(t, Config{}, f)
+		defer w.close()
+		o := w.observe("w")
+		f.full.Store(true)
+		for qos := range message.QoS(3) {
+			w.client(fmt.Sprint("d", qos), Options{Will: willOf(fmt.Sprint(qos), qos)}).leave("reset")
+		}
+		synctest.Wait()
+		o.saw(t, "w=0 qos 0")
+		time.Sleep(10 * tryWillsEvery)
+		synctest.Wait()
+		o.saw(t)
+		f.full.Store(false)
+		time.Sleep(tryWillsEvery)
+		synctest.Wait()
+		o.saw(t, "w=1 qos 1", "w=2 qos 1")
+		time.Sleep(3 * tryWillsEvery)
+		synctest.Wait()
+		o.saw(t)
+		expect(t, "drops", len(w.drops()), 0)
+	})
+}
+
+// Wills that wait at the end of a node are published by its next life, if their sessions outlive it; the others are dropped and counted. So
+// are those beyond the bound.
+func TestWillsWaitWithinBounds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fullDisk{OnJournal: storetest.NewOnJournal(store.Options{})}
+		w := newWorldOn(t, Config{MaxSessions: 2}, f)
+		w.observe("w")
+		kept, none := time.Hour, time.Duration(0)
+		f.full.Store(true)
+		for i, expiry := range []*time.Duration{&kept, &none, &none} {
+			w.client(fmt.Sprint("d", i), Options{Expiry: expiry, Will: willOf(fmt.Sprint(i), 1)}).leave("reset")
+		}
+		synctest.Wait()
+		expect(t, "beyond the bound", w.drops()["store"], 1)
+		w.close()
+		expect(t, "at the end", w.drops()["store"], 2)
+		again := newWorldOn(t, Config{}, f.OnJournal.Restart(t))
+		defer again.close()
+		synctest.Wait()
+		expect(t, "published by the next life", again.manager.Wills(), 1)
+	})
+}
