@@ -264,17 +264,11 @@ func (n *node) openVerifiers(context.Context) (err error) {
 	return nil
 }
 
-// syncing is how many streams are counted as writing to the disk at the same time. The store has a journal, and its state.
-const syncing = 2
-
 func (n *node) openDevicePort(context.Context) (err error) {
 	n.config.Gateway.Auth = n.devices
 	if n.config.Gateway.Nodes {
 		n.nodes = registry.NewNodes()
 		n.config.Gateway.NodeList = n.nodes.List
-	}
-	if n.disk != nil {
-		n.config.Gateway.Blocking = 2 + min(len(n.streams.All()), syncing)
 	}
 	if n.gateway, err = gateway.Start(n.config.Gateway, n.router, n.sessions); err != nil {
 		return err

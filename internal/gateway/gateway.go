@@ -38,7 +38,6 @@ type Config struct {
 	Origins          []string      `yaml:"origins" help:"origins of web pages that may connect, such as https://example.com; any when left out"`
 	MaxConnections   int           `yaml:"max_connections" help:"connections at the same time"`
 	Loops            int           `yaml:"loops" help:"event loops, at most 256; 0 means one per processor"`
-	Blocking         int           `yaml:"-"` // see reactor.Config
 	MaxPayload       int           `yaml:"max_payload" unit:"bytes" help:"largest packet that a device may send"`
 	HeaderBytes      int           `yaml:"header_bytes" unit:"bytes" help:"largest handshake, and largest CONNECT of MQTT with its will"`
 	UnverifiedBytes  int           `yaml:"unverified_bytes" unit:"bytes" help:"memory for all unfinished handshakes and CONNECTs together"`
@@ -302,7 +301,6 @@ func (g *Gateway) listen() (*reactor.Group, error) {
 		Name:           "device port (gateway.listen)",
 		TLS:            g.keeper.Reactor(),
 		Loops:          g.config.Loops,
-		Blocking:       g.config.Blocking,
 		MaxConnections: g.config.MaxConnections,
 		ClientsBegin:   true,
 		Stall:          g.config.StallTimeout,

@@ -37,10 +37,6 @@ type Config struct {
 	// OnStart, if not nil, is called on each loop before its first connection. It may set
 	// Loop.Local.
 	OnStart func(l *Loop)
-	// Blocking is how many goroutines beside the loops wait in system calls most of the time, as those that sync files. Each keeps a P
-	// while it waits. If no other P is left, sysmon takes that away: to watch for it, it wakes every 20 us, which costs more than
-	// the calls. So Start raises GOMAXPROCS by this number, too.
-	Blocking int
 	// Loops is the number of event loops, at most MaxLoops; 0 means one per processor. Start makes more
 	// if MaxConnections needs them.
 	Loops int
@@ -104,7 +100,7 @@ func Start(config Config) (*Group, error) {
 	}
 	// A busy loop keeps its P while it waits in the kernel, and other loops do for a while, so the other
 	// goroutines get as many more Ps as there are processors.
-	if p := n + processors + config.Blocking; p > runtime.GOMAXPROCS(0) {
+	if p := n + processors; p > runtime.GOMAXPROCS(0) {
 		runtime.GOMAXPROCS(p)
 	}
 	// Every wake-up must be in every table, so all are made before the first table is split.

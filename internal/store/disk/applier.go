@@ -32,12 +32,12 @@ func (s *Store) replay() error {
 
 const (
 	// applyAfter is how long operations wait for others at most: a message that was acknowledged by then is never in the state.
-	applyAfter = 500 * time.Millisecond
+	applyAfter = 100 * time.Millisecond
 	// applyLooks is how often the applier looks in that time whether many wait. To be woken for each group would cost more than what
 	// it does then.
-	applyLooks = 10
-	// many is how many operations do not wait.
-	many = 10_000
+	applyLooks = 5
+	// many is how many operations do not wait. It bounds for how long the applier takes a processor at a time.
+	many = 2000
 )
 
 // follow is the applier: it brings the state behind the journal as that grows, until ctx ends, and once more

@@ -27,7 +27,7 @@ func filled(t testing.TB, second string) string {
 	t.Helper()
 	slog.SetDefault(slog.New(slog.DiscardHandler))
 	dir := t.TempDir()
-	s, err := Open(store.Options{SecondPath: second}, Options{Path: dir, journal: small, checkpoint: 20_000})
+	s, err := Open(store.Options{SecondPath: second}, Options{Path: dir, journal: small, checkpoint: 20_000, applyAfter: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +217,7 @@ func TestRepair(t *testing.T) {
 			if text := strings.Join(said, "\n"); !strings.Contains(text, c.said) || (text == "") != (name == "nothing") {
 				t.Errorf("Repair says %q, want %q", text, c.said)
 			}
-			s, err := Open(store.Options{}, Options{Path: dir, journal: small, checkpoint: 20_000})
+			s, err := Open(store.Options{}, Options{Path: dir, journal: small, checkpoint: 20_000, applyAfter: time.Millisecond})
 			if err != nil {
 				t.Fatalf("after the repair: %v", err)
 			}
