@@ -230,8 +230,8 @@ func (o *options) load(ctx context.Context, clients []client, rate int, d time.D
 		})
 	}
 	calling.Wait()
-	if min := int(d.Seconds() * float64(rate) * 0.95); err == nil && calls < min {
-		err = fmt.Errorf("%d calls, want %d: the machine is too slow for this rate", calls, min)
+	if least := int(d.Seconds() * float64(rate) * 0.95); err == nil && calls < least {
+		err = fmt.Errorf("%d calls, want %d: the machine is too slow for this rate", calls, least)
 	}
 	return calls, err
 }
@@ -257,6 +257,7 @@ func (h *httpClient) call(n int) error {
 	if err != nil {
 		return err
 	}
+	defer r.Body.Close()
 	text, err := io.ReadAll(r.Body)
 	if err == nil && (r.StatusCode != http.StatusOK || string(text) != answer) {
 		err = fmt.Errorf("status %d, %s", r.StatusCode, text)
@@ -294,7 +295,7 @@ func (d *device) call(n int) error {
 		Payload json.RawMessage
 	}
 	if err := json.Unmarshal(text, &reply); err != nil || reply.Op != "reply" || reply.ID != id || !bytes.Equal(reply.Payload, []byte(answer)) {
-		return fmt.Errorf("reply %s, %v", text, err)
+		return fmt.Errorf("a wrong reply: %s", text)
 	}
 	return nil
 }

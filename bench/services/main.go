@@ -105,7 +105,7 @@ func (o *options) serve(ctx context.Context) error {
 			connections.Add(-1)
 		}
 	}}
-	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
+	context.AfterFunc(ctx, func() { _ = server.Close() }) // the process ends then
 	return server.ListenAndServe()
 }
 

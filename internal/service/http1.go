@@ -181,14 +181,14 @@ func (h *http1) close() {
 // open reports whether an idle connection is open and has nothing to read: the instance may have closed it, and a request on it would be
 // lost without a trace.
 func (c *conn) open() bool {
-	err := unix.EAGAIN
+	nothing := false
 	var b [1]byte
 	look := func(fd uintptr) bool {
 		_, _, e := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		err, _ = e.(unix.Errno)
+		nothing = errors.Is(e, unix.EAGAIN)
 		return true
 	}
-	return c.from.Buffered() == 0 && c.raw != nil && c.raw.Read(look) == nil && err == unix.EAGAIN
+	return c.from.Buffered() == 0 && c.raw != nil && c.raw.Read(look) == nil && nothing
 }
 
 // write writes a request. sent reports whether some of it may have arrived.
@@ -249,7 +249,7 @@ func (c *conn) answer(method string, most int) (a *Answer, again bool, err error
 	request := &http.Request{Method: method}
 	var response *http.Response
 	for n := 0; ; n++ {
-		if response, err = http.ReadResponse(c.from, request); err != nil {
+		if response, err = http.ReadResponse(c.from, request); err != nil { //nolint:bodyclose // its end decides about the connection
 			return nil, false, c.why(err)
 		}
 		if response.StatusCode/100 != 1 {
