@@ -165,11 +165,11 @@ func (n nodes) stop() {
 
 // options completes o so that the device dials the node that a URL names, and nobody else.
 func (n nodes) options(t *testing.T, o Options) *Options {
-	var any *gateway
+	var one *gateway
 	for _, g := range n {
-		any = g
+		one = g
 	}
-	all := any.options(o)
+	all := one.options(o)
 	all.HTTPClient = &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 		host, _, _ := net.SplitHostPort(addr)
 		if g := n[host]; g != nil && g.stopped.Err() == nil {
@@ -182,14 +182,14 @@ func (n nodes) options(t *testing.T, o Options) *Options {
 }
 
 // dial dials in the background.
-func (n nodes) dial(t *testing.T, url string, o Options) (dialled chan error, d **Device) {
-	dialled, d = make(chan error, 1), new(*Device)
+func (n nodes) dial(t *testing.T, url string, o Options) (dialled <-chan error, d **Device) {
+	errs, device := make(chan error, 1), new(*Device)
 	go func() {
 		var err error
-		*d, err = Dial(t.Context(), url, n.options(t, o))
-		dialled <- err
+		*device, err = Dial(t.Context(), url, n.options(t, o))
+		errs <- err
 	}()
-	return dialled, d
+	return errs, device
 }
 
 func TestOtherAddressesAreTriedAtOnce(t *testing.T) {

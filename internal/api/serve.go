@@ -52,7 +52,8 @@ func (a *API) Serve(ctx context.Context, stream *serveStream) error {
 
 // beginning reads the first request, which has to come within the time for a body.
 func (a *API) beginning(stream *serveStream, body *bodyTime) (*longlinev1.ServeBegin, error) {
-	defer context.AfterFunc(a.ended, body.end)()
+	stop := context.AfterFunc(a.ended, body.end)
+	defer stop()
 	first, err := stream.Receive()
 	switch {
 	case a.ended.Err() != nil:

@@ -89,28 +89,34 @@ func (w *servedWorld) serves(t *testing.T, n int) {
 }
 
 // open opens the events of a service.
-func (w *servedWorld) open(t *testing.T, path, token string) (*http.Response, func()) {
+func (w *servedWorld) open(t *testing.T, path, token string) (r *openEvents, leave func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, w.url+servicesPath+path, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, w.url+servicesPath+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Header.Set("Authorization", "Bearer "+token)
-	response, err := w.h1.Do(r)
+	request.Header.Set("Authorization", "Bearer "+token)
+	response, err := w.h1.Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}
-	leave := func() { cancel(); _ = response.Body.Close() }
+	leave = func() { cancel(); _ = response.Body.Close() }
 	t.Cleanup(leave)
-	return response, leave
+	return &openEvents{response.StatusCode, response.Body}, leave
+}
+
+// openEvents is a response that may go on.
+type openEvents struct {
+	status int
+	body   io.Reader
 }
 
 // events opens the events of billing, and returns its lines behind the first comment.
 func (w *servedWorld) events(t *testing.T, query string) (lines *bufio.Reader, leave func()) {
 	t.Helper()
 	response, leave := w.open(t, "billing?"+query, "")
-	lines = bufio.NewReader(response.Body)
+	lines = bufio.NewReader(response.body)
 	if got := readEvents(t, lines, 1); got != ": serving\n\n" {
 		t.Fatalf("begins with %q", got)
 	}
@@ -246,9 +252,9 @@ func TestServeByEventsIsRefused(t *testing.T) {
 		"billing?name=" + strings.Repeat("x", 129): "400 name is 129 bytes long",
 	} {
 		r, leave := w.open(t, path, "")
-		text, err := io.ReadAll(r.Body)
+		text, err := io.ReadAll(r.body)
 		leave()
-		if got := strings.Split(r.Status, " ")[0] + " " + string(text); err != nil || !strings.HasPrefix(got, want) {
+		if got := fmt.Sprint(r.status, " ", string(text)); err != nil || !strings.HasPrefix(got, want) {
 			t.Errorf("%s: %s, %v; want %s", path, got, err, want)
 		}
 	}
@@ -256,14 +262,14 @@ func TestServeByEventsIsRefused(t *testing.T) {
 	if got := readEvents(t, lines, 1); got != ": heartbeat\n\n" {
 		t.Errorf("idle: %q", got)
 	}
-	if r, _ := w.open(t, "grid", ""); r.StatusCode != 429 {
-		t.Errorf("one stream more: %d", r.StatusCode)
+	if r, _ := w.open(t, "grid", ""); r.status != 429 {
+		t.Errorf("one stream more: %d", r.status)
 	}
 	leave()
 	w.serves(t, 0)
 	for end := time.Now().Add(20 * time.Second); ; { // its place is given a moment later
 		r, _ := w.open(t, "grid", "")
-		if r.StatusCode == 200 {
+		if r.status == 200 {
 			break
 		}
 		if time.Now().After(end) {
@@ -496,8 +502,8 @@ func TestServeByToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := newServedWorld(t, Config{Heartbeat: 10 * time.Millisecond, MaxServing: 2}, func(n *Node) { n.Roles = roles })
-	if r, _ := w.open(t, "web", "till"); r.StatusCode != 403 {
-		t.Errorf("another service: %d", r.StatusCode)
+	if r, _ := w.open(t, "web", "till"); r.status != 403 {
+		t.Errorf("another service: %d", r.status)
 	}
 	billing, _ := w.open(t, "billing", "till")
 	grid, _ := w.open(t, "grid", "till")
@@ -506,18 +512,18 @@ func TestServeByToken(t *testing.T) {
 	}
 	write("serve:grid")
 	watcher.Look()
-	text, err := io.ReadAll(billing.Body)
+	text, err := io.ReadAll(billing.body)
 	if err != nil || !strings.Contains(string(text), "event: ended\ndata: {\"code\":\"permission_denied\"") {
 		t.Errorf("%q, %v", text, err)
 	}
 	w.serves(t, 0)
-	lines := bufio.NewReader(grid.Body)
+	lines := bufio.NewReader(grid.body)
 	for range 5 { // it goes on
 		if got := readEvents(t, lines, 1); strings.HasPrefix(got, "event") {
 			t.Fatalf("grid: %q", got)
 		}
 	}
-	if r, _ := w.open(t, "billing", "till"); r.StatusCode != 403 {
-		t.Errorf("again: %d", r.StatusCode)
+	if r, _ := w.open(t, "billing", "till"); r.status != 403 {
+		t.Errorf("again: %d", r.status)
 	}
 }

@@ -37,7 +37,7 @@ type announcer struct {
 	willDue func()
 	wanted  func(topic string) bool // reports whether a message would have a receiver
 	waits   func(will *message.Message) bool
-	account *message.Account        // counts wills until they are published; may be nil
+	account *message.Account // counts wills until they are published; may be nil
 
 	// Safe from any goroutine.
 	wills atomic.Uint64 // how many were published
