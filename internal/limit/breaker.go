@@ -1,6 +1,7 @@
 package limit
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -14,13 +15,15 @@ type Breaker struct {
 }
 
 // NewBreaker returns a closed breaker. It opens for a pause after that many failures in a row,
-// at least 1. failed reports whether an error is a failure of the service, and not its answer.
+// at least 1. failed reports whether an error is a failure of the service, and not its answer. A call that was canceled counts as
+// neither: nothing is known of the service.
 func NewBreaker(name string, failures int, pause time.Duration, failed func(error) bool) *Breaker {
 	return &Breaker{gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
 		Name:         name,
 		Timeout:      pause,
 		ReadyToTrip:  func(c gobreaker.Counts) bool { return int(c.ConsecutiveFailures) >= failures },
 		IsSuccessful: func(err error) bool { return !failed(err) },
+		IsExcluded:   func(err error) bool { return errors.Is(err, context.Canceled) },
 	})}
 }
 

@@ -1,6 +1,7 @@
 package limit
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -38,5 +39,27 @@ func TestBreaker(t *testing.T) {
 		time.Sleep(time.Second + 1)
 		_ = b.Do(func() error { refused("while one tries"); return nil })
 		step("after a good try", nil, "closed")
+	})
+}
+
+// Callers that do not wait for the answer neither keep the breaker closed nor close it.
+func TestBreakerCanceled(t *testing.T) {
+	errDown := errors.New("down")
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBreaker("webhook", 2, time.Second, func(err error) bool { return errors.Is(err, errDown) })
+		for _, err := range []error{errDown, context.Canceled, errDown} {
+			_ = b.Do(func() error { return err })
+		}
+		if b.State() != "open" {
+			t.Errorf("it is %s after two failures and a call that was canceled between them", b.State())
+		}
+		time.Sleep(time.Second + 1)
+		_ = b.Do(func() error { return context.Canceled })
+		if b.State() != "half-open" {
+			t.Errorf("it is %s after a try that was canceled", b.State())
+		}
+		if _ = b.Do(func() error { return nil }); b.State() != "closed" {
+			t.Errorf("it is %s after the next try, which succeeded", b.State())
+		}
 	})
 }
