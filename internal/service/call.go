@@ -84,5 +84,5 @@ func CutReason(reason string) string {
 	for n < len(reason) && !utf8.RuneStart(reason[n]) {
 		n--
 	}
-	return reason[:n]
+	return strings.Clone(reason[:n]) // and not the whole answer that it may be part of
 }

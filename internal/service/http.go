@@ -46,14 +46,16 @@ func (p *pool) begin(c *Call, timeout time.Duration, done func(*Reply)) (cancel 
 func (p *pool) request(c *Call) *Request {
 	h := make(http.Header, 6)
 	set := func(key, value string) {
-		if value != "" && len(value) <= mostValue && httpguts.ValidHeaderFieldValue(value) {
+		if value != "" && httpguts.ValidHeaderFieldValue(value) {
 			h[key] = []string{value}
 		}
 	}
 	set(deviceHeader, c.Device)
 	set(nodeHeader, p.node)
 	set(callHeader, strconv.FormatUint(c.ID, 10))
-	set(contentType, c.ContentType)
+	if len(c.ContentType) <= mostValue {
+		set(contentType, c.ContentType)
+	}
 	set(traceHeader, c.Trace)
 	set("Accept", p.accept)
 	return &Request{Method: http.MethodPost, Path: "/" + c.Method, Header: h, Body: c.Payload, Idempotent: p.config.idempotent(c.Method)}
