@@ -14,30 +14,31 @@ func Match(filter, topic string) bool {
 // reserved reports whether a name is not matched by filters that start with a wildcard, §4.7.2.
 func reserved(topic string) bool { return strings.HasPrefix(topic, "$") }
 
-// matchLevels is Match from a later level on, where '$' has no meaning.
+// matchLevels is Match from a later level on, where '$' has no meaning. It compares whole levels, because a device may have 1000 filters
+// that differ from a long name in the last byte.
 func matchLevels(filter, topic string) bool {
-	for i, j := 0, 0; ; i, j = i+1, j+1 { // where a level begins in each
-		switch {
-		case i == len(filter) || filter[i] != '#' && filter[i] != '+':
-			for ; i < len(filter) && filter[i] != '/'; i, j = i+1, j+1 {
-				if j == len(topic) || topic[j] != filter[i] {
-					return false
-				}
+	for {
+		want, filters, more := strings.Cut(filter, "/")
+		n := len(want) // of the topic's level
+		switch want {
+		case "#":
+			return true
+		case "+":
+			if n = strings.IndexByte(topic, '/'); n < 0 {
+				n = len(topic)
 			}
-			if j < len(topic) && topic[j] != '/' {
+		default:
+			if !strings.HasPrefix(topic, want) {
 				return false
 			}
-		case filter[i] == '#':
-			return true
-		default:
-			for i++; j < len(topic) && topic[j] != '/'; j++ {
-			}
 		}
-		switch {
-		case j == len(topic): // §4.7.1.2: "sport/#" also matches "sport"
-			return i == len(filter) || filter[i:] == "/#"
-		case i == len(filter):
+		switch levels := topic[n:]; {
+		case levels == "": // §4.7.1.2: "sport/#" also matches "sport"
+			return !more || filters == "#"
+		case levels[0] != '/' || !more:
 			return false
+		default:
+			filter, topic = filters, levels[1:]
 		}
 	}
 }
