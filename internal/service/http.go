@@ -58,7 +58,10 @@ func (p *pool) request(c *Call) *Request {
 	}
 	set(traceHeader, c.Trace)
 	set("Accept", p.accept)
-	return &Request{Method: http.MethodPost, Path: "/" + c.Method, Header: h, Body: c.Payload, Idempotent: p.config.idempotent(c.Method)}
+	return &Request{
+		Method: http.MethodPost, Path: "/" + c.Method, Header: h, Body: c.Payload, From: c.Device,
+		Idempotent: p.config.idempotent(c.Method),
+	}
 }
 
 // mostValue bounds what is passed on of a content type, in bytes.

@@ -41,6 +41,7 @@ type pool struct {
 	begun     atomic.Int64  // calls of begin whose done was not called yet
 	known     chan struct{} // closed when the first set is known
 	budget    budget
+	blame     blame
 	repeated  atomic.Uint64
 	ejected   atomic.Uint64
 
@@ -191,10 +192,14 @@ func (p *pool) try(ctx context.Context, r *Request) (*Answer, error) {
 		tried = append(tried, i)
 		var a *Answer
 		var sent bool
-		err := p.breaker.Do(func() (err error) {
+		var err error
+		stopped := p.breaker.Do(func() error {
 			a, sent, err = p.call(ctx, i, r)
-			return err
+			return p.blamed(r, sent, err)
 		})
+		if limit.IsOpen(stopped) {
+			err = stopped
+		}
 		reached = reached || sent
 		switch {
 		case err == nil:
@@ -247,6 +252,18 @@ func (p *pool) call(ctx context.Context, i *instance, r *Request) (a *Answer, se
 	return a, sent, p.judge(i, begin, err)
 }
 
+// blamed returns the end of a call as the breaker is to see it. A failure that only one device has, while others are answered, says nothing
+// about the service. One of a request that reached nobody is the service's in any case.
+func (p *pool) blamed(r *Request, sent bool, err error) error {
+	switch {
+	case err == nil:
+		p.blame.succeed(r.From, p.now())
+	case failure(err) && sent && p.blame.fail(r.From, p.now()):
+		return errItsOwn
+	}
+	return err
+}
+
 func (p *pool) transport(i *instance) transport {
 	if i.at.Scheme == "https" {
 		return p.secure
@@ -273,7 +290,7 @@ type statusError int
 
 func (s statusError) Error() string { return fmt.Sprintf("status %d", int(s)) }
 
-// judge notes what the end of a call says about its instance, and returns err as the breaker is to see it.
+// judge notes what the end of a call says about its instance. It returns err, or errHurry if the caller had too little time.
 func (p *pool) judge(i *instance, begin time.Time, err error) error {
 	now := p.now()
 	took := now.Sub(begin)
@@ -313,6 +330,8 @@ func (p *pool) mayEject(i *instance, now time.Time) bool {
 var (
 	// errHurry is a call that ended before the instance had enough time.
 	errHurry = fmt.Errorf("the caller has not waited long enough: %w", context.Canceled)
+	// errItsOwn stands for a failure that only one device has.
+	errItsOwn = fmt.Errorf("the service answers other devices: %w", context.Canceled)
 	// errUnreached is in an ErrFailed when no instance can have got the request.
 	errUnreached = errors.New("no instance was reached")
 )

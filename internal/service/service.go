@@ -33,6 +33,7 @@ type Request struct {
 	Path   string // behind the instance's URL; begins with a slash, or is empty
 	Header http.Header
 	Body   []byte // not changed
+	From   string // the device whose call it is; empty if it is the gateway's own
 	// Idempotent says that the request may be done twice: it is repeated on another instance after any failure.
 	Idempotent bool
 	// Check, unless nil, returns why an answer is a failure of the instance, which then is in the error of Do. It must not block.
