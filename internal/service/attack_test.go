@@ -1,10 +1,12 @@
 package service
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unsafe"
 
@@ -73,4 +75,38 @@ func TestBreakerOfTheOnlyDevice(t *testing.T) {
 	if state := s.Get("billing").Breaker().State(); state != "open" {
 		t.Errorf("the breaker is %s", state)
 	}
+}
+
+// A device that waits only for a moment does not make an instance that hangs look quick.
+func TestHurryIsNoLatency(t *testing.T) {
+	s := openService(t, Config{Source: registry.Source{Instances: []string{nobody(t)}}})
+	i, now := (*s.pool.instances.Load())[0], time.Now()
+	i.observe(time.Second, now)
+	s.pool.now = func() time.Time { return now }
+	for range 100 {
+		_ = s.pool.judge(i, now.Add(-time.Millisecond), context.DeadlineExceeded)
+	}
+	if l := i.info(now).Latency; l != time.Second {
+		t.Errorf("the latency is %v", l)
+	}
+	_ = s.pool.judge(i, now.Add(-2*time.Second), context.DeadlineExceeded)
+	if l := i.info(now).Latency; l != 2*time.Second {
+		t.Errorf("the latency is %v after a wait of 2 s in vain", l)
+	}
+}
+
+// Nor does it make a backend look bad.
+func TestHurryIsNoFaultOfABackend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServing(t, Config{EjectAfter: 2})
+		b := s.join(8)
+		for n := range 8 {
+			s.begin(&Call{Device: "d", Method: "m", ID: uint64(n + 1)}, time.Millisecond, func(*Reply) {})
+		}
+		time.Sleep(time.Second)
+		if i := s.info().Backends[0]; i.Late != 0 || i.Last {
+			t.Errorf("the backend is taken to be slow: %+v", i)
+		}
+		b.Leave()
+	})
 }

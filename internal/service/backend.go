@@ -24,7 +24,7 @@ type Backend struct {
 	unsent   list.List         // those of them that Take has not returned yet
 	ended    []Ended           // calls that Take has returned and that are over; at most room
 	answered uint64
-	late     uint64 // calls that were not answered in time
+	late     uint64 // calls that were not answered in time, although there was enough
 }
 
 // Work is a call that a backend is to answer.
@@ -57,7 +57,7 @@ func (b *Backend) goesBefore(o *Backend, now time.Time) bool {
 // add gives the backend a call. Served.mu is held, as for the methods below.
 func (b *Backend) add(a *asked) {
 	b.served.sent++
-	a.backend = b
+	a.backend, a.given = b, time.Now()
 	a.place = b.unsent.PushBack(a)
 	b.open[a.call.ID] = a
 	b.signal()
@@ -73,7 +73,7 @@ func (b *Backend) remove(a *asked) {
 	a.backend, a.place = nil, nil
 }
 
-// missed notes that a call was not answered in time.
+// missed notes that a call was not answered although there was enough time.
 func (b *Backend) missed(now time.Time) {
 	b.late++
 	c := &b.served.config

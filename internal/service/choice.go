@@ -57,6 +57,15 @@ func (i *instance) observe(took time.Duration, now time.Time) {
 	i.measured = now
 }
 
+// outlasted notes that a caller has waited so long in vain: the latency is no less, if one is known.
+func (i *instance) outlasted(took time.Duration, now time.Time) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if t := took.Seconds(); i.latency != 0 && t > i.decayed(now) {
+		i.latency, i.measured = t, now
+	}
+}
+
 // decayed returns the latency as it counts now. mu is held.
 func (i *instance) decayed(now time.Time) float64 {
 	if i.latency == 0 {

@@ -296,7 +296,7 @@ func (p *pool) judge(i *instance, begin time.Time, err error) error {
 	took := now.Sub(begin)
 	if errors.Is(err, context.DeadlineExceeded) && took < p.config.Timeout/2 {
 		// The caller had little time, which is no fault of the instance.
-		i.observe(took, now)
+		i.outlasted(took, now)
 		return errHurry
 	}
 	switch {

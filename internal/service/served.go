@@ -46,6 +46,7 @@ type asked struct {
 	timer   *time.Timer
 	backend *Backend      // nil while it is in the line
 	place   *list.Element // in the line, or among the backend's unsent calls; nil when it is sent
+	given   time.Time     // when the backend got it
 	tries   int           // how often it was sent
 	over    bool
 }
@@ -133,8 +134,8 @@ func (s *Served) expire(a *asked) {
 	if a.tries > 0 {
 		reply = refuse(Timeout, ErrTimeout.Error())
 	}
-	if b := a.backend; b != nil {
-		b.missed(time.Now())
+	if b, now := a.backend, time.Now(); b != nil && now.Sub(a.given) >= s.config.Timeout/2 { // else it had too little time
+		b.missed(now)
 	}
 	s.end(a, Timeout)
 	s.mu.Unlock()
