@@ -110,3 +110,28 @@ func TestHurryIsNoFaultOfABackend(t *testing.T) {
 		b.Leave()
 	})
 }
+
+// A backend that takes calls and never answers does not hold the places of the others.
+func TestSilentBackend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServing(t, Config{Concurrency: 20, EjectAfter: 2, EjectFor: time.Minute})
+		silent, good := s.join(1000), s.join(4)
+		defer silent.Leave()
+		defer good.Leave()
+		s.calls(20)
+		_, _, _ = silent.Take(t.Context(), 1000, 1<<20)
+		time.Sleep(time.Minute + time.Second) // the calls end
+		s.calls(20)
+		if i := s.info(); i.Backends[0].UnderWay > 1 {
+			t.Errorf("it has %d calls", i.Backends[0].UnderWay)
+		}
+		for answered := 0; answered < 19; {
+			calls, _, _ := good.Take(t.Context(), 1000, 1<<20)
+			for _, w := range calls {
+				if err := good.Answer(w.Call.ID, &Reply{}); err == nil {
+					answered++
+				}
+			}
+		}
+	})
+}

@@ -46,6 +46,12 @@ func (b *Backend) Key() string { return b.key }
 // Leave ends the backend. Its answers are not taken any more.
 func (b *Backend) Leave() { b.served.leave(b) }
 
+// hasRoom reports whether b may get another call. One that has not answered in time too often gets one at a time until it answers:
+// the others wait for a better one.
+func (b *Backend) hasRoom(now time.Time) bool {
+	return len(b.open) == 0 || len(b.open) < b.room && b.health.usable(now)
+}
+
 // goesBefore reports whether a call goes to b rather than to o: to one that answers in time, and then to the one that is less busy.
 func (b *Backend) goesBefore(o *Backend, now time.Time) bool {
 	if mine, other := b.health.usable(now), o.health.usable(now); mine != other {
@@ -135,6 +141,7 @@ func (b *Backend) Answer(id uint64, r *Reply) error {
 	}
 	b.answered++
 	b.health.succeed()
+	b.health.readmit()
 	s.end(a, "")
 	s.mu.Unlock()
 	a.done(r)
@@ -171,7 +178,7 @@ type BackendInfo struct {
 	UnderWay int    // calls that it has
 	Answered uint64 // calls
 	Late     uint64 // calls that it has not answered in time
-	Last     bool   // it gets calls only if no other has room, because it has not answered in time too often
+	Last     bool   // it gets one call at a time, and only if no other has room, because it has not answered in time too often
 }
 
 func (b *Backend) info(now time.Time) BackendInfo {

@@ -124,6 +124,13 @@ func (i *instance) eject(first, most time.Duration, now time.Time) {
 	i.counts.ejected++
 }
 
+// readmit ends the time for which the instance is left out.
+func (i *instance) readmit() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.ejected = time.Time{}
+}
+
 // chooser chooses among instances by a policy.
 type chooser struct {
 	policy string

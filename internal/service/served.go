@@ -104,7 +104,7 @@ func (s *Served) choose() (best *Backend) {
 	now, n := time.Now(), uint(len(s.backends))
 	for i := range n {
 		b := s.backends[(s.turn+i)%n]
-		if len(b.open) < b.room && (best == nil || b.goesBefore(best, now)) {
+		if b.hasRoom(now) && (best == nil || b.goesBefore(best, now)) {
 			best = b
 		}
 	}
