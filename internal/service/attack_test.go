@@ -1,10 +1,14 @@
 package service
 
 import (
+	"bufio"
 	"context"
 	"io"
+	"net"
 	"net/http"
+	"os"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -134,4 +138,57 @@ func TestSilentBackend(t *testing.T) {
 			}
 		}
 	})
+}
+
+// An instance that refuses a request before it has read all of it has answered: it does not look broken, whatever the device sends.
+func TestRefusedWhileItIsWritten(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	defer serving.Wait()
+	defer l.Close()
+	serving.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = http.ReadRequest(bufio.NewReader(c))
+			_, _ = io.WriteString(c, "HTTP/1.1 413 Too Large\r\nLongline-Error: too_much\r\nContent-Length: 0\r\n\r\n")
+			_ = c.Close()
+		}
+	})
+	s := openSet(t, setting.Named[Config]{"billing": {Source: registry.Source{Instances: []string{"http://" + l.Addr().String()}}}})
+	if r := s.ask(t, "billing", &Call{Device: "m-7", Method: "authorize", Payload: make([]byte, 32<<20)}); r.Err.Code != "too_much" {
+		t.Errorf("the device is told %+v", r.Err)
+	}
+}
+
+// dialing fails as a dialer does at the deadline of ctx.
+type dialing struct{ transport }
+
+func (dialing) send(ctx context.Context, _ *instance, _ *Request) (*Answer, bool, error) {
+	deadline, _ := ctx.Deadline()
+	for time.Now().Before(deadline) {
+	}
+	return nil, false, os.ErrDeadlineExceeded
+}
+
+// A device that waits only for a moment ends connecting, which is no failure of the instance.
+func TestHurryWhileConnecting(t *testing.T) {
+	s := openSet(t, setting.Named[Config]{"billing": {Source: registry.Source{Instances: []string{nobody(t)}}, OpenAfter: 1}})
+	p := s.Get("billing").pool
+	p.plain = dialing{p.plain}
+	for range 50 {
+		replies := make(chan *Reply, 1)
+		s.Begin("billing", &Call{Device: "m-7", Method: "authorize"}, time.Millisecond, func(r *Reply) { replies <- r })
+		if r := <-replies; r.Err.Code != Timeout && r.Err.Code != Unavailable {
+			t.Fatalf("%+v", r.Err)
+		}
+	}
+	if i := s.Get("billing").Info(); i.Breaker != "closed" || i.Instances[0].Failed != 0 {
+		t.Errorf("the breaker is %s after %d failures", i.Breaker, i.Instances[0].Failed)
+	}
 }

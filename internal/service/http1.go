@@ -81,10 +81,12 @@ func (h *http1) send(ctx context.Context, i *instance, r *Request) (a *Answer, s
 	}
 	stop := context.AfterFunc(ctx, c.interrupt)
 	var again bool
-	if sent, err = c.write(i, r); err == nil {
+	sent, err = c.write(i, r)
+	whole := err == nil
+	if sent { // an instance may refuse a request, such as one that is too large, before it has read all
 		a, again, err = c.answer(r.Method, h.mostAnswer)
 	}
-	if stop() && again && err == nil {
+	if stop() && again && whole {
 		h.keep(i.at.Host, c)
 	} else {
 		_ = c.Close()

@@ -246,10 +246,18 @@ func (p *pool) call(ctx context.Context, i *instance, r *Request) (a *Answer, se
 	if err == nil {
 		err = check(a, r)
 	}
-	if err != nil && ctx.Err() != nil {
+	if err != nil && over(ctx) {
 		err = ctx.Err()
 	}
 	return a, sent, p.judge(i, begin, err)
+}
+
+// over reports whether ctx has ended. A dialer ends at the deadline of ctx, perhaps a moment before ctx does.
+func over(ctx context.Context) bool {
+	if d, ok := ctx.Deadline(); ok && !time.Now().Before(d) {
+		<-ctx.Done()
+	}
+	return ctx.Err() != nil
 }
 
 // blamed returns the end of a call as the breaker is to see it. A failure that only one device has, while others are answered, says nothing
