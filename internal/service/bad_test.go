@@ -106,6 +106,7 @@ func TestBadAnswers(t *testing.T) {
 		{name: "a redirection", answer: writes("HTTP/1.1 307 Temporary Redirect\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"), code: InvalidAnswer},
 		{name: "compressed", answer: writes(head + "Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\nok"), code: InvalidAnswer},
 		{name: "a content type that is none", answer: writes(head + "Content-Type: a b\r\nContent-Length: 2\r\n\r\nok"), code: InvalidAnswer},
+		{name: "a content type with a control character", answer: writes(head + "Content-Type: a/b; c=\"\x01\"\r\nContent-Length: 2\r\n\r\nok"), code: InvalidAnswer},
 		{name: "another content type", answer: writes(head + "Content-Type: text/html\r\nContent-Length: 2\r\n\r\nok"), code: InvalidAnswer, accept: "application/json"},
 		{name: "no content type", answer: writes(good), code: InvalidAnswer, accept: "application/json"},
 		{name: "the accepted type", answer: writes(head + "Content-Type: Application/JSON; charset=utf-8\r\nContent-Length: 2\r\n\r\nok"), accept: "application/json"},

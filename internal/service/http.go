@@ -98,7 +98,7 @@ func (c *Config) accepts(kind string, body []byte) error {
 	}
 	plain, _, err := mime.ParseMediaType(kind)
 	switch {
-	case err != nil || len(kind) > mostValue:
+	case err != nil || len(kind) > mostValue || !httpguts.ValidHeaderFieldValue(kind): // the parser lets control characters pass
 		return errors.New("the content type of the service's answer is missing or not valid")
 	case len(c.Accept) > 0 && !slices.Contains(c.Accept, plain):
 		return fmt.Errorf("the service has answered with %s", CutReason(plain))
