@@ -233,7 +233,7 @@ func NewManager(config Config, r *router.Router, s store.Store, o store.Opener) 
 	m.tooManySubscriptions = wire.Error{Code: CodeTooManySubscriptions, Reason: fmt.Sprintf("a device may have %d subscriptions", m.config.MaxSubscriptions)}
 	byDevice := func(a, b *Session) bool { return a.device < b.device }
 	m.sessions = btree.NewBTreeGOptions(byDevice, btree.Options{NoLocks: true})
-	m.presence.publish = m.publish
+	m.presence.publish, m.presence.forget = m.publish, m.forgetOrphan
 	m.presence.do, m.redeliveries.do = m.presence.announce, m.redeliver
 	m.presence.willDue, m.presence.waits = r.WillDue, m.willWaits
 	m.presence.waiting.most, m.presence.waiting.again = m.config.MaxSessions, m.presence.announceAgain

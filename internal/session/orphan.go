@@ -60,22 +60,24 @@ func (m *Manager) homeOf(key, share string) *Session {
 }
 
 // publish publishes a presence event, or a will that the store keeps under a key. No publisher waits for the answer; the router
-// counts what is dropped.
-func (m *Manager) publish(e *message.Message, orphan string) {
+// counts what is dropped. With an error the store still keeps the will; with router.ErrStore nobody has the message.
+func (m *Manager) publish(e *message.Message, orphan string) error {
 	if orphan == "" {
-		_, _ = m.router.Publish(e, nil)
-		return
+		_, err := m.router.Publish(e, nil)
+		return err
 	}
-	forget := func() bool {
-		m.store.Put(store.SpaceOrphan, orphan, nil)
+	noted := func() bool {
+		m.forgetOrphan(orphan)
 		return false // if that is lost, the will is published again
 	}
 	refused := func(err error) {
 		if err != nil {
-			forget()
+			m.forgetOrphan(orphan)
 		}
 	}
-	if result, err := m.router.PublishFor(e, router.Publisher{Note: forget, Done: refused}); !result.Later {
-		refused(err)
-	}
+	_, err := m.router.PublishFor(e, router.Publisher{Note: noted, Done: refused})
+	return err
 }
+
+// forgetOrphan makes the store forget the will that it keeps under a key.
+func (m *Manager) forgetOrphan(key string) { m.store.Put(store.SpaceOrphan, key, nil) }

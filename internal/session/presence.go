@@ -2,10 +2,12 @@ package session
 
 import (
 	"encoding/json"
+	"errors"
 	"sync/atomic"
 	"time"
 
 	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/router"
 )
 
 // PresencePrefix begins the topics on which the gateway publishes that devices connect and disconnect.
@@ -33,7 +35,8 @@ type announcer struct {
 	backlog[event]
 
 	// Static after construction.
-	publish func(m *message.Message, orphan string)
+	publish func(m *message.Message, orphan string) error
+	forget  func(orphan string)
 	willDue func()
 	wanted  func(topic string) bool // reports whether a message would have a receiver
 	waits   func(will *message.Message) bool
@@ -74,7 +77,13 @@ func (a *announcer) announce(e *event) {
 		if a.waits(e.will) && a.waiting.add(e) {
 			return
 		}
-		a.publish(e.will, e.orphan)
+		err := a.publish(e.will, e.orphan)
+		if errors.Is(err, router.ErrStore) && a.waiting.add(e) { // the store has failed since a.waits looked
+			return
+		}
+		if err != nil && e.orphan != "" {
+			a.forget(e.orphan)
+		}
 		e.will.Release(a.account)
 		a.wills.Add(1)
 		return
@@ -88,7 +97,7 @@ func (a *announcer) announce(e *event) {
 	if err != nil {
 		return // strings, a bool and a number always marshal
 	}
-	a.publish(&message.Message{
+	_ = a.publish(&message.Message{
 		Topic:       topic,
 		Payload:     payload,
 		ContentType: message.JSON,

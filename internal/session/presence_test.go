@@ -119,11 +119,11 @@ func TestNobodyPublishesForAll(t *testing.T) {
 	publishing := goroutine()
 	publish := a.publish
 	here := 0
-	a.publish = func(m *message.Message, orphan string) {
+	a.publish = func(m *message.Message, orphan string) error {
 		if goroutine() == publishing {
 			here++
 		}
-		publish(m, orphan)
+		return publish(m, orphan)
 	}
 	a.run()
 	a.wait()

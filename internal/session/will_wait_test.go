@@ -19,11 +19,15 @@ var errFullDisk = errors.New("the disk is full")
 type fullDisk struct {
 	*storetest.OnJournal
 	full atomic.Bool
+	soon atomic.Bool // it is full from the next look on
 }
 
 func (f *fullDisk) Err() error {
 	if f.full.Load() {
 		return errFullDisk
+	}
+	if f.soon.Load() {
+		f.full.Store(true)
 	}
 	return nil
 }
@@ -58,6 +62,33 @@ func TestWillWaitsForTheStore(t *testing.T) {
 		o.saw(t)
 		expect(t, "drops", len(w.drops()), 0)
 	})
+}
+
+// The store may fail after it was asked whether a will has to wait, and before the will is published. Then it waits as well, also in a session that
+// outlives it.
+func TestWillMeetsTheFailureOfTheStore(t *testing.T) {
+	for name, expiry := range map[string]time.Duration{"ends": 0, "kept": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := &fullDisk{OnJournal: storetest.NewOnJournal(store.Options{})}
+				w := newWorldOn(t, Config{}, f)
+				defer w.close()
+				o := w.observe("w")
+				c := w.client("d", Options{Expiry: &expiry, Will: willOf("last", 1)})
+				f.soon.Store(true)
+				c.leave("reset")
+				synctest.Wait()
+				expect(t, "full", f.full.Load(), true)
+				o.saw(t)
+				f.soon.Store(false)
+				f.full.Store(false)
+				time.Sleep(tryWillsEvery)
+				synctest.Wait()
+				o.saw(t, "w=last qos 1")
+				expect(t, "wills", w.manager.Wills(), 1)
+			})
+		})
+	}
 }
 
 // Wills that wait at the end of a node are published by its next life, if their sessions outlive it; the others are dropped and counted. So
