@@ -18,6 +18,8 @@ type waitingWills struct {
 	most  int            // static
 	again func(...event) // publishes some; static
 
+	trying sync.WaitGroup // try, while it publishes
+
 	// Guarded by mu, under which nothing else is locked.
 	mu      sync.Mutex
 	list    []event
@@ -47,11 +49,15 @@ func (w *waitingWills) try() {
 	w.mu.Lock()
 	list := w.list
 	w.list, w.timer = nil, nil
+	if !w.stopped {
+		w.trying.Add(1)
+		defer w.trying.Done()
+	}
 	w.mu.Unlock()
 	w.again(list...)
 }
 
-// stop ends the waiting: those that the store has stay there, the others are tried for the last time.
+// stop ends the waiting, and returns when nobody tries any more: those that the store has stay there, the others are tried for the last time.
 func (w *waitingWills) stop() {
 	w.mu.Lock()
 	w.stopped = true
@@ -61,6 +67,7 @@ func (w *waitingWills) stop() {
 	list := slices.DeleteFunc(w.list, func(e event) bool { return e.orphan != "" })
 	w.list, w.timer = nil, nil
 	w.mu.Unlock()
+	w.trying.Wait()
 	w.again(list...)
 }
 

@@ -113,3 +113,31 @@ func TestWillsWaitWithinBounds(t *testing.T) {
 		expect(t, "published by the next life", again.manager.Wills(), 1)
 	})
 }
+
+// The end of a node waits for wills that are being tried.
+func TestWillsAreNotTriedAfterTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		trying, free := make(chan struct{}), make(chan struct{})
+		w := waitingWills{most: 1, again: func(wills ...event) {
+			if len(wills) > 0 {
+				close(trying)
+				<-free
+			}
+		}}
+		w.add(&event{will: willOf("last", 1).Message})
+		<-trying
+		stopped := make(chan struct{})
+		go func() {
+			w.stop()
+			close(stopped)
+		}()
+		synctest.Wait()
+		select {
+		case <-stopped:
+			t.Error("a will is still being tried")
+		default:
+		}
+		close(free)
+		<-stopped
+	})
+}
