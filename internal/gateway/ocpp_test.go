@@ -340,6 +340,44 @@ func TestChargerDoesNotAnswer(t *testing.T) {
 	w.comes(cut, devices.ErrLost.Error())
 }
 
+// A call that waits for the answer to another is not sent once its caller has left.
+func TestChargerIsNotAskedInVain(t *testing.T) {
+	w := newChargerWorld(t, settings{sessions: session.Config{MaxCalls: 2}})
+	p := w.charger("ocpp1.6", "cp")
+	first := w.ask("GetConfiguration", "{}", time.Hour)
+	id := p.takes("GetConfiguration", "{}")
+	ctx, cancel := context.WithCancel(context.Background())
+	left := make(chan error, 1)
+	go func() {
+		err := devices.ErrTooManyCalls
+		for errors.Is(err, devices.ErrTooManyCalls) { // the other caller was faster
+			_, err = w.sessions.Call(ctx, "cp", "Reset", nil, "")
+		}
+		left <- err
+	}()
+	for end := time.Now().Add(patience); ; { // until the second call counts
+		got := <-w.ask("Reset", "{}", time.Millisecond)
+		if got == devices.ErrTooManyCalls.Error() {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal(got)
+		}
+	}
+	p.say(`[2,"1","AtOnce",{}]`)
+	p.hears(`[3,"1",{}]`) // the loop has the second call
+	cancel()
+	if err := <-left; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	p.say(`[3,"` + id + `",{}]`)
+	w.comes(first, "{}")
+	last := w.ask("ClearCache", "{}", time.Hour)
+	id = p.takes("ClearCache", "{}")
+	p.say(`[3,"` + id + `",{}]`)
+	w.comes(last, "{}")
+}
+
 // A command comes again with its message id on the next connection, and its answer is recorded.
 func TestChargerCommand(t *testing.T) {
 	commands := command.Open(command.Config{}, store.NewMemory(store.Options{}), nil, slog.Default())

@@ -98,6 +98,15 @@ func (l *Link) ask(p *wire.Packet) {
 	}
 }
 
+// Waits reports whether a caller still waits for the device's reply to a call. It returns false for a command, which has no caller. Safe from
+// any goroutine that holds no lock.
+func (l *Link) Waits(id uint64) bool {
+	s := l.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.link == l && s.calls[id] != nil
+}
+
 // forget removes a call that was answered or whose caller waits no longer.
 func (s *Session) forget(id uint64) {
 	s.mu.Lock()

@@ -28,18 +28,19 @@ type call struct {
 	number  uint64
 	action  string
 	payload []byte      // while it waits; never changes
+	caller  bool        // it has a caller, who may leave; a command has none
 	until   time.Time   // nobody waits for its answer any more
 	timer   *time.Timer // once it was sent
 }
 
-// maxCalls bounds the calls that wait for a charger. The session's own bounds are lower, but it does not count calls whose callers have
-// left.
+// maxCalls bounds the calls that wait for a charger. The session's own bounds are lower.
 const maxCalls = 128
 
 // Call implements ws.Talk: it sends a call, or makes it wait until those before it are answered.
 func (c *charger) Call(p *wire.Packet) (refused string) {
 	d := &c.down
 	object, ok := wire.JSONObject(p.Payload)
+	d.waiting = slices.DeleteFunc(d.waiting, c.isGivenUp)
 	switch {
 	case !isAction(p.Method):
 		return fmt.Sprintf("the method is not an action of OCPP: a word of at most %d letters and digits", maxAction)
@@ -48,7 +49,7 @@ func (c *charger) Call(p *wire.Packet) (refused string) {
 	case len(d.waiting) >= maxCalls:
 		return "too many calls wait for the charger's answers"
 	}
-	next := call{number: p.ID, action: p.Method, payload: object, until: time.Now().Add(p.Timeout)}
+	next := call{number: p.ID, action: p.Method, payload: object, caller: c.device.Link().Waits(p.ID), until: time.Now().Add(p.Timeout)}
 	if p.Timeout == 0 {
 		next.until = time.Now().Add(c.CallTimeout)
 	}
@@ -71,15 +72,21 @@ func (c *charger) call(x call) {
 	c.down.open = x
 }
 
+// isGivenUp reports whether nobody waits for the answer to a call that was not sent.
+func (c *charger) isGivenUp(x call) bool {
+	return !time.Now().Before(x.until) || x.caller && !c.device.Link().Waits(x.number)
+}
+
 // callNext sends the call that waits first, of those whose callers still wait.
 func (c *charger) callNext() {
 	d := &c.down
 	for d.open.number == 0 && len(d.waiting) > 0 {
 		x := d.waiting[0]
+		d.waiting[0] = call{} // so that its payload can be freed
 		if d.waiting = d.waiting[1:]; len(d.waiting) == 0 {
 			d.waiting = nil
 		}
-		if time.Now().Before(x.until) {
+		if !c.isGivenUp(x) {
 			c.call(x)
 		}
 	}

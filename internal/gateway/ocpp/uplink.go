@@ -109,6 +109,7 @@ func (c *charger) beginNext() {
 		return
 	}
 	a := u.waiting[0]
+	u.waiting[0] = ask{} // so that its payload can be freed
 	if u.waiting = u.waiting[1:]; len(u.waiting) == 0 {
 		u.waiting = nil
 	}
