@@ -156,9 +156,11 @@ type State struct {
 	Failed string // why it takes no devices; empty if it does
 }
 
-// differs reports whether the weight differs from another by more than a tenth.
+func (s State) takesDevices() bool { return s.Failed == "" }
+
+// differs reports whether the reason differs, which may be another text each second, or the weight by more than a tenth.
 func (s State) differs(from State) bool {
-	return 10*max(s.Weight-from.Weight, from.Weight-s.Weight) > from.Weight
+	return s.Failed != from.Failed || 10*max(s.Weight-from.Weight, from.Weight-s.Weight) > from.Weight
 }
 
 // announcer tells one registry of the gateway. One goroutine at a time uses it.

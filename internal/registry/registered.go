@@ -10,9 +10,9 @@ import (
 
 // Times of a registration.
 const (
-	look        = time.Second      // how often the gateway's state is looked at
-	weightPause = 10 * time.Second // between two announcements of weights
-	leaveTries  = 3
+	look          = time.Second      // how often the gateway's state is looked at
+	announcePause = 10 * time.Second // between two announcements, unless the gateway begins or ceases to take devices
+	leaveTries    = 3
 )
 
 // registered is the gateway in one registry.
@@ -62,7 +62,7 @@ func (r *registered) run(ctx context.Context) {
 // tell says what the registry has to know now, if anything.
 func (r *registered) tell(ctx context.Context, now time.Time, s State) error {
 	switch {
-	case !r.known.Load() || s.Failed != r.told.Failed || s.differs(r.told) && now.Sub(r.announced) >= weightPause:
+	case !r.known.Load() || s.takesDevices() != r.told.takesDevices() || s.differs(r.told) && now.Sub(r.announced) >= announcePause:
 		r.tried = true
 		if err := r.announcer.announce(ctx, s); err != nil {
 			return err

@@ -64,7 +64,7 @@ func newRegistered(f *fakeRegistry, state func() State) *registered {
 	return &registered{name: "fake", announcer: f, ttl: 30 * time.Second, registration: &Registration{state: state, log: quiet()}}
 }
 
-// The registry is told what changes, at most every ten seconds of weights, and otherwise that the gateway lives, every third of the time to live.
+// The registry is told at once whether the gateway takes devices, of other changes at most every ten seconds, and otherwise that the gateway lives, every third of the time to live.
 func TestTell(t *testing.T) {
 	var f fakeRegistry
 	r := newRegistered(&f, nil)
@@ -82,7 +82,9 @@ func TestTell(t *testing.T) {
 		{8, State{Weight: 50}, nil, ""},         // too early
 		{1, State{Weight: 50}, nil, "announce"}, // ten seconds after the last
 		{1, State{Weight: 50, Failed: "the node is draining"}, nil, "announce"},
-		{1, State{Weight: 50, Failed: "the disk is full"}, nil, "announce"},
+		{1, State{Weight: 50, Failed: "a sync has taken 6s so far"}, nil, ""}, // too early
+		{1, State{Weight: 50, Failed: "a sync has taken 7s so far"}, nil, ""},
+		{8, State{Weight: 50, Failed: "a sync has taken 15s so far"}, nil, "announce"},
 		{1, State{Weight: 50}, nil, "announce"},
 		{9, State{Weight: 50}, nil, ""},
 		{1, State{Weight: 50}, down, "renew"},
