@@ -272,11 +272,12 @@ type Stats struct {
 
 // Stats returns the counters.
 func (s *Store) Stats() Stats {
+	reached := s.state.reached.Load() // first, so that it is not ahead
 	j := s.journal.Stats()
 	return Stats{
 		Journal:    j,
 		StateBytes: s.state.size(),
-		Behind:     uint64(j.End) - s.state.reached.Load(),
+		Behind:     uint64(j.End) - reached,
 		Unsafe:     s.intake.len(),
 		Lost:       s.lost.Load(),
 		Faults:     s.faults.Load(),

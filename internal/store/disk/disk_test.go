@@ -84,3 +84,30 @@ func commit(s store.Store) error {
 	s.Commit(func(err error) { done <- err })
 	return <-done
 }
+
+// However fast operations are applied, their number is never less than none.
+func TestStatsWhileOperationsAreApplied(t *testing.T) {
+	s := newOnTestDisks(t, store.Options{}, 1<<20)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for i := range 3000 {
+			s.Put(store.SpaceOrphan, "k", fmt.Append(nil, i))
+			safe := make(chan error)
+			s.Commit(func(err error) { safe <- err })
+			<-safe
+		}
+	}()
+	for {
+		if behind := s.Stats().Behind; behind > 1<<32 {
+			t.Errorf("%d operations are behind", behind)
+			<-ended
+			return
+		}
+		select {
+		case <-ended:
+			return
+		default:
+		}
+	}
+}
