@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/longline/longline/internal/journal"
+	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/store"
 )
 
@@ -61,10 +62,12 @@ func (s *Store) follow(ctx context.Context) {
 	}
 }
 
-// gather waits until many operations are behind the state, for applyAfter at most.
+// gather waits until many operations are behind the state, for applyAfter at most. It does not wait while memory is short: messages that need
+// not be there leave it when the state has them.
 func (s *Store) gather(ctx context.Context) {
 	for range applyLooks {
-		if s.journal.End()-s.state.place > many || ctx.Err() != nil {
+		short := s.room.bounds.Account.Full(message.Debtor{}) != message.NoPart
+		if short || s.journal.End()-s.state.place > many || ctx.Err() != nil {
 			return
 		}
 		rest(ctx, s.options.applyAfter/applyLooks)

@@ -6,7 +6,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/longline/longline/internal/journal/journaltest"
+	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/store"
 	"github.com/longline/longline/internal/store/storetest"
 )
@@ -108,6 +113,30 @@ func TestStatsWhileOperationsAreApplied(t *testing.T) {
 		case <-ended:
 			return
 		default:
+		}
+	}
+}
+
+// Operations do not wait for others while memory is short: messages leave it when the state has them.
+func TestOperationsAreAppliedWhileMemoryIsShort(t *testing.T) {
+	account := new(message.Account)
+	account.SetLimit(100)
+	account.Count(message.Debtor{}, 200)
+	s, err := Open(store.Options{Account: account}, Options{
+		Path: "/data", files: vfs.NewMem(), journalFS: journaltest.New(), journal: small, applyAfter: 24 * time.Hour,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	for i := range 3 {
+		s.Put(store.SpaceOrphan, "k", fmt.Append(nil, i))
+		for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+			if stats := s.Stats(); stats.Unsafe == 0 && stats.Behind == 0 {
+				break
+			} else if time.Now().After(end) {
+				t.Fatalf("%+v", stats)
+			}
 		}
 	}
 }
