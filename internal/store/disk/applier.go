@@ -11,8 +11,11 @@ import (
 	"github.com/longline/longline/internal/store"
 )
 
-// applyAtOnce bounds the bytes of operations that one batch of the state holds.
-const applyAtOnce = 2 << 20
+// The bounds of one batch of the state, because it is in memory.
+const (
+	applyAtOnce = 2 << 20 // bytes of operations
+	opsAtOnce   = 2 * many
+)
 
 // ended is a context that does not wait.
 var ended = func() context.Context {
@@ -101,12 +104,13 @@ func (s *Store) take(ctx context.Context) (places int, err error) {
 	all.reset() // of an earlier error
 	for size := 0; ; ctx = ended {
 		var rec journal.Record
-		if size < applyAtOnce {
+		full := size >= applyAtOnce || places >= opsAtOnce
+		if !full {
 			rec, err = s.reader.Next(ctx)
 		}
 		var gap *journal.Gap
 		switch {
-		case size >= applyAtOnce, errors.Is(err, context.Canceled), errors.Is(err, journal.ErrClosed):
+		case full, errors.Is(err, context.Canceled), errors.Is(err, journal.ErrClosed):
 			all.write(b)
 			return places, s.commit(b, size)
 		case errors.As(err, &gap):
