@@ -51,7 +51,7 @@ func (c *Consul) validate(key string) error {
 func (c *Consul) open(w *reload.Watcher) (Discovery, error) {
 	token, err := c.Token.Follow(w, nil)
 	if err != nil {
-		return nil, fmt.Errorf("token: %w", err)
+		return nil, fmt.Errorf("token_file: %w", err)
 	}
 	caller, err := newClient(c.Address, c.TLS, w)
 	if err != nil {

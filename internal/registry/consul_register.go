@@ -51,7 +51,7 @@ func (c *RegisterConsul) openGateways(service string, w *reload.Watcher) (Discov
 func (c *RegisterConsul) openRegistrar(self *Self, w *reload.Watcher) (announcer, error) {
 	token, err := c.Token.Follow(w, nil)
 	if err != nil {
-		return nil, fmt.Errorf("token: %w", err)
+		return nil, fmt.Errorf("token_file: %w", err)
 	}
 	s, err := openServers([]string{c.Address}, c.Timeout, c.TLS, w)
 	if err != nil {

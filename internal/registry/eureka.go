@@ -70,7 +70,7 @@ type eureka struct {
 func openEureka(c Eureka, w *reload.Watcher) (*eureka, error) {
 	password, err := c.Password.Follow(w, nil)
 	if err != nil {
-		return nil, fmt.Errorf("password: %w", err)
+		return nil, fmt.Errorf("password_file: %w", err)
 	}
 	s, err := openServers(withPath(c.Servers, "/eureka"), c.Timeout, c.TLS, w)
 	if err != nil {

@@ -94,7 +94,7 @@ type nacos struct {
 func openNacos(c Nacos, w *reload.Watcher) (*nacos, error) {
 	password, err := c.Password.Follow(w, nil)
 	if err != nil {
-		return nil, fmt.Errorf("password: %w", err)
+		return nil, fmt.Errorf("password_file: %w", err)
 	}
 	s, err := openServers(withPath(c.Servers, "/nacos"), c.Timeout, c.TLS, w)
 	if err != nil {

@@ -70,7 +70,7 @@ func parseURL(text string) (*url.URL, error) {
 	case len(text) > maxURL:
 		return nil, fmt.Errorf("a URL is longer than %d bytes", maxURL)
 	case err != nil:
-		return nil, fmt.Errorf("%q is no URL", text)
+		return nil, fmt.Errorf("want a URL such as http://10.0.0.5:9000, not %q", text)
 	case !slices.Contains(schemes, u.Scheme) || u.Hostname() == "":
 		return nil, fmt.Errorf("want a URL such as http://10.0.0.5:9000, not %q", u.Redacted())
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":

@@ -90,7 +90,7 @@ func (s *Source) one() (kind, error) {
 	all := s.given()
 	switch len(all) {
 	case 0:
-		return kind{}, fmt.Errorf("instances: nothing says where they are: want one of %s", keys(s.kinds()))
+		return kind{}, fmt.Errorf("instances: nothing says where they are: want options of one of %s", keys(s.kinds()))
 	case 1:
 		return all[0], all[0].validate(all[0].key)
 	}

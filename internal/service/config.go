@@ -99,6 +99,8 @@ func (c Config) Validate() error {
 	switch err := c.Source.Validate(); {
 	case c.Serve && c.Source.Given():
 		return errors.New("serve: want instances or serve, and not both")
+	case !c.Serve && !c.Source.Given():
+		return fmt.Errorf("%w, or serve: true", err)
 	case !c.Serve && err != nil:
 		return err
 	}
