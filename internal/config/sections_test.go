@@ -362,7 +362,7 @@ func TestOCPPErrors(t *testing.T) {
 		begin + "ocpp: {service: cmss}\n":                                      "f:2:17: ocpp.service: services has no \"cmss\"",
 		begin + "ocpp: {service: csms, waiting: 1001}\n":                       "f:2:32: ocpp.waiting: want 1 to 1000, not 1001",
 		begin + "ocpp: {service: csms, call_timeout: 1ms}\n":                   "f:2:37: ocpp.call_timeout: want 1s or more",
-		begin + "ocpp: {service: csms}\ngateway: {raw_protocols: [ocpp1.6]}\n": "gateway.raw_protocols: subprotocol \"ocpp1.6\" is named twice",
+		begin + "ocpp: {service: csms}\ngateway: {raw_protocols: [ocpp1.6]}\n": "gateway.raw_protocols: the gateway itself speaks subprotocol \"ocpp1.6\": it cannot be raw",
 	} {
 		_, err := Parse("f", []byte(text))
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {

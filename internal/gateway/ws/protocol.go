@@ -75,7 +75,7 @@ func newProtocols(raw []string, dialects []Dialect, compressAbove int) (protocol
 	}
 	for _, d := range dialects {
 		if all.find([]byte(d.Subprotocol())) != nil {
-			return nil, fmt.Errorf("subprotocol %q is named twice", d.Subprotocol())
+			return nil, fmt.Errorf("the gateway itself speaks subprotocol %q: it cannot be raw", d.Subprotocol())
 		}
 		all = append(all, &protocol{name: d.Subprotocol(), op: websocket.Text, dialect: d})
 	}
