@@ -54,7 +54,7 @@ func (l *ServiceLs) Run(ctx context.Context, console *Console) error {
 			_, _ = fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%s\t%s\n", s.Name, i.Url, i.Calls, i.Failed, i.UnderWay, latency, stateOfInstance(i))
 		}
 		for _, b := range s.Backends {
-			_, _ = fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t\t%s\n", s.Name, b.Name, b.Answered+b.Late, b.Late, b.UnderWay, stateOfBackend(b))
+			_, _ = fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t\t%s\n", s.Name, cmp.Or(b.Name, "-"), b.Answered+b.Late, b.Late, b.UnderWay, stateOfBackend(b))
 		}
 	}
 	return w.Flush()
