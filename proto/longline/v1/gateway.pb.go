@@ -653,7 +653,7 @@ type Device struct {
 	Session string `protobuf:"bytes,2,opt,name=session,proto3" json:"session,omitempty"`
 	// Whether it is connected.
 	Online bool `protobuf:"varint,3,opt,name=online,proto3" json:"online,omitempty"`
-	// When the session began.
+	// When the session began; if the node was started again since then, when the device left the last time before.
 	Created *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=created,proto3" json:"created,omitempty"`
 	// When it last connected or disconnected.
 	Changed *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=changed,proto3" json:"changed,omitempty"`
