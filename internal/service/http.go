@@ -25,7 +25,7 @@ const (
 	errorHeader  = "Longline-Error" // of an answer: the code of a refusal
 )
 
-// begin implements answerer: each call is a goroutine, of which there are at most Concurrency and Waiting.
+// begin implements answerer: each call has a worker, of which at most Concurrency and Waiting are at work.
 func (p *pool) begin(c *Call, timeout time.Duration, done func(*Reply)) (cancel func()) {
 	if p.begun.Add(1) > int64(p.config.Concurrency+p.config.Waiting) {
 		p.begun.Add(-1)
@@ -33,12 +33,12 @@ func (p *pool) begin(c *Call, timeout time.Duration, done func(*Reply)) (cancel 
 		return func() {}
 	}
 	ctx, end := context.WithTimeoutCause(context.Background(), timeout, ErrTimeout)
-	go func() {
+	p.workers.do(func() {
 		a, err := p.doUntil(ctx, p.request(c))
 		end()
 		p.begun.Add(-1)
 		done(p.reply(a, err))
-	}()
+	})
 	return end
 }
 

@@ -35,6 +35,7 @@ type pool struct {
 	now     func() time.Time
 	end     context.CancelFunc
 	running sync.WaitGroup
+	workers workers // for calls of begin
 
 	instances atomic.Pointer[[]*instance]
 	waiting   atomic.Int64  // calls that wait for a turn
@@ -89,6 +90,7 @@ func (p *pool) close() {
 	p.running.Wait()
 	p.plain.close()
 	p.secure.close()
+	p.workers.close()
 }
 
 // sweep closes connections that have been idle for long, until ctx ends.
@@ -100,6 +102,7 @@ func (p *pool) sweep(ctx context.Context) {
 		case now := <-tick.C:
 			p.plain.sweep(now)
 			p.secure.sweep(now)
+			p.workers.sweep(now)
 		case <-ctx.Done():
 			return
 		}

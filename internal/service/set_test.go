@@ -13,7 +13,7 @@ import (
 	"github.com/longline/longline/internal/setting"
 )
 
-func openSet(t *testing.T, c setting.Named[Config]) *Set {
+func openSet(t testing.TB, c setting.Named[Config]) *Set {
 	t.Helper()
 	s, err := OpenSet(c, Options{Node: "3", Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
