@@ -52,7 +52,6 @@ func (w *workers) run(job func()) {
 	me := &worker{jobs: make(chan func(), 1)}
 	for ok := true; ok; job, ok = <-me.jobs {
 		job()
-		job = nil // what it holds is free while the worker is idle
 		if !w.rest(me) {
 			return
 		}

@@ -100,7 +100,9 @@ func TestStatsWhileOperationsAreApplied(t *testing.T) {
 			s.Put(store.SpaceOrphan, "k", fmt.Append(nil, i))
 			safe := make(chan error)
 			s.Commit(func(err error) { safe <- err })
-			<-safe
+			if err := <-safe; err != nil {
+				t.Error(err)
+			}
 		}
 	}()
 	for {
