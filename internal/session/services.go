@@ -167,7 +167,10 @@ func (c *serviceCall) replyNow() {
 	}
 	x.replies = append(x.replies, c)
 	c.link.sendReplies()
-	if s := c.link.session; x.open[c.id] == c && s.manager.router.Short(c.debtor) { // it has to wait
+	if x = c.link.calls(); x == nil || x.open[c.id] != c {
+		return // it was written, or an earlier one has ended the connection
+	}
+	if s := c.link.session; s.manager.router.Short(c.debtor) { // it has to wait
 		size := int64(len(c.reply.Payload))
 		c.reply = &service.Reply{Err: tooMuchKept}
 		c.bytes -= size

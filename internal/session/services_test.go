@@ -179,6 +179,26 @@ func TestRepliesWaitForRoom(t *testing.T) {
 	w.idle()
 }
 
+// A reply that ends the connection ends those that wait behind it, once.
+func TestReplyEndsTheConnection(t *testing.T) {
+	w := newCallWorld(t, Config{})
+	c := w.connect("d", Options{})
+	c.ask(1, "s", "")
+	c.ask(2, "s", "")
+	c.room = 0
+	w.services.begun[0].answer("one")
+	c.saw("hello resumed=false missed=0")
+	other := w.connect("other", Options{})
+	other.ask(1, "s", "")
+	w.account.SetLimit(1)
+	c.room, c.reset = -1, true
+	w.services.begun[1].answer("two")
+	c.saw()
+	w.services.begun[2].answer("three")
+	other.saw("hello resumed=false missed=0", "reply 1 three")
+	w.idle()
+}
+
 // A call whose connection has ended is cancelled. Until its service lets go of it, it counts for the device.
 func TestServiceCallsEndWithTheConnection(t *testing.T) {
 	for name, end := range map[string]func(*callWorld, *conn){

@@ -144,6 +144,7 @@ type conn struct {
 	link  Link
 	raw   bool
 	deaf  string // why it takes no calls
+	reset bool   // the next reply ends the connection
 
 	// Owned by the test's goroutine.
 	room int             // Sends that the socket takes; a negative number is no bound
@@ -255,6 +256,11 @@ func (c *conn) Call(p *wire.Packet) (refused string) {
 func (c *conn) Reply(p *wire.Packet) (refused wire.Error) {
 	if len(p.Payload) > 100 {
 		return wire.Error{Code: CodeTooLarge, Reason: "more than 100 bytes"}
+	}
+	if c.reset {
+		c.reset = false
+		c.world.manager.Detach(&c.link, "reset")
+		return refused
 	}
 	c.see("reply %d %s%s", p.ID, p.Payload, p.Err.Code)
 	return refused
