@@ -192,3 +192,21 @@ func TestHurryWhileConnecting(t *testing.T) {
 		t.Errorf("the breaker is %s after %d failures", i.Breaker, i.Instances[0].Failed)
 	}
 }
+
+// When the time of a slow backend is over, the line goes on, although the call that it has does not end.
+func TestLineAfterASlowBackend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServing(t, Config{EjectAfter: 1, EjectFor: time.Second})
+		b := s.join(4)
+		id, _ := s.call("m")
+		s.wantTaken(b, id)
+		time.Sleep(time.Minute + time.Millisecond) // the call ends
+		first := s.calls(1)
+		s.calls(1)
+		s.wantTaken(b, first)
+		time.Sleep(2 * time.Second)
+		last := s.calls(1)
+		s.wantTaken(b, last-1, last)
+		b.Leave()
+	})
+}

@@ -28,7 +28,7 @@ type Served struct {
 	// Guarded by mu.
 	mu       sync.Mutex
 	backends []*Backend
-	line     list.List // of *asked; empty while a backend has room
+	line     list.List // of *asked; empty after each change while a backend has room
 	sent     int       // calls that backends have, also those that their streams have not taken yet
 	turn     uint      // where choose begins, so that equal backends take turns
 	closed   bool
@@ -75,6 +75,7 @@ func (s *Served) place(a *asked) (refusal *Reply) {
 	if s.closed {
 		return refuse(Unavailable, ErrServedClosed.Error())
 	}
+	s.fill() // nothing tells when a backend that was too slow may have more calls again
 	if s.line.Len() == 0 {
 		if b := s.choose(); b != nil {
 			b.add(a)
