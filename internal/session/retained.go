@@ -161,7 +161,10 @@ func (s *Session) searchSome(search *router.Search, looks int, read *store.Page)
 			switch {
 			case !ok:
 				search.Back(k)
-				p.missing = store.RetainedPage(batch[i:])
+				// It is not read before there is room for it: it would be read again and again.
+				if p.full = s.queueIsFullFor(min(sub.QoS, k.QoS), k.Size(), now); !p.full {
+					p.missing = store.RetainedPage(batch[i:])
+				}
 				return p
 			case m == nil:
 				s.down().Taken++
@@ -234,6 +237,11 @@ func (s *Session) wakeToSearch() {
 	if s.manager.searches.of(s) != nil && s.idle() {
 		s.wake()
 	}
+}
+
+// queueIsFullFor reports whether messages in flight leave no room in the queue for a message of a size. One of QoS 0 may need no room.
+func (s *Session) queueIsFullFor(q message.QoS, size int, now time.Time) bool {
+	return q > message.AtMostOnce && s.queue != nil && errors.Is(s.queue.Check(size, now), store.ErrFull)
 }
 
 // queueRetained queues a retained message if there is room; it drops no other message for it. A message that can never

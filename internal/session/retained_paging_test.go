@@ -38,8 +38,13 @@ func (p *pagedRetained) Read(page *store.Page) error {
 // newPagedWorld makes a world in which these topics have large retained messages, which are on the medium alone.
 func newPagedWorld(t *testing.T, topics ...string) (*world, *pagedRetained) {
 	t.Helper()
+	return newPagedWorldOf(t, store.Limits{Bytes: 4 << 20}, topics...)
+}
+
+func newPagedWorldOf(t *testing.T, queue store.Limits, topics ...string) (*world, *pagedRetained) {
+	t.Helper()
 	account := new(message.Account)
-	s := &pagedRetained{Slow: storetest.NewSlow(store.Options{Account: account, Queue: store.Limits{Bytes: 4 << 20}}, slow)}
+	s := &pagedRetained{Slow: storetest.NewSlow(store.Options{Account: account, Queue: queue}, slow)}
 	w := newWorldAround(t, Config{}, router.New(router.Config{Account: account, Read: s.Read}, s), s)
 	for _, name := range topics {
 		w.retain(name, large(name))
@@ -244,6 +249,35 @@ func TestManyReadRetained(t *testing.T) {
 		expect(t, "devices that wait", left, 0)
 		expect(t, "reads", w.manager.reads.n.Load(), 0)
 	})
+}
+
+// While messages in flight leave no room in the queue, nothing is read: the device may take as long as it likes to acknowledge them.
+func TestNoReadingForAFullQueue(t *testing.T) {
+	for name, queue := range map[string]store.Limits{"bytes": {Bytes: 7 * largeSize / 2}, "messages": {Count: 3}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, s := newPagedWorldOf(t, queue, names(6)...)
+				defer w.close()
+				reads := 0
+				s.after = func(*store.Page) { reads++ }
+				c := w.connect("d", Options{})
+				c.sub(1, 1, "r/#")
+				for range 10 {
+					w.pass(c)
+				}
+				before := reads
+				for range 10 {
+					w.pass(c)
+				}
+				expect(t, "reads while nothing changes", reads-before, 0)
+				expect(t, "in flight", len(c.owed), 3)
+				w.passAll(c)
+				c.shorten()
+				c.saw("hello resumed=false missed=0", "ack 1", "r/000=r/000 qos 1", "r/001=r/001 qos 1", "r/002=r/002 qos 1",
+					"r/003=r/003 qos 1", "r/004=r/004 qos 1", "r/005=r/005 qos 1")
+			})
+		})
+	}
 }
 
 // While memory is short nothing is read, and the search goes on when there is room.

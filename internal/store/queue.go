@@ -64,15 +64,8 @@ func (q *queue) Bytes() int    { return q.bytes }
 func (q *queue) InFlight() int { return q.inFlight }
 
 func (q *queue) Push(m *message.Message, qos message.QoS, now time.Time) error {
-	limits, size := &q.store.options.Queue, m.Size()
-	if size > limits.Bytes {
-		return ErrTooLarge
-	}
-	if !q.fits(size, limits) {
-		q.expire(now.UnixMilli())
-	}
-	if !q.fits(size, limits) {
-		return ErrFull
+	if err := q.Check(m.Size(), now); err != nil {
+		return err
 	}
 	if len(q.entries) == cap(q.entries) {
 		q.makeRoom()
@@ -146,6 +139,20 @@ func (q *queue) due(m *message.Message, now time.Time) int64 {
 	due := min(now.Add(q.store.options.Queue.Age).UnixMilli(), expiry(m))
 	q.soonest = min(q.soonest, due)
 	return due
+}
+
+func (q *queue) Check(size int, now time.Time) error {
+	limits := &q.store.options.Queue
+	if size > limits.Bytes {
+		return ErrTooLarge
+	}
+	if !q.fits(size, limits) {
+		q.expire(now.UnixMilli())
+	}
+	if !q.fits(size, limits) {
+		return ErrFull
+	}
+	return nil
 }
 
 func (q *queue) fits(size int, limits *Limits) bool {

@@ -84,6 +84,9 @@ type Queue interface {
 	// discarded, Push returns ErrFull, or ErrTooLarge.
 	Push(m *message.Message, q message.QoS, now time.Time) error
 
+	// Check returns the error that Push would return for a message of a size.
+	Check(size int, now time.Time) error
+
 	// Conflate replaces by m, to be sent with QoS 0, the unsent message of its topic that the last Conflate has
 	// queued, and returns that as old. If there is none, or Push has queued another message of the topic since, it
 	// pushes m and old is nil. An error changes nothing.
