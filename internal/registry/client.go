@@ -33,7 +33,7 @@ func newClient(address string, t setting.TLS, w *reload.Watcher) (*client, error
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy = nil // a registry is near
 	transport.DisableCompression = true
-	dial, err := t.Dialer(w, "h2", "http/1.1")
+	dial, err := t.Dialer(w, nil, "h2", "http/1.1")
 	if err != nil {
 		return nil, fmt.Errorf("tls.%w", err)
 	}

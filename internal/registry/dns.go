@@ -19,7 +19,7 @@ type DNS struct {
 	Name     string        `yaml:"name" help:"a host name and a port, such as billing.internal:9000, each of whose addresses is an instance; or the name of SRV records, such as _http._tcp.billing.internal"`
 	Scheme   string        `yaml:"scheme" help:"http or https"`
 	Refresh  time.Duration `yaml:"refresh" help:"how often the name is looked up"`
-	Resolver string        `yaml:"resolver" help:"address and port of the name server; left out, the system's"`
+	Resolver string        `yaml:"resolver" help:"address and port of the name server, also for the hosts in SRV records; left out, the system's"`
 }
 
 func (d *DNS) given() bool { return isGiven(d) }
@@ -64,13 +64,18 @@ type names struct {
 }
 
 func newNames(c DNS) *names {
-	n := &names{config: c, resolver: net.DefaultResolver}
-	if c.Resolver != "" {
-		n.resolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, c.Resolver)
-		}}
+	return &names{config: c, resolver: c.NameServer()}
+}
+
+// NameServer returns the name server that knows the instances, and the hosts that their SRV records name; nil means the system's.
+func (d *DNS) NameServer() *net.Resolver {
+	if d.Resolver == "" {
+		return nil
 	}
-	return n
+	address := d.Resolver
+	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, address)
+	}}
 }
 
 func (n *names) Pause() time.Duration { return n.config.Refresh }

@@ -156,7 +156,7 @@ func (c Config) Validate() error {
 
 // CheckFiles reads the files that c names. The error begins with the key.
 func (c Config) CheckFiles(w *reload.Watcher) error {
-	if _, err := c.TLS.Dialer(w); err != nil {
+	if _, err := c.TLS.Dialer(w, nil); err != nil {
 		return fmt.Errorf("tls.%w", err)
 	}
 	if c.Serve {

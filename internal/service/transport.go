@@ -50,7 +50,9 @@ func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse
 
 // dialer returns what makes connections. A host that does not answer has a third of the time, so that another instance can be
 // tried.
-func (c *Config) dialer() net.Dialer { return net.Dialer{Timeout: max(c.Timeout/3, time.Second)} }
+func (c *Config) dialer() net.Dialer {
+	return net.Dialer{Timeout: max(c.Timeout/3, time.Second), Resolver: c.Source.DNS.NameServer()}
+}
 
 func newHTTPTransport(c *Config, w *reload.Watcher) (*http.Transport, error) {
 	t := http.DefaultTransport.(*http.Transport).Clone()
@@ -66,7 +68,7 @@ func newHTTPTransport(c *Config, w *reload.Watcher) (*http.Transport, error) {
 	}
 	dialer := c.dialer()
 	t.DialContext = dialer.DialContext
-	dial, err := c.TLS.Dialer(w, "h2", "http/1.1")
+	dial, err := c.TLS.Dialer(w, &dialer, "h2", "http/1.1")
 	if err != nil {
 		return nil, fmt.Errorf("tls.%w", err)
 	}

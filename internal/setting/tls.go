@@ -31,9 +31,10 @@ func (c TLS) Validate() error {
 	return nil
 }
 
-// Dialer returns what makes TLS connections, for http.Transport's DialTLSContext; protocols are offered by ALPN. It reads the files, and w reads
+// Dialer returns what makes TLS connections, for http.Transport's DialTLSContext: over connections that over makes, or a plain net.Dialer if
+// it is nil; protocols are offered by ALPN. It reads the files, and w reads
 // them again when they change. Errors begin with the key.
-func (c TLS) Dialer(w *reload.Watcher, protocols ...string) (func(ctx context.Context, network, address string) (net.Conn, error), error) {
+func (c TLS) Dialer(w *reload.Watcher, over *net.Dialer, protocols ...string) (func(ctx context.Context, network, address string) (net.Conn, error), error) {
 	roots := func() *x509.CertPool { return nil }
 	if c.CA != "" {
 		f, err := reload.Open(w, c.CA, authorities)
@@ -55,7 +56,7 @@ func (c TLS) Dialer(w *reload.Watcher, protocols ...string) (func(ctx context.Co
 		if err != nil {
 			return nil, err
 		}
-		d := tls.Dialer{Config: &tls.Config{
+		d := tls.Dialer{NetDialer: over, Config: &tls.Config{
 			MinVersion:           tls.VersionTLS12,
 			ServerName:           cmp.Or(c.ServerName, host),
 			RootCAs:              roots(),
