@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need besides Go, if it is missing: Node.js with the packages ws, mqtt and ocpp-rpc, Debian's
-# python3-websockets and python3-paho-mqtt, the Python package ocpp in a virtual environment, and Mosquitto with its clients. With the
-# argument mosquitto or nginx it installs only that, which is all that make bench-mqtt or make bench-services needs.
+# python3-websockets and python3-paho-mqtt, the Python package ocpp in a virtual environment, and Mosquitto with its clients
+# and libmosquitto. With the argument mosquitto or nginx it installs only that, which is all that make bench-mqtt or make bench-services needs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/sbin
@@ -26,6 +26,7 @@ command -v mosquitto >/dev/null || install mosquitto
 if [[ ${1-} == mosquitto ]]; then exit; fi
 
 command -v mosquitto_sub >/dev/null || install mosquitto-clients
+printf '#include <mosquitto.h>\n' | cc -E -o /dev/null - 2>/dev/null || install libmosquitto-dev
 command -v node >/dev/null && command -v npm >/dev/null || install nodejs npm
 /usr/bin/python3 -c 'import websockets' 2>/dev/null || install python3-websockets
 /usr/bin/python3 -c 'import paho.mqtt' 2>/dev/null || install python3-paho-mqtt

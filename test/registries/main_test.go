@@ -1,6 +1,6 @@
 //go:build servers || long
 
-// Package registries runs the contract of registry.Discovery against real registries.
+// Package registries runs the contracts of package registry against real registries, and a mixed fleet of devices and services behind them.
 package registries
 
 import (

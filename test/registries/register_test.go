@@ -3,15 +3,10 @@
 package registries
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -107,86 +102,15 @@ func (r *registering) has(t *testing.T, g *process) bool {
 	return response.StatusCode == http.StatusOK
 }
 
-// process is a gateway process that has room for four devices.
-type process struct {
-	cmd     *exec.Cmd
-	devices string // its address
-}
-
-func (g *process) url() string { return "http://" + g.devices }
-
-// id is that of the gateway in registries which want one.
-func (g *process) id() string { return "longline-" + strings.ReplaceAll(g.devices, ":", "-") }
-
-// gateway starts a gateway that registers itself. It is killed at the end of the test.
+// gateway starts a gateway that registers itself and has room for four devices.
 func (r *registering) gateway(t *testing.T) *process {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "longline.yaml")
-	config := fmt.Sprintf(`
-log: {format: json}
-gateway: {listen: "127.0.0.1:0", insecure: true, max_connections: 4, nodes: true, drain_rate: 1}
-api: {address: "127.0.0.1:0"}
+	return startGateway(t, fmt.Sprintf(`
+gateway: {insecure: true, max_connections: 4, nodes: true, drain_rate: 1}
 register:
   ttl: %v
   %s
-`, ttl, fmt.Sprintf(r.register, r.URL("")))
-	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	g := &process{cmd: exec.Command(program(t), "serve", "--config", file)}
-	g.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	log, err := g.cmd.StderrPipe()
-	if err == nil {
-		err = g.cmd.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	listening := make(chan string, 1)
-	read := make(chan struct{})
-	go func() {
-		defer close(read)
-		for lines := bufio.NewScanner(log); lines.Scan(); {
-			var entry struct{ Msg, Devices string }
-			if json.Unmarshal(lines.Bytes(), &entry) == nil && entry.Msg == "listening" {
-				listening <- entry.Devices
-			}
-			fmt.Println(lines.Text())
-		}
-	}()
-	t.Cleanup(func() {
-		_ = g.cmd.Process.Kill()
-		<-read
-		_ = g.cmd.Wait()
-	})
-	select {
-	case g.devices = <-listening:
-	case <-read:
-		t.Fatal("the gateway has ended")
-	case <-time.After(time.Minute):
-		t.Fatal("the gateway does not start")
-	}
-	return g
-}
-
-// built is the name of the program, once it is built.
-var built string
-
-// program builds the gateway, once.
-func program(t *testing.T) string {
-	t.Helper()
-	if built == "" {
-		dir, err := os.MkdirTemp("", "longline")
-		if err != nil {
-			t.Fatal(err)
-		}
-		name := filepath.Join(dir, "longline")
-		if out, err := exec.Command("go", "build", "-o", name, "../../cmd/longline").CombinedOutput(); err != nil {
-			t.Fatalf("go build: %v\n%s", err, out)
-		}
-		built = name
-	}
-	return built
+`, ttl, fmt.Sprintf(r.register, r.URL(""))))
 }
 
 // connect connects a device. The channel is closed when its connection has ended.

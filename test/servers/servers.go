@@ -214,6 +214,11 @@ func isFree(port int, distances []int) bool {
 			return false
 		}
 		_ = l.Close()
+		p, err := net.ListenPacket("udp", l.Addr().String())
+		if err != nil {
+			return false
+		}
+		_ = p.Close()
 	}
 	return true
 }
