@@ -24,6 +24,7 @@ var blockers = map[string]string{
 	"internal/session Manager.Call":      "a backend waits for a device's answer",
 	"internal/session Manager.Broadcast": "a backend waits for receivers",
 	"internal/session backlog.wait":      "a part of Manager.Close",
+	"internal/session waitingWills.stop": "a part of Manager.Close",
 }
 
 // openers are the files that may name what may block in a store.

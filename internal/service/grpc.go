@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
-	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -48,16 +46,9 @@ func (g *grpc) stub(i *instance) longlinev1connect.BackendClient {
 
 // message returns a request as a message.
 func message(r *Request) *longlinev1.HandleCallRequest {
-	get := func(key string) string {
-		if v := r.Header[key]; len(v) > 0 {
-			return v[0]
-		}
-		return ""
-	}
-	id, _ := strconv.ParseUint(get(callHeader), 10, 64) // as request has written it
+	c := r.call
 	return &longlinev1.HandleCallRequest{
-		Device: get(deviceHeader), Node: get(nodeHeader), Id: id, Method: strings.TrimPrefix(r.Path, "/"),
-		Payload: r.Body, ContentType: get(contentType), Trace: get(traceHeader),
+		Device: c.Device, Node: c.node, Id: c.ID, Method: c.Method, Payload: r.Body, ContentType: c.passed(c.ContentType), Trace: c.passed(c.Trace),
 	}
 }
 
@@ -65,19 +56,11 @@ func ofReply(m *longlinev1.HandleCallResponse) *Answer {
 	if e := m.Error; e != nil {
 		return refusing(e.Code, e.Reason)
 	}
-	a := &Answer{Status: http.StatusOK, Header: http.Header{}, Body: m.Payload}
-	if m.ContentType != "" {
-		a.Header[contentType] = []string{m.ContentType}
-	}
-	return a
+	return &Answer{Status: http.StatusOK, ContentType: m.ContentType, Body: m.Payload}
 }
 
 func refusing(code, reason string) *Answer {
-	return &Answer{
-		Status: http.StatusUnprocessableEntity,
-		Header: http.Header{errorHeader: {code}, contentType: {"text/plain"}},
-		Body:   []byte(reason),
-	}
+	return &Answer{Status: http.StatusUnprocessableEntity, Code: code, ContentType: "text/plain", Body: []byte(reason)}
 }
 
 // ofError returns the answer that a gRPC error is, or the error of send. An instance says UNAVAILABLE as a proxy does with 503.

@@ -22,7 +22,10 @@ const (
 	nodeHeader   = "Longline-Node"
 	callHeader   = "Longline-Call"
 	traceHeader  = "Traceparent"
+	acceptHeader = "Accept"
 	errorHeader  = "Longline-Error" // of an answer: the code of a refusal
+
+	encodingHeader = "Content-Encoding" // of an answer
 )
 
 // begin implements answerer: each call has a worker, of which at most Concurrency and Waiting are at work.
@@ -42,25 +45,51 @@ func (p *pool) begin(c *Call, timeout time.Duration, done func(*Reply)) (cancel 
 	return end
 }
 
-// request returns a call as an HTTP request. What a device says of its payload is left out if HTTP does not allow it.
+// call is the call of a device, with what the gateway says to the service besides.
+type call struct {
+	*Call
+	node, accept string // may be empty
+}
+
+// request returns a call as a request.
 func (p *pool) request(c *Call) *Request {
-	h := make(http.Header, 6)
-	set := func(key, value string) {
-		if value != "" && httpguts.ValidHeaderFieldValue(value) {
-			h[key] = []string{value}
+	return &Request{
+		Method: http.MethodPost, Path: "/" + c.Method, Body: c.Payload, From: c.Device, Idempotent: p.config.idempotent(c.Method),
+		call: &call{Call: c, node: p.node, accept: p.accept},
+	}
+}
+
+// passed returns what is passed on of a value: nothing if HTTP does not allow it, because a device may have said it.
+func (*call) passed(value string) string {
+	if !httpguts.ValidHeaderFieldValue(value) {
+		return ""
+	}
+	return value
+}
+
+// eachHeader calls yield with the headers of a request, apart from those that HTTP itself needs.
+func (r *Request) eachHeader(yield func(name, value string)) {
+	for name, values := range r.Header {
+		for _, v := range values {
+			yield(name, v)
 		}
 	}
-	set(deviceHeader, c.Device)
-	set(nodeHeader, p.node)
-	set(callHeader, strconv.FormatUint(c.ID, 10))
-	if len(c.ContentType) <= mostValue {
-		set(contentType, c.ContentType)
+	c := r.call
+	if c == nil {
+		return
 	}
-	set(traceHeader, c.Trace)
-	set("Accept", p.accept)
-	return &Request{
-		Method: http.MethodPost, Path: "/" + c.Method, Header: h, Body: c.Payload, From: c.Device,
-		Idempotent: p.config.idempotent(c.Method),
+	kind := c.ContentType
+	if len(kind) > mostValue {
+		kind = ""
+	}
+	var room [20]byte
+	for _, h := range [...]struct{ name, value string }{
+		{deviceHeader, c.Device}, {nodeHeader, c.node}, {callHeader, string(strconv.AppendUint(room[:0], c.ID, 10))},
+		{contentType, kind}, {traceHeader, c.Trace}, {acceptHeader, c.accept},
+	} {
+		if v := c.passed(h.value); v != "" {
+			yield(h.name, v)
+		}
 	}
 }
 
@@ -84,11 +113,10 @@ func (p *pool) reply(a *Answer, err error) *Reply {
 
 // kind returns the content type of an answer, or why a device cannot have it.
 func (p *pool) kind(a *Answer) (string, error) {
-	if e := a.Header.Get("Content-Encoding"); e != "" && e != "identity" {
+	if e := a.Encoding; e != "" && e != "identity" {
 		return "", errors.New("the service has encoded its answer, which nobody asked for")
 	}
-	kind := a.Header.Get(contentType)
-	return kind, p.config.accepts(kind, a.Body)
+	return a.ContentType, p.config.accepts(a.ContentType, a.Body)
 }
 
 // accepts returns why a device cannot have an answer of a content type.
@@ -156,8 +184,8 @@ func answeredWith(status int) string {
 // refusal returns the refusal that an answer with a status other than 2xx is. The code is in a header or in a body of JSON, the reason in a
 // body of JSON or text.
 func refusal(a *Answer) Refusal {
-	r := Refusal{Code: a.Header.Get(errorHeader)}
-	kind, _, _ := mime.ParseMediaType(a.Header.Get(contentType)) // any other kind is not read
+	r := Refusal{Code: a.Code}
+	kind, _, _ := mime.ParseMediaType(a.ContentType) // any other kind is not read
 	switch {
 	case kind == "application/json":
 		var body struct{ Code, Reason string }

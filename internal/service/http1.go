@@ -19,7 +19,7 @@ import (
 )
 
 // http1 is the transport for HTTP/1.1 without TLS, RFC 9112. A call is written and read by the goroutine that makes it: the client of
-// net/http has two more for each connection, and needs twice the CPU. Answers are parsed by net/http. All methods are safe from any goroutine.
+// net/http has two more for each connection, and needs twice the CPU. Answers that parseAnswer does not take are parsed by net/http. All methods are safe from any goroutine.
 type http1 struct {
 	// Static after construction.
 	dialer     net.Dialer
@@ -44,8 +44,60 @@ type conn struct {
 	raw   syscall.RawConn
 	head  []byte // of requests
 	idle  time.Time
+	room  []byte // for ahead
+	ahead []byte // was received, and not read yet; in room
 	limit limited
-	from  *bufio.Reader // reads limit
+	from  *bufio.Reader // reads limit; nil until an answer needs it
+
+	// Of a turn.
+	step       func(fd uintptr) bool // turn, made once
+	out        []byte                // what it sends
+	wrote      int                   // of out; -1 before
+	received   int
+	errReceive error
+}
+
+// roomSize is up to which size an answer is read at once.
+const roomSize = 4 << 10
+
+// Read implements io.Reader: first what is ahead.
+func (c *conn) Read(b []byte) (int, error) {
+	if len(c.ahead) == 0 {
+		return c.Conn.Read(b)
+	}
+	n := copy(b, c.ahead)
+	c.ahead = c.ahead[n:]
+	return n, nil
+}
+
+// turn sends out, and then receives into room as soon as there is something. It runs within one call of RawConn.Read, which has asked for
+// what comes before it calls turn: so nothing is missed, and no system call asks in vain. It reports whether it is over. What it
+// cannot send is left to the caller.
+func (c *conn) turn(fd uintptr) (over bool) {
+	if c.wrote < 0 {
+		n, err := unix.Write(int(fd), c.out)
+		c.wrote = max(n, 0)
+		return err != nil || n < len(c.out)
+	}
+	c.received, c.errReceive = unix.Read(int(fd), c.room)
+	return !errors.Is(c.errReceive, unix.EAGAIN) && !errors.Is(c.errReceive, unix.EINTR)
+}
+
+// exchange sends b, and receives some of the answer. sent reports whether some of b may have arrived.
+func (c *conn) exchange(b []byte) (sent bool, err error) {
+	c.out, c.wrote, c.received, c.errReceive = b, -1, 0, nil
+	err = c.raw.Read(c.step)
+	c.out = nil
+	switch {
+	case err != nil:
+		return c.wrote > 0, err
+	case c.wrote < len(b):
+		n, err := c.Write(b[max(c.wrote, 0):])
+		return c.wrote > 0 || n > 0, err
+	}
+	// An error, and the end of the connection, come again when more is read.
+	c.ahead = c.room[:max(c.received, 0)]
+	return true, nil
 }
 
 // limited reads what a header may still have.
@@ -116,12 +168,13 @@ func (h *http1) connection(ctx context.Context, host string) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{Conn: n, limit: limited{from: n}}
-	c.from = bufio.NewReader(&c.limit)
-	if s, ok := n.(syscall.Conn); ok {
-		c.raw, err = s.SyscallConn()
+	c := &conn{Conn: n, room: make([]byte, roomSize)}
+	c.step, c.limit.from = c.turn, c
+	if c.raw, err = n.(*net.TCPConn).SyscallConn(); err != nil {
+		_ = n.Close()
+		return nil, err
 	}
-	return c, err
+	return c, nil
 }
 
 func (h *http1) takeIdle(host string) (c *conn) {
@@ -190,18 +243,17 @@ func (c *conn) open() bool {
 		nothing = errors.Is(e, unix.EAGAIN)
 		return true
 	}
-	return c.from.Buffered() == 0 && c.raw != nil && c.raw.Read(look) == nil && nothing
+	return c.raw.Read(look) == nil && nothing
 }
 
-// write writes a request. sent reports whether some of it may have arrived.
+// write writes a request, and perhaps reads the beginning of the answer already. sent reports whether some of it may have arrived.
 func (c *conn) write(i *instance, r *Request) (sent bool, err error) {
 	if c.head, err = appendHead(c.head[:0], i, r); err != nil {
 		return false, err
 	}
 	if len(r.Body) <= joined {
 		c.head = append(c.head, r.Body...)
-		n, err := c.Write(c.head)
-		return n > 0, err
+		return c.exchange(c.head)
 	}
 	both := net.Buffers{c.head, r.Body}
 	n, err := both.WriteTo(c.Conn)
@@ -221,13 +273,13 @@ func appendHead(b []byte, i *instance, r *Request) ([]byte, error) {
 	}
 	b = append(append(append(append(b, r.Method...), ' '), path...), " HTTP/1.1\r\nHost: "...)
 	b = append(append(b, i.at.Host...), "\r\n"...)
-	for name, values := range r.Header {
-		for _, v := range values {
-			if !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(v) {
-				return b, errRequest
-			}
-			b = append(append(append(append(b, name...), ": "...), v...), "\r\n"...)
-		}
+	sound := true
+	r.eachHeader(func(name, value string) {
+		sound = sound && httpguts.ValidHeaderFieldName(name) && httpguts.ValidHeaderFieldValue(value)
+		b = append(append(append(append(b, name...), ": "...), value...), "\r\n"...)
+	})
+	if !sound {
+		return b, errRequest
 	}
 	if len(r.Body) > 0 || r.Method == http.MethodPost || r.Method == http.MethodPut {
 		b = append(strconv.AppendInt(append(b, "Content-Length: "...), int64(len(r.Body)), 10), "\r\n"...)
@@ -247,6 +299,15 @@ func validTarget(path string) bool {
 
 // answer reads the answer to a request. again reports whether c can have another request.
 func (c *conn) answer(method string, most int) (a *Answer, again bool, err error) {
+	if method != http.MethodHead {
+		if a, n, last := parseAnswer(c.ahead, most); a != nil {
+			c.ahead = c.ahead[n:]
+			return a, !last && len(c.ahead) == 0, nil
+		}
+	}
+	if c.from == nil {
+		c.from = bufio.NewReader(&c.limit)
+	}
 	c.limit.left, c.limit.err = maxHeader, nil
 	request := &http.Request{Method: method}
 	var response *http.Response
@@ -269,8 +330,8 @@ func (c *conn) answer(method string, most int) (a *Answer, again bool, err error
 	case err != nil:
 		return nil, false, c.why(err)
 	}
-	again = !response.Close && c.from.Buffered() == 0
-	return &Answer{Status: response.StatusCode, Header: response.Header, Body: body}, again, nil
+	again = !response.Close && c.from.Buffered() == 0 && len(c.ahead) == 0
+	return answerOf(response, body), again, nil
 }
 
 // why returns the reason of an error while an answer was read: that of the connection, or that the answer is not sound.

@@ -286,7 +286,7 @@ func (p *pool) transport(i *instance) transport {
 func check(a *Answer, r *Request) error {
 	switch a.Status {
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		if a.Header[errorHeader] == nil {
+		if a.Code == "" {
 			return statusError(a.Status)
 		}
 	}

@@ -38,14 +38,18 @@ type Request struct {
 	Idempotent bool
 	// Check, unless nil, returns why an answer is a failure of the instance, which then is in the error of Do. It must not block.
 	Check func(*Answer) error
+
+	call *call // that of a device; nil otherwise
 }
 
 // Answer is what an instance has answered.
 type Answer struct {
-	Status   int
-	Header   http.Header
-	Body     []byte
-	Instance string // its URL
+	Status      int
+	ContentType string // empty if it is not said
+	Encoding    string // Content-Encoding
+	Code        string // Longline-Error: the code of a refusal
+	Body        []byte
+	Instance    string // its URL
 }
 
 // Service is one service. It has instances, or backends answer it through the API. All methods are safe from any goroutine.

@@ -24,7 +24,7 @@ func TestCall(t *testing.T) {
 	})
 	s := openService(t, Config{Source: registry.Source{Instances: []string{b.URL + "/api/"}}})
 	a, err := s.Do(t.Context(), &Request{Method: "PUT", Path: "/authorize", Header: http.Header{"Longline-Device": {"m-7"}}, Body: []byte("x")})
-	if err != nil || a.Status != http.StatusTeapot || string(a.Body) != "PUT /api/authorize m-7 x" || a.Header.Get("Content-Type") != "text/plain" ||
+	if err != nil || a.Status != http.StatusTeapot || string(a.Body) != "PUT /api/authorize m-7 x" || a.ContentType != "text/plain" ||
 		a.Instance != b.URL+"/api" {
 		t.Errorf("%+v, %v", a, err)
 	}

@@ -93,9 +93,7 @@ func (n *netHTTP) send(ctx context.Context, i *instance, r *Request) (a *Answer,
 	if err != nil {
 		return nil, false, err
 	}
-	for key, values := range r.Header {
-		request.Header[key] = values
-	}
+	r.eachHeader(func(key, value string) { request.Header[key] = append(request.Header[key], value) })
 	request.GetBody = nil // the transport itself repeats nothing
 	a, err = n.roundTrip(request)
 	if a != nil {
@@ -120,7 +118,15 @@ func (n *netHTTP) roundTrip(request *http.Request) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Answer{Status: response.StatusCode, Header: response.Header, Body: body}, nil
+	return answerOf(response, body), nil
+}
+
+// answerOf returns an answer of net/http as an Answer.
+func answerOf(r *http.Response, body []byte) *Answer {
+	return &Answer{
+		Status: r.StatusCode, ContentType: r.Header.Get(contentType), Encoding: r.Header.Get(encodingHeader),
+		Code: r.Header.Get(errorHeader), Body: body,
+	}
 }
 
 // sweep implements transport: net/http does so itself.
