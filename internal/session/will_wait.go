@@ -59,16 +59,22 @@ func (w *waitingWills) try() {
 
 // stop ends the waiting, and returns when nobody tries any more: those that the store has stay there, the others are tried for the last time.
 func (w *waitingWills) stop() {
+	left := w.close()
+	w.trying.Wait()
+	w.again(left...)
+}
+
+// close makes no will be tried any more, and returns those that waited and that no later life tries.
+func (w *waitingWills) close() (left []event) {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.stopped = true
 	if w.timer != nil {
 		w.timer.Stop()
 	}
-	list := slices.DeleteFunc(w.list, func(e event) bool { return e.orphan != "" })
+	left = slices.DeleteFunc(w.list, func(e event) bool { return e.orphan != "" })
 	w.list, w.timer = nil, nil
-	w.mu.Unlock()
-	w.trying.Wait()
-	w.again(list...)
+	return left
 }
 
 // willWaits reports whether the router would refuse a will because the store fails, if somebody receives it.
