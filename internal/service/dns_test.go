@@ -64,7 +64,7 @@ func TestNameServerKnowsTheHosts(t *testing.T) {
 	defer w.Close()
 	for scheme, start := range map[string]func(http.Handler) *httptest.Server{"http": httptest.NewServer, "https": httptest.NewTLSServer} {
 		b := start(says("good"))
-		defer b.Close()
+		t.Cleanup(b.Close)
 		c := Config{Timeout: time.Minute, Source: registry.Source{DNS: registry.DNS{
 			Name: "_http._tcp.billing.test.", Scheme: scheme, Resolver: newNameServer(t, netip.MustParseAddrPort(b.Listener.Addr().String()).Port()),
 		}}}

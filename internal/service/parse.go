@@ -40,7 +40,7 @@ func parseAnswer(b []byte, most int) (a *Answer, n int, last bool) {
 // fields are what parseField has seen of a header.
 type fields struct {
 	length bool
-	size   int // Content-Length
+	size   int  // Content-Length
 	last   bool // Connection: close
 }
 
