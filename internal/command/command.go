@@ -92,7 +92,7 @@ const (
 	eventSize = 64
 )
 
-// Size is how many bytes the command counts in Config.MaxBytes.
+// Size is how many bytes the command counts in Config.MaxBytes or Config.MaxEndedBytes.
 func (c *Command) Size() int {
 	r := c.Request
 	return overhead + eventSize*len(c.History) + len(r.Device) + len(r.Method) + len(r.Payload) + len(r.ContentType) + len(r.Key) + c.Answer.size() + c.Late.size()

@@ -24,8 +24,8 @@ var (
 	ErrKeyUsed = errors.New("the idempotency key belongs to a command with another device, method, payload or exclusive")
 	// ErrDeviceFull refuses a command because the device has Config.PerDevice open ones.
 	ErrDeviceFull = errors.New("the device has as many open commands as commands.per_device allows")
-	// ErrFull refuses a command because the node keeps Config.Max, or Config.MaxBytes of them.
-	ErrFull = errors.New("the node keeps as many commands as commands.max and commands.max_bytes allow")
+	// ErrFull refuses a command because the node has Config.Max open ones, or Config.MaxBytes of them.
+	ErrFull = errors.New("the node has as many open commands as commands.max and commands.max_bytes allow")
 	// ErrBusy refuses a request because as many wait for the store as may.
 	ErrBusy = errors.New("too many requests about commands wait for the store")
 	// ErrStore says that the store cannot make a command safe.
@@ -61,12 +61,14 @@ type Manager struct {
 	byDevice *btree.BTreeG[*entry] // by device and ID
 	byPlace  *btree.BTreeG[*entry] // those that are shown, by the place of what is shown
 	byDue    *btree.BTreeG[*entry]
-	queues   map[string]*queue // devices with open commands
-	bytes    int
-	last     uint64   // version
-	unsafe   []change // not safe in the store, oldest first
-	waiting  int      // requests that wait for a fence, also those whose backend has left
-	fencing  bool     // a fence is under way for changes before those
+	byEnd    *btree.BTreeG[*entry] // those that have ended, in the order in which they are forgotten
+	queues   map[string]*queue     // devices with open commands
+	bytes    int                   // of open commands
+	kept     int                   // bytes of ended ones
+	last     uint64                // version
+	unsafe   []change              // not safe in the store, oldest first
+	waiting  int                   // requests that wait for a fence, also those whose backend has left
+	fencing  bool                  // a fence is under way for changes before those
 	starved  map[string]bool
 	shown    chan struct{} // closed when something is shown, and replaced
 	timer    *time.Timer   // for what is due first
@@ -110,7 +112,8 @@ func Open(c Config, s store.Store, found map[string][]byte, log *slog.Logger) *M
 		keys:     make(map[string]*entry),
 		byDevice: newIndex(func(a, b *entry) bool { return less(a.now.Device, a.id, b.now.Device, b.id) }),
 		byPlace:  newIndex(func(a, b *entry) bool { return a.safe.Place < b.safe.Place }),
-		byDue:    newIndex(func(a, b *entry) bool { return a.due < b.due || a.due == b.due && a.id < b.id }),
+		byDue:    newIndex(earlier),
+		byEnd:    newIndex(earlier),
 		queues:   make(map[string]*queue),
 		starved:  make(map[string]bool),
 		shown:    make(chan struct{}),
@@ -122,6 +125,8 @@ func Open(c Config, s store.Store, found map[string][]byte, log *slog.Logger) *M
 func newIndex(before func(a, b *entry) bool) *btree.BTreeG[*entry] {
 	return btree.NewBTreeGOptions(before, btree.Options{NoLocks: true})
 }
+
+func earlier(a, b *entry) bool { return a.due < b.due || a.due == b.due && a.id < b.id }
 
 func less(device string, id uint64, than string, thanID uint64) bool {
 	by := strings.Compare(device, than)
@@ -166,6 +171,7 @@ func (m *Manager) restore(found map[string][]byte) {
 		m.show(e, e.now)
 		m.last = max(m.last, e.now.Place)
 	}
+	m.forgetOldest()
 }
 
 // lose counts and removes a value of the store that cannot be read.
@@ -291,7 +297,7 @@ func (m *Manager) admits(c *Command) error {
 	switch {
 	case q != nil && len(q.open) >= m.config.PerDevice:
 		return ErrDeviceFull
-	case len(m.entries) >= m.config.Max || m.bytes+c.Size() > m.config.MaxBytes:
+	case int(m.open.Load()) >= m.config.Max || m.bytes+c.Size() > m.config.MaxBytes:
 		return ErrFull
 	}
 	return nil
@@ -305,9 +311,6 @@ func (m *Manager) add(e *entry) {
 	if c.Key != "" {
 		m.keys[c.Key] = e
 	}
-	e.size = c.Size()
-	m.bytes += e.size
-	m.stats.States[c.State]++
 	e.due = c.Expires
 	if c.State.Ended() {
 		e.due = c.Ended + m.config.Keep.Milliseconds()
@@ -315,6 +318,38 @@ func (m *Manager) add(e *entry) {
 		m.enqueue(e)
 	}
 	m.byDue.Set(e)
+	m.count(e)
+}
+
+// count adds a command, as it is now, to the sums of open or ended ones. uncount is the reverse; e.due is the same in both.
+func (m *Manager) count(e *entry) {
+	e.size = e.now.Size()
+	m.stats.States[e.now.State]++
+	if e.now.State.Ended() {
+		m.kept += e.size
+		m.byEnd.Set(e)
+	} else {
+		m.bytes += e.size
+	}
+}
+
+func (m *Manager) uncount(e *entry) {
+	m.stats.States[e.now.State]--
+	if e.now.State.Ended() {
+		m.kept -= e.size
+		m.byEnd.Delete(e)
+	} else {
+		m.bytes -= e.size
+	}
+}
+
+// forgetOldest forgets ended commands beyond their bounds, but never the last one. m is locked; commit follows.
+func (m *Manager) forgetOldest() {
+	for n := m.byEnd.Len(); n > 1 && (n > m.config.MaxEnded || m.kept > m.config.MaxEndedBytes); n-- {
+		oldest, _ := m.byEnd.Min()
+		m.remove(oldest)
+		m.stats.Forgotten++
+	}
 }
 
 // remove takes a command out of all indexes and of the store.
@@ -332,8 +367,7 @@ func (m *Manager) remove(e *entry) {
 	if !e.now.State.Ended() {
 		m.dequeue(e)
 	}
-	m.bytes -= e.size
-	m.stats.States[e.now.State]--
+	m.uncount(e)
 	m.store.Put(store.SpaceCommand, keyOf(e.id, requestWord), nil)
 	m.store.Put(store.SpaceCommand, keyOf(e.id, lifeWord), nil)
 }
@@ -443,16 +477,17 @@ func (m *Manager) save(e *entry, c *Command, shows bool, done func(error)) {
 	if shows {
 		c.Place = m.last
 	}
-	m.stats.States[e.now.State]--
-	m.stats.States[c.State]++
+	m.uncount(e)
 	e.now = c
-	m.bytes += c.Size() - e.size
-	e.size = c.Size()
+	m.count(e)
 	if m.durable {
 		m.store.Put(store.SpaceCommand, keyOf(e.id, lifeWord), appendLife(nil, c))
 	}
 	m.unsafe = append(m.unsafe, change{e, c, done})
 	if done != nil {
 		m.waiting++
+	}
+	if c.State.Ended() {
+		m.forgetOldest()
 	}
 }

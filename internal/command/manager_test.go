@@ -319,6 +319,44 @@ func TestBounds(t *testing.T) {
 	})
 }
 
+// Ended commands do not take the place of open ones: beyond their own bounds the oldest are forgotten, also after a restart.
+func TestEndedGiveWay(t *testing.T) {
+	for name, config := range map[string]Config{"number": {Max: 2, MaxEnded: 3}, "bytes": {MaxBytes: 3000, MaxEndedBytes: 4500}} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, config, func(w *world) {
+				waiting := w.create("waiting", 10*hour, func(r *Request) { r.Device = "other" })
+				var all []uint64
+				for n := range 6 {
+					c := w.create("m", hour, key(fmt.Sprint(n)))
+					all = append(all, c.ID)
+					w.take()
+					w.manager.Answer("d", c.ID, []byte("ok"), "", wire.Error{})
+					w.medium.sync()
+				}
+				check := func(oldest int) {
+					t.Helper()
+					for n, id := range all {
+						if _, err := w.manager.Get(id); (err == nil) != (n >= oldest) {
+							t.Errorf("%d: %v", n, err)
+						}
+					}
+					if _, err := w.manager.Get(waiting.ID); err != nil {
+						t.Errorf("the open one: %v", err)
+					}
+				}
+				check(3)
+				s := w.manager.Stats()
+				expect(t, "forgotten", s.Forgotten, 3)
+				expect(t, "kept", s.States[Succeeded], 3)
+				expect(t, "the key of one that is kept", w.create("m", hour, key("3")).ID, all[3])
+				w.restart()
+				check(3)
+				expect(t, "bytes", w.manager.Stats().Kept, s.Kept)
+			})
+		})
+	}
+}
+
 // A history is bounded, and keeps the beginning and the end.
 func TestHistory(t *testing.T) {
 	inWorld(t, Config{}, func(w *world) {

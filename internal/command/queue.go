@@ -192,11 +192,11 @@ func (m *Manager) Answer(device string, id uint64, payload []byte, contentType s
 // maxText bounds the texts of an answer.
 const maxText = 1024
 
-// keep fills in an answer, as far as the bounds allow.
+// keep fills in an answer, as far as Config.MaxPayload allows.
 func (m *Manager) keep(a *Answer, payload []byte, contentType string) {
 	a.ContentType = shorten(contentType)
 	a.Err.Code, a.Err.Reason = shorten(a.Err.Code), shorten(a.Err.Reason)
-	if len(payload) > m.config.MaxPayload || m.bytes+len(payload) > m.config.MaxBytes {
+	if len(payload) > m.config.MaxPayload {
 		a.Omitted = len(payload)
 		m.stats.Omitted++
 		return
