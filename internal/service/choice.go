@@ -28,6 +28,7 @@ type instance struct {
 	mu       sync.Mutex
 	latency  float64       // peak EWMA, in seconds; 0 while nothing is known
 	measured time.Time     // when latency was
+	raised   time.Time     // when latency rose
 	failures int           // in a row
 	ejected  time.Time     // until when it is left out
 	pause    time.Duration // how long the last time; 0 after a success
@@ -41,15 +42,20 @@ type instanceCounts struct{ calls, failed, ejected uint64 }
 // again: an instance that was slow is tried again after a while.
 const decay = 10 * time.Second
 
-// observe notes how long a call took. A latency above the average counts at once, a lower one as time goes by: an instance that
-// slows down is left alone at once, and has to earn its calls again.
+// observe notes how long a call took that was answered. A latency above the average counts at once, a lower one as time goes by: an instance that
+// slows down is left alone at once, and has to earn its calls again. Of slow calls that were under way together only the first counts, because
+// they have one cause: otherwise the instance would have to earn its calls again after the last of them, while its share goes to others that are
+// slower all the time.
 func (i *instance) observe(took time.Duration, now time.Time) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	t := took.Seconds()
-	if old := i.decayed(now); i.latency == 0 || t > old {
-		i.latency = t
-	} else {
+	switch old := i.decayed(now); {
+	case i.latency > 0 && t > old && now.Add(-took).Before(i.raised):
+		return
+	case t > old:
+		i.latency, i.raised = t, now
+	default:
 		w := math.Exp(-max(0, now.Sub(i.measured).Seconds()) / decay.Seconds())
 		w = min(w, 0.9) // calls that come in bursts count as well
 		i.latency = old*w + t*(1-w)
@@ -62,8 +68,19 @@ func (i *instance) outlasted(took time.Duration, now time.Time) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if t := took.Seconds(); i.latency != 0 && t > i.decayed(now) {
-		i.latency, i.measured = t, now
+		i.latency, i.measured, i.raised = t, now, now
 	}
+}
+
+// failureTakes is the least that a failure counts as: an instance that fails quickly is none that is quick.
+const failureTakes = time.Second
+
+// blame notes how long a call took that has failed. It counts at once.
+func (i *instance) blame(took time.Duration, now time.Time) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.latency = max(i.decayed(now), max(took, failureTakes).Seconds())
+	i.measured, i.raised = now, now
 }
 
 // decayed returns the latency as it counts now. mu is held.
@@ -78,7 +95,8 @@ func (i *instance) decayed(now time.Time) float64 {
 // one call, and more when that is answered.
 const unmeasured = 1
 
-// cost is what a further call would have to expect: the latency, times the calls under way.
+// cost orders instances: the latency, times the root of the calls under way for the weight. Between two that are equally quick the calls decide. They count by their root
+// because the latency has them in already: a burst of calls to a quick instance does not make a slow one the better choice.
 func (i *instance) cost(now time.Time) float64 {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -86,7 +104,7 @@ func (i *instance) cost(now time.Time) float64 {
 	if i.latency == 0 && n > 0 {
 		latency = unmeasured
 	}
-	return (latency + 1e-6) * (n + 1) / float64(i.Weight)
+	return (latency + 1e-6) * math.Sqrt((n+1)/float64(i.Weight))
 }
 
 // usable reports whether the instance is not left out.

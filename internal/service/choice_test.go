@@ -1,6 +1,7 @@
 package service
 
 import (
+	"container/heap"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -73,6 +74,122 @@ func TestResponseTime(t *testing.T) {
 	if share := load(10 * time.Millisecond); share < 0.1 || share > 0.4 {
 		t.Errorf("the instance gets %.3f of the calls when it is quick again", share)
 	}
+}
+
+// world is calls of four instances at 2,000 per second, in time that is not real. Instances take 5 ms, and the first one ten times as long.
+// Noise comes as on a busy machine: calls come in bursts, one of 200 takes 60 ms longer, and each second all stand still for 40 ms.
+type world struct {
+	rng   *rand.Rand
+	all   []*instance
+	now   time.Time
+	calls calls // under way
+}
+
+type underWay struct {
+	at, begin time.Time
+	by        *instance
+}
+
+// calls is a heap by the time of the answer.
+type calls []underWay
+
+func (c calls) Len() int           { return len(c) }
+func (c calls) Less(a, b int) bool { return c[a].at.Before(c[b].at) }
+func (c calls) Swap(a, b int)      { c[a], c[b] = c[b], c[a] }
+func (c *calls) Push(x any)        { *c = append(*c, x.(underWay)) }
+func (c *calls) Pop() any {
+	last := (*c)[len(*c)-1]
+	*c = (*c)[:len(*c)-1]
+	return last
+}
+
+// begin sends a call to an instance.
+func (w *world) begin(i *instance) {
+	takes := 5 * time.Millisecond
+	if i == w.all[0] {
+		takes *= 10
+	}
+	takes += time.Duration(w.rng.ExpFloat64() * float64(takes) / 10)
+	if w.rng.IntN(200) == 0 {
+		takes += 60 * time.Millisecond
+	}
+	at := w.now.Add(takes)
+	if stop := at.Truncate(time.Second); at.Sub(stop) < 40*time.Millisecond { // nobody answers meanwhile
+		at = stop.Add(40*time.Millisecond + time.Duration(w.rng.IntN(1e6)))
+	}
+	i.underWay.Add(1)
+	heap.Push(&w.calls, underWay{at, w.now, i})
+}
+
+// advance ends the calls that are answered by then.
+func (w *world) advance(by time.Time) {
+	for len(w.calls) > 0 && !w.calls[0].at.After(by) {
+		a := heap.Pop(&w.calls).(underWay)
+		a.by.underWay.Add(-1)
+		a.by.observe(a.at.Sub(a.begin), a.at)
+	}
+	w.now = by
+}
+
+// Also when calls come in bursts and quick instances are slow now and then, the slow instance gets less than one of a hundred calls, so that
+// it does not make the 99th percentile.
+func TestResponseTimeInNoise(t *testing.T) {
+	for seed := range uint64(5) {
+		w := &world{rng: rand.New(rand.NewPCG(seed, 7)), all: instances(1, 1, 1, 1), now: time.Unix(1_000, 0)}
+		c := newChooser(ResponseTime)
+		c.rng = w.rng.IntN
+		const total = 40_000
+		ofSlow := 0
+		for n := 0; n < total; {
+			burst := 1 + w.rng.IntN(20)
+			for range burst {
+				i := c.choose(w.all, nil, w.now)
+				if i == w.all[0] {
+					ofSlow++
+				}
+				w.begin(i)
+			}
+			n += burst
+			w.advance(w.now.Add(time.Duration(burst) * 500 * time.Microsecond))
+		}
+		t.Logf("the slow instance gets %.2f%%", 100*float64(ofSlow)/total)
+		if ofSlow > total/100 {
+			t.Errorf("the slow instance gets %.2f%% of the calls", 100*float64(ofSlow)/total)
+		}
+	}
+}
+
+// Slow calls that were under way together count once, later ones and failures again.
+func TestSlowCallsTogether(t *testing.T) {
+	i, begin := instances(1)[0], time.Unix(1_000, 0)
+	const quick, slow = 5 * time.Millisecond, 60 * time.Millisecond
+	at := begin
+	check := func(what string, want time.Duration) {
+		t.Helper()
+		if got := i.info(at).Latency; got < want*9/10 || got > want*11/10 {
+			t.Errorf("%s: %v, want about %v", what, got, want)
+		}
+	}
+	answers := func(took time.Duration, n int) {
+		for range n {
+			i.observe(took, at)
+		}
+	}
+	answers(quick, 1)
+	check("the first", quick)
+	at = begin.Add(slow)
+	answers(slow, 3)
+	check("slow ones together", slow)
+	answers(quick, 80)
+	check("many quick ones", quick)
+	at = at.Add(slow / 2)
+	answers(slow, 3)
+	check("a slow one that was under way before", quick)
+	at = at.Add(slow)
+	answers(slow, 1)
+	check("a slow one that began later", slow)
+	i.blame(quick, at)
+	check("a failure", failureTakes)
 }
 
 // Least prefers the instance with fewer calls for its weight.

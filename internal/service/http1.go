@@ -50,11 +50,10 @@ type conn struct {
 	from  *bufio.Reader // reads limit; nil until an answer needs it
 
 	// Of a turn.
-	step       func(fd uintptr) bool // turn, made once
-	out        []byte                // what it sends
-	wrote      int                   // of out; -1 before
-	received   int
-	errReceive error
+	step     func(fd uintptr) bool // turn, made once
+	out      []byte                // what it sends
+	wrote    int                   // of out; -1 before
+	received int
 }
 
 // roomSize is up to which size an answer is read at once.
@@ -79,13 +78,18 @@ func (c *conn) turn(fd uintptr) (over bool) {
 		c.wrote = max(n, 0)
 		return err != nil || n < len(c.out)
 	}
-	c.received, c.errReceive = unix.Read(int(fd), c.room)
-	return !errors.Is(c.errReceive, unix.EAGAIN) && !errors.Is(c.errReceive, unix.EINTR)
+	for {
+		n, err := unix.Read(int(fd), c.room)
+		if !errors.Is(err, unix.EINTR) {
+			c.received = max(n, 0)
+			return !errors.Is(err, unix.EAGAIN)
+		}
+	}
 }
 
 // exchange sends b, and receives some of the answer. sent reports whether some of b may have arrived.
 func (c *conn) exchange(b []byte) (sent bool, err error) {
-	c.out, c.wrote, c.received, c.errReceive = b, -1, 0, nil
+	c.out, c.wrote, c.received = b, -1, 0
 	err = c.raw.Read(c.step)
 	c.out = nil
 	switch {
@@ -95,8 +99,7 @@ func (c *conn) exchange(b []byte) (sent bool, err error) {
 		n, err := c.Write(b[max(c.wrote, 0):])
 		return c.wrote > 0 || n > 0, err
 	}
-	// An error, and the end of the connection, come again when more is read.
-	c.ahead = c.room[:max(c.received, 0)]
+	c.ahead = c.room[:c.received] // after an error, or at the end of the connection, nothing: the next read says so
 	return true, nil
 }
 

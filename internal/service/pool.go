@@ -318,7 +318,7 @@ func (p *pool) judge(i *instance, begin time.Time, err error) error {
 		i.succeed()
 		return err
 	}
-	i.observe(max(took, time.Second), now)
+	i.blame(took, now)
 	if i.fail(p.config.EjectAfter) && p.mayEject(i, now) {
 		i.eject(p.config.EjectFor, p.config.EjectForMost, now)
 		p.ejected.Add(1)
