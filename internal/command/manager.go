@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tidwall/btree"
+	"golang.org/x/time/rate"
 
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/store"
@@ -55,27 +56,28 @@ type Manager struct {
 	open atomic.Int64 // commands that have not ended
 
 	// Guarded by mu.
-	mu       sync.Mutex
-	entries  map[uint64]*entry
-	keys     map[string]*entry
-	byDevice *btree.BTreeG[*entry] // by device and ID
-	byPlace  *btree.BTreeG[*entry] // those that are shown, by the place of what is shown
-	byDue    *btree.BTreeG[*entry]
-	byEnd    *btree.BTreeG[*entry] // those that have ended, in the order in which they are forgotten
-	queues   map[string]*queue     // devices with open commands
-	bytes    int                   // of open commands
-	kept     int                   // bytes of ended ones
-	last     uint64                // version
-	unsafe   []change              // not safe in the store, oldest first
-	waiting  int                   // requests that wait for a fence, also those whose backend has left
-	fencing  bool                  // a fence is under way for changes before those
-	starved  map[string]bool
-	shown    chan struct{} // closed when something is shown, and replaced
-	timer    *time.Timer   // for what is due first
-	timerDue int64
-	retrying *time.Timer // after a failure of the store
-	closed   bool
-	stats    Stats
+	mu         sync.Mutex
+	entries    map[uint64]*entry
+	keys       map[string]*entry
+	byDevice   *btree.BTreeG[*entry] // by device and ID
+	byPlace    *btree.BTreeG[*entry] // those that are shown, by the place of what is shown
+	byDue      *btree.BTreeG[*entry]
+	byEnd      *btree.BTreeG[*entry] // those that have ended, in the order in which they are forgotten
+	queues     map[string]*queue     // devices with open commands
+	bytes      int                   // of open commands
+	kept       int                   // bytes of ended ones
+	forgetting rate.Sometimes        // the log line of forgotten ones
+	last       uint64                // version
+	unsafe     []change              // not safe in the store, oldest first
+	waiting    int                   // requests that wait for a fence, also those whose backend has left
+	fencing    bool                  // a fence is under way for changes before those
+	starved    map[string]bool
+	shown      chan struct{} // closed when something is shown, and replaced
+	timer      *time.Timer   // for what is due first
+	timerDue   int64
+	retrying   *time.Timer // after a failure of the store
+	closed     bool
+	stats      Stats
 }
 
 // entry is a command that the manager keeps. Guarded by Manager.mu.
@@ -104,19 +106,20 @@ type change struct {
 // Open makes a manager of the commands that s was opened with. Start follows.
 func Open(c Config, s store.Store, found map[string][]byte, log *slog.Logger) *Manager {
 	m := &Manager{
-		config:   c.WithDefaults(),
-		store:    s,
-		durable:  s.Durable(),
-		log:      log,
-		entries:  make(map[uint64]*entry),
-		keys:     make(map[string]*entry),
-		byDevice: newIndex(func(a, b *entry) bool { return less(a.now.Device, a.id, b.now.Device, b.id) }),
-		byPlace:  newIndex(func(a, b *entry) bool { return a.safe.Place < b.safe.Place }),
-		byDue:    newIndex(earlier),
-		byEnd:    newIndex(earlier),
-		queues:   make(map[string]*queue),
-		starved:  make(map[string]bool),
-		shown:    make(chan struct{}),
+		config:     c.WithDefaults(),
+		store:      s,
+		durable:    s.Durable(),
+		log:        log,
+		entries:    make(map[uint64]*entry),
+		keys:       make(map[string]*entry),
+		byDevice:   newIndex(func(a, b *entry) bool { return less(a.now.Device, a.id, b.now.Device, b.id) }),
+		byPlace:    newIndex(func(a, b *entry) bool { return a.safe.Place < b.safe.Place }),
+		byDue:      newIndex(earlier),
+		byEnd:      newIndex(earlier),
+		queues:     make(map[string]*queue),
+		starved:    make(map[string]bool),
+		shown:      make(chan struct{}),
+		forgetting: rate.Sometimes{Interval: 10 * time.Second},
 	}
 	m.restore(found)
 	return m
@@ -349,6 +352,9 @@ func (m *Manager) forgetOldest() {
 		oldest, _ := m.byEnd.Min()
 		m.remove(oldest)
 		m.stats.Forgotten++
+		m.forgetting.Do(func() {
+			m.log.Warn("ended commands are forgotten before commands.keep is over, because there are more than commands.max_ended or max_ended_bytes allow")
+		})
 	}
 }
 
