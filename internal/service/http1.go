@@ -42,17 +42,17 @@ const (
 type conn struct {
 	net.Conn
 	raw   syscall.RawConn
-	head  []byte // of requests
-	idle  time.Time
-	room  []byte // for ahead
-	ahead []byte // was received, and not read yet; in room
+	head  []byte    // of requests
+	idle  time.Time // since when; zero for a connection that is new
+	room  []byte    // for ahead
+	ahead []byte    // was received, and not read yet; in room
 	limit limited
 	from  *bufio.Reader // reads limit; nil until an answer needs it
 
 	// Of a turn.
 	step     func(fd uintptr) bool // turn, made once
 	out      []byte                // what it sends
-	wrote    int                   // of out; -1 before
+	wrote    int                   // of out; -1 if it was not tried
 	received int
 }
 
@@ -69,11 +69,14 @@ func (c *conn) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// turn sends out, and then receives into room as soon as there is something. It runs within one call of RawConn.Read, which has asked for
-// what comes before it calls turn: so nothing is missed, and no system call asks in vain. It reports whether it is over. What it
-// cannot send is left to the caller.
+// turn sends out, if the connection was not kept or is quiet, and receives into room as soon as there is something. It reports whether it is
+// over; what it cannot send is left to the caller. All is within one call of RawConn.Read, which calls turn once, and again after each event of the
+// connection since it was called itself: so nothing is missed, and no system call asks in vain.
 func (c *conn) turn(fd uintptr) (over bool) {
 	if c.wrote < 0 {
+		if c.used() && !quiet(fd) {
+			return true
+		}
 		n, err := unix.Write(int(fd), c.out)
 		c.wrote = max(n, 0)
 		return err != nil || n < len(c.out)
@@ -87,6 +90,9 @@ func (c *conn) turn(fd uintptr) (over bool) {
 	}
 }
 
+// used reports whether there was a request on the connection before.
+func (c *conn) used() bool { return !c.idle.IsZero() }
+
 // exchange sends b, and receives some of the answer. sent reports whether some of b may have arrived.
 func (c *conn) exchange(b []byte) (sent bool, err error) {
 	c.out, c.wrote, c.received = b, -1, 0
@@ -95,8 +101,10 @@ func (c *conn) exchange(b []byte) (sent bool, err error) {
 	switch {
 	case err != nil:
 		return c.wrote > 0, err
+	case c.wrote < 0:
+		return false, errStale
 	case c.wrote < len(b):
-		n, err := c.Write(b[max(c.wrote, 0):])
+		n, err := c.Write(b[c.wrote:])
 		return c.wrote > 0 || n > 0, err
 	}
 	c.ahead = c.room[:c.received] // after an error, or at the end of the connection, nothing: the next read says so
@@ -130,10 +138,20 @@ func newHTTP1(c *Config) *http1 {
 
 // send implements transport.
 func (h *http1) send(ctx context.Context, i *instance, r *Request) (a *Answer, sent bool, err error) {
-	c, err := h.connection(ctx, i.at.Host)
-	if err != nil {
-		return nil, false, err
+	for {
+		c, err := h.connection(ctx, i.at.Host)
+		if err != nil {
+			return nil, false, err
+		}
+		a, sent, err = h.sendOn(ctx, c, i, r)
+		if !errors.Is(err, errStale) || ctx.Err() != nil {
+			return a, sent, err
+		}
 	}
+}
+
+// sendOn is send on a connection, which it keeps or closes. The error is errStale if another connection has to be tried.
+func (h *http1) sendOn(ctx context.Context, c *conn, i *instance, r *Request) (a *Answer, sent bool, err error) {
 	stop := context.AfterFunc(ctx, c.interrupt)
 	var again bool
 	sent, err = c.write(i, r)
@@ -155,17 +173,10 @@ func (h *http1) send(ctx context.Context, i *instance, r *Request) (a *Answer, s
 // interrupt ends reads and writes of c, for good.
 func (c *conn) interrupt() { _ = c.SetDeadline(time.Unix(1, 0)) }
 
-// connection returns a connection that is idle and open, or a new one.
+// connection returns a connection that is idle, or a new one.
 func (h *http1) connection(ctx context.Context, host string) (*conn, error) {
-	for {
-		c := h.takeIdle(host)
-		if c == nil {
-			break
-		}
-		if c.open() {
-			return c, nil
-		}
-		_ = c.Close()
+	if c := h.takeIdle(host); c != nil {
+		return c, nil
 	}
 	n, err := h.dialer.DialContext(ctx, "tcp", host)
 	if err != nil {
@@ -236,18 +247,23 @@ func (h *http1) close() {
 	}
 }
 
-// open reports whether an idle connection is open and has nothing to read: the instance may have closed it, and a request on it would be
-// lost without a trace.
+// open is quiet, for a connection that is not in a turn.
 func (c *conn) open() bool {
-	nothing := false
-	var b [1]byte
-	look := func(fd uintptr) bool {
-		_, _, e := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		nothing = errors.Is(e, unix.EAGAIN)
-		return true
-	}
-	return c.raw.Read(look) == nil && nothing
+	is := false
+	err := c.raw.Read(func(fd uintptr) bool { is = quiet(fd); return true })
+	return err == nil && is
 }
+
+// quiet reports whether a connection is open and has nothing to read: the instance may have closed it, and a request on it would be
+// lost without a trace.
+func quiet(fd uintptr) bool {
+	var b [1]byte
+	_, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	return errors.Is(err, unix.EAGAIN)
+}
+
+// errStale is a connection that was kept and is not quiet. Nothing was sent.
+var errStale = errors.New("the instance has ended a connection that was kept")
 
 // write writes a request, and perhaps reads the beginning of the answer already. sent reports whether some of it may have arrived.
 func (c *conn) write(i *instance, r *Request) (sent bool, err error) {
@@ -257,6 +273,9 @@ func (c *conn) write(i *instance, r *Request) (sent bool, err error) {
 	if len(r.Body) <= joined {
 		c.head = append(c.head, r.Body...)
 		return c.exchange(c.head)
+	}
+	if c.used() && !c.open() {
+		return false, errStale
 	}
 	both := net.Buffers{c.head, r.Body}
 	n, err := both.WriteTo(c.Conn)

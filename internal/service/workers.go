@@ -50,7 +50,8 @@ func (w *workers) take() (last *worker) {
 // run is a worker: it runs job, and then those that it gets while it is idle.
 func (w *workers) run(job func()) {
 	me := &worker{jobs: make(chan func(), 1)}
-	for ok := true; ok; job, ok = <-me.jobs {
+	me.jobs <- job
+	for job := range me.jobs {
 		job()
 		if !w.rest(me) {
 			return
