@@ -152,7 +152,6 @@ func TestResponseTimeInNoise(t *testing.T) {
 			n += burst
 			w.advance(w.now.Add(time.Duration(burst) * 500 * time.Microsecond))
 		}
-		t.Logf("the slow instance gets %.2f%%", 100*float64(ofSlow)/total)
 		if ofSlow > total/100 {
 			t.Errorf("the slow instance gets %.2f%% of the calls", 100*float64(ofSlow)/total)
 		}
