@@ -69,7 +69,7 @@ func (s *Session) call(ctx context.Context, id uint64, method string, payload []
 	case len(s.calls) >= s.manager.config.MaxCalls:
 		return devices.ErrTooManyCalls
 	}
-	p := &wire.Packet{Op: wire.Call, ID: id, Method: method, Payload: payload, ContentType: contentType}
+	p := &wire.Packet{Op: wire.Call, ID: id, Waits: true, Method: method, Payload: payload, ContentType: contentType}
 	if deadline, ok := ctx.Deadline(); ok {
 		p.Timeout = time.Until(deadline)
 	}

@@ -51,6 +51,9 @@ type Packet struct {
 	// call that was sent on another connection before.
 	Again bool
 
+	// Waits says that a caller waits for the reply to a call, and may leave; nobody does for a command. It is not encoded.
+	Waits bool
+
 	// Expiry is how long the message of a pub may wait for its receivers; 0 is for ever.
 	Expiry time.Duration
 

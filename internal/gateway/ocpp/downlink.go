@@ -49,7 +49,7 @@ func (c *charger) Call(p *wire.Packet) (refused string) {
 	case len(d.waiting) >= maxCalls:
 		return "too many calls wait for the charger's answers"
 	}
-	next := call{number: p.ID, action: p.Method, payload: object, caller: c.device.Link().Waits(p.ID), until: time.Now().Add(p.Timeout)}
+	next := call{number: p.ID, action: p.Method, payload: object, caller: p.Waits, until: time.Now().Add(p.Timeout)}
 	if p.Timeout == 0 {
 		next.until = time.Now().Add(c.CallTimeout)
 	}
