@@ -93,11 +93,31 @@ func (s *Session) readAhead() {
 		return
 	}
 	m.reads.begin(l)
+	l.read(p, l.goOn)
+}
+
+// read makes a worker read a page, which was counted, and the loop call then with it. On the loop, the session is locked.
+func (l *Link) read(p *store.Page, then func(*store.Page, error)) {
+	m := l.session.manager
 	m.opener.read(p, func(err error) {
-		if !l.conn.Do(func() { l.goOn(p, err) }) {
+		if !l.conn.Do(func() { then(p, err) }) {
 			m.reads.end(l)
 		}
 	})
+}
+
+// resume ends the count of a page that was read. If the connection is still that of the session, it calls take with the session locked, and
+// answers the publishers of the messages that were admitted by it.
+func (l *Link) resume(take func(s *Session) (admitted []*router.Claim)) {
+	s := l.session
+	var admitted []*router.Claim
+	s.manager.reads.end(l)
+	s.mu.Lock()
+	if s.link == l {
+		admitted = take(s)
+	}
+	s.mu.Unlock()
+	s.manager.tell(admitted)
 }
 
 // readRetained makes a worker read a page for the first search of the session, or puts the connection into the line of those that wait for
@@ -107,53 +127,39 @@ func (s *Session) readRetained(p *store.Page) {
 	if m.reads.has(l) || !m.reads.beginRetained(l, p.Bytes()) {
 		return // and the search goes on behind that
 	}
-	m.opener.read(p, func(err error) {
-		if !l.conn.Do(func() { l.searchOn(p, err) }) {
-			m.reads.end(l)
-		}
-	})
+	l.read(p, l.searchOn)
 }
 
 // searchOn sends retained messages that were read, and continues the search.
 func (l *Link) searchOn(p *store.Page, err error) {
-	s := l.session
-	var admitted []*router.Claim
-	s.manager.reads.end(l)
-	s.mu.Lock()
-	switch {
-	case s.link != l:
-	case errors.Is(err, errManyRead):
-		s.manager.reads.wait(l)
-	default:
+	l.resume(func(s *Session) (admitted []*router.Claim) {
+		if errors.Is(err, errManyRead) {
+			s.manager.reads.wait(l)
+			return nil
+		}
 		if err != nil {
 			p.FailAll(err)
 		}
 		s.takeRead(p)
 		admitted = s.flushAll(l.conn, nil)
 		s.wake()
-	}
-	s.mu.Unlock()
-	s.manager.tell(admitted)
+		return admitted
+	})
 }
 
 // goOn sends what was read. A queue that cannot be read closes the connection: the device is refused when it connects again, until it
 // can be.
 func (l *Link) goOn(p *store.Page, err error) {
-	s := l.session
-	var admitted []*router.Claim
-	s.manager.reads.end(l)
-	s.mu.Lock()
-	switch {
-	case s.link != l:
-	case err != nil:
-		l.conn.Close(wire.CloseInternal.Because(ErrNotOpened.Error()))
-	default:
+	l.resume(func(s *Session) (admitted []*router.Claim) {
+		if err != nil {
+			l.conn.Close(wire.CloseInternal.Because(ErrNotOpened.Error()))
+			return nil
+		}
 		s.load(p)
 		admitted = s.flushAll(l.conn, nil)
 		s.wakeToSearch()
-	}
-	s.mu.Unlock()
-	s.manager.tell(admitted)
+		return admitted
+	})
 }
 
 // readShared makes a worker read messages of shares, and then calls f, unless the device is back or its session has ended. f runs with
