@@ -73,6 +73,7 @@ func TestSpoiltEntries(t *testing.T) {
 		w := newWorld(t, Config{})
 		w.open("c", First)
 		w.publish(1, 100)
+		synctest.Wait()
 		for name, size := range w.disk.Sizes() {
 			for at := 3 * 512; at < size; at += 5 * 512 {
 				w.disk.Flip(name, at+200, 3)
