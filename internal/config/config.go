@@ -126,6 +126,7 @@ func (c *Config) fit() (errs []error) {
 	}
 	_, serviceKnown := c.Services[c.OCPP.Service]
 	want(serviceKnown || c.OCPP.Service == "", "ocpp.service", "services has no %q", c.OCPP.Service)
+	want(!c.Services[c.OCPP.Service].Private, "ocpp.service", "%s is private, and chargers are devices", c.OCPP.Service)
 	s, q, a := c.Sessions, c.Store.Queue, c.API
 	want(s.Expiry <= s.MaxExpiry, "sessions.expiry",
 		"%s is longer than sessions.max_expiry, %s", formatDuration(s.Expiry), formatDuration(s.MaxExpiry))
@@ -144,6 +145,7 @@ func (c *Config) fit() (errs []error) {
 	if name := c.Auth.Webhook.Service; name != "" && slices.Contains(order, "webhook") {
 		s, ok := c.Services[name]
 		want(ok && !s.Serve, "auth.webhook.service", "%s is not a service with instances, under services", name)
+		want(!ok || s.Serve || s.Private, "auth.webhook.service", "%s needs private: true, or devices could call what decides about them", name)
 	}
 	want(len(c.Streams) == 0 || c.Store.Path != "", "streams", "need store.path, the directory in which they are")
 	for name, one := range c.Streams {

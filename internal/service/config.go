@@ -18,6 +18,7 @@ import (
 type Config struct {
 	registry.Source `yaml:",inline"`
 	Serve           bool `yaml:"serve" help:"there are no instances: backends answer the calls through the API"`
+	Private         bool `yaml:"private" help:"only the gateway itself calls it: for devices there is no such service"`
 
 	Choose      string        `yaml:"choose" help:"how an instance is chosen: round_robin, random, response_time (the quicker of two) or least (that with fewer calls of two)"`
 	Protocol    string        `yaml:"protocol" help:"http (1.1, and 2 where TLS offers it), h2c (2, also without TLS) or grpc (longline.v1.Backend)"`

@@ -68,7 +68,7 @@ func (s *Set) Close() {
 func (s *Set) Begin(service string, c *Call, timeout time.Duration, done func(*Reply)) (cancel func()) {
 	one := s.services[service]
 	switch {
-	case one == nil:
+	case one == nil || one.config.Private:
 		done(refuse(UnknownService, "no service has this name"))
 		return func() {}
 	case !validMethod(c.Method):

@@ -91,8 +91,10 @@ func TestRefusals(t *testing.T) {
 	})
 	s := openSet(t, setting.Named[Config]{
 		"billing": {Source: registry.Source{Instances: []string{b.URL}}}, "away": {Source: registry.Source{Instances: []string{nobody(t)}}}, "served": {Serve: true},
+		"own": {Source: registry.Source{Instances: []string{b.URL}}, Private: true},
 	})
 	for _, c := range []struct{ service, method, code, reason string }{
+		{"own", "header", UnknownService, "no service has this name"},
 		{"billing", "header", "no_funds", "not enoughmoney"},
 		{"billing", "json", "blocked", "as " + strings.Repeat("ä", 126)},
 		{"billing", "word", Failed, "the service has answered with status 404"},
