@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding"
 	"errors"
 	"fmt"
 	"io"
@@ -103,9 +104,12 @@ func (d *decoder) document(text []byte, root reflect.Value) {
 	}
 }
 
-// section decodes a mapping. An empty one changes nothing.
+// section decodes a mapping. An empty one changes nothing. A section that is an encoding.TextUnmarshaler may be one word instead.
 func (d *decoder) section(path string, section reflect.Value, n ast.Node) {
 	if n == nil || n.Type() == ast.NullType {
+		return
+	}
+	if word, ok := scalar(n); ok && d.word(path, section, word, n.GetToken()) {
 		return
 	}
 	mapping, ok := n.(ast.MapNode)
@@ -124,6 +128,17 @@ func (d *decoder) section(path string, section reflect.Value, n ast.Node) {
 			d.value(f, each.Value())
 		}
 	}
+}
+
+// word sets a section from one word, and reports whether the section can be that.
+func (d *decoder) word(path string, section reflect.Value, word string, at *token.Token) bool {
+	u, ok := section.Addr().Interface().(encoding.TextUnmarshaler)
+	if ok {
+		if err := u.UnmarshalText([]byte(word)); err != nil {
+			d.fail(at, path, fmt.Sprintf("%v, not %q", err, word))
+		}
+	}
+	return ok
 }
 
 // find returns the field of that key, or adds an error at a token. Where there are secrets, an unknown

@@ -372,3 +372,45 @@ func TestOCPPErrors(t *testing.T) {
 		}
 	}
 }
+
+// dish is a section that can be one word.
+type dish struct {
+	Name string `yaml:"name" help:"what it is"`
+	Salt int    `yaml:"salt" help:"how much"`
+}
+
+func (d *dish) UnmarshalText(name []byte) error {
+	if string(name) == "stones" {
+		return errors.New("want food")
+	}
+	*d = dish{Name: string(name)}
+	return nil
+}
+
+func TestSectionOfOneWord(t *testing.T) {
+	type table struct {
+		Dish  dish               `yaml:"dish" help:"one"`
+		Named map[string]dish    `yaml:"named" help:"many"`
+		Plain struct{ X string } `yaml:"plain" help:"no word"`
+	}
+	for text, want := range map[string]string{
+		"dish: soup\nnamed: {a: rice, b: {name: fish, salt: 2}}": "",
+		"dish: stones":  `dish: want food, not "stones"`,
+		"plain: stones": "plain: want keys and values",
+	} {
+		var got table
+		d := newDecoder("f", []byte(text))
+		d.document([]byte(text), reflect.ValueOf(&got).Elem())
+		err := d.err()
+		switch {
+		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
+			t.Errorf("%s: %v, want %s", text, err, want)
+		case want == "" && (err != nil || got.Dish.Name != "soup" || got.Named["a"].Name != "rice" || got.Named["b"] != dish{"fish", 2}):
+			t.Errorf("%s: %+v, %v", text, got, err)
+		}
+	}
+	var got table
+	if err := set(reflect.ValueOf(&got).Elem(), "--set", "dish", "soup", true); err != nil || got.Dish.Name != "soup" {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
