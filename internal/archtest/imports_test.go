@@ -77,7 +77,7 @@ var bans = []ban{
 		"no package below gateway knows HTTP servers or RPC"},
 	{append(below, "internal/gateway", "internal/api", "internal/fleet", "internal/bench"), []string{"github.com/goccy/go-yaml"},
 		"only config reads the file: options are plain fields with tags"},
-	{[]string{"internal/message", "internal/topic", "internal/websocket", "internal/wire", "internal/wire/mqtt", "internal/wire/ocpp"},
+	{[]string{"internal/message", "internal/topic", "internal/websocket", "internal/jsontext", "internal/wire", "internal/wire/mqtt", "internal/wire/ocpp"},
 		[]string{"net", "os", "syscall", "golang.org/x/sys/"},
 		"codecs and data do no I/O: bytes in, bytes out"},
 	{append(below, "internal/gateway", "internal/fleet"), []string{"os/exec", "plugin", "cgo", "C"},

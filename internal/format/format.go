@@ -47,5 +47,9 @@ func Open(c Config, o Options) (Format, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
+	switch c.Name {
+	case nameJSON, "":
+		return jsonFormat{}, nil
+	}
 	return nil, errors.New("name: not there yet")
 }

@@ -3,8 +3,12 @@ package format
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"math"
+	"math/bits"
 	"slices"
+	"strings"
+	"unicode/utf8"
 )
 
 // Bounds of a tree, so that a small payload never becomes much memory: 64 bytes per node, and texts of at most twice the payload's size
@@ -12,6 +16,8 @@ import (
 const (
 	maxDepth = 64      // maps and lists around a value
 	maxNodes = 1 << 16 // values; 4 MiB
+
+	maxOutput = 16 << 20 // bytes that Encode makes of a tree
 )
 
 // Kind is what a value is.
@@ -41,9 +47,9 @@ func (k Kind) String() string {
 // What is decoded may be borrowed: names, texts and bytes are views of the payload, which must not change while the tree is used,
 // or of memory that the tree uses again after Reset.
 type Tree struct {
-	nodes   []node
-	text    []byte  // decoded texts that are no views of the payload
-	scratch []int32 // for finding names
+	nodes []node
+	text  []byte  // decoded texts that are no views of the payload
+	table []int32 // see repeated
 }
 
 // node is one value. Children of a map or list are chained by next.
@@ -73,6 +79,9 @@ func (t *Tree) Reset() {
 	}
 	if cap(t.text) > keepText {
 		t.text = nil
+	}
+	if cap(t.table) > keepNodes {
+		t.table = nil
 	}
 	clear(t.nodes) // nothing borrowed stays reachable
 	t.nodes, t.text = t.nodes[:0], t.text[:0]
@@ -125,6 +134,53 @@ func (t *Tree) child(parent int32, name string) (found int32) {
 	return 0
 }
 
+// onlyOnce returns an error if a map has two members of one name.
+func (t *Tree) onlyOnce(parent int32) error {
+	return t.repeated(parent, func(_, again int32) error { return inField(t.nodes[again].name, errTwice) })
+}
+
+var seed = maphash.MakeSeed()
+
+// repeated calls found for each member whose name an earlier one has, with the first of that name, until it returns an error.
+func (t *Tree) repeated(parent int32, found func(first, again int32) error) error {
+	const few = 12
+	if t.nodes[parent].count <= few {
+		return t.repeatedOfFew(parent, found)
+	}
+	size := 1 << bits.Len32(uint32(t.nodes[parent].count)*2)
+	t.table = slices.Grow(t.table[:0], size)[:size]
+	clear(t.table)
+	for i := t.nodes[parent].first; i != 0; i = t.nodes[i].next {
+		name := t.nodes[i].name
+		at := maphash.String(seed, name) & uint64(size-1)
+		for t.table[at] != 0 && t.nodes[t.table[at]].name != name {
+			at = (at + 1) & uint64(size-1)
+		}
+		if first := t.table[at]; first != 0 {
+			if err := found(first, i); err != nil {
+				return err
+			}
+			continue
+		}
+		t.table[at] = i
+	}
+	return nil
+}
+
+func (t *Tree) repeatedOfFew(parent int32, found func(first, again int32) error) error {
+	for i := t.nodes[parent].first; i != 0; i = t.nodes[i].next {
+		for first := t.nodes[parent].first; first != i; first = t.nodes[first].next {
+			if t.nodes[first].name == t.nodes[i].name {
+				if err := found(first, i); err != nil {
+					return err
+				}
+				break
+			}
+		}
+	}
+	return nil
+}
+
 // empty makes a node null, without children.
 func (t *Tree) empty(i int32) {
 	n := &t.nodes[i]
@@ -142,13 +198,16 @@ func (t *Tree) Set(path []string, x any) error {
 			n.kind = Map
 		}
 		if n.kind != Map {
-			return fieldError(path[:at], fmt.Errorf("want a map, not %v", n.kind))
+			return inPath(path[:at], fmt.Errorf("want a map, not %v", n.kind))
+		}
+		if !utf8.ValidString(name) {
+			return errUTF8
 		}
 		next := t.child(i, name)
 		if next == 0 {
 			var err error
 			if next, err = t.add(i, name); err != nil {
-				return fieldError(path[:at+1], err)
+				return inPath(path[:at+1], err)
 			}
 		}
 		i = next
@@ -156,7 +215,7 @@ func (t *Tree) Set(path []string, x any) error {
 	t.empty(i)
 	if err := t.put(i, x); err != nil {
 		t.empty(i)
-		return fieldError(path, err)
+		return inPath(path, err)
 	}
 	return nil
 }
@@ -194,6 +253,9 @@ func (t *Tree) put(i int32, x any) error {
 	case float64:
 		n.setFloat(x)
 	case string:
+		if !utf8.ValidString(x) {
+			return errUTF8
+		}
 		n.kind, n.text = Text, x
 	case []byte:
 		n.kind, n.text = Bytes, string(x)
@@ -220,6 +282,9 @@ func (t *Tree) put(i int32, x any) error {
 }
 
 func (t *Tree) putIn(parent int32, name string, x any) error {
+	if !utf8.ValidString(name) {
+		return errUTF8
+	}
 	i, err := t.add(parent, name)
 	if err != nil {
 		return err
@@ -232,9 +297,9 @@ func (t *Tree) putValue(i int32, v Value) error {
 	from := v.node()
 	n := &t.nodes[i]
 	n.kind, n.single, n.number = from.kind, from.single, from.number
-	n.text = string(append([]byte(nil), from.text...))
+	n.text = strings.Clone(from.text)
 	for c := from.first; c != 0; c = v.tree.nodes[c].next {
-		to, err := t.add(i, string(append([]byte(nil), v.tree.nodes[c].name...)))
+		to, err := t.add(i, strings.Clone(v.tree.nodes[c].name))
 		if err != nil {
 			return err
 		}

@@ -1,7 +1,6 @@
 package format
 
 import (
-	"fmt"
 	"iter"
 	"math"
 	"strings"
@@ -169,12 +168,4 @@ func (v Value) Any() any {
 		return m
 	}
 	return nil
-}
-
-// fieldError puts the path of the field in front of err.
-func fieldError(path []string, err error) error {
-	if len(path) == 0 {
-		return err
-	}
-	return fmt.Errorf("field %s: %w", strings.Join(path, "."), err)
 }

@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/longline/longline/internal/jsontext"
 	"github.com/longline/longline/internal/message"
 	longlinev1 "github.com/longline/longline/proto/longline/v1"
 )
@@ -82,7 +83,7 @@ func normal(p *Packet, c Codec) *Packet {
 }
 
 // FuzzJSONGrammar compares the scanner with encoding/json, which accepts three things more:
-// text that is not UTF-8, lone surrogates, and nesting below maxDepth.
+// text that is not UTF-8, lone surrogates, and nesting below jsontext.MaxDepth.
 func FuzzJSONGrammar(f *testing.F) {
 	for _, s := range seeds(f, "in", "json") {
 		f.Add([]byte(s))
@@ -92,7 +93,7 @@ func FuzzJSONGrammar(f *testing.F) {
 		before := bytes.Clone(b)
 		_, got := jsonValue(b, 0)
 		want := json.Valid(b) && utf8.Valid(b)
-		excused := depth(b) > maxDepth || bytes.Contains(bytes.ToLower(b), []byte(`\ud`))
+		excused := depth(b) > jsontext.MaxDepth || bytes.Contains(bytes.ToLower(b), []byte(`\ud`))
 		if got != want && (got || !excused) {
 			t.Fatalf("%q: valid %v, encoding/json says %v", b, got, want)
 		}
@@ -113,8 +114,8 @@ func FuzzJSONStrings(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s, quoted string) {
 		if utf8.ValidString(s) {
 			var got string
-			if err := json.Unmarshal(appendString(nil, s), &got); err != nil || got != s {
-				t.Fatalf("%q is written %s: %v", s, appendString(nil, s), err)
+			if err := json.Unmarshal(jsontext.AppendString(nil, s), &got); err != nil || got != s {
+				t.Fatalf("%q is written %s: %v", s, jsontext.AppendString(nil, s), err)
 			}
 		}
 		var want string

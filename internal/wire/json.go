@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"unicode/utf8"
 
+	"github.com/longline/longline/internal/jsontext"
 	"github.com/longline/longline/internal/message"
 )
 
@@ -26,25 +27,13 @@ func (jsonCodec) Decode(p *Packet, frame []byte, text bool) error {
 		return CloseKind.Because("longline.v1.json uses text frames")
 	}
 	if !utf8.Valid(frame) {
-		return CloseInvalidUTF8.Because(fmt.Sprintf("not UTF-8 at byte %d", invalidAt(frame)))
+		return CloseInvalidUTF8.Because(fmt.Sprintf("not UTF-8 at byte %d", jsontext.InvalidAt(frame)))
 	}
 	d := jsonDecoder{buf: frame}
 	if err := d.scan(); err != nil {
 		return err
 	}
 	return d.fill(p)
-}
-
-// invalidAt returns the offset of the first byte of b that is not UTF-8.
-func invalidAt(b []byte) int {
-	for at := 0; at < len(b); {
-		r, n := utf8.DecodeRune(b[at:])
-		if r == utf8.RuneError && n <= 1 {
-			return at
-		}
-		at += n
-	}
-	return len(b)
 }
 
 // Append writes a payload that is one JSON value as it is, and any other as base64.
@@ -67,7 +56,7 @@ func appendField(dst []byte, p *Packet, f field, zero bool) []byte {
 	switch fields[f].kind {
 	case kindText:
 		if s := *p.text(f); f != fieldType && (zero || s != "") {
-			return appendString(appendName(dst, f), s)
+			return jsontext.AppendString(appendName(dst, f), s)
 		}
 	case kindNumber:
 		if n := p.number(f); zero || n != 0 {
@@ -108,7 +97,7 @@ func appendPayload(dst, b []byte, contentType string) []byte {
 		dst = append(base64.StdEncoding.AppendEncode(dst, b), '"')
 	}
 	if contentType != "" {
-		dst = appendString(appendName(dst, fieldType), contentType)
+		dst = jsontext.AppendString(appendName(dst, fieldType), contentType)
 	}
 	return dst
 }
@@ -116,9 +105,9 @@ func appendPayload(dst, b []byte, contentType string) []byte {
 // jsonValue returns the one JSON value in b, without the white space around it, and
 // reports whether it may be in a packet with depth objects and arrays around it.
 func jsonValue(b []byte, depth int) (value []byte, ok bool) {
-	start := skipSpace(b, 0)
-	end, want := skipValue(b, start, depth)
-	if want != "" || skipSpace(b, end) < len(b) {
+	start := jsontext.SkipSpace(b, 0)
+	end, want := jsontext.SkipValue(b, start, depth)
+	if want != "" || jsontext.SkipSpace(b, end) < len(b) {
 		return nil, false
 	}
 	value = b[start:end]
@@ -132,8 +121,8 @@ func appendProps(dst []byte, props []message.Property) []byte {
 	dst = appendName(dst, fieldProps)
 	next := byte('{')
 	for _, p := range props {
-		dst = appendString(append(dst, next), p.Key)
-		dst = appendString(append(dst, ':'), p.Value)
+		dst = jsontext.AppendString(append(dst, next), p.Key)
+		dst = jsontext.AppendString(append(dst, ':'), p.Value)
 		next = ','
 	}
 	return append(dst, '}')
@@ -143,7 +132,7 @@ func appendFilters(dst []byte, filters []string) []byte {
 	dst = appendName(dst, fieldFilters)
 	next := byte('[')
 	for _, f := range filters {
-		dst = appendString(append(dst, next), f)
+		dst = jsontext.AppendString(append(dst, next), f)
 		next = ','
 	}
 	return append(dst, ']')
@@ -154,7 +143,7 @@ func appendError(dst []byte, e Error) []byte {
 		return dst
 	}
 	dst = append(appendName(dst, fieldError), `{"code":`...)
-	dst = appendString(dst, e.Code)
+	dst = jsontext.AppendString(dst, e.Code)
 	dst = append(dst, `,"reason":`...)
-	return append(appendString(dst, e.Reason), '}')
+	return append(jsontext.AppendString(dst, e.Reason), '}')
 }

@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/base64"
 
+	"github.com/longline/longline/internal/jsontext"
 	"github.com/longline/longline/internal/message"
 )
 
@@ -20,12 +21,12 @@ type span struct{ start, end int32 }
 
 // scan checks the syntax of the frame and finds the members with known names.
 func (d *jsonDecoder) scan() error {
-	i := skipSpace(d.buf, 0)
-	if byteAt(d.buf, i) != '{' {
+	i := jsontext.SkipSpace(d.buf, 0)
+	if jsontext.ByteAt(d.buf, i) != '{' {
 		return malformed(i, "'{'")
 	}
-	i = skipSpace(d.buf, i+1)
-	more := byteAt(d.buf, i) != '}'
+	i = jsontext.SkipSpace(d.buf, i+1)
+	more := jsontext.ByteAt(d.buf, i) != '}'
 	if !more {
 		i++
 	}
@@ -34,11 +35,11 @@ func (d *jsonDecoder) scan() error {
 		if i, want = d.member(i); want != "" {
 			return malformed(i, want)
 		}
-		if i, more, want = skipComma(d.buf, i, '}'); want != "" {
+		if i, more, want = jsontext.SkipComma(d.buf, i, '}'); want != "" {
 			return malformed(i, want)
 		}
 	}
-	if i = skipSpace(d.buf, i); i < len(d.buf) {
+	if i = jsontext.SkipSpace(d.buf, i); i < len(d.buf) {
 		return malformed(i, "the end")
 	}
 	return nil
@@ -46,24 +47,24 @@ func (d *jsonDecoder) scan() error {
 
 // member skips the member at i and notes where its value is.
 func (d *jsonDecoder) member(i int) (end int, want string) {
-	if byteAt(d.buf, i) != '"' {
+	if jsontext.ByteAt(d.buf, i) != '"' {
 		return i, "a name in quotes"
 	}
-	nameEnd, want := skipString(d.buf, i)
+	nameEnd, want := jsontext.SkipString(d.buf, i)
 	if want != "" {
 		return nameEnd, want
 	}
-	start, want := skipColon(d.buf, nameEnd)
+	start, want := jsontext.SkipColon(d.buf, nameEnd)
 	if want != "" {
 		return start, want
 	}
-	if end, want = skipValue(d.buf, start, 1); want != "" {
+	if end, want = jsontext.SkipValue(d.buf, start, 1); want != "" {
 		return end, want
 	}
 	name := d.buf[i+1 : nameEnd-1]
 	f, ok := fieldNamed(name)
 	if !ok { // a name with escapes may be a known one
-		f, ok = fieldNamed(unescape(name))
+		f, ok = fieldNamed(jsontext.Unescape(name))
 	}
 	if ok {
 		d.twice |= d.seen & (1 << f)
@@ -167,7 +168,7 @@ func unquote(b []byte) (string, bool) {
 	if b[0] != '"' {
 		return "", false
 	}
-	return viewString(unescape(b[1 : len(b)-1])), true
+	return viewString(jsontext.Unescape(b[1 : len(b)-1])), true
 }
 
 func (d *jsonDecoder) wants(p *Packet, f field) error {
@@ -181,7 +182,7 @@ func (d *jsonDecoder) integer(f field) (n uint64, ok bool) {
 		return 0, false
 	}
 	for _, c := range b {
-		if !digit(c) {
+		if c < '0' || c > '9' {
 			return 0, false
 		}
 		n = n*10 + uint64(c-'0')
@@ -258,24 +259,24 @@ type list struct {
 // list returns the elements of f; false when f is no object or array that ends with last.
 func (d *jsonDecoder) list(f field, last byte) (list, bool) {
 	b := d.bytes(f)
-	return list{b, skipSpace(b, 1), last}, b[len(b)-1] == last
+	return list{b, jsontext.SkipSpace(b, 1), last}, b[len(b)-1] == last
 }
 
 func (l *list) more() bool { return l.at < len(l.buf)-1 }
 
 // name skips the name of a member and returns it.
 func (l *list) name() string {
-	end, _ := skipString(l.buf, l.at)
+	end, _ := jsontext.SkipString(l.buf, l.at)
 	name, _ := unquote(l.buf[l.at:end])
-	l.at, _ = skipColon(l.buf, end)
+	l.at, _ = jsontext.SkipColon(l.buf, end)
 	return name
 }
 
 // next skips a value and returns it if it is a string.
 func (l *list) next() (string, bool) {
-	end, _ := skipValue(l.buf, l.at, 1)
+	end, _ := jsontext.SkipValue(l.buf, l.at, 1)
 	value := l.buf[l.at:end]
-	l.at, _, _ = skipComma(l.buf, end, l.last)
+	l.at, _, _ = jsontext.SkipComma(l.buf, end, l.last)
 	return unquote(value)
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"unicode/utf8"
 
+	"github.com/longline/longline/internal/jsontext"
 	"github.com/longline/longline/internal/message"
 )
 
@@ -27,7 +28,7 @@ func (Raw) Decode(p *Packet, frame []byte, text bool) error {
 		return nil
 	}
 	if !utf8.Valid(frame) {
-		return CloseInvalidUTF8.Because(fmt.Sprintf("not UTF-8 at byte %d", invalidAt(frame)))
+		return CloseInvalidUTF8.Because(fmt.Sprintf("not UTF-8 at byte %d", jsontext.InvalidAt(frame)))
 	}
 	p.Message.ContentType = "text/plain; charset=utf-8"
 	if _, ok := jsonValue(frame, 0); ok {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/longline/longline/internal/jsontext"
 	"github.com/longline/longline/internal/message"
 )
 
@@ -58,7 +59,7 @@ func TestPayloadKinds(t *testing.T) {
 		{message.JSON, ``, `,"data":"","type":"application/json"`},
 		{message.JSON, "\"\xff\"", `,"data":"Iv8i","type":"application/json"`},
 		{message.JSON, `"\ud800"`, `,"data":"Ilx1ZDgwMCI=","type":"application/json"`},
-		{message.JSON, nested(maxDepth - 1), `,"payload":` + nested(maxDepth-1)},
+		{message.JSON, nested(jsontext.MaxDepth - 1), `,"payload":` + nested(jsontext.MaxDepth-1)},
 		{"text/plain", `1`, `,"data":"MQ==","type":"text/plain"`},
 		{"", ``, ``},
 	}
@@ -78,7 +79,7 @@ func TestPayloadKinds(t *testing.T) {
 		}
 	}
 	p := Packet{Op: Msg, Message: message.Message{
-		Topic: "t", Payload: []byte(nested(maxDepth)), ContentType: message.JSON,
+		Topic: "t", Payload: []byte(nested(jsontext.MaxDepth)), ContentType: message.JSON,
 	}}
 	if got := encode(t, JSON, &p); !bytes.Contains(got, []byte(`"data"`)) {
 		t.Errorf("a payload that no decoder takes was written as it is: %s", got)

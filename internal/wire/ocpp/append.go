@@ -4,7 +4,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/longline/longline/internal/wire"
+	"github.com/longline/longline/internal/jsontext"
 )
 
 // Append appends the frame to dst. Its strings are valid UTF-8, and its payload or details are one JSON value, or empty, which is
@@ -14,15 +14,15 @@ func (f *Frame) Append(dst []byte) []byte {
 	if f.Bare {
 		dst = append(dst, f.ID...)
 	} else {
-		dst = wire.AppendJSONString(dst, f.ID)
+		dst = jsontext.AppendString(dst, f.ID)
 	}
 	value := f.Payload
 	switch f.Type {
 	case Call, Send:
-		dst = wire.AppendJSONString(append(dst, ','), f.Action)
+		dst = jsontext.AppendString(append(dst, ','), f.Action)
 	case CallError, CallResultError:
-		dst = wire.AppendJSONString(append(dst, ','), f.Code)
-		dst = wire.AppendJSONString(append(dst, ','), f.Description)
+		dst = jsontext.AppendString(append(dst, ','), f.Code)
+		dst = jsontext.AppendString(append(dst, ','), f.Description)
 		value = f.Details
 	}
 	if len(value) == 0 {

@@ -1,14 +1,15 @@
-package wire
+package jsontext
 
 import (
 	"bytes"
 	"unicode/utf16"
 	"unicode/utf8"
+	"unsafe"
 )
 
-// unescape replaces the escapes of a valid JSON string, without its quotes, in place,
+// Unescape replaces the escapes of a valid JSON string, without its quotes, in place,
 // and returns the shorter text.
-func unescape(b []byte) []byte {
+func Unescape(b []byte) []byte {
 	i := bytes.IndexByte(b, '\\')
 	if i < 0 {
 		return b
@@ -97,12 +98,12 @@ func hex4(b []byte) (r rune, ok bool) {
 	return r, true
 }
 
-// appendString adds s, which is valid UTF-8, as a JSON string.
-func appendString(dst []byte, s string) []byte {
+// AppendString adds s, which is valid UTF-8, as a JSON string.
+func AppendString(dst []byte, s string) []byte {
 	const hex = "0123456789abcdef"
 	dst = append(dst, '"')
-	for b := viewBytes(s); ; {
-		n := skipPlain(b, 0)
+	for b := unsafe.Slice(unsafe.StringData(s), len(s)); ; {
+		n := SkipPlain(b, 0)
 		dst = append(dst, b[:n]...)
 		if n == len(b) {
 			return append(dst, '"')

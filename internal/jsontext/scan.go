@@ -1,35 +1,44 @@
-package wire
-
-import (
-	"encoding/binary"
-	"fmt"
-	"math/bits"
-)
-
-// The functions below scan JSON text (RFC 8259) that is valid UTF-8, and check its
+// Package jsontext scans JSON text, RFC 8259, and writes JSON strings. It allocates nothing.
+//
+// Functions named Skip scan text that is valid UTF-8, and check its
 // syntax. They take the text and the offset at which something starts, and return the offset
 // after it. If it is not there, they return the offset of the wrong byte and, in want, what
 // they expected instead; otherwise want is empty.
 //
 // Surrogates must come in pairs, RFC 7493 §2.1.
+package jsontext
 
-// maxDepth bounds the nesting of objects and arrays, including the packet's own object.
-const maxDepth = 64
+import (
+	"encoding/binary"
+	"math/bits"
+	"unicode/utf8"
+)
 
-// malformed returns the error for a wrong byte.
-func malformed(at int, want string) error {
-	return CloseMalformed.Because(fmt.Sprintf("JSON at byte %d: want %s", at, want))
+// MaxDepth bounds the nesting of objects and arrays.
+const MaxDepth = 64
+
+// InvalidAt returns the offset of the first byte of b that is not UTF-8, or the length of b.
+func InvalidAt(b []byte) int {
+	for at := 0; at < len(b); {
+		r, n := utf8.DecodeRune(b[at:])
+		if r == utf8.RuneError && n <= 1 {
+			return at
+		}
+		at += n
+	}
+	return len(b)
 }
 
-// byteAt returns b[i], or 0 at the end, which no rule of the syntax accepts.
-func byteAt(b []byte, i int) byte {
+// ByteAt returns b[i], or 0 at the end, which no rule of the syntax accepts.
+func ByteAt(b []byte, i int) byte {
 	if i < len(b) {
 		return b[i]
 	}
 	return 0
 }
 
-func skipSpace(b []byte, i int) int {
+// SkipSpace skips white space.
+func SkipSpace(b []byte, i int) int {
 	const space = 1<<' ' | 1<<'\n' | 1<<'\r' | 1<<'\t'
 	for i < len(b) && b[i] <= ' ' && space&(1<<b[i]) != 0 {
 		i++
@@ -37,24 +46,24 @@ func skipSpace(b []byte, i int) int {
 	return i
 }
 
-// skipValue skips one value that has depth objects and arrays around it.
-func skipValue(b []byte, i, depth int) (end int, want string) {
-	switch c := byteAt(b, i); c {
+// SkipValue skips one value that has depth objects and arrays around it.
+func SkipValue(b []byte, i, depth int) (end int, want string) {
+	switch c := ByteAt(b, i); c {
 	case '"':
-		return skipString(b, i)
+		return SkipString(b, i)
 	case '{':
 		return skipList(b, i, '}', depth+1)
 	case '[':
 		return skipList(b, i, ']', depth+1)
 	case 't':
-		return skipLiteral(b, i, "true")
+		return SkipLiteral(b, i, "true")
 	case 'f':
-		return skipLiteral(b, i, "false")
+		return SkipLiteral(b, i, "false")
 	case 'n':
-		return skipLiteral(b, i, "null")
+		return SkipLiteral(b, i, "null")
 	default:
 		if c == '-' || digit(c) {
-			return skipNumber(b, i)
+			return SkipNumber(b, i)
 		}
 		return i, "a value"
 	}
@@ -62,11 +71,11 @@ func skipValue(b []byte, i, depth int) (end int, want string) {
 
 // skipList skips an object or array that ends with the byte last.
 func skipList(b []byte, i int, last byte, depth int) (end int, want string) {
-	if depth > maxDepth {
+	if depth > MaxDepth {
 		return i, "at most 64 levels"
 	}
-	i = skipSpace(b, i+1)
-	if byteAt(b, i) == last {
+	i = SkipSpace(b, i+1)
+	if ByteAt(b, i) == last {
 		return i + 1, ""
 	}
 	for more := true; more; {
@@ -75,10 +84,10 @@ func skipList(b []byte, i int, last byte, depth int) (end int, want string) {
 				return i, want
 			}
 		}
-		if i, want = skipValue(b, i, depth); want != "" {
+		if i, want = SkipValue(b, i, depth); want != "" {
 			return i, want
 		}
-		if i, more, want = skipComma(b, i, last); want != "" {
+		if i, more, want = SkipComma(b, i, last); want != "" {
 			return i, want
 		}
 	}
@@ -87,30 +96,31 @@ func skipList(b []byte, i int, last byte, depth int) (end int, want string) {
 
 // skipName skips the name of a member, the colon and the space in front of the value.
 func skipName(b []byte, i int) (end int, want string) {
-	if byteAt(b, i) != '"' {
+	if ByteAt(b, i) != '"' {
 		return i, "a name in quotes"
 	}
-	if i, want = skipString(b, i); want != "" {
+	if i, want = SkipString(b, i); want != "" {
 		return i, want
 	}
-	return skipColon(b, i)
+	return SkipColon(b, i)
 }
 
-func skipColon(b []byte, i int) (end int, want string) {
-	i = skipSpace(b, i)
-	if byteAt(b, i) != ':' {
+// SkipColon skips a colon and the space around it.
+func SkipColon(b []byte, i int) (end int, want string) {
+	i = SkipSpace(b, i)
+	if ByteAt(b, i) != ':' {
 		return i, "':'"
 	}
-	return skipSpace(b, i+1), ""
+	return SkipSpace(b, i+1), ""
 }
 
-// skipComma skips the comma and the space in front of the next element, or the byte last at the
+// SkipComma skips the comma and the space in front of the next element, or the byte last at the
 // end of the list; more reports whether there is a next element.
-func skipComma(b []byte, i int, last byte) (end int, more bool, want string) {
-	i = skipSpace(b, i)
-	switch byteAt(b, i) {
+func SkipComma(b []byte, i int, last byte) (end int, more bool, want string) {
+	i = SkipSpace(b, i)
+	switch ByteAt(b, i) {
 	case ',':
-		return skipSpace(b, i+1), true, ""
+		return SkipSpace(b, i+1), true, ""
 	case last:
 		return i + 1, false, ""
 	default:
@@ -118,30 +128,32 @@ func skipComma(b []byte, i int, last byte) (end int, more bool, want string) {
 	}
 }
 
-func skipLiteral(b []byte, i int, word string) (end int, want string) {
+// SkipLiteral skips a word.
+func SkipLiteral(b []byte, i int, word string) (end int, want string) {
 	if len(b)-i < len(word) || string(b[i:i+len(word)]) != word {
 		return i, word
 	}
 	return i + len(word), ""
 }
 
-func skipNumber(b []byte, i int) (end int, want string) {
+// SkipNumber skips a number. There is a minus or a digit at i.
+func SkipNumber(b []byte, i int) (end int, want string) {
 	if b[i] == '-' {
 		i++
 	}
 	start := i
-	if byteAt(b, i) == '0' { // no leading zeros
+	if ByteAt(b, i) == '0' { // no leading zeros
 		i++
 	} else {
 		i = skipDigits(b, i)
 	}
-	if i > start && byteAt(b, i) == '.' {
+	if i > start && ByteAt(b, i) == '.' {
 		start = i + 1
 		i = skipDigits(b, start)
 	}
-	if i > start && byteAt(b, i)|0x20 == 'e' {
+	if i > start && ByteAt(b, i)|0x20 == 'e' {
 		start = i + 1
-		if c := byteAt(b, start); c == '+' || c == '-' {
+		if c := ByteAt(b, start); c == '+' || c == '-' {
 			start++
 		}
 		i = skipDigits(b, start)
@@ -161,11 +173,12 @@ func skipDigits(b []byte, i int) int {
 
 func digit(c byte) bool { return c-'0' <= 9 }
 
-func skipString(b []byte, i int) (end int, want string) {
+// SkipString skips a string. There is a quote at i.
+func SkipString(b []byte, i int) (end int, want string) {
 	i++
 	for {
-		i = skipPlain(b, i)
-		switch byteAt(b, i) {
+		i = SkipPlain(b, i)
+		switch ByteAt(b, i) {
 		case '"':
 			return i + 1, ""
 		case '\\':
@@ -180,9 +193,9 @@ func skipString(b []byte, i int) (end int, want string) {
 	}
 }
 
-// skipPlain skips the bytes of a string that stand for themselves: not a quote, a backslash or a
+// SkipPlain skips the bytes of a string that stand for themselves: not a quote, a backslash or a
 // control character. It checks eight at a time.
-func skipPlain(b []byte, i int) int {
+func SkipPlain(b []byte, i int) int {
 	for ; i+8 <= len(b); i += 8 {
 		if m := special(binary.LittleEndian.Uint64(b[i:])); m != 0 {
 			return i + bits.TrailingZeros64(m)/8
