@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"reflect"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -40,9 +39,7 @@ func printSection(b *strings.Builder, indent, path string, section reflect.Value
 			printSection(b, indent+"  ", f.path, f.value)
 		case f.named():
 			fmt.Fprintf(b, "%s%s:\n", indent, f.key)
-			names := f.value.MapKeys()
-			slices.SortFunc(names, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
-			for _, name := range names {
+			for _, name := range f.names() {
 				fmt.Fprintf(b, "%s  %s:\n", indent, name)
 				printSection(b, indent+"    ", below(f.path, name.String()), f.value.MapIndex(name))
 			}

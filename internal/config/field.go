@@ -3,6 +3,7 @@ package config
 import (
 	"iter"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -93,7 +94,14 @@ func (f field) secret() bool { return f.value.Type() == secretType }
 func (f field) section() bool { return f.value.Kind() == reflect.Struct && !f.secret() }
 
 // named reports whether f holds sections under names of their own.
-func (f field) named() bool { return f.value.Kind() == reflect.Map }
+func (f field) named() bool {
+	return f.value.Kind() == reflect.Map && f.value.Type().Elem().Kind() == reflect.Struct
+}
+
+// texts reports whether f holds texts under keys of the file's own.
+func (f field) texts() bool {
+	return f.value.Kind() == reflect.Map && f.value.Type().Elem().Kind() == reflect.String
+}
 
 // sections reports whether f holds a list of sections.
 func (f field) sections() bool {
@@ -121,12 +129,19 @@ func (f field) entry(name string) reflect.Value {
 	return v
 }
 
-// put stores a section under that name in f, which is named.
+// put stores a section or a text under that name in f, which is named or texts.
 func (f field) put(name string, section reflect.Value) {
 	if f.value.IsNil() {
 		f.value.Set(reflect.MakeMap(f.value.Type()))
 	}
 	f.value.SetMapIndex(reflect.ValueOf(name), section)
+}
+
+// names returns the names of the sections or texts that f holds, sorted.
+func (f field) names() []reflect.Value {
+	names := f.value.MapKeys()
+	slices.SortFunc(names, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
+	return names
 }
 
 // find returns the field of that key.

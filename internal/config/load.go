@@ -161,6 +161,8 @@ func (d *decoder) value(f field, n ast.Node) {
 		d.section(f.path, f.value, n)
 	case f.named():
 		d.named(f, n)
+	case f.texts():
+		d.texts(f, n)
 	case f.sections():
 		d.sections(f, n)
 	case f.value.Kind() == reflect.Slice:
@@ -191,6 +193,33 @@ func (d *decoder) named(f field, n ast.Node) {
 		d.places[path] = at
 		d.section(path, entry, each.Value())
 		f.put(name, entry)
+	}
+}
+
+// texts decodes texts under keys of the file's own. An empty mapping changes nothing.
+func (d *decoder) texts(f field, n ast.Node) {
+	if n.Type() == ast.NullType {
+		return
+	}
+	mapping, ok := n.(ast.MapNode)
+	if !ok {
+		d.fail(n.GetToken(), f.path, "want keys and values, such as {a: b}")
+		return
+	}
+	for each := mapping.MapRange(); each.Next(); {
+		key, ok := scalar(each.Key())
+		if !ok || key == "" {
+			d.fail(each.Key().GetToken(), f.path, "want a plain key")
+			continue
+		}
+		path := below(f.path, key)
+		d.places[path] = each.Value().GetToken()
+		text, ok := scalar(each.Value())
+		if !ok {
+			d.fail(each.Value().GetToken(), path, "want one value")
+			continue
+		}
+		f.put(key, reflect.ValueOf(text))
 	}
 }
 

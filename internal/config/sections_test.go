@@ -28,6 +28,8 @@ type house struct {
 	Tags    []string        `yaml:"tags" help:"some"`
 	Secret  setting.Secret  `yaml:"secret" help:"what it knows"`
 	Windows map[string]pane `yaml:"windows" help:"to look out of"`
+
+	Rooms map[string]string `yaml:"rooms" help:"what each is for"`
 }
 
 type pane struct {
@@ -57,7 +59,7 @@ func (h *houses) read(text string) error {
 const housesText = `
 main: {url: a}
 named:
-  billing: {url: b, tags: [x, y], windows: {south: {bytes: 1KiB}}}
+  billing: {url: b, tags: [x, y], windows: {south: {bytes: 1KiB}}, rooms: {first.left: sleep, 'the "blue" one': 3, "a: b": ": {["}}
   Old-1:
     wait: 3s
 listed:
@@ -73,7 +75,8 @@ func TestSectionsOfAKind(t *testing.T) {
 	}
 	n, l := h.Named.WithDefaults(), h.Listed.WithDefaults()
 	switch {
-	case len(n) != 2, n["billing"].URL != "b", n["billing"].Wait != time.Second, n["Old-1"].Wait != 3*time.Second,
+	case !reflect.DeepEqual(n["billing"].Rooms, map[string]string{"first.left": "sleep", `the "blue" one`: "3", "a: b": ": {["}),
+		len(n) != 2, n["billing"].URL != "b", n["billing"].Wait != time.Second, n["Old-1"].Wait != 3*time.Second,
 		!reflect.DeepEqual(n["billing"].Tags, []string{"x", "y"}), n["billing"].Windows["south"].Bytes != 1024,
 		len(l) != 2, l[0].URL != "c", l[1].Wait != time.Second, h.Named["billing"].Wait != 0, h.Listed[1].Wait != 0:
 		t.Errorf("%+v, %+v", n, l)
@@ -96,6 +99,9 @@ func TestSectionErrorsSayWhere(t *testing.T) {
 		{"listed: {a: {}}\n", "listed: want a list, each item with keys and values: url, wait"},
 		{"listed:\n  - {}\n  - {url: {}}\n", "f:3:11: listed.1.url: want one value"},
 		{"listed:\n  - {}\n  - 3\n", "f:3:5: listed.1: want keys and values"},
+		{"main: {rooms: [a]}\n", "f:1:15: main.rooms: want keys and values, such as {a: b}"},
+		{"main: {rooms: {a.b: [c]}}\n", "f:1:21: main.rooms.a.b: want one value"},
+		{"main: {rooms: {a: 1, a: 2}}\n", "f:1:22: "},
 		{"main: {windows: {w: {bytes: x}}}\n", "f:1:29: main.windows.w.bytes: want a number of bytes"},
 	} {
 		var h houses
@@ -124,6 +130,8 @@ func TestSet(t *testing.T) {
 		{"main.tags", "a", "--set: main.tags: want a list"},
 		{"main.tags", "[", "--set: main.tags: want YAML"},
 		{"main", "3", "--set: main: want keys and values"},
+		{"main.rooms.", "3", "--set: main.rooms: this option has no keys below it"},
+		{"main.rooms", "3", "--set: main.rooms: want keys and values"},
 	} {
 		var h houses
 		if err := h.read(housesText); err != nil {
@@ -141,14 +149,15 @@ func TestSet(t *testing.T) {
 	for _, each := range [][2]string{
 		{"main.wait", "5s"}, {"main.url", ": {["}, {"main.tags", "[p, q]"}, {"main.windows.north.bytes", "2KiB"}, {"main.secret_file", "s"},
 		{"named.billing.wait", "7s"}, {"named.new.url", "n"}, {"named.Old-1", "{url: o}"}, {"listed", "[{url: l}, {}, {}]"},
+		{"main.rooms.first.left", "[1"}, {"main.rooms", "{second: x}"},
 	} {
 		if err := set(reflect.ValueOf(&h).Elem(), "--set", each[0], each[1], true); err != nil {
 			t.Error(err)
 		}
 	}
 	got := fmt.Sprintln(h.Main.Wait, h.Main.URL, h.Main.Tags, h.Main.Windows, h.Main.Secret, h.Named["billing"].Wait, h.Named["billing"].URL,
-		h.Named["new"].URL, h.Named["Old-1"].URL, h.Named["Old-1"].Wait, h.Listed[0].URL, len(h.Listed))
-	if want := "5s : {[ [p q] map[north:{2048}] (secret in s) 7s b n o 3s l 3\n"; got != want {
+		h.Named["new"].URL, h.Named["Old-1"].URL, h.Named["Old-1"].Wait, h.Listed[0].URL, len(h.Listed), h.Main.Rooms)
+	if want := "5s : {[ [p q] map[north:{2048}] (secret in s) 7s b n o 3s l 3 map[first.left:[1 second:x]\n"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	var c Config
@@ -246,7 +255,7 @@ func TestPrintHidesSecrets(t *testing.T) {
 	b.Reset()
 	printSection(&b, "", "", reflect.ValueOf(h))
 	var same houses
-	if err := same.read(b.String()); err != nil || len(same.Named) != 2 || same.Named["billing"].Windows["south"].Bytes != 1024 || len(same.Listed) != 2 || same.Listed[0].URL != "c" {
+	if err := same.read(b.String()); err != nil || len(same.Named) != 2 || same.Named["billing"].Windows["south"].Bytes != 1024 || !reflect.DeepEqual(same.Named["billing"].Rooms, h.Named["billing"].Rooms) || len(same.Listed) != 2 || same.Listed[0].URL != "c" {
 		t.Errorf("%v, %+v\n%s", err, same, &b)
 	}
 }

@@ -45,13 +45,15 @@ func (d *decoder) assignTo(f field, rest []string, value string) {
 		f.put(rest[0], entry.value)
 	case f.named():
 		d.fail(nil, f.path, badName(rest[0]))
+	case f.texts() && rest[0] != "":
+		f.put(strings.Join(rest, "."), reflect.ValueOf(value))
 	default:
 		d.fail(nil, f.path, fmt.Sprintf("this option has no keys below it, so no %q", strings.Join(rest, ".")))
 	}
 }
 
 func (d *decoder) assignValue(f field, value string) {
-	if !f.section() && !f.named() && f.value.Kind() != reflect.Slice {
+	if !f.section() && f.value.Kind() != reflect.Map && f.value.Kind() != reflect.Slice {
 		d.scalar(f, value, nil)
 		return
 	}

@@ -87,6 +87,12 @@ func (f field) text() string {
 			quoted[i] = quote(s)
 		}
 		return "[" + strings.Join(quoted, ", ") + "]"
+	case map[string]string:
+		each := make([]string, 0, len(v))
+		for _, name := range f.names() {
+			each = append(each, strconv.Quote(name.String())+": "+quote(v[name.String()]))
+		}
+		return "{" + strings.Join(each, ", ") + "}"
 	case int:
 		if f.bytes {
 			return formatBytes(v)
