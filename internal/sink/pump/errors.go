@@ -1,0 +1,48 @@
+package pump
+
+import (
+	"errors"
+	"time"
+)
+
+// An error of a target is of one of three kinds. Without more words it means *later*: the pump sends the same records again, after a pause.
+
+// RetryAfter returns err, of the kind later, with the pause that the other side asks for.
+func RetryAfter(d time.Duration, err error) error { return &laterError{err, d} }
+
+// Refused returns err as one about a message: it goes to the dead letters with this reason, and the sink goes on.
+func Refused(err error) error { return &refusedError{err, -1} }
+
+// RefusedAt is Refused for an error of SendUpTo: records[i] is the message.
+func RefusedAt(i int, err error) error { return &refusedError{err, i} }
+
+// Misconfigured returns err as one that only a person can mend: the sink stops and says why, until it is resumed or its configuration changes.
+func Misconfigured(err error) error { return &misconfiguredError{err} }
+
+type (
+	laterError struct {
+		error
+		pause time.Duration
+	}
+	refusedError struct {
+		error
+		at int
+	}
+	misconfiguredError struct{ error }
+)
+
+func (e *laterError) Unwrap() error         { return e.error }
+func (e *refusedError) Unwrap() error       { return e.error }
+func (e *misconfiguredError) Unwrap() error { return e.error }
+
+// IsRefused reports whether err, or one that it wraps, is of Refused.
+func IsRefused(err error) bool {
+	_, ok := errors.AsType[*refusedError](err)
+	return ok
+}
+
+// IsMisconfigured reports whether err, or one that it wraps, is of Misconfigured.
+func IsMisconfigured(err error) bool {
+	_, ok := errors.AsType[*misconfiguredError](err)
+	return ok
+}
