@@ -1,9 +1,15 @@
-# Sourced by the other scripts here. build DIR builds DIR/pom.xml with Maven, into DIR/target/server.jar.
-build() {
+# Sourced by the other scripts here.
+
+needs_maven() {
 	command -v mvn >/dev/null && command -v java >/dev/null || {
 		echo "$0: this needs Maven and a JDK of 17 or later" >&2
 		exit 1
 	}
+}
+
+# build DIR builds DIR/pom.xml with Maven, into DIR/target/server.jar.
+build() {
+	needs_maven
 	mvn -q -B -ntp -f "$1/pom.xml" package -DskipTests
 	rm -rf "$1/src" "$1/target/classes"
 }

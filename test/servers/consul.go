@@ -1,7 +1,6 @@
 package servers
 
 import (
-	"net"
 	"strconv"
 	"testing"
 )
@@ -28,6 +27,4 @@ func Consul(t testing.TB, options ...string) *Server {
 }
 
 // ConsulDNS returns host and port at which a Consul answers DNS.
-func ConsulDNS(s *Server) string {
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port+dnsDistance))
-}
+func ConsulDNS(s *Server) string { return s.at(dnsDistance) }
