@@ -4,8 +4,12 @@ package servers
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 func TestOutages(t *testing.T) {
@@ -27,5 +31,69 @@ func TestOutages(t *testing.T) {
 	s.Continue()
 	if !answers(20 * time.Second) {
 		t.Error("it does not go on")
+	}
+}
+
+// What Redis has answered is there after a kill.
+func TestRedisKeepsItsData(t *testing.T) {
+	s := Redis(t)
+	RedisCLI(t, s, "xadd", "stream", "1-1", "a", "b")
+	s.Kill()
+	s.Restart()
+	if got := RedisCLI(t, s, "xrange", "stream", "-", "+"); !strings.Contains(got, "1-1") {
+		t.Errorf("after a kill the stream has %q", got)
+	}
+}
+
+// A cluster answers for all keys, and a sentinel finds a new primary.
+func TestRedisOfSeveralServers(t *testing.T) {
+	nodes := RedisCluster(t)
+	moved := 0
+	for _, n := range nodes {
+		if strings.Contains(RedisCLI(t, n, "xadd", "stream", "*", "a", "b"), "MOVED") {
+			moved++
+		}
+	}
+	if moved != len(nodes)-1 {
+		t.Errorf("%d of %d nodes do not have the key", moved, len(nodes))
+	}
+	primary, replica, _ := RedisSentinel(t)
+	primary.Kill()
+	Until(t, "the replica is not made the primary", func() bool {
+		return strings.Contains(RedisCLI(t, replica, "info", "replication"), "role:master")
+	})
+}
+
+// What a stream of NATS has acknowledged is there after a kill.
+func TestNATSKeepsItsData(t *testing.T) {
+	s := NATS(t)
+	url := "nats://" + s.Address()
+	stream := func() jetstream.JetStream {
+		c, err := nats.Connect(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(c.Close)
+		js, err := jetstream.New(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return js
+	}
+	js := stream()
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "a", Subjects: []string{"a.>"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(t.Context(), "a.b", []byte("c")); err != nil {
+		t.Fatal(err)
+	}
+	s.Kill()
+	s.Restart()
+	again, err := stream().Stream(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := again.CachedInfo().State.Msgs; n != 1 {
+		t.Errorf("after a kill the stream has %d messages", n)
 	}
 }
