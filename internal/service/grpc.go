@@ -70,7 +70,7 @@ func ofError(err error) (*Answer, error) {
 	case !errors.As(err, &e):
 		return nil, err
 	case connect.IsWireError(err) && code == connect.CodeUnavailable:
-		return nil, statusError(http.StatusServiceUnavailable)
+		return nil, statusError{status: http.StatusServiceUnavailable}
 	case connect.IsWireError(err):
 		return refusing(code.String(), e.Message()), nil
 	case code == connect.CodeResourceExhausted:

@@ -24,6 +24,7 @@ const (
 	traceHeader  = "Traceparent"
 	acceptHeader = "Accept"
 	errorHeader  = "Longline-Error" // of an answer: the code of a refusal
+	retryHeader  = "Retry-After"    // of an answer
 
 	encodingHeader = "Content-Encoding" // of an answer
 )
@@ -170,7 +171,7 @@ func reasonOf(err error) string {
 	case errors.Is(err, errUnreached):
 		return "no instance of the service can be reached"
 	case errors.As(err, &status):
-		return answeredWith(int(status))
+		return answeredWith(status.status)
 	case errors.Is(err, context.Canceled):
 		return "nobody waits for the answer"
 	}

@@ -104,6 +104,10 @@ func (a *Answer) parseField(line []byte, seen *fields) bool {
 		case is(name, errorHeader):
 			return once(&a.Code, value)
 		}
+	case len(retryHeader):
+		if is(name, retryHeader) {
+			return once(&a.RetryAfter, value)
+		}
 	}
 	return other(name)
 }

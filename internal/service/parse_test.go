@@ -25,7 +25,7 @@ func checkParsed(t *testing.T, b []byte) (taken bool) {
 		t.Fatalf("net/http refuses the body of %q: %v", b, err)
 	}
 	want := answerOf(r, body)
-	if a.Status != want.Status || a.ContentType != want.ContentType || a.Encoding != want.Encoding || a.Code != want.Code || !bytes.Equal(a.Body, want.Body) {
+	if a.Status != want.Status || a.ContentType != want.ContentType || a.Encoding != want.Encoding || a.Code != want.Code || a.RetryAfter != want.RetryAfter || !bytes.Equal(a.Body, want.Body) {
 		t.Errorf("%q is %+v, want %+v", b, a, want)
 	}
 	if rest := len(b) - n; last != r.Close || rest != from.Buffered() {
@@ -42,7 +42,9 @@ var parsed = []struct {
 	{"HTTP/1.1 200\r\ncontent-length: 2\r\n\r\nok", true},
 	{"HTTP/1.1 422 No\r\nServer: x\r\nDate: y\r\nContent-Type: text/plain\r\nLongline-Error: no_funds\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", true},
 	{"HTTP/1.1 200 OK\r\nConnection: Keep-Alive\r\nContent-Length:2 \r\nX-Y:\t\r\n\r\nokHTTP/1.1 200", true},
+	{"HTTP/1.1 429 No\r\nretry-after: 120\r\nContent-Length: 0\r\n\r\n", true},
 	{"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no", false},
+	{"HTTP/1.1 429 No\r\nRetry-After: 1\r\nRetry-After: 2\r\nContent-Length: 0\r\n\r\n", false},
 	{"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok", false},
 	{"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n" + string(make([]byte, 1001)), false},
 	{"HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nok", false},

@@ -287,7 +287,7 @@ func check(a *Answer, r *Request) error {
 	switch a.Status {
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		if a.Code == "" {
-			return statusError(a.Status)
+			return statusError{a.Status, a.Pause()}
 		}
 	}
 	if r.Check != nil {
@@ -297,9 +297,12 @@ func check(a *Answer, r *Request) error {
 }
 
 // statusError is an answer that counts as a failure.
-type statusError int
+type statusError struct {
+	status int
+	pause  time.Duration // as Retry-After says
+}
 
-func (s statusError) Error() string { return fmt.Sprintf("status %d", int(s)) }
+func (s statusError) Error() string { return fmt.Sprintf("status %d", s.status) }
 
 // judge notes what the end of a call says about its instance. It returns err, or errHurry if the caller had too little time.
 func (p *pool) judge(i *instance, begin time.Time, err error) error {

@@ -64,7 +64,7 @@ func (p *pool) ask(ctx context.Context, i *instance) error {
 	case err != nil:
 		return err
 	case a.Status/100 != 2:
-		return statusError(a.Status)
+		return statusError{status: a.Status}
 	}
 	return nil
 }

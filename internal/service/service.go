@@ -25,6 +25,7 @@ var (
 	ErrFailed     = errors.New("the service has failed")
 	ErrInvalid    = errors.New("the answer is not as HTTP wants it") // within ErrFailed
 	ErrServed     = errors.New("the service has no instances: backends answer it through the API")
+	ErrGRPC       = errors.New("the service has protocol grpc, which has no requests of HTTP")
 )
 
 // Request is an HTTP request without a host.
@@ -48,6 +49,7 @@ type Answer struct {
 	ContentType string // empty if it is not said
 	Encoding    string // Content-Encoding
 	Code        string // Longline-Error: the code of a refusal
+	RetryAfter  string // as it was said
 	Body        []byte
 	Instance    string // its URL
 }
@@ -121,8 +123,11 @@ func (s *Service) Close() { s.answerer.close() }
 // Do sends a request to an instance. An answer of any status is an answer, except 502, 503 and 504 without Longline-Error, with which a
 // proxy says that there is none. The error wraps one of this package's, or is ctx's.
 func (s *Service) Do(ctx context.Context, r *Request) (*Answer, error) {
-	if s.pool == nil {
+	switch {
+	case s.pool == nil:
 		return nil, ErrServed
+	case s.config.Protocol == GRPC:
+		return nil, ErrGRPC
 	}
 	began := time.Now()
 	s.counters.underWay.Add(1)

@@ -125,7 +125,7 @@ func (n *netHTTP) roundTrip(request *http.Request) (*Answer, error) {
 func answerOf(r *http.Response, body []byte) *Answer {
 	return &Answer{
 		Status: r.StatusCode, ContentType: r.Header.Get(contentType), Encoding: r.Header.Get(encodingHeader),
-		Code: r.Header.Get(errorHeader), Body: body,
+		Code: r.Header.Get(errorHeader), RetryAfter: r.Header.Get(retryHeader), Body: body,
 	}
 }
 
