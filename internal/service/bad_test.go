@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/longline/longline/internal/registry"
 	"github.com/longline/longline/internal/setting"
@@ -294,6 +296,65 @@ func TestGRPC(t *testing.T) {
 	p.config.Probe = Probe{Path: "/healthz", Every: time.Minute}
 	if err := p.ask(t.Context(), (*p.instances.Load())[0]); err != nil {
 		t.Errorf("a probe: %v", err)
+	}
+}
+
+// The gateway's own calls over gRPC are of any method, with the bytes of messages; a request is the same when it is repeated.
+func TestGRPCMethods(t *testing.T) {
+	const path = "/other.Service/Method"
+	mux := http.NewServeMux()
+	tries := 0
+	mux.Handle(path, connect.NewUnaryHandler(path, func(_ context.Context, r *connect.Request[wrapperspb.StringValue]) (*connect.Response[wrapperspb.StringValue], error) {
+		switch tries++; {
+		case r.Msg.Value == "twice" && tries == 1:
+			return nil, connect.NewError(connect.CodeUnavailable, errors.New("not yet"))
+		case r.Msg.Value == "refuse":
+			e := connect.NewError(connect.CodeInvalidArgument, errors.New("not this"))
+			if d, err := connect.NewErrorDetail(r.Msg); err == nil {
+				e.AddDetail(d)
+			}
+			return nil, e
+		case r.Msg.Value == "large":
+			return connect.NewResponse(wrapperspb.String(strings.Repeat("x", 2000))), nil
+		}
+		return connect.NewResponse(wrapperspb.String(r.Msg.Value + "!")), nil
+	}))
+	instance := func() string {
+		b := httptest.NewUnstartedServer(mux)
+		b.Config.Protocols = new(http.Protocols)
+		b.Config.Protocols.SetUnencryptedHTTP2(true)
+		b.Start()
+		t.Cleanup(b.Close)
+		return b.URL
+	}
+	s := openService(t, Config{Source: registry.Source{Instances: []string{instance(), instance()}}, Protocol: GRPC, MaxAnswer: 1000})
+	t.Cleanup(s.Close) // before the instances
+	for _, c := range []struct{ ask, answer, code string }{{"twice", "twice!", ""}, {"refuse", "not this", "invalid_argument"}, {"\x00", "\x00!", ""}} {
+		tries = 0
+		body, err := proto.Marshal(wrapperspb.String(c.ask))
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := s.Do(t.Context(), &Request{Path: path, Body: body, Idempotent: true})
+		if err != nil || a.Code != c.code {
+			t.Errorf("%s: %+v, %v", c.ask, a, err)
+			continue
+		}
+		text := string(a.Body)
+		if c.code == "" {
+			var m wrapperspb.StringValue
+			if err := proto.Unmarshal(a.Body, &m); err != nil {
+				t.Error(err)
+			}
+			text = m.Value
+		}
+		if text != c.answer {
+			t.Errorf("%s: %q", c.ask, text)
+		}
+	}
+	body, _ := proto.Marshal(wrapperspb.String("large"))
+	if a, err := s.Do(t.Context(), &Request{Path: path, Body: body}); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("%+v, %v", a, err)
 	}
 }
 

@@ -20,8 +20,9 @@ type instance struct {
 
 	underWay atomic.Int64 // calls
 
-	once sync.Once // for stub
-	stub longlinev1connect.BackendClient
+	once    sync.Once // for stub
+	stub    longlinev1connect.BackendClient
+	methods sync.Map // by path, clients of the gateway's own calls over gRPC
 
 	current int // of the smooth round robin; guarded by chooser.mu
 

@@ -21,7 +21,7 @@ type Config struct {
 	Private         bool `yaml:"private" help:"only the gateway itself calls it: for devices there is no such service"`
 
 	Choose      string        `yaml:"choose" help:"how an instance is chosen: round_robin, random, response_time (the quicker of two) or least (that with fewer calls of two)"`
-	Protocol    string        `yaml:"protocol" help:"http (1.1, and 2 where TLS offers it), h2c (2, also without TLS) or grpc (longline.v1.Backend)"`
+	Protocol    string        `yaml:"protocol" help:"http (1.1, and 2 where TLS offers it), h2c (2, also without TLS) or grpc (for the calls of devices longline.v1.Backend)"`
 	Timeout     time.Duration `yaml:"timeout" help:"how long a call may take, with its repetitions"`
 	Concurrency int           `yaml:"concurrency" help:"calls under way at a time"`
 	Waiting     int           `yaml:"waiting" help:"calls that may wait for one of these places; more are refused at once"`

@@ -28,7 +28,8 @@ var (
 	ErrGRPC       = errors.New("the service has protocol grpc, which has no requests of HTTP")
 )
 
-// Request is an HTTP request without a host.
+// Request is an HTTP request without a host. With the protocol grpc it is a unary call: Path is /SERVICE/METHOD, Body and Answer.Body are messages,
+// Method and Header do not count; a status of gRPC other than OK and UNAVAILABLE is an answer with its name as the code.
 type Request struct {
 	Method string
 	Path   string // behind the instance's URL; begins with a slash, or is empty
