@@ -29,7 +29,7 @@ var (
 )
 
 // Request is an HTTP request without a host. With the protocol grpc it is a unary call: Path is /SERVICE/METHOD, Body and Answer.Body are messages,
-// Method and Header do not count; a status of gRPC other than OK and UNAVAILABLE is an answer with its name as the code.
+// Method is empty and Header does not count; a status of gRPC other than OK and UNAVAILABLE is an answer with its name as the code.
 type Request struct {
 	Method string
 	Path   string // behind the instance's URL; begins with a slash, or is empty
@@ -127,7 +127,7 @@ func (s *Service) Do(ctx context.Context, r *Request) (*Answer, error) {
 	switch {
 	case s.pool == nil:
 		return nil, ErrServed
-	case s.config.Protocol == GRPC:
+	case s.config.Protocol == GRPC && r.Method != "":
 		return nil, ErrGRPC
 	}
 	began := time.Now()
