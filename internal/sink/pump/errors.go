@@ -46,3 +46,11 @@ func IsMisconfigured(err error) bool {
 	_, ok := errors.AsType[*misconfiguredError](err)
 	return ok
 }
+
+// refusedAt returns which of the records that are left an error of Refused is about: the first, unless RefusedAt says another.
+func refusedAt(err error, records int) int {
+	if e, ok := errors.AsType[*refusedError](err); ok && e.at > 0 && e.at < records {
+		return e.at
+	}
+	return 0
+}
