@@ -22,7 +22,7 @@ type tcpServer struct {
 
 	mu    sync.Mutex
 	conns []net.Conn
-	lives int // it was killed so many times
+	lives int                 // it was killed so many times
 	lines map[string][][]byte // by place: what outlives a kill
 }
 
