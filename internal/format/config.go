@@ -2,6 +2,7 @@ package format
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -108,6 +109,34 @@ func (c Config) Validate() error {
 		if s.name != c.Name && !isZero(s.section) {
 			return fmt.Errorf("%s: the format is %s: want options of this one only", s.name, c.Name)
 		}
+	}
+	switch c.Name {
+	case nameAvro:
+		return c.Avro.validate()
+	}
+	return nil
+}
+
+// validate returns what is wrong. The error begins with the key.
+func (c Avro) validate() error {
+	if c.Schema != "" && c.SchemaFile != "" {
+		return errors.New("avro.schema_file: want schema or schema_file, not both")
+	}
+	given := c.Schema != "" || c.SchemaFile != ""
+	switch {
+	case isZero(c.Registry) && !given:
+		return errors.New("avro.schema: want a schema, a schema_file or a registry")
+	case isZero(c.Registry) && c.Subject != "":
+		return errors.New("avro.subject: it needs a registry")
+	case isZero(c.Registry):
+		return nil
+	case given && c.Subject == "":
+		return errors.New("avro.subject: want the name of the schema at the registry")
+	case !given && c.Registry.Register:
+		return errors.New("avro.registry.register: want a schema to register")
+	}
+	if err := c.Registry.validate(); err != nil {
+		return fmt.Errorf("avro.registry.%w", err)
 	}
 	return nil
 }

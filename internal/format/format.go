@@ -27,9 +27,9 @@ type Format interface {
 	ContentType() string
 }
 
-// ErrAway is wrapped by an error of a Format that does not concern the payload: the schema registry could not be asked. The same call
-// may succeed later.
-var ErrAway = errors.New("the schema registry does not answer")
+// ErrAway is wrapped by an error of a Format that is not about the payload: the schema registry does not answer, or does not have what
+// the configuration names. The same call may succeed later.
+var ErrAway = errors.New("no schema from the registry")
 
 // Options are what a Format needs besides its configuration.
 type Options struct {
@@ -50,6 +50,8 @@ func Open(c Config, o Options) (Format, error) {
 	switch c.Name {
 	case nameJSON, "":
 		return jsonFormat{}, nil
+	case nameAvro:
+		return openAvro(c, o)
 	}
 	return nil, errors.New("name: not there yet")
 }

@@ -321,3 +321,6 @@ func appendFloat(dst []byte, n *node) []byte {
 
 // view returns b as a string without copying it.
 func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// viewBytes returns the bytes of s without copying them. Nobody may write them.
+func viewBytes(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }

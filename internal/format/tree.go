@@ -50,6 +50,7 @@ type Tree struct {
 	nodes []node
 	text  []byte  // decoded texts that are no views of the payload
 	table []int32 // see repeated
+	slots []int32 // see slotsFor
 }
 
 // node is one value. Children of a map or list are chained by next.
@@ -179,6 +180,30 @@ func (t *Tree) repeatedOfFew(parent int32, found func(first, again int32) error)
 		}
 	}
 	return nil
+}
+
+// slotsFor finds the members of a map for the fields of a schema. They are in t.slots from at on: the member's index, or 0. Whoever calls
+// it cuts t.slots back to its length from before, which is at. field returns the number of the field of a name; guess is the one behind the field of the
+// member before. A member without a field is an error, unless dropUnknown.
+func (t *Tree) slotsFor(v Value, fields int, dropUnknown bool, field func(name string, guess int) (int, bool)) (at int, err error) {
+	at = len(t.slots)
+	t.slots = slices.Grow(t.slots, fields)[:at+fields]
+	clear(t.slots[at:])
+	guess := 0
+	for c := t.nodes[v.index].first; c != 0; c = t.nodes[c].next {
+		name := t.nodes[c].name
+		i, ok := field(name, guess)
+		switch {
+		case ok && t.slots[at+i] != 0:
+			return at, inField(name, errTwice)
+		case ok:
+			t.slots[at+i] = c
+			guess = i + 1
+		case !dropUnknown:
+			return at, inField(name, errUnknown)
+		}
+	}
+	return at, nil
 }
 
 // empty makes a node null, without children.

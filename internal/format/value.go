@@ -4,7 +4,6 @@ import (
 	"iter"
 	"math"
 	"strings"
-	"unsafe"
 )
 
 // Value is one value of a Tree: valid until the tree is reset, decoded into, or this value is changed by Set or Drop.
@@ -30,8 +29,19 @@ func (v Value) Kind() Kind { return v.node().kind }
 func (v Value) Bool() bool { n := v.node(); return n.kind == Bool && n.number != 0 }
 
 // Int returns v as an integer, and reports whether it is exactly that: an Int, or a Float without a fraction in range.
-func (v Value) Int() (i int64, ok bool) {
-	switch n := v.node(); n.kind {
+func (v Value) Int() (i int64, ok bool) { return v.node().int() }
+
+// Uint is Int for numbers from 0 to 2^64-1.
+func (v Value) Uint() (u uint64, ok bool) { return v.node().uint() }
+
+// Float returns a number, rounded to the nearest float64, and reports whether v is one.
+func (v Value) Float() (f float64, ok bool) {
+	n := v.node()
+	return n.float(), n.kind == Int || n.kind == Uint || n.kind == Float
+}
+
+func (n *node) int() (i int64, ok bool) {
+	switch n.kind {
 	case Int:
 		return int64(n.number), true
 	case Float:
@@ -43,9 +53,8 @@ func (v Value) Int() (i int64, ok bool) {
 	return 0, false
 }
 
-// Uint is Int for numbers from 0 to 2^64-1.
-func (v Value) Uint() (u uint64, ok bool) {
-	switch n := v.node(); n.kind {
+func (n *node) uint() (u uint64, ok bool) {
+	switch n.kind {
 	case Int:
 		return n.number, int64(n.number) >= 0
 	case Uint:
@@ -59,17 +68,17 @@ func (v Value) Uint() (u uint64, ok bool) {
 	return 0, false
 }
 
-// Float returns a number, rounded to the nearest float64, and reports whether v is one.
-func (v Value) Float() (f float64, ok bool) {
-	switch n := v.node(); n.kind {
+// float returns the number of an Int, Uint or Float; 0 for others.
+func (n *node) float() float64 {
+	switch n.kind {
 	case Int:
-		return float64(int64(n.number)), true
+		return float64(int64(n.number))
 	case Uint:
-		return float64(n.number), true
+		return float64(n.number)
 	case Float:
-		return math.Float64frombits(n.number), true
+		return math.Float64frombits(n.number)
 	}
-	return 0, false
+	return 0
 }
 
 // Text returns a Text; empty for other kinds. It is borrowed, see Tree.
@@ -83,7 +92,7 @@ func (v Value) Text() string {
 // Bytes returns Bytes, or nil for other kinds. They are borrowed, see Tree, and nobody may change them.
 func (v Value) Bytes() []byte {
 	if n := v.node(); n.kind == Bytes {
-		return unsafe.Slice(unsafe.StringData(n.text), len(n.text))
+		return viewBytes(n.text)
 	}
 	return nil
 }

@@ -1,0 +1,37 @@
+package format
+
+import "testing"
+
+// telemetry is a row of a recording of an air quality station, as a device sends it.
+const telemetry = `{"timestamp":"2016-01-01T00:00:00+08:00","PM2.5":209,"PM10":268,"SO2":47,"NO2":123,"CO":5300,"O3":13,"TEMP":-2.5,"PRES":1024.5,"DEWP":-8.2,"RAIN":0,"wd":"NNE","WSPM":1.1}`
+
+const telemetrySchema = `{"type":"record","name":"Air","fields":[
+	{"name":"timestamp","type":{"type":"long","logicalType":"timestamp-millis"}},
+	{"name":"PM2_5","json_name":"PM2.5","type":["null","double"]},{"name":"PM10","type":["null","double"]},{"name":"SO2","type":["null","double"]},
+	{"name":"NO2","type":["null","double"]},{"name":"CO","type":["null","double"]},{"name":"O3","type":["null","double"]},
+	{"name":"TEMP","type":["null","double"]},{"name":"PRES","type":["null","double"]},{"name":"DEWP","type":["null","double"]},
+	{"name":"RAIN","type":["null","double"]},{"name":"wd","type":["null","string"]},{"name":"WSPM","type":["null","double"]}]}`
+
+// BenchmarkJSONToAvro is the bar: at most 2 us and 3 allocations.
+func BenchmarkJSONToAvro(b *testing.B) {
+	in, out := jsonFormat{}, avroOf(b, telemetrySchema, false)
+	convert(b, in, out, []byte(telemetry))
+}
+
+func convert(b *testing.B, in, out Format, data []byte) {
+	b.Helper()
+	b.ReportAllocs()
+	tree, dst := new(Tree), []byte(nil)
+	for b.Loop() {
+		if err := in.Decode(tree, data); err != nil {
+			b.Fatal(err)
+		}
+		var err error
+		if dst, err = out.Encode(dst[:0], tree.Root()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(len(dst)), "B/payload")
+}
+
+func BenchmarkJSONToJSON(b *testing.B) { convert(b, jsonFormat{}, jsonFormat{}, []byte(telemetry)) }
