@@ -50,6 +50,8 @@ func Open(c Config, o Options) (Format, error) {
 	switch c.Name {
 	case nameJSON, "":
 		return jsonFormat{}, nil
+	case nameCBOR:
+		return cborFormat{}, nil
 	case nameAvro:
 		return openAvro(c, o)
 	}
