@@ -1,0 +1,242 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	client "github.com/longline/longline/internal/kafka"
+	"github.com/longline/longline/internal/sink/pump"
+)
+
+// topics is what is known of the topics that a client writes to. It ends with the client. The goroutine that writes owns it, but for sizes.
+type topics struct {
+	target  *Target
+	known   map[string]*topic    // at most config.MaxTopics
+	missing map[string]time.Time // when it was seen that there is no such topic; at most mostMissing
+	numbers map[string]int64     // of partitions, as the group had them; nil before they are asked for
+	kept    time.Time            // when the group got numbers
+	hasher  kgo.TopicPartitioner
+	sizes   sync.Map // from known topics to the bytes of a batch, for the client's goroutines
+}
+
+// topic is one of them.
+type topic struct {
+	spread int // keys are spread over so many partitions, the first ones
+	most   int // bytes of a record batch
+}
+
+const (
+	keepEvery     = 12 * time.Hour
+	mostMissing   = 1000
+	missingFor    = 5 * time.Second // a topic that was missing is looked for again after that
+	defaultMost   = 1_000_012       // bytes of a batch: a little below what brokers take by default
+	leastMost     = 512
+	mostBytes     = 64 << 20 // of a batch, whatever a topic takes
+	batchOverhead = 128      // bytes of a batch and a record besides what is counted
+)
+
+func newTopics(t *Target) *topics {
+	return &topics{
+		target: t, known: make(map[string]*topic), missing: make(map[string]time.Time),
+		hasher: kgo.StickyKeyPartitioner(nil).ForTopic(""),
+	}
+}
+
+// learn asks the brokers about those topics that are not known yet. An error is about all records.
+func (s *topics) learn(ctx context.Context, c *kgo.Client, names map[string]bool) error {
+	now := time.Now()
+	maps.DeleteFunc(names, func(name string, _ bool) bool {
+		return s.known[name] != nil || now.Sub(s.missing[name]) < missingFor
+	})
+	if len(names) == 0 {
+		return s.keepAgain(ctx, c)
+	}
+	admin := kadm.NewClient(c)
+	details, err := s.list(ctx, admin, slices.Sorted(maps.Keys(names)))
+	if err != nil {
+		return err
+	}
+	var found []string
+	for name := range names {
+		switch d := details[name]; {
+		case errors.Is(d.Err, kerr.UnknownTopicOrPartition):
+			if len(s.missing) >= mostMissing {
+				clear(s.missing)
+			}
+			s.missing[name] = now
+		case d.Err != nil:
+			return fmt.Errorf("topic %s: %w", name, d.Err)
+		case len(d.Partitions) == 0:
+			return fmt.Errorf("topic %s has no partitions yet", name)
+		case len(s.known) < s.target.config.MaxTopics:
+			found = append(found, name)
+			s.known[name] = &topic{spread: len(d.Partitions), most: defaultMost}
+		}
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	s.learnSizes(ctx, admin, found)
+	for _, name := range found {
+		s.sizes.Store(name, int32(s.known[name].most))
+	}
+	if err := s.learnSpreads(ctx, c, found); err != nil {
+		for _, name := range found {
+			delete(s.known, name)
+		}
+		return err
+	}
+	return nil
+}
+
+// list describes topics, and creates those that are missing if it may.
+func (s *topics) list(ctx context.Context, admin *kadm.Client, names []string) (kadm.TopicDetails, error) {
+	details, err := admin.ListTopics(ctx, names...)
+	if err != nil || !s.target.config.CreateTopics {
+		return details, err
+	}
+	var missing []string
+	for _, name := range names {
+		if errors.Is(details[name].Err, kerr.UnknownTopicOrPartition) && len(s.known)+len(missing) < s.target.config.MaxTopics {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) == 0 {
+		return details, nil
+	}
+	answers, err := admin.CreateTopics(ctx, -1, -1, nil, missing...)
+	if err != nil {
+		return nil, err
+	}
+	for name, a := range answers {
+		if a.Err != nil && !errors.Is(a.Err, kerr.TopicAlreadyExists) {
+			return nil, fmt.Errorf("topic %s cannot be created: %w %s", name, a.Err, a.ErrMessage)
+		}
+	}
+	s.target.log.Info("topics were created", "topics", missing)
+	return nil, fmt.Errorf("topics were created and are not known yet: %v", missing)
+}
+
+// learnSizes asks how large the batches of topics may be. Who may not ask finds out when a batch is refused.
+func (s *topics) learnSizes(ctx context.Context, admin *kadm.Client, names []string) {
+	configs, err := admin.DescribeTopicConfigs(ctx, names...)
+	if err != nil {
+		return
+	}
+	for _, c := range configs {
+		t := s.known[c.Name]
+		if c.Err != nil || t == nil {
+			continue
+		}
+		for _, entry := range c.Configs {
+			if entry.Key == "max.message.bytes" && entry.Value != nil {
+				if n, err := strconv.Atoi(*entry.Value); err == nil {
+					t.most = max(leastMost, min(n, mostBytes))
+				}
+			}
+		}
+	}
+}
+
+// learnSpreads asks over how many partitions the keys of topics are spread, and notes that for topics that have no such number yet.
+func (s *topics) learnSpreads(ctx context.Context, c *kgo.Client, names []string) error {
+	t := s.target
+	if s.numbers == nil {
+		numbers, err := client.Numbers(ctx, c, t.group)
+		switch {
+		case err == nil:
+		case client.Misconfigured(err):
+			t.log.Warn("the number of partitions over which keys are spread cannot be kept in Kafka: set partitions before you add some",
+				"group", t.group, "error", err)
+			numbers = make(map[string]int64)
+		default:
+			return err
+		}
+		s.numbers = numbers
+	}
+	for _, name := range names {
+		state := s.known[name]
+		has := state.spread
+		switch n := int(s.numbers[name]); {
+		case t.config.Partitions > 0:
+			state.spread = min(has, t.config.Partitions)
+		case n > 0:
+			state.spread = min(has, n)
+		}
+		if state.spread < has {
+			t.log.Info("the topic has more partitions than keys are spread over, so that a device's records stay in order",
+				"topic", name, "partitions", has, "keys", state.spread)
+		}
+	}
+	return s.keep(ctx, c, names)
+}
+
+// keep keeps the numbers of topics in Kafka.
+func (s *topics) keep(ctx context.Context, c *kgo.Client, names []string) error {
+	numbers := make(map[string]int64)
+	for _, name := range names {
+		numbers[name] = int64(s.known[name].spread)
+	}
+	err := client.KeepNumbers(ctx, c, s.target.group, numbers)
+	if err == nil || client.Misconfigured(err) {
+		s.kept = time.Now()
+		return nil
+	}
+	return err
+}
+
+// keepAgain keeps the numbers of all topics once per keepEvery, because Kafka forgets old ones.
+func (s *topics) keepAgain(ctx context.Context, c *kgo.Client) error {
+	if len(s.known) == 0 || time.Since(s.kept) < keepEvery {
+		return nil
+	}
+	return s.keep(ctx, c, slices.Collect(maps.Keys(s.known)))
+}
+
+// partition returns the partition of a key in a topic, as other clients of Kafka would choose it.
+func (s *topics) partition(topic, key string) int32 {
+	return int32(s.hasher.Partition(&kgo.Record{Key: []byte(key)}, s.known[topic].spread))
+}
+
+// admit returns why r cannot be written.
+func (s *topics) admit(r *pump.Record) error {
+	t := s.known[r.To]
+	switch {
+	case t != nil && size(r) > t.most:
+		return pump.Refused(fmt.Errorf("the record has %d bytes, and topic %s takes %d", size(r), r.To, t.most))
+	case t != nil:
+		return nil
+	case len(s.known) >= s.target.config.MaxTopics:
+		return pump.Refused(fmt.Errorf("topic %s would be one more than max_topics", r.To))
+	case s.target.topic.Literal():
+		return pump.Misconfigured(fmt.Errorf("topic %s does not exist", r.To))
+	}
+	return pump.Refused(fmt.Errorf("topic %s does not exist", r.To))
+}
+
+// batchBytes returns how many bytes a batch of a topic may have. Any goroutine may call it.
+func (s *topics) batchBytes(topic string) int32 {
+	if n, ok := s.sizes.Load(topic); ok {
+		return n.(int32)
+	}
+	return defaultMost
+}
+
+// size returns the bytes that r needs in a batch of its own, or some more.
+func size(r *pump.Record) int {
+	n := batchOverhead + len(r.Key) + len(r.Value)
+	for _, h := range r.Headers {
+		n += len(h.Name) + len(h.Value) + 10
+	}
+	return n
+}

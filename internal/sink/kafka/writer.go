@@ -1,0 +1,267 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	client "github.com/longline/longline/internal/kafka"
+	"github.com/longline/longline/internal/sink/pump"
+)
+
+// writer writes records in rounds: it takes the batches of all lanes that wait, gives their records to the client, and waits until the brokers have
+// confirmed or refused each. Meanwhile the next round gathers. The client sends nothing before it has all records of the round, so when a
+// record of a partition fails, those behind it fail too, and none of them overtakes it.
+//
+// The client is an idempotent producer that tries without end. What it was given cannot be taken back: no context and no timeout ends a record, because
+// then nobody would know whether it was written. If a record fails, the client is discarded with all that it knows of sequences, and the
+// lanes send again what was not confirmed.
+type writer struct {
+	// Static after Open.
+	target *Target
+	extra  []kgo.Opt // of clients
+
+	// Owned by the goroutine that writes.
+	client *kgo.Client // nil if there is none
+	topics *topics
+}
+
+// mostInRound bounds the records of a round, unless one batch has more.
+const mostInRound = 10_000
+
+// run writes rounds until the target ends.
+func (w *writer) run() {
+	t := w.target
+	for {
+		select {
+		case <-t.life.Done():
+			return
+		case <-t.lanes.news:
+			w.round(t.lanes.take(mostInRound))
+		}
+	}
+}
+
+// round writes batches and finishes them.
+func (w *writer) round(batches []*batch) {
+	writes := make([]*write, len(batches))
+	for i, b := range batches {
+		writes[i] = newWrite(b.records)
+	}
+	w.write(w.target.life, writes...)
+	for i, b := range batches {
+		if done, err := writes[i].result(); isOfOneRecord(err) && len(b.records) > 1 {
+			w.isolate(writes[i], writes[i].open(done))
+		}
+		b.done, b.err = writes[i].result()
+		b.err = explain(b.err)
+		close(b.finished)
+	}
+}
+
+// isolate writes the records of a write with these numbers, of which one is to blame for what the others suffer too. It halves them until that record is
+// alone, and stops behind it, so that none is written that its lane would send again.
+func (w *writer) isolate(all *write, numbers []int) error {
+	part := newWrite(nil)
+	for _, i := range numbers {
+		part.add(all.records[i])
+	}
+	w.write(w.target.life, part)
+	for at, i := range numbers {
+		all.failed[i] = part.failed[at]
+	}
+	switch _, err := part.result(); {
+	case err == nil:
+		return nil
+	case !isOfOneRecord(err) || len(numbers) == 1:
+		return err
+	}
+	half := len(numbers) / 2
+	for _, side := range [][]int{numbers[:half], numbers[half:]} {
+		if err := w.isolate(all, all.among(side)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// write writes records. If it ends early because ctx has ended, the client is discarded.
+func (w *writer) write(ctx context.Context, writes ...*write) {
+	if err := w.prepare(ctx, writes); err != nil {
+		for _, each := range writes {
+			each.fail(0, err)
+		}
+		return
+	}
+	var unanswered sync.WaitGroup
+	for _, each := range writes {
+		w.give(each, &unanswered)
+	}
+	if err := w.client.Flush(ctx); err != nil {
+		w.discard()
+	}
+	unanswered.Wait()
+	for _, each := range writes {
+		if each.broken {
+			w.discard()
+			return
+		}
+	}
+}
+
+// prepare makes a client if there is none, and learns about the topics of the records.
+func (w *writer) prepare(ctx context.Context, writes []*write) error {
+	if w.client == nil {
+		w.topics = newTopics(w.target)
+		var err error
+		if w.client, err = w.target.cluster.Client(append(w.target.options(w.topics), w.extra...)...); err != nil {
+			return err
+		}
+	}
+	names := make(map[string]bool)
+	for _, each := range writes {
+		for _, r := range each.records {
+			names[r.To] = true
+		}
+	}
+	return w.topics.learn(ctx, w.client, names)
+}
+
+// discard ends the client. What it has not written fails.
+func (w *writer) discard() {
+	if w.client != nil {
+		w.client.Close()
+		w.client = nil
+	}
+}
+
+// give gives records to the client, up to the first that cannot be written.
+func (w *writer) give(each *write, unanswered *sync.WaitGroup) {
+	out := make([]kgo.Record, len(each.records))
+	headers := arena{bytes: make([]byte, 0, headerBytes(each.records))}
+	for i, r := range each.records {
+		if err := w.topics.admit(r); err != nil {
+			each.fail(i, err)
+			return
+		}
+		out[i] = kgo.Record{
+			Topic: r.To, Partition: w.topics.partition(r.To, r.Key), Key: headers.copy(r.Key), Value: r.Value, Timestamp: r.Time,
+			Headers: make([]kgo.RecordHeader, len(r.Headers)),
+		}
+		for at, h := range r.Headers {
+			out[i].Headers[at] = kgo.RecordHeader{Key: h.Name, Value: headers.copy(h.Value)}
+		}
+		unanswered.Add(1)
+		w.client.Produce(context.Background(), &out[i], func(_ *kgo.Record, err error) {
+			each.answer(i, err)
+			unanswered.Done()
+		})
+	}
+}
+
+// write is records and what became of each.
+type write struct {
+	records []*pump.Record
+	failed  []error // nil if it is confirmed
+	broken  bool    // the client has failed one that it was given
+}
+
+// errNotGiven is of a record that the client was not given.
+var errNotGiven = errors.New("a record before it failed")
+
+func newWrite(records []*pump.Record) *write {
+	e := &write{}
+	for _, r := range records {
+		e.add(r)
+	}
+	return e
+}
+
+func (e *write) add(r *pump.Record) {
+	e.records, e.failed = append(e.records, r), append(e.failed, errNotGiven)
+}
+
+// fail notes that record i, and so those behind it, were not given to the client.
+func (e *write) fail(i int, err error) { e.failed[i] = err }
+
+// answer notes what became of record i. The client calls it, for one record at a time.
+func (e *write) answer(i int, err error) {
+	e.failed[i] = err
+	e.broken = e.broken || err != nil
+}
+
+// result returns how many of the first records are confirmed, and why the next one is not.
+func (e *write) result() (done int, err error) {
+	for i, err := range e.failed {
+		if err != nil {
+			return i, err
+		}
+	}
+	return len(e.failed), nil
+}
+
+// open returns the numbers of the records from i on that are not confirmed.
+func (e *write) open(i int) (numbers []int) {
+	for ; i < len(e.failed); i++ {
+		if e.failed[i] != nil {
+			numbers = append(numbers, i)
+		}
+	}
+	return numbers
+}
+
+// among returns those of numbers whose records are not confirmed.
+func (e *write) among(numbers []int) (rest []int) {
+	for _, i := range numbers {
+		if e.failed[i] != nil {
+			rest = append(rest, i)
+		}
+	}
+	return rest
+}
+
+// isOfOneRecord reports whether a broker has refused a whole batch for what may be the fault of one record.
+func isOfOneRecord(err error) bool {
+	for _, e := range []error{kerr.MessageTooLarge, kerr.RecordListTooLarge, kerr.InvalidRecord, kerr.InvalidTimestamp, kerr.CorruptMessage} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// explain returns err as one of the pump's kinds.
+func explain(err error) error {
+	switch {
+	case err == nil, pump.IsRefused(err), pump.IsMisconfigured(err):
+		return err
+	case isOfOneRecord(err):
+		return pump.Refused(err)
+	case client.Misconfigured(err):
+		return pump.Misconfigured(err)
+	}
+	return err
+}
+
+// headerBytes is the size of the keys and headers' values of records.
+func headerBytes(records []*pump.Record) (n int) {
+	for _, r := range records {
+		n += len(r.Key)
+		for _, h := range r.Headers {
+			n += len(h.Value)
+		}
+	}
+	return n
+}
+
+// arena has bytes of many small values.
+type arena struct{ bytes []byte }
+
+func (a *arena) copy(s string) []byte {
+	at := len(a.bytes)
+	a.bytes = append(a.bytes, s...)
+	return a.bytes[at:len(a.bytes):len(a.bytes)]
+}
