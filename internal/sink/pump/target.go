@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/longline/longline/internal/bridge"
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/reload"
 	"github.com/longline/longline/internal/route"
@@ -28,6 +29,7 @@ type Options struct {
 	Lanes    int             // how many goroutines may call Send at a time
 	Services *service.Set    // of this node; may be nil in tests
 	Watcher  *reload.Watcher // reads changed files again; it ends with the sink
+	Loops    *bridge.Loops   // of this node
 	Log      *slog.Logger
 }
 

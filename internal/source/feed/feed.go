@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/longline/longline/internal/bridge"
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/reload"
 )
@@ -21,6 +22,7 @@ type Options struct {
 	Name    string          // of the source
 	Node    uint16          // the number of this node
 	Watcher *reload.Watcher // reads changed files again; it ends with the source
+	Loops   *bridge.Loops   // of this node
 	Log     *slog.Logger
 }
 
@@ -37,6 +39,7 @@ type Record struct {
 	QoS         message.QoS        // of the publication, unless the configuration has one
 	Retain      bool               // the same
 	Expiry      int64              // when it expires, in Unix milliseconds; 0 means never
+	Err         error              // why nothing can be made of it: it goes to the dead letters
 }
 
 // Take takes a record. It waits while too many records are under way, and returns an error if ctx ends, or if a record that it took before

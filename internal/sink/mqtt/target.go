@@ -1,0 +1,287 @@
+// Package mqtt has the sink that is another MQTT broker: the way up of a bridge.
+package mqtt
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/longline/longline/internal/bridge"
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/route"
+	"github.com/longline/longline/internal/sink/pump"
+	wire "github.com/longline/longline/internal/wire/mqtt"
+)
+
+// target implements pump.Target. All lanes share one connection, which has a session that ends with it: what is not acknowledged then, the pump
+// sends again.
+type target struct {
+	// Static after Open.
+	config  Config
+	broker  *bridge.Broker
+	hop     string // of the broker
+	hops    bool   // messages go with their hops
+	table   *bridge.Table
+	loops   *bridge.Loops
+	session bridge.Session
+	life    context.Context // ends with Close
+	end     context.CancelFunc
+	dialing singleflight.Group // of one connection
+
+	mu      sync.Mutex
+	conn    *bridge.Conn // nil before the first
+	settled map[*message.Message]error
+}
+
+// Open makes the target. It contacts nobody; errors begin with the key.
+func Open(c Config, o pump.Options) (pump.Target, error) {
+	broker, err := bridge.Open(c.Config, o.Watcher, o.Log)
+	if err != nil {
+		return nil, err
+	}
+	table, err := bridge.ParseTable(c.Topics)
+	if err != nil {
+		return nil, fmt.Errorf("topics: %w", err)
+	}
+	t := &target{
+		config: c, broker: broker, hop: o.Loops.Hop(broker), hops: broker.Version() == wire.V5, table: table, loops: o.Loops,
+		session: bridge.Session{ClientID: cmp.Or(c.ClientID, o.Loops.ID()+"-sink-"+o.Name)},
+		settled: make(map[*message.Message]error),
+	}
+	t.life, t.end = context.WithCancel(context.Background())
+	return t, nil
+}
+
+// Prepare implements pump.Target.
+func (t *target) Prepare(v *route.View, r *pump.Record) error {
+	m := v.Message()
+	to, ok, err := t.table.Map(v)
+	if err != nil {
+		return err
+	}
+	hops, fresh, err := t.loops.Leave(m.Properties, t.hop)
+	switch {
+	case err != nil:
+		return err
+	case !ok, !fresh:
+		return pump.ErrLeftOut
+	}
+	r.To = to
+	if r.Value, r.ContentType, err = v.Encoded(); err != nil {
+		return err
+	}
+	if r.Retain = m.Kept; t.config.Retain != "" {
+		r.Retain = t.config.Retain == "true"
+	}
+	if t.hops {
+		r.Headers = headers(v, hops)
+	}
+	return nil
+}
+
+// headers returns the user properties of a message there: its own, those that every record has, and its hops. A message that came from another
+// gateway keeps what that one said of it.
+func headers(v *route.View, hops string) []pump.Header {
+	m := v.Message()
+	list := make([]pump.Header, 0, len(m.Properties)+6)
+	foreign := false
+	for _, p := range m.Properties {
+		switch {
+		case p.Key == bridge.HopsProperty, p.Key == message.Traceparent && m.Trace != nil:
+			continue
+		case strings.HasPrefix(p.Key, "longline-"):
+			foreign = true
+		}
+		list = append(list, pump.Header{Name: p.Key, Value: p.Value})
+	}
+	if !foreign {
+		list = pump.StandardHeaders(list, v, "")
+	}
+	return append(list, pump.Header{Name: bridge.HopsProperty, Value: hops})
+}
+
+// Send implements pump.Target.
+func (t *target) Send(ctx context.Context, records []*pump.Record) (done int, err error) {
+	results := t.take(records)
+	var left []int // the records that have no result yet
+	for i := range results {
+		if results[i] == errOpen {
+			left = append(left, i)
+		}
+	}
+	if len(left) > 0 {
+		c, err := t.connect(ctx)
+		if err != nil {
+			return t.settle(records, results, err)
+		}
+		t.publish(ctx, c, records, left, results)
+	}
+	return t.settle(records, results, nil)
+}
+
+// errOpen is the result of a record that has none.
+var errOpen = errors.New("open")
+
+// publish publishes the records that are left, and sets their results.
+func (t *target) publish(ctx context.Context, c *bridge.Conn, records []*pump.Record, left []int, results []error) {
+	now := time.Now()
+	live := left[:0]
+	sent := make([]bridge.Sent, 0, len(left))
+	for _, i := range left {
+		r := records[i]
+		if r.Message.Expired(now) { // nobody there wants it any more
+			results[i] = nil
+			continue
+		}
+		live = append(live, i)
+		sent = append(sent, t.loops.Send(t.hop, t.hops, t.config.Remember, r.To, r.Message.Topic, r.Value))
+	}
+	answers := c.Publish(ctx, len(live), func(n int, p *wire.Packet) { fill(p, records[live[n]], c, now) })
+	for n, err := range answers {
+		if err != nil {
+			t.loops.Unsent(sent[n])
+		}
+		results[live[n]] = t.kind(err)
+	}
+}
+
+// fill makes the packet of a record.
+func fill(p *wire.Packet, r *pump.Record, c *bridge.Conn, now time.Time) {
+	m := r.Message
+	p.Topic, p.Payload, p.Retain = r.To, r.Value, r.Retain && c.Limits.Retain
+	properties := &p.Properties
+	properties.ContentType = r.ContentType
+	properties.TextPayload = m.PayloadFormat == 1
+	if m.Expiry != 0 {
+		properties.MessageExpiry = uint32(max((m.Expiry-now.UnixMilli()+999)/1000, 1)) //nolint:gosec // as the publisher gave it, in as many bits
+	}
+	if m.Request != nil {
+		properties.ResponseTopic, properties.CorrelationData = m.Request.ResponseTopic, m.Request.CorrelationData
+	}
+	for _, h := range r.Headers {
+		properties.User = append(properties.User, message.Property{Key: h.Name, Value: h.Value})
+	}
+}
+
+// kind returns an error of a publication as one of the pump's kinds.
+func (t *target) kind(err error) error {
+	if err == nil {
+		return nil
+	}
+	var wrong *wire.Error
+	var large *bridge.TooLarge
+	var rejected *bridge.Rejected
+	switch {
+	case errors.As(err, &wrong), errors.As(err, &large):
+		return pump.Refused(err)
+	case errors.As(err, &rejected):
+		switch rejected.Code {
+		case wire.NotAuthorized, wire.TopicNameInvalid, wire.PayloadFormatInvalid:
+			return pump.Refused(err)
+		}
+	}
+	return err
+}
+
+// take returns what is known of records that the last Send did not tell, because of a record before them, and errOpen for others.
+func (t *target) take(records []*pump.Record) (results []error) {
+	results = make([]error, len(records))
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i, r := range records {
+		known, ok := t.settled[r.Message]
+		if !ok {
+			known = errOpen
+		}
+		delete(t.settled, r.Message)
+		results[i] = known
+	}
+	return results
+}
+
+// settle returns what Send returns, and remembers what it does not tell of the records behind the first error: they come again, and are not to be
+// sent again. err is the result of those that have none.
+func (t *target) settle(records []*pump.Record, results []error, err error) (done int, first error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i, r := range records {
+		result := results[i]
+		if result == errOpen {
+			result = err
+		}
+		switch {
+		case first == nil && result == nil:
+			done++
+		case first == nil:
+			first = result
+		case result == nil || pump.IsRefused(result):
+			t.settled[r.Message] = result
+		}
+	}
+	return done, first
+}
+
+// connect returns the connection, which it makes if there is none. Lanes that want one at the same time wait for the same.
+func (t *target) connect(ctx context.Context) (*bridge.Conn, error) {
+	if c := t.alive(); c != nil {
+		return c, nil
+	}
+	answer := t.dialing.DoChan("", func() (any, error) {
+		if c := t.alive(); c != nil {
+			return c, nil
+		}
+		c, err := t.broker.Connect(t.life, t.session)
+		if err != nil {
+			return nil, err
+		}
+		t.mu.Lock()
+		old := t.conn
+		t.conn = c
+		t.mu.Unlock()
+		if old != nil {
+			old.Close()
+		}
+		return c, nil
+	})
+	select {
+	case a := <-answer:
+		if a.Err == nil {
+			return a.Val.(*bridge.Conn), nil
+		}
+		if bridge.ForGood(a.Err) {
+			return nil, pump.Misconfigured(a.Err)
+		}
+		return nil, a.Err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// alive returns the connection if it has not ended.
+func (t *target) alive() *bridge.Conn {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.conn == nil || t.conn.Err() != nil {
+		return nil
+	}
+	return t.conn
+}
+
+// Close implements pump.Target.
+func (t *target) Close() {
+	t.end()
+	_, _, _ = t.dialing.Do("", func() (any, error) { return nil, nil }) // after the one that may be under way
+	t.mu.Lock()
+	c := t.conn
+	t.conn = nil
+	t.mu.Unlock()
+	if c != nil {
+		c.Close()
+	}
+}

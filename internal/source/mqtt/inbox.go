@@ -1,0 +1,123 @@
+package mqtt
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/longline/longline/internal/bridge"
+	wire "github.com/longline/longline/internal/wire/mqtt"
+)
+
+// inbox is where a connection puts what it reads. It has room for all that the broker may send in MQTT 5 without an acknowledgement. What else
+// comes waits, and the connection is not read meanwhile; publications of QoS 0 do not wait.
+type inbox struct {
+	line  chan *publication
+	most  int // publications of QoS 0 find no room when so many are there
+	drops *dropping
+
+	mu    sync.Mutex
+	bytes int           // of what is in line
+	room  chan struct{} // closed and made again when there are fewer
+}
+
+// mostBytes bounds the memory of what is in an inbox; a publication that is alone may have more.
+const mostBytes = 16 << 20
+
+func newInbox(unanswered int, drops *dropping) *inbox {
+	return &inbox{line: make(chan *publication, 2*unanswered), most: unanswered, drops: drops, room: make(chan struct{})}
+}
+
+// put is bridge.Session.OnPublish.
+func (in *inbox) put(c *bridge.Conn, packet *wire.Packet) {
+	if packet.QoS == 0 && (len(in.line) >= in.most || in.full(packet)) {
+		in.drops.add(noRoom)
+		return
+	}
+	p := copied(packet)
+	if !in.reserve(c, p.size()) {
+		return // the connection has ended: the broker sends it again
+	}
+	select {
+	case in.line <- p:
+	case <-c.Done():
+	}
+}
+
+func (in *inbox) full(packet *wire.Packet) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.bytes > 0 && in.bytes+len(packet.Payload) > mostBytes
+}
+
+// reserve waits until there is room for so many bytes; false if the connection ends.
+func (in *inbox) reserve(c *bridge.Conn, bytes int) bool {
+	for {
+		in.mu.Lock()
+		fits, room := in.bytes == 0 || in.bytes+bytes <= mostBytes, in.room
+		if fits {
+			in.bytes += bytes
+		}
+		in.mu.Unlock()
+		if fits {
+			return true
+		}
+		select {
+		case <-room:
+		case <-c.Done():
+			return false
+		}
+	}
+}
+
+// took frees the room of a publication that was taken from the line.
+func (in *inbox) took(p *publication) {
+	in.mu.Lock()
+	in.bytes -= p.size()
+	close(in.room)
+	in.room = make(chan struct{})
+	in.mu.Unlock()
+}
+
+// drop is why a publication is dropped.
+type drop int
+
+const (
+	noRoom    drop = iota // QoS 0, and too many wait
+	oversized             // larger than max_packet
+	unmatched             // of a subscription that the session has and the configuration has not
+	returned              // it has left this gateway before
+	tooFar                // it was at too many brokers
+	reasons
+)
+
+var dropTexts = [reasons]string{
+	noRoom:    "publications of QoS 0 found no room",
+	oversized: "publications were larger than max_packet",
+	unmatched: "publications came that no line of topics is for: the broker has a subscription of an older configuration. Another client_id ends it",
+	returned:  "publications were left out, because they have left this gateway before",
+	tooFar:    "publications were left out, because they were at too many brokers and gateways: there is a circle",
+}
+
+// dropping counts drops, and logs them from time to time. It is safe from any goroutine.
+type dropping struct {
+	log    *slog.Logger
+	counts [reasons]atomic.Uint64
+	told   [reasons]atomic.Int64 // when it was logged, in Unix seconds
+}
+
+// tellEvery is how often drops of one reason are logged, at most.
+const tellEvery = time.Minute
+
+func (d *dropping) add(why drop) {
+	n, now := d.counts[why].Add(1), time.Now().Unix()
+	if last := d.told[why].Load(); now-last >= int64(tellEvery/time.Second) && d.told[why].CompareAndSwap(last, now) {
+		level := slog.LevelWarn
+		if why == returned {
+			level = slog.LevelDebug
+		}
+		d.log.Log(context.Background(), level, dropTexts[why], "so far", n)
+	}
+}
