@@ -5,6 +5,9 @@ import (
 	"time"
 )
 
+// ErrLeftOut is what Target.Prepare returns for a message that is not for the sink, as if its route had left it out.
+var ErrLeftOut = errors.New("the message is not for this sink")
+
 // An error of a target is of one of three kinds. Without more words it means *later*: the pump sends the same records again, after a pause.
 
 // RetryAfter returns err, of the kind later, with the pause that the other side asks for.

@@ -206,6 +206,9 @@ func (p *Pump) prepare(v *route.View, f *feed, e stream.Entry) arrival {
 	if err == nil {
 		err = p.sink.Target.Prepare(v, &it.Record)
 	}
+	if errors.Is(err, ErrLeftOut) {
+		return a
+	}
 	if len(it.Value) > 0 && len(m.Payload) > 0 && &it.Value[0] != &m.Payload[0] {
 		a.size += len(it.Value)
 	}

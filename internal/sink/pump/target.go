@@ -59,7 +59,7 @@ type Record struct {
 type Target interface {
 	// Prepare makes the record of a message. It does no I/O, and is called from any goroutine, several at a time; `longline sink test` prints what
 	// it makes. v is used again for another message once Prepare has returned, so r may keep what belongs to the message, and what Prepare
-	// allocated, but nothing else of v. An error is about this message, which goes to the dead letters.
+	// allocated, but nothing else of v. An error is about this message, which goes to the dead letters, unless it is ErrLeftOut.
 	Prepare(v *route.View, r *Record) error
 
 	// Send writes the records in order, and returns when the other side has confirmed them. done is how many of the first are confirmed; err says
