@@ -23,6 +23,8 @@ type Program struct {
 	Ports []int
 	// Prepare makes the server's first files in dir, the directory in which it will run. It may be nil.
 	Prepare func(installed, dir string) error
+	// Many says that the server has many processes, which end with the first, and that it refuses to be run by root.
+	Many bool
 	// Command returns the command line. installed is the directory in which the recipe has installed it. It runs in a directory of
 	// its own, which is empty at first or has what Prepare made, and stays when it is restarted.
 	Command func(installed string, port int) []string
@@ -95,9 +97,8 @@ func (s *Process) Restart(ctx context.Context) error {
 		return err
 	}
 	defer output.Close()
-	cmd := exec.Command(s.line[0], s.line[1:]...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = s.Dir, output, output
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd := command(s.Dir, s.program.Many, s.line)
+	cmd.Stdout, cmd.Stderr = output, output
 	if err := cmd.Start(); err != nil {
 		return err
 	}
@@ -107,6 +108,28 @@ func (s *Process) Restart(ctx context.Context) error {
 	if err := s.wait(ctx); err != nil {
 		s.Kill()
 		return fmt.Errorf("%s %w", s.program.Name, err)
+	}
+	return nil
+}
+
+// command returns a command that runs in dir and ends with this process. If it may have many processes, they are in namespaces of their
+// own, where they have an ordinary user and end with the first of them.
+func command(dir string, many bool, line []string) *exec.Cmd {
+	cmd := exec.Command(line[0], line[1:]...)
+	cmd.Dir, cmd.SysProcAttr = dir, &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if many {
+		const ordinary = 1000
+		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWUSER | syscall.CLONE_NEWPID
+		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: ordinary, HostID: os.Getuid(), Size: 1}}
+		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: ordinary, HostID: os.Getgid(), Size: 1}}
+	}
+	return cmd
+}
+
+// prepare runs a command in dir that makes a server's first files.
+func prepare(dir string, many bool, line []string) error {
+	if out, err := command(dir, many, line).CombinedOutput(); err != nil {
+		return fmt.Errorf("%v: %w\n%s", line, err, out)
 	}
 	return nil
 }

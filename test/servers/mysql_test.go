@@ -1,0 +1,5 @@
+//go:build servers && long
+
+package servers
+
+func init() { databases["mysql"] = MySQL }
