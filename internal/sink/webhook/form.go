@@ -1,0 +1,302 @@
+package webhook
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/route"
+	"github.com/longline/longline/internal/sink/pump"
+)
+
+// form is how messages are in requests. Its methods are safe from any goroutine.
+type form interface {
+	// prepare fills in a record for v.
+	prepare(v *route.View, r *pump.Record) error
+	// body returns the body of a request with these records, and sets its own headers.
+	body(records []*pump.Record, header http.Header) []byte
+	// single reports whether a request has one record.
+	single() bool
+}
+
+func newForm(c Config) (form, error) {
+	t, err := c.templates()
+	if err != nil {
+		return nil, err
+	}
+	switch c.Form {
+	case CloudEvents:
+		return eventBatch{t}, nil
+	case CloudEventsBinary:
+		return binaryEvent{t}, nil
+	}
+	return array{}, nil
+}
+
+// Prepare implements pump.Target.
+func (t *target) Prepare(v *route.View, r *pump.Record) error { return t.form.prepare(v, r) }
+
+// array is a form: an array of objects.
+type array struct{}
+
+// entry is one of them.
+type entry struct {
+	ID            string          `json:"id"`
+	Source        string          `json:"source,omitempty"`
+	Topic         string          `json:"topic"`
+	Time          string          `json:"time"`
+	ContentType   string          `json:"content_type,omitempty"`
+	Properties    []property      `json:"properties,omitempty"`
+	Trace         string          `json:"traceparent,omitempty"`
+	Payload       json.RawMessage `json:"payload,omitempty"`
+	PayloadBase64 []byte          `json:"payload_base64,omitempty"`
+}
+
+type property struct {
+	Key   string `json:"key"`
+	Value string `json:"value"`
+}
+
+func (array) prepare(v *route.View, r *pump.Record) error {
+	payload, kind, err := v.Encoded()
+	if err != nil {
+		return err
+	}
+	m := v.Message()
+	e := entry{ID: pump.ID(v), Source: m.Source, Topic: m.Topic, Time: stamp(m), ContentType: kind, Trace: trace(m)}
+	for _, p := range m.Properties {
+		e.Properties = append(e.Properties, property{p.Key, p.Value})
+	}
+	if isJSON(payload) {
+		e.Payload = payload
+	} else {
+		e.PayloadBase64 = payload
+	}
+	r.ContentType = message.JSON
+	r.Value, err = marshal(e)
+	return err
+}
+
+func (array) body(records []*pump.Record, header http.Header) []byte {
+	header.Set("Content-Type", message.JSON)
+	return join(records)
+}
+
+func (array) single() bool { return false }
+
+// eventBatch is a form: CloudEvents 1.0 in JSON, JSON Format §4.
+type eventBatch struct{ templates }
+
+// event is a CloudEvent, JSON Format §2 and §3.
+type event struct {
+	SpecVersion string          `json:"specversion"`
+	ID          string          `json:"id"`
+	Source      string          `json:"source"`
+	Type        string          `json:"type"`
+	Subject     string          `json:"subject,omitempty"`
+	Time        string          `json:"time"`
+	Trace       string          `json:"traceparent,omitempty"` // the extension Distributed Tracing
+	ContentType string          `json:"datacontenttype,omitempty"`
+	Data        json.RawMessage `json:"data,omitempty"`
+	DataBase64  []byte          `json:"data_base64,omitempty"`
+}
+
+func (f eventBatch) prepare(v *route.View, r *pump.Record) error {
+	payload, kind, err := v.Encoded()
+	if err != nil {
+		return err
+	}
+	e, err := f.event(v)
+	if err != nil {
+		return err
+	}
+	switch {
+	case isJSON(payload) && isJSONType(kind):
+		e.Data = payload
+	case isText(kind) && utf8.Valid(payload): // §3.1.1: it is a string
+		if e.Data, err = marshal(string(payload)); err != nil {
+			return err
+		}
+	default:
+		e.DataBase64 = payload
+	}
+	if e.ContentType = kind; kind == "" && e.Data == nil {
+		e.ContentType = octets // left out, it would be taken for JSON
+	}
+	r.ContentType = "application/cloudevents+json"
+	r.Value, err = marshal(e)
+	return err
+}
+
+func (eventBatch) body(records []*pump.Record, header http.Header) []byte {
+	header.Set("Content-Type", "application/cloudevents-batch+json")
+	return join(records)
+}
+
+func (eventBatch) single() bool { return false }
+
+// event returns the CloudEvent of a message, without data.
+func (t templates) event(v *route.View) (e event, err error) {
+	m := v.Message()
+	e = event{SpecVersion: "1.0", ID: pump.ID(v), Source: "backend", Time: stamp(m), Trace: trace(m)}
+	if m.Source != "" {
+		e.Source = "device/" + m.Source
+	}
+	if t.ownSource {
+		if e.Source, err = t.source.Render(v); err != nil {
+			return e, err
+		}
+	}
+	if e.Type, err = t.typ.Render(v); err != nil {
+		return e, err
+	}
+	e.Subject, err = t.subject.Render(v)
+	return e, err
+}
+
+// binaryEvent is a form: one CloudEvent 1.0 with its attributes in headers, HTTP Protocol Binding §3.1.
+type binaryEvent struct{ templates }
+
+func (f binaryEvent) prepare(v *route.View, r *pump.Record) error {
+	payload, kind, err := v.Encoded()
+	if err != nil {
+		return err
+	}
+	e, err := f.event(v)
+	if err != nil {
+		return err
+	}
+	if !httpguts.ValidHeaderFieldValue(kind) || len(kind) > maxAttribute || kind == "" && !isJSON(payload) {
+		kind = octets
+	} else if kind == "" {
+		kind = message.JSON
+	}
+	r.Value, r.ContentType = payload, kind
+	for _, h := range []pump.Header{
+		{Name: "Ce-Specversion", Value: e.SpecVersion}, {Name: "Ce-Id", Value: e.ID}, {Name: "Ce-Source", Value: e.Source},
+		{Name: "Ce-Type", Value: e.Type}, {Name: "Ce-Subject", Value: e.Subject}, {Name: "Ce-Time", Value: e.Time},
+		{Name: "Ce-Traceparent", Value: e.Trace},
+	} {
+		if h.Value != "" {
+			r.Headers = append(r.Headers, pump.Header{Name: h.Name, Value: escape(h.Value)})
+		}
+	}
+	return nil
+}
+
+func (binaryEvent) body(records []*pump.Record, header http.Header) []byte {
+	r := records[0]
+	header.Set("Content-Type", r.ContentType)
+	for _, h := range r.Headers {
+		header.Set(h.Name, h.Value)
+	}
+	header.Set(keyHeader, header.Get("Ce-Id"))
+	return r.Value
+}
+
+func (binaryEvent) single() bool { return true }
+
+// octets is the content type of bytes of no stated type.
+const octets = "application/octet-stream"
+
+// join returns the records as an array.
+func join(records []*pump.Record) []byte {
+	size := 2
+	for _, r := range records {
+		size += len(r.Value) + 1
+	}
+	b := append(make([]byte, 0, size), '[')
+	for i, r := range records {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, r.Value...)
+	}
+	return append(b, ']')
+}
+
+// marshal returns x as JSON, with < and > as they are.
+func marshal(x any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(x)
+	return bytes.TrimSuffix(b.Bytes(), []byte{'\n'}), err
+}
+
+func stamp(m *message.Message) string {
+	return time.UnixMilli(m.Time).UTC().Format("2006-01-02T15:04:05.000Z07:00")
+}
+
+func trace(m *message.Message) string {
+	if m.Trace == nil {
+		return ""
+	}
+	return m.Trace.String()
+}
+
+// maxDepth is how deep JSON of a device may be nested to be JSON within the batch: many receivers read no JSON, and so no batch, that is deeper than
+// some hundred levels.
+const maxDepth = 64
+
+// isJSON reports whether a payload may be a value within JSON. json.Valid does not look at UTF-8.
+func isJSON(payload []byte) bool {
+	return depth(payload) <= maxDepth && json.Valid(payload) && utf8.Valid(payload)
+}
+
+// depth returns how deep valid JSON is nested.
+func depth(text []byte) (deepest int) {
+	now, inString := 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case inString && c == '\\':
+			i++
+		case c == '"':
+			inString = !inString
+		case inString:
+		case c == '[', c == '{':
+			now++
+			deepest = max(deepest, now)
+		case c == ']', c == '}':
+			now--
+		}
+	}
+	return deepest
+}
+
+// mediaType returns a content type without its parameters, in lower case.
+func mediaType(kind string) string {
+	kind, _, _ = strings.Cut(kind, ";")
+	return strings.ToLower(strings.TrimSpace(kind))
+}
+
+// isJSONType reports whether CloudEvents take a content type for JSON; left out, it is.
+func isJSONType(kind string) bool {
+	kind = mediaType(kind)
+	_, sub, _ := strings.Cut(kind, "/")
+	return kind == "" || sub == "json" || strings.HasSuffix(sub, "+json")
+}
+
+func isText(kind string) bool { return strings.HasPrefix(mediaType(kind), "text/") }
+
+// escape encodes what may not be in a header of CloudEvents, HTTP Protocol Binding §3.1.3.2.
+func escape(value string) string {
+	const hexDigits = "0123456789ABCDEF"
+	var b strings.Builder
+	for i := range len(value) {
+		if c := value[i]; c <= ' ' || c > '~' || c == '"' || c == '%' {
+			b.WriteByte('%')
+			b.WriteByte(hexDigits[c>>4])
+			b.WriteByte(hexDigits[c&15])
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
