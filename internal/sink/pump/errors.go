@@ -38,6 +38,14 @@ func (e *laterError) Unwrap() error         { return e.error }
 func (e *refusedError) Unwrap() error       { return e.error }
 func (e *misconfiguredError) Unwrap() error { return e.error }
 
+// Pause returns the pause that the other side asks for, as RetryAfter has it; 0 if it asks for none.
+func Pause(err error) time.Duration {
+	if later, ok := errors.AsType[*laterError](err); ok {
+		return later.pause
+	}
+	return 0
+}
+
 // IsRefused reports whether err, or one that it wraps, is of Refused.
 func IsRefused(err error) bool {
 	_, ok := errors.AsType[*refusedError](err)
