@@ -75,7 +75,7 @@ func (c Config) Validate() error {
 		switch {
 		case !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(c.Headers[name]):
 			errs = append(errs, fmt.Errorf("headers.%s: HTTP does not allow this name or value", name))
-		case isOurs(name):
+		case isOurs(name), c.Token.Given() && strings.EqualFold(name, "authorization"):
 			errs = append(errs, fmt.Errorf("headers.%s: the sink sets this header itself", name))
 		}
 	}
@@ -98,6 +98,7 @@ func (c Config) checkPlace() error {
 		return errors.New("path: it is in url")
 	}
 	s, _, err := c.inline(1)
+	s.Timeout = 0 // checked by its own key
 	if err == nil {
 		err = s.WithDefaults().Validate()
 	}

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/longline/longline/internal/jsontext"
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/route"
 	"github.com/longline/longline/internal/sink/pump"
@@ -73,9 +74,10 @@ func (array) prepare(v *route.View, r *pump.Record) error {
 	for _, p := range m.Properties {
 		e.Properties = append(e.Properties, property{p.Key, p.Value})
 	}
-	if isJSON(payload) {
-		e.Payload = payload
-	} else {
+	if e.Payload, err = inJSON(payload, kind); err != nil {
+		return err
+	}
+	if e.Payload == nil {
 		e.PayloadBase64 = payload
 	}
 	r.ContentType = message.JSON
@@ -116,14 +118,10 @@ func (f eventBatch) prepare(v *route.View, r *pump.Record) error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case isJSON(payload) && isJSONType(kind):
-		e.Data = payload
-	case isText(kind) && utf8.Valid(payload): // §3.1.1: it is a string
-		if e.Data, err = marshal(string(payload)); err != nil {
-			return err
-		}
-	default:
+	if e.Data, err = inJSON(payload, kind); err != nil {
+		return err
+	}
+	if e.Data == nil {
 		e.DataBase64 = payload
 	}
 	if e.ContentType = kind; kind == "" && e.Data == nil {
@@ -241,33 +239,25 @@ func trace(m *message.Message) string {
 	return m.Trace.String()
 }
 
-// maxDepth is how deep JSON of a device may be nested to be JSON within the batch: many receivers read no JSON, and so no batch, that is deeper than
-// some hundred levels.
-const maxDepth = 64
-
-// isJSON reports whether a payload may be a value within JSON. json.Valid does not look at UTF-8.
-func isJSON(payload []byte) bool {
-	return depth(payload) <= maxDepth && json.Valid(payload) && utf8.Valid(payload)
+// inJSON returns what a payload is within JSON, JSON Format §3.1: JSON itself, or a string for text. For others it returns nil.
+func inJSON(payload []byte, kind string) (json.RawMessage, error) {
+	switch {
+	case isJSONType(kind) && isJSON(payload):
+		return payload, nil
+	case isText(kind) && utf8.Valid(payload):
+		return marshal(string(payload))
+	}
+	return nil, nil
 }
 
-// depth returns how deep valid JSON is nested.
-func depth(text []byte) (deepest int) {
-	now, inString := 0, false
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case inString && c == '\\':
-			i++
-		case c == '"':
-			inString = !inString
-		case inString:
-		case c == '[', c == '{':
-			now++
-			deepest = max(deepest, now)
-		case c == ']', c == '}':
-			now--
-		}
+// isJSON reports whether a payload may be a value within a batch. jsontext is strict, and so are some receivers, who read nothing of a batch with one
+// value that they do not like: one nested too deep, or half of a surrogate pair.
+func isJSON(payload []byte) bool {
+	if !utf8.Valid(payload) {
+		return false
 	}
-	return deepest
+	end, want := jsontext.SkipValue(payload, jsontext.SkipSpace(payload, 0), 0)
+	return want == "" && jsontext.SkipSpace(payload, end) == len(payload)
 }
 
 // mediaType returns a content type without its parameters, in lower case.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/gzip"
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/longline/longline/internal/service"
 	"github.com/longline/longline/internal/sink/pump"
@@ -51,7 +52,7 @@ func open(c Config, o pump.Options) (t *target, err error) {
 		t.headers.Set(name, value)
 	}
 	t.headers.Set("Longline-Sink", o.Name)
-	if t.token, err = c.Token.Follow(o.Watcher, nil); err != nil {
+	if t.token, err = c.Token.Follow(o.Watcher, checkToken); err != nil {
 		return nil, fmt.Errorf("token: %w", err)
 	}
 	secret, err := c.Secret.Follow(o.Watcher, nil)
@@ -64,6 +65,13 @@ func open(c Config, o pump.Options) (t *target, err error) {
 	}
 	t.secrets = []func() []byte{secret, second}
 	return t, t.openService(c, o)
+}
+
+func checkToken(token []byte) error {
+	if !httpguts.ValidHeaderFieldValue(string(token)) {
+		return errors.New("HTTP does not allow this in a header")
+	}
+	return nil
 }
 
 // openService finds the service, or opens one for the URL.
@@ -95,11 +103,11 @@ func (t *target) Close() {
 
 // Send implements pump.Target. A batch that is refused is cut in halves until the message is found that is refused alone.
 func (t *target) Send(ctx context.Context, records []*pump.Record) (done int, err error) {
-	refused := 0 // records[done:refused] were refused together
+	bad := 0 // records[done:bad] were refused together
 	for done < len(records) {
 		n := len(records) - done
-		if refused > done {
-			n = max(1, (refused-done)/2)
+		if bad > done {
+			n = max(1, (bad-done)/2)
 		}
 		if t.form.single() {
 			n = 1
@@ -108,7 +116,7 @@ func (t *target) Send(ctx context.Context, records []*pump.Record) (done int, er
 		case err == nil:
 			done += n
 		case pump.IsRefused(err) && n > 1:
-			refused = done + n
+			bad = done + n
 		default:
 			return done, err
 		}
@@ -129,10 +137,9 @@ func (t *target) post(ctx context.Context, records []*pump.Record) error {
 	switch {
 	case errors.Is(err, service.ErrServed), errors.Is(err, service.ErrGRPC):
 		return pump.Misconfigured(err)
-	case err != nil && service.Pause(err) > 0:
-		return pump.RetryAfter(service.Pause(err), err)
 	case err != nil:
-		return err
+		t.unwanted.end()
+		return later(service.Pause(err), err)
 	}
 	return t.verdict(a)
 }
@@ -175,35 +182,63 @@ func compress(body []byte) ([]byte, error) {
 	var b bytes.Buffer
 	w.Reset(&b)
 	_, err := w.Write(body)
-	return b.Bytes(), errors.Join(err, w.Close())
+	err = errors.Join(err, w.Close())
+	return b.Bytes(), err
 }
 
 // verdict returns what an answer says of the records of its request.
 func (t *target) verdict(a *service.Answer) error {
-	if a.Status/100 == 2 {
+	meaning := meaningOf(a.Status, t.form.single())
+	if meaning != wrong {
 		t.unwanted.end()
-		return nil
 	}
 	err := statusError(a)
-	switch a.Status {
-	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
-		t.unwanted.end()
+	switch {
+	case meaning == taken:
+		return nil
+	case meaning == refused:
 		return pump.Refused(err)
-	case http.StatusRequestTimeout, http.StatusConflict, http.StatusTooEarly, http.StatusTooManyRequests:
-		return later(a, err)
-	}
-	if a.Status >= http.StatusInternalServerError {
-		return later(a, err)
-	}
-	if t.unwanted.lasts(t.now()) {
+	case meaning == wrong && t.unwanted.lasts(t.now()):
 		return pump.Misconfigured(err)
 	}
-	return later(a, err)
+	return later(a.Pause(), err)
 }
 
-func later(a *service.Answer, err error) error {
-	if d := a.Pause(); d > 0 {
-		return pump.RetryAfter(d, err)
+// meaning is what a status says of a request.
+type meaning uint8
+
+const (
+	taken   meaning = iota // the receiver has the messages
+	refused                // it does not want these
+	failed                 // it may want them later
+	wrong                  // it wants no such requests: the URL or the credentials are wrong
+)
+
+// meaningOf returns the meaning of a status. single says that a request has one message.
+func meaningOf(status int, single bool) meaning {
+	switch status {
+	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
+		return refused
+	case http.StatusUnsupportedMediaType, http.StatusRequestHeaderFieldsTooLarge: // these headers are a message's only if it is alone
+		if single {
+			return refused
+		}
+	case http.StatusRequestTimeout, http.StatusConflict, http.StatusTooEarly, http.StatusTooManyRequests:
+		return failed
+	}
+	switch status / 100 {
+	case 2:
+		return taken
+	case 5:
+		return failed
+	}
+	return wrong
+}
+
+// later returns err with the pause that the receiver asks for, if it does.
+func later(pause time.Duration, err error) error {
+	if pause > 0 {
+		return pump.RetryAfter(pause, err)
 	}
 	return err
 }
