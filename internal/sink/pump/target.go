@@ -53,6 +53,10 @@ type Record struct {
 	Headers     []Header
 	Values      []any // parameters of an SQL statement
 	Retain      bool
+
+	// Confirmed is for Send: it may set it when the other side has confirmed this record, but not one before it. When the record comes again, Send
+	// leaves it out. The pump does not look at it.
+	Confirmed bool
 }
 
 // Target is one system behind the gateway.
