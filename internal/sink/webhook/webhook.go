@@ -31,7 +31,7 @@ type target struct {
 	gzip    bool
 	now     func() time.Time
 
-	unwanted unwanted
+	patience pump.Patience
 }
 
 // Open implements what pump.Options says of targets.
@@ -138,7 +138,7 @@ func (t *target) post(ctx context.Context, records []*pump.Record) error {
 	case errors.Is(err, service.ErrServed), errors.Is(err, service.ErrGRPC):
 		return pump.Misconfigured(err)
 	case err != nil:
-		t.unwanted.end()
+		t.patience.Renew()
 		return later(service.Pause(err), err)
 	}
 	return t.verdict(a)
@@ -190,7 +190,7 @@ func compress(body []byte) ([]byte, error) {
 func (t *target) verdict(a *service.Answer) error {
 	meaning := meaningOf(a.Status, t.form.single())
 	if meaning != wrong {
-		t.unwanted.end()
+		t.patience.Renew()
 	}
 	err := statusError(a)
 	switch {
@@ -198,8 +198,8 @@ func (t *target) verdict(a *service.Answer) error {
 		return nil
 	case meaning == refused:
 		return pump.Refused(err)
-	case meaning == wrong && t.unwanted.lasts(t.now()):
-		return pump.Misconfigured(err)
+	case meaning == wrong:
+		err = t.patience.Misconfigured(err, t.now())
 	}
 	return later(a.Pause(), err)
 }
@@ -237,7 +237,7 @@ func meaningOf(status int, single bool) meaning {
 
 // later returns err with the pause that the receiver asks for, if it does.
 func later(pause time.Duration, err error) error {
-	if pause > 0 {
+	if pause > 0 && !pump.IsMisconfigured(err) {
 		return pump.RetryAfter(pause, err)
 	}
 	return err
@@ -250,35 +250,4 @@ func statusError(a *service.Answer) error {
 		return fmt.Errorf("status %d: %s", a.Status, text)
 	}
 	return fmt.Errorf("status %d", a.Status)
-}
-
-// unwanted notes since when the receiver has answered that requests like these are wrong: 401, 403, 404 and other statuses. A receiver that is
-// replaced, or gets a new secret, may say so for a moment. Its methods are safe from any goroutine.
-type unwanted struct {
-	mu    sync.Mutex
-	since time.Time // zero: the last answer was another
-}
-
-// unwantedFor is for how long a receiver may say so until the sink stops.
-const unwantedFor = time.Minute
-
-// lasts notes such an answer, and reports whether there were only such for too long.
-func (u *unwanted) lasts(now time.Time) bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.since.IsZero() {
-		u.since = now
-	}
-	over := now.Sub(u.since) >= unwantedFor
-	if over {
-		u.since = time.Time{} // who resumes the sink has as much time again
-	}
-	return over
-}
-
-// end notes another answer.
-func (u *unwanted) end() {
-	u.mu.Lock()
-	u.since = time.Time{}
-	u.mu.Unlock()
 }
