@@ -17,7 +17,7 @@ var results = []string{OK, Refused, Busy, Unavailable, Timeout, Failed, TooLarge
 type counters struct {
 	underWay atomic.Int64
 	results  [9]atomic.Uint64 // as in results
-	latency  histogram        // of all that had a turn
+	latency  Recorder         // of all that had a turn
 }
 
 func (c *counters) end(result string, began time.Time) {
@@ -30,7 +30,7 @@ func (c *counters) end(result string, began time.Time) {
 	}
 	c.results[at].Add(1)
 	if result != Busy {
-		c.latency.observe(time.Since(began))
+		c.latency.Observe(time.Since(began))
 	}
 }
 
@@ -58,28 +58,31 @@ type Histogram struct {
 	Sum   time.Duration
 }
 
-type histogram struct {
+// Recorder counts durations for a Histogram. The zero value is ready. All methods are safe from any goroutine.
+type Recorder struct {
 	buckets [len(Bounds) + 1]atomic.Uint64
 	sum     atomic.Int64
 }
 
-func (h *histogram) observe(d time.Duration) {
+// Observe counts a duration.
+func (r *Recorder) Observe(d time.Duration) {
 	n := 0
 	for n < len(Bounds) && d > Bounds[n] {
 		n++
 	}
-	h.buckets[n].Add(1)
-	h.sum.Add(int64(d))
+	r.buckets[n].Add(1)
+	r.sum.Add(int64(d))
 }
 
-func (h *histogram) read() (all Histogram) {
-	for n := range h.buckets {
-		all.Count += h.buckets[n].Load()
+// Read returns what was counted.
+func (r *Recorder) Read() (all Histogram) {
+	for n := range r.buckets {
+		all.Count += r.buckets[n].Load()
 		if n < len(Bounds) {
 			all.UpTo[n] = all.Count
 		}
 	}
-	all.Sum = time.Duration(h.sum.Load())
+	all.Sum = time.Duration(r.sum.Load())
 	return all
 }
 
@@ -116,7 +119,7 @@ type InstanceInfo struct {
 func (s *Service) Info() Info {
 	i := Info{
 		Name: s.name, Serve: s.served != nil, UnderWay: int(s.counters.underWay.Load()), Results: make(map[string]uint64, len(results)),
-		Latency: s.counters.latency.read(),
+		Latency: s.counters.latency.Read(),
 	}
 	for n, r := range results {
 		i.Results[r] = s.counters.results[n].Load()
