@@ -27,6 +27,7 @@ import (
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/service"
 	"github.com/longline/longline/internal/session"
+	"github.com/longline/longline/internal/sink"
 	"github.com/longline/longline/internal/store"
 	"github.com/longline/longline/internal/store/disk"
 	"github.com/longline/longline/internal/stream"
@@ -49,6 +50,7 @@ type node struct {
 	router   *router.Router
 	streams  *stream.Set
 	sessions *session.Manager
+	sinks    *sink.Set
 	ledger   *ledger.Keeper
 	devices  *auth.Chain // nil if devices are asked for no credentials
 	gateway  *gateway.Gateway
@@ -59,6 +61,7 @@ type node struct {
 	nodes        *registry.Nodes                       // nil if the device port does not list nodes
 	registration atomic.Pointer[registry.Registration] // nil if the gateway registers itself nowhere
 	leaving      atomic.Bool                           // the node has begun to end
+	cutShort     atomic.Bool                           // it is to end at once
 
 	undo   []func()   // each undoes a step, in the order of the steps
 	failed chan error // gets the admin port's error, if it fails
@@ -84,6 +87,7 @@ func startNode(ctx context.Context, c config.Config, log *slog.Logger, stderr io
 		n.openStreams,
 		n.openCommands,
 		n.openSessions,
+		n.openSinks,
 		n.openLedger,
 		n.openVerifiers,
 		n.openDevicePort,
@@ -340,6 +344,7 @@ func (n *node) openAdminPort(ctx context.Context) (err error) {
 	metrics.MustRegister(n.ledgerMetrics()...)
 	metrics.MustRegister(commandMetrics{n.commands})
 	metrics.MustRegister(serviceMetrics{n.services})
+	metrics.MustRegister(sinkMetrics{n.sinks})
 	metrics.MustRegister(registered{n})
 	if n.server, err = api.Listen(ctx, backend); err != nil {
 		return fmt.Errorf("admin port: %w", err)

@@ -47,7 +47,13 @@ func (s *Serve) Run(ctx context.Context, console *Console) error {
 	signal.Ignore(syscall.SIGPIPE) // the gateway goes on when nobody reads its log any more
 	stop := freeMemory()
 	defer stop()
-	stopReloading := n.reloadOnSignal(log)
+	follower, err := n.followConfig(s.Config, c, func() (config.Config, error) { return s.config(os.Environ()) })
+	if err != nil {
+		n.close()
+		return err
+	}
+	defer follower.close()
+	stopReloading := reloadOnSignal(log, follower)
 	defer stopReloading()
 	log.Info("listening", n.addresses()...)
 	warnOfDoors(log, &c, n.gateway.Addr().String())
@@ -71,7 +77,7 @@ func warnOfDoors(log *slog.Logger, c *config.Config, devices string) {
 }
 
 // reloadOnSignal looks at the watched files at each SIGHUP, until stop is called.
-func (n *node) reloadOnSignal(log *slog.Logger) (stop func()) {
+func reloadOnSignal(log *slog.Logger, f *follower) (stop func()) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGHUP)
 	done := make(chan struct{})
@@ -79,8 +85,8 @@ func (n *node) reloadOnSignal(log *slog.Logger) (stop func()) {
 		for {
 			select {
 			case <-signals:
-				n.files.Look()
-				log.Info("SIGHUP: looked at certificates, keys, credentials and the audit log again")
+				f.look()
+				log.Info("SIGHUP: looked at certificates, keys, credentials, sinks and the audit log again")
 			case <-done:
 				return
 			}
@@ -181,6 +187,7 @@ func (n *node) drain(console *Console, log *slog.Logger, timeout time.Duration) 
 		log.Warn("admin port: requests were cut off", "error", err)
 	}
 	if errors.Is(ctx.Err(), context.Canceled) {
+		n.cutShort.Store(true)
 		log.Warn("stopped at once, by a second signal")
 		return &exitError{code: exitCutShort}
 	}

@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -22,6 +23,8 @@ import (
 	"github.com/longline/longline/internal/service"
 	"github.com/longline/longline/internal/session"
 	"github.com/longline/longline/internal/setting"
+	"github.com/longline/longline/internal/sink"
+	"github.com/longline/longline/internal/sink/pump"
 	"github.com/longline/longline/internal/store"
 	"github.com/longline/longline/internal/stream"
 )
@@ -38,6 +41,8 @@ type Config struct {
 	Router   router.Config  `yaml:"router" help:"routing of messages"`
 
 	Streams setting.Named[stream.Config] `yaml:"streams" help:"messages that are kept on disk for backends to read, each stream under its name; needs store.path"`
+
+	Sinks setting.Named[sink.Config] `yaml:"sinks" help:"systems behind that get the messages of streams, each sink under its name; a change of the file changes them without a restart"`
 
 	Services setting.Named[service.Config] `yaml:"services" help:"what devices and the gateway call, each service under its name"`
 
@@ -65,13 +70,29 @@ func (c Config) WithDefaults() Config {
 	c.Commands = c.Commands.WithDefaults()
 	c.Store = c.Store.WithDefaults()
 	c.Router = c.Router.WithDefaults()
-	c.Streams = c.Streams.WithDefaults()
+	c.Sinks = c.Sinks.WithDefaults()
+	c.Streams = withLetters(c.Streams, len(c.Sinks) > 0).WithDefaults()
 	c.Services = c.Services.WithDefaults()
 	c.Register = c.Register.WithDefaults()
 	c.API.Topics = c.Sessions.Topics // the API accepts the same topics as sessions
 	c.API = c.API.WithDefaults()
 	c.Log = c.Log.WithDefaults()
 	return c
+}
+
+// withLetters returns streams with the one of dead letters, if it is needed, and with its filter, if it is there.
+func withLetters(streams setting.Named[stream.Config], needed bool) setting.Named[stream.Config] {
+	letters, given := streams[pump.LettersStream]
+	if len(letters.Filters) > 0 || !given && !needed {
+		return streams
+	}
+	letters.Filters = []string{pump.LettersFilter}
+	streams = maps.Clone(streams)
+	if streams == nil {
+		streams = make(setting.Named[stream.Config])
+	}
+	streams[pump.LettersStream] = letters
+	return streams
 }
 
 // Check returns what is wrong with c: what each package finds in its section, and which sections do
@@ -92,6 +113,7 @@ func (c *Config) Check() error {
 	section("commands", d.Commands.Validate())
 	section("store", d.Store.Validate())
 	section("streams", d.Streams.Validate())
+	section("sinks", d.Sinks.Validate())
 	section("services", d.Services.Validate())
 	section("register", d.Register.Validate())
 	section("ocpp", d.OCPP.Validate())
@@ -148,6 +170,12 @@ func (c *Config) fit() (errs []error) {
 		want(!ok || s.Serve || s.Private, "auth.webhook.service", "%s needs private: true, or devices could call what decides about them", name)
 	}
 	want(len(c.Streams) == 0 || c.Store.Path != "", "streams", "need store.path, the directory in which they are")
+	for name, one := range c.Sinks {
+		_, known := c.Streams[one.Stream]
+		want(known || one.Stream == "", "sinks."+name+".stream", "streams has no %q", one.Stream)
+	}
+	want(len(c.Sinks) == 0 || slices.Contains(c.Streams[pump.LettersStream].Filters, pump.LettersFilter), "streams."+pump.LettersStream+".filters",
+		"want %s among them: sinks publish what they cannot write there", pump.LettersFilter)
 	for name, one := range c.Streams {
 		least := stream.LeastBytes(c.MaxRecord())
 		want(one.MaxBytes >= least, "streams."+name+".max_bytes",

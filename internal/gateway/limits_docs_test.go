@@ -54,13 +54,15 @@ func declaredMetrics(t *testing.T) (all []string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, m := range regexp.MustCompile(`(describe\(|serviceDesc\(|ofStream\(\S+ |ofConsumer\(\S+ |NewDesc\(|Name: +|gauge\(|counter\(|add\(\S+ )"(longline_)?([a-z_]+)"`).FindAllSubmatch(source, -1) {
+		for _, m := range regexp.MustCompile(`(describe\(|serviceDesc\(|ofStream\(\S+ |ofConsumer\(\S+ |ofSink\(\S+ |NewDesc\(|Name: +|gauge\(|counter\(|add\(\S+ )"(longline_)?([a-z_]+)"`).FindAllSubmatch(source, -1) {
 			prefix := ""
 			switch kind, _, _ := strings.Cut(string(m[1]), "("); kind {
 			case "ofStream":
 				prefix = "stream_"
 			case "ofConsumer":
 				prefix = "stream_consumer_"
+			case "ofSink":
+				prefix = "sink_"
 			case "serviceDesc":
 				prefix = "service_"
 			case "describe":

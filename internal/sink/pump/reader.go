@@ -1,12 +1,14 @@
 package pump
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"hash/maphash"
 	"log/slog"
 	"time"
 
+	"github.com/longline/longline/internal/format"
 	"github.com/longline/longline/internal/route"
 	"github.com/longline/longline/internal/stream"
 )
@@ -141,7 +143,11 @@ func (p *Pump) read(ctx context.Context, f *feed, r *stream.Reader) error {
 		within, ended := f.within(entries)
 		chunk = chunk[:0]
 		for _, e := range within {
-			chunk = append(chunk, p.prepare(view, f, e))
+			a, ok := p.prepare(ctx, view, f, e)
+			if !ok {
+				return ctx.Err()
+			}
+			chunk = append(chunk, a)
 		}
 		p.dispatch(f, chunk, missed)
 		if ended {
@@ -181,8 +187,25 @@ type arrival struct {
 // recordOverhead is about what a record takes beside its message and value.
 const recordOverhead = 512
 
-// prepare makes the record of an entry.
-func (p *Pump) prepare(v *route.View, f *feed, e stream.Entry) arrival {
+// prepare makes the record of an entry. It tries again while what it needs is away; false if ctx ends meanwhile.
+func (p *Pump) prepare(ctx context.Context, v *route.View, f *feed, e stream.Entry) (a arrival, ok bool) {
+	for failures := 1; ; failures++ {
+		a = p.tryPrepare(v, f, e)
+		if !errors.Is(a.err, format.ErrAway) {
+			return a, true
+		}
+		p.mu.Lock()
+		p.fail(a.err)
+		recovered := p.recovered
+		p.mu.Unlock()
+		p.tell(slog.LevelWarn, "the sink cannot prepare a message, and tries again", "error", a.err)
+		if p.rest(failures, a.err, recovered); ctx.Err() != nil {
+			return a, false
+		}
+	}
+}
+
+func (p *Pump) tryPrepare(v *route.View, f *feed, e stream.Entry) arrival {
 	a := arrival{place: e.Place, size: e.Message.Size() + recordOverhead}
 	o := original{e, p.sink.Stream.Name()}
 	if f.of != nil {
@@ -198,11 +221,7 @@ func (p *Pump) prepare(v *route.View, f *feed, e stream.Entry) arrival {
 	if err == nil && !keep {
 		return a
 	}
-	key := m.Source
-	if key == "" {
-		key = m.Topic
-	}
-	it := &item{Record: Record{Place: o.Place, Time: o.Time, Message: m, Key: key}, stream: o.stream}
+	it := &item{Record: Record{Place: o.Place, Time: o.Time, Message: m, Key: cmp.Or(m.Source, m.Topic)}, stream: o.stream}
 	if err == nil {
 		err = p.sink.Target.Prepare(v, &it.Record)
 	}
