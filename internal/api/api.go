@@ -96,6 +96,8 @@ type Node struct {
 	Streams *stream.Set
 	// Services are what devices call; nil if there are none.
 	Services *service.Set
+	// Sinks push messages to systems behind; nil if there are none.
+	Sinks Sinks
 	// Store tells of the node's store; nil says that there is none to tell of.
 	Store func() *longlinev1.GetStoreResponse
 	// Checks are the conditions that /readyz shows.

@@ -51,6 +51,9 @@ func objects(request any) (fields []slog.Attr) {
 	if r, ok := request.(interface{ GetConsumer() string }); ok {
 		add("consumer", r.GetConsumer())
 	}
+	if r, ok := request.(interface{ GetSink() string }); ok {
+		add("sink", r.GetSink())
+	}
 	if r, ok := request.(interface{ GetId() uint64 }); ok {
 		add("command", strconv.FormatUint(r.GetId(), 10))
 	}

@@ -19,6 +19,7 @@ POST /longline.v1.Gateway/{method}   backend API: gRPC, gRPC-Web, HTTP with JSON
      GetLedger GetDeviceLedger ListDeviceLedgers
      CreateCommand GetCommand ListCommands CancelCommand WatchCommands
      ListServices Serve
+     ListSinks PauseSink ResumeSink ReplaySink StopReplay
 GET  /v1/subscribe?filter=...&qos=1  messages as server-sent events
 GET  /v1/streams/{name}?after=...    entries of a stream as server-sent events
 GET  /v1/commands?device=...         commands as they change, as server-sent events

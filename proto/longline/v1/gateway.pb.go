@@ -1721,7 +1721,7 @@ var File_longline_v1_gateway_proto protoreflect.FileDescriptor
 
 const file_longline_v1_gateway_proto_rawDesc = "" +
 	"\n" +
-	"\x19longline/v1/gateway.proto\x12\vlongline.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19longline/v1/command.proto\x1a\x18longline/v1/device.proto\x1a\x18longline/v1/ledger.proto\x1a\x19longline/v1/message.proto\x1a\x17longline/v1/serve.proto\x1a\x19longline/v1/service.proto\x1a\x17longline/v1/store.proto\x1a\x18longline/v1/stream.proto\"@\n" +
+	"\x19longline/v1/gateway.proto\x12\vlongline.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19longline/v1/command.proto\x1a\x18longline/v1/device.proto\x1a\x18longline/v1/ledger.proto\x1a\x19longline/v1/message.proto\x1a\x17longline/v1/serve.proto\x1a\x19longline/v1/service.proto\x1a\x16longline/v1/sink.proto\x1a\x17longline/v1/store.proto\x1a\x18longline/v1/stream.proto\"@\n" +
 	"\x0ePublishRequest\x12.\n" +
 	"\amessage\x18\x01 \x01(\v2\x14.longline.v1.MessageR\amessage\"/\n" +
 	"\x0fPublishResponse\x12\x1c\n" +
@@ -1834,7 +1834,7 @@ const file_longline_v1_gateway_proto_rawDesc = "" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fSTATE_ONLINE\x10\x01\x12\x0e\n" +
 	"\n" +
-	"STATE_AWAY\x10\x022\xd1\x11\n" +
+	"STATE_AWAY\x10\x022\xea\x14\n" +
 	"\aGateway\x12D\n" +
 	"\aPublish\x12\x1b.longline.v1.PublishRequest\x1a\x1c.longline.v1.PublishResponse\x12J\n" +
 	"\tBroadcast\x12\x1d.longline.v1.BroadcastRequest\x1a\x1e.longline.v1.BroadcastResponse\x12;\n" +
@@ -1863,7 +1863,15 @@ const file_longline_v1_gateway_proto_rawDesc = "" +
 	"\fListCommands\x12 .longline.v1.ListCommandsRequest\x1a!.longline.v1.ListCommandsResponse\"\x03\x90\x02\x01\x12[\n" +
 	"\rCancelCommand\x12!.longline.v1.CancelCommandRequest\x1a\".longline.v1.CancelCommandResponse\"\x03\x90\x02\x02\x12X\n" +
 	"\rWatchCommands\x12!.longline.v1.WatchCommandsRequest\x1a\".longline.v1.WatchCommandsResponse0\x01\x12X\n" +
-	"\fListServices\x12 .longline.v1.ListServicesRequest\x1a!.longline.v1.ListServicesResponse\"\x03\x90\x02\x01\x12B\n" +
+	"\fListServices\x12 .longline.v1.ListServicesRequest\x1a!.longline.v1.ListServicesResponse\"\x03\x90\x02\x01\x12O\n" +
+	"\tListSinks\x12\x1d.longline.v1.ListSinksRequest\x1a\x1e.longline.v1.ListSinksResponse\"\x03\x90\x02\x01\x12O\n" +
+	"\tPauseSink\x12\x1d.longline.v1.PauseSinkRequest\x1a\x1e.longline.v1.PauseSinkResponse\"\x03\x90\x02\x02\x12R\n" +
+	"\n" +
+	"ResumeSink\x12\x1e.longline.v1.ResumeSinkRequest\x1a\x1f.longline.v1.ResumeSinkResponse\"\x03\x90\x02\x02\x12M\n" +
+	"\n" +
+	"ReplaySink\x12\x1e.longline.v1.ReplaySinkRequest\x1a\x1f.longline.v1.ReplaySinkResponse\x12R\n" +
+	"\n" +
+	"StopReplay\x12\x1e.longline.v1.StopReplayRequest\x1a\x1f.longline.v1.StopReplayResponse\"\x03\x90\x02\x02\x12B\n" +
 	"\x05Serve\x12\x19.longline.v1.ServeRequest\x1a\x1a.longline.v1.ServeResponse(\x010\x01B;Z9github.com/longline/longline/proto/longline/v1;longlinev1b\x06proto3"
 
 var (
@@ -1928,23 +1936,33 @@ var file_longline_v1_gateway_proto_goTypes = []any{
 	(*CancelCommandRequest)(nil),      // 44: longline.v1.CancelCommandRequest
 	(*WatchCommandsRequest)(nil),      // 45: longline.v1.WatchCommandsRequest
 	(*ListServicesRequest)(nil),       // 46: longline.v1.ListServicesRequest
-	(*ServeRequest)(nil),              // 47: longline.v1.ServeRequest
-	(*GetLedgerResponse)(nil),         // 48: longline.v1.GetLedgerResponse
-	(*GetDeviceLedgerResponse)(nil),   // 49: longline.v1.GetDeviceLedgerResponse
-	(*ListDeviceLedgersResponse)(nil), // 50: longline.v1.ListDeviceLedgersResponse
-	(*GetStoreResponse)(nil),          // 51: longline.v1.GetStoreResponse
-	(*ListStreamsResponse)(nil),       // 52: longline.v1.ListStreamsResponse
-	(*GetStreamResponse)(nil),         // 53: longline.v1.GetStreamResponse
-	(*ConsumeResponse)(nil),           // 54: longline.v1.ConsumeResponse
-	(*AcknowledgeResponse)(nil),       // 55: longline.v1.AcknowledgeResponse
-	(*DeleteConsumerResponse)(nil),    // 56: longline.v1.DeleteConsumerResponse
-	(*CreateCommandResponse)(nil),     // 57: longline.v1.CreateCommandResponse
-	(*GetCommandResponse)(nil),        // 58: longline.v1.GetCommandResponse
-	(*ListCommandsResponse)(nil),      // 59: longline.v1.ListCommandsResponse
-	(*CancelCommandResponse)(nil),     // 60: longline.v1.CancelCommandResponse
-	(*WatchCommandsResponse)(nil),     // 61: longline.v1.WatchCommandsResponse
-	(*ListServicesResponse)(nil),      // 62: longline.v1.ListServicesResponse
-	(*ServeResponse)(nil),             // 63: longline.v1.ServeResponse
+	(*ListSinksRequest)(nil),          // 47: longline.v1.ListSinksRequest
+	(*PauseSinkRequest)(nil),          // 48: longline.v1.PauseSinkRequest
+	(*ResumeSinkRequest)(nil),         // 49: longline.v1.ResumeSinkRequest
+	(*ReplaySinkRequest)(nil),         // 50: longline.v1.ReplaySinkRequest
+	(*StopReplayRequest)(nil),         // 51: longline.v1.StopReplayRequest
+	(*ServeRequest)(nil),              // 52: longline.v1.ServeRequest
+	(*GetLedgerResponse)(nil),         // 53: longline.v1.GetLedgerResponse
+	(*GetDeviceLedgerResponse)(nil),   // 54: longline.v1.GetDeviceLedgerResponse
+	(*ListDeviceLedgersResponse)(nil), // 55: longline.v1.ListDeviceLedgersResponse
+	(*GetStoreResponse)(nil),          // 56: longline.v1.GetStoreResponse
+	(*ListStreamsResponse)(nil),       // 57: longline.v1.ListStreamsResponse
+	(*GetStreamResponse)(nil),         // 58: longline.v1.GetStreamResponse
+	(*ConsumeResponse)(nil),           // 59: longline.v1.ConsumeResponse
+	(*AcknowledgeResponse)(nil),       // 60: longline.v1.AcknowledgeResponse
+	(*DeleteConsumerResponse)(nil),    // 61: longline.v1.DeleteConsumerResponse
+	(*CreateCommandResponse)(nil),     // 62: longline.v1.CreateCommandResponse
+	(*GetCommandResponse)(nil),        // 63: longline.v1.GetCommandResponse
+	(*ListCommandsResponse)(nil),      // 64: longline.v1.ListCommandsResponse
+	(*CancelCommandResponse)(nil),     // 65: longline.v1.CancelCommandResponse
+	(*WatchCommandsResponse)(nil),     // 66: longline.v1.WatchCommandsResponse
+	(*ListServicesResponse)(nil),      // 67: longline.v1.ListServicesResponse
+	(*ListSinksResponse)(nil),         // 68: longline.v1.ListSinksResponse
+	(*PauseSinkResponse)(nil),         // 69: longline.v1.PauseSinkResponse
+	(*ResumeSinkResponse)(nil),        // 70: longline.v1.ResumeSinkResponse
+	(*ReplaySinkResponse)(nil),        // 71: longline.v1.ReplaySinkResponse
+	(*StopReplayResponse)(nil),        // 72: longline.v1.StopReplayResponse
+	(*ServeResponse)(nil),             // 73: longline.v1.ServeResponse
 }
 var file_longline_v1_gateway_proto_depIdxs = []int32{
 	28, // 0: longline.v1.PublishRequest.message:type_name -> longline.v1.Message
@@ -1991,36 +2009,46 @@ var file_longline_v1_gateway_proto_depIdxs = []int32{
 	44, // 41: longline.v1.Gateway.CancelCommand:input_type -> longline.v1.CancelCommandRequest
 	45, // 42: longline.v1.Gateway.WatchCommands:input_type -> longline.v1.WatchCommandsRequest
 	46, // 43: longline.v1.Gateway.ListServices:input_type -> longline.v1.ListServicesRequest
-	47, // 44: longline.v1.Gateway.Serve:input_type -> longline.v1.ServeRequest
-	2,  // 45: longline.v1.Gateway.Publish:output_type -> longline.v1.PublishResponse
-	4,  // 46: longline.v1.Gateway.Broadcast:output_type -> longline.v1.BroadcastResponse
-	6,  // 47: longline.v1.Gateway.Call:output_type -> longline.v1.CallResponse
-	8,  // 48: longline.v1.Gateway.ListDevices:output_type -> longline.v1.ListDevicesResponse
-	10, // 49: longline.v1.Gateway.GetDevice:output_type -> longline.v1.GetDeviceResponse
-	48, // 50: longline.v1.Gateway.GetLedger:output_type -> longline.v1.GetLedgerResponse
-	49, // 51: longline.v1.Gateway.GetDeviceLedger:output_type -> longline.v1.GetDeviceLedgerResponse
-	50, // 52: longline.v1.Gateway.ListDeviceLedgers:output_type -> longline.v1.ListDeviceLedgersResponse
-	51, // 53: longline.v1.Gateway.GetStore:output_type -> longline.v1.GetStoreResponse
-	16, // 54: longline.v1.Gateway.Disconnect:output_type -> longline.v1.DisconnectResponse
-	18, // 55: longline.v1.Gateway.Subscribe:output_type -> longline.v1.SubscribeResponse
-	20, // 56: longline.v1.Gateway.ListRetained:output_type -> longline.v1.ListRetainedResponse
-	23, // 57: longline.v1.Gateway.DeleteRetained:output_type -> longline.v1.DeleteRetainedResponse
-	52, // 58: longline.v1.Gateway.ListStreams:output_type -> longline.v1.ListStreamsResponse
-	53, // 59: longline.v1.Gateway.GetStream:output_type -> longline.v1.GetStreamResponse
-	54, // 60: longline.v1.Gateway.Consume:output_type -> longline.v1.ConsumeResponse
-	55, // 61: longline.v1.Gateway.Acknowledge:output_type -> longline.v1.AcknowledgeResponse
-	56, // 62: longline.v1.Gateway.DeleteConsumer:output_type -> longline.v1.DeleteConsumerResponse
-	25, // 63: longline.v1.Gateway.Drain:output_type -> longline.v1.DrainResponse
-	27, // 64: longline.v1.Gateway.Revoke:output_type -> longline.v1.RevokeResponse
-	57, // 65: longline.v1.Gateway.CreateCommand:output_type -> longline.v1.CreateCommandResponse
-	58, // 66: longline.v1.Gateway.GetCommand:output_type -> longline.v1.GetCommandResponse
-	59, // 67: longline.v1.Gateway.ListCommands:output_type -> longline.v1.ListCommandsResponse
-	60, // 68: longline.v1.Gateway.CancelCommand:output_type -> longline.v1.CancelCommandResponse
-	61, // 69: longline.v1.Gateway.WatchCommands:output_type -> longline.v1.WatchCommandsResponse
-	62, // 70: longline.v1.Gateway.ListServices:output_type -> longline.v1.ListServicesResponse
-	63, // 71: longline.v1.Gateway.Serve:output_type -> longline.v1.ServeResponse
-	45, // [45:72] is the sub-list for method output_type
-	18, // [18:45] is the sub-list for method input_type
+	47, // 44: longline.v1.Gateway.ListSinks:input_type -> longline.v1.ListSinksRequest
+	48, // 45: longline.v1.Gateway.PauseSink:input_type -> longline.v1.PauseSinkRequest
+	49, // 46: longline.v1.Gateway.ResumeSink:input_type -> longline.v1.ResumeSinkRequest
+	50, // 47: longline.v1.Gateway.ReplaySink:input_type -> longline.v1.ReplaySinkRequest
+	51, // 48: longline.v1.Gateway.StopReplay:input_type -> longline.v1.StopReplayRequest
+	52, // 49: longline.v1.Gateway.Serve:input_type -> longline.v1.ServeRequest
+	2,  // 50: longline.v1.Gateway.Publish:output_type -> longline.v1.PublishResponse
+	4,  // 51: longline.v1.Gateway.Broadcast:output_type -> longline.v1.BroadcastResponse
+	6,  // 52: longline.v1.Gateway.Call:output_type -> longline.v1.CallResponse
+	8,  // 53: longline.v1.Gateway.ListDevices:output_type -> longline.v1.ListDevicesResponse
+	10, // 54: longline.v1.Gateway.GetDevice:output_type -> longline.v1.GetDeviceResponse
+	53, // 55: longline.v1.Gateway.GetLedger:output_type -> longline.v1.GetLedgerResponse
+	54, // 56: longline.v1.Gateway.GetDeviceLedger:output_type -> longline.v1.GetDeviceLedgerResponse
+	55, // 57: longline.v1.Gateway.ListDeviceLedgers:output_type -> longline.v1.ListDeviceLedgersResponse
+	56, // 58: longline.v1.Gateway.GetStore:output_type -> longline.v1.GetStoreResponse
+	16, // 59: longline.v1.Gateway.Disconnect:output_type -> longline.v1.DisconnectResponse
+	18, // 60: longline.v1.Gateway.Subscribe:output_type -> longline.v1.SubscribeResponse
+	20, // 61: longline.v1.Gateway.ListRetained:output_type -> longline.v1.ListRetainedResponse
+	23, // 62: longline.v1.Gateway.DeleteRetained:output_type -> longline.v1.DeleteRetainedResponse
+	57, // 63: longline.v1.Gateway.ListStreams:output_type -> longline.v1.ListStreamsResponse
+	58, // 64: longline.v1.Gateway.GetStream:output_type -> longline.v1.GetStreamResponse
+	59, // 65: longline.v1.Gateway.Consume:output_type -> longline.v1.ConsumeResponse
+	60, // 66: longline.v1.Gateway.Acknowledge:output_type -> longline.v1.AcknowledgeResponse
+	61, // 67: longline.v1.Gateway.DeleteConsumer:output_type -> longline.v1.DeleteConsumerResponse
+	25, // 68: longline.v1.Gateway.Drain:output_type -> longline.v1.DrainResponse
+	27, // 69: longline.v1.Gateway.Revoke:output_type -> longline.v1.RevokeResponse
+	62, // 70: longline.v1.Gateway.CreateCommand:output_type -> longline.v1.CreateCommandResponse
+	63, // 71: longline.v1.Gateway.GetCommand:output_type -> longline.v1.GetCommandResponse
+	64, // 72: longline.v1.Gateway.ListCommands:output_type -> longline.v1.ListCommandsResponse
+	65, // 73: longline.v1.Gateway.CancelCommand:output_type -> longline.v1.CancelCommandResponse
+	66, // 74: longline.v1.Gateway.WatchCommands:output_type -> longline.v1.WatchCommandsResponse
+	67, // 75: longline.v1.Gateway.ListServices:output_type -> longline.v1.ListServicesResponse
+	68, // 76: longline.v1.Gateway.ListSinks:output_type -> longline.v1.ListSinksResponse
+	69, // 77: longline.v1.Gateway.PauseSink:output_type -> longline.v1.PauseSinkResponse
+	70, // 78: longline.v1.Gateway.ResumeSink:output_type -> longline.v1.ResumeSinkResponse
+	71, // 79: longline.v1.Gateway.ReplaySink:output_type -> longline.v1.ReplaySinkResponse
+	72, // 80: longline.v1.Gateway.StopReplay:output_type -> longline.v1.StopReplayResponse
+	73, // 81: longline.v1.Gateway.Serve:output_type -> longline.v1.ServeResponse
+	50, // [50:82] is the sub-list for method output_type
+	18, // [18:50] is the sub-list for method input_type
 	18, // [18:18] is the sub-list for extension type_name
 	18, // [18:18] is the sub-list for extension extendee
 	0,  // [0:18] is the sub-list for field type_name
@@ -2037,6 +2065,7 @@ func file_longline_v1_gateway_proto_init() {
 	file_longline_v1_message_proto_init()
 	file_longline_v1_serve_proto_init()
 	file_longline_v1_service_proto_init()
+	file_longline_v1_sink_proto_init()
 	file_longline_v1_store_proto_init()
 	file_longline_v1_stream_proto_init()
 	file_longline_v1_gateway_proto_msgTypes[4].OneofWrappers = []any{}

@@ -89,6 +89,16 @@ const (
 	GatewayWatchCommandsProcedure = "/longline.v1.Gateway/WatchCommands"
 	// GatewayListServicesProcedure is the fully-qualified name of the Gateway's ListServices RPC.
 	GatewayListServicesProcedure = "/longline.v1.Gateway/ListServices"
+	// GatewayListSinksProcedure is the fully-qualified name of the Gateway's ListSinks RPC.
+	GatewayListSinksProcedure = "/longline.v1.Gateway/ListSinks"
+	// GatewayPauseSinkProcedure is the fully-qualified name of the Gateway's PauseSink RPC.
+	GatewayPauseSinkProcedure = "/longline.v1.Gateway/PauseSink"
+	// GatewayResumeSinkProcedure is the fully-qualified name of the Gateway's ResumeSink RPC.
+	GatewayResumeSinkProcedure = "/longline.v1.Gateway/ResumeSink"
+	// GatewayReplaySinkProcedure is the fully-qualified name of the Gateway's ReplaySink RPC.
+	GatewayReplaySinkProcedure = "/longline.v1.Gateway/ReplaySink"
+	// GatewayStopReplayProcedure is the fully-qualified name of the Gateway's StopReplay RPC.
+	GatewayStopReplayProcedure = "/longline.v1.Gateway/StopReplay"
 	// GatewayServeProcedure is the fully-qualified name of the Gateway's Serve RPC.
 	GatewayServeProcedure = "/longline.v1.Gateway/Serve"
 )
@@ -154,6 +164,17 @@ type GatewayClient interface {
 	WatchCommands(context.Context, *connect.Request[v1.WatchCommandsRequest]) (*connect.ServerStreamForClient[v1.WatchCommandsResponse], error)
 	// Lists the services of the configuration with their instances.
 	ListServices(context.Context, *connect.Request[v1.ListServicesRequest]) (*connect.Response[v1.ListServicesResponse], error)
+	// Lists the sinks of the configuration: their states, how far they are, and what they have done.
+	ListSinks(context.Context, *connect.Request[v1.ListSinksRequest]) (*connect.Response[v1.ListSinksResponse], error)
+	// PauseSink makes a sink send nothing more, also after a restart of the node. What is under way goes on.
+	PauseSink(context.Context, *connect.Request[v1.PauseSinkRequest]) (*connect.Response[v1.PauseSinkResponse], error)
+	// ResumeSink makes a sink go on after PauseSink, or after it has stopped by itself.
+	ResumeSink(context.Context, *connect.Request[v1.ResumeSinkRequest]) (*connect.Response[v1.ResumeSinkResponse], error)
+	// ReplaySink begins to send again what a sink could not write, or what it has written, beside what comes, and returns. ListSinks tells how far
+	// it is. A sink has one replay at a time: another is refused with FAILED_PRECONDITION.
+	ReplaySink(context.Context, *connect.Request[v1.ReplaySinkRequest]) (*connect.Response[v1.ReplaySinkResponse], error)
+	// StopReplay ends a sink's replay, if there is one. What was read for it is still sent.
+	StopReplay(context.Context, *connect.Request[v1.StopReplayRequest]) (*connect.Response[v1.StopReplayResponse], error)
 	// Serve makes the client a backend of a service: it gets calls of devices, and answers each, in any order, until it leaves or its
 	// token may not serve the service any more. When it leaves, calls that it has not answered go to another backend if it has not got them or
 	// they may be done twice, and otherwise the devices are told `failed`. It needs HTTP/2; GET /v1/services/{name} does not.
@@ -345,6 +366,40 @@ func NewGatewayClient(httpClient connect.HTTPClient, baseURL string, opts ...con
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		listSinks: connect.NewClient[v1.ListSinksRequest, v1.ListSinksResponse](
+			httpClient,
+			baseURL+GatewayListSinksProcedure,
+			connect.WithSchema(gatewayMethods.ByName("ListSinks")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		pauseSink: connect.NewClient[v1.PauseSinkRequest, v1.PauseSinkResponse](
+			httpClient,
+			baseURL+GatewayPauseSinkProcedure,
+			connect.WithSchema(gatewayMethods.ByName("PauseSink")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
+			connect.WithClientOptions(opts...),
+		),
+		resumeSink: connect.NewClient[v1.ResumeSinkRequest, v1.ResumeSinkResponse](
+			httpClient,
+			baseURL+GatewayResumeSinkProcedure,
+			connect.WithSchema(gatewayMethods.ByName("ResumeSink")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
+			connect.WithClientOptions(opts...),
+		),
+		replaySink: connect.NewClient[v1.ReplaySinkRequest, v1.ReplaySinkResponse](
+			httpClient,
+			baseURL+GatewayReplaySinkProcedure,
+			connect.WithSchema(gatewayMethods.ByName("ReplaySink")),
+			connect.WithClientOptions(opts...),
+		),
+		stopReplay: connect.NewClient[v1.StopReplayRequest, v1.StopReplayResponse](
+			httpClient,
+			baseURL+GatewayStopReplayProcedure,
+			connect.WithSchema(gatewayMethods.ByName("StopReplay")),
+			connect.WithIdempotency(connect.IdempotencyIdempotent),
+			connect.WithClientOptions(opts...),
+		),
 		serve: connect.NewClient[v1.ServeRequest, v1.ServeResponse](
 			httpClient,
 			baseURL+GatewayServeProcedure,
@@ -382,6 +437,11 @@ type gatewayClient struct {
 	cancelCommand     *connect.Client[v1.CancelCommandRequest, v1.CancelCommandResponse]
 	watchCommands     *connect.Client[v1.WatchCommandsRequest, v1.WatchCommandsResponse]
 	listServices      *connect.Client[v1.ListServicesRequest, v1.ListServicesResponse]
+	listSinks         *connect.Client[v1.ListSinksRequest, v1.ListSinksResponse]
+	pauseSink         *connect.Client[v1.PauseSinkRequest, v1.PauseSinkResponse]
+	resumeSink        *connect.Client[v1.ResumeSinkRequest, v1.ResumeSinkResponse]
+	replaySink        *connect.Client[v1.ReplaySinkRequest, v1.ReplaySinkResponse]
+	stopReplay        *connect.Client[v1.StopReplayRequest, v1.StopReplayResponse]
 	serve             *connect.Client[v1.ServeRequest, v1.ServeResponse]
 }
 
@@ -515,6 +575,31 @@ func (c *gatewayClient) ListServices(ctx context.Context, req *connect.Request[v
 	return c.listServices.CallUnary(ctx, req)
 }
 
+// ListSinks calls longline.v1.Gateway.ListSinks.
+func (c *gatewayClient) ListSinks(ctx context.Context, req *connect.Request[v1.ListSinksRequest]) (*connect.Response[v1.ListSinksResponse], error) {
+	return c.listSinks.CallUnary(ctx, req)
+}
+
+// PauseSink calls longline.v1.Gateway.PauseSink.
+func (c *gatewayClient) PauseSink(ctx context.Context, req *connect.Request[v1.PauseSinkRequest]) (*connect.Response[v1.PauseSinkResponse], error) {
+	return c.pauseSink.CallUnary(ctx, req)
+}
+
+// ResumeSink calls longline.v1.Gateway.ResumeSink.
+func (c *gatewayClient) ResumeSink(ctx context.Context, req *connect.Request[v1.ResumeSinkRequest]) (*connect.Response[v1.ResumeSinkResponse], error) {
+	return c.resumeSink.CallUnary(ctx, req)
+}
+
+// ReplaySink calls longline.v1.Gateway.ReplaySink.
+func (c *gatewayClient) ReplaySink(ctx context.Context, req *connect.Request[v1.ReplaySinkRequest]) (*connect.Response[v1.ReplaySinkResponse], error) {
+	return c.replaySink.CallUnary(ctx, req)
+}
+
+// StopReplay calls longline.v1.Gateway.StopReplay.
+func (c *gatewayClient) StopReplay(ctx context.Context, req *connect.Request[v1.StopReplayRequest]) (*connect.Response[v1.StopReplayResponse], error) {
+	return c.stopReplay.CallUnary(ctx, req)
+}
+
 // Serve calls longline.v1.Gateway.Serve.
 func (c *gatewayClient) Serve(ctx context.Context) *connect.BidiStreamForClient[v1.ServeRequest, v1.ServeResponse] {
 	return c.serve.CallBidiStream(ctx)
@@ -581,6 +666,17 @@ type GatewayHandler interface {
 	WatchCommands(context.Context, *connect.Request[v1.WatchCommandsRequest], *connect.ServerStream[v1.WatchCommandsResponse]) error
 	// Lists the services of the configuration with their instances.
 	ListServices(context.Context, *connect.Request[v1.ListServicesRequest]) (*connect.Response[v1.ListServicesResponse], error)
+	// Lists the sinks of the configuration: their states, how far they are, and what they have done.
+	ListSinks(context.Context, *connect.Request[v1.ListSinksRequest]) (*connect.Response[v1.ListSinksResponse], error)
+	// PauseSink makes a sink send nothing more, also after a restart of the node. What is under way goes on.
+	PauseSink(context.Context, *connect.Request[v1.PauseSinkRequest]) (*connect.Response[v1.PauseSinkResponse], error)
+	// ResumeSink makes a sink go on after PauseSink, or after it has stopped by itself.
+	ResumeSink(context.Context, *connect.Request[v1.ResumeSinkRequest]) (*connect.Response[v1.ResumeSinkResponse], error)
+	// ReplaySink begins to send again what a sink could not write, or what it has written, beside what comes, and returns. ListSinks tells how far
+	// it is. A sink has one replay at a time: another is refused with FAILED_PRECONDITION.
+	ReplaySink(context.Context, *connect.Request[v1.ReplaySinkRequest]) (*connect.Response[v1.ReplaySinkResponse], error)
+	// StopReplay ends a sink's replay, if there is one. What was read for it is still sent.
+	StopReplay(context.Context, *connect.Request[v1.StopReplayRequest]) (*connect.Response[v1.StopReplayResponse], error)
 	// Serve makes the client a backend of a service: it gets calls of devices, and answers each, in any order, until it leaves or its
 	// token may not serve the service any more. When it leaves, calls that it has not answered go to another backend if it has not got them or
 	// they may be done twice, and otherwise the devices are told `failed`. It needs HTTP/2; GET /v1/services/{name} does not.
@@ -768,6 +864,40 @@ func NewGatewayHandler(svc GatewayHandler, opts ...connect.HandlerOption) (strin
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	gatewayListSinksHandler := connect.NewUnaryHandler(
+		GatewayListSinksProcedure,
+		svc.ListSinks,
+		connect.WithSchema(gatewayMethods.ByName("ListSinks")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	gatewayPauseSinkHandler := connect.NewUnaryHandler(
+		GatewayPauseSinkProcedure,
+		svc.PauseSink,
+		connect.WithSchema(gatewayMethods.ByName("PauseSink")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
+		connect.WithHandlerOptions(opts...),
+	)
+	gatewayResumeSinkHandler := connect.NewUnaryHandler(
+		GatewayResumeSinkProcedure,
+		svc.ResumeSink,
+		connect.WithSchema(gatewayMethods.ByName("ResumeSink")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
+		connect.WithHandlerOptions(opts...),
+	)
+	gatewayReplaySinkHandler := connect.NewUnaryHandler(
+		GatewayReplaySinkProcedure,
+		svc.ReplaySink,
+		connect.WithSchema(gatewayMethods.ByName("ReplaySink")),
+		connect.WithHandlerOptions(opts...),
+	)
+	gatewayStopReplayHandler := connect.NewUnaryHandler(
+		GatewayStopReplayProcedure,
+		svc.StopReplay,
+		connect.WithSchema(gatewayMethods.ByName("StopReplay")),
+		connect.WithIdempotency(connect.IdempotencyIdempotent),
+		connect.WithHandlerOptions(opts...),
+	)
 	gatewayServeHandler := connect.NewBidiStreamHandler(
 		GatewayServeProcedure,
 		svc.Serve,
@@ -828,6 +958,16 @@ func NewGatewayHandler(svc GatewayHandler, opts ...connect.HandlerOption) (strin
 			gatewayWatchCommandsHandler.ServeHTTP(w, r)
 		case GatewayListServicesProcedure:
 			gatewayListServicesHandler.ServeHTTP(w, r)
+		case GatewayListSinksProcedure:
+			gatewayListSinksHandler.ServeHTTP(w, r)
+		case GatewayPauseSinkProcedure:
+			gatewayPauseSinkHandler.ServeHTTP(w, r)
+		case GatewayResumeSinkProcedure:
+			gatewayResumeSinkHandler.ServeHTTP(w, r)
+		case GatewayReplaySinkProcedure:
+			gatewayReplaySinkHandler.ServeHTTP(w, r)
+		case GatewayStopReplayProcedure:
+			gatewayStopReplayHandler.ServeHTTP(w, r)
 		case GatewayServeProcedure:
 			gatewayServeHandler.ServeHTTP(w, r)
 		default:
@@ -941,6 +1081,26 @@ func (UnimplementedGatewayHandler) WatchCommands(context.Context, *connect.Reque
 
 func (UnimplementedGatewayHandler) ListServices(context.Context, *connect.Request[v1.ListServicesRequest]) (*connect.Response[v1.ListServicesResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("longline.v1.Gateway.ListServices is not implemented"))
+}
+
+func (UnimplementedGatewayHandler) ListSinks(context.Context, *connect.Request[v1.ListSinksRequest]) (*connect.Response[v1.ListSinksResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("longline.v1.Gateway.ListSinks is not implemented"))
+}
+
+func (UnimplementedGatewayHandler) PauseSink(context.Context, *connect.Request[v1.PauseSinkRequest]) (*connect.Response[v1.PauseSinkResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("longline.v1.Gateway.PauseSink is not implemented"))
+}
+
+func (UnimplementedGatewayHandler) ResumeSink(context.Context, *connect.Request[v1.ResumeSinkRequest]) (*connect.Response[v1.ResumeSinkResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("longline.v1.Gateway.ResumeSink is not implemented"))
+}
+
+func (UnimplementedGatewayHandler) ReplaySink(context.Context, *connect.Request[v1.ReplaySinkRequest]) (*connect.Response[v1.ReplaySinkResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("longline.v1.Gateway.ReplaySink is not implemented"))
+}
+
+func (UnimplementedGatewayHandler) StopReplay(context.Context, *connect.Request[v1.StopReplayRequest]) (*connect.Response[v1.StopReplayResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("longline.v1.Gateway.StopReplay is not implemented"))
 }
 
 func (UnimplementedGatewayHandler) Serve(context.Context, *connect.BidiStream[v1.ServeRequest, v1.ServeResponse]) error {
