@@ -27,6 +27,7 @@ type commands struct {
 	Fleet   Fleet      `cmd:"" help:"Connect many devices from one process."`
 	Bench   Bench      `cmd:"" help:"Load a running gateway and measure it."`
 	Service ServiceCmd `cmd:"" help:"Show the services of a running gateway."`
+	Sink    SinkCmd    `cmd:"" help:"Show, pause and replay the sinks of a running gateway."`
 	Stream  StreamCmd  `cmd:"" help:"Show and read the streams of a running gateway."`
 	Audit   Audit      `cmd:"" help:"Account for all messages of a running gateway; exit code 1 if some are not accounted for."`
 	Command CommandCmd `cmd:"" help:"Create and watch commands to the devices of a running gateway."`
