@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"github.com/longline/longline/internal/config"
 	"github.com/longline/longline/internal/gateway"
 	"github.com/longline/longline/internal/reload"
+	"github.com/longline/longline/internal/sink"
 )
 
 // ConfigCmd is longline config.
@@ -74,6 +76,13 @@ func checkFiles(c config.Config) error {
 		if err := c.Services[name].CheckFiles(&w); err != nil {
 			return fmt.Errorf("services.%s.%w", name, err)
 		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Sinks)) {
+		parts, err := c.Sinks[name].Open(name, sink.Needs{Node: uint16(c.Node.Number), Watcher: &w, Log: slog.New(slog.DiscardHandler), Offline: true})
+		if err != nil {
+			return fmt.Errorf("sinks.%s.%w", name, err)
+		}
+		parts.Target.Close()
 	}
 	if c.API.Tokens != "" {
 		if _, err := auth.OpenRoles(c.API.Tokens, &w); err != nil {

@@ -322,6 +322,7 @@ func (n *node) openAdminPort(ctx context.Context) (err error) {
 		Router:      n.router,
 		Streams:     n.streams,
 		Services:    n.services,
+		Sinks:       apiSinks{n.sinks},
 		Gateway:     leavesFirst{n.gateway, n},
 		Ledger:      n.ledger,
 		Commands:    n.commands,

@@ -19,6 +19,7 @@ type SinkCmd struct {
 	Ls     SinkLs     `cmd:"" help:"List the sinks of a running gateway."`
 	Pause  SinkPause  `cmd:"" help:"Make a sink send nothing more, also after a restart."`
 	Resume SinkResume `cmd:"" help:"Make a sink go on that was paused or has stopped."`
+	Test   SinkTest   `cmd:"" help:"Print what a sink would write of a message. Contacts nobody."`
 	Replay SinkReplay `cmd:"" help:"Make a sink send again what it could not write, or what a part of its stream has."`
 }
 

@@ -10,13 +10,13 @@ import (
 	longlinev1 "github.com/longline/longline/proto/longline/v1"
 )
 
-// Sinks push messages to systems behind. The methods are safe from any goroutine. Those that take a name may wait for the disk, and return an error with
-// a code: not found, if there is no such sink.
+// Sinks push messages to systems behind. The methods are safe from any goroutine. Pause and Resume wait for the disk until ctx ends. Errors have a
+// code: not found, if there is no such sink.
 type Sinks interface {
 	// List returns the sinks in the order of their names.
 	List() []*longlinev1.Sink
-	Pause(name string) error
-	Resume(name string) error
+	Pause(ctx context.Context, name string) error
+	Resume(ctx context.Context, name string) error
 	// Replay begins a replay of what the request says, which was checked.
 	Replay(name string, what *longlinev1.ReplaySinkRequest) error
 	StopReplay(name string) error
@@ -32,13 +32,13 @@ func (a *API) ListSinks(context.Context, *connect.Request[longlinev1.ListSinksRe
 }
 
 // PauseSink implements GatewayHandler.
-func (a *API) PauseSink(_ context.Context, r *connect.Request[longlinev1.PauseSinkRequest]) (*connect.Response[longlinev1.PauseSinkResponse], error) {
-	return withSink(a, new(longlinev1.PauseSinkResponse), r.Msg.Sink, Sinks.Pause)
+func (a *API) PauseSink(ctx context.Context, r *connect.Request[longlinev1.PauseSinkRequest]) (*connect.Response[longlinev1.PauseSinkResponse], error) {
+	return withSink(a, new(longlinev1.PauseSinkResponse), r.Msg.Sink, func(s Sinks, name string) error { return s.Pause(ctx, name) })
 }
 
 // ResumeSink implements GatewayHandler.
-func (a *API) ResumeSink(_ context.Context, r *connect.Request[longlinev1.ResumeSinkRequest]) (*connect.Response[longlinev1.ResumeSinkResponse], error) {
-	return withSink(a, new(longlinev1.ResumeSinkResponse), r.Msg.Sink, Sinks.Resume)
+func (a *API) ResumeSink(ctx context.Context, r *connect.Request[longlinev1.ResumeSinkRequest]) (*connect.Response[longlinev1.ResumeSinkResponse], error) {
+	return withSink(a, new(longlinev1.ResumeSinkResponse), r.Msg.Sink, func(s Sinks, name string) error { return s.Resume(ctx, name) })
 }
 
 // ReplaySink implements GatewayHandler.

@@ -33,9 +33,9 @@ func (f *fakeSinks) ask(what, name string) error {
 	return connect.NewError(connect.CodeNotFound, errors.New("no such sink"))
 }
 
-func (f *fakeSinks) Pause(name string) error      { return f.ask("pause", name) }
-func (f *fakeSinks) Resume(name string) error     { return f.ask("resume", name) }
-func (f *fakeSinks) StopReplay(name string) error { return f.ask("stop", name) }
+func (f *fakeSinks) Pause(_ context.Context, name string) error  { return f.ask("pause", name) }
+func (f *fakeSinks) Resume(_ context.Context, name string) error { return f.ask("resume", name) }
+func (f *fakeSinks) StopReplay(name string) error                { return f.ask("stop", name) }
 func (f *fakeSinks) Replay(name string, r *longlinev1.ReplaySinkRequest) error {
 	return f.ask(fmt.Sprint("replay ", r.DeadLetters, r.From, r.To), name)
 }
