@@ -109,8 +109,9 @@ soak: build ## load a gateway for SOAK (1h); fails if messages are lost or memor
 fuzz: ## run every Fuzz function for FUZZTIME (10s)
 	@scripts/fuzz.sh
 
-generate: $(TOOLS) ## generate the code of proto/ and docs/configuration.md
+generate: $(TOOLS) ## generate the code of proto/, docs/configuration.md and descriptor sets of tests
 	PATH="$(TOOLBIN):$$PATH" buf generate
+	PATH="$(TOOLBIN):$$PATH" buf build internal/format/testdata/proto --exclude-source-info -o internal/format/testdata/telemetry.binpb
 	go test ./internal/config -run TestDocs -update
 
 deps: ## install what the tests need besides Go

@@ -111,8 +111,21 @@ func (c Config) Validate() error {
 		}
 	}
 	switch c.Name {
+	case nameProtobuf:
+		return c.Protobuf.validate()
 	case nameAvro:
 		return c.Avro.validate()
+	}
+	return nil
+}
+
+// validate returns what is wrong. The error begins with the key.
+func (c Protobuf) validate() error {
+	switch {
+	case c.DescriptorSet == "":
+		return errors.New("protobuf.descriptor_set: want the name of a file")
+	case c.Message == "":
+		return errors.New("protobuf.message: want the full name of a message, such as fleet.v1.Telemetry")
 	}
 	return nil
 }
