@@ -1,6 +1,9 @@
 package format
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // telemetry is a row of a recording of an air quality station, as a device sends it.
 const telemetry = `{"timestamp":"2016-01-01T00:00:00+08:00","PM2.5":209,"PM10":268,"SO2":47,"NO2":123,"CO":5300,"O3":13,"TEMP":-2.5,"PRES":1024.5,"DEWP":-8.2,"RAIN":0,"wd":"NNE","WSPM":1.1}`
@@ -35,3 +38,26 @@ func convert(b *testing.B, in, out Format, data []byte) {
 }
 
 func BenchmarkJSONToJSON(b *testing.B) { convert(b, jsonFormat{}, jsonFormat{}, []byte(telemetry)) }
+
+func BenchmarkCompression(b *testing.B) {
+	src := []byte("[" + strings.Repeat(telemetry+",", 99) + telemetry + "]")
+	for _, c := range []Compression{Gzip, Snappy, Zstd} {
+		packed := c.Compress(nil, src)
+		b.Run(string(c)+"/compress", func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				packed = c.Compress(packed[:0], src)
+			}
+		})
+		b.Run(string(c)+"/decompress", func(b *testing.B) {
+			b.ReportAllocs()
+			var out []byte
+			for b.Loop() {
+				var err error
+				if out, err = c.Decompress(out[:0], packed, len(src)); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

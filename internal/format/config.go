@@ -111,6 +111,10 @@ func (c Config) Validate() error {
 		}
 	}
 	switch c.Name {
+	case nameXML:
+		if !isXMLName(c.XML.Root) {
+			return fmt.Errorf("xml.root: %w, not %q", errXMLName, c.XML.Root)
+		}
 	case nameProtobuf:
 		return c.Protobuf.validate()
 	case nameAvro:

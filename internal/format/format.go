@@ -52,6 +52,8 @@ func Open(c Config, o Options) (Format, error) {
 		return jsonFormat{}, nil
 	case nameCBOR:
 		return cborFormat{}, nil
+	case nameXML:
+		return xmlFormat{c.XML.Root, c.XML.Numbers}, nil
 	case nameProtobuf:
 		return openProtobuf(c, o)
 	case nameAvro:
