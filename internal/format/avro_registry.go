@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -20,7 +21,7 @@ import (
 // Bounds of what a schema registry is asked.
 const (
 	registryDeadline = 5 * time.Second // for an answer
-	registryPause    = time.Second     // for which a failure is the answer to the same question
+	registryPause    = time.Second     // for which a failure is the answer to the same question, or to all if the registry does not answer
 	registryUnknown  = time.Minute     // the same for "there is no such schema"
 	registryLatest   = 5 * time.Minute // for which the latest schema of a subject is taken to be the latest
 	registryKept     = 1024            // answers
@@ -39,11 +40,14 @@ type registry struct {
 	token    func() []byte
 	client   *http.Client
 
+	log *slog.Logger
+
 	asking singleflight.Group
 
 	// Guarded by mu.
 	mu    sync.Mutex
 	known map[question]*answer
+	down  *answer // to all questions, for registryPause after the registry has failed
 }
 
 // question is what the registry was asked: for the schema of a number, the latest of a subject, or the number of a schema under a subject.
@@ -64,7 +68,10 @@ type answer struct {
 // openRegistry makes a registry; it asks nothing yet. An error begins with the key.
 func openRegistry(c Registry, o Options) (*registry, error) {
 	r := &registry{
-		address: strings.TrimSuffix(c.URL, "/"), user: c.User, register: c.Register, offline: o.Offline, known: make(map[question]*answer),
+		address: strings.TrimSuffix(c.URL, "/"), user: c.User, register: c.Register, offline: o.Offline, known: make(map[question]*answer), log: o.Log,
+	}
+	if r.log == nil {
+		r.log = slog.New(slog.DiscardHandler)
 	}
 	var err error
 	if r.password, err = c.Password.Follow(o.Watcher, nil); err != nil {
@@ -95,7 +102,7 @@ func (r *registry) byID(id uint32) (*avroSchema, error) {
 			References []json.RawMessage `json:"references"`
 		}
 		switch code, err := r.call(ctx, http.MethodGet, "/schemas/ids/"+number, nil, &got); {
-		case code == http.StatusNotFound:
+		case code == http.StatusNotFound: // an answer about the payload
 			return &answer{err: fmt.Errorf("the registry has no schema %s", number), until: time.Now().Add(registryUnknown)}
 		case err != nil:
 			return r.away(err)
@@ -113,8 +120,13 @@ func (r *registry) byID(id uint32) (*avroSchema, error) {
 	return a.schema, a.err
 }
 
+var errNoSubject = fmt.Errorf("%w: the configuration names no subject to write", ErrAway)
+
 // latest returns the latest schema of a subject, with its number.
 func (r *registry) latest(subject string) (uint32, *avroSchema, error) {
+	if subject == "" {
+		return 0, nil, errNoSubject
+	}
 	a := r.ask(question{subject: subject}, func(ctx context.Context) *answer {
 		var got struct {
 			ID         uint32            `json:"id"`
@@ -192,11 +204,18 @@ func (r *registry) ask(q question, find func(context.Context) *answer) *answer {
 func (r *registry) recall(q question, now time.Time) *answer {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	a := r.known[q]
-	if a == nil || !a.until.IsZero() && now.After(a.until) {
-		return nil
+	if a := r.known[q]; a.holds(now) {
+		return a
 	}
-	return a
+	if r.down.holds(now) && (r.known[q] == nil || r.known[q].schema == nil) {
+		return r.down
+	}
+	return nil
+}
+
+// holds reports whether a is an answer, and not too old.
+func (a *answer) holds(now time.Time) bool {
+	return a != nil && (a.until.IsZero() || now.Before(a.until))
 }
 
 // remember keeps an answer, and returns it. If the registry fails, the latest schema from before stays the latest.
@@ -216,8 +235,23 @@ func (r *registry) remember(q question, a *answer) *answer {
 	return a
 }
 
+// fails notes that the registry does not answer, and logs it: at most once per registryPause.
+func (r *registry) fails(err error) {
+	r.log.Warn("the schema registry fails", "url", r.address, "err", err)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.down = r.away(err)
+}
+
 // call asks the registry, and reads a good answer into result. The code is 0 if there is no answer.
 func (r *registry) call(ctx context.Context, method, path string, body []byte, result any) (code int, err error) {
+	if code, err = r.exchange(ctx, method, path, body, result); err != nil && (code == 0 || code >= 500 || code == http.StatusTooManyRequests) {
+		r.fails(err)
+	}
+	return code, err
+}
+
+func (r *registry) exchange(ctx context.Context, method, path string, body []byte, result any) (code int, err error) {
 	req, err := http.NewRequestWithContext(ctx, method, r.address+path, bytes.NewReader(body))
 	if err != nil {
 		return 0, err
