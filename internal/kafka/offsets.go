@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -13,7 +14,7 @@ import (
 // Numbers returns the numbers that a group has of topics. Kafka forgets them after offsets.retention.minutes, a week unless it says otherwise, in which
 // nobody has kept them again.
 func Numbers(ctx context.Context, c *kgo.Client, group string) (map[string]int64, error) {
-	all, err := kadm.NewClient(c).FetchOffsets(kadm.RequireStable(ctx), group)
+	all, err := fetch(ctx, c, group)
 	if err != nil {
 		return nil, err
 	}
@@ -32,7 +33,7 @@ func Numbers(ctx context.Context, c *kgo.Client, group string) (map[string]int64
 
 // Offset returns the offset that a group has of partition 0 of a topic. Its At is below 0 if there is none.
 func Offset(ctx context.Context, c *kgo.Client, group, topic string) (kadm.Offset, error) {
-	all, err := kadm.NewClient(c).FetchOffsets(kadm.RequireStable(ctx), group)
+	all, err := fetch(ctx, c, group)
 	if err != nil {
 		return kadm.Offset{}, err
 	}
@@ -41,6 +42,15 @@ func Offset(ctx context.Context, c *kgo.Client, group, topic string) (kadm.Offse
 		return kadm.Offset{At: -1}, nil
 	}
 	return o.Offset, o.Err
+}
+
+// fetch returns the offsets of a group, after the transactions that change them have ended. A group that does not exist has none.
+func fetch(ctx context.Context, c *kgo.Client, group string) (kadm.OffsetResponses, error) {
+	all, err := kadm.NewClient(c).FetchOffsets(kadm.RequireStable(ctx), group)
+	if errors.Is(err, kerr.GroupIDNotFound) {
+		return nil, nil
+	}
+	return all, err
 }
 
 // KeepNumbers keeps numbers of topics.

@@ -62,7 +62,9 @@ func Open(c Config, o pump.Options) (pump.Target, error) {
 }
 
 // groupName returns the name of a group of a sink's own. Names of sinks have no dots.
-func groupName(clientID, sink, what string) string { return strings.Join([]string{clientID, sink, what}, ".") }
+func groupName(clientID, sink, what string) string {
+	return strings.Join([]string{clientID, sink, what}, ".")
+}
 
 // Prepare implements pump.Target.
 func (t *Target) Prepare(v *route.View, r *pump.Record) (err error) {

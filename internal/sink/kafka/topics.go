@@ -52,22 +52,41 @@ func newTopics(t *Target) *topics {
 	}
 }
 
-// learn asks the brokers about those topics that are not known yet. An error is about all records.
-func (s *topics) learn(ctx context.Context, c *kgo.Client, names map[string]bool) error {
+// unknown returns the topics of records of which nothing is known, each once, in the order of the records.
+func (s *topics) unknown(writes []*write, now time.Time) (names []string) {
+	var last string
+	seen := make(map[string]bool)
+	for _, each := range writes {
+		for _, r := range each.records {
+			if r.To == last {
+				continue
+			}
+			last = r.To
+			if s.known[last] != nil || seen[last] || now.Sub(s.missing[last]) < missingFor {
+				continue
+			}
+			seen[last] = true
+			names = append(names, last)
+		}
+	}
+	return names
+}
+
+// learn asks the brokers about those topics of records that are not known yet. An error is about all
+// records.
+func (s *topics) learn(ctx context.Context, c *kgo.Client, writes []*write) error {
 	now := time.Now()
-	maps.DeleteFunc(names, func(name string, _ bool) bool {
-		return s.known[name] != nil || now.Sub(s.missing[name]) < missingFor
-	})
+	names := s.unknown(writes, now)
 	if len(names) == 0 {
 		return s.keepAgain(ctx, c)
 	}
 	admin := kadm.NewClient(c)
-	details, err := s.list(ctx, admin, slices.Sorted(maps.Keys(names)))
+	details, err := s.list(ctx, admin, names)
 	if err != nil {
 		return err
 	}
 	var found []string
-	for name := range names {
+	for _, name := range names {
 		switch d := details[name]; {
 		case errors.Is(d.Err, kerr.UnknownTopicOrPartition):
 			if len(s.missing) >= mostMissing {

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -18,8 +19,6 @@ import (
 // transactional is a Target that writes by transactions. A transaction has records and the place in the stream behind them, which is the offset of
 // a group of the sink's own. Whatever goes wrong, the client is discarded. The next one has the same transactional id: it fences the other one, also
 // that of a process before this one, and Kafka ends its transaction before it tells the place.
-//
-// One goroutine calls its methods.
 type transactional struct {
 	*Target
 
@@ -27,6 +26,8 @@ type transactional struct {
 	id   string // of the transactions, and the name of the group
 	life string // of this target, at random
 
+	mu sync.Mutex // held while something is written or asked
+	// Guarded by mu.
 	before string // the life that had written the place when this one first asked for it
 	asked  bool
 }
@@ -41,6 +42,8 @@ func newTransactional(t *Target, id string) *transactional {
 
 // Place implements pump.Transactional.
 func (t *transactional) Place(ctx context.Context) (place uint64, known bool, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, t.config.Timeout)
 	defer cancel()
 	place, known, err = t.askPlace(ctx)
@@ -50,6 +53,7 @@ func (t *transactional) Place(ctx context.Context) (place uint64, known bool, er
 	return place, known, explain(err)
 }
 
+// askPlace is Place, locked.
 func (t *transactional) askPlace(ctx context.Context) (place uint64, known bool, err error) {
 	if err := t.writer.prepare(ctx, nil); err != nil {
 		return 0, false, err
@@ -75,12 +79,16 @@ func (t *transactional) SendUpTo(ctx context.Context, records []*pump.Record, pl
 	if len(records) == 0 {
 		return nil
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	err := t.transact(ctx, records, t.commitAt(place))
 	return t.blame(ctx, records, err)
 }
 
 // Send implements pump.Target.
 func (t *transactional) Send(ctx context.Context, records []*pump.Record) (done int, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if err := t.transact(ctx, records, t.commit); err != nil {
 		return 0, t.blame(ctx, records, err)
 	}

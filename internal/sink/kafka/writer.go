@@ -121,13 +121,7 @@ func (w *writer) prepare(ctx context.Context, writes []*write) error {
 			return err
 		}
 	}
-	names := make(map[string]bool)
-	for _, each := range writes {
-		for _, r := range each.records {
-			names[r.To] = true
-		}
-	}
-	return w.topics.learn(ctx, w.client, names)
+	return w.topics.learn(ctx, w.client, writes)
 }
 
 // discard ends the client. What it has not written fails.
