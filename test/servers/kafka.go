@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -50,6 +51,11 @@ func (k Kafka) SASLTLS() string { return k.at(kafkaSASLTLS) }
 // CA returns the name of the file with the authority of the broker's certificate.
 func (k Kafka) CA() string { return filepath.Join(k.Dir, kafkaCertificate) }
 
+const kafkaBehind = "behind="
+
+// KafkaBehind is an option: clients without TLS and SASL are told that the broker is at proxy.
+func KafkaBehind(proxy string) string { return kafkaBehind + proxy }
+
 const (
 	kafkaCertificate = "certificate.pem"
 	kafkaKey         = "key.pem"
@@ -68,10 +74,18 @@ func KafkaProgram(options ...string) Program {
 				"-cp", installed + "/libs/*", "kafka.Kafka", "server.properties",
 			}
 			at := func(distance int) string { return fmt.Sprintf("://127.0.0.1:%d", port+distance) }
-			clients := "PLAINTEXT" + at(0) + ",SASL_PLAINTEXT" + at(kafkaSASL) + ",SSL" + at(kafkaTLS) + ",SASL_SSL" + at(kafkaSASLTLS)
+			others := ",SASL_PLAINTEXT" + at(kafkaSASL) + ",SSL" + at(kafkaTLS) + ",SASL_SSL" + at(kafkaSASLTLS)
+			advertised := "PLAINTEXT" + at(0)
+			options = slices.DeleteFunc(slices.Clone(options), func(o string) bool {
+				proxy, is := strings.CutPrefix(o, kafkaBehind)
+				if is {
+					advertised = "PLAINTEXT://" + proxy
+				}
+				return is
+			})
 			for _, o := range append([]string{
-				"listeners=" + clients + ",CONTROLLER" + at(kafkaController),
-				"advertised.listeners=" + clients,
+				"listeners=PLAINTEXT" + at(0) + others + ",CONTROLLER" + at(kafkaController),
+				"advertised.listeners=" + advertised + others,
 				fmt.Sprintf("controller.quorum.voters=1@127.0.0.1:%d", port+kafkaController),
 			}, options...) {
 				line = append(line, "--override", o)
@@ -127,6 +141,8 @@ func prepareKafka(installed, dir string) error {
 		"transaction.state.log.min.isr=1",
 		"transaction.state.log.num.partitions=1",
 		"group.initial.rebalance.delay.ms=0",
+		"broker.session.timeout.ms=2000", // a broker that was killed comes back only after that
+		"broker.heartbeat.interval.ms=400",
 		"sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
 		"ssl.keystore.type=PEM",
 		"ssl.keystore.location=" + kafkaStore,
