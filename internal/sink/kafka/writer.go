@@ -58,6 +58,7 @@ func (w *writer) round(batches []*batch) {
 		}
 		b.done, b.err = writes[i].result()
 		b.err = explain(b.err)
+		writes[i].note()
 		close(b.finished)
 	}
 }
@@ -137,6 +138,9 @@ func (w *writer) give(each *write, unanswered *sync.WaitGroup) {
 	out := make([]kgo.Record, len(each.records))
 	headers := arena{bytes: make([]byte, 0, headerBytes(each.records))}
 	for i, r := range each.records {
+		if r.Confirmed {
+			continue
+		}
 		if err := w.topics.admit(r); err != nil {
 			each.fail(i, err)
 			return
@@ -175,11 +179,26 @@ func newWrite(records []*pump.Record) *write {
 }
 
 func (e *write) add(r *pump.Record) {
-	e.records, e.failed = append(e.records, r), append(e.failed, errNotGiven)
+	why := errNotGiven
+	if r.Confirmed {
+		why = nil
+	}
+	e.records, e.failed = append(e.records, r), append(e.failed, why)
+}
+
+// note tells the records which of them are confirmed, so that none is written twice because one before it failed.
+func (e *write) note() {
+	for i, err := range e.failed {
+		e.records[i].Confirmed = err == nil
+	}
 }
 
 // fail notes that record i, and so those behind it, were not given to the client.
-func (e *write) fail(i int, err error) { e.failed[i] = err }
+func (e *write) fail(i int, err error) {
+	if e.failed[i] != nil {
+		e.failed[i] = err
+	}
+}
 
 // answer notes what became of record i. The client calls it, for one record at a time.
 func (e *write) answer(i int, err error) {
