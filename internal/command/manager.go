@@ -218,13 +218,9 @@ func (m *Manager) Config() Config { return m.config }
 // r.Key already, Create returns that one; existed says so. Create waits for the store, until ctx ends; then the command
 // may exist all the same.
 func (m *Manager) Create(ctx context.Context, r *Request, ttl time.Duration) (c *Command, existed bool, err error) {
-	r.Created = time.Now().UnixMilli()
-	r.Expires = r.Created + max(1, ttl.Milliseconds())
-	online := m.devices.Online(r.Device)
 	done := make(chan error, 1)
-	id, existed, err := m.create(r, online, func(err error) { done <- err })
+	id, existed, err := m.begin(r, ttl, func(err error) { done <- err })
 	if err != nil {
-		m.refuse()
 		return nil, false, err
 	}
 	if err := wait(ctx, done); err != nil {
@@ -233,6 +229,30 @@ func (m *Manager) Create(ctx context.Context, r *Request, ttl time.Duration) (c 
 	m.devices.SendCommands(r.Device)
 	c, err = m.Get(id)
 	return c, existed, err
+}
+
+// CreateThen is Create for a caller that does not wait: it calls done once, from any goroutine, with nil when the command is safe.
+func (m *Manager) CreateThen(r *Request, ttl time.Duration, done func(error)) {
+	_, _, err := m.begin(r, ttl, func(err error) {
+		if err == nil {
+			m.devices.SendCommands(r.Device)
+		}
+		done(err)
+	})
+	if err != nil {
+		done(err)
+	}
+}
+
+// begin creates a command that expires after ttl, and calls done when it is safe, unless it returns an error.
+func (m *Manager) begin(r *Request, ttl time.Duration, done func(error)) (id uint64, existed bool, err error) {
+	r.Created = time.Now().UnixMilli()
+	r.Expires = r.Created + max(1, ttl.Milliseconds())
+	online := m.devices.Online(r.Device)
+	if id, existed, err = m.create(r, online, done); err != nil {
+		m.refuse()
+	}
+	return id, existed, err
 }
 
 // wait waits for the outcome of a change, or for the end of ctx.

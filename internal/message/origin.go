@@ -16,6 +16,7 @@ const (
 	ViaAPI     Via = 2 // a backend published it
 	ViaWill    Via = 3 // it is the will of a device; Source names the device
 	ViaGateway Via = 4 // the gateway published it, on one of its own topics
+	ViaSource  Via = 5 // it came from a system behind, by a source
 )
 
 func (v Via) String() string {
@@ -28,6 +29,8 @@ func (v Via) String() string {
 		return "will"
 	case ViaGateway:
 		return "gateway"
+	case ViaSource:
+		return "source"
 	}
 	return "unknown"
 }

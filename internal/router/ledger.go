@@ -120,14 +120,14 @@ func (b *between) refused(why Drop) {
 type publishers struct {
 	// Guarded by mu, under which nothing else is locked.
 	mu    sync.Mutex
-	byVia [message.ViaGateway + 1]ledger.Publisher
+	byVia [message.ViaSource + 1]ledger.Publisher
 }
 
 func (p *publishers) addTo(n *ledger.Node) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for via := range p.byVia {
-		if via := message.Via(via); via != message.ViaDevice && (via != message.ViaUnknown || p.byVia[via].Published > 0) {
+		if via := message.Via(via); via != message.ViaDevice && (via != message.ViaUnknown && via != message.ViaSource || p.byVia[via].Published > 0) {
 			n.AddPublisher(via.String(), &p.byVia[via])
 		}
 	}
@@ -153,7 +153,7 @@ type counts struct {
 
 // count counts m. A will was counted when it was due.
 func (p *publishers) count(m *message.Message, done func(error)) counts {
-	via := min(m.Origin.Via, message.ViaGateway)
+	via := min(m.Origin.Via, message.ViaSource)
 	switch via {
 	case message.ViaDevice:
 		return counts{}

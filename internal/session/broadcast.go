@@ -15,25 +15,33 @@ import (
 // and returns the number of devices. When ctx ends, Broadcast returns; the messages that wait for room continue to
 // wait.
 func (m *Manager) Broadcast(ctx context.Context, msg *message.Message, filter string) (int, error) {
-	msg, err := m.ownBroadcast(msg)
-	if err != nil {
-		m.router.CountRefused(msg, err)
-		return 0, err
-	}
-	to := m.receivers(msg.QoS, filter)
-	if err := ctx.Err(); err != nil {
-		return 0, err
-	}
-	taken := make(chan struct{})
-	if later, _ := m.router.DeliverTo(to, msg, func(error) { close(taken) }); !later {
-		return len(to), nil
-	}
+	taken := make(chan error, 1)
+	n := m.BroadcastThen(msg, filter, func(err error) { taken <- err })
 	select {
-	case <-taken: // after router.Config.MaxWait at the latest; drops are counted
-		return len(to), nil
+	case err := <-taken: // after router.Config.MaxWait at the latest
+		if err != nil {
+			return 0, err
+		}
+		return n, nil
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}
+}
+
+// BroadcastThen is Broadcast for a caller that does not wait: it calls done once, from any goroutine, perhaps before it returns. The error is why
+// msg was refused for all devices; what single devices refuse is counted as dropped.
+func (m *Manager) BroadcastThen(msg *message.Message, filter string, done func(error)) int {
+	msg, err := m.ownBroadcast(msg)
+	if err != nil {
+		m.router.CountRefused(msg, err)
+		done(err)
+		return 0
+	}
+	to := m.receivers(msg.QoS, filter)
+	if later, _ := m.router.DeliverTo(to, msg, func(error) { done(nil) }); !later {
+		done(nil)
+	}
+	return len(to)
 }
 
 // ownBroadcast returns an owned copy of msg, or msg with the error why it is refused.

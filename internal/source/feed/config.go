@@ -9,7 +9,7 @@ import (
 )
 
 // Config is the part of a source's section that is the same for all sources: what becomes of a record. In templates and in where, a record
-// is a message: {topic} is the other side's topic, {key} the record's key, {property.NAME} one of its headers.
+// is a message: {topic} is the other side's topic, {source} the record's key, {property.NAME} one of its headers.
 type Config struct {
 	Publish   Publish   `yaml:"publish" help:"make a publication of each record"`
 	Broadcast Broadcast `yaml:"broadcast" help:"or a broadcast, to all devices that have subscribed to a filter"`
@@ -21,7 +21,7 @@ type Config struct {
 
 // Publish says how a record becomes a publication.
 type Publish struct {
-	Topic  string `yaml:"topic" help:"template of the topic, such as site/{key}/order; where the kind of source maps topics, that may be left out"`
+	Topic  string `yaml:"topic" help:"template of the topic, such as site/{source}/order, where {source} is the record's key; where the kind of source maps topics, that may be left out"`
 	QoS    string `yaml:"qos" help:"0 or 1; left out, 1 or, from an MQTT broker, that of the record"`
 	Retain string `yaml:"retain" help:"true or false; left out, false or, from an MQTT broker, as the record says"`
 }
@@ -35,7 +35,7 @@ type Broadcast struct {
 
 // Command says how a record becomes a command.
 type Command struct {
-	Device    string        `yaml:"device" help:"template of the device's id, such as {key}"`
+	Device    string        `yaml:"device" help:"template of the device's id, such as {source}, the record's key"`
 	Method    string        `yaml:"method" help:"template of the method"`
 	TTL       time.Duration `yaml:"ttl" help:"how long the device may take to answer; left out, commands.ttl"`
 	Exclusive bool          `yaml:"exclusive" help:"nothing else is in flight to the device with it"`
@@ -75,6 +75,20 @@ func (c Config) Validate() error {
 	if kinds > 1 {
 		errs = append(errs, errors.New("publish: want one of publish, broadcast and command"))
 	}
+	if b := c.Broadcast; b != (Broadcast{}) && (b.Topic == "" || b.Filter == "") {
+		errs = append(errs, errors.New("broadcast: want topic and filter"))
+	}
+	if k := c.Command; k != (Command{}) && (k.Device == "" || k.Method == "") {
+		errs = append(errs, errors.New("command: want device and method"))
+	}
+	for key, qos := range map[string]string{"publish.qos": c.Publish.QoS, "broadcast.qos": c.Broadcast.QoS} {
+		if qos != "" && qos != "0" && qos != "1" {
+			errs = append(errs, fmt.Errorf("%s: want 0 or 1, not %q", key, qos))
+		}
+	}
+	if r := c.Publish.Retain; r != "" && r != "true" && r != "false" {
+		errs = append(errs, fmt.Errorf("publish.retain: want true or false, not %q", r))
+	}
 	if c.InFlight < 1 || c.InFlight > mostInFlight {
 		errs = append(errs, fmt.Errorf("in_flight: want 1 to %d", mostInFlight))
 	}
@@ -84,4 +98,7 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-const mostInFlight = 100_000
+const (
+	mostInFlight = 100_000
+	everyDevice  = "all" // instead of the filter of a broadcast
+)
