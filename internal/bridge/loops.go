@@ -16,20 +16,24 @@ import (
 // Loops keeps messages from coming back to where they were. It is shared by all sinks and sources of a gateway. Its methods are safe from any goroutine.
 //
 // A message has a list of hops, as a user property: the names of the brokers that it was at, which sources append, and the identities of the
-// gateways that it has left, which sinks append. A source drops a message that has left this gateway before. A sink leaves out one that has left this gateway before, or
-// was at the sink's broker.
+// gateways that it has left, which sinks append. A source drops a message that has left this gateway before. A sink leaves out one that has left this
+// gateway before, or was at the sink's broker.
 //
-// In 3.1.1 there are no properties, so a message arrives without its hops. What a source takes still gets the source's broker as a hop, and so is never sent back there.
-// For the rest there is a memory of what sinks sent lately, by hashes of topic and payload:
+// In 3.1.1 there are no properties. A source still gives what it takes from there its broker as a hop, so it is never sent back there. For the rest
+// a gateway with links of 3.1.1 remembers what its sinks sent lately, by hashes of topic and payload:
 //
-//   - what a sink sent to a broker at which a source has a subscription for it comes back from there once;
-//   - what a sink sent anywhere may come back from another broker, or under another name, within Config.Remember, once or more often.
+//   - what a sink sent to a broker at which a source, without seeing hops, has a subscription for it comes back from there once;
+//   - what a sink sent may come back from another broker, or under another name, within Config.Remember, once or more often: to a source of 3.1.1 in
+//     any case, and to others if a sink of 3.1.1 sent it.
+//
+// So the second one also drops what somebody else published with the same topic and payload meanwhile. A circle is broken by each gateway in it that
+// has a link of 3.1.1 there; it is not if all these links belong to other programs.
 type Loops struct {
 	id   string
 	seed maphash.Seed
 	now  func() time.Time
 
-	blind atomic.Bool // some source sees no hops
+	lossy atomic.Bool // some link is of 3.1.1
 
 	mu       sync.Mutex
 	sources  map[*Subscribed]struct{}
@@ -126,17 +130,25 @@ func (l *Loops) Leave(properties []message.Property, broker string) (hops string
 	return hops, err == nil, err
 }
 
-// Arrive returns the properties of a message that a source takes from a broker, with the broker as a hop. ok is false if the message has left this gateway before.
-// remote is its topic there, local its topic here.
-func (l *Loops) Arrive(properties []message.Property, broker, remote, local string, payload []byte) (_ []message.Property, ok bool, err error) {
-	hops := HopsOf(properties)
-	if hasHop(hops, l.id) || hops == "" && l.returned(broker, remote, local, payload) {
+// Arrival is a message that a source takes from a broker.
+type Arrival struct {
+	Broker        string // its hop
+	Remote, Local string // the topic there and here
+	Payload       []byte
+	Properties    []message.Property
+	Hops          bool // it came with its hops
+}
+
+// Arrive returns the properties of a message that a source takes, with the broker as a hop. ok is false if the message has left this gateway before.
+func (l *Loops) Arrive(m Arrival) (_ []message.Property, ok bool, err error) {
+	hops := HopsOf(m.Properties)
+	if hasHop(hops, l.id) || l.returned(m) {
 		return nil, false, nil
 	}
-	if hops, err = addHop(hops, broker); err != nil {
+	if hops, err = addHop(hops, m.Broker); err != nil {
 		return nil, false, err
 	}
-	properties = slices.DeleteFunc(slices.Clone(properties), func(p message.Property) bool { return p.Key == HopsProperty })
+	properties := slices.DeleteFunc(slices.Clone(m.Properties), func(p message.Property) bool { return p.Key == HopsProperty })
 	return append(properties, message.Property{Key: HopsProperty, Value: hops}), true, nil
 }
 
@@ -145,7 +157,9 @@ func (l *Loops) Subscribe(s *Subscribed) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.sources[s] = struct{}{}
-	l.look()
+	if !s.Hops {
+		l.lossy.Store(true)
+	}
 }
 
 // Unsubscribe undoes Subscribe.
@@ -153,34 +167,40 @@ func (l *Loops) Unsubscribe(s *Subscribed) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.sources, s)
-	l.look()
-}
-
-// look notes whether some source sees no hops. mu is held.
-func (l *Loops) look() {
-	blind := false
-	for s := range l.sources {
-		blind = blind || !s.Hops
-	}
-	l.blind.Store(blind)
 }
 
 // Sent is what Loops remembers of a message that a sink sent. The zero value is nothing.
 type Sent struct{ echo uint64 } // its hash among the echoes
 
-// Send notes that a sink is about to send a message to a broker. hops says that the message goes with its hops.
-func (l *Loops) Send(broker string, hops bool, remember time.Duration, remote, local string, payload []byte) (s Sent) {
-	if hops && !l.blind.Load() {
+// Sending is a message that a sink is about to send to a broker.
+type Sending struct {
+	Broker        string // its hop
+	Remote, Local string // the topic there and here
+	Payload       []byte
+	Hops          bool          // it goes with its hops
+	Passing       bool          // it came by a source
+	Remember      time.Duration // Config.Remember
+}
+
+// Send notes that a sink is about to send a message.
+func (l *Loops) Send(m Sending) (s Sent) {
+	if !m.Hops {
+		l.lossy.Store(true)
+	}
+	if !l.lossy.Load() {
 		return s
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now, there := l.now(), l.hash(broker, remote, payload)
-	if l.comesBack(broker, hops, remote) {
+	now, there := l.now(), l.hash(m.Broker, m.Remote, m.Payload)
+	if l.comesBack(m.Broker, m.Hops, m.Remote) {
 		s.echo = there
-		l.echoes.add(s.echo, 0, now, echoTime)
+		l.echoes.add(s.echo, memo{ends: now.Add(echoTime)}, now)
 	}
-	l.circling.add(l.hash("", local, payload), there, now, remember)
+	if m.Passing {
+		there = 0 // it may come from there as well, from others that pass it on
+	}
+	l.circling.add(l.hash("", m.Local, m.Payload), memo{from: there, bare: !m.Hops, ends: now.Add(m.Remember)}, now)
 	return s
 }
 
@@ -209,16 +229,19 @@ func (l *Loops) Unsent(s Sent) {
 	l.echoes.take(s.echo, l.now())
 }
 
-// returned reports whether a message that came without hops is one that a sink sent.
-func (l *Loops) returned(broker, remote, local string, payload []byte) bool {
+// returned reports whether a message is one that a sink sent, as far as it does not have its hops.
+func (l *Loops) returned(m Arrival) bool {
+	if !l.lossy.Load() {
+		return false
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now, here := l.now(), l.hash(broker, remote, payload)
-	if l.echoes.take(here, now) {
+	now, here := l.now(), l.hash(m.Broker, m.Remote, m.Payload)
+	if !m.Hops && l.echoes.take(here, now) {
 		return true
 	}
-	from, ok := l.circling.look(l.hash("", local, payload), now)
-	return ok && from != here // otherwise it would have been an echo
+	memo, ok := l.circling.look(l.hash("", m.Local, m.Payload), now)
+	return ok && (memo.bare || !m.Hops) && memo.from != here // otherwise it is not an echo: somebody else published the same
 }
 
 // hash returns a hash of a message, not 0.
@@ -242,6 +265,7 @@ type memory struct {
 // memo is what is known of one hash.
 type memo struct {
 	count int
+	bare  bool      // some were sent without their hops
 	from  uint64    // of the latest
 	ends  time.Time // when the latest is forgotten
 }
@@ -251,11 +275,14 @@ const (
 	generationTime = echoTime
 )
 
-func (m *memory) add(hash, from uint64, now time.Time, keep time.Duration) {
+// add remembers one more with this hash.
+func (m *memory) add(hash uint64, one memo, now time.Time) {
 	if m.young == nil || len(m.young) >= mostMemos || now.Sub(m.turned) >= generationTime {
 		m.young, m.old, m.turned = make(map[uint64]memo), m.young, now
 	}
-	m.young[hash] = memo{m.young[hash].count + 1, from, now.Add(keep)}
+	before := m.young[hash]
+	one.count, one.bare = before.count+1, one.bare || before.bare && now.Before(before.ends)
+	m.young[hash] = one
 }
 
 // take forgets one of what has this hash, and reports whether there was one.
@@ -275,12 +302,12 @@ func (m *memory) take(hash uint64, now time.Time) bool {
 	return false
 }
 
-// look returns from where the latest with this hash is.
-func (m *memory) look(hash uint64, now time.Time) (from uint64, ok bool) {
+// look returns what is known of this hash.
+func (m *memory) look(hash uint64, now time.Time) (k memo, ok bool) {
 	for _, memos := range []map[uint64]memo{m.young, m.old} {
 		if k, ok := memos[hash]; ok && !now.After(k.ends) {
-			return k.from, true
+			return k, true
 		}
 	}
-	return 0, false
+	return memo{}, false
 }

@@ -140,7 +140,10 @@ func (t *target) publish(ctx context.Context, c *bridge.Conn, records []*pump.Re
 			continue
 		}
 		live = append(live, i)
-		sent = append(sent, t.loops.Send(t.hop, t.hops, t.config.Remember, r.To, r.Message.Topic, r.Value))
+		sent = append(sent, t.loops.Send(bridge.Sending{
+			Broker: t.hop, Remote: r.To, Local: r.Message.Topic, Payload: r.Value,
+			Hops: t.hops, Passing: bridge.HopsOf(r.Message.Properties) != "", Remember: t.config.Remember,
+		}))
 	}
 	answers := c.Publish(ctx, len(live), func(n int, p *wire.Packet) { fill(p, records[live[n]], c, now) })
 	for n, err := range answers {

@@ -157,7 +157,9 @@ func (s *source) record(p *publication) (r *feed.Record, why drop) {
 	case !ok:
 		return nil, unmatched
 	}
-	properties, fresh, far := s.loops.Arrive(p.properties, s.hop, p.topic, to, p.payload)
+	properties, fresh, far := s.loops.Arrive(bridge.Arrival{
+		Broker: s.hop, Remote: p.topic, Local: to, Payload: p.payload, Properties: p.properties, Hops: s.subscribed.Hops,
+	})
 	switch {
 	case far != nil:
 		return nil, tooFar
