@@ -132,7 +132,7 @@ func TestMQTT(t *testing.T) {
 				Open: func(t testing.TB, proxy, where string, o pump.Options) pump.Target {
 					o.Loops = bridge.NewLoops("here")
 					c := mqtt.Config{Config: bridge.Config{URL: "mqtt://" + proxy, Version: version, Timeout: time.Second, KeepAlive: time.Second}}
-					c.Topics = []string{"device/+/telemetry -> " + where + "/t"}
+					c.Topics = []string{"device/+/telemetry -> " + where + "/{payload.device}/t"}
 					c = c.WithDefaults()
 					if err := c.Validate(); err != nil {
 						t.Fatal(err)
@@ -143,6 +143,7 @@ func TestMQTT(t *testing.T) {
 					}
 					return target
 				},
+				Bad:  []byte(`{"device":"+"}`),
 				Read: func(t testing.TB, where string) [][]byte { return there.have(t, where) },
 			})
 		})

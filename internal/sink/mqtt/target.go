@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"time"
@@ -33,10 +34,13 @@ type target struct {
 	life    context.Context // ends with Close
 	end     context.CancelFunc
 	dialing singleflight.Group // of one connection
+	expired *bridge.Tally
 
-	mu      sync.Mutex
-	conn    *bridge.Conn // nil before the first
-	settled map[*message.Message]error
+	patience pump.Patience
+
+	mu       sync.Mutex
+	conn     *bridge.Conn               // nil before the first
+	rejected map[*message.Message]error // of messages behind one that Send returned an error for
 }
 
 // Open makes the target. It contacts nobody; errors begin with the key.
@@ -51,8 +55,9 @@ func Open(c Config, o pump.Options) (pump.Target, error) {
 	}
 	t := &target{
 		config: c, broker: broker, hop: o.Loops.Hop(broker), hops: broker.Version() == wire.V5, table: table, loops: o.Loops,
-		session: bridge.Session{ClientID: cmp.Or(c.ClientID, o.Loops.ID()+"-sink-"+o.Name)},
-		settled: make(map[*message.Message]error),
+		session:  bridge.Session{ClientID: cmp.Or(c.ClientID, o.Loops.ID()+"-sink-"+o.Name)},
+		expired:  bridge.NewTally(o.Log, slog.LevelWarn, "messages expired before the broker took them"),
+		rejected: make(map[*message.Message]error),
 	}
 	t.life, t.end = context.WithCancel(context.Background())
 	return t, nil
@@ -108,25 +113,25 @@ func headers(v *route.View, hops string) []pump.Header {
 
 // Send implements pump.Target.
 func (t *target) Send(ctx context.Context, records []*pump.Record) (done int, err error) {
-	results := t.take(records)
-	var left []int // the records that have no result yet
-	for i := range results {
-		if results[i] == errOpen {
+	results := make([]error, len(records))
+	var left []int // the records that have to be sent
+	for i, r := range records {
+		results[i] = t.takeRejected(r)
+		if results[i] == nil && !r.Confirmed {
 			left = append(left, i)
 		}
 	}
 	if len(left) > 0 {
 		c, err := t.connect(ctx)
-		if err != nil {
-			return t.settle(records, results, err)
+		if err == nil {
+			t.publish(ctx, c, records, left, results)
 		}
-		t.publish(ctx, c, records, left, results)
+		for _, i := range left {
+			results[i] = cmp.Or(results[i], err)
+		}
 	}
-	return t.settle(records, results, nil)
+	return t.settle(records, results)
 }
-
-// errOpen is the result of a record that has none.
-var errOpen = errors.New("open")
 
 // publish publishes the records that are left, and sets their results.
 func (t *target) publish(ctx context.Context, c *bridge.Conn, records []*pump.Record, left []int, results []error) {
@@ -136,7 +141,7 @@ func (t *target) publish(ctx context.Context, c *bridge.Conn, records []*pump.Re
 	for _, i := range left {
 		r := records[i]
 		if r.Message.Expired(now) { // nobody there wants it any more
-			results[i] = nil
+			t.expired.Add()
 			continue
 		}
 		live = append(live, i)
@@ -192,42 +197,33 @@ func (t *target) kind(err error) error {
 	return err
 }
 
-// take returns what is known of records that the last Send did not tell, because of a record before them, and errOpen for others.
-func (t *target) take(records []*pump.Record) (results []error) {
-	results = make([]error, len(records))
+// settle returns what Send returns, and remembers what becomes of the records behind the first error: they come again, and are not to be sent again.
+func (t *target) settle(records []*pump.Record, results []error) (done int, err error) {
+	for done < len(results) && results[done] == nil {
+		done++
+	}
+	if done == len(results) {
+		return done, nil
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for i, r := range records {
-		known, ok := t.settled[r.Message]
-		if !ok {
-			known = errOpen
+	for i := done + 1; i < len(results); i++ {
+		if results[i] == nil {
+			records[i].Confirmed = true
+		} else if pump.IsRefused(results[i]) {
+			t.rejected[records[i].Message] = results[i]
 		}
-		delete(t.settled, r.Message)
-		results[i] = known
 	}
-	return results
+	return done, results[done]
 }
 
-// settle returns what Send returns, and remembers what it does not tell of the records behind the first error: they come again, and are not to be
-// sent again. err is the result of those that have none.
-func (t *target) settle(records []*pump.Record, results []error, err error) (done int, first error) {
+// takeRejected returns why the broker does not take a record, if an earlier Send knows that and has not told it.
+func (t *target) takeRejected(r *pump.Record) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for i, r := range records {
-		result := results[i]
-		if result == errOpen {
-			result = err
-		}
-		switch {
-		case first == nil && result == nil:
-			done++
-		case first == nil:
-			first = result
-		case result == nil || pump.IsRefused(result):
-			t.settled[r.Message] = result
-		}
-	}
-	return done, first
+	err := t.rejected[r.Message]
+	delete(t.rejected, r.Message)
+	return err
 }
 
 // connect returns the connection, which it makes if there is none. Lanes that want one at the same time wait for the same.
@@ -255,11 +251,13 @@ func (t *target) connect(ctx context.Context) (*bridge.Conn, error) {
 	select {
 	case a := <-answer:
 		if a.Err == nil {
+			t.patience.Renew()
 			return a.Val.(*bridge.Conn), nil
 		}
 		if bridge.ForGood(a.Err) {
-			return nil, pump.Misconfigured(a.Err)
+			return nil, t.patience.Misconfigured(a.Err, time.Now())
 		}
+		t.patience.Renew()
 		return nil, a.Err
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)

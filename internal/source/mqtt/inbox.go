@@ -1,11 +1,8 @@
 package mqtt
 
 import (
-	"context"
 	"log/slog"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/longline/longline/internal/bridge"
 	wire "github.com/longline/longline/internal/wire/mqtt"
@@ -16,7 +13,7 @@ import (
 type inbox struct {
 	line  chan *publication
 	most  int // publications of QoS 0 find no room when so many are there
-	drops *dropping
+	drops *drops
 
 	mu    sync.Mutex
 	bytes int           // of what is in line
@@ -26,14 +23,14 @@ type inbox struct {
 // mostBytes bounds the memory of what is in an inbox; a publication that is alone may have more.
 const mostBytes = 16 << 20
 
-func newInbox(unanswered int, drops *dropping) *inbox {
+func newInbox(unanswered int, drops *drops) *inbox {
 	return &inbox{line: make(chan *publication, 2*unanswered), most: unanswered, drops: drops, room: make(chan struct{})}
 }
 
 // put is bridge.Session.OnPublish.
 func (in *inbox) put(c *bridge.Conn, packet *wire.Packet) {
 	if packet.QoS == 0 && (len(in.line) >= in.most || in.full(packet)) {
-		in.drops.add(noRoom)
+		in.drops[noRoom].Add()
 		return
 	}
 	p := copied(packet)
@@ -93,31 +90,16 @@ const (
 	reasons
 )
 
-var dropTexts = [reasons]string{
-	noRoom:    "publications of QoS 0 found no room",
-	oversized: "publications were larger than max_packet",
-	unmatched: "publications came that no line of topics is for: the broker has a subscription of an older configuration. Another client_id ends it",
-	returned:  "publications were left out, because they have left this gateway before",
-	tooFar:    "publications were left out, because they were at too many brokers and gateways: there is a circle",
-}
+// drops counts what is dropped.
+type drops [reasons]*bridge.Tally
 
-// dropping counts drops, and logs them from time to time. It is safe from any goroutine.
-type dropping struct {
-	log    *slog.Logger
-	counts [reasons]atomic.Uint64
-	told   [reasons]atomic.Int64 // when it was logged, in Unix seconds
-}
-
-// tellEvery is how often drops of one reason are logged, at most.
-const tellEvery = time.Minute
-
-func (d *dropping) add(why drop) {
-	n, now := d.counts[why].Add(1), time.Now().Unix()
-	if last := d.told[why].Load(); now-last >= int64(tellEvery/time.Second) && d.told[why].CompareAndSwap(last, now) {
-		level := slog.LevelWarn
-		if why == returned {
-			level = slog.LevelDebug
-		}
-		d.log.Log(context.Background(), level, dropTexts[why], "so far", n)
+func newDrops(log *slog.Logger) *drops {
+	tally := func(level slog.Level, text string) *bridge.Tally { return bridge.NewTally(log, level, text) }
+	return &drops{
+		noRoom:    tally(slog.LevelWarn, "publications of QoS 0 found no room"),
+		oversized: tally(slog.LevelWarn, "publications were larger than max_packet"),
+		unmatched: tally(slog.LevelWarn, "publications came that no line of topics is for: the broker has a subscription of an older configuration. Another client_id ends that"),
+		returned:  tally(slog.LevelDebug, "publications were left out, because they have left this gateway before"),
+		tooFar:    tally(slog.LevelWarn, "publications were left out, because they were at too many brokers and gateways: there is a circle"),
 	}
 }

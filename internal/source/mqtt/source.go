@@ -30,12 +30,12 @@ type source struct {
 	subscribed *bridge.Subscribed
 	clientID   string
 	log        *slog.Logger
+	drops      *drops
 
 	// Owned by the goroutine that calls Run.
 	view  route.View
-	asked bool     // the session has the filters of the table
-	line  *line    // of the last Run
-	drops dropping // is safe from any goroutine
+	asked bool  // the session has the filters of the table
+	line  *line // of the last Run
 }
 
 // Open makes the source. It contacts nobody; errors begin with the key.
@@ -51,7 +51,7 @@ func Open(c Config, o feed.Options) (feed.Feed, error) {
 	s := &source{
 		config: c, broker: broker, hop: o.Loops.Hop(broker), table: table, loops: o.Loops, log: o.Log,
 		clientID: cmp.Or(c.ClientID, o.Loops.ID()+"-source-"+o.Name), view: route.View{Node: o.Node}, line: new(line),
-		drops: dropping{log: o.Log},
+		drops: newDrops(o.Log),
 	}
 	s.subscribed = &bridge.Subscribed{Broker: s.hop, Hops: broker.Version() == wire.V5, Filters: table.Matched()}
 	s.loops.Subscribe(s.subscribed)
@@ -67,10 +67,10 @@ func (s *source) Lag() (records int64, known bool) { return 0, false }
 // Run implements feed.Feed.
 func (s *source) Run(ctx context.Context, take feed.Take) error {
 	known := s.line.settle(ctx, s.config.Timeout)
-	in := newInbox(s.config.Unanswered, &s.drops)
+	in := newInbox(s.config.Unanswered, s.drops)
 	c, err := s.broker.Connect(ctx, bridge.Session{
 		ClientID: s.clientID, Kept: true, Expiry: s.config.Session, Unanswered: s.config.Unanswered,
-		OnPublish: in.put, OnOversized: func(int) { s.drops.add(oversized) },
+		OnPublish: in.put, OnOversized: func(int) { s.drops[oversized].Add() },
 	})
 	if err != nil {
 		return s.kind(err)
@@ -139,7 +139,7 @@ func (s *source) receive(ctx context.Context, p *publication, take feed.Take) er
 	}
 	r, why := s.record(p)
 	if r == nil {
-		s.drops.add(why)
+		s.drops[why].Add()
 		s.line.add(p)(nil)
 		return nil
 	}
