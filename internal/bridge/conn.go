@@ -40,7 +40,7 @@ type Conn struct {
 	skip    int    // bytes of an oversized publication that are still to come
 
 	heard atomic.Int64 // when something came, in nanoseconds since began
-	busy  atomic.Bool  // OnPublish runs
+	busy  atomic.Bool  // OnPublish or OnOversized runs
 
 	mu       sync.Mutex
 	err      error  // why it ended
@@ -266,11 +266,16 @@ func (c *Conn) published(p *mqtt.Packet) error {
 	case p.QoS > 1 || c.session.OnPublish == nil:
 		return fmt.Errorf("the broker sent a publication of QoS %d that nobody has subscribed to", p.QoS)
 	}
-	c.busy.Store(true)
-	c.session.OnPublish(c, p)
-	c.busy.Store(false)
-	c.heard.Store(int64(time.Since(c.began))) // it had no chance meanwhile
+	c.handOver(func() { c.session.OnPublish(c, p) })
 	return nil
+}
+
+// handOver calls what may wait, and meanwhile does not expect to hear of the broker.
+func (c *Conn) handOver(call func()) {
+	c.busy.Store(true)
+	call()
+	c.busy.Store(false)
+	c.heard.Store(int64(time.Since(c.began)))
 }
 
 // readPacket reads the next packet, which is valid until the next call. Publications that are too large are passed over.
@@ -305,14 +310,11 @@ func (c *Conn) readPacket(p *mqtt.Packet) error {
 	}
 }
 
-// passOver acknowledges a publication that is too large, and skips it.
+// passOver skips a publication that is too large.
 func (c *Conn) passOver(o mqtt.Oversized) {
 	c.skip = o.Size
-	if o.QoS > 0 {
-		c.Acknowledge(o.ID)
-	}
 	if c.session.OnOversized != nil {
-		c.session.OnOversized(o.Size)
+		c.handOver(func() { c.session.OnOversized(c, o) })
 	}
 }
 

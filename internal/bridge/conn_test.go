@@ -339,7 +339,11 @@ func TestReading(t *testing.T) {
 	for _, version := range []string{"5", "3.1.1"} {
 		got, over := make(chan string, 100), make(chan int, 1)
 		s := bridge.Session{
-			ClientID: "a", Unanswered: 10, OnOversized: func(size int) { over <- size },
+			ClientID: "a", Unanswered: 10,
+			OnOversized: func(c *bridge.Conn, o mqtt.Oversized) {
+				over <- o.Size
+				c.Acknowledge(o.ID)
+			},
 			OnPublish: func(_ *bridge.Conn, p *mqtt.Packet) {
 				got <- fmt.Sprintf("%s %d %t", p.Topic, len(p.Payload), p.Retain)
 			},

@@ -28,8 +28,9 @@ type Session struct {
 	// so it may wait, and the broker with it. Meanwhile the broker is not asked whether it is there. Nil for a session without subscriptions.
 	OnPublish func(c *Conn, p *mqtt.Packet)
 
-	// OnOversized is called for a publication that is larger than Config.MaxPacket. It was acknowledged.
-	OnOversized func(size int)
+	// OnOversized is called like OnPublish, for a publication that is larger than Config.MaxPacket. It is to be acknowledged like others. Nil for a
+	// session without subscriptions.
+	OnOversized func(c *Conn, o mqtt.Oversized)
 }
 
 // Limits are what a broker can do.

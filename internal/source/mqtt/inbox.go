@@ -33,7 +33,15 @@ func (in *inbox) put(c *bridge.Conn, packet *wire.Packet) {
 		in.drops[noRoom].Add()
 		return
 	}
-	p := copied(packet)
+	in.add(c, copied(packet))
+}
+
+// putOversized is bridge.Session.OnOversized.
+func (in *inbox) putOversized(c *bridge.Conn, o wire.Oversized) {
+	in.add(c, &publication{id: o.ID, qos: o.QoS, oversized: true})
+}
+
+func (in *inbox) add(c *bridge.Conn, p *publication) {
 	if !in.reserve(c, p.size()) {
 		return // the connection has ended: the broker sends it again
 	}

@@ -70,7 +70,7 @@ func (s *source) Run(ctx context.Context, take feed.Take) error {
 	in := newInbox(s.config.Unanswered, s.drops)
 	c, err := s.broker.Connect(ctx, bridge.Session{
 		ClientID: s.clientID, Kept: true, Expiry: s.config.Session, Unanswered: s.config.Unanswered,
-		OnPublish: in.put, OnOversized: func(int) { s.drops[oversized].Add() },
+		OnPublish: in.put, OnOversized: in.putOversized,
 	})
 	if err != nil {
 		return s.kind(err)
@@ -148,6 +148,9 @@ func (s *source) receive(ctx context.Context, p *publication, take feed.Take) er
 
 // record makes a record of a publication; nil, and why, if it is to be dropped.
 func (s *source) record(p *publication) (r *feed.Record, why drop) {
+	if p.oversized {
+		return nil, oversized
+	}
 	m := &message.Message{Topic: p.topic, Payload: p.payload, ContentType: p.contentType, Properties: p.properties, Time: p.came.UnixMilli()}
 	s.view.Reset(m)
 	to, ok, err := s.table.Map(&s.view)
@@ -176,6 +179,7 @@ func (s *source) record(p *publication) (r *feed.Record, why drop) {
 type publication struct {
 	id          uint16
 	again       bool // the broker sent it before
+	oversized   bool // it has no more than id and qos
 	topic       string
 	payload     []byte
 	contentType string
