@@ -35,6 +35,24 @@ func (c TLS) Validate() error {
 // it is nil; protocols are offered by ALPN. It reads the files, and w reads
 // them again when they change. Errors begin with the key.
 func (c TLS) Dialer(w *reload.Watcher, over *net.Dialer, protocols ...string) (func(ctx context.Context, network, address string) (net.Conn, error), error) {
+	configure, err := c.Client(w)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		host, _, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, err
+		}
+		d := tls.Dialer{NetDialer: over, Config: configure(host)}
+		d.Config.NextProtos = protocols
+		return d.DialContext(ctx, network, address)
+	}, nil
+}
+
+// Client returns a function that makes the configuration of one TLS connection to a host, for protocols that begin without TLS. It is safe from any
+// goroutine. Client reads the files, and w reads them again when they change. Errors begin with the key.
+func (c TLS) Client(w *reload.Watcher) (func(host string) *tls.Config, error) {
 	roots := func() *x509.CertPool { return nil }
 	if c.CA != "" {
 		f, err := reload.Open(w, c.CA, authorities)
@@ -51,19 +69,13 @@ func (c TLS) Dialer(w *reload.Watcher, over *net.Dialer, protocols ...string) (f
 		}
 		present = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return pair.Get(nil) }
 	}
-	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		host, _, err := net.SplitHostPort(address)
-		if err != nil {
-			return nil, err
-		}
-		d := tls.Dialer{NetDialer: over, Config: &tls.Config{
+	return func(host string) *tls.Config {
+		return &tls.Config{
 			MinVersion:           tls.VersionTLS12,
 			ServerName:           cmp.Or(c.ServerName, host),
 			RootCAs:              roots(),
 			GetClientCertificate: present,
-			NextProtos:           protocols,
-		}}
-		return d.DialContext(ctx, network, address)
+		}
 	}, nil
 }
 
