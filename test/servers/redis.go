@@ -13,19 +13,19 @@ import (
 	"time"
 )
 
-// RedisTLS is the distance of the port for TLS from the first, if the options name a certificate (--tls-cert-file).
-const RedisTLS = 1
-
-// busDistance is that of the port on which the nodes of a cluster talk to each other.
-const busDistance = 2
+// Distances of other ports from the first: for TLS, and for what the nodes of a cluster tell each other.
+const (
+	secureDistance = 1
+	busDistance    = 2
+)
 
 // Redis starts a Redis of one server, with these options of its command line. It syncs what it has written before it answers, so nothing
-// is lost when it is killed.
+// is lost when it is killed. If the options name a certificate (--tls-cert-file), it takes TLS at RedisTLS.
 func Redis(t testing.TB, options ...string) *Server {
 	t.Helper()
 	return Start(t, Program{
 		Name:  "redis",
-		Ports: []int{0, RedisTLS, busDistance},
+		Ports: []int{0, secureDistance, busDistance},
 		Command: func(installed string, port int) []string {
 			line := []string{
 				installed + "/redis-server", "--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--save", "", "--appendonly", "yes",
@@ -33,7 +33,7 @@ func Redis(t testing.TB, options ...string) *Server {
 			}
 			for _, o := range options {
 				if o == "--tls-cert-file" {
-					line = append(line, "--tls-port", strconv.Itoa(port+RedisTLS))
+					line = append(line, "--tls-port", strconv.Itoa(port+secureDistance))
 				}
 			}
 			return append(line, options...)
@@ -50,7 +50,7 @@ func RedisCluster(t testing.TB) []*Server {
 	for range 3 {
 		one := Start(t, Program{
 			Name:  "redis",
-			Ports: []int{0, RedisTLS, busDistance},
+			Ports: []int{0, secureDistance, busDistance},
 			Command: func(installed string, port int) []string {
 				return []string{
 					installed + "/redis-server", "--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--save", "", "--appendonly", "yes",
@@ -98,6 +98,9 @@ func RedisSentinel(t testing.TB) (primary, replica, sentinel *Server) {
 	})
 	return primary, replica, sentinel
 }
+
+// RedisTLS returns host and port at which a Redis takes TLS.
+func RedisTLS(s *Server) string { return s.at(secureDistance) }
 
 // RedisCLI returns what redis-cli prints for a command.
 func RedisCLI(t testing.TB, s *Server, command ...string) string {

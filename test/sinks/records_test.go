@@ -1,0 +1,58 @@
+//go:build servers || long
+
+package sinks
+
+import (
+	"bytes"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/longline/longline/internal/bench"
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/route"
+	"github.com/longline/longline/internal/sink/pump"
+)
+
+// prepare returns the records of messages, at places from 1 on.
+func prepare(t testing.TB, to pump.Target, messages ...*message.Message) (all []*pump.Record) {
+	t.Helper()
+	var v route.View
+	v.Node, v.Stream = 3, "all"
+	for i, m := range messages {
+		v.Reset(m)
+		v.Place = uint64(i + 1)
+		r := &pump.Record{Place: v.Place, Message: m, Key: m.Source}
+		if err := to.Prepare(&v, r); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, r)
+	}
+	return all
+}
+
+// certificate is one that a server has, and clients trust.
+type certificate struct{ cert, key string }
+
+func newCertificate(t testing.TB) certificate {
+	t.Helper()
+	dir := t.TempDir()
+	c := certificate{filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")}
+	if _, err := bench.WriteCertificate(c.cert, c.key); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// texts returns payloads, with a blank between them.
+func texts(payloads [][]byte) string { return string(bytes.Join(payloads, []byte(" "))) }
+
+// eventually waits until something holds.
+func eventually(t testing.TB, holds func() bool) {
+	t.Helper()
+	for begin := time.Now(); !holds(); time.Sleep(20 * time.Millisecond) {
+		if time.Since(begin) > time.Minute {
+			t.Fatal("not within a minute")
+		}
+	}
+}
