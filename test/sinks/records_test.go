@@ -4,14 +4,17 @@ package sinks
 
 import (
 	"bytes"
+	"cmp"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/longline/longline/internal/bench"
 	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/reload"
 	"github.com/longline/longline/internal/route"
 	"github.com/longline/longline/internal/sink/pump"
+	"github.com/longline/longline/internal/sink/sinktest"
 )
 
 // prepare returns the records of messages, at places from 1 on.
@@ -29,6 +32,18 @@ func prepare(t testing.TB, to pump.Target, messages ...*message.Message) (all []
 		all = append(all, r)
 	}
 	return all
+}
+
+// options returns options with what a target needs in any case.
+func options(o pump.Options) pump.Options {
+	if o.Watcher == nil {
+		o.Watcher = new(reload.Watcher)
+	}
+	if o.Log == nil {
+		o.Log = sinktest.Log
+	}
+	o.Name, o.Lanes = cmp.Or(o.Name, "sink"), cmp.Or(o.Lanes, 1)
+	return o
 }
 
 // certificate is one that a server has, and clients trust.

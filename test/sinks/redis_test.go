@@ -45,12 +45,10 @@ func redisServer(t *testing.T) sinktest.Server {
 
 func openRedis(t testing.TB, c redis.Config, o pump.Options) pump.Target {
 	t.Helper()
+	o = options(o)
 	c = c.WithDefaults()
 	if err := c.Validate(); err != nil {
 		t.Fatal(err)
-	}
-	if o.Log == nil {
-		o.Log = sinktest.Log
 	}
 	to, err := redis.Open(c, o)
 	if err != nil {
@@ -174,7 +172,7 @@ func TestRedisSentinel(t *testing.T) {
 func TestRedisTLS(t *testing.T) {
 	files := newCertificate(t)
 	server := servers.Redis(t, "--tls-cert-file", files.cert, "--tls-key-file", files.key, "--tls-ca-cert-file", files.cert, "--tls-auth-clients", "no",
-		"--user", "default off", "--user", "gateway on >sesame ~k* +xadd +multi +exec")
+		"--user", "default", "off", "--user", "gateway", "on", ">sesame", "~k*", "+xadd", "+multi", "+exec")
 	c := redis.Config{
 		Addresses: []string{servers.RedisTLS(server)}, Key: "{topic}", TLS: redis.TLS{Enabled: true, TLS: setting.TLS{CA: files.cert}},
 		Username: "gateway", Password: setting.NewSecret("sesame"),
