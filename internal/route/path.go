@@ -89,6 +89,9 @@ func bracket(text string) (s step, rest string, err error) {
 	return s, rest, nil
 }
 
+// ParseField parses the path of a field for View.Set.
+func ParseField(text string) ([]string, error) { return parseNames(text) }
+
 // parseNames parses a path of names alone.
 func parseNames(text string) ([]string, error) {
 	path, err := parsePath(text)

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/longline/longline/internal/format"
+	"github.com/longline/longline/internal/message"
 )
 
 // Template is a text with parts of a message in it, such as "telemetry.{payload.site}". It is safe for many goroutines at once. The zero
@@ -136,9 +137,11 @@ func (p *part) own(v *View) (text string, ok bool, err error) {
 		}
 		return text, true, nil
 	case isProperty:
-		for _, each := range v.message.Properties {
-			if each.Key == p.text {
-				return each.Value, true, nil
+		for _, all := range [...][]message.Property{v.added, v.message.Properties} {
+			for _, each := range all {
+				if each.Key == p.text {
+					return each.Value, true, nil
+				}
 			}
 		}
 		if !p.optional {

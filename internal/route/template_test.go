@@ -131,6 +131,22 @@ func TestTemplateErrors(t *testing.T) {
 	}
 }
 
+// What the gateway adds comes before what a device says, and ends with the message.
+func TestAddedProperties(t *testing.T) {
+	v, p := view(telemetry()), parse(t, "{property.unit} {property.x?}")
+	v.AddProperty("unit", "J")
+	v.AddProperty("x", "y")
+	added := v.Added()
+	if got, err := p.Render(v); err != nil || got != "J y" {
+		t.Errorf("%s, %v", got, err)
+	}
+	v.Reset(telemetry())
+	v.AddProperty("z", "z")
+	if got, err := p.Render(v); err != nil || got != "kW " || len(added) != 2 || added[0].Value != "J" {
+		t.Errorf("%s, %v, %v", got, err, added)
+	}
+}
+
 // A device cannot make a text longer than its bound, whatever part it comes by.
 func TestTemplateBound(t *testing.T) {
 	m := telemetry()

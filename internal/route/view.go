@@ -19,6 +19,7 @@ type View struct {
 	Time   time.Time // when the gateway received it
 
 	message *message.Message
+	added   []message.Property
 	route   *Route // nil until Apply
 	levels  []string
 
@@ -49,13 +50,21 @@ func (v *View) Reset(m *message.Message) {
 		v.tree.Reset()
 	}
 	v.message, v.Place, v.Time = m, 0, time.UnixMilli(m.Time)
-	v.route, v.levels = nil, v.levels[:0]
+	v.route, v.levels, v.added = nil, v.levels[:0], nil
 	v.from, v.treeErr, v.changed = nil, nil, false
 	v.encoded, v.encodedErr = nil, nil
 }
 
 // Message returns the message as it came.
 func (v *View) Message() *message.Message { return v.message }
+
+// AddProperty adds a user property. It comes before those of the message that have the same name.
+func (v *View) AddProperty(key, value string) {
+	v.added = append(v.added, message.Property{Key: key, Value: value})
+}
+
+// Added returns what AddProperty has added. It stays as it is after Reset.
+func (v *View) Added() []message.Property { return v.added }
 
 // Tree returns the payload as a tree, with the changes that were made. It is decoded by the first call, and valid until the next Reset.
 // Nobody but Set changes it. An error is about this message alone, unless it wraps format.ErrAway.

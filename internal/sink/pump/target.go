@@ -108,6 +108,9 @@ func StandardHeaders(dst []Header, v *route.View, contentType string) []Header {
 	if m.Trace != nil {
 		dst = append(dst, Header{message.Traceparent, m.Trace.String()})
 	}
+	for _, p := range v.Added() {
+		dst = append(dst, Header{p.Key, p.Value})
+	}
 	return dst
 }
 
