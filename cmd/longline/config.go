@@ -84,6 +84,11 @@ func checkFiles(c config.Config) error {
 		}
 		parts.Target.Close()
 	}
+	for _, name := range slices.Sorted(maps.Keys(c.Models)) {
+		if err := c.Models[name].CheckFiles(&w); err != nil {
+			return fmt.Errorf("models.%s.%w", name, err)
+		}
+	}
 	if c.API.Tokens != "" {
 		if _, err := auth.OpenRoles(c.API.Tokens, &w); err != nil {
 			return fmt.Errorf("api.tokens: %w", err)

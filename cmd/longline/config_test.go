@@ -53,15 +53,16 @@ func TestConfigCheckLooksAtFiles(t *testing.T) {
 	}
 	bad := write("bad", "nonsense")
 	for text, want := range map[string]string{
-		"services: {a: {instances: [\"https://a\"], tls: {ca: " + bad + "}}}": "longline.yaml:1:52: services.a.tls.ca",
-		"gateway: {tls: {cert: " + bad + ", key: " + bad + "}}":               "gateway.tls.cert",
-		"auth: {order: [tokens], tokens: {file: " + dir + "/none}}":           "longline.yaml:1:40: auth.tokens.file",
-		"auth: {order: [tokens], tokens: {file: " + bad + "}}":                "line 1",
-		"api: {tokens: " + bad + "}":                                          "api.tokens",
-		"api: {audit: " + dir + "/none/audit.log}":                            "api.audit",
-		"api: {audit: " + dir + "}":                                           "is a directory",
-		"api: {audit: " + dir + "/audit.log}":                                 "",
-		"api: {audit: " + bad + "}":                                           "",
+		"services: {a: {instances: [\"https://a\"], tls: {ca: " + bad + "}}}":                                                  "longline.yaml:1:52: services.a.tls.ca",
+		"models: {a: {instances: [\"http://a\"], inputs: {x: {fields: [payload]}}, output: {set: b}, tls: {ca: " + bad + "}}}": "models.a.tls.ca",
+		"gateway: {tls: {cert: " + bad + ", key: " + bad + "}}":                                                                "gateway.tls.cert",
+		"auth: {order: [tokens], tokens: {file: " + dir + "/none}}":                                                            "longline.yaml:1:40: auth.tokens.file",
+		"auth: {order: [tokens], tokens: {file: " + bad + "}}":                                                                 "line 1",
+		"api: {tokens: " + bad + "}":                                                                                           "api.tokens",
+		"api: {audit: " + dir + "/none/audit.log}":                                                                             "api.audit",
+		"api: {audit: " + dir + "}":                                                                                            "is a directory",
+		"api: {audit: " + dir + "/audit.log}":                                                                                  "",
+		"api: {audit: " + bad + "}":                                                                                            "",
 	} {
 		var out, errs strings.Builder
 		code := Run(t.Context(), []string{"config", "check", write("longline.yaml", text)}, nil, &out, &errs)

@@ -22,6 +22,7 @@ import (
 	"github.com/longline/longline/internal/gateway"
 	"github.com/longline/longline/internal/ledger"
 	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/model"
 	"github.com/longline/longline/internal/registry"
 	"github.com/longline/longline/internal/reload"
 	"github.com/longline/longline/internal/router"
@@ -49,6 +50,7 @@ type node struct {
 	commands *command.Manager
 	router   *router.Router
 	streams  *stream.Set
+	models   *model.Set
 	sessions *session.Manager
 	sinks    *sink.Set
 	ledger   *ledger.Keeper
@@ -85,6 +87,7 @@ func startNode(ctx context.Context, c config.Config, log *slog.Logger, stderr io
 		n.openStore,
 		n.startIDs,
 		n.openStreams,
+		n.openModels,
 		n.openCommands,
 		n.openSessions,
 		n.openSinks,
@@ -217,6 +220,18 @@ func (n *node) openStreams(context.Context) error {
 	return nil
 }
 
+// openModels begins to ask models about messages.
+func (n *node) openModels(context.Context) (err error) {
+	n.models, err = model.OpenSet(n.config.Models, model.Options{
+		Services: n.services, Router: n.router, Node: uint16(n.config.Node.Number), Watcher: n.files, Log: n.log,
+	})
+	if err != nil {
+		return fmt.Errorf("models.%w", err)
+	}
+	n.undo = append(n.undo, n.models.Close)
+	return nil
+}
+
 func (n *node) openSessions(context.Context) (err error) {
 	if n.sessions, err = session.NewManager(n.config.Sessions, n.router, n.store, n.store); err != nil {
 		return err
@@ -346,6 +361,7 @@ func (n *node) openAdminPort(ctx context.Context) (err error) {
 	metrics.MustRegister(commandMetrics{n.commands})
 	metrics.MustRegister(serviceMetrics{n.services})
 	metrics.MustRegister(sinkMetrics{n.sinks})
+	metrics.MustRegister(modelMetrics{n.models})
 	metrics.MustRegister(registered{n})
 	if n.server, err = api.Listen(ctx, backend); err != nil {
 		return fmt.Errorf("admin port: %w", err)

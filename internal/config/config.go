@@ -18,6 +18,7 @@ import (
 	"github.com/longline/longline/internal/gateway"
 	"github.com/longline/longline/internal/gateway/ocpp"
 	"github.com/longline/longline/internal/limit"
+	"github.com/longline/longline/internal/model"
 	"github.com/longline/longline/internal/registry"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/service"
@@ -46,6 +47,8 @@ type Config struct {
 
 	Services setting.Named[service.Config] `yaml:"services" help:"what devices and the gateway call, each service under its name"`
 
+	Models setting.Named[model.Config] `yaml:"models" help:"models that are asked about messages on their way, each under its name"`
+
 	OCPP     ocpp.Config       `yaml:"ocpp" help:"chargers that speak OCPP-J"`
 	Limits   limit.Config      `yaml:"limits" help:"protection against overload"`
 	Register registry.Register `yaml:"register" help:"registries in which the gateway registers itself, for balancers and clients"`
@@ -73,6 +76,7 @@ func (c Config) WithDefaults() Config {
 	c.Sinks = c.Sinks.WithDefaults()
 	c.Streams = withLetters(c.Streams, len(c.Sinks) > 0).WithDefaults()
 	c.Services = c.Services.WithDefaults()
+	c.Models = c.Models.WithDefaults()
 	c.Register = c.Register.WithDefaults()
 	c.API.Topics = c.Sessions.Topics // the API accepts the same topics as sessions
 	c.API = c.API.WithDefaults()
@@ -115,6 +119,8 @@ func (c *Config) Check() error {
 	section("streams", d.Streams.Validate())
 	section("sinks", d.Sinks.Validate())
 	section("services", d.Services.Validate())
+	section("models", d.Models.Validate())
+	section("models", model.CheckTogether(d.Models))
 	section("register", d.Register.Validate())
 	section("ocpp", d.OCPP.Validate())
 	section("limits", d.Limits.Validate())
@@ -168,6 +174,11 @@ func (c *Config) fit() (errs []error) {
 		s, ok := c.Services[name]
 		want(ok && !s.Serve, "auth.webhook.service", "%s is not a service with instances, under services", name)
 		want(!ok || s.Serve || s.Private, "auth.webhook.service", "%s needs private: true, or devices could call what decides about them", name)
+	}
+	for name, one := range c.Models {
+		s, ok := c.Services[one.Service]
+		want(one.Service == "" || ok && !s.Serve && s.Protocol == service.GRPC, "models."+name+".service",
+			"%s is not a service with instances and protocol grpc, under services", one.Service)
 	}
 	want(len(c.Streams) == 0 || c.Store.Path != "", "streams", "need store.path, the directory in which they are")
 	for name, one := range c.Sinks {

@@ -337,9 +337,12 @@ func TestServicesErrors(t *testing.T) {
 		"services:\n  a/b: {serve: true}\n":                                               "f:2:3: services: want a name",
 		"services:\n  billing: {timeout: 1s}\n":                                           "f:2:3: services.billing.instances: nothing says where they are",
 		"auth: {order: [webhook], webhook: {service: a}}\nservices: {a: {serve: true}}\n": "f:1:45: auth.webhook.service: a is not a service with instances",
-		"auth: {order: [webhook], webhook: {service: a}}\nservices: {a: {instances: [\"http://h\"]}}\n": "f:1:45: auth.webhook.service: a needs private: true",
-		"ocpp: {service: a}\nservices: {a: {serve: true, private: true}}\n":                             "f:1:17: ocpp.service: a is private",
-		"services: {a: {serve: true}, b: {instances: [\"http://b:1\"], tls: {ca: x}}}":                  "",
+		"auth: {order: [webhook], webhook: {service: a}}\nservices: {a: {instances: [\"http://h\"]}}\n":                                 "f:1:45: auth.webhook.service: a needs private: true",
+		"ocpp: {service: a}\nservices: {a: {serve: true, private: true}}\n":                                                             "f:1:17: ocpp.service: a is private",
+		"models: {a: {service: b}}\nservices: {b: {serve: true}}\n":                                                                     "models.a.inputs: want 1 to 64, not 0",
+		"models: {a: {service: b, inputs: {x: {fields: [payload]}}, output: {set: c}}}\n":                                               "models.a.service: b is not a service with instances and protocol grpc",
+		"models: {a: {instances: [\"http://b\"], inputs: {x: {fields: [payload]}}, filters: [c/#], output: {publish: \"c/{source}\"}}}": "models.a.output.publish: \"c/{source}\" goes round",
+		"services: {a: {serve: true}, b: {instances: [\"http://b:1\"], tls: {ca: x}}}":                                                  "",
 	} {
 		_, err := Parse("f", []byte(text))
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
