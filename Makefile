@@ -25,8 +25,8 @@ test-servers: deps ## run the tests that need real servers; installs those
 	go test -race -timeout 9m -tags servers ./test/servers ./test/registries
 
 test-long: deps ## the same with servers that take long: to be installed, or to start
-	@scripts/servers.sh consul kafka redis nats mariadb postgres mysql nacos eureka etcd kubernetes
-	go test -race -timeout 30m -tags servers,long ./test/servers ./test/registries
+	@scripts/servers.sh consul kafka redis nats mariadb postgres mysql nacos eureka etcd kubernetes models
+	go test -race -timeout 30m -tags servers,long ./test/servers ./test/registries ./test/models
 
 lint: $(TOOLS) ## check the code, for every platform
 	@test -z "$$(gofmt -l .)" || { echo "these files are not formatted:"; gofmt -l .; exit 1; }
