@@ -17,6 +17,8 @@ import (
 	"github.com/longline/longline/internal/sink/kafka"
 	"github.com/longline/longline/internal/sink/mqtt"
 	"github.com/longline/longline/internal/sink/pump"
+	"github.com/longline/longline/internal/sink/redis"
+	"github.com/longline/longline/internal/sink/sql"
 	"github.com/longline/longline/internal/sink/webhook"
 )
 
@@ -26,10 +28,13 @@ type Config struct {
 	Route  route.Config `yaml:",inline"`
 	Pump   pump.Config  `yaml:",inline"`
 
-	File    file.Config    `yaml:"file" help:"to a file, for a first try and for archives"`
-	Kafka   kafka.Config   `yaml:"kafka" help:"to topics of Kafka"`
-	MQTT    mqtt.Config    `yaml:"mqtt" help:"to another MQTT broker"`
-	Webhook webhook.Config `yaml:"webhook" help:"to a service over HTTP"`
+	File     file.Config    `yaml:"file" help:"to a file, for a first try and for archives"`
+	Kafka    kafka.Config   `yaml:"kafka" help:"to topics of Kafka"`
+	MQTT     mqtt.Config    `yaml:"mqtt" help:"to another MQTT broker"`
+	Webhook  webhook.Config `yaml:"webhook" help:"to a service over HTTP"`
+	Postgres sql.Postgres   `yaml:"postgres" help:"to tables of PostgreSQL"`
+	MySQL    sql.MySQL      `yaml:"mysql" help:"to tables of MySQL or MariaDB"`
+	Redis    redis.Config   `yaml:"redis" help:"to streams of Redis or Valkey"`
 }
 
 // kinds returns the targets of c with their keys.
@@ -39,6 +44,9 @@ func (c *Config) kinds() []kind {
 		of("kafka", &c.Kafka, kafka.Open),
 		of("mqtt", &c.MQTT, mqtt.Open),
 		of("webhook", &c.Webhook, webhook.Open),
+		of("postgres", &c.Postgres, sql.OpenPostgres),
+		of("mysql", &c.MySQL, sql.OpenMySQL),
+		of("redis", &c.Redis, redis.Open),
 	}
 }
 
