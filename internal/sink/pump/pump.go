@@ -48,6 +48,7 @@ type Pump struct {
 	kill      context.CancelFunc
 	readers   sync.WaitGroup
 	lanes     sync.WaitGroup
+	stopSaver context.CancelFunc
 	saver     sync.WaitGroup
 
 	wake  []chan struct{} // of each lane: something has changed; has room for one
@@ -90,7 +91,9 @@ func Start(s Sink) *Pump {
 		p.lanes.Go(func() { p.runLane(n) })
 	}
 	p.readers.Go(p.readStream)
-	p.saver.Go(p.savePlaces)
+	var saving context.Context
+	saving, p.stopSaver = context.WithCancel(context.Background())
+	p.saver.Go(func() { p.savePlaces(saving) })
 	return p
 }
 
@@ -156,7 +159,7 @@ func (p *Pump) Close(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, p.kill)
 	defer stop()
 	err := p.endLanes()
-	p.kill()
+	p.stopSaver()
 	p.saver.Wait()
 	p.sink.Target.Close()
 	return err
