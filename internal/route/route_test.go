@@ -256,7 +256,7 @@ func TestNothingIsDecodedInVain(t *testing.T) {
 	topic := parse(t, "telemetry.{topic[2]}").AtMost(249)
 	source := parse(t, "{source}")
 	var dst []byte
-	for _, r := range []*Route{open(t, Config{}), open(t, Config{Payload: format.Config{Name: "json"}})} {
+	for _, r := range []*Route{open(t, Config{}), open(t, Config{Payload: format.Config{Name: "cbor"}})} {
 		m := telemetry()
 		if n := testing.AllocsPerRun(100, func() {
 			v.Reset(m)
