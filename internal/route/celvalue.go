@@ -90,7 +90,8 @@ type branch struct {
 
 // copied returns the map or list as CEL's own, for what is rare.
 func (b branch) copied() ref.Val {
-	if err := b.view.spend(size(b.value)); err != nil {
+	const stepsPerValue = 4 // of copying one, which allocates
+	if err := b.view.spend(stepsPerValue * size(b.value)); err != nil {
 		return err
 	}
 	return types.DefaultTypeAdapter.NativeToValue(b.value.Any())

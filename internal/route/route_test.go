@@ -223,7 +223,7 @@ func TestSetOnAView(t *testing.T) {
 func TestWorkIsBounded(t *testing.T) {
 	var many strings.Builder
 	many.WriteString(`{"l":[0`)
-	for range 60_000 {
+	for range 20_000 {
 		many.WriteString(",1")
 	}
 	many.WriteString(`],"text":"` + strings.Repeat("x", 60_000) + `"}`)
@@ -231,7 +231,7 @@ func TestWorkIsBounded(t *testing.T) {
 	m.Payload = []byte(many.String())
 	m.Properties[0].Value = strings.Repeat("x", 60_000)
 	for _, where := range []string{
-		`payload.l.all(x, payload.l[59999] == 1)`,
+		`payload.l.all(x, payload.l[19999] == 1)`,
 		`payload.l.all(x, payload.l == payload.l)`,
 		`payload.l.all(x, !(7 in payload.l))`,
 		`payload.l.all(x, "l" in payload && size(payload.l + payload.l) > 1)`,
