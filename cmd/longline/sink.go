@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"text/tabwriter"
@@ -158,6 +159,9 @@ func (r *SinkReplay) Run(ctx context.Context) error {
 	gateway, err := r.gateway()
 	if err != nil {
 		return err
+	}
+	if !r.Dead && !r.All && !r.Stop && r.From == 0 && r.To == 0 && r.Since == nil && r.Until == nil {
+		return &exitError{exitUsage, errors.New("want --dead, --all, or a range: --from, --to, --since, --until")}
 	}
 	if r.Stop {
 		_, err = gateway.StopReplay(ctx, connect.NewRequest(&longlinev1.StopReplayRequest{Sink: r.Name}))

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"context"
 	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -99,6 +102,7 @@ func TestSinkCommands(t *testing.T) {
 		"sink replay main --until 2026-11-27T12:00:00Z": `replay sink:"main"until:{seconds:1795780800}`,
 		"sink replay main --dead --all":                 "",
 		"sink replay main --since yesterday":            "",
+		"sink replay main":                              "",
 		"sink pause":                                    "",
 	} {
 		s := new(sinksAPI)
@@ -106,5 +110,59 @@ func TestSinkCommands(t *testing.T) {
 		if got := strings.Join(s.asked, ", "); got != want || (code == exitDone) != (want != "") {
 			t.Errorf("%s: code %d, %s asked %q, want %q", args, code, errs, got, want)
 		}
+	}
+}
+
+// A gateway's sinks are paused, resumed and replayed while it runs, and the table tells of them.
+func TestSinksOfAGateway(t *testing.T) {
+	dir := t.TempDir()
+	out := filepath.Join(dir, "out.jsonl")
+	cmd := exec.Command(os.Args[0], "serve", "--insecure", "--set", "log.format=json", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data", filepath.Join(dir, "data"),
+		"--set", "streams.telemetry.filters=[device/+/telemetry]",
+		"--set", `sinks.archive={stream: telemetry, where: payload.t > 20, set: {at: "{topic[1]}"}, file: {path: `+out+`}}`)
+	cmd.Env = append(os.Environ(), asProgram+"=1")
+	p := start(t, cmd, 0)
+	publish := func(payload string) {
+		t.Helper()
+		if ok, text := p.offer("device/m-7/telemetry", []byte(payload)); !ok {
+			t.Fatal(text)
+		}
+	}
+	run := func(args ...string) string {
+		t.Helper()
+		var printed bytes.Buffer
+		if code := Run(t.Context(), append(args, "--server", p.admin), nil, &printed, &printed); code != exitDone {
+			t.Fatalf("%q: code %d, %s", args, code, &printed)
+		}
+		return strings.Join(strings.Fields(printed.String()), " ")
+	}
+	publish(`{"t":21}`)
+	publish(`{"t":19}`)
+	publish(`{"x":1}`)
+	p.eventually("/metrics", `longline_sink_sent_total{sink="archive"} 1`, `longline_sink_filtered_total{sink="archive"} 1`, `longline_sink_dead_total{sink="archive"} 1`, `longline_sink_lag_messages{sink="archive"} 0`)
+	run("sink", "pause", "archive")
+	publish(`{"t":22}`)
+	if got := run("sink", "ls", "--over", "0"); !strings.Contains(got, "archive telemetry file paused 1 1 0 1") {
+		t.Error(got)
+	}
+	run("sink", "resume", "archive")
+	p.eventually("/metrics", `longline_sink_sent_total{sink="archive"} 2`, `longline_sink_state{sink="archive",state="running"} 1`)
+	run("sink", "replay", "archive", "--dead")
+	p.eventually("/metrics", `longline_sink_dead_total{sink="archive"} 2`, `longline_sink_replaying{sink="archive"} 0`)
+	run("sink", "replay", "archive", "--from", "1", "--to", "2")
+	p.eventually("/metrics", `longline_sink_sent_total{sink="archive"} 3`)
+	written, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(written)), "\n")
+	for i, want := range []string{`{"t":21,"at":"m-7"}`, `{"t":22,"at":"m-7"}`, `{"t":21,"at":"m-7"}`} {
+		if len(lines) != 3 || !strings.Contains(lines[i], want) {
+			t.Errorf("line %d of %s is not %s", i, written, want)
+		}
+	}
+	var errs bytes.Buffer
+	if code := Run(t.Context(), []string{"sink", "pause", "gone", "--server", p.admin}, nil, &errs, &errs); code != exitFailed || !strings.Contains(errs.String(), `the node has no sink "gone"`) {
+		t.Errorf("code %d, %s", code, &errs)
 	}
 }

@@ -29,7 +29,7 @@ import (
 // SinkTest is longline sink test.
 type SinkTest struct {
 	Name    string `arg:"" help:"Name of the sink in the configuration."`
-	Message string `placeholder:"FILE" xor:"message" help:"A message as JSON, such as {\"topic\": \"device/m-7/telemetry\", \"source\": \"m-7\", \"payload\": {\"t\": 21.5}}; - is standard input."`
+	Message string `placeholder:"FILE" xor:"message" help:"A message as longline stream read prints it, such as {\"topic\": \"device/m-7/telemetry\", \"source\": \"m-7\", \"payload\": {\"t\": 21.5}}; - is standard input."`
 	Topic   string `placeholder:"TOPIC" xor:"message" help:"In place of a file: the topic of a message."`
 	Payload string `placeholder:"TEXT" help:"And its payload."`
 	Source  string `placeholder:"DEVICE" help:"And the device that published it."`
@@ -40,7 +40,7 @@ type SinkTest struct {
 
 // Run prints what the sink would write of the message. It contacts nobody. A message that would become a dead letter is an error.
 func (t *SinkTest) Run(console *Console) error {
-	m, err := t.message(console.In)
+	m, place, err := t.message(console.In)
 	if err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func (t *SinkTest) Run(console *Console) error {
 	if !ok {
 		return fmt.Errorf("%s: the configuration has no such sink", t.Name)
 	}
-	r, v, err := prepare(c, t.Name, one, m)
+	r, v, err := prepare(c, t.Name, one, m, place)
 	if err != nil {
 		return fmt.Errorf("this message would be a dead letter: %w", err)
 	}
@@ -73,7 +73,7 @@ func (t *SinkTest) Run(console *Console) error {
 }
 
 // prepare makes the record of a message, or none if it is not for the sink.
-func prepare(c config.Config, name string, one sink.Config, m *message.Message) (*pump.Record, *route.View, error) {
+func prepare(c config.Config, name string, one sink.Config, m *message.Message, place uint64) (*pump.Record, *route.View, error) {
 	parts, err := one.Open(name, sink.Needs{Node: uint16(c.Node.Number), Watcher: new(reload.Watcher), Log: slog.New(slog.DiscardHandler), Offline: true})
 	if err != nil {
 		return nil, nil, fmt.Errorf("sinks.%s.%w", name, err)
@@ -81,7 +81,7 @@ func prepare(c config.Config, name string, one sink.Config, m *message.Message) 
 	defer parts.Target.Close()
 	v := &route.View{Node: uint16(c.Node.Number), Stream: one.Stream}
 	v.Reset(m)
-	v.Place = 1
+	v.Place = place
 	keep, err := parts.Route.Apply(v)
 	if !keep || err != nil {
 		return nil, nil, err
@@ -90,21 +90,22 @@ func prepare(c config.Config, name string, one sink.Config, m *message.Message) 
 	return r, v, parts.Target.Prepare(v, r)
 }
 
-// message returns the message of the flags.
-func (t *SinkTest) message(in io.Reader) (*message.Message, error) {
+// message returns the message of the flags, and its place.
+func (t *SinkTest) message(in io.Reader) (*message.Message, uint64, error) {
 	if t.Topic != "" {
-		return newMessage(testMessage{Topic: t.Topic, Source: t.Source, Text: &t.Payload})
+		one := testMessage{Topic: t.Topic, Source: t.Source, Text: &t.Payload}
+		return one.message()
 	}
 	if t.Payload != "" || t.Source != "" {
-		return nil, &exitError{exitUsage, errors.New("--payload and --source go with --topic: a file says all of its message")}
+		return nil, 0, &exitError{exitUsage, errors.New("--payload and --source go with --topic: a file says all of its message")}
 	}
 	if t.Message == "" {
-		return nil, &exitError{exitUsage, errors.New("want a message: --message FILE, or --topic TOPIC --payload TEXT")}
+		return nil, 0, &exitError{exitUsage, errors.New("want a message: --message FILE, or --topic TOPIC --payload TEXT")}
 	}
 	if t.Message != "-" {
 		file, err := os.Open(t.Message)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		defer file.Close()
 		in = file
@@ -112,63 +113,64 @@ func (t *SinkTest) message(in io.Reader) (*message.Message, error) {
 	const most = 16 << 20
 	d := json.NewDecoder(io.LimitReader(in, most))
 	d.DisallowUnknownFields()
-	var m testMessage
-	if err := d.Decode(&m); err != nil {
-		return nil, fmt.Errorf("%s: %w", t.Message, err)
-	}
-	made, err := newMessage(m)
+	var one testMessage
+	err := d.Decode(&one)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", t.Message, err)
+		return nil, 0, fmt.Errorf("%s: %w", t.Message, err)
 	}
-	return made, nil
+	m, place, err := one.message()
+	if err != nil {
+		err = fmt.Errorf("%s: %w", t.Message, err)
+	}
+	return m, place, err
 }
 
-// testMessage is a message in a file. Its payload is one of three.
+// testMessage is a message in a file, in the form in which longline stream read prints one. It has one of three payloads, or none.
 type testMessage struct {
-	Topic       string            `json:"topic"`
-	Source      string            `json:"source"`
-	ContentType string            `json:"content_type"`
-	Properties  map[string]string `json:"properties"`
-	QoS         uint8             `json:"qos"`
-	Retain      bool              `json:"retain"`
-	Time        time.Time         `json:"time"`
-	Payload     json.RawMessage   `json:"payload"`        // any JSON
-	Text        *string           `json:"payload_text"`   // any text
-	Base64      []byte            `json:"payload_base64"` // any bytes
+	Place   uint64            `json:"place,string"`
+	Topic   string            `json:"topic"`
+	Payload json.RawMessage   `json:"payload"` // any JSON
+	Text    *string           `json:"text"`    // any text
+	Data    *[]byte           `json:"data"`    // any bytes, in base64
+	Type    string            `json:"type"`    // content type
+	QoS     uint8             `json:"qos"`
+	Retain  bool              `json:"retain"`
+	Time    int64             `json:"ts"` // Unix milliseconds
+	Source  string            `json:"source"`
+	Props   map[string]string `json:"props"`
 }
 
-func newMessage(t testMessage) (*message.Message, error) {
+// message returns the message, and its place in the stream.
+func (t *testMessage) message() (*message.Message, uint64, error) {
 	if t.Topic == "" {
-		return nil, errors.New("topic: is missing")
+		return nil, 0, errors.New("topic: is missing")
 	}
 	m := &message.Message{
-		Topic: t.Topic, Source: t.Source, ContentType: t.ContentType, QoS: message.QoS(t.QoS), Kept: t.Retain, Time: t.Time.UnixMilli(),
-		Payload: t.Payload, Origin: message.Origin{Via: message.ViaDevice},
+		Topic: t.Topic, Source: t.Source, Payload: t.Payload, ContentType: t.Type, QoS: message.QoS(t.QoS), Kept: t.Retain,
+		Time: cmp.Or(t.Time, time.Now().UnixMilli()), Origin: message.Origin{Via: message.ViaDevice},
 	}
 	given := 0
 	if len(t.Payload) > 0 {
+		m.ContentType = cmp.Or(m.ContentType, message.JSON)
 		given++
 	}
 	if t.Text != nil {
 		m.Payload = []byte(*t.Text)
 		given++
 	}
-	if t.Base64 != nil {
-		m.Payload = t.Base64
+	if t.Data != nil {
+		m.Payload = *t.Data
 		given++
 	}
 	if given > 1 {
-		return nil, errors.New("want one of payload, payload_text and payload_base64")
+		return nil, 0, errors.New("want one of payload, text and data")
 	}
-	if t.Time.IsZero() {
-		m.Time = time.Now().UnixMilli()
-	}
-	for key, value := range t.Properties {
+	for key, value := range t.Props {
 		m.Properties = append(m.Properties, message.Property{Key: key, Value: value})
 	}
 	slices.SortFunc(m.Properties, func(a, b message.Property) int { return strings.Compare(a.Key, b.Key) })
 	m.Trace = message.TraceOf(m.Properties)
-	return m, nil
+	return m, cmp.Or(t.Place, 1), nil
 }
 
 // printRecord prints what a target would write.

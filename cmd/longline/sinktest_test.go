@@ -34,9 +34,9 @@ func TestSinkTest(t *testing.T) {
 		}
 	}
 	write("c.yaml", sinksFile)
-	write("m.json", `{"topic":"device/m-7/telemetry","source":"m-7","time":"2026-11-27T08:00:00Z","properties":{"unit":"kW"},"payload":{"t":21.5,"secret":1}}`)
-	write("bytes.json", `{"topic":"device/m-7/telemetry","content_type":"application/cbor","payload_base64":"oWF0GCo="}`)
-	write("two.json", `{"topic":"t","payload":1,"payload_text":"1"}`)
+	write("m.json", `{"topic":"device/m-7/telemetry","source":"m-7","place":"77","ts":1795766400000,"props":{"unit":"kW"},"payload":{"t":21.5,"secret":1}}`)
+	write("bytes.json", `{"topic":"device/m-7/telemetry","type":"application/cbor","data":"oWF0GCo="}`)
+	write("two.json", `{"topic":"t","payload":1,"text":"1"}`)
 	write("none.json", `{"payload":1}`)
 	write("unknown.json", `{"topic":"t","colour":1}`)
 	for _, c := range []struct {
@@ -44,8 +44,8 @@ func TestSinkTest(t *testing.T) {
 		code     int
 		want     []string // in what is printed
 	}{
-		{"archive --message m.json", "", 0, []string{"sink archive (file), message 1/telemetry/1", "key m-7", `"payload":{"t":21.5,"id":"m-7","kind":"telemetry"}`, `"time":"2026-11-27T08:00:00.000Z"`, "kW"}},
-		{"archive --message -", `{"topic":"device/m-7/telemetry","payload_text":"{\"t\":30}"}`, 0, []string{`"payload":{"t":30,"id":"","kind":"telemetry"}`}},
+		{"archive --message m.json", "", 0, []string{"sink archive (file), message 1/telemetry/77", "key m-7", `"payload":{"t":21.5,"id":"m-7","kind":"telemetry"}`, `"time":"2026-11-27T08:00:00.000Z"`, "kW"}},
+		{"archive --message -", `{"topic":"device/m-7/telemetry","text":"{\"t\":30}"}`, 0, []string{`"payload":{"t":30,"id":"","kind":"telemetry"}`}},
 		{"archive --message bytes.json", "", 0, []string{"content type application/cbor", "payload_base64"}},
 		{`archive --topic device/m-7/telemetry --payload {"t":21}`, "", 0, []string{`"payload":{"t":21,"id":"","kind":"telemetry"}`}},
 		{`archive --topic device/m-7/telemetry --payload {"t":19}`, "", 0, []string{"archive does not get this message: where is false"}},
@@ -59,7 +59,7 @@ func TestSinkTest(t *testing.T) {
 		{"archive", "", 2, []string{"want a message: --message FILE, or"}},
 		{"archive --payload x", "", 2, []string{"--payload and --source go with --topic"}},
 		{"archive --message gone.json", "", 1, []string{"gone.json"}},
-		{"archive --message two.json", "", 1, []string{"two.json: want one of payload, payload_text and payload_base64"}},
+		{"archive --message two.json", "", 1, []string{"two.json: want one of payload, text and data"}},
 		{"archive --message none.json", "", 1, []string{"none.json: topic: is missing"}},
 		{"archive --message unknown.json", "", 1, []string{`unknown.json: json: unknown field "colour"`}},
 		{"other --topic t", "", 1, []string{"other: the configuration has no such sink"}},
