@@ -16,7 +16,7 @@ import (
 	"github.com/longline/longline/proto/longline/v1/longlinev1connect"
 )
 
-// Bench is longline bench: it loads a running gateway, to size a machine.
+// Bench is longline bench: it loads a running gateway, to size a machine, and says what formats of payloads cost.
 type Bench struct {
 	Connect BenchConnect `cmd:"" help:"Connect devices as fast as the gateway takes them."`
 	Idle    BenchIdle    `cmd:"" help:"Keep idle devices connected."`
@@ -25,6 +25,7 @@ type Bench struct {
 	Command BenchCommand `cmd:"" help:"Call devices at a fixed rate."`
 	Storm   BenchStorm   `cmd:"" help:"Disconnect all devices at once and connect them again."`
 	Soak    BenchSoak    `cmd:"" help:"Publish for a long time."`
+	Formats BenchFormats `cmd:"" help:"Measure a recording in each format and compression; no gateway is needed."`
 }
 
 // benchFlags are the flags of every load.

@@ -82,3 +82,27 @@ func TestBenchErrors(t *testing.T) {
 		}
 	}
 }
+
+func TestBenchFormats(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "air.csv")
+	if err := os.WriteFile(file, []byte("station;time;PM2.5\nA;2016-01-01 00:00:00;1,5\nB;2016-01-01 00:00:00;NA\nC;2016-01-01 00:00:00;2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for args, want := range map[string]string{
+		"--decimal-comma ": ": 3 messages", "--decimal-comma --messages 2 ": ": 2 messages", "--decimal-comma --json ": `"messages": 3`,
+	} {
+		var out, errs bytes.Buffer
+		if code := Run(t.Context(), strings.Fields("bench formats "+args+file), nil, &out, &errs); code != exitDone || !strings.Contains(out.String(), want) || !strings.Contains(out.String(), "protobuf") {
+			t.Errorf("%s: code %d, %s, %s", args, code, &out, &errs)
+		}
+	}
+	for text, want := range map[string]string{"": "is empty", "a,b\n": "has no rows", "a,b\n1\n": ":2:1: the row has 1 values, want 2"} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var out, errs bytes.Buffer
+		if code := Run(t.Context(), []string{"bench", "formats", file}, nil, &out, &errs); code != exitFailed || !strings.Contains(errs.String(), want) {
+			t.Errorf("%q: code %d, %s", text, code, &errs)
+		}
+	}
+}

@@ -397,3 +397,30 @@ func findDelimiter(head []byte) rune {
 	}
 	return rune(best)
 }
+
+// Payloads calls each with the payload of every row of a file, in the order of the file, as a device of a replay would send it, until each
+// returns an error. It needs no names of columns. Errors name the file, line and column.
+func (r *Replay) Payloads(file string, each func(payload []byte) error) error {
+	rec := &recording{Replay: r}
+	rows, err := rec.openFile(file)
+	if err != nil {
+		return err
+	}
+	defer rows.close()
+	read := rows.nextRecord
+	if rows.lines != nil {
+		read = rows.nextObject
+	}
+	for {
+		rows.bound.left = maxRow
+		switch err := read(); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+		if err := each(rows.payload()); err != nil {
+			return err
+		}
+	}
+}

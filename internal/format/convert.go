@@ -147,6 +147,12 @@ type instant struct {
 	nanos   int64
 }
 
+// IsTime reports whether formats that have times take text as one: RFC 3339, also with a space in place of the T or without a zone, which is UTC then.
+func IsTime(text string) bool {
+	_, _, ok := timeOf(text)
+	return ok
+}
+
 // timeOf reads a text as a time: RFC 3339, also with a space in place of the T. Without a zone it is UTC, and zoned is false.
 func timeOf(text string) (at instant, zoned, ok bool) {
 	if len(text) < len("2006-01-02T15:04:05") || text[10] != 'T' && text[10] != 't' && text[10] != ' ' {
