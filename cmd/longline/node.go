@@ -17,6 +17,7 @@ import (
 
 	"github.com/longline/longline/internal/api"
 	"github.com/longline/longline/internal/auth"
+	"github.com/longline/longline/internal/bridge"
 	"github.com/longline/longline/internal/command"
 	"github.com/longline/longline/internal/config"
 	"github.com/longline/longline/internal/gateway"
@@ -52,6 +53,7 @@ type node struct {
 	streams  *stream.Set
 	models   *model.Set
 	sessions *session.Manager
+	loops    *bridge.Loops
 	sinks    *sink.Set
 	ledger   *ledger.Keeper
 	devices  *auth.Chain // nil if devices are asked for no credentials
@@ -90,6 +92,7 @@ func startNode(ctx context.Context, c config.Config, log *slog.Logger, stderr io
 		n.openModels,
 		n.openCommands,
 		n.openSessions,
+		n.openLoops,
 		n.openSinks,
 		n.openLedger,
 		n.openVerifiers,

@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
+	"github.com/longline/longline/internal/bridge"
 	"github.com/longline/longline/internal/config"
 	"github.com/longline/longline/internal/sink"
 	"github.com/longline/longline/internal/sink/pump"
@@ -16,6 +18,22 @@ import (
 // sinksTime is how long the sinks have for what they have read when the node ends.
 const sinksTime = 10 * time.Second
 
+// openLoops gives the gateway an identity, by which messages that have left it are known when they come back. The store keeps it.
+func (n *node) openLoops(context.Context) error {
+	const key = "identity"
+	saved, err := n.store.TakeValues(store.SpaceSelf)
+	if err != nil {
+		return fmt.Errorf("store.path: %w", err)
+	}
+	id := string(saved[key])
+	if id == "" {
+		id = "longline-" + rand.Text()[:16]
+		n.store.Put(store.SpaceSelf, key, []byte(id))
+	}
+	n.loops = bridge.NewLoops(id)
+	return nil
+}
+
 // openSinks starts to push messages of streams to systems behind.
 func (n *node) openSinks(context.Context) error {
 	saved, err := n.store.TakeValues(store.SpaceSink)
@@ -23,7 +41,7 @@ func (n *node) openSinks(context.Context) error {
 		return fmt.Errorf("sinks: %w", err)
 	}
 	n.sinks, err = sink.Open(n.config.Sinks, sink.Options{
-		Node: uint16(n.config.Node.Number), Router: n.router, Streams: n.streams, Store: n.store, Saved: saved, Services: n.services, Log: n.log,
+		Node: uint16(n.config.Node.Number), Router: n.router, Streams: n.streams, Store: n.store, Saved: saved, Services: n.services, Loops: n.loops, Log: n.log,
 	})
 	if err != nil {
 		return fmt.Errorf("sinks.%w", err)

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 
+	"github.com/longline/longline/internal/bridge"
 	"github.com/longline/longline/internal/reload"
 	"github.com/longline/longline/internal/route"
 	"github.com/longline/longline/internal/service"
@@ -147,6 +148,7 @@ type Needs struct {
 	Node     uint16
 	Services *service.Set
 	Watcher  *reload.Watcher
+	Loops    *bridge.Loops
 	Log      *slog.Logger
 	Offline  bool // nothing is ever asked of another system: for checks, and for longline sink test
 }
@@ -161,7 +163,9 @@ func (c Config) Open(name string, n Needs) (Parts, error) {
 	if err != nil {
 		return Parts{}, err
 	}
-	t, err := k.open(pump.Options{Name: name, Stream: c.Stream, Node: n.Node, Lanes: c.Pump.Lanes, Services: n.Services, Watcher: n.Watcher, Log: n.Log})
+	t, err := k.open(pump.Options{
+		Name: name, Stream: c.Stream, Node: n.Node, Lanes: c.Pump.Lanes, Services: n.Services, Watcher: n.Watcher, Loops: n.Loops, Log: n.Log,
+	})
 	if err != nil {
 		return Parts{}, fmt.Errorf("%s.%w", k.key, err)
 	}

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/longline/longline/internal/bridge"
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/reload"
 	"github.com/longline/longline/internal/router"
@@ -29,6 +30,7 @@ type Options struct {
 	Store    store.Store       // keeps which sinks are paused
 	Saved    map[string][]byte // its values in store.SpaceSink
 	Services *service.Set
+	Loops    *bridge.Loops
 	Log      *slog.Logger
 }
 
@@ -145,7 +147,7 @@ func (s *Set) open(name string, c Config) (*opened, error) {
 		return nil, fmt.Errorf("stream: the node has no stream %q; it gets new ones when it starts", c.Stream)
 	}
 	w := reload.Start()
-	parts, err := c.Open(name, Needs{Node: s.options.Node, Services: s.options.Services, Watcher: w, Log: s.options.Log})
+	parts, err := c.Open(name, Needs{Node: s.options.Node, Services: s.options.Services, Watcher: w, Loops: s.options.Loops, Log: s.options.Log})
 	if err != nil {
 		w.Close()
 		return nil, err

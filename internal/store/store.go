@@ -256,6 +256,7 @@ const (
 	SpaceLedger  Space = 3 // what became of messages in the lives of the node before
 	SpaceOrphan  Space = 4 // messages between two receivers, and wills that are due
 	SpaceSink    Space = 5 // what sinks were told: paused
+	SpaceSelf    Space = 6 // the gateway's identity
 )
 
 // Walk is a position in the retained messages that match a filter.

@@ -53,9 +53,10 @@ func Open(c Config, o pump.Options) (pump.Target, error) {
 	if err != nil {
 		return nil, fmt.Errorf("topics: %w", err)
 	}
+	loops := cmp.Or(o.Loops, bridge.NewLoops("gateway")) // there are none for a check
 	t := &target{
-		config: c, broker: broker, hop: o.Loops.Hop(broker), hops: broker.Version() == wire.V5, table: table, loops: o.Loops,
-		session:  bridge.Session{ClientID: cmp.Or(c.ClientID, o.Loops.ID()+"-sink-"+o.Name)},
+		config: c, broker: broker, hop: loops.Hop(broker), hops: broker.Version() == wire.V5, table: table, loops: loops,
+		session:  bridge.Session{ClientID: cmp.Or(c.ClientID, loops.ID()+"-sink-"+o.Name)},
 		expired:  bridge.NewTally(o.Log, slog.LevelWarn, "messages expired before the broker took them"),
 		rejected: make(map[*message.Message]error),
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/longline/longline/internal/bridge"
@@ -48,9 +47,10 @@ func Open(c Config, o feed.Options) (feed.Feed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("topics: %w", err)
 	}
+	loops := cmp.Or(o.Loops, bridge.NewLoops("gateway")) // there are none for a check
 	s := &source{
-		config: c, broker: broker, hop: o.Loops.Hop(broker), table: table, loops: o.Loops, log: o.Log,
-		clientID: cmp.Or(c.ClientID, o.Loops.ID()+"-source-"+o.Name), view: route.View{Node: o.Node}, line: new(line),
+		config: c, broker: broker, hop: loops.Hop(broker), table: table, loops: loops, log: o.Log,
+		clientID: cmp.Or(c.ClientID, loops.ID()+"-source-"+o.Name), view: route.View{Node: o.Node}, line: new(line),
 		drops: newDrops(o.Log),
 	}
 	s.subscribed = &bridge.Subscribed{Broker: s.hop, Hops: broker.Version() == wire.V5, Filters: table.Matched()}
@@ -170,8 +170,8 @@ func (s *source) record(p *publication) (r *feed.Record, why drop) {
 		return nil, returned
 	}
 	return &feed.Record{
-		ID: s.broker.Name() + "/" + p.topic + "@" + strconv.Itoa(int(p.id)), Topic: p.topic, To: to, Value: p.payload, ContentType: p.contentType,
-		Properties: properties, QoS: p.qos, Retain: p.retain, Expiry: p.expiry, Time: time.Time{}, Err: err,
+		Topic: p.topic, To: to, Value: p.payload, ContentType: p.contentType,
+		Properties: properties, QoS: p.qos, Retain: p.retain, Expiry: p.expiry, Err: err,
 	}, 0
 }
 
