@@ -24,10 +24,10 @@ import (
 // of a batch leaves no gap, which the next attempt could only fill behind newer entries of the same device.
 type target struct {
 	// Static after construction.
-	config  Config
-	key     route.Template
-	fields  []field // empty: the default ones
-	servers servers
+	config Config
+	key    route.Template
+	fields []field // empty: the default ones
+	client pump.Connection[rueidis.Client]
 
 	patience pump.Patience
 	barred   keys // were no streams, or forbidden, when last seen
@@ -41,11 +41,15 @@ func Open(c Config, o pump.Options) (pump.Target, error) {
 	if t.key, t.fields, err = c.templates(); err != nil {
 		return nil, err
 	}
-	return t, t.servers.open(c, o.Watcher)
+	t.client.End = rueidis.Client.Close
+	if t.client.Dial, err = dialer(c, o.Watcher); err != nil {
+		return nil, err
+	}
+	return t, nil
 }
 
 // Close implements pump.Target.
-func (t *target) Close() { t.servers.close() }
+func (t *target) Close() { t.client.Close() }
 
 // Prepare implements pump.Target. The fields of the entry are in Headers; the payload is in Value, unless the configuration has other fields.
 func (t *target) Prepare(v *route.View, r *pump.Record) (err error) {
@@ -93,7 +97,7 @@ const concurrency = 16
 func (t *target) Send(ctx context.Context, records []*pump.Record) (done int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 3*t.config.Timeout)
 	defer cancel()
-	client, err := t.servers.client(ctx)
+	client, err := t.client.Get(ctx)
 	if err != nil {
 		return t.confirmed(records), t.meaning(err)
 	}
