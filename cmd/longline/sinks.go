@@ -41,7 +41,7 @@ func (n *node) openSinks(context.Context) error {
 		return fmt.Errorf("sinks: %w", err)
 	}
 	n.sinks, err = sink.Open(n.config.Sinks, sink.Options{
-		Node: uint16(n.config.Node.Number), Router: n.router, Streams: n.streams, Store: n.store, Saved: saved, Services: n.services, Loops: n.loops, Log: n.log,
+		Node: uint16(n.config.Node.Number), Router: n.router, Streams: n.streams, Store: n.store, Saved: saved, Services: n.services, Models: n.models, Loops: n.loops, Log: n.log,
 	})
 	if err != nil {
 		return fmt.Errorf("sinks.%w", err)

@@ -184,6 +184,7 @@ func (c *Config) fit() (errs []error) {
 	for name, one := range c.Sinks {
 		_, known := c.Streams[one.Stream]
 		want(known || one.Stream == "", "sinks."+name+".stream", "streams has no %q", one.Stream)
+		want(one.Model == "" || c.Models[one.Model].Sets(), "sinks."+name+".model", "models has no %q with output.set", one.Model)
 	}
 	want(len(c.Sinks) == 0 || slices.Contains(c.Streams[pump.LettersStream].Filters, pump.LettersFilter), "streams."+pump.LettersStream+".filters",
 		"want %s among them: sinks publish what they cannot write there", pump.LettersFilter)

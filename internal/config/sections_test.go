@@ -341,6 +341,7 @@ func TestServicesErrors(t *testing.T) {
 		"ocpp: {service: a}\nservices: {a: {serve: true, private: true}}\n":                                                             "f:1:17: ocpp.service: a is private",
 		"models: {a: {service: b}}\nservices: {b: {serve: true}}\n":                                                                     "models.a.inputs: want 1 to 64, not 0",
 		"models: {a: {service: b, inputs: {x: {fields: [payload]}}, output: {set: c}}}\n":                                               "models.a.service: b is not a service with instances and protocol grpc",
+		"store: {path: /x}\nstreams: {s: {filters: [a]}}\nsinks: {b: {stream: s, model: c, file: {path: out}}}":                         "f:3:31: sinks.b.model: models has no \"c\" with output.set",
 		"models: {a: {instances: [\"http://b\"], inputs: {x: {fields: [payload]}}, filters: [c/#], output: {publish: \"c/{source}\"}}}": "models.a.output.publish: \"c/{source}\" goes round",
 		"services: {a: {serve: true}, b: {instances: [\"http://b:1\"], tls: {ca: x}}}":                                                  "",
 	} {

@@ -124,6 +124,9 @@ func (c Config) Sample() Config {
 	return c
 }
 
+// Sets reports whether the answers are set into messages, and not published.
+func (c Config) Sets() bool { return c.Output.Set != "" }
+
 // batched reports whether the shapes leave room for several messages in a call.
 func (c *Config) batched() bool {
 	for _, i := range c.Inputs {

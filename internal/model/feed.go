@@ -54,9 +54,7 @@ func (m *Model) startFeed(o Options) error {
 	if f.route, err = route.Open(c.route(), route.Options{Watcher: o.Watcher, Log: m.log}); err != nil {
 		return err
 	}
-	if f.step, err = m.step(); err != nil {
-		return err
-	}
+	f.step = m.NewStep()
 	f.inbox = o.Router.OpenInbox(c.Queue, c.Filters, message.AtMostOnce, false)
 	m.feed = f
 	m.running.Go(f.take)

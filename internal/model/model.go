@@ -16,6 +16,7 @@ import (
 	"github.com/longline/longline/internal/limit"
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/registry"
+	"github.com/longline/longline/internal/route"
 	"github.com/longline/longline/internal/service"
 )
 
@@ -101,6 +102,8 @@ type Model struct {
 	config  Config
 	inputs  inputs
 	wanted  []wanted
+	per     route.Template // the key of a window
+	path    []string       // of the field that gets the answer; nil if answers are published
 	service *service.Service
 	owns    bool  // the service is the model's own
 	feed    *feed // nil unless the model publishes its answers
@@ -130,16 +133,8 @@ func open(name string, c Config, o Options) (*Model, error) {
 		rows: make(chan *row, c.Batch.Messages), turns: make(chan struct{}, c.InFlight),
 		breaker: limit.NewBreaker(name, c.OpenAfter, c.OpenFor, func(err error) bool { return err != nil }),
 	}
-	var err error
-	if m.inputs, err = parseInputs(&c); err != nil {
+	if err := m.parse(); err != nil {
 		return nil, err
-	}
-	for _, text := range c.Output.Tensors {
-		w, err := parseWanted(text)
-		if err != nil {
-			return nil, fmt.Errorf("output.tensors: %w", err)
-		}
-		m.wanted = append(m.wanted, w)
 	}
 	if err := m.openService(o); err != nil {
 		return nil, err
@@ -153,6 +148,32 @@ func open(name string, c Config, o Options) (*Model, error) {
 		}
 	}
 	return m, nil
+}
+
+// mostKey bounds the key of a window, in bytes.
+const mostKey = 256
+
+// parse parses what the configuration says.
+func (m *Model) parse() (err error) {
+	c := &m.config
+	if m.inputs, err = parseInputs(c); err != nil {
+		return err
+	}
+	for _, text := range c.Output.Tensors {
+		w, err := parseWanted(text)
+		if err != nil {
+			return fmt.Errorf("output.tensors: %w", err)
+		}
+		m.wanted = append(m.wanted, w)
+	}
+	if m.per, err = route.ParseTemplate(c.Window.Per); err != nil {
+		return fmt.Errorf("window.per: %w", err)
+	}
+	m.per = m.per.AtMost(mostKey)
+	if c.Sets() {
+		m.path, err = parsePath(c.Output.Set)
+	}
+	return err
 }
 
 func (m *Model) openService(o Options) (err error) {

@@ -1,7 +1,6 @@
 package model
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -51,16 +50,16 @@ func (s *Set) All() []*Model {
 	return all
 }
 
-// Step returns a step that sets the answers of a model into messages. The caller closes it.
-func (s *Set) Step(name string) (*Step, error) {
+// ForSinks returns the model of that name, for messages of sinks: it sets its answers into messages.
+func (s *Set) ForSinks(name string) (*Model, error) {
 	m := s.models[name]
 	switch {
 	case m == nil:
-		return nil, fmt.Errorf("there is no model %s", name)
-	case m.config.Output.Set == "":
-		return nil, errors.New("the model publishes its answers: a sink needs one with output.set")
+		return nil, fmt.Errorf("there is no model %q", name)
+	case !m.config.Sets():
+		return nil, fmt.Errorf("%s publishes its answers: want a model with output.set", name)
 	}
-	return m.step()
+	return m, nil
 }
 
 // Close ends the models. What waits for an answer gets none. Steps are closed before.

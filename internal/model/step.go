@@ -13,37 +13,22 @@ import (
 // Step asks a model about the messages of one user, a sink or the model's own feed, one behind the other. It has the windows of their devices, so
 // it is not for more than one goroutine at a time.
 type Step struct {
-	// Static.
-	model *Model
-	per   route.Template // of windows
-	path  []string       // of the field that gets the answer
+	model *Model // static
 
 	windows *windows // nil without
 	ends    []int    // of the inputs' elements, reused
 }
 
-func (m *Model) step() (*Step, error) {
+// NewStep returns a step without windows. The caller closes it.
+func (m *Model) NewStep() *Step {
 	s := &Step{model: m}
-	w := m.config.Window
-	if w.Messages > 0 {
-		t, err := route.ParseTemplate(w.Per)
-		if err != nil {
-			return nil, fmt.Errorf("window.per: %w", err)
-		}
-		s.per = t.AtMost(mostKey)
+	if w := m.config.Window; w.Messages > 0 {
 		s.windows = newWindows(w.Messages, m.inputs.rowSize()/w.Messages, w.Keys)
 	}
-	if m.config.Output.Set != "" {
-		var err error
-		if s.path, err = parsePath(m.config.Output.Set); err != nil {
-			return nil, err
-		}
-	}
-	return s, nil
+	return s
 }
 
 const (
-	mostKey     = 256      // bytes of the key of a window
 	mostAtOnce  = 16 << 20 // bytes of rows that one step has at a time
 	rowOverhead = 256      // what a row takes besides its elements, about
 )
@@ -143,7 +128,7 @@ func (s *Step) row(v *route.View) (*row, answer) {
 		}
 		return r, answer{}
 	}
-	key, err := s.per.Render(v)
+	key, err := m.per.Render(v)
 	if err != nil {
 		return nil, s.unfit(v, err)
 	}
@@ -183,7 +168,7 @@ func (s *Step) unfit(v *route.View, err error) answer {
 // set sets an answer into a message, or says why there is none.
 func (s *Step) set(v *route.View, a answer) {
 	if a.result == OK {
-		if err := v.Set(s.path, a.value()); err != nil {
+		if err := v.Set(s.model.path, a.value()); err != nil {
 			a = answer{result: Unfit, reason: err}
 		}
 	}

@@ -192,10 +192,11 @@ func TestSlow(t *testing.T) {
 func TestEnd(t *testing.T) {
 	b := newServer(t)
 	set, _ := openSet(t, setting.Named[Config]{"m": sum(b, "payload.t")})
-	s, err := set.Step("m")
+	m, err := set.ForSinks("m")
 	if err != nil {
 		t.Fatal(err)
 	}
+	s := m.NewStep()
 	release, asked := make(chan struct{}), make(chan struct{}, 10)
 	b.become(func(q *inference.ModelInferRequest) (*inference.ModelInferResponse, error) {
 		asked <- struct{}{}

@@ -133,12 +133,13 @@ func openSet(t *testing.T, c setting.Named[Config]) (*Set, *router.Router) {
 func openStep(t *testing.T, c Config) (*Step, *Model) {
 	t.Helper()
 	s, _ := openSet(t, setting.Named[Config]{"m": c})
-	step, err := s.Step("m")
+	m, err := s.ForSinks("m")
 	if err != nil {
 		t.Fatal(err)
 	}
+	step := m.NewStep()
 	t.Cleanup(step.Close)
-	return step, s.models["m"]
+	return step, m
 }
 
 // reading returns a message of a device.

@@ -1,6 +1,7 @@
 package route
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -112,7 +113,7 @@ func (v *View) Encoded() (payload []byte, contentType string, err error) {
 	if !v.changed && v.out() == nil {
 		return v.message.Payload, contentType, nil
 	}
-	if v.encoded == nil && v.encodedErr == nil {
+	if v.encoded == nil && (v.encodedErr == nil || errors.Is(v.encodedErr, format.ErrAway)) { // what was away may be there by now
 		v.encoded, v.encodedErr = v.encode()
 	}
 	return v.encoded, contentType, v.encodedErr

@@ -17,6 +17,7 @@ import (
 	"github.com/longline/longline/internal/sink/file"
 	"github.com/longline/longline/internal/sink/kafka"
 	"github.com/longline/longline/internal/sink/mqtt"
+	"github.com/longline/longline/internal/sink/nats"
 	"github.com/longline/longline/internal/sink/pump"
 	"github.com/longline/longline/internal/sink/redis"
 	"github.com/longline/longline/internal/sink/sql"
@@ -27,6 +28,7 @@ import (
 type Config struct {
 	Stream string       `yaml:"stream" help:"the stream whose messages the sink gets, one of streams"`
 	Route  route.Config `yaml:",inline"`
+	Model  string       `yaml:"model" help:"the model that is asked about the messages, behind where, set and drop, one of models with output.set"`
 	Pump   pump.Config  `yaml:",inline"`
 
 	File     file.Config    `yaml:"file" help:"to a file, for a first try and for archives"`
@@ -36,6 +38,7 @@ type Config struct {
 	Postgres sql.Postgres   `yaml:"postgres" help:"to tables of PostgreSQL"`
 	MySQL    sql.MySQL      `yaml:"mysql" help:"to tables of MySQL or MariaDB"`
 	Redis    redis.Config   `yaml:"redis" help:"to streams of Redis or Valkey"`
+	NATS     nats.Config    `yaml:"nats" help:"to streams of NATS JetStream"`
 }
 
 // kinds returns the targets of c with their keys.
@@ -48,6 +51,7 @@ func (c *Config) kinds() []kind {
 		of("postgres", &c.Postgres, sql.OpenPostgres),
 		of("mysql", &c.MySQL, sql.OpenMySQL),
 		of("redis", &c.Redis, redis.Open),
+		of("nats", &c.NATS, nats.Open),
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/longline/longline/internal/bridge"
 	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/model"
 	"github.com/longline/longline/internal/reload"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/service"
@@ -31,6 +32,7 @@ type Options struct {
 	Saved    map[string][]byte // its values in store.SpaceSink
 	Services *service.Set
 	Loops    *bridge.Loops
+	Models   *model.Set
 	Log      *slog.Logger
 }
 
@@ -131,6 +133,7 @@ func (s *Set) Reload(c setting.Named[Config]) error {
 // opened is a sink between Open and Start.
 type opened struct {
 	Parts
+	model   func() pump.Model // nil without one
 	stream  *stream.Stream
 	watcher *reload.Watcher
 }
@@ -146,13 +149,29 @@ func (s *Set) open(name string, c Config) (*opened, error) {
 	if from == nil {
 		return nil, fmt.Errorf("stream: the node has no stream %q; it gets new ones when it starts", c.Stream)
 	}
+	ask, err := s.model(c.Model)
+	if err != nil {
+		return nil, fmt.Errorf("model: %w", err)
+	}
 	w := reload.Start()
 	parts, err := c.Open(name, Needs{Node: s.options.Node, Services: s.options.Services, Watcher: w, Loops: s.options.Loops, Log: s.options.Log})
 	if err != nil {
 		w.Close()
 		return nil, err
 	}
-	return &opened{parts, from, w}, nil
+	return &opened{parts, ask, from, w}, nil
+}
+
+// model returns what makes steps of a model; nil if there is no name.
+func (s *Set) model(name string) (func() pump.Model, error) {
+	if name == "" {
+		return nil, nil
+	}
+	m, err := s.options.Models.ForSinks(name)
+	if err != nil {
+		return nil, err
+	}
+	return func() pump.Model { return m.NewStep() }, nil
 }
 
 // start starts a sink. changing is held.
@@ -161,7 +180,7 @@ func (s *Set) start(name string, c Config, o *opened) {
 	defer s.mu.Unlock()
 	s.sinks[name] = &Sink{name: name, config: c, watcher: o.watcher, Pump: pump.Start(pump.Sink{
 		Name: name, Config: c.Pump, Node: s.options.Node, Stream: o.stream, Letters: s.options.Streams.Get(pump.LettersStream),
-		Route: o.Route, Target: o.Target, Paused: s.paused[name], Log: s.options.Log, Publish: s.publish,
+		Route: o.Route, Target: o.Target, Model: o.model, Paused: s.paused[name], Log: s.options.Log, Publish: s.publish,
 	})}
 }
 

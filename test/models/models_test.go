@@ -41,10 +41,11 @@ func TestAnomaly(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer set.Close()
-	step, err := set.Step("anomaly")
+	m, err := set.ForSinks("anomaly")
 	if err != nil {
 		t.Fatal(err)
 	}
+	step := m.NewStep()
 	defer step.Close()
 	// ask asks about machines, of which every tenth is not well, and returns how many answers there are, and the results of the others.
 	ask := func() (answers int, others map[string]int) {

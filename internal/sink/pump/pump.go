@@ -23,7 +23,8 @@ type Sink struct {
 	Letters *stream.Stream // dead_letters
 	Route   *route.Route
 	Target  Target
-	Paused  bool // it begins paused
+	Model   func() Model // makes what asks a model about the messages of a feed; nil without a model
+	Paused  bool         // it begins paused
 	Log     *slog.Logger
 
 	// Publish publishes a dead letter. It returns at once, and calls done once, from any goroutine: with nil when the letter is safe.

@@ -1,14 +1,11 @@
 package pump
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"hash/maphash"
 	"log/slog"
 	"time"
 
-	"github.com/longline/longline/internal/format"
 	"github.com/longline/longline/internal/route"
 	"github.com/longline/longline/internal/stream"
 )
@@ -128,7 +125,11 @@ func (p *Pump) whileStopped() {
 func (p *Pump) read(ctx context.Context, f *feed, r *stream.Reader) error {
 	var entries []stream.Entry
 	var chunk []arrival
-	view := &route.View{Node: p.sink.Node}
+	prepare := preparer{pump: p, view: &route.View{Node: p.sink.Node}}
+	if p.sink.Model != nil {
+		prepare.model = p.sink.Model()
+		defer prepare.model.Close()
+	}
 	for f.end == 0 || r.Place() < f.end {
 		messages, bytes, ok := p.awaitRoom(ctx, f)
 		if !ok {
@@ -141,13 +142,8 @@ func (p *Pump) read(ctx context.Context, f *feed, r *stream.Reader) error {
 			return err
 		}
 		within, ended := f.within(entries)
-		chunk = chunk[:0]
-		for _, e := range within {
-			a, ok := p.prepare(ctx, view, f, e)
-			if !ok {
-				return ctx.Err()
-			}
-			chunk = append(chunk, a)
+		if chunk, err = prepare.all(ctx, f, within, chunk[:0]); err != nil {
+			return err
 		}
 		p.dispatch(f, chunk, missed)
 		if ended {
@@ -174,65 +170,6 @@ func (p *Pump) awaitRoom(ctx context.Context, f *feed) (messages, bytes int, ok 
 		}
 	}
 	return 0, 0, false
-}
-
-// arrival is an entry that was read, and what becomes of it: a record, or a letter to the dead, or nothing.
-type arrival struct {
-	place uint64
-	size  int
-	item  *item // nil if the entry is not for the sink
-	err   error // why it goes to the dead letters
-}
-
-// recordOverhead is about what a record takes beside its message and value.
-const recordOverhead = 512
-
-// prepare makes the record of an entry. It tries again while what it needs is away; false if ctx ends meanwhile.
-func (p *Pump) prepare(ctx context.Context, v *route.View, f *feed, e stream.Entry) (a arrival, ok bool) {
-	for failures := 1; ; failures++ {
-		a = p.tryPrepare(v, f, e)
-		if !errors.Is(a.err, format.ErrAway) {
-			return a, true
-		}
-		p.mu.Lock()
-		p.fail(a.err)
-		recovered := p.recovered
-		p.mu.Unlock()
-		p.tell(slog.LevelWarn, "the sink cannot prepare a message, and tries again", "error", a.err)
-		if p.rest(failures, a.err, recovered); ctx.Err() != nil {
-			return a, false
-		}
-	}
-}
-
-func (p *Pump) tryPrepare(v *route.View, f *feed, e stream.Entry) arrival {
-	a := arrival{place: e.Place, size: e.Message.Size() + recordOverhead}
-	o := original{e, p.sink.Stream.Name()}
-	if f.of != nil {
-		var mine bool
-		if o, mine = f.of(e); !mine {
-			return a
-		}
-	}
-	m := o.Message
-	v.Reset(m)
-	v.Stream, v.Place = o.stream, o.Place
-	keep, err := p.sink.Route.Apply(v)
-	if err == nil && !keep {
-		return a
-	}
-	it := &item{Record: Record{Place: o.Place, Time: o.Time, Message: m, Key: cmp.Or(m.Source, m.Topic)}, stream: o.stream}
-	if err == nil {
-		err = p.sink.Target.Prepare(v, &it.Record)
-	}
-	if errors.Is(err, ErrLeftOut) {
-		return a
-	}
-	if len(it.Value) > 0 && len(m.Payload) > 0 && &it.Value[0] != &m.Payload[0] {
-		a.size += len(it.Value)
-	}
-	a.item, a.err = it, err
-	return a
 }
 
 // dispatch gives what was read to the lanes.
