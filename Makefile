@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-servers test-long lint vuln bench bench-compare bench-mqtt bench-durable bench-store bench-ocpp bench-services bench-100k bench-1m attack crash soak fuzz generate deps clean
+.PHONY: help build run test test-servers test-long lint vuln bench bench-compare bench-mqtt bench-durable bench-store bench-ocpp bench-services bench-sinks bench-100k bench-1m attack crash soak fuzz generate deps clean
 
 # The programs of tools/go.mod, built once into tools/bin.
 TOOLBIN := $(CURDIR)/tools/bin
@@ -82,6 +82,11 @@ bench-services: build ## measure calls of services: their cost beside nginx, slo
 	@scripts/deps.sh nginx
 	go build -o bench/services/out/services ./bench/services
 	bench/services/out/services
+
+bench-sinks: build ## measure messages from devices to Kafka, and an outage of it
+	@scripts/servers.sh kafka
+	go build -o bench/sinks/out/sinks ./bench/sinks
+	bench/sinks/out/sinks
 
 # KEEP is the time with heartbeats only; STORM=0 does not kill the gateway.
 KEEP  ?= 3m

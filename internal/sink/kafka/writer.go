@@ -54,7 +54,7 @@ func (w *writer) round(batches []*batch) {
 	w.write(w.target.life, writes...)
 	for i, b := range batches {
 		if done, err := writes[i].result(); isOfOneRecord(err) && len(b.records) > 1 {
-			w.isolate(writes[i], writes[i].open(done))
+			_ = w.isolate(writes[i], writes[i].open(done)) // result has it
 		}
 		b.done, b.err = writes[i].result()
 		b.err = explain(b.err)
