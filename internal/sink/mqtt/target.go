@@ -106,7 +106,11 @@ func headers(v *route.View, hops string) []pump.Header {
 		}
 		list = append(list, pump.Header{Name: p.Key, Value: p.Value})
 	}
-	if !foreign {
+	if foreign {
+		for _, p := range v.Added() {
+			list = append(list, pump.Header{Name: p.Key, Value: p.Value})
+		}
+	} else {
 		list = pump.StandardHeaders(list, v, "")
 	}
 	return append(list, pump.Header{Name: bridge.HopsProperty, Value: hops})

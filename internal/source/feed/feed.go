@@ -39,7 +39,7 @@ type Record struct {
 	QoS         message.QoS        // of the publication, unless the configuration has one
 	Retain      bool               // the same
 	Expiry      int64              // when it expires, in Unix milliseconds; 0 means never
-	Err         error              // why nothing can be made of it: it goes to the dead letters
+	Err         error              // why there is no To: it goes to the dead letters, unless the configuration has a template
 }
 
 // Take takes a record. It waits while too many records are under way, and returns an error if ctx ends, or if a record that it took before

@@ -117,6 +117,9 @@ type do func(ctx context.Context, done func(error))
 func (m *maker) publication(r *Record) (do, error) {
 	p := &m.config.Publish
 	to := r.To
+	if p.Topic == "" && r.Err != nil {
+		return nil, r.Err
+	}
 	if p.Topic != "" || to == "" {
 		var err error
 		if to, err = m.topic.Render(&m.view); err != nil {
