@@ -3,6 +3,7 @@ package mqtt
 import (
 	"context"
 	"hash/maphash"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,7 +22,7 @@ type line struct {
 	mu      sync.Mutex
 	waiting []*turn
 	why     error         // of the first that has failed
-	moved   chan struct{} // not nil while settle waits
+	moved   chan struct{} // not nil while await waits
 }
 
 // turn is the place of a publication in a line.
@@ -130,30 +131,7 @@ func (l *line) err() error {
 // settle waits until it is known what became of all publications in the line, whose connection has ended, but not for longer than patience. It
 // returns those that are done and whose acknowledgement was not sent, up to the first that is not: what is behind that one has to come again in order.
 func (l *line) settle(ctx context.Context, patience time.Duration) (known map[uint16]uint64) {
-	late := time.NewTimer(patience)
-	defer late.Stop()
-	for waits := true; waits; {
-		l.mu.Lock()
-		settled := true
-		for _, t := range l.waiting {
-			settled = settled && t.state != open
-		}
-		if !settled && l.moved == nil {
-			l.moved = make(chan struct{})
-		}
-		moved := l.moved
-		l.mu.Unlock()
-		if settled {
-			break
-		}
-		select {
-		case <-moved:
-		case <-late.C:
-			waits = false
-		case <-ctx.Done():
-			waits = false
-		}
-	}
+	l.await(patience, ctx.Done())
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	known = make(map[uint16]uint64)
@@ -164,4 +142,43 @@ func (l *line) settle(ctx context.Context, patience time.Duration) (known map[ui
 		known[t.id] = t.hash
 	}
 	return known
+}
+
+// finish waits until all publications in the line are acknowledged, but not for longer than patience, nor if that is in vain.
+func (l *line) finish(patience time.Duration) {
+	if l.err() == nil {
+		l.await(patience, l.conn.Done())
+	}
+}
+
+// await waits until no publication in the line is open, but not for longer than patience, nor when vain is closed.
+func (l *line) await(patience time.Duration, vain <-chan struct{}) {
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	for {
+		moved := l.next()
+		if moved == nil {
+			return
+		}
+		select {
+		case <-moved:
+		case <-late.C:
+			return
+		case <-vain:
+			return
+		}
+	}
+}
+
+// next returns a channel that is closed when the next publication is confirmed, nil if none is open.
+func (l *line) next() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !slices.ContainsFunc(l.waiting, func(t *turn) bool { return t.state == open }) {
+		return nil
+	}
+	if l.moved == nil {
+		l.moved = make(chan struct{})
+	}
+	return l.moved
 }

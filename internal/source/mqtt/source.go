@@ -95,10 +95,14 @@ func (s *source) Run(ctx context.Context, take feed.Take) error {
 		case <-c.Done():
 			return c.Err()
 		case <-ctx.Done():
+			s.line.finish(grace)
 			return ctx.Err()
 		}
 	}
 }
+
+// grace is how long Run waits at its end for what is under way, so that it need not come again.
+const grace = time.Second
 
 // kind returns an error of Connect and subscribe as one of feed's kinds. There is nobody who resumes a source: so what may pass by itself, such as a
 // password that the broker does not know yet, is tried again.

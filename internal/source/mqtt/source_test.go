@@ -275,6 +275,22 @@ func TestFailure(t *testing.T) {
 	acknowledged(t, peer, 1, 2, 3, 4)
 }
 
+// At its end Run waits a little for what it has taken, so that it is acknowledged.
+func TestEnd(t *testing.T) {
+	w := newWorld(t, Config{})
+	w.run()
+	peer := w.server.Welcome(wire.V5, wire.Packet{})
+	peer.Grant()
+	peer.Publish(1, "up/a", "1")
+	r := w.next("1")
+	w.stop()
+	r.confirmed(nil)
+	_ = w.over()
+	if last := peer.Ended(); len(last) != 2 || last[0] != wire.Puback {
+		t.Errorf("at the end came %v", last)
+	}
+}
+
 // The session is asked for its subscriptions once in the life of a gateway, and again when the broker has lost it.
 func TestSubscribes(t *testing.T) {
 	w := newWorld(t, Config{Topics: []string{"a/#", "$share/g/b/+"}})
