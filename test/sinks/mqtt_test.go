@@ -94,12 +94,18 @@ func (r *recorder) put(topic string, payload []byte) {
 	r.got[first] = append(r.got[first], payload)
 }
 
+// publish publishes at the broker.
+func (r *recorder) publish(t testing.TB, topic, payload string) {
+	t.Helper()
+	if _, err := r.manager.Publish(t.Context(), &paho.Publish{Topic: topic, QoS: 1, Payload: []byte(payload)}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // have returns what came for topics with this first level, after all that the broker has at the time of the call.
 func (r *recorder) have(t testing.TB, first string) [][]byte {
 	t.Helper()
-	if _, err := r.manager.Publish(t.Context(), &paho.Publish{Topic: markTopic, QoS: 1}); err != nil {
-		t.Fatal(err)
-	}
+	r.publish(t, markTopic, "")
 	select {
 	case <-r.mark:
 	case <-time.After(time.Minute):
