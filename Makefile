@@ -22,11 +22,11 @@ test: deps ## run all tests with the race detector; installs what they need
 # Tests with the build tags servers and long use real servers: recipes in scripts/servers install them once, in out/servers.
 test-servers: deps ## run the tests that need real servers; installs those
 	@scripts/servers.sh consul kafka redis nats mariadb postgres
-	go test -race -timeout 9m -tags servers ./test/servers ./test/registries
+	go test -race -timeout 9m -tags servers ./test/servers ./test/registries ./test/sinks
 
 test-long: deps ## the same with servers that take long: to be installed, or to start
 	@scripts/servers.sh consul kafka redis nats mariadb postgres mysql nacos eureka etcd kubernetes models
-	go test -race -timeout 30m -tags servers,long ./test/servers ./test/registries ./test/models
+	go test -race -timeout 30m -tags servers,long ./test/servers ./test/registries ./test/sinks ./test/models
 
 lint: $(TOOLS) ## check the code, for every platform
 	@test -z "$$(gofmt -l .)" || { echo "these files are not formatted:"; gofmt -l .; exit 1; }
