@@ -70,7 +70,7 @@ func MariaDBProgram(options ...string) Program {
 		Name:  "mariadb",
 		Ports: []int{0},
 		Prepare: func(installed, dir string) error {
-			return prepare(dir, false, program(installed, "/usr/bin/mariadb-install-db", "--auth-root-authentication-method=normal"))
+			return prepare(dir, false, program(installed, "/usr/bin/mariadb-install-db", "--auth-root-authentication-method=normal", "--skip-test-db"))
 		},
 		Command: func(installed string, port int) []string {
 			return program(installed, "/usr/sbin/mariadbd", append(mySQLOptions(port), options...)...)

@@ -1,15 +1,16 @@
-//go:build servers
+//go:build servers || long
 
 package sinks
 
 import (
+	"cmp"
 	stdsql "database/sql"
 	"fmt"
 	"testing"
 	"time"
 
 	_ "github.com/go-sql-driver/mysql"
-	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/longline/longline/internal/sink/pump"
 	"github.com/longline/longline/internal/sink/sinktest"
@@ -19,17 +20,15 @@ import (
 
 // An SQL sink with its own table, whose key makes repetitions harmless, and with a table of the user's.
 func TestPostgres(t *testing.T) {
-	t.Run("own table", func(t *testing.T) { sinktest.Run(t, new(postgresServer).contract(ownTable)) })
-	t.Run("transactional", func(t *testing.T) { sinktest.Run(t, new(postgresServer).contract(transactional)) })
+	contracts(t, func(t testing.TB) database { return startPostgres(t) }, sinktest.Run)
+}
+func TestMariaDB(t *testing.T) {
+	contracts(t, func(t testing.TB) database { return startMariaDB(t) }, sinktest.Run)
 }
 
-func TestMariaDB(t *testing.T) {
-	t.Run("own table", func(t *testing.T) {
-		sinktest.Run(t, (&mySQLServer{start: servers.MariaDB}).contract(ownTable))
-	})
-	t.Run("transactional", func(t *testing.T) {
-		sinktest.Run(t, (&mySQLServer{start: servers.MariaDB}).contract(transactional))
-	})
+func contracts(t *testing.T, start func(testing.TB) database, run func(*testing.T, sinktest.Server)) {
+	t.Run("own table", func(t *testing.T) { run(t, contract(start, ownTable)) })
+	t.Run("transactional", func(t *testing.T) { run(t, contract(start, transactional)) })
 }
 
 // mode is how a sink writes.
@@ -59,131 +58,43 @@ func order(m mode) string {
 	return "id"
 }
 
-type postgresServer struct {
-	*servers.Server
-	opened string // the last table
+// database is a server with tables, for tests.
+type database interface {
+	address() string
+	// run runs a statement and returns its rows as texts; NULL is nil.
+	run(t testing.TB, text string) [][][]byte
+	// hold runs a statement in a transaction that is open until release is called.
+	hold(t testing.TB, text string) (release func())
+	// open opens a target for the user of run.
+	open(t testing.TB, c sql.Config, o pump.Options) pump.Target
+	restart(t testing.TB)
+	kill()
 }
 
-func (p *postgresServer) contract(m mode) sinktest.Server {
+// contract is a database as the contract wants it.
+func contract(start func(testing.TB) database, m mode) sinktest.Server {
+	var d database
+	opened := ""
 	return sinktest.Server{
 		Start: func(t testing.TB, _ string) string {
-			if p.Server == nil {
-				p.Server = servers.Postgres(t)
+			if d == nil {
+				d = start(t)
 			} else {
-				p.Restart()
+				d.restart(t)
 			}
-			return p.Address()
+			return d.address()
 		},
-		Kill: func(testing.TB) { p.Kill() },
+		Kill: func(testing.TB) { d.kill() },
 		Open: func(t testing.TB, proxy, where string, o pump.Options) pump.Target {
-			if m == transactional && where != p.opened {
-				p.opened = where
-				p.exec(t, "create table "+where+" (id bigserial, device text, place bigint, at timestamptz, payload jsonb)")
+			if m == transactional && where != opened {
+				opened = where
+				d.run(t, "create table "+where+" (id serial, device text, place bigint, at timestamp(3), payload json)")
 			}
-			c := sql.Postgres{Config: configure(m, proxy, where)}
-			c.Database, c.User = "postgres", "postgres"
-			c = c.WithDefaults()
-			if err := c.Validate(); err != nil {
-				t.Fatal(err)
-			}
-			target, err := sql.OpenPostgres(c, o)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return target
-		},
-		Read: func(t testing.TB, where string) [][]byte {
-			conn := p.connect(t)
-			defer conn.Close(t.Context())
-			rows, err := conn.Query(t.Context(), fmt.Sprintf("select payload::text from %s order by %s", where, order(m)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			payloads, err := pgx.CollectRows(rows, pgx.RowTo[[]byte])
-			if err != nil {
-				t.Fatal(err)
-			}
-			return payloads
-		},
-		Once: true,
-		Bad:  []byte("no JSON"),
-	}
-}
-
-func (p *postgresServer) connect(t testing.TB) *pgx.Conn {
-	t.Helper()
-	conn, err := pgx.Connect(t.Context(), "postgres://postgres@"+p.Address()+"/postgres?sslmode=disable")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return conn
-}
-
-func (p *postgresServer) exec(t testing.TB, text string) {
-	t.Helper()
-	conn := p.connect(t)
-	defer conn.Close(t.Context())
-	if _, err := conn.Exec(t.Context(), text); err != nil {
-		t.Fatal(err)
-	}
-}
-
-type mySQLServer struct {
-	*servers.Server
-	start  func(testing.TB, ...string) *servers.Server
-	opened string // the last table
-}
-
-func (s *mySQLServer) contract(m mode) sinktest.Server {
-	return sinktest.Server{
-		Start: func(t testing.TB, _ string) string {
-			if s.Server == nil {
-				s.Server = s.start(t)
-			} else {
-				s.Restart()
-			}
-			return s.Address()
-		},
-		Kill: func(testing.TB) { s.Kill() },
-		Open: func(t testing.TB, proxy, where string, o pump.Options) pump.Target {
-			if m == transactional && where != s.opened {
-				s.opened = where
-				db := s.connect(t)
-				defer db.Close()
-				if _, err := db.Exec("create table " + where +
-					" (id bigint auto_increment primary key, device text, place bigint, at datetime(3), payload json)"); err != nil {
-					t.Fatal(err)
-				}
-			}
-			c := sql.MySQL{Config: configure(m, proxy, where)}
-			c.Database, c.User = "test", "root"
-			c = c.WithDefaults()
-			if err := c.Validate(); err != nil {
-				t.Fatal(err)
-			}
-			target, err := sql.OpenMySQL(c, o)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return target
+			return d.open(t, configure(m, proxy, where), o)
 		},
 		Read: func(t testing.TB, where string) (payloads [][]byte) {
-			db := s.connect(t)
-			defer db.Close()
-			rows, err := db.Query(fmt.Sprintf("select payload from %s order by %s", where, order(m)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer rows.Close()
-			for rows.Next() {
-				var text []byte
-				if err := rows.Scan(&text); err != nil {
-					t.Fatal(err)
-				}
-				payloads = append(payloads, text)
-			}
-			if err := rows.Err(); err != nil {
-				t.Fatal(err)
+			for _, row := range d.run(t, fmt.Sprintf("select payload from %s order by %s", where, order(m))) {
+				payloads = append(payloads, row[0])
 			}
 			return payloads
 		},
@@ -192,11 +103,128 @@ func (s *mySQLServer) contract(m mode) sinktest.Server {
 	}
 }
 
-func (s *mySQLServer) connect(t testing.TB) *stdsql.DB {
+type postgres struct{ *servers.Server }
+
+func startPostgres(t testing.TB, options ...string) database {
+	return postgres{servers.Postgres(t, options...)}
+}
+
+func (p postgres) address() string      { return p.Address() }
+func (p postgres) restart(t testing.TB) { t.Helper(); p.Restart() }
+func (p postgres) kill()                { p.Kill() }
+
+func (p postgres) run(t testing.TB, text string) (rows [][][]byte) {
 	t.Helper()
-	db, err := stdsql.Open("mysql", "root@tcp("+s.Address()+")/test")
+	conn, err := pgconn.Connect(t.Context(), "postgres://postgres@"+p.Address()+"/postgres?sslmode=disable")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return db
+	defer conn.Close(t.Context())
+	results, err := conn.Exec(t.Context(), text).ReadAll()
+	if err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	for _, r := range results {
+		rows = append(rows, r.Rows...)
+	}
+	return rows
+}
+
+func (p postgres) hold(t testing.TB, text string) (release func()) {
+	t.Helper()
+	conn, err := pgconn.Connect(t.Context(), "postgres://postgres@"+p.Address()+"/postgres?sslmode=disable")
+	if err == nil {
+		_, err = conn.Exec(t.Context(), "begin; "+text).ReadAll()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() { _ = conn.Close(t.Context()) }
+}
+
+func (p postgres) open(t testing.TB, c sql.Config, o pump.Options) pump.Target {
+	t.Helper()
+	c.Database, c.User = cmp.Or(c.Database, "postgres"), cmp.Or(c.User, "postgres")
+	config := sql.Postgres{Config: c}.WithDefaults()
+	if err := config.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	target, err := sql.OpenPostgres(config, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return target
+}
+
+// mySQL is a MySQL or MariaDB.
+type mySQL struct{ *servers.Server }
+
+func startMariaDB(t testing.TB, options ...string) database {
+	return mySQL{servers.MariaDB(t, options...)}
+}
+
+func (m mySQL) address() string      { return m.Address() }
+func (m mySQL) restart(t testing.TB) { t.Helper(); m.Restart() }
+func (m mySQL) kill()                { m.Kill() }
+
+func (m mySQL) run(t testing.TB, text string) (all [][][]byte) {
+	t.Helper()
+	db, err := stdsql.Open("mysql", "root@tcp("+m.Address()+")/test?multiStatements=true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	rows, err := db.Query(text)
+	if err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rows.Next() {
+		row, into := make([][]byte, len(columns)), make([]any, len(columns))
+		for i := range row {
+			into[i] = &row[i]
+		}
+		if err := rows.Scan(into...); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, row)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	return all
+}
+
+func (m mySQL) hold(t testing.TB, text string) (release func()) {
+	t.Helper()
+	db, err := stdsql.Open("mysql", "root@tcp("+m.Address()+")/test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx, err := db.BeginTx(t.Context(), nil)
+	if err == nil {
+		_, err = tx.Exec(text)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() { _, _ = tx.Rollback(), db.Close() }
+}
+
+func (m mySQL) open(t testing.TB, c sql.Config, o pump.Options) pump.Target {
+	t.Helper()
+	c.Database, c.User = cmp.Or(c.Database, "test"), cmp.Or(c.User, "root")
+	config := sql.MySQL{Config: c}.WithDefaults()
+	if err := config.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	target, err := sql.OpenMySQL(config, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return target
 }

@@ -3,6 +3,7 @@ package sql
 import (
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/go-sql-driver/mysql"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -108,6 +109,9 @@ var (
 	}
 )
 
+// mySQLUnknown is the number of errors that have none.
+const mySQLUnknown = 1105
+
 func mySQLCode(e *mysql.MySQLError) kind {
 	switch {
 	case e.Number == 1146 || e.Number == 1051:
@@ -116,7 +120,7 @@ func mySQLCode(e *mysql.MySQLError) kind {
 		return again
 	case slices.Contains(mySQLLater, e.Number):
 		return later
-	case slices.Contains(mySQLRefused, e.Number):
+	case slices.Contains(mySQLRefused, e.Number), e.Number == mySQLUnknown && strings.Contains(e.Message, "mysql_send_long_data()"): // too long
 		return refused
 	case slices.Contains(mySQLMisconfigured, e.Number):
 		return misconfigured

@@ -24,6 +24,7 @@ func dialMySQL(c *Config, o pump.Options) (func(context.Context) (session, error
 	base := mysql.NewConfig()
 	base.User, base.DBName, base.Net, base.Timeout = c.User, c.Database, "tcp", c.Timeout
 	base.ClientFoundRows = true // an UPDATE that finds a row and changes nothing has found one
+	base.MaxAllowedPacket = 0   // that of the server
 	base.Logger = driverLog{o.Log}
 	base.Params = map[string]string{
 		// What a statement means must not depend on the server's configuration, and a value that does not fit must be an error.
