@@ -58,8 +58,11 @@ func (l *SinkLs) Run(ctx context.Context, console *Console) error {
 // measure lists the sinks, and the messages per second that each has sent meanwhile, by its name.
 func (l *SinkLs) measure(ctx context.Context, gateway longlinev1connect.GatewayClient) (list []*longlinev1.Sink, rates map[string]string, err error) {
 	before, err := gateway.ListSinks(ctx, connect.NewRequest(new(longlinev1.ListSinksRequest)))
-	if err != nil || l.Over <= 0 || len(before.Msg.Sinks) == 0 {
-		return before.Msg.GetSinks(), nil, err
+	if err != nil {
+		return nil, nil, err
+	}
+	if l.Over <= 0 || len(before.Msg.Sinks) == 0 {
+		return before.Msg.Sinks, nil, nil
 	}
 	begun := time.Now()
 	select {

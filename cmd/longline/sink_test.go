@@ -65,6 +65,10 @@ func serveSinks(t *testing.T, s *sinksAPI) (run func(args ...string) (code int, 
 func TestSinkLs(t *testing.T) {
 	s := new(sinksAPI)
 	run := serveSinks(t, s)
+	var errs bytes.Buffer
+	if code := Run(t.Context(), []string{"sink", "ls", "--server", "127.0.0.1:1"}, nil, nil, &errs); code != exitFailed || !strings.Contains(errs.String(), "refused") {
+		t.Errorf("without a gateway: code %d, %s", code, &errs)
+	}
 	if code, out, _ := run("sink", "ls"); code != 0 || out != "the gateway has no sinks\n" {
 		t.Errorf("%d, %s", code, out)
 	}
@@ -73,7 +77,7 @@ func TestSinkLs(t *testing.T) {
 		{Name: "main", Stream: "telemetry", Target: "kafka", State: "failing", Lag: 12, Failures: 4, Dead: 2, DeadLost: 1, Missed: 3,
 			Problem: "no broker answers", Since: timestamppb.New(time.Now().Add(-time.Hour))},
 	}
-	code, out, errs := run("sink", "ls", "--over", "1ms")
+	code, out, failed := run("sink", "ls", "--over", "1ms")
 	for _, want := range []string{
 		"SINK FROM TO STATE LAG RATE SENT RETRIES DEAD PROBLEM",
 		"archive telemetry file running 0 0/s 7 0 0",
@@ -85,7 +89,7 @@ func TestSinkLs(t *testing.T) {
 			found = found || strings.Join(strings.Fields(line), " ") == want
 		}
 		if !found {
-			t.Errorf("code %d, %s no line %q in\n%s", code, errs, want, out)
+			t.Errorf("code %d, %s no line %q in\n%s", code, failed, want, out)
 		}
 	}
 }
