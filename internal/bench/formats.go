@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/longline/longline/internal/format"
 )
 
@@ -29,8 +31,8 @@ type FormatResult struct {
 
 // FormatCost is what one direction costs per message.
 type FormatCost struct {
-	Nanoseconds float64 `json:"nanoseconds"`
-	Garbage     float64 `json:"garbage"` // bytes allocated
+	Nanoseconds float64 `json:"nanoseconds"` // of CPU time
+	Garbage     float64 `json:"garbage"`     // bytes allocated
 	Allocations float64 `json:"allocations"`
 }
 
@@ -216,17 +218,26 @@ const maxBatch = 64 << 20 // bytes
 func (c *FormatCost) add(n int, one func(i int) error) error {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	start := time.Now()
+	start := cpuTime()
 	for i := range n {
 		if err := one(i); err != nil {
 			return err
 		}
 	}
-	c.Nanoseconds += float64(time.Since(start))
+	c.Nanoseconds += float64(cpuTime() - start)
 	runtime.ReadMemStats(&after)
 	c.Garbage += float64(after.TotalAlloc - before.TotalAlloc)
 	c.Allocations += float64(after.Mallocs - before.Mallocs)
 	return nil
+}
+
+// cpuTime returns the CPU time that all threads of the process have had: also those of the garbage collector.
+func cpuTime() time.Duration {
+	var u unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // finish returns the results per message.
@@ -252,7 +263,7 @@ func WriteFormats(w io.Writer, results []FormatResult) error {
 		if batch > 1 {
 			title = fmt.Sprintf("\nIn batches of %d, per message:", batch)
 		}
-		g := Grid{{"format", "compression", "bytes", "encode, us", "decode, us", "encode: garbage, B", "allocations", "decode: garbage, B", "allocations"}}
+		g := Grid{{"format", "compression", "bytes", "encode, CPU us", "decode, CPU us", "encode: garbage, B", "allocations", "decode: garbage, B", "allocations"}}
 		for _, r := range results {
 			if r.Batch == batch {
 				g = append(g, []string{

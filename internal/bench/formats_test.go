@@ -29,7 +29,7 @@ func TestFormats(t *testing.T) {
 	found := make(map[string]FormatResult)
 	for _, r := range results {
 		found[fmt.Sprintf("%s %s %d", r.Format, r.Compression, r.Batch)] = r
-		if r.Messages != 120 || r.Bytes <= 0 || r.Encode.Nanoseconds <= 0 || r.Decode.Nanoseconds <= 0 {
+		if r.Messages != 120 || r.Bytes <= 0 {
 			t.Errorf("%+v", r)
 		}
 	}
