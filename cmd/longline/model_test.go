@@ -6,7 +6,11 @@ import (
 	"math"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -14,7 +18,7 @@ import (
 	longlinev1 "github.com/longline/longline/proto/longline/v1"
 )
 
-// A gateway asks a model about what is published, and publishes the answers.
+// A gateway asks models about what is published. It publishes the answers of one, and sets those of another into what a sink gets.
 func TestModels(t *testing.T) {
 	const path = "/inference.GRPCInferenceService/ModelInfer"
 	mux := http.NewServeMux()
@@ -32,7 +36,13 @@ func TestModels(t *testing.T) {
 	server.Config.Protocols.SetUnencryptedHTTP2(true)
 	server.Start()
 	defer server.Close()
+	dir := t.TempDir()
 	p := serve(t, `
+store: {path: "`+dir+`/store"}
+streams:
+  telemetry: {filters: ["device/+/telemetry"]}
+sinks:
+  archive: {stream: telemetry, model: score, file: {path: "`+dir+`/out.jsonl"}}
 services:
   triton: {instances: ["`+server.URL+`"], protocol: grpc, private: true}
 models:
@@ -43,6 +53,13 @@ models:
     inputs:
       x: {fields: [payload.t]}
     output: {publish: "device/{topic[1]}/anomaly"}
+  score:
+    service: triton
+    model: anomaly
+    timeout: 20s
+    inputs:
+      x: {fields: [payload.t]}
+    output: {set: a.score}
 `, 0)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -52,7 +69,7 @@ models:
 		t.Fatal(err)
 	}
 	defer func() { _ = answers.Close() }()
-	p.eventually("/metrics", "longline_subscriptions 2") // that of the model, and this one
+	p.eventually("/metrics", "longline_subscriptions 4") // those of a model, of two streams, and this one
 	if ok, text := p.offer("device/m-7/telemetry", []byte(`{"t":21.5}`)); !ok {
 		t.Fatal(text)
 	}
@@ -65,5 +82,14 @@ models:
 		t.Errorf("%v", m)
 	}
 	p.eventually("/metrics", `longline_model_messages_total{model="anomaly",result="ok"} 1`, `longline_model_calls_total{model="anomaly",result="ok"} 1`,
-		`longline_model_breaker_state{model="anomaly",state="closed"} 1`, `longline_service_calls_total{result="ok",service="triton"} 1`)
+		`longline_model_messages_total{model="score",result="ok"} 1`, `longline_model_breaker_state{model="anomaly",state="closed"} 1`, `longline_service_calls_total{result="ok",service="triton"} 2`)
+	var line []byte
+	for end := time.Now().Add(patience); len(line) == 0 && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		line, _ = os.ReadFile(filepath.Join(dir, "out.jsonl"))
+	}
+	for _, want := range []string{`"payload":{"t":21.5,"a":{"score":true}}`, `{"Key":"longline-model","Value":"ok"}`} {
+		if !strings.Contains(string(line), want) {
+			t.Errorf("%s is not in %s", want, line)
+		}
+	}
 }

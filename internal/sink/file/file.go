@@ -8,6 +8,7 @@ import (
 	"errors"
 	"mime"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -78,7 +79,8 @@ const timeFormat = "2006-01-02T15:04:05.000Z07:00"
 func messageLine(v *route.View, payload []byte, contentType string) ([]byte, error) {
 	m := v.Message()
 	l := line{
-		Place: pump.ID(v), Time: v.Time.UTC().Format(timeFormat), Topic: m.Topic, Source: m.Source, ContentType: contentType, Properties: m.Properties,
+		Place: pump.ID(v), Time: v.Time.UTC().Format(timeFormat), Topic: m.Topic, Source: m.Source, ContentType: contentType,
+		Properties: slices.Concat(v.Added(), m.Properties),
 	}
 	if m.Trace != nil {
 		l.Traceparent = m.Trace.String()

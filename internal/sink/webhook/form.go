@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -71,7 +72,7 @@ func (array) prepare(v *route.View, r *pump.Record) error {
 	}
 	m := v.Message()
 	e := entry{ID: pump.ID(v), Source: m.Source, Topic: m.Topic, Time: stamp(m), ContentType: kind, Trace: trace(m)}
-	for _, p := range m.Properties {
+	for _, p := range slices.Concat(v.Added(), m.Properties) {
 		e.Properties = append(e.Properties, property{p.Key, p.Value})
 	}
 	if e.Payload, err = inJSON(payload, kind); err != nil {
