@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"reflect"
-	"strings"
 
 	"github.com/longline/longline/internal/bridge"
 	"github.com/longline/longline/internal/reload"
@@ -41,40 +39,23 @@ type Config struct {
 	NATS     nats.Config    `yaml:"nats" help:"to streams of NATS JetStream"`
 }
 
+type kind = setting.Kind[pump.Options, pump.Target]
+
 // kinds returns the targets of c with their keys.
 func (c *Config) kinds() []kind {
 	return []kind{
-		of("file", &c.File, file.Open),
-		of("kafka", &c.Kafka, kafka.Open),
-		of("mqtt", &c.MQTT, mqtt.Open),
-		of("webhook", &c.Webhook, webhook.Open),
-		of("postgres", &c.Postgres, sql.OpenPostgres),
-		of("mysql", &c.MySQL, sql.OpenMySQL),
-		of("redis", &c.Redis, redis.Open),
-		of("nats", &c.NATS, nats.Open),
+		setting.KindOf("file", &c.File, file.Open),
+		setting.KindOf("kafka", &c.Kafka, kafka.Open),
+		setting.KindOf("mqtt", &c.MQTT, mqtt.Open),
+		setting.KindOf("webhook", &c.Webhook, webhook.Open),
+		setting.KindOf("postgres", &c.Postgres, sql.OpenPostgres),
+		setting.KindOf("mysql", &c.MySQL, sql.OpenMySQL),
+		setting.KindOf("redis", &c.Redis, redis.Open),
+		setting.KindOf("nats", &c.NATS, nats.Open),
 	}
 }
 
 var _ setting.Section[Config] = Config{}
-
-// kind is one kind of target in a Config.
-type kind struct {
-	key         string
-	given       bool // the configuration says something about it
-	setDefaults func()
-	validate    func() error
-	open        func(pump.Options) (pump.Target, error)
-}
-
-func of[C setting.Section[C]](key string, c *C, open func(C, pump.Options) (pump.Target, error)) kind {
-	return kind{
-		key:         key,
-		given:       !reflect.ValueOf(c).Elem().IsZero(),
-		setDefaults: func() { *c = (*c).WithDefaults() },
-		validate:    func() error { return (*c).Validate() },
-		open:        func(o pump.Options) (pump.Target, error) { return open(*c, o) },
-	}
-}
 
 // WithDefaults returns c with the defaults in place of zero fields.
 func (c Config) WithDefaults() Config { return c.withDefaults(false) }
@@ -85,8 +66,8 @@ func (c Config) Sample() Config { return c.withDefaults(true) }
 func (c Config) withDefaults(all bool) Config {
 	c.Route, c.Pump = c.Route.WithDefaults(), c.Pump.WithDefaults()
 	for _, k := range c.kinds() {
-		if k.given || all {
-			k.setDefaults()
+		if k.Given || all {
+			k.SetDefaults()
 		}
 	}
 	return c
@@ -104,41 +85,19 @@ func (c Config) Validate() error {
 	if err != nil {
 		return errors.Join(append(errs, err)...)
 	}
-	for _, err := range setting.Errors(k.validate()) {
-		errs = append(errs, fmt.Errorf("%s.%w", k.key, err))
+	for _, err := range setting.Errors(k.Validate()) {
+		errs = append(errs, fmt.Errorf("%s.%w", k.Key, err))
 	}
 	return errors.Join(errs...)
 }
 
 // target returns the only target of c.
-func (c *Config) target() (kind, error) {
-	var given []kind
-	for _, k := range c.kinds() {
-		if k.given {
-			given = append(given, k)
-		}
-	}
-	switch len(given) {
-	case 0:
-		return kind{}, fmt.Errorf("%s: nothing says where the messages go: want one of %s", c.kinds()[0].key, keys(c.kinds()))
-	case 1:
-		return given[0], nil
-	}
-	return kind{}, fmt.Errorf("%s: want one of %s, not several", given[1].key, keys(given))
-}
+func (c *Config) target() (kind, error) { return setting.Only(c.kinds(), "where the messages go") }
 
 // Kind returns the key of the target of c, such as kafka.
 func (c Config) Kind() string {
 	k, _ := c.target()
-	return k.key
-}
-
-func keys(all []kind) string {
-	names := make([]string, len(all))
-	for i, k := range all {
-		names[i] = k.key
-	}
-	return strings.Join(names, ", ")
+	return k.Key
 }
 
 // Parts are a sink that is open and does not run.
@@ -167,11 +126,11 @@ func (c Config) Open(name string, n Needs) (Parts, error) {
 	if err != nil {
 		return Parts{}, err
 	}
-	t, err := k.open(pump.Options{
+	t, err := k.Open(pump.Options{
 		Name: name, Stream: c.Stream, Node: n.Node, Lanes: c.Pump.Lanes, Services: n.Services, Watcher: n.Watcher, Loops: n.Loops, Log: n.Log,
 	})
 	if err != nil {
-		return Parts{}, fmt.Errorf("%s.%w", k.key, err)
+		return Parts{}, fmt.Errorf("%s.%w", k.Key, err)
 	}
 	return Parts{r, t}, nil
 }

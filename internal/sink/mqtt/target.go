@@ -112,10 +112,6 @@ func headers(v *route.View, hops string) []pump.Header {
 		}
 	} else {
 		list = pump.StandardHeaders(list, v, "")
-	} else {
-		for _, p := range v.Added() {
-			list = append(list, pump.Header{Name: p.Key, Value: p.Value})
-		}
 	}
 	return append(list, pump.Header{Name: bridge.HopsProperty, Value: hops})
 }
