@@ -84,6 +84,11 @@ func checkFiles(c config.Config) error {
 		}
 		parts.Target.Close()
 	}
+	for _, name := range slices.Sorted(maps.Keys(c.Sources)) {
+		if err := c.Sources[name].CheckFiles(name, &w); err != nil {
+			return fmt.Errorf("sources.%s.%w", name, err)
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.Models)) {
 		if err := c.Models[name].CheckFiles(&w); err != nil {
 			return fmt.Errorf("models.%s.%w", name, err)

@@ -30,6 +30,7 @@ import (
 	"github.com/longline/longline/internal/service"
 	"github.com/longline/longline/internal/session"
 	"github.com/longline/longline/internal/sink"
+	"github.com/longline/longline/internal/source"
 	"github.com/longline/longline/internal/store"
 	"github.com/longline/longline/internal/store/disk"
 	"github.com/longline/longline/internal/stream"
@@ -55,6 +56,7 @@ type node struct {
 	sessions *session.Manager
 	loops    *bridge.Loops
 	sinks    *sink.Set
+	sources  *source.Set
 	ledger   *ledger.Keeper
 	devices  *auth.Chain // nil if devices are asked for no credentials
 	gateway  *gateway.Gateway
@@ -94,6 +96,7 @@ func startNode(ctx context.Context, c config.Config, log *slog.Logger, stderr io
 		n.openSessions,
 		n.openLoops,
 		n.openSinks,
+		n.openSources,
 		n.openLedger,
 		n.openVerifiers,
 		n.openDevicePort,
@@ -364,6 +367,7 @@ func (n *node) openAdminPort(ctx context.Context) (err error) {
 	metrics.MustRegister(commandMetrics{n.commands})
 	metrics.MustRegister(serviceMetrics{n.services})
 	metrics.MustRegister(sinkMetrics{n.sinks})
+	metrics.MustRegister(sourceMetrics{n.sources})
 	metrics.MustRegister(modelMetrics{n.models})
 	metrics.MustRegister(registered{n})
 	if n.server, err = api.Listen(ctx, backend); err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/longline/longline/internal/config"
 	"github.com/longline/longline/internal/sink"
 	"github.com/longline/longline/internal/sink/pump"
+	"github.com/longline/longline/internal/source"
 	"github.com/longline/longline/internal/store"
 )
 
@@ -118,13 +119,16 @@ func (f *follower) run() {
 		if err := f.node.sinks.Reload(last.Sinks); err != nil && !errors.Is(err, pump.ErrClosed) {
 			f.node.log.Error("the sinks stay as they are: the changed configuration cannot be used", "error", fmt.Errorf("sinks.%w", err))
 		}
+		if err := f.node.sources.Reload(last.Sources); err != nil && !errors.Is(err, source.ErrClosed) {
+			f.node.log.Error("the sources stay as they are: the changed configuration cannot be used", "error", fmt.Errorf("sources.%w", err))
+		}
 		f.tellOthers(last)
 	}
 }
 
 // tellOthers logs that changes of other sections wait for a restart.
 func (f *follower) tellOthers(c config.Config) {
-	if sections := config.Changed(f.begun, c, "sinks"); len(sections) > 0 {
+	if sections := config.Changed(f.begun, c, "sinks", "sources"); len(sections) > 0 {
 		f.node.log.Log(context.Background(), slog.LevelWarn, "the changed configuration of these sections takes effect at the next start", "sections", sections)
 	}
 }

@@ -26,6 +26,8 @@ import (
 	"github.com/longline/longline/internal/setting"
 	"github.com/longline/longline/internal/sink"
 	"github.com/longline/longline/internal/sink/pump"
+	"github.com/longline/longline/internal/source"
+	"github.com/longline/longline/internal/source/feed"
 	"github.com/longline/longline/internal/store"
 	"github.com/longline/longline/internal/stream"
 )
@@ -43,7 +45,8 @@ type Config struct {
 
 	Streams setting.Named[stream.Config] `yaml:"streams" help:"messages that are kept on disk for backends to read, each stream under its name; needs store.path"`
 
-	Sinks setting.Named[sink.Config] `yaml:"sinks" help:"systems behind that get the messages of streams, each sink under its name; a change of the file changes them without a restart"`
+	Sinks   setting.Named[sink.Config]   `yaml:"sinks" help:"systems behind that get the messages of streams, each sink under its name; a change of the file changes them without a restart"`
+	Sources setting.Named[source.Config] `yaml:"sources" help:"systems behind whose records become publications, broadcasts or commands, each source under its name; a change of the file changes them without a restart"`
 
 	Services setting.Named[service.Config] `yaml:"services" help:"what devices and the gateway call, each service under its name"`
 
@@ -74,7 +77,8 @@ func (c Config) WithDefaults() Config {
 	c.Store = c.Store.WithDefaults()
 	c.Router = c.Router.WithDefaults()
 	c.Sinks = c.Sinks.WithDefaults()
-	c.Streams = withLetters(c.Streams, len(c.Sinks) > 0).WithDefaults()
+	c.Sources = c.Sources.WithDefaults()
+	c.Streams = withLetters(c.Streams, len(c.Sinks) > 0 || len(c.Sources) > 0 && c.Store.Path != "").WithDefaults()
 	c.Services = c.Services.WithDefaults()
 	c.Models = c.Models.WithDefaults()
 	c.Register = c.Register.WithDefaults()
@@ -90,7 +94,7 @@ func withLetters(streams setting.Named[stream.Config], needed bool) setting.Name
 	if len(letters.Filters) > 0 || !given && !needed {
 		return streams
 	}
-	letters.Filters = []string{pump.LettersFilter}
+	letters.Filters = []string{pump.LettersFilter, feed.LettersFilter}
 	streams = maps.Clone(streams)
 	if streams == nil {
 		streams = make(setting.Named[stream.Config])
@@ -118,6 +122,7 @@ func (c *Config) Check() error {
 	section("store", d.Store.Validate())
 	section("streams", d.Streams.Validate())
 	section("sinks", d.Sinks.Validate())
+	section("sources", d.Sources.Validate())
 	section("services", d.Services.Validate())
 	section("models", d.Models.Validate())
 	section("models", model.CheckTogether(d.Models))

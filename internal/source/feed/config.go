@@ -41,6 +41,11 @@ type Command struct {
 	Exclusive bool          `yaml:"exclusive" help:"nothing else is in flight to the device with it"`
 }
 
+// MakesNothing reports whether c says nothing of what becomes of a record. That is for feeds that know on which topic a record is to be published.
+func (c Config) MakesNothing() bool {
+	return c.Publish == (Publish{}) && c.Broadcast == (Broadcast{}) && c.Command == (Command{})
+}
+
 // WithDefaults returns c with the defaults in place of zero fields.
 func (c Config) WithDefaults() Config {
 	if c.InFlight == 0 {

@@ -172,7 +172,7 @@ func (m *maker) message(r *Record, to, qos string) (*message.Message, error) {
 		return nil, err
 	}
 	if m.node.MaxPayload > 0 && len(payload) > m.node.MaxPayload {
-		return nil, fmt.Errorf("the payload has %d bytes, which is more than gateway.max_payload", len(payload))
+		return nil, fmt.Errorf("the payload has %d bytes, which is more than api.max_payload", len(payload))
 	}
 	q := r.QoS
 	if qos != "" {
