@@ -69,7 +69,7 @@ models:
 		t.Fatal(err)
 	}
 	defer func() { _ = answers.Close() }()
-	p.eventually("/metrics", "longline_subscriptions 4") // those of a model, of two streams, and this one
+	p.eventually("/metrics", "longline_subscriptions 5") // those of a model, of a stream, two of the dead letters, and this one
 	if ok, text := p.offer("device/m-7/telemetry", []byte(`{"t":21.5}`)); !ok {
 		t.Fatal(text)
 	}

@@ -5,7 +5,6 @@ package source
 import (
 	"errors"
 	"fmt"
-	"reflect"
 
 	"github.com/longline/longline/internal/route"
 	"github.com/longline/longline/internal/setting"
@@ -25,31 +24,13 @@ type Config struct {
 
 var _ setting.Section[Config] = Config{}
 
-// kind is one kind of feed in a Config.
-type kind struct {
-	key         string
-	given       bool // the configuration says something about it
-	maps        bool // it may know on which topic a record is to be published
-	setDefaults func()
-	validate    func() error
-	open        func(feed.Options) (feed.Feed, error)
-}
-
-func of[C setting.Section[C]](key string, maps bool, c *C, open func(C, feed.Options) (feed.Feed, error)) kind {
-	return kind{
-		key: key, maps: maps,
-		given:       !reflect.ValueOf(c).Elem().IsZero(),
-		setDefaults: func() { *c = (*c).WithDefaults() },
-		validate:    func() error { return (*c).Validate() },
-		open:        func(o feed.Options) (feed.Feed, error) { return open(*c, o) },
-	}
-}
+type kind = setting.Kind[feed.Options, feed.Feed]
 
 // kinds returns the feeds of c with their keys.
 func (c *Config) kinds() []kind {
 	return []kind{
-		of("kafka", false, &c.Kafka, kafka.Open),
-		of("mqtt", true, &c.MQTT, mqtt.Open),
+		setting.KindOf("kafka", &c.Kafka, kafka.Open),
+		setting.KindOf("mqtt", &c.MQTT, mqtt.Open),
 	}
 }
 
@@ -62,8 +43,8 @@ func (c Config) Sample() Config { return c.withDefaults(true) }
 func (c Config) withDefaults(all bool) Config {
 	c.Feed, c.Route = c.Feed.WithDefaults(), c.Route.WithDefaults()
 	for _, k := range c.kinds() {
-		if k.given || all {
-			k.setDefaults()
+		if k.Given || all {
+			k.SetDefaults()
 		}
 	}
 	return c
@@ -78,35 +59,21 @@ func (c Config) Validate() error {
 	if err != nil {
 		return errors.Join(append(errs, err)...)
 	}
-	for _, err := range setting.Errors(k.validate()) {
-		errs = append(errs, fmt.Errorf("%s.%w", k.key, err))
+	for _, err := range setting.Errors(k.Validate()) {
+		errs = append(errs, fmt.Errorf("%s.%w", k.Key, err))
 	}
-	if !k.maps && c.Feed.MakesNothing() {
+	// The table of an MQTT source says on which topics records are published.
+	if k.Key != "mqtt" && c.Feed.MakesNothing() {
 		errs = append(errs, errors.New("publish: want one of publish, broadcast and command"))
 	}
 	return errors.Join(errs...)
 }
 
 // feed returns the only feed of c.
-func (c *Config) feed() (one kind, err error) {
-	n := 0
-	for _, k := range c.kinds() {
-		if k.given {
-			one = k
-			n++
-		}
-	}
-	switch n {
-	case 0:
-		return kind{}, errors.New("kafka: nothing says where the records come from: want one of kafka, mqtt")
-	case 1:
-		return one, nil
-	}
-	return kind{}, errors.New("kafka: want one of kafka, mqtt, not several")
-}
+func (c *Config) feed() (kind, error) { return setting.Only(c.kinds(), "where the records come from") }
 
 // Kind returns the key of the feed of c, such as kafka.
 func (c Config) Kind() string {
 	k, _ := c.feed()
-	return k.key
+	return k.Key
 }

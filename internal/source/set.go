@@ -143,9 +143,9 @@ func (c Config) open(name string, o Options, w *reload.Watcher) (*parts, error) 
 	if err != nil {
 		return nil, err
 	}
-	f, err := k.open(feed.Options{Name: name, Node: o.Number, Loops: o.Loops, Watcher: w, Log: o.Log})
+	f, err := k.Open(feed.Options{Name: name, Node: o.Number, Loops: o.Loops, Watcher: w, Log: o.Log})
 	if err != nil {
-		return nil, fmt.Errorf("%s.%w", k.key, err)
+		return nil, fmt.Errorf("%s.%w", k.Key, err)
 	}
 	return &parts{f, r, w}, nil
 }
