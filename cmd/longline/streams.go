@@ -42,6 +42,8 @@ var streamMetrics = []streamMetric{
 		func(i stream.Info, _ stream.Stats) float64 { return float64(i.End) }),
 	ofStream(prometheus.GaugeValue, "readers", "Readers of a stream.",
 		func(i stream.Info, _ stream.Stats) float64 { return float64(i.Readers) }),
+	ofStream(prometheus.GaugeValue, "undelivered", "Publications that have no answer yet, because sinks of the stream are not done with them.",
+		func(_ stream.Info, s stream.Stats) float64 { return float64(s.Undelivered) }),
 	ofStream(prometheus.GaugeValue, "failing", "1 while a stream can make no message safe.",
 		func(_ stream.Info, s stream.Stats) float64 {
 			if s.Failed {

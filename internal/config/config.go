@@ -194,12 +194,23 @@ func (c *Config) fit() (errs []error) {
 	want(len(c.Sinks) == 0 || slices.Contains(c.Streams[pump.LettersStream].Filters, pump.LettersFilter), "streams."+pump.LettersStream+".filters",
 		"want %s among them: sinks publish what they cannot write there", pump.LettersFilter)
 	for name, one := range c.Streams {
+		want(one.Ack != stream.Delivered || c.hasSink(name), "streams."+name+".ack", "%s needs a sink of the stream, under sinks", stream.Delivered)
 		least := stream.LeastBytes(c.MaxRecord())
 		want(one.MaxBytes >= least, "streams."+name+".max_bytes",
 			"%s is too little for messages of gateway.max_payload, %s, and api.max_payload, %s: want at least %s",
 			formatBytes(one.MaxBytes), formatBytes(c.Gateway.MaxPayload), formatBytes(a.MaxPayload), formatBytes(least))
 	}
 	return errs
+}
+
+// hasSink reports whether a stream has a sink.
+func (c *Config) hasSink(stream string) bool {
+	for _, one := range c.Sinks {
+		if one.Stream == stream {
+			return true
+		}
+	}
+	return false
 }
 
 // MaxRecord returns a bound for the record of a message. A record may be larger than the packet, by the user properties.

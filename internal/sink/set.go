@@ -124,10 +124,27 @@ func (s *Set) Reload(c setting.Named[Config]) error {
 		_, stays := c[name]
 		return !stays || opened[name] != nil
 	})
+	s.tellStreams(c)
 	for name, o := range opened {
 		s.start(name, c[name], o)
 	}
 	return nil
+}
+
+// tellStreams tells the streams whose publications wait for sinks which these are.
+func (s *Set) tellStreams(c setting.Named[Config]) {
+	for _, one := range s.options.Streams.All() {
+		if !one.AwaitsDelivery() {
+			continue
+		}
+		var names []string
+		for name, sink := range c {
+			if sink.Stream == one.Name() {
+				names = append(names, name)
+			}
+		}
+		one.SetSinks(names)
+	}
 }
 
 // opened is a sink between Open and Start.
@@ -176,11 +193,15 @@ func (s *Set) model(name string) (func() pump.Model, error) {
 
 // start starts a sink. changing is held.
 func (s *Set) start(name string, c Config, o *opened) {
+	var done func(place uint64)
+	if o.stream.AwaitsDelivery() {
+		done = func(place uint64) { o.stream.Delivered(name, place) }
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sinks[name] = &Sink{name: name, config: c, watcher: o.watcher, Pump: pump.Start(pump.Sink{
 		Name: name, Config: c.Pump, Node: s.options.Node, Stream: o.stream, Letters: s.options.Streams.Get(pump.LettersStream),
-		Route: o.Route, Target: o.Target, Model: o.model, Paused: s.paused[name], Log: s.options.Log, Publish: s.publish,
+		Route: o.Route, Target: o.Target, Model: o.model, Paused: s.paused[name], Log: s.options.Log, Done: done, Publish: s.publish,
 	})}
 }
 

@@ -9,10 +9,13 @@ import (
 	"github.com/longline/longline/internal/topic"
 )
 
-// What a stream does when it has max_bytes.
+// What a stream does when it has max_bytes, and when it answers a publication.
 const (
 	DropOldest = "drop_oldest"
 	Refuse     = "refuse"
+
+	Stored    = "stored"
+	Delivered = "delivered"
 )
 
 // Config configures one stream.
@@ -20,6 +23,7 @@ type Config struct {
 	Filters  []string      `yaml:"filters" help:"the stream has the messages whose topics match one of these"`
 	MaxBytes int           `yaml:"max_bytes" unit:"bytes" help:"disk space of the stream, at least 16MiB"`
 	MaxAge   time.Duration `yaml:"max_age" help:"how long the stream has a message; left out, until it is full"`
+	Ack      string        `yaml:"ack" help:"when a publication of QoS 1 or 2 is answered: stored, when it is on disk, or delivered, when all sinks of the stream are done with it, too"`
 	WhenFull string        `yaml:"when_full" help:"what happens at max_bytes: drop_oldest, or refuse, which refuses messages until every consumer has acknowledged the oldest ones"`
 }
 
@@ -38,6 +42,9 @@ func (c Config) WithDefaults() Config {
 	}
 	if c.WhenFull == "" {
 		c.WhenFull = DropOldest
+	}
+	if c.Ack == "" {
+		c.Ack = Stored
 	}
 	return c
 }
@@ -63,6 +70,9 @@ func (c Config) Validate() error {
 	}
 	if c.WhenFull != DropOldest && c.WhenFull != Refuse {
 		errs = append(errs, fmt.Errorf("when_full: want %s or %s, not %q", DropOldest, Refuse, c.WhenFull))
+	}
+	if c.Ack != Stored && c.Ack != Delivered {
+		errs = append(errs, fmt.Errorf("ack: want %s or %s, not %q", Stored, Delivered, c.Ack))
 	}
 	return errors.Join(errs...)
 }

@@ -88,6 +88,7 @@ type Stats struct {
 	Journal       journal.Stats
 	Full, Failing uint64 // messages that were not taken, by reason
 	Lost          uint64 // entries that the disk has spoilt
+	Undelivered   int    // publications that wait for sinks, see Config.Ack
 	Failed        bool   // the stream cannot make messages safe at present
 }
 
@@ -96,6 +97,7 @@ func (s *Stream) Stats() Stats {
 	return Stats{
 		Journal: s.journal.Stats(),
 		Full:    s.drops[router.StreamFull].Load(), Failing: s.drops[router.StreamFailing].Load(), Lost: s.lost.Load(),
-		Failed: s.Err() != nil,
+		Undelivered: s.undelivered.count(),
+		Failed:      s.Err() != nil,
 	}
 }

@@ -25,7 +25,7 @@ import (
 
 // Stream is one stream. Its methods are safe from any goroutine.
 //
-// audience may be locked while mu is held, never the other way round.
+// audience and undelivered may be locked while mu is held, never the other way round.
 type Stream struct {
 	// Static after construction.
 	name    string
@@ -43,7 +43,8 @@ type Stream struct {
 	taken   uint64 // messages that came
 	closed  bool
 
-	audience audience
+	audience    audience
+	undelivered undelivered
 
 	// Owned by the set's keeper.
 	err    error     // the last that it has seen
@@ -108,11 +109,15 @@ func (s *Stream) offer(m *message.Message, p *router.Publication) error {
 func (s *Stream) append(m *message.Message, claim *router.Claim) error {
 	s.last = max(s.last, time.Now().UnixMilli())
 	s.entry = appendEntry(s.entry[:0], s.last, m)
-	done := s.settled
-	if claim != nil {
-		done = func(err error) { s.answer(claim, err) }
+	var err error
+	switch {
+	case claim == nil:
+		_, err = s.journal.Append(s.entry, s.settled)
+	case s.AwaitsDelivery():
+		err = s.undelivered.append(s, s.entry, claim)
+	default:
+		_, err = s.journal.Append(s.entry, func(err error) { s.answer(claim, err) })
 	}
-	_, err := s.journal.Append(s.entry, done)
 	if cap(s.entry) > keptEntry {
 		s.entry = nil
 	}
@@ -143,6 +148,8 @@ func (s *Stream) answer(claim *router.Claim, err error) { claim.Done(s.settle(er
 func (s *Stream) refusal(err error) *router.Refusal {
 	r := &router.Refusal{Why: router.StreamFailing, Text: "the stream " + s.name + " cannot make messages safe", Like: router.ErrStore}
 	switch {
+	case errors.Is(err, errUndelivered):
+		r = s.refusedUndelivered()
 	case errors.Is(err, journal.ErrTooLarge):
 		r = &router.Refusal{Why: router.Refused, Text: "the message is too large for the stream " + s.name, Like: store.ErrTooLarge}
 	case errors.Is(err, router.ErrFull):

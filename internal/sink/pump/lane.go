@@ -93,21 +93,27 @@ func (p *Pump) send(batch []*item, records []*Record, upTo uint64) (done int, er
 	return done, err
 }
 
-// sendUpTo sends a batch in a transaction with the place. After an error it asks the other side which place it has, because the transaction may
-// have been made.
+// sendUpTo sends a batch in a transaction with the place. After an error nobody knows whether the transaction was made: so it asks the other side
+// first which place it has. Only the goroutine of the one lane calls it.
 func (p *Pump) sendUpTo(records []*Record, upTo uint64) (done int, err error) {
-	err = p.exact.SendUpTo(p.life, records, upTo)
-	if err == nil {
-		return len(records), nil
+	if p.unsure {
+		place, known, err := p.exact.Place(p.life)
+		if err != nil {
+			return 0, err
+		}
+		for known && done < len(records) && records[done].Place < place {
+			done++
+		}
+		if done == len(records) {
+			p.unsure = false
+			return done, nil
+		}
 	}
-	if !isLater(err) {
-		return 0, err
+	err = p.exact.SendUpTo(p.life, records[done:], upTo)
+	if p.unsure = err != nil; err != nil {
+		return done, err
 	}
-	place, known, asking := p.exact.Place(p.life)
-	if asking == nil && known && place >= upTo {
-		return len(records), nil
-	}
-	return 0, err
+	return len(records), nil
 }
 
 // settle notes what became of a batch. It returns a channel that is closed when pauses should end.
@@ -137,6 +143,7 @@ func (p *Pump) settle(n, records, done int, err error) (recovered <-chan struct{
 	recovered = p.recovered
 	p.notice()
 	p.mu.Unlock()
+	p.tellDone()
 	switch {
 	case dead != nil:
 		p.letter(dead, err)
@@ -167,6 +174,21 @@ func (p *Pump) notice() {
 	signal(p.moved)
 	if p.replay != nil {
 		signal(p.replay.feed.room)
+	}
+}
+
+// tellDone tells Sink.Done the place, if it has moved. No lock is held.
+func (p *Pump) tellDone() {
+	if p.sink.Done == nil {
+		return
+	}
+	p.mu.Lock()
+	place := p.live.places.low
+	news := place > p.told
+	p.told = max(p.told, place)
+	p.mu.Unlock()
+	if news {
+		p.sink.Done(place)
 	}
 }
 

@@ -115,5 +115,6 @@ func (p *Pump) bury(it *item, kept bool) {
 	p.flow.buried(it)
 	p.notice()
 	p.mu.Unlock()
+	p.tellDone()
 	signal(p.wake[0])
 }

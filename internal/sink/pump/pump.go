@@ -27,6 +27,9 @@ type Sink struct {
 	Paused  bool         // it begins paused
 	Log     *slog.Logger
 
+	// Done, unless it is nil, is called when the sink is done with all entries before place: with ascending places, mostly, from any goroutine, with no lock held.
+	Done func(place uint64)
+
 	// Publish publishes a dead letter. It returns at once, and calls done once, from any goroutine: with nil when the letter is safe.
 	Publish func(m *message.Message, done func(error))
 }
@@ -55,8 +58,11 @@ type Pump struct {
 	wake  []chan struct{} // of each lane: something has changed; has room for one
 	moved chan struct{}   // the place has moved; has room for one
 
+	unsure bool // owned by the lane of an exact target: the last transaction may have been made, or not
+
 	mu sync.Mutex
 	// Guarded by mu.
+	told      uint64 // to Sink.Done
 	flow      flow
 	live      *feed
 	replay    *replay       // nil if there is none

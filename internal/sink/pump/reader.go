@@ -41,11 +41,12 @@ func (p *Pump) readStream() {
 // startAt notes where reading begins.
 func (p *Pump) startAt(place uint64) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	if at := &p.live.places; len(at.line) == 0 {
 		at.low = max(at.low, place)
 	}
-	signal(p.moved)
+	p.notice()
+	p.mu.Unlock()
+	p.tellDone()
 }
 
 // open returns a reader of the stream that begins behind all that was read.
@@ -202,6 +203,7 @@ func (p *Pump) dispatch(f *feed, chunk []arrival, missed uint64) {
 	}
 	p.notice()
 	p.mu.Unlock()
+	p.tellDone()
 	for _, a := range dead {
 		p.letter(a.item, a.err)
 	}
