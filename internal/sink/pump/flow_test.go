@@ -217,7 +217,7 @@ func TestModel(t *testing.T) {
 		lanes int
 		plan  []entryPlan
 	}{
-		{false, 2, []entryPlan{a, b, a, b}},
+		{false, 2, []entryPlan{a, b, a}},
 		{false, 2, []entryPlan{a, pass, b, misfit, pass, a}},
 		{true, 1, []entryPlan{a, pass, a, misfit, a}},
 		{true, 1, []entryPlan{pass, a, a, pass, a}},
