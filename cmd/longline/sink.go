@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -95,8 +97,14 @@ func after(from, to uint64) uint64 {
 	return to - from
 }
 
+// problemOf returns what is wrong with a sink, on one line: some of it may be the other side's words.
 func problemOf(s *longlinev1.Sink) string {
-	problem := s.Problem
+	problem := strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, s.Problem)
 	if problem != "" && s.Since != nil {
 		problem += " (for " + time.Since(s.Since.AsTime()).Round(time.Second).String() + ")"
 	}

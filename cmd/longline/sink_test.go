@@ -75,7 +75,7 @@ func TestSinkLs(t *testing.T) {
 	s.sinks = []*longlinev1.Sink{
 		{Name: "archive", Stream: "telemetry", Target: "file", State: "running", Sent: 7, Replay: &longlinev1.SinkReplay{Stream: "dead_letters", From: 3, Place: 5, End: 9}},
 		{Name: "main", Stream: "telemetry", Target: "kafka", State: "failing", Lag: 12, Failures: 4, Dead: 2, DeadLost: 1, Missed: 3,
-			Problem: "no broker answers", Since: timestamppb.New(time.Now().Add(-time.Hour))},
+			Problem: "no broker\n\x1banswers", Since: timestamppb.New(time.Now().Add(-time.Hour))},
 	}
 	code, out, failed := run("sink", "ls", "--over", "1ms")
 	for _, want := range []string{

@@ -88,10 +88,12 @@ type branch struct {
 	view  *View
 }
 
+// stepsPerCopy is what copying a value is worth, which allocates.
+const stepsPerCopy = 4
+
 // copied returns the map or list as CEL's own, for what is rare.
 func (b branch) copied() ref.Val {
-	const stepsPerValue = 4 // of copying one, which allocates
-	if err := b.view.spend(stepsPerValue * size(b.value)); err != nil {
+	if err := b.view.spend(stepsPerCopy * size(b.value)); err != nil {
 		return err
 	}
 	return types.DefaultTypeAdapter.NativeToValue(b.value.Any())

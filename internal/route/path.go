@@ -108,17 +108,17 @@ func parseNames(text string) ([]string, error) {
 	return names, nil
 }
 
-// at returns the value at a path, and reports whether there is one.
+// at returns the value at a path, and reports whether there is one; null if not.
 func at(x format.Value, path []step) (format.Value, bool) {
 	for _, s := range path {
 		switch {
 		case s.index < 0:
 			var ok bool
 			if x, ok = x.Field(s.name); !ok {
-				return x, false
+				return format.Value{}, false
 			}
 		case x.Kind() != format.List || s.index >= x.Len():
-			return x, false
+			return format.Value{}, false
 		default:
 			x = x.At(s.index)
 		}

@@ -78,6 +78,7 @@ func (r *Route) change(v *View) error {
 		clear(v.values)
 		v.values = v.values[:0]
 	}()
+	v.work = 0
 	for i := range r.set {
 		x, err := r.set[i].of(v)
 		if err != nil {

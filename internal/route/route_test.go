@@ -2,6 +2,7 @@ package route
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -69,6 +70,7 @@ func TestWhere(t *testing.T) {
 		`properties["the unit"].matches("^[A-Z]$")`: "true",
 		`content_type == "" && qos == 1`:            "true",
 		`time > timestamp("2026-01-01T00:00:00Z")`:  "true",
+		`time.getHours("+01:00") == 9`:              "true",
 		`time.getHours() == 8`:                      "true",
 		`type(payload.a) == map`:                    "true",
 
@@ -107,6 +109,7 @@ func TestConfigErrors(t *testing.T) {
 		{Config{Where: `topic.matches("(")`}, "where: "},
 		{Config{Where: "levels.all(x, levels.exists(y, x == y))"}, "where: want no loop"},
 		{Config{Where: "levels.all(x, payload.?a.optMap(a, a == x).orValue(true))"}, "where: want no loop"},
+		{Config{Where: "time.getHours(payload.zone) > 3"}, "where: want a time zone in quotes"},
 		{Config{Where: long}, "where: want an expression of at most"},
 		{Config{Set: map[string]string{"a": "{topik}"}}, `set.a: template "{topik}", character 1: {topik} is unknown: want one of`},
 		{Config{Set: map[string]string{"a.b": "x{topic"}}, `set.a.b: template "x{topic", character 2: a { has no }`},
@@ -247,6 +250,29 @@ func TestWorkIsBounded(t *testing.T) {
 		if keep, err := open(t, Config{Where: where}).Apply(view(m)); !keep || err != nil {
 			t.Errorf("%s: %v, %v", where, keep, err)
 		}
+	}
+}
+
+// A device cannot make the gateway copy a large field for each of many templates.
+func TestCopiesAreBounded(t *testing.T) {
+	c := Config{Set: make(map[string]string)}
+	for i := range 200 {
+		c.Set[fmt.Sprint("f", i)] = "{payload.l}"
+	}
+	r := open(t, c)
+	m := telemetry()
+	m.Payload = []byte(`{"l":[1,2,3]}`)
+	if _, err := r.Apply(view(m)); err != nil {
+		t.Error(err)
+	}
+	m.Payload = []byte(`{"l":[` + strings.Repeat("1,", 20_000) + `1]}`)
+	v := view(m)
+	if _, err := r.Apply(v); !errors.Is(err, errWork) || !strings.Contains(err.Error(), `template "{payload.l}"`) {
+		t.Error(err)
+	}
+	v.Reset(m)
+	if x, err := parse(t, "{payload.l}").Value(v); err != nil || len(x.([]any)) != 20_001 {
+		t.Errorf("one copy: %v", err)
 	}
 }
 

@@ -208,9 +208,14 @@ func (p *part) appendTo(v *View, dst []byte, most int) ([]byte, error) {
 		}
 		return append(dst, encoded...), nil
 	case isField:
-		x, ok, err := p.find(v)
-		if err != nil || !ok {
+		x, err := p.find(v)
+		switch {
+		case err != nil:
 			return dst, err
+		case x.Kind() == format.Null && p.optional:
+			return dst, nil
+		case x.Kind() == format.Null:
+			return dst, errNull
 		}
 		if len(x.Text()) > most-len(dst) || base64.StdEncoding.EncodedLen(len(x.Bytes())) > most-len(dst) {
 			return dst, errLong
@@ -233,20 +238,17 @@ func (p *part) appendTo(v *View, dst []byte, most int) ([]byte, error) {
 	return dst, nil
 }
 
-// find returns the field that p names; ok is false if it is null or missing and may be.
-func (p *part) find(v *View) (x format.Value, ok bool, err error) {
+// find returns the field that p names: null if it is missing and may be.
+func (p *part) find(v *View) (format.Value, error) {
 	t, err := v.Tree()
 	if err != nil {
-		return x, false, err
+		return format.Value{}, err
 	}
-	x, ok = at(t.Root(), p.path)
-	switch {
-	case !ok && !p.optional:
-		return x, false, errNoField
-	case ok && x.Kind() == format.Null && !p.optional:
-		return x, false, errNull
+	x, ok := at(t.Root(), p.path)
+	if !ok && !p.optional {
+		return x, errNoField
 	}
-	return x, ok && x.Kind() != format.Null, nil
+	return x, nil
 }
 
 // appendValue appends the text of a value that is not null.
@@ -278,13 +280,12 @@ func appendValue(dst []byte, x format.Value) ([]byte, error) {
 func (p *part) typed(v *View) (x any, ok bool, err error) {
 	switch p.kind {
 	case isField:
-		t, err := v.Tree()
+		x, err := p.find(v)
 		if err != nil {
 			return nil, false, err
 		}
-		x, found := at(t.Root(), p.path)
-		if !found && !p.optional {
-			return nil, false, errNoField
+		if v.spend(stepsPerCopy*size(x)) != nil { // there may be many templates of one large field
+			return nil, false, errWork
 		}
 		return x.Any(), true, nil // nil where it is missing or null
 	case isPayload:

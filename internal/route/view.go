@@ -29,7 +29,7 @@ type View struct {
 	from    format.Format // that it was decoded by; nil before
 	treeErr error
 	changed bool
-	work    int // steps of the evaluation in the tree
+	work    int // steps of the evaluation, or of copies since then
 
 	// The payload as it leaves, once it was needed.
 	encoded    []byte // nil before
@@ -52,7 +52,7 @@ func (v *View) Reset(m *message.Message) {
 	}
 	v.message, v.Place, v.Time = m, 0, time.UnixMilli(m.Time)
 	v.route, v.levels, v.added = nil, v.levels[:0], nil
-	v.from, v.treeErr, v.changed = nil, nil, false
+	v.from, v.treeErr, v.changed, v.work = nil, nil, false, 0
 	v.encoded, v.encodedErr = nil, nil
 }
 
