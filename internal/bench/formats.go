@@ -177,8 +177,12 @@ func check(f format.Format, trees []*format.Tree) error {
 		if err := f.Decode(&back, out); err != nil {
 			return fmt.Errorf("it cannot read what it has written: %w", err)
 		}
-		if second, err := f.Encode(nil, back.Root()); err != nil || !bytes.Equal(second, out) {
-			return fmt.Errorf("it reads %.100q, and writes %.100q (%v)", out, second, err)
+		second, err := f.Encode(nil, back.Root())
+		if err != nil {
+			return fmt.Errorf("it cannot write what it has read: %w", err)
+		}
+		if !bytes.Equal(second, out) {
+			return fmt.Errorf("it has read %.100q, and writes %.100q", out, second)
 		}
 	}
 	return nil

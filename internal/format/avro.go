@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/longline/longline/internal/reload"
 )
@@ -23,6 +24,10 @@ type avroSchema struct {
 func readAvroSchema(text []byte) (*avroSchema, error) {
 	t, err := parseAvro(text)
 	if err != nil {
+		const most = 200 // the parser's error may have the whole text
+		if said := err.Error(); len(said) > most {
+			err = errors.New(strings.ToValidUTF8(said[:most], "") + "...")
+		}
 		return nil, fmt.Errorf("want an Avro schema: %w", err)
 	}
 	return &avroSchema{text, t}, nil

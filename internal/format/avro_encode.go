@@ -72,11 +72,8 @@ func appendAvroScalar(dst []byte, t *avroType, v Value) ([]byte, error) {
 	case avroBoolean:
 		b, err := toBool(v)
 		return appendBoolean(dst, b), err
-	case avroInt:
-		i, err := toInt(v, 32)
-		return appendLong(dst, i), err
-	case avroLong:
-		i, err := toInt(v, 64)
+	case avroInt, avroLong:
+		i, err := toInt(v, t.width())
 		return appendLong(dst, i), err
 	case avroFloat:
 		f, err := toFloat(v, 32)
@@ -95,6 +92,14 @@ func appendAvroScalar(dst []byte, t *avroType, v Value) ([]byte, error) {
 		return appendLong(dst, int64(i)), nil
 	}
 	return appendAvroBytes(dst, t, v)
+}
+
+// width returns the bits of an int or long.
+func (t *avroType) width() int {
+	if t.kind == avroInt {
+		return 32
+	}
+	return 64
 }
 
 // appendAvroBytes appends bytes or fixed.
@@ -130,12 +135,8 @@ func appendAvroLogical(dst []byte, t *avroType, v Value) ([]byte, error) {
 	if t.logical == avroDecimal {
 		return appendDecimal(dst, t, v)
 	}
-	width := 64
-	if t.kind == avroInt {
-		width = 32
-	}
 	if v.Kind() != Text || isNumber(v.Text()) {
-		i, err := toInt(v, width)
+		i, err := toInt(v, t.width())
 		if err != nil {
 			return dst, wants("a time, or an integer of what the schema counts,", v)
 		}
@@ -200,11 +201,14 @@ func (t *avroType) fits(v Value) bool {
 	case Bool:
 		return t.kind == avroBoolean
 	case Int, Uint:
-		if t.kind == avroInt || t.kind == avroLong {
-			_, err := appendAvroScalar(nil, t, v)
+		switch t.kind {
+		case avroInt, avroLong:
+			_, err := toInt(v, t.width())
 			return err == nil
+		case avroFloat, avroDouble:
+			return true
 		}
-		return t.kind == avroFloat || t.kind == avroDouble
+		return false
 	case Float:
 		return t.kind == avroFloat || t.kind == avroDouble
 	case Text:

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -225,14 +226,23 @@ func (r *registry) remember(q question, a *answer) *answer {
 	if old := r.known[q]; old != nil && old.schema != nil && errors.Is(a.err, ErrAway) {
 		a = &answer{id: old.id, schema: old.schema, until: time.Now().Add(registryLatest)}
 	}
-	for other := range r.known {
-		if len(r.known) < registryKept {
-			break
-		}
-		delete(r.known, other) // any: what is needed is asked again
+	if len(r.known) >= registryKept {
+		r.forget()
 	}
 	r.known[q] = a
 	return a
+}
+
+// forget makes room for an answer: it forgets errors, of which devices can cause any number, or if there are none one answer, which is asked for
+// again if it is needed. r is locked.
+func (r *registry) forget() {
+	maps.DeleteFunc(r.known, func(_ question, a *answer) bool { return a.err != nil })
+	for q := range r.known {
+		if len(r.known) < registryKept {
+			return
+		}
+		delete(r.known, q)
+	}
 }
 
 // fails notes that the registry does not answer, and logs it: at most once per registryPause.

@@ -38,8 +38,8 @@ func inPath(path []string, err error) error {
 }
 
 func under(step string, err error) error {
-	inner, ok := err.(*fieldErr)
-	if !ok {
+	var inner *fieldErr
+	if !errors.As(err, &inner) {
 		return &fieldErr{step, err}
 	}
 	switch {

@@ -11,8 +11,8 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds of a tree, so that a small payload never becomes much memory: 64 bytes per node, and texts of at most twice the payload's size
-// besides those that are borrowed from it.
+// Bounds of a tree, so that a small payload never becomes much memory: 64 bytes per value, about 40 bytes of text for a date or a number that
+// becomes a text, and other texts no longer than the payload.
 const (
 	maxDepth = 64      // maps and lists around a value
 	maxNodes = 1 << 16 // values; 4 MiB

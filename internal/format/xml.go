@@ -51,7 +51,7 @@ var errDocumentType = errors.New("XML: want no document type")
 
 func (d *xmlDecoder) document(root int32) error {
 	start, err := d.start()
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return errors.New("XML: want a root element")
 	}
 	if err == nil {
@@ -60,7 +60,7 @@ func (d *xmlDecoder) document(root int32) error {
 	if err != nil {
 		return err
 	}
-	if _, err := d.start(); err != io.EOF {
+	if _, err := d.start(); !errors.Is(err, io.EOF) {
 		if err == nil {
 			err = errors.New("XML: want one root element")
 		}
@@ -126,7 +126,7 @@ func (d *xmlDecoder) element(i int32, start xml.StartElement) error {
 			}
 			return d.end(i, string(text))
 		default:
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				return errCutOff
 			}
 			if err != nil {

@@ -2,6 +2,7 @@ package format
 
 import (
 	"encoding/xml"
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -93,7 +94,7 @@ func FuzzXML(f *testing.F) {
 			return
 		}
 		for in := xml.NewDecoder(strings.NewReader(string(data))); ; {
-			if _, err := in.Token(); err == io.EOF {
+			if _, err := in.Token(); errors.Is(err, io.EOF) {
 				break
 			} else if err != nil {
 				t.Fatalf("%q is taken: %v", data, err)
