@@ -222,9 +222,9 @@ func (s *topics) keepAgain(ctx context.Context, c *kgo.Client) error {
 	return s.keep(ctx, c, slices.Collect(maps.Keys(s.known)))
 }
 
-// partition returns the partition of a key in a topic, as other clients of Kafka would choose it.
-func (s *topics) partition(topic, key string) int32 {
-	return int32(s.hasher.Partition(&kgo.Record{Key: []byte(key)}, s.known[topic].spread))
+// partition returns the partition of a record, which has a key, in its topic, as other clients of Kafka would choose it.
+func (s *topics) partition(r *kgo.Record) int32 {
+	return int32(s.hasher.Partition(r, s.known[r.Topic].spread))
 }
 
 // admit returns why r cannot be written.

@@ -135,8 +135,8 @@ func (w *writer) discard() {
 
 // give gives records to the client, up to the first that cannot be written.
 func (w *writer) give(each *write, unanswered *sync.WaitGroup) {
-	out := make([]kgo.Record, len(each.records))
-	headers := arena{bytes: make([]byte, 0, headerBytes(each.records))}
+	count, bytes := headerSizes(each.records)
+	out, headers, texts := make([]kgo.Record, len(each.records)), make([]kgo.RecordHeader, 0, count), arena{make([]byte, 0, bytes)}
 	for i, r := range each.records {
 		if r.Confirmed {
 			continue
@@ -145,13 +145,12 @@ func (w *writer) give(each *write, unanswered *sync.WaitGroup) {
 			each.fail(i, err)
 			return
 		}
-		out[i] = kgo.Record{
-			Topic: r.To, Partition: w.topics.partition(r.To, r.Key), Key: headers.copy(r.Key), Value: r.Value, Timestamp: r.Time,
-			Headers: make([]kgo.RecordHeader, len(r.Headers)),
+		first := len(headers)
+		for _, h := range r.Headers {
+			headers = append(headers, kgo.RecordHeader{Key: h.Name, Value: texts.copy(h.Value)})
 		}
-		for at, h := range r.Headers {
-			out[i].Headers[at] = kgo.RecordHeader{Key: h.Name, Value: headers.copy(h.Value)}
-		}
+		out[i] = kgo.Record{Topic: r.To, Key: texts.copy(r.Key), Value: r.Value, Timestamp: r.Time, Headers: headers[first:len(headers):len(headers)]}
+		out[i].Partition = w.topics.partition(&out[i])
 		unanswered.Add(1)
 		w.client.Produce(context.Background(), &out[i], func(_ *kgo.Record, err error) {
 			each.answer(i, err)
@@ -259,15 +258,16 @@ func explain(err error) error {
 	return err
 }
 
-// headerBytes is the size of the keys and headers' values of records.
-func headerBytes(records []*pump.Record) (n int) {
+// headerSizes returns how many headers records have, and the bytes of their values and of the keys.
+func headerSizes(records []*pump.Record) (count, bytes int) {
 	for _, r := range records {
-		n += len(r.Key)
+		count += len(r.Headers)
+		bytes += len(r.Key)
 		for _, h := range r.Headers {
-			n += len(h.Value)
+			bytes += len(h.Value)
 		}
 	}
-	return n
+	return count, bytes
 }
 
 // arena has bytes of many small values.
