@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-servers test-long lint vuln bench bench-compare bench-mqtt bench-durable bench-store bench-ocpp bench-services bench-sinks bench-100k bench-1m attack crash soak fuzz generate deps clean
+.PHONY: help build run test test-servers test-long lint vuln bench bench-compare bench-mqtt bench-durable bench-store bench-ocpp bench-services bench-sinks bench-bridge bench-100k bench-1m attack crash soak fuzz generate deps clean
 
 # The programs of tools/go.mod, built once into tools/bin.
 TOOLBIN := $(CURDIR)/tools/bin
@@ -87,6 +87,10 @@ bench-sinks: build ## measure messages from devices to Kafka, and an outage of i
 	@scripts/servers.sh kafka
 	go build -o bench/sinks/out/sinks ./bench/sinks
 	bench/sinks/out/sinks
+
+bench-bridge: build ## measure what a bridge loses while the broker at its other end is away, with mosquitto's bridge beside
+	go build -o bench/bridge/out/bridge ./bench/bridge
+	bench/bridge/out/bridge
 
 # KEEP is the time with heartbeats only; STORM=0 does not kill the gateway.
 KEEP  ?= 3m
