@@ -102,7 +102,9 @@ func (c *Conn) publishOne(ctx context.Context, b *batch, i int, p *mqtt.Packet) 
 		err = c.err
 	}
 	if err != nil {
-		b.results[i] = err
+		if b.results[i] = err; id != 0 {
+			c.ids <- id
+		}
 		return err
 	}
 	before := len(c.out)
