@@ -19,7 +19,7 @@ import (
 )
 
 type options struct {
-	Only string `default:"" help:"Only these parts, with commas between them: kafka, outage."`
+	Only string `default:"" help:"Only these parts, with commas between them: kafka, outage, sql."`
 
 	Devices  int           `default:"1000" help:"Devices that publish."`
 	Size     int           `default:"128" help:"Bytes per message."`
@@ -27,6 +27,8 @@ type options struct {
 	Duration time.Duration `default:"20s" help:"Time that kafka is measured."`
 	Through  float64       `default:"10000" help:"Messages per second of outage."`
 	Away     time.Duration `default:"60s" help:"Time for which the system behind is away in outage."`
+
+	Rows int `default:"300000" help:"Messages of sql, about."`
 
 	Profile  string `help:"Write a CPU profile of the gateway in kafka to this file."`
 	Data     string `default:"bench/sinks/out" help:"Folder for files: on the disk that is to be measured, and not in memory."`
@@ -42,7 +44,7 @@ func (o *options) run(ctx context.Context) error {
 	for _, part := range []struct {
 		name string
 		run  func(context.Context, string) error
-	}{{"kafka", o.kafka}, {"outage", o.outage}} {
+	}{{"kafka", o.kafka}, {"outage", o.outage}, {"sql", o.sql}} {
 		if o.Only != "" && !strings.Contains(","+o.Only+",", ","+part.name+",") {
 			continue
 		}
