@@ -83,8 +83,8 @@ bench-services: build ## measure calls of services: their cost beside nginx, slo
 	go build -o bench/services/out/services ./bench/services
 	bench/services/out/services
 
-bench-sinks: build ## measure messages from devices to Kafka, and an outage of it
-	@scripts/servers.sh kafka
+bench-sinks: build ## measure messages from devices to Kafka, an outage of it, and rows into databases
+	@scripts/servers.sh kafka postgres mariadb
 	go build -o bench/sinks/out/sinks ./bench/sinks
 	bench/sinks/out/sinks
 
