@@ -6,15 +6,10 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
-	"mime"
 	"os"
-	"slices"
-	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
-	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/route"
 	"github.com/longline/longline/internal/sink/pump"
 )
@@ -41,20 +36,6 @@ func Open(c Config, o pump.Options) (pump.Target, error) {
 	return &target{config: c, aside: newAside(c, o.Log), out: output{config: c}}, nil
 }
 
-// line is a message as the file has it with the content message. One of the three payloads is there.
-type line struct {
-	Place       string             `json:"place"` // NODE/STREAM/PLACE
-	Time        string             `json:"time"`
-	Topic       string             `json:"topic"`
-	Source      string             `json:"source,omitempty"`
-	ContentType string             `json:"content_type,omitempty"`
-	Properties  []message.Property `json:"properties,omitempty"`
-	Traceparent string             `json:"traceparent,omitempty"`
-	Payload     json.RawMessage    `json:"payload,omitempty"`
-	Text        string             `json:"payload_text,omitempty"`   // of a payload that is not JSON, but is UTF-8
-	Base64      []byte             `json:"payload_base64,omitempty"` // of any other
-}
-
 // Prepare implements pump.Target.
 func (t *target) Prepare(v *route.View, r *pump.Record) (err error) {
 	payload, contentType, err := v.Encoded()
@@ -64,49 +45,14 @@ func (t *target) Prepare(v *route.View, r *pump.Record) (err error) {
 	r.ContentType = contentType
 	switch t.config.Content {
 	case Message:
-		r.Value, err = messageLine(v, payload, contentType)
+		r.Value, err = pump.Object(v)
+		r.Value = append(r.Value, '\n')
 	case Payload:
 		r.Value, err = payloadLine(payload)
 	default:
 		r.Value = append(binary.AppendUvarint(make([]byte, 0, binary.MaxVarintLen64+len(payload)), uint64(len(payload))), payload...)
 	}
 	return err
-}
-
-// timeFormat is RFC 3339 with milliseconds.
-const timeFormat = "2006-01-02T15:04:05.000Z07:00"
-
-func messageLine(v *route.View, payload []byte, contentType string) ([]byte, error) {
-	m := v.Message()
-	l := line{
-		Place: pump.ID(v), Time: v.Time.UTC().Format(timeFormat), Topic: m.Topic, Source: m.Source, ContentType: contentType,
-		Properties: slices.Concat(v.Added(), m.Properties),
-	}
-	if m.Trace != nil {
-		l.Traceparent = m.Trace.String()
-	}
-	switch {
-	case isJSON(payload, contentType):
-		l.Payload = payload // Encode compacts it
-	case utf8.Valid(payload):
-		l.Text = string(payload)
-	default:
-		l.Base64 = payload
-	}
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	err := e.Encode(l)
-	return b.Bytes(), err
-}
-
-// isJSON reports whether a payload is a JSON value: it may have no content type.
-func isJSON(payload []byte, contentType string) bool {
-	media, _, _ := mime.ParseMediaType(contentType)
-	if contentType != "" && media != message.JSON && !strings.HasSuffix(media, "+json") {
-		return false
-	}
-	return json.Valid(payload)
 }
 
 // errBreaks refuses a payload that would be more than one line.

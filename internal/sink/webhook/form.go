@@ -1,17 +1,13 @@
 package webhook
 
 import (
-	"bytes"
 	"encoding/json"
 	"net/http"
-	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"golang.org/x/net/http/httpguts"
 
-	"github.com/longline/longline/internal/jsontext"
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/route"
 	"github.com/longline/longline/internal/sink/pump"
@@ -47,42 +43,9 @@ func (t *target) Prepare(v *route.View, r *pump.Record) error { return t.form.pr
 // array is a form: an array of objects.
 type array struct{}
 
-// entry is one of them.
-type entry struct {
-	ID            string          `json:"id"`
-	Source        string          `json:"source,omitempty"`
-	Topic         string          `json:"topic"`
-	Time          string          `json:"time"`
-	ContentType   string          `json:"content_type,omitempty"`
-	Properties    []property      `json:"properties,omitempty"`
-	Trace         string          `json:"traceparent,omitempty"`
-	Payload       json.RawMessage `json:"payload,omitempty"`
-	PayloadBase64 []byte          `json:"payload_base64,omitempty"`
-}
-
-type property struct {
-	Key   string `json:"key"`
-	Value string `json:"value"`
-}
-
-func (array) prepare(v *route.View, r *pump.Record) error {
-	payload, kind, err := v.Encoded()
-	if err != nil {
-		return err
-	}
-	m := v.Message()
-	e := entry{ID: pump.ID(v), Source: m.Source, Topic: m.Topic, Time: stamp(m), ContentType: kind, Trace: trace(m)}
-	for _, p := range slices.Concat(v.Added(), m.Properties) {
-		e.Properties = append(e.Properties, property{p.Key, p.Value})
-	}
-	if e.Payload, err = inJSON(payload, kind); err != nil {
-		return err
-	}
-	if e.Payload == nil {
-		e.PayloadBase64 = payload
-	}
+func (array) prepare(v *route.View, r *pump.Record) (err error) {
 	r.ContentType = message.JSON
-	r.Value, err = marshal(e)
+	r.Value, err = pump.Object(v)
 	return err
 }
 
@@ -129,7 +92,7 @@ func (f eventBatch) prepare(v *route.View, r *pump.Record) error {
 		e.ContentType = octets // left out, it would be taken for JSON
 	}
 	r.ContentType = "application/cloudevents+json"
-	r.Value, err = marshal(e)
+	r.Value, err = pump.Marshal(e)
 	return err
 }
 
@@ -143,7 +106,7 @@ func (eventBatch) single() bool { return false }
 // event returns the CloudEvent of a message, without data.
 func (t templates) event(v *route.View) (e event, err error) {
 	m := v.Message()
-	e = event{SpecVersion: "1.0", ID: pump.ID(v), Source: "backend", Time: stamp(m), Trace: trace(m)}
+	e = event{SpecVersion: "1.0", ID: pump.ID(v), Source: "backend", Time: pump.Stamp(v), Trace: trace(m)}
 	if m.Source != "" {
 		e.Source = "device/" + m.Source
 	}
@@ -171,7 +134,7 @@ func (f binaryEvent) prepare(v *route.View, r *pump.Record) error {
 	if err != nil {
 		return err
 	}
-	if !httpguts.ValidHeaderFieldValue(kind) || len(kind) > maxAttribute || kind == "" && !isJSON(payload) {
+	if !httpguts.ValidHeaderFieldValue(kind) || len(kind) > maxAttribute || kind == "" && !pump.IsJSON(payload, "") {
 		kind = octets
 	} else if kind == "" {
 		kind = message.JSON
@@ -220,19 +183,6 @@ func join(records []*pump.Record) []byte {
 	return append(b, ']')
 }
 
-// marshal returns x as JSON, with < and > as they are.
-func marshal(x any) ([]byte, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	err := e.Encode(x)
-	return bytes.TrimSuffix(b.Bytes(), []byte{'\n'}), err
-}
-
-func stamp(m *message.Message) string {
-	return time.UnixMilli(m.Time).UTC().Format("2006-01-02T15:04:05.000Z07:00")
-}
-
 func trace(m *message.Message) string {
 	if m.Trace == nil {
 		return ""
@@ -243,38 +193,17 @@ func trace(m *message.Message) string {
 // inJSON returns what a payload is within JSON, JSON Format §3.1: JSON itself, or a string for text. For others it returns nil.
 func inJSON(payload []byte, kind string) (json.RawMessage, error) {
 	switch {
-	case isJSONType(kind) && isJSON(payload):
+	case pump.IsJSON(payload, kind):
 		return payload, nil
 	case isText(kind) && utf8.Valid(payload):
-		return marshal(string(payload))
+		return pump.Marshal(string(payload))
 	}
 	return nil, nil
 }
 
-// isJSON reports whether a payload may be a value within a batch. jsontext is strict, and so are some receivers, who read nothing of a batch with one
-// value that they do not like: one nested too deep, or half of a surrogate pair.
-func isJSON(payload []byte) bool {
-	if !utf8.Valid(payload) {
-		return false
-	}
-	end, want := jsontext.SkipValue(payload, jsontext.SkipSpace(payload, 0), 0)
-	return want == "" && jsontext.SkipSpace(payload, end) == len(payload)
+func isText(kind string) bool {
+	return strings.HasPrefix(strings.ToLower(strings.TrimSpace(kind)), "text/")
 }
-
-// mediaType returns a content type without its parameters, in lower case.
-func mediaType(kind string) string {
-	kind, _, _ = strings.Cut(kind, ";")
-	return strings.ToLower(strings.TrimSpace(kind))
-}
-
-// isJSONType reports whether CloudEvents take a content type for JSON; left out, it is.
-func isJSONType(kind string) bool {
-	kind = mediaType(kind)
-	_, sub, _ := strings.Cut(kind, "/")
-	return kind == "" || sub == "json" || strings.HasSuffix(sub, "+json")
-}
-
-func isText(kind string) bool { return strings.HasPrefix(mediaType(kind), "text/") }
 
 // escape encodes what may not be in a header of CloudEvents, HTTP Protocol Binding §3.1.3.2.
 func escape(value string) string {
