@@ -137,9 +137,7 @@ func TestRedisCluster(t *testing.T) {
 // When the primary is killed the sink goes on with the one that the sentinels name.
 func TestRedisSentinel(t *testing.T) {
 	primary, replica, sentinel := servers.RedisSentinel(t)
-	to := openRedis(t, redis.Config{
-		Addresses: []string{sentinel.Address()}, Key: "k", Timeout: time.Second, Replicas: 1, Sentinel: redis.Sentinel{Primary: "main"},
-	}, pump.Options{})
+	to := openRedis(t, redis.Config{Addresses: []string{sentinel.Address()}, Key: "k", Timeout: time.Second, Sentinel: redis.Sentinel{Primary: "main"}}, pump.Options{})
 	defer to.Close()
 	if done, err := to.Send(t.Context(), prepare(t, to, numbered(10)...)); done != 10 || err != nil {
 		t.Fatal(done, err)
@@ -149,12 +147,34 @@ func TestRedisSentinel(t *testing.T) {
 	if done, err := to.Send(t.Context(), records); done != 0 || err == nil {
 		t.Fatal(done, err)
 	}
-	// The replica has become the primary, and has no replica: what it is given is not confirmed, and then it is given no more.
-	eventually(t, func() bool {
-		_, err := to.Send(t.Context(), records)
-		return err != nil && strings.HasPrefix(err.Error(), "there are 0 of 1")
-	})
+	eventually(t, func() bool { _, err := to.Send(t.Context(), records); return err == nil })
+	if n := len(redisPayloads(t, redisClient(t, rueidis.ClientOption{InitAddress: []string{replica.Address()}}), "k")); n < 10 {
+		t.Errorf("the new primary has %d entries", n)
+	}
+}
+
+// What too few replicas have is not confirmed, and while they are away nothing is added.
+func TestRedisReplicas(t *testing.T) {
+	primary := servers.Redis(t)
+	replica := servers.Redis(t, "--replicaof", "127.0.0.1 "+strconv.Itoa(primary.Port))
+	to := openRedis(t, redis.Config{Addresses: []string{primary.Address()}, Key: "k", Timeout: time.Second, Replicas: 1}, pump.Options{})
+	defer to.Close()
+	records := prepare(t, to, numbered(10)...)
+	eventually(t, func() bool { _, err := to.Send(t.Context(), records); return err == nil })
 	c := redisClient(t, rueidis.ClientOption{InitAddress: []string{replica.Address()}})
+	if n := len(redisPayloads(t, c, "k")); n < 10 {
+		t.Errorf("the replica has %d entries", n)
+	}
+	replica.Kill()
+	records = prepare(t, to, numbered(10)...)
+	eventually(t, func() bool {
+		done, err := to.Send(t.Context(), records)
+		if done != 0 || err == nil {
+			t.Fatal(done, err)
+		}
+		return strings.HasPrefix(err.Error(), "there are 0 of 1")
+	})
+	c = redisClient(t, rueidis.ClientOption{InitAddress: []string{primary.Address()}})
 	before := len(redisPayloads(t, c, "k"))
 	for range 3 {
 		if done, err := to.Send(t.Context(), records); done != 0 || err == nil {
@@ -164,7 +184,7 @@ func TestRedisSentinel(t *testing.T) {
 	if after := len(redisPayloads(t, c, "k")); after != before {
 		t.Errorf("%d entries have become %d", before, after)
 	}
-	primary.Restart() // the sentinel makes it a replica
+	replica.Restart()
 	eventually(t, func() bool { _, err := to.Send(t.Context(), records); return err == nil })
 }
 

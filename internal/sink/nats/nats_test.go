@@ -110,7 +110,7 @@ func TestMeaning(t *testing.T) {
 			}
 		}
 		// What only a person can mend stops the sink after a while.
-		target.patience.Misconfigured(nats.ErrAuthorization, time.Now().Add(-2*time.Minute))
+		_ = target.patience.Misconfigured(nats.ErrAuthorization, time.Now().Add(-2*time.Minute))
 		if err := target.meaning(nats.ErrAuthorization); !pump.IsMisconfigured(err) {
 			t.Error(err)
 		}

@@ -76,6 +76,9 @@ func (t *target) Prepare(v *route.View, r *pump.Record) (err error) {
 	if m.Trace != nil {
 		r.Headers = append(r.Headers, pump.Header{Name: message.Traceparent, Value: m.Trace.String()})
 	}
+	for _, p := range v.Added() {
+		r.Headers = append(r.Headers, pump.Header{Name: p.Key, Value: p.Value})
+	}
 	return nil
 }
 

@@ -50,12 +50,13 @@ func TestPrepare(t *testing.T) {
 		defer to.Close()
 		v.Reset(m)
 		v.Place = 17
+		v.AddProperty("more", "y")
 		r := new(pump.Record)
 		return r, to.Prepare(&v, r)
 	}
 	m := &message.Message{Topic: "a/b", Source: "d", Payload: []byte("x"), ContentType: "text/plain", Time: 1}
 	r, err := record(Config{Key: "k:{topic[1]}"}, m)
-	if got := fmt.Sprintf("%s %v %s", r.To, r.Headers, r.Value); err != nil || got != "k:b [{place 3/s/17} {topic a/b} {time 1} {source d} {content_type text/plain}] x" {
+	if got := fmt.Sprintf("%s %v %s", r.To, r.Headers, r.Value); err != nil || got != "k:b [{place 3/s/17} {topic a/b} {time 1} {source d} {content_type text/plain} {more y}] x" {
 		t.Error(got, err)
 	}
 	r, err = record(Config{Key: "k", Fields: map[string]string{"z": "{source}", "a": "{topic[0]}"}}, m)
