@@ -108,7 +108,7 @@ attack: build ## attack a gateway while 1,000 honest devices use it; QUICK=1 for
 	go build -o bin/attack ./test/attack
 	bin/attack $(if $(QUICK),--quick)
 
-crash: build ## kill a gateway at random while devices use it; fails if anything is lost; QUICK=1 for one minute
+crash: build ## kill a gateway, and what its sinks write to, while devices use it; fails if anything is lost; QUICK=1 for one minute
 	go build -o bin/crash ./test/crash
 	@scripts/crash.sh $(if $(QUICK),--duration=60s) $(CRASH)
 

@@ -8,4 +8,5 @@ cd "$(dirname "$0")/.."
 echo 'the journal on a disk that forgets, tears, reorders and flips:'
 go test -count=1 -v -run '^(TestPowerCutAtEachStep|TestFaultAtEachStep|TestFlippedBits|TestSpoiltSectors)$' ./internal/journal |
 	sed -n 's/^ *[a-z_]*\.go:[0-9]*: /  /p; /^--- FAIL/p; /^ok/s/.*/  lost 0, silent 0/p'
+[[ " $* " == *' --no-sinks '* ]] || scripts/servers.sh kafka mosquitto postgres >/dev/null
 bin/crash "$@"

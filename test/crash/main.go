@@ -7,6 +7,9 @@
 // the clients know: every acknowledged message is at every receiver that had subscribed, in order per topic; the last
 // acknowledged retained message is there; no session is gone; a will came for each connection that was cut.
 //
+// A part of the messages is in a stream, which two backends read, and which sinks write to a Kafka, a Mosquitto and a PostgreSQL. These are killed and started again
+// as well. At the end each acknowledged message of the stream is in all three, and those of one device came there in order, apart from repetitions.
+//
 // Who acts when follows from the seed; in which moment of its work the gateway is hit does not.
 //
 // SIGKILL does not test syncs: the kernel keeps what was written. The journal's tests have a disk that forgets what was

@@ -28,6 +28,9 @@ func (r *run) report(w io.Writer, v *verdict) {
 	if r.commands != nil {
 		fmt.Fprintln(w, r.commands)
 	}
+	if r.sinks != nil {
+		fmt.Fprintln(w, r.sinks)
+	}
 	fmt.Fprintln(w, r.ledger)
 	fmt.Fprintf(w, "lost %d, out of order %d, unwanted %d, faults %d\n", len(v.Lost), len(v.Disordered), len(v.Unwanted), len(v.Faults))
 	for _, f := range v.Faults[:min(len(v.Faults), 10*shown)] {

@@ -21,6 +21,7 @@ type options struct {
 	NoFill   bool          `help:"Do not fill the disk. The data is in the folder for temporary files."`
 	Commands bool          `default:"true" negatable:"" help:"Give commands to devices."`
 	Streams  bool          `default:"true" negatable:"" help:"Read a stream."`
+	Sinks    bool          `default:"true" negatable:"" help:"Write the stream to a Kafka, a Mosquitto and a PostgreSQL, which are killed as well."`
 	Longline string        `default:"bin/longline" type:"existingfile" help:"The gateway's program (${default})."`
 	Log      string        `placeholder:"FILE" help:"Write the gateway's log to a file."`
 	Drop     int           `hidden:"" help:"Forget this arrival, to see that it is found."`
@@ -65,6 +66,14 @@ func (o *options) Run(ctx context.Context) error {
 	if o.Streams {
 		text += streamConfiguration
 	}
+	if o.Streams && o.Sinks {
+		var more string
+		if r.sinks, more, err = startSinks(ctx, r.book); err != nil {
+			return err
+		}
+		defer r.sinks.close()
+		text += more
+	}
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return err
 	}
@@ -100,6 +109,7 @@ type run struct {
 	book    *book
 	fleet   *fleet
 	disk    *smallDisk // nil with --no-fill
+	sinks   *sinks     // nil with --no-sinks
 
 	kills, early, stops, fills, ended, unready int
 
@@ -118,6 +128,9 @@ func (r *run) do(ctx context.Context) (*verdict, error) {
 	devices, stop := context.WithCancel(ctx)
 	defer stop()
 	all := r.fleet.run(devices, r.options.Devices)
+	if r.sinks != nil {
+		r.sinks.run(devices, r.options.Seed, r.options.Duration, all)
+	}
 	if err := r.play(ctx, schedule(r.options.Seed, r.options.Duration, r.disk != nil)); err != nil {
 		return nil, err
 	}
@@ -127,6 +140,9 @@ func (r *run) do(ctx context.Context) (*verdict, error) {
 		if err := r.free(ctx); err != nil {
 			return nil, err
 		}
+	}
+	if r.sinks != nil {
+		r.sinks.rest()
 	}
 	r.settle(ctx)
 	if r.fleet.orders != nil {
@@ -150,7 +166,10 @@ func (r *run) do(ctx context.Context) (*verdict, error) {
 
 // settle waits until all that is due has arrived, or nothing comes any more.
 func (r *run) settle(ctx context.Context) *verdict {
-	const quiet = 10 * time.Second // longer than any wait in a client or the gateway
+	quiet := 10 * time.Second // longer than any wait in a client or the gateway
+	if r.sinks != nil {
+		quiet = 40 * time.Second // longer than any wait for a system behind
+	}
 	for limit := r.book.now() + 3*time.Minute; ctx.Err() == nil; {
 		if r.book.now() > limit {
 			r.book.fault("the fleet does not come to rest")

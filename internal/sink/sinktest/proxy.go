@@ -24,14 +24,23 @@ type Proxy struct {
 // NewProxy returns a proxy that listens, and refuses connections until To is called. It ends with the test.
 func NewProxy(t testing.TB) *Proxy {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	p, err := ListenProxy()
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(p.Close)
+	return p
+}
+
+// ListenProxy is NewProxy for programs. The caller closes the proxy.
+func ListenProxy() (*Proxy, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
 	p := &Proxy{listener: l, conns: make(map[net.Conn]struct{})}
 	go p.accept()
-	t.Cleanup(p.close)
-	return p
+	return p, nil
 }
 
 // Address returns where the proxy listens.
@@ -76,7 +85,8 @@ func (p *Proxy) Go() {
 	}
 }
 
-func (p *Proxy) close() {
+// Close ends the proxy and all connections.
+func (p *Proxy) Close() {
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()
