@@ -92,7 +92,7 @@ func (r *preparer) route(ctx context.Context, v *route.View, f *feed, e stream.E
 	}
 	m := o.Message
 	var keep bool
-	a.err, ok = p.untilThere(ctx, func() (err error) {
+	ok, a.err = p.untilThere(ctx, func() (err error) {
 		v.Reset(m)
 		v.Stream, v.Place = o.stream, o.Place
 		keep, err = p.sink.Route.Apply(v)
@@ -110,7 +110,7 @@ func (r *preparer) record(ctx context.Context, v *route.View, a *arrival) (ok bo
 	if it == nil || a.err != nil {
 		return true
 	}
-	a.err, ok = r.pump.untilThere(ctx, func() error { return r.pump.sink.Target.Prepare(v, &it.Record) })
+	ok, a.err = r.pump.untilThere(ctx, func() error { return r.pump.sink.Target.Prepare(v, &it.Record) })
 	if errors.Is(a.err, ErrLeftOut) {
 		a.item, a.err = nil, nil
 		return ok
@@ -122,10 +122,10 @@ func (r *preparer) record(ctx context.Context, v *route.View, a *arrival) (ok bo
 }
 
 // untilThere calls try, and again after a pause while what that needs is away; false if ctx ends meanwhile.
-func (p *Pump) untilThere(ctx context.Context, try func() error) (err error, ok bool) {
+func (p *Pump) untilThere(ctx context.Context, try func() error) (ok bool, err error) {
 	for failures := 1; ; failures++ {
 		if err = try(); !errors.Is(err, format.ErrAway) {
-			return err, true
+			return true, err
 		}
 		p.mu.Lock()
 		p.fail(err)
@@ -133,7 +133,7 @@ func (p *Pump) untilThere(ctx context.Context, try func() error) (err error, ok 
 		p.mu.Unlock()
 		p.tell(slog.LevelWarn, "the sink cannot prepare a message, and tries again", "error", err)
 		if p.rest(failures, err, recovered); ctx.Err() != nil {
-			return err, false
+			return false, err
 		}
 	}
 }
