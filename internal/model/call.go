@@ -129,8 +129,11 @@ func (m *Model) inTime(rows []*row) (left []*row) {
 	return left
 }
 
-// refusal is what the model says when it does not do what it is asked. Another question may be answered.
-type refusal struct{ error }
+// refusal is what the model says when it does not do what it is asked. Another question may be answered. The error is for the log.
+type refusal struct {
+	error
+	told error // what the messages say: devices may read them
+}
 
 func isRefusal(err error) bool {
 	_, is := errors.AsType[refusal](err)
@@ -150,10 +153,16 @@ func (m *Model) try(ctx context.Context, rows []*row, calls *int) error {
 	case err == nil:
 		return nil
 	case !isRefusal(err):
-		settle(rows, Unavailable, err)
+		told := errAway
+		if errors.Is(err, errTimeout) {
+			told = errTimeout
+		}
+		settle(rows, Unavailable, told)
 		return err
 	case len(rows) == 1:
-		settle(rows, Refused, err)
+		r, _ := errors.AsType[refusal](err)
+		m.health.refused.note(m.log, "the model refuses messages, which go on without it", err)
+		settle(rows, Refused, r.told)
 		return err
 	}
 	half := len(rows) / 2
@@ -197,7 +206,7 @@ func (m *Model) infer(ctx context.Context, rows []*row) ([]output, error) {
 	case err != nil:
 		return nil, err
 	case a.Code != "":
-		return nil, refusal{fmt.Errorf("the model refuses: %s: %s", a.Code, service.CutReason(string(a.Body)))}
+		return nil, refusal{fmt.Errorf("%s: %s", a.Code, service.CutReason(string(a.Body))), errors.New("the model refuses: " + a.Code)}
 	}
 	var reply inference.ModelInferResponse
 	if err := proto.Unmarshal(a.Body, &reply); err != nil {
@@ -205,7 +214,7 @@ func (m *Model) infer(ctx context.Context, rows []*row) ([]output, error) {
 	}
 	outputs, err := readAnswer(&reply, m.wanted, len(rows), m.config.batched())
 	if err != nil {
-		return nil, refusal{fmt.Errorf("the answer cannot be used: %w", err)}
+		return nil, refusal{fmt.Errorf("the answer cannot be used: %w", err), errAnswer}
 	}
 	return outputs, nil
 }

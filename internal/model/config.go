@@ -222,8 +222,8 @@ func (c *Config) checkWindow() error {
 		return fmt.Errorf("window.keys: want 1 to %d, not %d", 1<<20, w.Keys)
 	case inputs.texts():
 		return errors.New("window: the elements of a window have a fixed size, so their type cannot be BYTES")
-	case inputs.rowSize() > mostWindows/w.Keys:
-		return fmt.Errorf("window.keys: %d windows of %d bytes are more than 256MiB", w.Keys, inputs.rowSize())
+	case inputs.rowSize()+windowOverhead > mostWindows/w.Keys:
+		return fmt.Errorf("window.keys: %d windows of %d bytes are more than 256MiB", w.Keys, inputs.rowSize()+windowOverhead)
 	}
 	if _, err := route.ParseTemplate(w.Per); err != nil {
 		return fmt.Errorf("window.per: %w", err)

@@ -51,7 +51,7 @@ func TestConfig(t *testing.T) {
 		"window.messages: want 2 to":                           func(c *Config) { c.Window.Messages = 1 },
 		"window.messages: is missing":                          func(c *Config) { c.Window.Keys = 1 },
 		"window.per: ":                                         func(c *Config) { c.Window = Window{Messages: 2, Per: "{x"} },
-		"window.keys: 1000000 windows of 800 bytes":            func(c *Config) { c.Window = Window{Messages: 100, Keys: 1_000_000} },
+		"window.keys: 1000000 windows of 1312 bytes":           func(c *Config) { c.Window = Window{Messages: 100, Keys: 1_000_000} },
 		"window: the elements": func(c *Config) {
 			c.Window.Messages, c.Inputs["x"] = 2, Input{Fields: []string{"payload.t"}, Type: "BYTES"}
 		},

@@ -105,7 +105,7 @@ func TestPublishWithout(t *testing.T) {
 	})
 	publish(t, r, reading("a", `{"t":1,"name":"c"}`))
 	m = next(1)[0]
-	if !slices.Contains(m.Properties, message.Property{Key: ResultProperty, Value: "unavailable"}) || string(m.Payload) != "{}" || m.Topic != "device/c/anomaly" {
+	if !slices.Equal(m.Properties, []message.Property{{Key: ResultProperty, Value: "unavailable"}, {Key: ReasonProperty, Value: errAway.Error()}}) || string(m.Payload) != "{}" || m.Topic != "device/c/anomaly" {
 		t.Errorf("%+v", m)
 	}
 	if i := set.All()[0].Info(); i.Messages["unfit"] != 4 || i.Messages["unavailable"] != 1 {

@@ -122,6 +122,8 @@ type Model struct {
 
 var (
 	errTimeout = errors.New("the model has not answered in time")
+	errAway    = errors.New("the model cannot be reached, or has failed")
+	errAnswer  = errors.New("the answer of the model cannot be used")
 	errBusy    = errors.New("too many messages wait for the model")
 	errClosed  = errors.New("the model is closed")
 	errOpen    = errors.New("the model has not answered again and again, and is not asked for a while")

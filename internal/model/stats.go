@@ -79,8 +79,7 @@ type health struct {
 	fails  bool
 	logged time.Time
 
-	unfit    uint64 // messages since the last line
-	unfitLog time.Time
+	refused, unfit sampled // messages
 }
 
 // note notes whether the model has answered.
@@ -98,13 +97,20 @@ func (h *health) note(m *Model, err error) {
 	}
 }
 
-// noteUnfit notes a message that lacks what the model wants.
-func (h *health) noteUnfit(log *slog.Logger, topic string, err error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.unfit++
-	if now := time.Now(); now.Sub(h.unfitLog) >= again {
-		log.Warn("messages lack what the model wants, and go on without it", "messages", h.unfit, "topic", topic, "error", err)
-		h.unfit, h.unfitLog = 0, now
+// sampled logs a line about messages at most once in a while. Safe from any goroutine.
+type sampled struct {
+	mu       sync.Mutex
+	messages uint64 // since the last line
+	last     time.Time
+}
+
+// note notes a message.
+func (s *sampled) note(log *slog.Logger, text string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.messages++
+	if now := time.Now(); now.Sub(s.last) >= again {
+		log.Warn(text, "messages", s.messages, "error", err)
+		s.messages, s.last = 0, now
 	}
 }

@@ -161,7 +161,7 @@ func (s *Step) unfit(v *route.View, err error) answer {
 	if errors.Is(err, format.ErrAway) { // the schema of its payload cannot be had
 		return answer{result: Unavailable, reason: err}
 	}
-	s.model.health.noteUnfit(s.model.log, v.Message().Topic, err)
+	s.model.health.unfit.note(s.model.log, "messages lack what the model wants, and go on without it", fmt.Errorf("%s: %w", v.Message().Topic, err))
 	return answer{result: Unfit, reason: err}
 }
 

@@ -15,6 +15,9 @@ type windows struct {
 	newest list.List // of *window; the one that got a message last is in front
 }
 
+// windowOverhead is what a window takes besides its elements, at most.
+const windowOverhead = mostKey + 256
+
 // window is a ring of the elements of messages.
 type window struct {
 	key  string
