@@ -31,7 +31,7 @@ type target struct {
 	gzip    bool
 	now     func() time.Time
 
-	patience pump.Patience
+	doubts doubts
 }
 
 // Open implements what pump.Options says of targets.
@@ -138,10 +138,10 @@ func (t *target) post(ctx context.Context, records []*pump.Record) error {
 	case errors.Is(err, service.ErrServed), errors.Is(err, service.ErrGRPC):
 		return pump.Misconfigured(err)
 	case err != nil:
-		t.patience.Renew()
+		t.doubts.reset()
 		return later(service.Pause(err), err)
 	}
-	return t.verdict(a)
+	return t.verdict(a, records)
 }
 
 // request returns the request with these records. It may be sent twice, because both have the same key.
@@ -187,19 +187,24 @@ func compress(body []byte) ([]byte, error) {
 }
 
 // verdict returns what an answer says of the records of its request.
-func (t *target) verdict(a *service.Answer) error {
+func (t *target) verdict(a *service.Answer, records []*pump.Record) error {
 	meaning := meaningOf(a.Status, t.form.single())
-	if meaning != wrong {
-		t.patience.Renew()
+	switch meaning {
+	case taken, refused:
+		t.doubts.answered(records, t.now())
+	case failed:
+		t.doubts.reset()
+	case wrong:
+		meaning = t.doubts.wrong(records, t.now())
 	}
 	err := statusError(a)
-	switch {
-	case meaning == taken:
+	switch meaning {
+	case taken:
 		return nil
-	case meaning == refused:
+	case refused:
 		return pump.Refused(err)
-	case meaning == wrong:
-		err = t.patience.Misconfigured(err, t.now())
+	case wrong:
+		return pump.Misconfigured(err)
 	}
 	return later(a.Pause(), err)
 }
@@ -237,7 +242,7 @@ func meaningOf(status int, single bool) meaning {
 
 // later returns err with the pause that the receiver asks for, if it does.
 func later(pause time.Duration, err error) error {
-	if pause > 0 && !pump.IsMisconfigured(err) {
+	if pause > 0 {
 		return pump.RetryAfter(pause, err)
 	}
 	return err

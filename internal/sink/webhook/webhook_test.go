@@ -436,6 +436,38 @@ func TestWrongURL(t *testing.T) {
 	}
 }
 
+// A firewall in front of the receiver that reads messages, and answers 403 for some, is no wrong URL: these are found and refused, after a while.
+func TestFirewall(t *testing.T) {
+	r := newReceiver(t)
+	to := openTarget(t, Config{URL: r.URL}, pump.Options{})
+	now := time.Now()
+	to.now = func() time.Time { return now }
+	r.answers(func(w http.ResponseWriter, body []byte) {
+		if strings.Contains(string(body), "evil") {
+			w.WriteHeader(http.StatusForbidden)
+		}
+	})
+	all := prepare(t, to, telemetry("1"), telemetry("2"), telemetry(`"evil"`), telemetry("4"), telemetry("5"))
+	for range 6 {
+		if done, err := to.Send(t.Context(), all); done != 0 || err == nil || pump.IsRefused(err) || pump.IsMisconfigured(err) {
+			t.Fatal(done, err)
+		}
+		now = now.Add(10 * time.Second)
+		if done, err := to.Send(t.Context(), prepare(t, to, telemetry("good"))); done != 1 || err != nil { // from another lane
+			t.Fatal(done, err)
+		}
+	}
+	if done, err := to.Send(t.Context(), all); done != 2 || !pump.IsRefused(err) {
+		t.Fatal(done, err)
+	}
+	if done, err := to.Send(t.Context(), all[3:]); done != 2 || err != nil {
+		t.Fatal(done, err)
+	}
+	if n := len(to.doubts.since); n != 0 {
+		t.Errorf("%d records are remembered", n)
+	}
+}
+
 // Retry-After is passed on, from whatever answer.
 func TestRetryAfter(t *testing.T) {
 	r := newReceiver(t)
