@@ -85,6 +85,9 @@ func openLetter(sink string, e stream.Entry) (o original, ok bool) {
 func (p *Pump) letter(it *item, why error) { p.tryLetter(it, newLetter(p.sink.Name, it, why), why, 1) }
 
 func (p *Pump) tryLetter(it *item, m *message.Message, why error, attempt int) {
+	if p.life.Err() != nil { // the message comes again
+		return
+	}
 	if strings.HasPrefix(it.Message.Topic, "$sink/") { // the dead letter of a dead letter would come for ever
 		p.bury(it, false)
 		p.tell(slog.LevelError, "the sink cannot write a dead letter: it stays where it is", "topic", it.Message.Topic, "stream", it.stream, "place", it.Place, "reason", why)
@@ -99,7 +102,7 @@ func (p *Pump) tryLetter(it *item, m *message.Message, why error, attempt int) {
 			p.bury(it, false)
 			p.tell(slog.LevelError, "the sink could not write a message, and it is too large for the dead letters", "topic", it.Message.Topic, "stream", it.stream,
 				"place", it.Place, "reason", why)
-		case p.life.Err() == nil:
+		default:
 			p.tell(slog.LevelError, "dead letters are refused: the sink tries again", "error", err)
 			time.AfterFunc(p.sink.Config.Retry.pause(attempt, rand.Float64()), func() { p.tryLetter(it, m, why, attempt+1) }) //nolint:gosec // spreads attempts
 		}

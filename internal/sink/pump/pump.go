@@ -68,7 +68,8 @@ type Pump struct {
 	replay    *replay       // nil if there is none
 	recovered chan struct{} // closed when a pause after a failure should end: the other side is well again, or somebody resumes
 	failing   error         // the last failure, while there was no success after it
-	since     time.Time     // of failing or flow.stopped
+	unread    error         // why the stream cannot be read, while that is so
+	since     time.Time     // of failing, unread or flow.stopped
 	stats     Stats
 	quiet     map[string]time.Time // until when a line of the log is not written again, by its text
 }

@@ -31,6 +31,9 @@ func (p *Pump) readStream() {
 		if p.reading.Err() != nil {
 			return
 		}
+		p.mu.Lock()
+		p.unread, p.since = err, time.Now()
+		p.mu.Unlock()
 		p.tell(slog.LevelWarn, "the sink cannot read its stream, and tries again", "error", err)
 		if !sleep(p.reading, reopenAfter) {
 			return
@@ -38,9 +41,10 @@ func (p *Pump) readStream() {
 	}
 }
 
-// startAt notes where reading begins.
+// startAt notes that reading begins, and where.
 func (p *Pump) startAt(place uint64) {
 	p.mu.Lock()
+	p.unread = nil
 	if at := &p.live.places; len(at.line) == 0 {
 		at.low = max(at.low, place)
 	}

@@ -1,11 +1,14 @@
 package pump
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // The states of a sink.
 const (
 	Running = "running"
-	Failing = "failing" // the other side fails: it tries again
+	Failing = "failing" // the other side fails, or the stream cannot be read: it tries again
 	Paused  = "paused"
 	Stopped = "stopped" // its configuration is wrong, or the other side's
 )
@@ -55,8 +58,8 @@ func (p *Pump) Stats() Stats {
 		s.State, problem = Stopped, f.stopped
 	case f.paused:
 		s.State = Paused
-	case p.failing != nil:
-		s.State, problem = Failing, p.failing
+	case p.failing != nil || p.unread != nil:
+		s.State, problem = Failing, cmp.Or(p.failing, p.unread)
 	default:
 		s.State = Running
 	}
