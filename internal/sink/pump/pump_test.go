@@ -157,10 +157,9 @@ func (s *scripted) got() []string {
 type world struct {
 	*testing.T
 	*sinktest.Gateway
-	target  *scripted
-	sink    pump.Sink
-	pump    *pump.Pump
-	letters func(m *message.Message, done func(error))
+	target *scripted
+	sink   pump.Sink
+	pump   *pump.Pump
 }
 
 func newWorld(t *testing.T, change func(*pump.Sink)) *world {
