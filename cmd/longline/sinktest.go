@@ -17,7 +17,6 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/longline/longline/internal/config"
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/reload"
 	"github.com/longline/longline/internal/route"
@@ -53,14 +52,22 @@ func (t *SinkTest) Run(console *Console) error {
 	if !ok {
 		return fmt.Errorf("%s: the configuration has no such sink", t.Name)
 	}
-	r, v, err := prepare(c, t.Name, one, m, place)
-	if err != nil {
-		return fmt.Errorf("this message would be a dead letter: %w", err)
-	}
 	matches := func(filter string) bool { return topic.Match(filter, m.Topic) }
 	if !slices.ContainsFunc(c.Streams[one.Stream].Filters, matches) {
 		_, err = fmt.Fprintf(console.Out, "%s does not get this message: no filter of the stream %s matches its topic\n", t.Name, one.Stream)
 		return err
+	}
+	parts, err := one.Open(t.Name, sink.Needs{Node: uint16(c.Node.Number), Watcher: new(reload.Watcher), Log: slog.New(slog.DiscardHandler), Offline: true})
+	if err != nil {
+		return fmt.Errorf("sinks.%s.%w", t.Name, err)
+	}
+	defer parts.Target.Close()
+	v := &route.View{Node: uint16(c.Node.Number), Stream: one.Stream}
+	v.Reset(m)
+	v.Place = place
+	r, err := prepare(parts, v)
+	if err != nil {
+		return fmt.Errorf("this message would be a dead letter: %w", err)
 	}
 	if r == nil {
 		_, err = fmt.Fprintf(console.Out, "%s does not get this message: where is false\n", t.Name)
@@ -72,22 +79,15 @@ func (t *SinkTest) Run(console *Console) error {
 	return err
 }
 
-// prepare makes the record of a message, or none if it is not for the sink.
-func prepare(c config.Config, name string, one sink.Config, m *message.Message, place uint64) (*pump.Record, *route.View, error) {
-	parts, err := one.Open(name, sink.Needs{Node: uint16(c.Node.Number), Watcher: new(reload.Watcher), Log: slog.New(slog.DiscardHandler), Offline: true})
-	if err != nil {
-		return nil, nil, fmt.Errorf("sinks.%s.%w", name, err)
-	}
-	defer parts.Target.Close()
-	v := &route.View{Node: uint16(c.Node.Number), Stream: one.Stream}
-	v.Reset(m)
-	v.Place = place
+// prepare makes the record of a message, or none if it is not for the sink. It asks no model.
+func prepare(parts sink.Parts, v *route.View) (*pump.Record, error) {
 	keep, err := parts.Route.Apply(v)
 	if !keep || err != nil {
-		return nil, nil, err
+		return nil, err
 	}
+	m := v.Message()
 	r := &pump.Record{Place: v.Place, Time: v.Time, Message: m, Key: cmp.Or(m.Source, m.Topic)}
-	return r, v, parts.Target.Prepare(v, r)
+	return r, parts.Target.Prepare(v, r)
 }
 
 // message returns the message of the flags, and its place.
@@ -195,6 +195,9 @@ func printRecord(w io.Writer, name string, one sink.Config, r *pump.Record, v *r
 	}
 	for i, x := range r.Values {
 		line(fmt.Sprintf("parameter %d", i+1), shownValue(x))
+	}
+	if one.Model != "" {
+		line("model", one.Model+" is not asked, and sets nothing here")
 	}
 	if r.Value == nil {
 		return

@@ -62,6 +62,7 @@ func TestSinkTest(t *testing.T) {
 		{"archive --message two.json", "", 1, []string{"two.json: want one of payload, text and data"}},
 		{"archive --message none.json", "", 1, []string{"none.json: topic: is missing"}},
 		{"archive --message unknown.json", "", 1, []string{`unknown.json: json: unknown field "colour"`}},
+		{"archive --topic device/m-7/telemetry --set sinks.archive.format.avro.schema_file=gone.avsc", "", 1, []string{"longline: sinks.archive.format.avro.schema_file: open gone.avsc"}},
 		{"other --topic t", "", 1, []string{"other: the configuration has no such sink"}},
 		{"archive --topic t --set sinks.archive.where=payload.t>", "", 1, []string{"sinks.archive.where: character 11: "}},
 	} {
