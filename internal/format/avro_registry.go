@@ -30,7 +30,7 @@ const (
 )
 
 // registry asks a schema registry that speaks Confluent's REST, and remembers the answers. Safe from any goroutine. One request per question
-// is under way; those who want the same answer wait for it, up to registryDeadline. No lock is held meanwhile.
+// is under way; all callers that want the same answer wait for it, up to registryDeadline. No lock is held meanwhile.
 type registry struct {
 	// Static after construction.
 	address  string
