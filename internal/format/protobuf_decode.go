@@ -130,11 +130,16 @@ func (d *protoDecoder) field(f *protoField, message int32, slot int, v wireValue
 
 // complete checks maps, and adds what is not on the wire because it is zero or empty.
 func (d *protoDecoder) complete(m *protoMessage, message int32, slots int) error {
+	oneofs := uint64(0)
 	for n := range m.fields {
 		f := &m.fields[n]
 		i := d.tree.slots[slots+n]
 		var err error
 		switch {
+		case i != 0 && oneofs&f.oneof != 0:
+			err = errOneof
+		case i != 0 && f.oneof != 0:
+			oneofs |= f.oneof
 		case i == 0 && f.required:
 			err = errMissing
 		case i == 0 && !f.presence:
@@ -150,6 +155,8 @@ func (d *protoDecoder) complete(m *protoMessage, message int32, slots int) error
 	}
 	return nil
 }
+
+var errOneof = errors.New("another field of its oneof is there too")
 
 // zero makes n the value of a field without presence that is not there.
 func (d *protoDecoder) zero(f *protoField, n *node) {

@@ -30,11 +30,19 @@ func (e *protoEncoder) message(dst []byte, m *protoMessage, v Value) (_ []byte, 
 		return dst, wants("a map", v)
 	}
 	slots, err := e.tree.slotsFor(v, len(m.fields), e.dropUnknown, m.field)
+	oneofs := uint64(0)
 	for i := 0; i < len(m.fields) && err == nil; i++ {
 		f := &m.fields[i]
-		if at := e.tree.slots[slots+i]; at != 0 {
-			dst, err = e.field(dst, f, Value{e.tree, at})
-		} else if f.required {
+		at := e.tree.slots[slots+i]
+		switch before := len(dst); {
+		case at != 0:
+			if dst, err = e.field(dst, f, Value{e.tree, at}); err == nil && len(dst) > before {
+				if oneofs&f.oneof != 0 {
+					err = errOneof
+				}
+				oneofs |= f.oneof
+			}
+		case f.required:
 			err = errMissing
 		}
 		if err != nil {

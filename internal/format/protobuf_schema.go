@@ -28,6 +28,7 @@ type protoField struct {
 	packed   bool
 	presence bool // that it is not there differs from its zero value
 	required bool
+	oneof    uint64        // the bit of its oneof, or 0
 	key      *protoField   // of a map's entry, nil for other fields
 	value    *protoField   // the same
 	message  *protoMessage // of a message or group
@@ -105,6 +106,9 @@ func (c protoCompiler) field(d protoreflect.FieldDescriptor) protoField {
 	f := protoField{
 		name: d.JSONName(), number: d.Number(), kind: d.Kind(), list: d.IsList(), packed: d.IsPacked(),
 		presence: d.HasPresence(), required: d.Cardinality() == protoreflect.Required,
+	}
+	if o := d.ContainingOneof(); o != nil && !o.IsSynthetic() && o.Index() < 64 {
+		f.oneof = 1 << o.Index()
 	}
 	switch {
 	case d.IsMap():

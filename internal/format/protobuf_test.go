@@ -89,6 +89,7 @@ func TestProtobufText(t *testing.T) {
 		data, want string
 	}{
 		{old, "0801", `{"id":1}`},
+		{old, "08012000", `{"id":1,"number":0}`},
 		{old, "0801131a016114", `{"id":1,"inner":{"text":"a"}}`},
 		{protobufOf(t, "test.Air", false), "", `{}`},
 		{protobufOf(t, "test.Air", false), "0a00110000000000000000", `{"timestamp":"1970-01-01T00:00:00Z","PM2.5":0}`},
@@ -128,6 +129,7 @@ func TestProtobufRefusesPayloads(t *testing.T) {
 		{all, `{"other":1}`, `field other: the schema does not have it`},
 		{all, `{"aBool":true,"a_bool":true}`, `field a_bool: a second time`},
 		{old, `{}`, `field id: missing, and the schema has no default`},
+		{old, `{"id":1,"number":1,"name":"x"}`, `field name: another field of its oneof is there too`},
 		{old, `{"id":null}`, `field id: missing, and the schema has no default`},
 	} {
 		dst, err := c.f.Encode([]byte("kept"), decoded(t, jsonFormat{}, c.payload).Root())
@@ -166,6 +168,10 @@ func TestProtobufRefusesBytes(t *testing.T) {
 		if err := all.Decode(tree, raw); err == nil || !strings.Contains(err.Error(), want) || tree.Root().Kind() != Null {
 			t.Errorf("%s: %v, want %s", data, err, want)
 		}
+	}
+	both := []byte("\x08\x01\x20\x00\x2a\x01x")
+	if err := protobufOf(t, "test.Proto2", false).Decode(new(Tree), both); err == nil || err.Error() != "field name: another field of its oneof is there too" {
+		t.Errorf("two of a oneof: %v", err)
 	}
 	deep := ""
 	list := protobufOf(t, "google.protobuf.ListValue", false)
