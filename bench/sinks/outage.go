@@ -19,6 +19,8 @@ import (
 // outage kills Kafka for a while, and the gateway in the middle of that, while devices publish at a fixed rate, also afterwards. It measures how long the sink
 // needs until Kafka has what came meanwhile, and looks whether Kafka has every acknowledged message, in the order of its device.
 func (o *options) outage(ctx context.Context, folder string) error {
+	ctx, cancel := context.WithTimeout(ctx, o.Away+patience)
+	defer cancel()
 	k, err := startKafka(ctx, folder)
 	if k != nil {
 		defer k.Kill()
@@ -89,8 +91,9 @@ func (o *options) outage(ctx context.Context, folder string) error {
 
 // How long the devices publish before and after.
 const (
-	before = 5 * time.Second
-	after  = 3 * time.Second
+	before   = 5 * time.Second
+	after    = 3 * time.Second
+	patience = 2 * time.Minute // for all that is not the outage itself
 )
 
 // fleet is devices that publish. A message has the number of its device and its own, from 1 on.
@@ -112,7 +115,7 @@ func (o *options) startFleet(ctx context.Context, g *gateway) (*fleet, error) {
 	f.end = end
 	for n := range o.Devices {
 		d, err := device.Dial(ctx, "ws://"+g.devices.String()+"/connect", &device.Options{
-			ID: fmt.Sprintf("bench-%d", n), Protocol: device.Protobuf, BufferMessages: 10_000, Reconnect: device.Reconnect{Max: time.Second},
+			ID: fmt.Sprintf("bench-%d", n), Protocol: device.Protobuf, BufferMessages: 10_000, Reconnect: device.Reconnect{Min: 100 * time.Millisecond, Max: time.Second, MaxTries: -1},
 		})
 		if err != nil {
 			end()
@@ -159,7 +162,9 @@ func (f *fleet) publish(ctx context.Context, d *device.Device, n int) {
 	}
 	close(sent)
 	waiting.Wait()
-	_ = d.Close(context.Background()) // everything is answered
+	closing, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = d.Close(closing) // everything is answered
 }
 
 func (f *fleet) note(n, number int, err error) {
