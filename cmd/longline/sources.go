@@ -54,8 +54,9 @@ func ofSource(kind prometheus.ValueType, name, help string, value func(feed.Stat
 }
 
 var (
-	sourceState  = prometheus.NewDesc("longline_source_state", "1 for the state that a source has: running, failing or stopped.", []string{"source", "state"}, nil)
-	sourceStates = []feed.State{feed.Running, feed.Failing, feed.Stopped}
+	sourceState   = prometheus.NewDesc("longline_source_state", "1 for the state that a source has: running, failing or stopped.", []string{"source", "state"}, nil)
+	sourceDropped = prometheus.NewDesc("longline_source_dropped_total", "Records that a source left out by itself.", []string{"source", "reason"}, nil)
+	sourceStates  = []feed.State{feed.Running, feed.Failing, feed.Stopped}
 )
 
 var eachSourceMetrics = []sourceMetric{
@@ -80,6 +81,7 @@ var eachSourceMetrics = []sourceMetric{
 // Describe implements prometheus.Collector.
 func (sourceMetrics) Describe(descs chan<- *prometheus.Desc) {
 	descs <- sourceState
+	descs <- sourceDropped
 	for _, m := range eachSourceMetrics {
 		descs <- m.desc
 	}
@@ -91,6 +93,9 @@ func (c sourceMetrics) Collect(metrics chan<- prometheus.Metric) {
 		s := one.Stats()
 		for _, m := range eachSourceMetrics {
 			metrics <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(s), one.Name())
+		}
+		for reason, n := range s.Dropped {
+			metrics <- prometheus.MustNewConstMetric(sourceDropped, prometheus.CounterValue, float64(n), one.Name(), reason)
 		}
 		for _, state := range sourceStates {
 			metrics <- prometheus.MustNewConstMetric(sourceState, prometheus.GaugeValue, oneIf(state == s.State), one.Name(), string(state))

@@ -64,6 +64,12 @@ type Feed interface {
 	Close()
 }
 
+// Dropping is a Feed that leaves out records of its own accord.
+type Dropping interface {
+	// Dropped returns how many, by the reason. The reasons are always the same. It is safe from any goroutine.
+	Dropped() map[string]uint64
+}
+
 // Misconfigured returns err as one that only a person can mend: the source stops and says why, until its configuration changes.
 func Misconfigured(err error) error { return &misconfiguredError{err} }
 

@@ -50,16 +50,17 @@ const (
 // Stats describe a source at one moment.
 type Stats struct {
 	State    State
-	Err      string    // why it is not running
-	Since    time.Time // of Err
-	Taken    uint64    // records that came; some come again after a failure
-	Done     uint64    // records of which something was made, and is safe
-	Filtered uint64    // records that where left out
-	Dead     uint64    // records of which nothing could be made
-	Failures uint64    // how often the feed or the node failed
-	InFlight int       // records that are taken and not yet done
-	Bytes    int       // of these
-	Lag      int64     // records that wait on the other side; -1 if that is not known
+	Err      string            // why it is not running
+	Since    time.Time         // of Err
+	Taken    uint64            // records that came; some come again after a failure
+	Done     uint64            // records of which something was made, and is safe
+	Filtered uint64            // records that where left out
+	Dead     uint64            // records of which nothing could be made
+	Failures uint64            // how often the feed or the node failed
+	InFlight int               // records that are taken and not yet done
+	Bytes    int               // of these
+	Dropped  map[string]uint64 // records that the feed left out, by the reason
+	Lag      int64             // records that wait on the other side; -1 if that is not known
 }
 
 // Source is a source that runs. Its methods are safe from any goroutine.
@@ -110,6 +111,9 @@ func (s *Source) Stats() Stats {
 	defer s.mu.Unlock()
 	stats := s.stats
 	stats.Lag = lag
+	if d, ok := s.options.Feed.(Dropping); ok {
+		stats.Dropped = d.Dropped()
+	}
 	return stats
 }
 

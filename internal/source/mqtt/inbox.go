@@ -98,6 +98,8 @@ const (
 	reasons
 )
 
+var dropNames = [reasons]string{noRoom: "no_room", oversized: "oversized", unmatched: "unmatched", returned: "returned", tooFar: "too_far"}
+
 // drops counts what is dropped.
 type drops [reasons]*bridge.Tally
 

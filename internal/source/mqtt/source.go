@@ -64,6 +64,15 @@ func (s *source) Close() { s.loops.Unsubscribe(s.subscribed) }
 // Lag implements feed.Feed: a broker does not tell.
 func (s *source) Lag() (records int64, known bool) { return 0, false }
 
+// Dropped implements feed.Dropping.
+func (s *source) Dropped() map[string]uint64 {
+	all := make(map[string]uint64, reasons)
+	for why, name := range dropNames {
+		all[name] = s.drops[why].N()
+	}
+	return all
+}
+
 // Run implements feed.Feed.
 func (s *source) Run(ctx context.Context, take feed.Take) error {
 	known := s.line.settle(ctx, s.config.Timeout)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -191,10 +192,9 @@ func TestDrops(t *testing.T) {
 	peer.Send(wire.Packet{Type: wire.Publish, ID: 3, QoS: 1, Topic: "up/a", Properties: hops(strings.Repeat("x,", 15) + "x")})
 	peer.Publish(4, "up/a", strings.Repeat("x", 3000))
 	acknowledged(t, peer, 1, 2, 3, 4)
-	for why, want := range map[drop]uint64{unmatched: 1, returned: 1, tooFar: 1, oversized: 1, noRoom: 0} {
-		if n := w.source.drops[why].N(); n != want {
-			t.Errorf("drop %d: %d", why, n)
-		}
+	want := map[string]uint64{"unmatched": 1, "returned": 1, "too_far": 1, "oversized": 1, "no_room": 0}
+	if got := w.source.Dropped(); !maps.Equal(got, want) {
+		t.Errorf("dropped are %v", got)
 	}
 	peer.Publish(5, "error", `{}`)
 	if r := w.next(`{}`); r.Err == nil || r.To != "" {
