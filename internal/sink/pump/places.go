@@ -54,7 +54,7 @@ func (p *places) finish(number uint64) {
 // upTo returns what low will be when the entries up to that number are done.
 func (p *places) upTo(number uint64) uint64 {
 	i := int(number - p.left)
-	if i+1 < len(p.line) && p.line[i+1].done {
+	for i+1 < len(p.line) && p.line[i+1].done {
 		i++
 	}
 	return p.line[i].up
