@@ -416,7 +416,7 @@ func (d *protoDecoder) value(m *protoMessage, i int32, data []byte) error {
 	f, known := m.byNumber[number]
 	null := known && m.fields[f].kind == protoreflect.EnumKind
 	switch {
-	case !known, len(rest) > 0, null && v.number != 0:
+	case !known, len(rest) > 0, null && (v.typ != protowire.VarintType || v.number != 0):
 		return errOneValue
 	case null:
 		return nil
