@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/longline/longline/internal/sink/pump"
@@ -88,32 +89,59 @@ func (e *exact) SendUpTo(ctx context.Context, records []*pump.Record, place uint
 	for first < len(records) && records[first].Place < m.from {
 		first++ // the server has it, by a transaction of another process
 	}
-	err := e.try(ctx, records[first:], m, true)
-	switch {
-	case err == nil:
+	records = records[first:]
+	if i := slices.IndexFunc(records, e.behindRefused); i >= 0 { // those before it were tried
+		if at, err := e.findRefused(ctx, records[i:]); err != nil {
+			return refusedAt(first+i+at, err)
+		}
+	}
+	err := e.try(ctx, records, how{move: m, anew: true})
+	if pump.IsRefused(err) {
+		err = e.try(ctx, records, how{move: m}) // some may be there already, from a time when the sink was not transactional
+	}
+	if pump.IsRefused(err) {
+		at, found := e.findRefused(ctx, records)
+		if found == nil {
+			return fmt.Errorf("the server has refused messages, and does not any more: %v", err) //nolint:errorlint // it means later
+		}
+		return refusedAt(first+at, found)
+	}
+	if err == nil {
 		e.mu.Lock()
 		e.at, e.known = place, true
 		e.mu.Unlock()
-		return nil
-	case !pump.IsRefused(err):
-		return err
 	}
-	return e.findRefused(ctx, records, first, err)
+	return err
 }
 
-// findRefused returns which of the records the server refuses, from first on, of which it has refused all together with err.
-func (e *exact) findRefused(ctx context.Context, records []*pump.Record, first int, err error) error {
-	good, bad := first, len(records) // records[first:good] are not refused, records[first:bad] are
-	for bad-good > 1 {
-		middle := good + (bad-good)/2
-		switch tried := e.try(ctx, records[first:middle], nil, false); {
+// refusedAt is pump.RefusedAt, for errors of all kinds.
+func refusedAt(i int, err error) error {
+	if pump.IsRefused(err) {
+		return pump.RefusedAt(i, err)
+	}
+	return err
+}
+
+// findRefused returns which of the records is the first that the server refuses, and why; no error if it refuses none. It tries the first 1, 2, 4 of them
+// and so on, then halves, in transactions that are undone. Another error is none about a record.
+func (e *exact) findRefused(ctx context.Context, records []*pump.Record) (at int, err error) {
+	good, bad := 0, len(records)+1 // records[:good] are not refused, records[:bad] are, or are too many
+	for step := 1; bad-good > 1; step *= 2 {
+		middle := min(good+step, len(records))
+		if err != nil {
+			middle = good + (bad-good)/2
+		}
+		switch tried := e.try(ctx, records[:middle], how{undo: true}); {
 		case tried == nil:
 			good = middle
 		case pump.IsRefused(tried):
 			bad, err = middle, tried
 		default:
-			return tried
+			return 0, tried
 		}
 	}
-	return pump.RefusedAt(bad-1, err)
+	if err != nil {
+		e.noteRefused(records, bad-1)
+	}
+	return bad - 1, err
 }

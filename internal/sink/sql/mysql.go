@@ -22,7 +22,8 @@ func dialMySQL(c *Config, o pump.Options) (func(context.Context) (session, error
 		return nil, err
 	}
 	base := mysql.NewConfig()
-	base.User, base.DBName, base.Net, base.Timeout = c.User, c.Database, "tcp", c.Timeout
+	each := c.Timeout / time.Duration(len(c.Addresses)) // so that there is time for the last one
+	base.User, base.DBName, base.Net, base.Timeout = c.User, c.Database, "tcp", each
 	base.ClientFoundRows = true // an UPDATE that finds a row and changes nothing has found one
 	base.MaxAllowedPacket = 0   // that of the server
 	base.Logger = driverLog{o.Log}
@@ -63,7 +64,9 @@ func dialMySQL(c *Config, o pump.Options) (func(context.Context) (session, error
 	return func(ctx context.Context) (session, error) {
 		var errs []error
 		for _, address := range c.Addresses {
-			s, err := connect(ctx, address)
+			limited, cancel := context.WithTimeout(ctx, each)
+			s, err := connect(limited, address)
+			cancel()
 			if err == nil {
 				return s, nil
 			}
@@ -114,7 +117,7 @@ func (s *mySQLSession) place(ctx context.Context, key placeKey) (place uint64, k
 }
 
 // write implements session.
-func (s *mySQLSession) write(ctx context.Context, work []batch, m *move, keep bool) error {
+func (s *mySQLSession) write(ctx context.Context, work []batch, h how) error {
 	statements := 0
 	for _, b := range work {
 		statements += len(b.table.insert.split(len(b.rows)))
@@ -122,24 +125,17 @@ func (s *mySQLSession) write(ctx context.Context, work []batch, m *move, keep bo
 	if err := s.prepare(ctx, work); err != nil {
 		return err
 	}
-	if statements == 1 && m == nil && keep {
+	if statements == 1 && h.move == nil && !h.undo {
 		return s.writeAll(ctx, work)
 	}
 	err := s.exec(ctx, "start transaction")
-	if err == nil && m != nil {
-		err = s.move(ctx, m)
+	if err == nil && h.move != nil {
+		err = s.move(ctx, h.move)
 	}
 	if err == nil {
 		err = s.writeAll(ctx, work)
 	}
-	end := "commit"
-	if !keep || err != nil {
-		end = "rollback"
-	}
-	if ended := s.exec(ctx, end); err == nil {
-		err = ended
-	}
-	return err
+	return end(ctx, s, h, err)
 }
 
 // move moves the place.

@@ -8,9 +8,8 @@ import (
 
 // session is a connection to a server, for one goroutine at a time.
 type session interface {
-	// write writes work in one transaction, or none of it. If m is not nil, the place moves in this transaction. Unless keep is set, the transaction is
-	// undone, if it could have been made.
-	write(ctx context.Context, work []batch, m *move, keep bool) error
+	// write writes work in one transaction, or none of it. After an error that is about a message, the connection has no open transaction.
+	write(ctx context.Context, work []batch, h how) error
 	// exec executes a statement without parameters.
 	exec(ctx context.Context, text string) error
 	// place returns the place that the server has; known is false if it has none.
@@ -21,8 +20,27 @@ type session interface {
 
 // batch are rows for one table.
 type batch struct {
-	table *table
-	rows  [][]any
+	table  *table
+	rows   [][]any
+	copied bool // by PostgreSQL's COPY
+}
+
+// how says how a batch is written.
+type how struct {
+	move *move // of the place, in the same transaction; may be nil
+	undo bool  // the transaction is undone, if it could have been made
+	anew bool  // rows that are there already need not be expected
+}
+
+// end ends a transaction that has come to err.
+func end(ctx context.Context, s session, h how, err error) error {
+	if err == nil && !h.undo {
+		return s.exec(ctx, "commit")
+	}
+	if undone := s.exec(ctx, "rollback"); undone != nil {
+		return undone // it means later: the connection cannot be used again
+	}
+	return err
 }
 
 // pool keeps connections that nobody uses. A lane uses one at a time, so there are never more connections than lanes. It is safe from any goroutine.

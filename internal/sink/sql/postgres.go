@@ -26,8 +26,9 @@ func dialPostgres(c *Config, o pump.Options) (func(context.Context) (session, er
 		return nil, err // of the environment's variables for PostgreSQL
 	}
 	// Nothing of the environment is used.
-	base.Database, base.User, base.ConnectTimeout = c.Database, c.User, c.Timeout
-	base.DialFunc = (&net.Dialer{Timeout: c.Timeout}).DialContext
+	each := c.Timeout / time.Duration(len(c.Addresses)) // so that there is time for the last one
+	base.Database, base.User, base.ConnectTimeout = c.Database, c.User, each
+	base.DialFunc = (&net.Dialer{Timeout: each}).DialContext
 	base.RuntimeParams = map[string]string{"application_name": "longline " + o.Name}
 	base.ValidateConnect, base.AfterConnect, base.Fallbacks = nil, nil, nil
 	if len(c.Addresses) > 1 {
@@ -124,39 +125,29 @@ func (s *postgresSession) place(ctx context.Context, key placeKey) (place uint64
 }
 
 // write implements session.
-func (s *postgresSession) write(ctx context.Context, work []batch, m *move, keep bool) error {
+func (s *postgresSession) write(ctx context.Context, work []batch, h how) error {
 	copies := 0
 	for _, b := range work {
-		if b.table.copy != nil {
+		if b.copied {
 			copies++
 		}
 	}
 	// Otherwise what is sent is one transaction by itself.
-	explicit := m != nil || !keep || copies > 1 || copies > 0 && copies < len(work)
+	explicit := h.move != nil || h.undo || copies > 1 || copies > 0 && copies < len(work)
 	if err := s.prepare(ctx, work); err != nil {
 		return err
 	}
 	if !explicit {
 		return s.writeAll(ctx, work)
 	}
-	err := s.begin(ctx, m)
+	err := s.begin(ctx, h.move)
 	if err == nil {
 		err = s.writeAll(ctx, work)
 	}
-	end := "commit"
-	if !keep && err == nil {
+	if h.undo && err == nil {
 		err = s.exec(ctx, "set constraints all immediate") // they would be checked at the end
 	}
-	if !keep || err != nil {
-		end = "rollback"
-	}
-	if s.conn.IsClosed() {
-		return err
-	}
-	if ended := s.exec(ctx, end); err == nil {
-		err = ended
-	}
-	return err
+	return end(ctx, s, h, err)
 }
 
 // begin begins a transaction, in which the place moves.
@@ -211,7 +202,7 @@ func finish(p *pgconn.Pipeline, each func(pgconn.CommandTag)) error {
 func (s *postgresSession) writeAll(ctx context.Context, work []batch) error {
 	inserts := 0
 	for _, b := range work {
-		if b.table.copy == nil {
+		if !b.copied {
 			inserts++
 			continue
 		}
@@ -224,7 +215,7 @@ func (s *postgresSession) writeAll(ctx context.Context, work []batch) error {
 	}
 	p := s.conn.StartPipeline(ctx)
 	for _, b := range work {
-		if b.table.copy != nil {
+		if b.copied {
 			continue
 		}
 		rows := b.rows
@@ -246,7 +237,7 @@ func (s *postgresSession) prepare(ctx context.Context, work []batch) error {
 		clear(s.columns)
 	}
 	for _, b := range work {
-		if b.table.copy != nil {
+		if b.copied {
 			if s.columns[b.table] != nil {
 				continue
 			}

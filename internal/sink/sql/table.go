@@ -17,7 +17,8 @@ type table struct {
 	// Static after construction.
 	name   string // in quotes
 	insert *insert
-	copy   []string // columns, in quotes; nil unless PostgreSQL's COPY does what insert would
+	copy   []string // columns, in quotes; nil unless PostgreSQL's COPY does what insert does
+	skips  bool     // insert skips rows that are there, which COPY does not
 	key    []int    // the values that an upsert finds a row by
 	create string   // the statement that creates it, or empty
 
@@ -36,7 +37,6 @@ type layout struct {
 	columns []string         // in quotes
 	values  []route.Template // of the columns; nil for the default columns
 	upsert  []int            // the columns that an upsert finds a row by
-	once    bool             // rows do not come again, so that none has to be looked for
 	create  string           // the type of the payload in a created table, or empty
 }
 
@@ -71,7 +71,7 @@ var payloadTypes = map[language]map[string]string{
 
 // newLayout returns the layout of a configuration that names a table. Errors begin with the key.
 func newLayout(lang language, c *Config) (*layout, error) {
-	l := &layout{lang: lang, once: c.Transactional}
+	l := &layout{lang: lang}
 	if err := l.parseName(c.Table); err != nil {
 		return nil, fmt.Errorf("table: %w", err)
 	}
@@ -221,8 +221,8 @@ func (l *layout) make(name string) *table {
 		s.tail = fragments{{conflict, -1}}
 	}
 	s.bound()
-	t := &table{name: name, insert: s, key: l.upsert}
-	if l.lang == postgres && conflict == "" {
+	t := &table{name: name, insert: s, key: l.upsert, skips: conflict != ""}
+	if l.lang == postgres && len(l.upsert) == 0 {
 		t.copy = l.columns
 	}
 	if l.create != "" {
@@ -235,7 +235,7 @@ func (l *layout) make(name string) *table {
 func (l *layout) conflict() string {
 	key := l.upsert
 	if len(key) == 0 {
-		if l.values != nil || l.once {
+		if l.values != nil {
 			return ""
 		}
 		key = []int{0, 1, 2, 3}

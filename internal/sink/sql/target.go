@@ -25,13 +25,15 @@ type target struct {
 	layout    *layout          // nil with a statement of the user's
 	fixed     *table           // the only table, or nil
 
-	mu     sync.Mutex
-	tables map[string]*table // guarded by mu; those that messages have named
+	mu sync.Mutex
+	// Guarded by mu.
+	tables map[string]*table   // those that messages have named
+	behind map[uint64]struct{} // places of records behind refused ones
 }
 
 // open makes a target.
 func open(lang language, c *Config, o pump.Options) (pump.Target, error) {
-	t := &target{lang: lang, timeout: c.Timeout, maxTables: c.MaxTables, tables: make(map[string]*table)}
+	t := &target{lang: lang, timeout: c.Timeout, maxTables: c.MaxTables, tables: make(map[string]*table), behind: make(map[uint64]struct{})}
 	if c.Insert != "" {
 		s, values, err := parseInsert(lang, c.Insert)
 		if err != nil {
@@ -132,20 +134,29 @@ func (t *target) table(name string) (*table, error) {
 	return to, nil
 }
 
-// Send implements pump.Target. If the server refuses the records together, they are sent in halves, until it is known which of them it refuses.
+// Send implements pump.Target. If the server refuses the records together, they are sent in halves, until it is known which of them it refuses. Behind a
+// refused record it begins with one, and then twice as many each time: of a device that sends nothing but what is refused, each message is tried once.
 func (t *target) Send(ctx context.Context, records []*pump.Record) (done int, err error) {
+	size := len(records)
+	if t.behindRefused(records[0]) {
+		size = 1
+	}
 	bad := 0 // one of records[done:bad] is refused, as far as is known; 0 if none
 	for done < len(records) {
-		to := len(records)
+		to := min(len(records), done+size)
 		if bad > 0 {
 			to = done + max(1, (bad-done)/2)
 		}
-		switch err := t.try(ctx, records[done:to], nil, true); {
+		switch err := t.try(ctx, records[done:to], how{}); {
 		case err == nil:
 			if done = to; done >= bad {
 				bad = 0
 			}
-		case !pump.IsRefused(err), to-done == 1:
+			size = min(2*size, len(records))
+		case !pump.IsRefused(err):
+			return done, err
+		case to-done == 1:
+			t.noteRefused(records, done)
 			return done, err
 		default:
 			bad = to
@@ -154,9 +165,34 @@ func (t *target) Send(ctx context.Context, records []*pump.Record) (done int, er
 	return done, nil
 }
 
-// try writes records in one transaction, see session.write.
-func (t *target) try(ctx context.Context, records []*pump.Record, m *move, keep bool) error {
-	work, err := t.work(records)
+// behindRefused reports whether a record is the next one behind one that was refused.
+func (t *target) behindRefused(r *pump.Record) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, is := t.behind[r.Place]
+	delete(t.behind, r.Place)
+	return is
+}
+
+// mostBehind bounds target.behind. There is one for each lane; some may never come again.
+const mostBehind = 1024
+
+// noteRefused notes that records[i] was refused.
+func (t *target) noteRefused(records []*pump.Record, i int) {
+	if i+1 == len(records) {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.behind) >= mostBehind {
+		clear(t.behind)
+	}
+	t.behind[records[i+1].Place] = struct{}{}
+}
+
+// try writes records in one transaction.
+func (t *target) try(ctx context.Context, records []*pump.Record, h how) error {
+	work, err := t.work(records, h.anew)
 	if err != nil {
 		return err
 	}
@@ -166,7 +202,7 @@ func (t *target) try(ctx context.Context, records []*pump.Record, m *move, keep 
 				return err
 			}
 		}
-		err := s.write(ctx, work, m, keep)
+		err := s.write(ctx, work, h)
 		if t.kind(err) == noTable {
 			for _, b := range work {
 				b.table.exists.Store(false)
@@ -241,7 +277,7 @@ func (t *target) createTable(ctx context.Context, s session, to *table) error {
 }
 
 // work returns records as rows of tables, in the order of the records for each table.
-func (t *target) work(records []*pump.Record) ([]batch, error) {
+func (t *target) work(records []*pump.Record, anew bool) ([]batch, error) {
 	var work []batch
 	places := make(map[string]int)
 	for _, r := range records {
@@ -252,7 +288,7 @@ func (t *target) work(records []*pump.Record) ([]batch, error) {
 				return nil, pump.Refused(err)
 			}
 			i = len(work)
-			work = append(work, batch{table: to, rows: make([][]any, 0, len(records))})
+			work = append(work, batch{table: to, rows: make([][]any, 0, len(records)), copied: to.copy != nil && (anew || !to.skips)})
 			places[r.To] = i
 		}
 		work[i].rows = append(work[i].rows, r.Values)
