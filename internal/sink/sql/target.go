@@ -138,7 +138,7 @@ func (t *target) table(name string) (*table, error) {
 // refused record it begins with one, and then twice as many each time: of a device that sends nothing but what is refused, each message is tried once.
 func (t *target) Send(ctx context.Context, records []*pump.Record) (done int, err error) {
 	size := len(records)
-	if t.behindRefused(records[0]) {
+	if len(records) > 0 && t.behindRefused(records[0]) {
 		size = 1
 	}
 	bad := 0 // one of records[done:bad] is refused, as far as is known; 0 if none
