@@ -87,7 +87,7 @@ models:
 	for end := time.Now().Add(patience); len(line) == 0 && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		line, _ = os.ReadFile(filepath.Join(dir, "out.jsonl"))
 	}
-	for _, want := range []string{`"payload":{"t":21.5,"a":{"score":true}}`, `{"Key":"longline-model","Value":"ok"}`} {
+	for _, want := range []string{`"payload":{"t":21.5,"a":{"score":true}}`, `{"key":"longline-model","value":"ok"}`} {
 		if !strings.Contains(string(line), want) {
 			t.Errorf("%s is not in %s", want, line)
 		}
