@@ -123,6 +123,13 @@ log:
 	}
 }
 
+func TestBlocks(t *testing.T) {
+	c := parse(t, "gateway:\n  listen: >-\n    127.0.0.1\n    :0\nstore:\n  path: |\n    a\n    b\n")
+	if c.Gateway.Listen != "127.0.0.1 :0" || c.Store.Path != "a\nb\n" {
+		t.Errorf("got %q, %q", c.Gateway.Listen, c.Store.Path)
+	}
+}
+
 func TestErrorsSayWhere(t *testing.T) {
 	for _, tt := range []struct {
 		name, text string

@@ -265,6 +265,9 @@ func (d *decoder) list(f field, n ast.Node) {
 func (d *decoder) option(f field, n ast.Node) {
 	if f.secret() && f.way == inText {
 		d.hide(n.GetToken())
+		if block, ok := n.(*ast.LiteralNode); ok {
+			d.hide(block.Value.GetToken())
+		}
 	}
 	text, ok := scalar(n)
 	if !ok {
@@ -296,12 +299,14 @@ func (d *decoder) scalar(f field, text string, at *token.Token) {
 	}
 }
 
-// scalar returns the text of a plain or quoted value. The file may not use anchors, aliases
+// scalar returns the text of a plain or quoted value, or of a block behind > or |. The file may not use anchors, aliases
 // or tags.
 func scalar(n ast.Node) (string, bool) {
 	switch n := n.(type) {
 	case *ast.StringNode:
 		return n.Value, true
+	case *ast.LiteralNode:
+		return n.Value.Value, true
 	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
 		return n.GetToken().Value, true
 	}
