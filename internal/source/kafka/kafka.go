@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	client "github.com/longline/longline/internal/kafka"
@@ -152,6 +154,8 @@ func (r *run) watch(ctx context.Context) error {
 			last = time.Now()
 		case client.Misconfigured(err):
 			return err
+		case time.Since(last) > s.config.Timeout && errors.Is(err, kerr.UnknownTopicOrPartition):
+			return fmt.Errorf("one of the topics is not there, and has to be created: %s", strings.Join(s.config.Topics, ", "))
 		case time.Since(last) > s.config.Timeout:
 			return fmt.Errorf("the brokers have not answered for %v: %w", s.config.Timeout, cmp.Or(s.cluster.Trouble(), err))
 		}
