@@ -237,10 +237,15 @@ func (s *topics) admit(r *pump.Record) error {
 		return nil
 	case len(s.known) >= s.target.config.MaxTopics:
 		return pump.Refused(fmt.Errorf("topic %s would be one more than max_topics", r.To))
-	case s.target.topic.Literal():
-		return pump.Misconfigured(fmt.Errorf("topic %s does not exist", r.To))
 	}
-	return pump.Refused(fmt.Errorf("topic %s does not exist", r.To))
+	err := fmt.Errorf("topic %s does not exist", r.To)
+	if !s.target.config.CreateTopics {
+		err = fmt.Errorf("%w: create it, or set create_topics", err)
+	}
+	if s.target.topic.Literal() {
+		return pump.Misconfigured(err)
+	}
+	return pump.Refused(err)
 }
 
 // batchBytes returns how many bytes a batch of a topic may have. Any goroutine may call it.
