@@ -33,7 +33,7 @@ type database struct {
 	section string // of a sink, with the address to fill in
 	least   bar
 	// connect makes a connection. floor writes rows as the driver alone does, from place on, and returns when they are committed.
-	connect func(ctx context.Context, s *servers.Process) (floor func(place, rows int) error, close func(), err error)
+	connect func(ctx context.Context, s *servers.Process) (floor func(place, rows int) error, end func(), err error)
 	// prepare creates the table of the floor as that of the sink; count returns the rows of the sink's.
 	prepare func(ctx context.Context, s *servers.Process) error
 	count   func(ctx context.Context, s *servers.Process) (int, error)
@@ -160,12 +160,13 @@ func floor(ctx context.Context, s *servers.Process, d database, parallel int) (f
 	errs, rows := make([]error, parallel), make([]int, parallel)
 	begun := time.Now()
 	for i := range parallel {
-		write, end, err := d.connect(ctx, s)
-		if err != nil {
-			return 0, err
-		}
-		defer end()
 		wg.Go(func() {
+			write, end, err := d.connect(ctx, s)
+			if err != nil {
+				errs[i] = err
+				return
+			}
+			defer end()
 			const apart = 1 << 30
 			for errs[i] == nil && time.Since(begun) < floorTime {
 				errs[i] = write(parallel<<40+i*apart+rows[i], batchRows)

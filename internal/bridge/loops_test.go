@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -294,8 +295,10 @@ func TestEchoes(t *testing.T) {
 	}
 	send("up/1", "on")
 	send("up/1", "on")
-	if arrives("there", "up/1", "on") || arrives("there", "up/1", "on") {
-		t.Error("an echo arrives")
+	for range 2 {
+		if arrives("there", "up/1", "on") {
+			t.Error("an echo arrives")
+		}
 	}
 	if !arrives("there", "up/1", "on") {
 		t.Error("what somebody else published is taken for an echo")
@@ -351,10 +354,10 @@ func TestHops(t *testing.T) {
 		}
 	}
 	far := of(strings.Split(strings.Repeat("x", mostHops), "")...)
-	if _, _, err := l.Leave(far, "broker"); err != ErrFar {
+	if _, _, err := l.Leave(far, "broker"); !errors.Is(err, ErrFar) {
 		t.Error(err)
 	}
-	if _, _, err := l.Leave(of(strings.Repeat("x", 10_000)), "broker"); err != ErrFar {
+	if _, _, err := l.Leave(of(strings.Repeat("x", 10_000)), "broker"); !errors.Is(err, ErrFar) {
 		t.Error(err)
 	}
 	properties, ok, err := l.Arrive(Arrival{Broker: "broker", Properties: of("x"), Hops: true})

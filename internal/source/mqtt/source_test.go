@@ -60,7 +60,7 @@ func newWorld(t *testing.T, c Config) *world {
 	}
 	w.source = f.(*source)
 	t.Cleanup(func() {
-		w.end()
+		_ = w.end()
 		f.Close()
 	})
 	return w
@@ -258,7 +258,7 @@ func TestFailure(t *testing.T) {
 	four.confirmed(nil)
 	why := errors.New("no room")
 	two.confirmed(why)
-	if err := w.over(); err != why {
+	if err := w.over(); !errors.Is(err, why) {
 		t.Errorf("Run ends with %v", err)
 	}
 	peer.Ended()
