@@ -48,7 +48,7 @@ func TestKafkaSource(t *testing.T) {
 		}
 		return set
 	}
-	const devices, records = 10, 3000
+	devices, records := 10, times(1000, 3000)
 	written := make(chan error, 1)
 	go func() {
 		for n := range records {

@@ -228,7 +228,7 @@ func (w *circleWorld) run(most int) {
 // Two gateways and a broker between them, both ways: everybody gets each message once.
 func TestMQTTStar(t *testing.T) {
 	server := servers.StartMosquitto(t)
-	for _, versions := range [][2]string{{"5", "5"}, {"3.1.1", "3.1.1"}, {"5", "3.1.1"}} {
+	for _, versions := range variants(1, [2]string{"5", "3.1.1"}, [2]string{"5", "5"}, [2]string{"3.1.1", "3.1.1"}) {
 		t.Run(versions[0]+" "+versions[1], func(t *testing.T) {
 			w := &circleWorld{T: t}
 			for i, version := range versions {
@@ -246,7 +246,7 @@ func TestMQTTStar(t *testing.T) {
 
 // Two gateways and two brokers in a circle, both ways: everybody gets each message, and it ends.
 func TestMQTTCircle(t *testing.T) {
-	for _, versions := range [][2]string{{"5", "5"}, {"3.1.1", "3.1.1"}, {"5", "3.1.1"}} {
+	for _, versions := range variants(1, [2]string{"5", "3.1.1"}, [2]string{"5", "5"}, [2]string{"3.1.1", "3.1.1"}) {
 		t.Run(versions[0]+" "+versions[1], func(t *testing.T) {
 			one, two := servers.StartMosquitto(t), servers.StartMosquitto(t)
 			w := &circleWorld{T: t}

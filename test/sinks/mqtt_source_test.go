@@ -186,9 +186,9 @@ func TestMQTTSource(t *testing.T) {
 			published := make(chan struct{})
 			go func() {
 				defer close(published)
-				d.publish(100)
+				d.publish(times(40, 100))
 			}()
-			for round := range 9 {
+			for round := range times(3, 9) {
 				time.Sleep(time.Duration(rand.IntN(100)) * time.Millisecond)
 				switch round % 3 {
 				case 0:

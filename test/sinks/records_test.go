@@ -17,6 +17,22 @@ import (
 	"github.com/longline/longline/internal/sink/sinktest"
 )
 
+// variants returns which variants of a test there are: all in the long form, the first of them in the short one.
+func variants[T any](first int, all ...T) []T {
+	if long {
+		return all
+	}
+	return all[:first]
+}
+
+// times returns how often something happens in the form of this run.
+func times(short, inLong int) int {
+	if long {
+		return inLong
+	}
+	return short
+}
+
 // prepare returns the records of messages, at places from 1 on.
 func prepare(t testing.TB, to pump.Target, messages ...*message.Message) (all []*pump.Record) {
 	t.Helper()
