@@ -119,11 +119,21 @@ func (f *follower) run() {
 		if err := f.node.sinks.Reload(last.Sinks); err != nil && !errors.Is(err, pump.ErrClosed) {
 			f.node.log.Error("the sinks stay as they are: the changed configuration cannot be used", "error", fmt.Errorf("sinks.%w", err))
 		}
-		if err := f.node.sources.Reload(last.Sources); err != nil && !errors.Is(err, source.ErrClosed) {
+		if err := f.reloadSources(last); err != nil && !errors.Is(err, source.ErrClosed) {
 			f.node.log.Error("the sources stay as they are: the changed configuration cannot be used", "error", fmt.Errorf("sources.%w", err))
 		}
 		f.tellOthers(last)
 	}
+}
+
+// reloadSources makes the node's sources those of c. A node with a store that has begun without sinks and sources has no stream for dead letters.
+func (f *follower) reloadSources(c config.Config) error {
+	for name := range c.Sources {
+		if f.begun.Store.Path != "" && f.node.streams.Get(pump.LettersStream) == nil {
+			return fmt.Errorf("%s: the node has no stream %s for records of which nothing can be made; it gets that when it starts with a sink or a source", name, pump.LettersStream)
+		}
+	}
+	return f.node.sources.Reload(c.Sources)
 }
 
 // tellOthers logs that changes of other sections wait for a restart.

@@ -8,6 +8,11 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/longline/longline/internal/config"
+	"github.com/longline/longline/internal/setting"
+	"github.com/longline/longline/internal/sink/pump"
+	"github.com/longline/longline/internal/source"
+	"github.com/longline/longline/internal/stream"
 	longlinev1 "github.com/longline/longline/proto/longline/v1"
 )
 
@@ -53,5 +58,15 @@ sources:
 	var printed bytes.Buffer
 	if code := Run(t.Context(), []string{"command", "ls", "--server", p.admin}, nil, &printed, &printed); code != exitDone || !strings.Contains(printed.String(), "m-7") || strings.Contains(printed.String(), "m-8") {
 		t.Errorf("code %d, %s", code, &printed)
+	}
+}
+
+// A node without the stream of dead letters gets no source while it runs: it would lose records of which nothing can be made.
+func TestNoPlaceForDeadRecords(t *testing.T) {
+	f := &follower{node: &node{streams: new(stream.Set)}}
+	f.begun.Store.Path = "data"
+	c := config.Config{Sources: setting.Named[source.Config]{"orders": {}}}
+	if err := f.reloadSources(c); err == nil || !strings.Contains(err.Error(), pump.LettersStream) {
+		t.Errorf("got %v", err)
 	}
 }

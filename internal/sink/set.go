@@ -98,7 +98,7 @@ func (s *Set) All() []*Sink {
 const changeTime = 10 * time.Second
 
 // Reload makes the sinks those of c, which is valid, after WithDefaults. Sinks whose configuration is as it was go on. Others end with what they have
-// read, and begin again at their place. If one cannot be opened, or wants a stream that the node does not have, everything stays as it was; the error begins with the name
+// read, and begin again at their place. If one cannot be opened, or wants a stream that the node does not have, or the node has no stream for dead letters, everything stays as it was; the error begins with the name
 // of the sink, and the key.
 func (s *Set) Reload(c setting.Named[Config]) error {
 	s.changing.Lock()
@@ -165,6 +165,9 @@ func (s *Set) open(name string, c Config) (*opened, error) {
 	from := s.options.Streams.Get(c.Stream)
 	if from == nil {
 		return nil, fmt.Errorf("stream: the node has no stream %q; it gets new ones when it starts", c.Stream)
+	}
+	if s.options.Streams.Get(pump.LettersStream) == nil {
+		return nil, fmt.Errorf("stream: the node has no stream %s for what a sink cannot write; it gets that when it starts with a sink or a source", pump.LettersStream)
 	}
 	ask, err := s.model(c.Model)
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/longline/longline/internal/sink/pump"
 	"github.com/longline/longline/internal/sink/sinktest"
 	"github.com/longline/longline/internal/store"
+	"github.com/longline/longline/internal/stream"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -312,5 +313,20 @@ func TestValidate(t *testing.T) {
 	}
 	if c := to("a").WithDefaults(); c.Validate() != nil || c.Kind() != "file" {
 		t.Error(c.Validate(), c.Kind())
+	}
+}
+
+// A node without the stream of dead letters gets no sink: it would lose what the sink cannot write.
+func TestNoPlaceForDeadLetters(t *testing.T) {
+	g := sinktest.NewGateway(t)
+	streams, err := stream.Open(t.TempDir(), setting.Named[stream.Config]{sinktest.Stream: {Filters: []string{"#"}}}.WithDefaults(),
+		stream.Options{Router: g.Router, Store: g.Store, Log: sinktest.Log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = streams.Close() }()
+	c := setting.Named[sink.Config]{"a": to(filepath.Join(t.TempDir(), "a"))}.WithDefaults()
+	if _, err := sink.Open(c, sink.Options{Node: 1, Router: g.Router, Streams: streams, Store: g.Store, Log: sinktest.Log}); err == nil || !strings.Contains(err.Error(), pump.LettersStream) {
+		t.Errorf("got %v", err)
 	}
 }
