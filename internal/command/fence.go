@@ -42,7 +42,7 @@ func (m *Manager) fenced(changes []change, err error) {
 	} else {
 		m.fail(changes, err)
 	}
-	m.mu.Unlock()
+	m.unlock()
 	for device := range ready {
 		m.devices.SendCommands(device)
 	}
@@ -57,9 +57,9 @@ func (m *Manager) pass(changes []change) (ready map[string]bool) {
 		}
 		switch {
 		case e.gone && c.done != nil && e.safe == nil:
-			c.done(ErrStore)
+			m.answer(c.done, ErrStore)
 		case e.gone && c.done != nil:
-			c.done(ErrUnknown)
+			m.answer(c.done, ErrUnknown)
 		case !e.gone:
 			m.show(e, c.to)
 			if e.promise != 0 && e.promise == c.to.version {
@@ -69,13 +69,28 @@ func (m *Manager) pass(changes []change) (ready map[string]bool) {
 				ready[c.to.Device] = true
 			}
 			if c.done != nil {
-				c.done(nil)
+				m.answer(c.done, nil)
 			}
 		}
 	}
 	close(m.shown)
 	m.shown = make(chan struct{})
 	return ready
+}
+
+// answer makes unlock call done with err: m must not be locked then, because whoever asked may go on to sessions. m is locked.
+func (m *Manager) answer(done func(error), err error) {
+	m.answers = append(m.answers, func() { done(err) })
+}
+
+// unlock unlocks m and gives the answers. Whatever may answer a request ends with it.
+func (m *Manager) unlock() {
+	answers := m.answers
+	m.answers = nil
+	m.mu.Unlock()
+	for _, give := range answers {
+		give()
+	}
 }
 
 // show makes c what backends see of a command.
@@ -104,7 +119,7 @@ func (m *Manager) fail(changes []change, err error) {
 		}
 		if c.done != nil {
 			m.waiting--
-			c.done(err)
+			m.answer(c.done, err)
 		}
 		if !e.gone && !kept[e] && c.to.version == e.now.version { // what is older comes to nothing
 			kept[e] = true

@@ -69,6 +69,7 @@ type Manager struct {
 	forgetting rate.Sometimes        // the log line of forgotten ones
 	last       uint64                // version
 	unsafe     []change              // not safe in the store, oldest first
+	answers    []func()              // for unlock
 	waiting    int                   // requests that wait for a fence, also those whose backend has left
 	fencing    bool                  // a fence is under way for changes before those
 	starved    map[string]bool
@@ -231,7 +232,8 @@ func (m *Manager) Create(ctx context.Context, r *Request, ttl time.Duration) (c 
 	return c, existed, err
 }
 
-// CreateThen is Create for a caller that does not wait: it calls done once, from any goroutine, with nil when the command is safe.
+// CreateThen is Create for a caller that does not wait: it calls done once, from any goroutine, without locks and perhaps before it returns, with nil when the
+// command is safe.
 func (m *Manager) CreateThen(r *Request, ttl time.Duration, done func(error)) {
 	_, _, err := m.begin(r, ttl, func(err error) {
 		if err == nil {
@@ -280,7 +282,7 @@ func (m *Manager) create(r *Request, online bool, done func(error)) (id uint64, 
 	}
 	value := appendRequest(nil, r)
 	m.mu.Lock()
-	defer m.mu.Unlock()
+	defer m.unlock()
 	if e := m.keys[r.Key]; e != nil {
 		if !e.now.same(r) {
 			return 0, false, ErrKeyUsed
@@ -436,7 +438,7 @@ func (m *Manager) Cancel(ctx context.Context, id uint64) (*Command, error) {
 
 func (m *Manager) cancel(id uint64, done func(error)) (device string, err error) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
+	defer m.unlock()
 	e := m.entries[id]
 	if e == nil {
 		return "", ErrUnknown
@@ -454,11 +456,11 @@ func (m *Manager) cancel(id uint64, done func(error)) (device string, err error)
 // backends that do not wait could have any number of them while the disk hangs.
 const mostWaiting = 20_000
 
-// tellWhenSafe calls done when what a command is now is safe: at once if it is already. m is locked.
+// tellWhenSafe answers when what a command is now is safe: at once if it is already. m is locked.
 func (m *Manager) tellWhenSafe(e *entry, done func(error)) error {
 	switch {
 	case e.safe != nil && e.safe.version >= e.now.version:
-		done(nil)
+		m.answer(done, nil)
 		return nil
 	case m.waiting >= mostWaiting:
 		return ErrBusy

@@ -288,6 +288,50 @@ func TestIdempotency(t *testing.T) {
 	})
 }
 
+// Who does not wait is answered once, when the command is safe, and without the manager's lock: then the device is woken, whose session may have asked
+// for the lock.
+func TestCreateThen(t *testing.T) {
+	inWorld(t, Config{}, func(w *world) {
+		ask := func(r Request) chan error {
+			answers := make(chan error, 2)
+			w.manager.CreateThen(&r, hour, func(err error) {
+				if !w.manager.mu.TryLock() {
+					t.Error("answered with the lock")
+				} else {
+					w.manager.mu.Unlock()
+				}
+				answers <- err
+			})
+			return answers
+		}
+		one := Request{Device: "d", Method: "a", Key: "k"}
+		first, again := ask(one), ask(one)
+		expect(t, "answers before it is safe", len(first)+len(again), 0)
+		expect(t, "woken before it is safe", w.wokenNow(), "")
+		if err := <-ask(Request{Device: "d", Method: "b", Key: "k"}); !errors.Is(err, ErrKeyUsed) {
+			t.Error(err)
+		}
+		w.medium.sync()
+		expect(t, "answers", len(first)+len(again), 2)
+		expect(t, "answer", errors.Join(<-first, <-again), nil)
+		expect(t, "woken", w.wokenNow(), "d d")
+		expect(t, "answer to what is safe", <-ask(one), nil)
+		expect(t, "woken", w.wokenNow(), "d")
+		other := ask(Request{Device: "d", Method: "b"})
+		w.medium.pass(errDisk)
+		if err := <-other; !errors.Is(err, ErrStore) || !errors.Is(err, errDisk) {
+			t.Error(err)
+		}
+		w.medium.fail(errDisk)
+		if err := <-ask(Request{Device: "d", Method: "c"}); !errors.Is(err, ErrStore) {
+			t.Error(err)
+		}
+		expect(t, "woken for nothing", w.wokenNow(), "")
+		expect(t, "created", w.manager.Stats().Created, 2)
+		expect(t, "refused", w.manager.Stats().Refused, 3)
+	})
+}
+
 func TestBounds(t *testing.T) {
 	inWorld(t, Config{PerDevice: 2, Max: 3, MaxPayload: 10}, func(w *world) {
 		a := w.create("a", hour)
