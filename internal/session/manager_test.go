@@ -254,6 +254,49 @@ func TestBroadcastWaits(t *testing.T) {
 	})
 }
 
+// Who does not wait for a broadcast is called once, when the last device has it.
+func TestBroadcastThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, s := full(t, Config{})
+		w.connect("other", Options{}).sub(1, 1, "b")
+		answers := make(chan error, 10)
+		begin := func(filter string) int {
+			return w.manager.BroadcastThen(&message.Message{Topic: "b", QoS: 1}, filter, func(err error) { answers <- err })
+		}
+		expect(t, "devices", begin(""), 2)
+		synctest.Wait()
+		expect(t, "answers while one device has no room", len(answers), 0)
+		s.ack(0)
+		s.saw("b= qos 1")
+		synctest.Wait()
+		expect(t, "answers", len(answers), 1)
+		expect(t, "answer", <-answers, nil)
+		expect(t, "devices of a filter that nobody has", begin("c"), 0)
+		expect(t, "answer", <-answers, nil)
+		w.close()
+		expect(t, "answers", len(answers), 0)
+	})
+}
+
+// A broadcast that is refused for all devices says why, and reaches none.
+func TestBroadcastThenRefused(t *testing.T) {
+	w, account := newAccountedWorld(t, store.Limits{Count: 3})
+	away := w.connect("away", Options{})
+	away.sub(1, 1, "a")
+	away.leave("")
+	w.publish("a", "x", 1)
+	owed, _ := account.Bytes()
+	account.SetLimit(owed)
+	answers := make(chan error, 2)
+	n := w.manager.BroadcastThen(&message.Message{Topic: "b", QoS: 1}, "", func(err error) { answers <- err })
+	expect(t, "devices", n, 0)
+	if err := <-answers; !errors.Is(err, router.ErrQuota) {
+		t.Error(err)
+	}
+	expect(t, "drops", w.drops()["quota"], 1)
+	w.connect("away", Options{}).saw("hello resumed=true missed=0", "a=x qos 1")
+}
+
 func TestRestore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		before := newDurableWorld(t, Config{Expiry: time.Hour})

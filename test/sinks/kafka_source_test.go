@@ -20,7 +20,7 @@ import (
 	"github.com/longline/longline/test/servers"
 )
 
-// TestKafkaSource takes records while connections are cut, Kafka is killed and the source restarts: each is in the stream at least once, in the order of its key.
+// TestKafkaSource takes records while connections are cut, the source restarts and, in the long form, Kafka is killed: each is in the stream at least once, in the order of its key.
 func TestKafkaSource(t *testing.T) {
 	proxy := sinktest.NewProxy(t)
 	k := servers.StartKafka(t, servers.KafkaBehind(proxy.Address()))
@@ -61,18 +61,18 @@ func TestKafkaSource(t *testing.T) {
 		written <- nil
 	}()
 	set := open()
-	for round := range 3 {
+	for round := range times(2, 3) {
 		time.Sleep(300 * time.Millisecond)
 		switch round {
 		case 0:
 			proxy.Cut()
 		case 1:
+			set.Close()
+			set = open()
+		case 2:
 			k.Kill()
 			proxy.Cut()
 			k.Restart()
-		case 2:
-			set.Close()
-			set = open()
 		}
 	}
 	defer func() { set.Close() }()
