@@ -17,16 +17,19 @@ import (
 	"github.com/longline/longline/test/servers"
 )
 
+// A Kafka takes long to start, so there is one for both. It tells clients the address of a proxy in front of the contract's.
 func TestKafka(t *testing.T) {
-	t.Run("at least once", func(t *testing.T) { sinktest.Run(t, kafkaServer(nil)) })
+	front := sinktest.NewProxy(t)
+	k := servers.StartKafka(t, servers.KafkaBehind(front.Address()), "message.max.bytes=20000")
+	t.Run("at least once", func(t *testing.T) { sinktest.Run(t, kafkaServer(k, front, nil)) })
 	t.Run("exactly once", func(t *testing.T) {
-		sinktest.Run(t, kafkaServer(func(c *kafka.Config) { c.Transactional = true }))
+		sinktest.Run(t, kafkaServer(k, front, func(c *kafka.Config) { c.Transactional = true }))
 	})
 }
 
-// kafkaServer is a Kafka for the contract, to whose address for clients without TLS and SASL the proxy leads.
-func kafkaServer(change func(*kafka.Config)) sinktest.Server {
-	var k servers.Kafka
+// kafkaServer is a Kafka for the contract, which runs.
+func kafkaServer(k servers.Kafka, front *sinktest.Proxy, change func(*kafka.Config)) sinktest.Server {
+	killed := false
 	client := func(t testing.TB, more ...kgo.Opt) *kgo.Client {
 		t.Helper()
 		c, err := kgo.NewClient(append(more, kgo.SeedBrokers(k.SASL()),
@@ -38,15 +41,17 @@ func kafkaServer(change func(*kafka.Config)) sinktest.Server {
 	}
 	opened := ""
 	return sinktest.Server{
-		Start: func(t testing.TB, proxy string) string {
-			if k.Server == nil {
-				k = servers.StartKafka(t, servers.KafkaBehind(proxy), "message.max.bytes=20000")
-			} else {
+		Start: func(_ testing.TB, proxy string) string {
+			front.To(proxy)
+			if killed {
 				k.Restart()
 			}
 			return k.Address()
 		},
-		Kill: func(testing.TB) { k.Kill() },
+		Kill: func(testing.TB) {
+			k.Kill()
+			killed = true
+		},
 		Open: func(t testing.TB, proxy, where string, o pump.Options) pump.Target {
 			if where != opened {
 				c := client(t)

@@ -19,17 +19,17 @@ func startMySQL(t testing.TB, options ...string) database {
 }
 
 func TestMySQL(t *testing.T) {
-	contracts(t, func(t testing.TB) database { return startMySQL(t) }, sinktest.Run)
+	contracts(t, startMySQL(t), sinktest.Run)
 }
 
 func TestMySQLValues(t *testing.T) { testValues(t, startMySQL(t, smallPacket)) }
 
 func TestSQLLong(t *testing.T) {
 	t.Run("postgres", func(t *testing.T) {
-		contracts(t, func(t testing.TB) database { return startPostgres(t) }, sinktest.RunLong)
+		contracts(t, startPostgres(t), sinktest.RunLong)
 	})
 	t.Run("mariadb", func(t *testing.T) {
-		contracts(t, func(t testing.TB) database { return startMariaDB(t) }, sinktest.RunLong)
+		contracts(t, startMariaDB(t), sinktest.RunLong)
 	})
 }
 

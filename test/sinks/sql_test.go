@@ -20,15 +20,16 @@ import (
 
 // An SQL sink with its own table, whose key makes repetitions harmless, and with a table of the user's.
 func TestPostgres(t *testing.T) {
-	contracts(t, func(t testing.TB) database { return startPostgres(t) }, sinktest.Run)
+	contracts(t, startPostgres(t), sinktest.Run)
 }
 func TestMariaDB(t *testing.T) {
-	contracts(t, func(t testing.TB) database { return startMariaDB(t) }, sinktest.Run)
+	contracts(t, startMariaDB(t), sinktest.Run)
 }
 
-func contracts(t *testing.T, start func(testing.TB) database, run func(*testing.T, sinktest.Server)) {
-	t.Run("own table", func(t *testing.T) { run(t, contract(start, ownTable)) })
-	t.Run("transactional", func(t *testing.T) { run(t, contract(start, transactional)) })
+// contracts runs the contract for both modes, with one server.
+func contracts(t *testing.T, d database, run func(*testing.T, sinktest.Server)) {
+	t.Run("own table", func(t *testing.T) { run(t, contract(d, ownTable)) })
+	t.Run("transactional", func(t *testing.T) { run(t, contract(d, transactional)) })
 }
 
 // mode is how a sink writes.
@@ -71,20 +72,20 @@ type database interface {
 	kill()
 }
 
-// contract is a database as the contract wants it.
-func contract(start func(testing.TB) database, m mode) sinktest.Server {
-	var d database
-	opened := ""
+// contract is a database, which runs, as the contract wants it.
+func contract(d database, m mode) sinktest.Server {
+	opened, killed := "", false
 	return sinktest.Server{
 		Start: func(t testing.TB, _ string) string {
-			if d == nil {
-				d = start(t)
-			} else {
+			if killed {
 				d.restart(t)
 			}
 			return d.address()
 		},
-		Kill: func(testing.TB) { d.kill() },
+		Kill: func(testing.TB) {
+			d.kill()
+			killed = true
+		},
 		Open: func(t testing.TB, proxy, where string, o pump.Options) pump.Target {
 			if m == transactional && where != opened {
 				opened = where
