@@ -15,6 +15,7 @@ type answers struct {
 	fences int    // other packets whose answers wait for the store to be safe
 	first  int    // of those, the subscriptions: no message is sent before their answers
 	paused bool   // the device is not read
+	untold bool   // one of the line is a refusal that the device cannot be told, see untellable
 }
 
 type answer struct {
@@ -43,6 +44,7 @@ func (l *Link) answerAs(of wire.Op, id uint64, q message.QoS, err wire.Error) {
 		return
 	}
 	l.answers.line = append(l.answers.line, answer{of, id, q, true, err})
+	l.answers.untold = l.answers.untold || l.untellable(err)
 	l.throttle()
 }
 
@@ -65,6 +67,7 @@ func (l *Link) settle(place uint32, err wire.Error) {
 	}
 	if i := int(place - l.answers.left); i < len(l.answers.line) {
 		l.answers.line[i].ready, l.answers.line[i].err = true, err
+		l.answers.untold = l.answers.untold || l.untellable(err)
 	}
 	for len(l.answers.line) > 0 && l.answers.line[0].ready {
 		first := l.answers.line[0]
@@ -76,6 +79,28 @@ func (l *Link) settle(place uint32, err wire.Error) {
 		}
 	}
 	l.afterAnswer()
+}
+
+// untellable reports whether the device cannot be told a refusal, so that its connection ends when it is the turn of this answer. The
+// device then sends again what has no answer. To keep its order, nothing that it has sent behind the refused publication may be taken until then.
+func (l *Link) untellable(err wire.Error) bool {
+	if err.Code == "" || Final(err.Code) {
+		return false
+	}
+	s := l.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mqtt != nil && s.mqtt.noRefusals
+}
+
+// Final reports whether a publication that was refused with this code would be refused again. A device that cannot be told a refusal gets
+// an acknowledgement for it: otherwise it would repeat it for ever.
+func Final(code string) bool {
+	switch code {
+	case CodeNotAllowed, CodeNotRetained, CodeBadTopic, CodeTooLarge:
+		return true
+	}
+	return false
 }
 
 // Durable reports whether answers about the session wait for the store, see WhenSafe.

@@ -37,6 +37,9 @@ var (
 func (l *Link) publish(p *wire.Packet) error {
 	s := l.session
 	m := &p.Message
+	if m.QoS > message.AtMostOnce && l.answers != nil && l.answers.untold { // it comes again
+		return nil
+	}
 	if !l.conn.Acks() {
 		m.Topic = rawUplink(s.device)
 	} else if err := topic.ValidateName(m.Topic, s.manager.config.Topics); err != nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -10,9 +9,10 @@ import (
 // from it alone. All its methods are safe from any goroutine. Times are counted from the start of the run.
 type book struct {
 	now func() time.Duration
-	ill atomic.Bool // the store may fail: the disk is full, or was, and the gateway is not ready yet
 
 	mu        sync.Mutex
+	ill       bool          // the store may fail: the disk is full, or was, and the gateway is not ready yet
+	well      time.Duration // when that was over last; 0 means never
 	topics    map[string]*topicBook
 	receivers map[string]*receiver
 	events    map[string][]event // by client: connections, and what ended them
@@ -43,6 +43,7 @@ type sending struct {
 	refused     bool          // the gateway has answered that it does not take it: it may arrive or not
 	ill         bool          // the disk failed between its sending and its answer
 	empty       bool          // a retained message that removes the topic's
+	untold      int           // how many messages of the topic were sent when its answer, perhaps a refusal, was lost; see cutOff
 }
 
 // receiver is a session, or a group of a shared subscription.
@@ -94,8 +95,37 @@ func (b *book) send(t *topicBook, empty bool) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := b.now()
-	t.sent = append(t.sent, sending{first: now, last: now, tries: 1, empty: empty, ill: b.ill.Load()})
+	t.sent = append(t.sent, sending{first: now, last: now, tries: 1, empty: empty, ill: b.ill})
 	return len(t.sent) - 1
+}
+
+// storeFails notes whether the store may fail from now on.
+func (b *book) storeFails(may bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ill = may; !may {
+		b.well = b.now()
+	}
+}
+
+// cutOff notes that a connection has ended, which began at that time, of a publisher that is told refusals. The store may have refused
+// messages whose answers are lost with the connection, and then have taken later ones. The publisher sends all of them again, in order. The gateway
+// takes those that it had refused for the first time, behind the later ones: a refusal has no acknowledgement, so no gateway can know that
+// the publisher did not get it. docs/guarantees.md says so in the row Order.
+func (b *book) cutOff(publisher string, began time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, t := range b.topics {
+		if t.publisher != publisher || t.will {
+			continue
+		}
+		for i := range t.sent {
+			s := &t.sent[i]
+			if s.acked == 0 && !s.refused && (b.ill || b.well > max(s.first, began)) {
+				s.untold = len(t.sent)
+			}
+		}
+	}
 }
 
 // again notes that a message is sent again.
@@ -103,7 +133,7 @@ func (b *book) again(t *topicBook, number int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := &t.sent[number]
-	s.last, s.tries, s.ill = b.now(), s.tries+1, s.ill || b.ill.Load()
+	s.last, s.tries, s.ill = b.now(), s.tries+1, s.ill || b.ill
 }
 
 // answer notes the answer to a message.
@@ -111,7 +141,7 @@ func (b *book) answer(t *topicBook, number int, refused bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := &t.sent[number]
-	s.ill = s.ill || b.ill.Load()
+	s.ill = s.ill || b.ill
 	if refused {
 		s.refused = true
 		return

@@ -42,6 +42,16 @@ func (s *story) message(arrivals int) (number int) {
 	return number
 }
 
+// overtaken sends another message behind one, loses the connection, and lets the later one arrive first.
+func (s *story) overtaken(one int) {
+	later := s.send(s.topic, false)
+	s.cutOff("p", 0)
+	s.again(s.topic, one)
+	s.again(s.topic, later)
+	s.arrive(s.r, s.topic.name, later)
+	s.arrive(s.r, s.topic.name, one)
+}
+
 func TestVerdict(t *testing.T) {
 	type counts struct{ lost, disordered, unwanted, twice, faults int }
 	for name, c := range map[string]struct {
@@ -56,11 +66,38 @@ func TestVerdict(t *testing.T) {
 		"twice":                         {func(s *story) { s.message(2) }, counts{twice: 1}},
 		"twice, and in a stream":        {func(s *story) { s.topic.streamed = true; s.message(2) }, counts{}},
 		"twice, while the disk failed": {func(s *story) {
-			s.ill.Store(true)
+			s.storeFails(true)
 			s.message(2)
 		}, counts{}},
 		"out of order": {func(s *story) {
 			a, b := s.message(0), s.message(0)
+			s.arrive(s.r, s.topic.name, b)
+			s.arrive(s.r, s.topic.name, a)
+		}, counts{disordered: 1}},
+		"the answer, perhaps a refusal, was lost": {func(s *story) {
+			s.storeFails(true)
+			a := s.send(s.topic, false)
+			s.storeFails(false)
+			s.overtaken(a)
+		}, counts{}},
+		"the store was well while the connection lasted": {func(s *story) {
+			s.storeFails(true)
+			s.storeFails(false)
+			s.overtaken(s.send(s.topic, false))
+		}, counts{disordered: 1}},
+		"the later message was sent on the next connection": {func(s *story) {
+			s.storeFails(true)
+			a := s.send(s.topic, false)
+			s.cutOff("p", 0)
+			b := s.message(0)
+			s.again(s.topic, a)
+			s.arrive(s.r, s.topic.name, b)
+			s.arrive(s.r, s.topic.name, a)
+		}, counts{disordered: 1}},
+		"the connection ended before the store failed": {func(s *story) {
+			a, b := s.send(s.topic, false), s.send(s.topic, false)
+			s.cutOff("p", 0)
+			s.storeFails(true)
 			s.arrive(s.r, s.topic.name, b)
 			s.arrive(s.r, s.topic.name, a)
 		}, counts{disordered: 1}},

@@ -22,6 +22,7 @@ type jsonDevice struct {
 	filters []filter
 
 	conn  atomic.Pointer[net.Conn] // the last connection
+	began atomic.Int64             // when it began, of the book's clock; 0 while there is none
 	away  atomic.Int64             // when it may connect again, of the book's clock
 	begun atomic.Bool              // a subscription was acknowledged
 	slots chan struct{}            // messages that are not acknowledged
@@ -86,8 +87,12 @@ func (d *jsonDevice) dial(ctx context.Context) (net.Conn, error) {
 func (d *jsonDevice) state(s device.State) {
 	d.book.event(d.name, fmt.Sprintf("%v, resumed: %v, %v", s.Phase, s.Resumed, s.Err))
 	if s.Phase != device.Connected {
+		if began := d.began.Swap(0); began > 0 {
+			d.book.cutOff(d.name, time.Duration(began))
+		}
 		return
 	}
+	d.began.Store(int64(d.book.now()))
 	if d.begun.Load() && !s.Resumed {
 		d.book.fault(d.name + ": its session is gone")
 	}

@@ -40,6 +40,7 @@ type mqttDevice struct {
 	conn    *mqttConn
 	stale   *mqttConn     // the one before, which the device has not closed
 	replies []dueReply    // to commands; lost with the connection, so that these come again
+	began   time.Duration // when it began
 	number  int           // of the connection's will
 	away    time.Duration // how long the device stays away after its end
 	safe    bool          // something was acknowledged on it that has to be on disk
@@ -109,7 +110,7 @@ func (d *mqttDevice) connect(ctx context.Context) error {
 		c.close(false)
 		return err
 	}
-	d.conn, d.safe, d.replies = c, false, nil
+	d.conn, d.began, d.safe, d.replies = c, d.book.now(), false, nil
 	d.book.event(d.name, fmt.Sprintf("connected, session present: %v", connack.SessionPresent))
 	d.dropStale()
 	if !connack.SessionPresent {
@@ -200,6 +201,9 @@ func (d *mqttDevice) end(err error) {
 	d.book.event(d.name, fmt.Sprintf("connection over: %v", err))
 	if d.will != nil && d.safe && !errors.Is(err, errLeft) {
 		d.book.answer(d.will, d.number, false)
+	}
+	if d.version == mqtt.V5 { // in 3.1.1 the gateway takes nothing behind a message that it refuses
+		d.book.cutOff(d.name, d.began)
 	}
 	if errors.Is(err, errTaken) {
 		d.stale = d.conn

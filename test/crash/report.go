@@ -23,8 +23,8 @@ const (
 func (r *run) report(w io.Writer, v *verdict) {
 	fmt.Fprintf(w, "kills %d (%d while it started), stopped %d times, disk filled %d times, not ready %d times, ended by itself on a full disk %d times, connections cut %d\n",
 		r.kills, r.early, r.stops, r.fills, r.unready, r.ended, r.fleet.cuts.Load())
-	fmt.Fprintf(w, "sent %d, acknowledged %d, refused %d, wills due %d, arrived %d, twice %d, twice of QoS 2 %d (and %d in streams or while the disk failed)\n",
-		v.Sent, v.Acked, v.Refused, v.Wills, v.Arrived, v.Twice, len(v.QoS2Twice), v.QoS2Excused)
+	fmt.Fprintf(w, "sent %d, acknowledged %d, refused %d, wills due %d, arrived %d, twice %d, twice of QoS 2 %d (and %d in streams or while the disk failed), behind a lost refusal %d\n",
+		v.Sent, v.Acked, v.Refused, v.Wills, v.Arrived, v.Twice, len(v.QoS2Twice), v.QoS2Excused, v.DisorderExcused)
 	if r.commands != nil {
 		fmt.Fprintln(w, r.commands)
 	}

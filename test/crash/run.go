@@ -335,7 +335,7 @@ func (r *run) revive(ctx context.Context) error {
 func (r *run) fill() error {
 	r.fills++
 	r.book.event("gateway", "the disk is full")
-	r.book.ill.Store(true)
+	r.book.storeFails(true)
 	r.fleet.large.Store(true)
 	return r.disk.fill()
 }
@@ -361,7 +361,7 @@ func (r *run) free(ctx context.Context) error {
 		}
 		status, why, err := r.gateway.get(ctx, admin, "/readyz")
 		if err == nil && status == 200 {
-			r.book.ill.Store(false)
+			r.book.storeFails(false)
 			r.book.event("gateway", "ready")
 			return nil
 		}

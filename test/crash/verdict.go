@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -18,6 +19,7 @@ type verdict struct {
 	QoS2Excused          int       // the same, but in a stream as well, or refused or not answered because the disk failed
 	Lost                 []finding // acknowledged, and not there
 	Disordered           []finding // arrived after a later message of the same topic
+	DisorderExcused      int       // the same, but the later one was sent before the answer to it was lost, which may have been a refusal
 	Unwanted             []finding // sent after the end of the subscription, or never sent
 	Faults               []string
 }
@@ -101,8 +103,14 @@ func (v *verdict) look(r *receiver, t *topicBook) {
 			continue
 		}
 		v.Arrived++
-		if a.number < newest && !t.unordered && r.subscribed(t, t.sent[a.number]) {
-			v.Disordered = append(v.Disordered, finding{t, r, a.number, "arrived after a later message"})
+		switch s := t.sent[a.number]; {
+		case a.number > newest, t.unordered, !r.subscribed(t, s):
+		case newest < s.untold:
+			v.DisorderExcused++
+		default:
+			later := t.sent[newest]
+			v.Disordered = append(v.Disordered, finding{t, r, a.number, fmt.Sprintf("arrived after %d, which was sent %v, last %v (%d times)",
+				newest, later.first, later.last, later.tries)})
 		}
 		newest = max(newest, a.number)
 	}

@@ -214,15 +214,6 @@ func (c *Device) Answer(p *wire.Packet) {
 	}
 }
 
-// finalRefusals are the refusals that a repeated publication would get again. A client of 3.1.1 cannot be told a
-// refusal, and would repeat for ever what is not acknowledged.
-var finalRefusals = map[string]bool{
-	session.CodeNotAllowed:  true,
-	session.CodeNotRetained: true,
-	session.CodeBadTopic:    true,
-	session.CodeTooLarge:    true,
-}
-
 // acknowledge answers a publication. 3.1.1 has no refusals: a publication that is refused for good is acknowledged as
 // if it had been accepted, 3.1.1 §3.3.5; one that cannot be accepted now ends the connection.
 func (c *Device) acknowledge(p *wire.Packet) {
@@ -236,7 +227,7 @@ func (c *Device) acknowledge(p *wire.Packet) {
 	case c.version == mqtt.V5:
 		answer.Reason = refusals[p.Err.Code]
 		c.explain(&answer, p.Err.Reason)
-	case !finalRefusals[p.Err.Code]:
+	case !session.Final(p.Err.Code):
 		c.Fail(errUntold)
 		return
 	}
