@@ -29,6 +29,7 @@ type part struct {
 	safe   int64 // how much of it is on disk
 	begun  time.Time
 	closed bool
+	lost   bool // a sync has failed while the file was set aside: nobody knows what is on disk
 }
 
 // position is a place in a file.
@@ -184,6 +185,8 @@ var errLost = errors.New("the file has failed before the messages were on disk")
 // what was written is lost.
 func (o *output) unsafe(end position) (file *os.File, upTo position, err error) {
 	switch f := end.part; {
+	case f.lost:
+		return nil, end, errLost
 	case end.offset <= f.safe:
 		return nil, end, nil
 	case f.closed:
@@ -198,6 +201,10 @@ func (o *output) synced(upTo position, err error) error {
 	switch f := upTo.part; {
 	case f.closed && upTo.offset > f.safe:
 		return errors.Join(err, errLost)
+	case errors.Is(err, os.ErrClosed) && upTo.offset <= f.safe: // rotate was faster, and has synced it
+		return nil
+	case err != nil && f.closed:
+		f.lost = true // the system tells of an error once: the sync of rotate may have succeeded after this one
 	case err != nil:
 		o.fail()
 	default:
