@@ -3,6 +3,7 @@ package stream
 import (
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 
 	"github.com/longline/longline/internal/journal"
@@ -53,6 +54,10 @@ func (u *undelivered) append(s *Stream, entry []byte, claim *router.Claim) error
 func (u *undelivered) settle(w *waiter, refused error) {
 	u.mu.Lock()
 	w.safe, w.ended = refused == nil, refused != nil
+	for n := len(u.line); n > 0 && u.line[n-1].ended; n = len(u.line) { // so that those do not add up while a sink is away
+		u.line[n-1] = nil
+		u.line = u.line[:n-1]
+	}
 	u.mu.Unlock()
 	if refused != nil {
 		w.claim.Done(refused)
@@ -133,6 +138,19 @@ func (u *undelivered) ready() (claims []*router.Claim) {
 		u.line = nil
 	}
 	return claims
+}
+
+// first returns the place of the oldest entry whose publisher waits. It and those behind it stay in the stream: a sink that never had them would pass
+// over their places, and their publishers would be told that they are delivered.
+func (u *undelivered) first() journal.Place {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, w := range u.line {
+		if !w.ended {
+			return w.place
+		}
+	}
+	return math.MaxUint64
 }
 
 // count returns how many publications wait.

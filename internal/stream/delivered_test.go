@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -116,6 +117,46 @@ func TestAckDeliveredOnAFailingDisk(t *testing.T) {
 			t.Error(n)
 		}
 	})
+}
+
+// What a publisher waits for is not dropped, neither for room nor for its age: a sink that comes back would pass over it.
+func TestAckDeliveredStays(t *testing.T) {
+	for _, when := range []string{DropOldest, Refuse} {
+		t.Run(when, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, Config{Ack: Delivered, WhenFull: when, MaxBytes: 4 * 8 << 10, MaxAge: time.Minute})
+				var a answers
+				w.s.SetSinks([]string{"a"})
+				r := w.open("a", First)
+				for n := range 500 {
+					w.publishLater(&a, n)
+					time.Sleep(time.Second)
+				}
+				synctest.Wait()
+				if len(a.all) == 0 || len(a.all) == 500 || slices.ContainsFunc(a.all, func(s string) bool { return !strings.HasSuffix(s, " refused") }) {
+					t.Fatalf("%q were answered", a.all)
+				}
+				waiting := w.s.Stats().Undelivered
+				got, missed := w.rest(r)
+				if missed != 0 || len(got) != waiting || waiting != 500-len(a.all) {
+					t.Fatalf("%d wait, %d were refused, the sink got %d and missed %d", waiting, len(a.all), len(got), missed)
+				}
+				a.all = nil
+				w.s.Acknowledge("a", r.Place(), func(error) {})
+				w.s.Delivered("a", r.Place())
+				synctest.Wait()
+				if len(a.all) != waiting {
+					t.Fatalf("%d were answered, want %d", len(a.all), waiting)
+				}
+				time.Sleep(time.Minute)
+				a.all = nil
+				w.publishLater(&a, 1000) // there is room again
+				synctest.Wait()
+				w.s.Delivered("a", w.s.End())
+				a.want(t, "there is room again", "1000")
+			})
+		})
+	}
 }
 
 // So many publications wait, and no more.

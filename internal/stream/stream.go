@@ -239,10 +239,11 @@ func (s *Stream) trimDone() bool { return s.config.WhenFull == Refuse && s.journ
 // mayGo returns the place before which entries may be dropped when the stream is at max_bytes. The journal may call it before
 // it is open.
 func (s *Stream) mayGo() journal.Place {
-	if s.config.WhenFull == DropOldest {
-		return math.MaxUint64
+	place := journal.Place(math.MaxUint64)
+	if s.config.WhenFull == Refuse {
+		place = journal.Place(max(s.audience.lowest(), s.aged.Load()))
 	}
-	return journal.Place(max(s.audience.lowest(), s.aged.Load()))
+	return min(place, s.undelivered.first())
 }
 
 // expire drops entries that are older than max_age: whole segments from the disk, others are passed over. Only the
@@ -253,7 +254,8 @@ func (s *Stream) expire(now time.Time) {
 		return
 	}
 	s.agedAt = now
-	place := max(s.since(now.Add(-age)), journal.Place(s.aged.Load())) // also when the clock is set back
+	place := min(s.since(now.Add(-age)), s.undelivered.first())
+	place = max(place, journal.Place(s.aged.Load())) // also when the clock is set back
 	s.aged.Store(uint64(place))
 	s.journal.Trim(place)
 }
