@@ -3,6 +3,7 @@ package pump
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -21,7 +22,7 @@ type model struct {
 	burying []*item
 	sending [][]*item // by lane
 	gaveUp  []bool    // by lane: it has failed while the sink closes
-	ops     []string
+	ops     []op
 }
 
 // entryPlan is an entry of the stream: its lane, or what it is instead of a record.
@@ -38,15 +39,42 @@ func newModel(t *testing.T, exact bool, lanes int, plan []entryPlan) *model {
 	}
 }
 
+// clone returns a copy of m that shares nothing with it that changes.
+func (m *model) clone() *model {
+	c, feed := *m, *m.feed
+	feed.places.line = slices.Clone(feed.places.line)
+	c.feed, c.fate, c.gaveUp, c.ops = &feed, maps.Clone(m.fate), slices.Clone(m.gaveUp), slices.Clip(m.ops)
+	copies := make(map[*item]*item)
+	all := func(items []*item) (cloned []*item) {
+		for _, it := range items {
+			if copies[it] == nil {
+				one := *it
+				one.feed, copies[it] = c.feed, &one
+			}
+			cloned = append(cloned, copies[it])
+		}
+		return cloned
+	}
+	c.flow.lanes = slices.Clone(m.flow.lanes)
+	c.sending = make([][]*item, len(m.sending))
+	for n := range c.sending {
+		c.flow.lanes[n].line = all(m.flow.lanes[n].line)
+		c.sending[n] = all(m.sending[n])
+	}
+	c.burying = all(m.burying)
+	return &c
+}
+
 // op is one step that may happen.
 type op struct {
 	name string
+	args []any
 	do   func()
 }
 
 // options returns the steps that may happen now.
 func (m *model) options() (all []op) {
-	add := func(do func(), format string, args ...any) { all = append(all, op{fmt.Sprintf(format, args...), do}) }
+	add := func(do func(), name string, args ...any) { all = append(all, op{name, args, do}) }
 	if room, _ := m.flow.room(m.feed); room > 0 && m.read < len(m.plan) {
 		add(m.readOne, "read")
 	}
@@ -163,7 +191,11 @@ func (m *model) buried(i int) {
 func (m *model) check(ok bool, format string, args ...any) {
 	m.t.Helper()
 	if !ok {
-		m.t.Fatalf("%s\nafter %s", fmt.Sprintf(format, args...), strings.Join(m.ops, ", "))
+		var steps []string
+		for _, o := range m.ops {
+			steps = append(steps, fmt.Sprintf(o.name, o.args...))
+		}
+		m.t.Fatalf("%s\nafter %s", fmt.Sprintf(format, args...), strings.Join(steps, ", "))
 	}
 }
 
@@ -222,31 +254,24 @@ func TestModel(t *testing.T) {
 		{true, 1, []entryPlan{a, pass, a, misfit, a}},
 		{true, 1, []entryPlan{pass, a, a, pass, a}},
 	} {
-		states := walk(func() *model { return newModel(t, c.exact, c.lanes, c.plan) })
+		states := walk(newModel(t, c.exact, c.lanes, c.plan))
 		t.Logf("%+v: %d states", c, states)
 	}
 }
 
-// walk makes all histories, each state once, and returns how many states there are.
-func walk(begin func() *model) int {
+// walk makes all steps from all states, each state once, and returns how many states there are.
+func walk(begin *model) int {
 	seen := make(map[string]bool)
-	for todo := [][]int{nil}; len(todo) > 0; {
-		path := todo[len(todo)-1]
+	for todo := []*model{begin}; len(todo) > 0; {
+		m := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
-		for next := 0; ; next++ {
-			m := begin()
-			for _, step := range path {
-				m.do(m.options()[step])
-			}
-			all := m.options()
-			if next >= len(all) {
-				break
-			}
-			m.do(all[next])
-			m.invariants()
-			if s := m.signature(); !seen[s] {
+		for next := range m.options() {
+			c := m.clone()
+			c.do(c.options()[next])
+			c.invariants()
+			if s := c.signature(); !seen[s] {
 				seen[s] = true
-				todo = append(todo, append(slices.Clip(path), next))
+				todo = append(todo, c)
 			}
 		}
 	}
@@ -254,7 +279,7 @@ func walk(begin func() *model) int {
 }
 
 func (m *model) do(o op) {
-	m.ops = append(m.ops, o.name)
+	m.ops = append(m.ops, o)
 	o.do()
 }
 
