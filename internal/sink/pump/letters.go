@@ -119,5 +119,5 @@ func (p *Pump) bury(it *item, kept bool) {
 	p.notice()
 	p.mu.Unlock()
 	p.tellDone()
-	signal(p.wake[0])
+	p.wakeLanes() // an exact target's may send again; when the pump closes, all may be over
 }

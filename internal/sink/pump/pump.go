@@ -169,12 +169,23 @@ func (p *Pump) Close(ctx context.Context) error {
 	err := p.endLanes()
 	p.stopSaver()
 	p.saver.Wait()
-	p.sink.Target.Close()
-	return err
+	return errors.Join(err, p.closeTarget())
 }
 
-// closeGrace is how long a target has to return from Send after its context has ended.
+// closeGrace is how long a target has to return from Send after its context has ended, and then from Close.
 const closeGrace = 2 * time.Second
+
+// closeTarget closes the target, and leaves it alone if that lasts: a disk or a connection may hang.
+func (p *Pump) closeTarget() error {
+	closed := make(chan struct{})
+	go func() { p.sink.Target.Close(); close(closed) }()
+	select {
+	case <-closed:
+		return nil
+	case <-time.After(closeGrace):
+		return errors.New("the other side's connection or file does not close")
+	}
+}
 
 // endLanes waits until all lanes have ended.
 func (p *Pump) endLanes() error {

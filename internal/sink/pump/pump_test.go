@@ -383,6 +383,67 @@ func TestTakenOver(t *testing.T) {
 	w.until("its place is known", func(pump.Stats) bool { return w.sink.Stream.Info().Consumers[0].Place == 4 })
 }
 
+// Somebody deletes the sink's consumer, or acknowledges for it, while the sink cannot read on: nothing is left out.
+func TestConsumerDeleted(t *testing.T) {
+	for name, spoil := range map[string]func(s *stream.Stream, done func(error)){
+		"deleted":      func(s *stream.Stream, done func(error)) { _ = s.DeleteConsumer(pump.Consumer("s"), done) },
+		"acknowledged": func(s *stream.Stream, done func(error)) { s.Acknowledge(pump.Consumer("s"), s.End(), done) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, func(s *pump.Sink) {
+				s.Config.From = pump.Newest
+				s.Config.Ahead.Messages = 2
+				s.Config.Batch.Messages = 2
+			})
+			w.until("it has begun", func(s pump.Stats) bool { return s.Place == 1 })
+			w.publish("1")
+			w.sent("1")
+			w.target.set(func(string) error { return errors.New("away") })
+			w.publish("2", "3", "4", "5")
+			w.until("full", func(s pump.Stats) bool { return s.Ahead == 2 })
+			told := make(chan error, 1)
+			spoil(w.sink.Stream, func(err error) { told <- err })
+			if err := <-told; err != nil {
+				t.Fatal(err)
+			}
+			r, err := w.sink.Stream.Open(pump.Consumer("s"), stream.Latest) // the sink has to open it again
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			w.target.set(nil)
+			w.sent("1", "2", "3", "4", "5")
+			if err := w.close(time.Minute); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// Close does not wait for more than a dead letter that is under way.
+func TestCloseWithALetter(t *testing.T) {
+	letters := make(chan func(), 1)
+	w := newWorld(t, func(s *pump.Sink) {
+		s.Config.Lanes = 8
+		publish := s.Publish
+		s.Publish = func(m *message.Message, done func(error)) { letters <- func() { publish(m, done) } }
+	})
+	w.publish("unfit")
+	publish := <-letters
+	closed, p := make(chan error, 1), w.pump
+	w.pump = nil
+	go func() { closed <- p.Close(context.Background()) }()
+	time.AfterFunc(50*time.Millisecond, publish)
+	select {
+	case err := <-closed:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("it waits for ever")
+	}
+}
+
 // A new sink begins with what comes, if it is to.
 func TestFromNewest(t *testing.T) {
 	w := newWorld(t, nil)

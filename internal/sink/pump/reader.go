@@ -55,24 +55,27 @@ func (p *Pump) startAt(place uint64) {
 
 // open returns a reader of the stream that begins behind all that was read.
 func (p *Pump) open() (*stream.Reader, error) {
+	p.mu.Lock()
+	low, next := p.live.places.low, p.live.places.next()
+	p.mu.Unlock()
 	start := stream.First
-	if p.sink.Config.From == Newest {
+	switch {
+	case low > 0: // if the consumer was deleted meanwhile, the new one begins where the old one would be
+		start = stream.After(low - 1)
+	case p.sink.Config.From == Newest:
 		start = stream.Latest
 	}
 	r, err := p.sink.Stream.Open(Consumer(p.sink.Name), start)
 	if err != nil {
 		return nil, err
 	}
-	p.mu.Lock()
-	next := p.live.places.next()
-	p.mu.Unlock()
 	if next == 0 && p.exact != nil {
 		next, err = p.placeThere(r.Place())
 	}
-	if err == nil && (next == 0 || next <= r.Place() && p.exact == nil) {
+	if err == nil && (next == 0 || next == r.Place() && p.exact == nil) {
 		return r, nil
 	}
-	// With the consumer's name it would begin at the consumer's place.
+	// With the consumer's name it would begin at the consumer's place, which somebody else may have moved.
 	r.Close()
 	if err != nil {
 		return nil, err
