@@ -1,6 +1,7 @@
 package pump
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -94,7 +95,7 @@ func (p *Pump) endReplay(r *replay) {
 	p.readers.Done()
 }
 
-// StopReplay ends the replay, if there is one. What was read for it is still sent.
+// StopReplay ends the replay, if there is one. What was read for it is still sent, and until then there is no other.
 func (p *Pump) StopReplay() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -103,27 +104,29 @@ func (p *Pump) StopReplay() {
 	}
 }
 
-// runReplay is the goroutine of a replay. It ends when all of the range is done.
+// runReplay is the goroutine of a replay. It ends when all that was read for it is done: without that, replays that are stopped and begun again, while the
+// sink is paused, would be in memory together.
 func (p *Pump) runReplay(ctx context.Context, r *replay, reader *stream.Reader) {
 	defer p.endReplay(r)
 	err := p.read(ctx, r.feed, reader)
 	reader.Close()
-	for err == nil && ctx.Err() == nil {
+	for left := 1; left > 0 && p.reading.Err() == nil; {
 		p.mu.Lock()
-		left := r.feed.places.messages
+		left = r.feed.places.messages
 		p.mu.Unlock()
 		p.saveReplay(r)
-		if left == 0 {
-			p.log.Info("the replay is done")
-			return
-		}
-		select {
-		case <-r.feed.room:
-		case <-ctx.Done():
+		if left > 0 {
+			select {
+			case <-r.feed.room:
+			case <-p.reading.Done():
+			}
 		}
 	}
-	p.saveReplay(r)
-	p.log.Log(context.Background(), slog.LevelWarn, "the replay has ended early", "error", errors.Join(err, ctx.Err()))
+	if err = cmp.Or(err, p.reading.Err()); err != nil {
+		p.log.Warn("the replay has ended early", "error", err)
+		return
+	}
+	p.log.Info("the replay is done")
 }
 
 // saveReplay moves the sink's consumer in the dead letters to those that are not done.
