@@ -11,6 +11,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -105,6 +106,8 @@ func (r *registry) byID(id uint32) (*avroSchema, error) {
 		switch code, err := r.call(ctx, http.MethodGet, "/schemas/ids/"+number, nil, &got); {
 		case code == http.StatusNotFound: // an answer about the payload
 			return &answer{err: fmt.Errorf("the registry has no schema %s", number), until: time.Now().Add(registryUnknown)}
+		case slices.Contains(aboutNumber, code), errors.Is(err, errLargeAnswer): // a device must not hold up others by a number that it chose
+			return &answer{err: fmt.Errorf("schema %s: the registry says: %w", number, err), until: time.Now().Add(registryUnknown)}
 		case err != nil:
 			return r.away(err)
 		case got.SchemaType != "" && got.SchemaType != "AVRO":
@@ -120,6 +123,9 @@ func (r *registry) byID(id uint32) (*avroSchema, error) {
 	})
 	return a.schema, a.err
 }
+
+// aboutNumber are the refusals that are about a number, and not about who asks.
+var aboutNumber = []int{http.StatusBadRequest, http.StatusGone, http.StatusUnprocessableEntity}
 
 var errNoSubject = fmt.Errorf("%w: the configuration names no subject to write", ErrAway)
 
@@ -261,6 +267,9 @@ func (r *registry) call(ctx context.Context, method, path string, body []byte, r
 	return code, err
 }
 
+// errLargeAnswer is about one schema: a registry that has others answers.
+var errLargeAnswer = fmt.Errorf("the answer is larger than %d bytes", maxSchema)
+
 func (r *registry) exchange(ctx context.Context, method, path string, body []byte, result any) (code int, err error) {
 	req, err := http.NewRequestWithContext(ctx, method, r.address+path, bytes.NewReader(body))
 	if err != nil {
@@ -284,10 +293,10 @@ func (r *registry) exchange(ctx context.Context, method, path string, body []byt
 	switch {
 	case err != nil:
 		return 0, err
-	case len(answer) > maxSchema:
-		return 0, fmt.Errorf("the answer is larger than %d bytes", maxSchema)
 	case resp.StatusCode != http.StatusOK:
 		return resp.StatusCode, complaint(resp.Status, answer)
+	case len(answer) > maxSchema:
+		return resp.StatusCode, errLargeAnswer
 	}
 	if err := json.Unmarshal(answer, result); err != nil {
 		return 0, fmt.Errorf("its answer is not as expected: %w", err)

@@ -1,6 +1,7 @@
 package format
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,6 +26,7 @@ type schemaRegistry struct {
 	asked    []string
 	down     bool
 	answer   string // in place of any other
+	status   int    // of it; 0 means 200
 }
 
 func newSchemaRegistry(t *testing.T) *schemaRegistry {
@@ -85,6 +87,7 @@ func (r *schemaRegistry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return
 	case r.answer != "":
+		w.WriteHeader(cmp.Or(r.status, http.StatusOK))
 		_, _ = io.WriteString(w, r.answer)
 		return
 	case strings.HasPrefix(req.URL.Path, "/schemas/ids/"):
@@ -239,6 +242,34 @@ func TestRegistryByID(t *testing.T) {
 	}
 	r.set(func() { r.down = true })
 	read("\x00\x00\x00\x00\x01\x02", `1`) // unknown numbers have not pushed it out
+}
+
+// What the registry says of a number that a device has chosen is not what holds up others, unless it says who may ask or that it fails.
+func TestRegistryRefusesNumbers(t *testing.T) {
+	for _, c := range []struct {
+		status int
+		answer string
+		away   bool
+	}{
+		{http.StatusBadRequest, "{}", false},
+		{http.StatusUnprocessableEntity, "{}", false},
+		{http.StatusOK, strings.Repeat(" ", maxSchema+1), false},
+		{http.StatusForbidden, "{}", true},
+		{http.StatusBadGateway, strings.Repeat(" ", maxSchema+1), true},
+		{http.StatusOK, "<html>", true},
+	} {
+		r := newSchemaRegistry(t)
+		r.add("a", `"int"`)
+		f := open(t, r.config(Avro{}))
+		r.set(func() { r.status, r.answer = c.status, c.answer })
+		if err := f.Decode(new(Tree), []byte("\x00\x00\x00\x00\x09\x02")); err == nil || errors.Is(err, ErrAway) != c.away {
+			t.Errorf("%d: %v", c.status, err)
+		}
+		r.set(func() { r.answer = "" })
+		if err := f.Decode(new(Tree), []byte("\x00\x00\x00\x00\x01\x02")); !c.away && err != nil {
+			t.Errorf("%d: another number: %v", c.status, err)
+		}
+	}
 }
 
 // Offline, nobody is asked.
