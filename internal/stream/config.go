@@ -23,7 +23,7 @@ type Config struct {
 	Filters  []string      `yaml:"filters" help:"the stream has the messages whose topics match one of these"`
 	MaxBytes int           `yaml:"max_bytes" unit:"bytes" help:"disk space of the stream, at least 16MiB"`
 	MaxAge   time.Duration `yaml:"max_age" help:"how long the stream has a message; left out, until it is full"`
-	Ack      string        `yaml:"ack" help:"when a publication of QoS 1 or 2 is answered: stored, when it is on disk, or delivered, when all sinks of the stream are done with it, too"`
+	Ack      string        `yaml:"ack" help:"when a publication of QoS 1 or 2 is answered: stored, when it is on disk, or delivered, when all sinks of the stream are done with it, too; until then it is not dropped"`
 	WhenFull string        `yaml:"when_full" help:"what happens at max_bytes: drop_oldest, or refuse, which refuses messages until every consumer has acknowledged the oldest ones"`
 }
 

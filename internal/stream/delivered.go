@@ -153,6 +153,20 @@ func (u *undelivered) first() journal.Place {
 	return math.MaxUint64
 }
 
+// lose refuses the publications of entries that cannot be read: a sink passes over them. No lock is held.
+func (u *undelivered) lose(g journal.Gap, why error) {
+	var claims []*router.Claim
+	u.mu.Lock()
+	for _, w := range u.line {
+		if w.safe && !w.ended && w.place >= g.From && w.place < g.To {
+			w.ended = true
+			claims = append(claims, w.claim)
+		}
+	}
+	u.mu.Unlock()
+	router.Tell(claims, why)
+}
+
 // count returns how many publications wait.
 func (u *undelivered) count() int {
 	u.mu.Lock()

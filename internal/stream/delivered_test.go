@@ -159,6 +159,31 @@ func TestAckDeliveredStays(t *testing.T) {
 	}
 }
 
+// What cannot be read any more is refused: sinks pass over it.
+func TestAckDeliveredSpoilt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, Config{Ack: Delivered})
+		var a answers
+		w.s.SetSinks([]string{"a"})
+		for n := range 20 {
+			w.publishLater(&a, n)
+			synctest.Wait()
+		}
+		for name, size := range w.disk.Sizes() {
+			for at := 3 * 512; at < size; at += 5 * 512 {
+				w.disk.Flip(name, at+200, 3)
+			}
+		}
+		got, missed := w.rest(w.open("", First))
+		w.s.Delivered("a", 21)
+		synctest.Wait()
+		refused := slices.DeleteFunc(slices.Clone(a.all), func(s string) bool { return !strings.HasSuffix(s, " refused") })
+		if missed == 0 || len(refused) != int(missed) || len(a.all) != 20 || len(got) != 20-int(missed) {
+			t.Fatalf("the sink missed %d, %q were answered", missed, a.all)
+		}
+	})
+}
+
 // So many publications wait, and no more.
 func TestMostUndelivered(t *testing.T) {
 	u := &undelivered{line: make([]*waiter, mostUndelivered)}

@@ -280,8 +280,9 @@ func (s *Stream) watch() {
 	s.err = err
 }
 
-// noteLost counts and logs entries that cannot be read, once.
+// noteLost counts and logs entries that cannot be read, once, and refuses those whose publishers wait. No lock is held.
 func (s *Stream) noteLost(g journal.Gap) {
+	s.undelivered.lose(g, &router.Refusal{Why: router.StreamFailing, Text: "the stream " + s.name + " has lost the message", Like: router.ErrStore})
 	if n := s.audience.addLost(g); n > 0 {
 		s.lost.Add(n)
 		s.tell(slog.LevelError, "entries of the stream are lost: they cannot be read", "entries", n, "from", g.From, "to", g.To-1)
