@@ -14,7 +14,7 @@ import (
 
 // Config configures the target.
 type Config struct {
-	Path        string `yaml:"path" help:"the file; its directory is made if it is missing"`
+	Path        string `yaml:"path" help:"the file; its directory is made if it is missing. Part of a message at its end, which a kill may leave, goes to the file PATH.cut"`
 	Content     string `yaml:"content" help:"message: a line of JSON with the payload and what is known of it; payload: the payload and a line break; delimited: the payload behind its length, as protobuf's delimited messages"`
 	Rotate      Rotate `yaml:"rotate" help:"when the file is set aside, under a name with the time"`
 	Compression string `yaml:"compression" help:"of files that are set aside: gzip, or none"`

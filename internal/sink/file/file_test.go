@@ -152,7 +152,7 @@ func TestMessageLines(t *testing.T) {
 	}
 }
 
-// What a kill has left of a last message is cut off.
+// What a kill has left of a last message is cut off, and kept.
 func TestTornEnd(t *testing.T) {
 	delimited := func(texts ...string) string {
 		var b []byte
@@ -185,6 +185,9 @@ func TestTornEnd(t *testing.T) {
 		target.Close()
 		if text, err := os.ReadFile(path); err != nil || string(text) != c.whole+string(r.Value) {
 			t.Errorf("%s %.20q+%.20q: %v, %d bytes", c.content, c.whole, c.torn, err, len(text))
+		}
+		if cut, _ := os.ReadFile(path + ".cut"); string(cut) != c.torn {
+			t.Errorf("%s %.20q+%.20q: %.20q is kept", c.content, c.whole, c.torn, cut)
 		}
 	}
 }

@@ -64,7 +64,7 @@ func period(t time.Time, every time.Duration) int64 {
 	return t.UnixNano() / int64(every)
 }
 
-// open opens the file, and cuts off what a kill has left of a last message.
+// open opens the file, and sets what a kill has left of a last message aside.
 func (o *output) open(now time.Time) (err error) {
 	dir := filepath.Dir(o.config.Path)
 	if err := os.MkdirAll(dir, 0o750); err != nil {
@@ -97,7 +97,7 @@ func (o *output) open(now time.Time) (err error) {
 		return err
 	}
 	if whole < info.Size() {
-		if err := f.Truncate(whole); err != nil {
+		if err := o.cut(f, whole, info.Size()); err != nil {
 			return err
 		}
 	}
@@ -112,6 +112,23 @@ func (o *output) open(now time.Time) (err error) {
 		o.part.begun = info.ModTime()
 	}
 	return nil
+}
+
+// cutEnd is the end of the name of the file that gets what is cut off.
+const cutEnd = ".cut"
+
+// cut moves what is behind the whole messages in f to the end of another file: there may be more than a kill has left, if the disk has spoilt a length, or
+// the file was written with another content.
+func (o *output) cut(f *os.File, whole, size int64) error {
+	to, err := os.OpenFile(o.config.Path+cutEnd, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o640)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(to, io.NewSectionReader(f, whole, size-whole))
+	if err = errors.Join(err, to.Sync(), to.Close(), syncDir(filepath.Dir(o.config.Path))); err != nil {
+		return err
+	}
+	return f.Truncate(whole)
 }
 
 // whole returns the size of the whole messages in f.
