@@ -53,7 +53,7 @@ func Open(c Config, o pump.Options) (pump.Target, error) {
 	}
 	t.life, t.end = context.WithCancel(context.Background())
 	t.lanes.init()
-	t.writer = &writer{target: t}
+	t.writer = &writer{target: t, placing: placing{moved: make(chan struct{}, 1)}}
 	if c.Transactional {
 		return newTransactional(t, groupName(c.ClientID, o.Name, strconv.Itoa(int(o.Node)))), nil
 	}
@@ -154,6 +154,7 @@ func (t *Target) options(s *topics) []kgo.Opt {
 		kgo.MaxBufferedRecords(maxBuffered),
 		kgo.UnknownTopicRetries(unknownRetries),
 		kgo.ProducerBatchMaxBytesFn(s.batchBytes),
+		kgo.WithHooks(&t.writer.placing),
 	}
 }
 

@@ -14,6 +14,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	client "github.com/longline/longline/internal/kafka"
+	"github.com/longline/longline/internal/setting"
 	"github.com/longline/longline/internal/sink/pump"
 )
 
@@ -167,6 +169,68 @@ func TestNotAuthorized(t *testing.T) {
 	defer target.Close()
 	if _, err := target.Send(t.Context(), w.records(target, 1, 2, 1)); !pump.IsMisconfigured(err) {
 		t.Error(err)
+	}
+}
+
+// One device names a topic that is not for this user, or one that cannot be created. That is the fault of its message alone: the sink goes on.
+func TestNotAuthorizedForTopicOfMessage(t *testing.T) {
+	allow := func(kind kmsg.ACLResourceType, name string, pattern kmsg.ACLResourcePatternType, operation kmsg.ACLOperation) kfake.ACL {
+		return kfake.ACL{Resource: kind, Name: name, Pattern: pattern, Operation: operation, Allow: true}
+	}
+	exactly, prefix := kmsg.ACLResourcePatternTypeLiteral, kmsg.ACLResourcePatternTypePrefixed
+	rights := []kfake.ACL{
+		allow(kmsg.ACLResourceTypeTopic, "one", exactly, kmsg.ACLOperationWrite),
+		allow(kmsg.ACLResourceTypeTopic, "one", exactly, kmsg.ACLOperationRead),
+		allow(kmsg.ACLResourceTypeGroup, "longline", prefix, kmsg.ACLOperationRead),
+		allow(kmsg.ACLResourceTypeTransactionalId, "longline", prefix, kmsg.ACLOperationWrite),
+		allow(kmsg.ACLResourceTypeCluster, "kafka-cluster", exactly, kmsg.ACLOperationIdempotentWrite),
+	}
+	const user, password = "gateway", "word"
+	for _, test := range []struct {
+		name                  string
+		transactional, create bool
+		secret                kmsg.ACLOperation // what the user may do with the topic
+	}{
+		{name: "may not write", secret: kmsg.ACLOperationDescribe},
+		{name: "may not write, in a transaction", transactional: true, secret: kmsg.ACLOperationDescribe},
+		{name: "may not see"},
+		{name: "may not create", create: true, secret: kmsg.ACLOperationDescribe},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			topics := []string{"one"}
+			if !test.create {
+				topics = append(topics, "secret")
+			}
+			w := newWorld(t, kfake.SeedTopics(1, topics...), kfake.EnableSASL(), kfake.EnableACLs(), kfake.Superuser("PLAIN", "admin", "admin"),
+				kfake.User("PLAIN", user, password, append(slices.Clip(rights), allow(kmsg.ACLResourceTypeTopic, "secret", exactly, test.secret))...))
+			target := w.open(func(c *Config) {
+				c.SASL = client.SASL{Mechanism: client.Plain, User: user, Password: setting.NewSecret(password)}
+				c.Topic, c.CreateTopics, c.Transactional, c.PlaceTopic = "{topic[1]}", test.create, test.transactional, "one"
+			})
+			defer target.Close()
+			records := w.records(target, 1, 6, 6)
+			for i, to := range []string{"one", "secret", "one", "secret", "secret", "one"} {
+				records[i].To = to
+			}
+			refused := 0
+			for len(records) > 0 {
+				done, err := target.Send(t.Context(), records)
+				if records = records[done:]; err != nil {
+					if !pump.IsRefused(err) {
+						t.Fatal(err)
+					}
+					at := slices.IndexFunc(records, func(r *pump.Record) bool { return r.To == "secret" })
+					if !strings.Contains(err.Error(), "topic secret:") || at < 0 {
+						t.Fatal(err)
+					}
+					records = slices.Delete(records, at, at+1)
+					refused++
+				}
+			}
+			if refused != 3 {
+				t.Errorf("%d are refused", refused)
+			}
+		})
 	}
 }
 

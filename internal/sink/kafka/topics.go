@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	client "github.com/longline/longline/internal/kafka"
 	"github.com/longline/longline/internal/sink/pump"
@@ -21,10 +22,10 @@ import (
 // topics is what is known of the topics that a client writes to. It ends with the client. The goroutine that writes owns it, but for sizes.
 type topics struct {
 	target  *Target
-	known   map[string]*topic    // at most config.MaxTopics
-	missing map[string]time.Time // when it was seen that there is no such topic; at most mostMissing
-	numbers map[string]int64     // of partitions, as the group had them; nil before they are asked for
-	kept    time.Time            // when the group got numbers
+	known   map[string]*topic // at most config.MaxTopics
+	barred  map[string]bar    // topics that messages have named in vain; at most mostBarred
+	numbers map[string]int64  // of partitions, as the group had them; nil before they are asked for
+	kept    time.Time         // when the group got numbers
 	hasher  kgo.TopicPartitioner
 	sizes   sync.Map // from known topics to the bytes of a batch, for the client's goroutines
 }
@@ -35,21 +36,51 @@ type topic struct {
 	most   int // bytes of a record batch
 }
 
+// bar is why nothing is written to a topic: it does not exist, or is not for this user.
+type bar struct {
+	why  error
+	seen time.Time
+}
+
 const (
 	keepEvery     = 12 * time.Hour
-	mostMissing   = 1000
-	missingFor    = 5 * time.Second // a topic that was missing is looked for again after that
+	mostBarred    = 1000
+	barredFor     = 5 * time.Second // it is looked for again after that
 	defaultMost   = 1_000_012       // bytes of a batch: a little below what brokers take by default
 	leastMost     = 512
 	mostBytes     = 64 << 20 // of a batch, whatever a topic takes
 	batchOverhead = 128      // bytes of a batch and a record besides what is counted
 )
 
-func newTopics(t *Target) *topics {
-	return &topics{
-		target: t, known: make(map[string]*topic), missing: make(map[string]time.Time),
-		hasher: kgo.StickyKeyPartitioner(nil).ForTopic(""),
+// newTopics returns the topics of a new client. old is what the client before it knew, or nil.
+func newTopics(t *Target, old *topics) *topics {
+	s := &topics{target: t, known: make(map[string]*topic), barred: make(map[string]bar), hasher: kgo.StickyKeyPartitioner(nil).ForTopic("")}
+	if old != nil {
+		s.barred = old.barred
 	}
+	return s
+}
+
+// isOfTopic reports whether err is about a topic that a message has named, and not about the configuration: then only this message is to blame.
+func (s *topics) isOfTopic(err error) bool {
+	if s.target.topic.Literal() {
+		return false
+	}
+	for _, e := range []error{kerr.TopicAuthorizationFailed, kerr.InvalidTopicException, kerr.PolicyViolation} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// bar notes why nothing is written to a topic.
+func (s *topics) bar(name string, why error, now time.Time) {
+	if len(s.barred) >= mostBarred {
+		clear(s.barred)
+	}
+	s.barred[name] = bar{why, now}
+	delete(s.known, name)
 }
 
 // unknown returns the topics of records of which nothing is known, each once, in the order of the records.
@@ -62,7 +93,7 @@ func (s *topics) unknown(writes []*write, now time.Time) (names []string) {
 				continue
 			}
 			last = r.To
-			if s.known[last] != nil || seen[last] || now.Sub(s.missing[last]) < missingFor {
+			if s.known[last] != nil || seen[last] || now.Sub(s.barred[last].seen) < barredFor {
 				continue
 			}
 			seen[last] = true
@@ -80,32 +111,31 @@ func (s *topics) learn(ctx context.Context, c *kgo.Client, writes []*write) erro
 	if len(names) == 0 {
 		return s.keepAgain(ctx, c)
 	}
-	admin := kadm.NewClient(c)
-	details, err := s.list(ctx, admin, names)
+	details, err := s.list(ctx, c, names, now)
 	if err != nil {
 		return err
 	}
 	var found []string
 	for _, name := range names {
 		switch d := details[name]; {
+		case s.barred[name].seen.Equal(now): // it cannot be created
 		case errors.Is(d.Err, kerr.UnknownTopicOrPartition):
-			if len(s.missing) >= mostMissing {
-				clear(s.missing)
-			}
-			s.missing[name] = now
+			s.bar(name, errMissing, now)
+		case s.isOfTopic(d.Err):
+			s.bar(name, d.Err, now)
 		case d.Err != nil:
 			return fmt.Errorf("topic %s: %w", name, d.Err)
-		case len(d.Partitions) == 0:
+		case d.Partitions == 0:
 			return fmt.Errorf("topic %s has no partitions yet", name)
 		case len(s.known) < s.target.config.MaxTopics:
 			found = append(found, name)
-			s.known[name] = &topic{spread: len(d.Partitions), most: defaultMost}
+			s.known[name] = &topic{spread: d.Partitions, most: defaultMost}
 		}
 	}
 	if len(found) == 0 {
 		return nil
 	}
-	s.learnSizes(ctx, admin, found)
+	s.learnSizes(ctx, kadm.NewClient(c), found)
 	for _, name := range found {
 		s.sizes.Store(name, int32(s.known[name].most))
 	}
@@ -118,9 +148,9 @@ func (s *topics) learn(ctx context.Context, c *kgo.Client, writes []*write) erro
 	return nil
 }
 
-// list describes topics, and creates those that are missing if it may.
-func (s *topics) list(ctx context.Context, admin *kadm.Client, names []string) (kadm.TopicDetails, error) {
-	details, err := admin.ListTopics(ctx, names...)
+// list describes topics, and creates those that are missing if it may. Those that cannot be created are barred.
+func (s *topics) list(ctx context.Context, c *kgo.Client, names []string, now time.Time) (map[string]description, error) {
+	details, err := describe(ctx, c, names)
 	if err != nil || !s.target.config.CreateTopics {
 		return details, err
 	}
@@ -133,17 +163,53 @@ func (s *topics) list(ctx context.Context, admin *kadm.Client, names []string) (
 	if len(missing) == 0 {
 		return details, nil
 	}
-	answers, err := admin.CreateTopics(ctx, -1, -1, nil, missing...)
+	answers, err := kadm.NewClient(c).CreateTopics(ctx, -1, -1, nil, missing...)
 	if err != nil {
 		return nil, err
 	}
+	var created []string
 	for name, a := range answers {
-		if a.Err != nil && !errors.Is(a.Err, kerr.TopicAlreadyExists) {
+		switch {
+		case a.Err == nil, errors.Is(a.Err, kerr.TopicAlreadyExists):
+			created = append(created, name)
+		case s.isOfTopic(a.Err), errors.Is(a.Err, kerr.ClusterAuthorizationFailed) && !s.target.topic.Literal():
+			s.bar(name, fmt.Errorf("it cannot be created: %w %s", a.Err, a.ErrMessage), now)
+		default:
 			return nil, fmt.Errorf("topic %s cannot be created: %w %s", name, a.Err, a.ErrMessage)
 		}
 	}
-	s.target.log.Info("topics were created", "topics", missing)
-	return nil, fmt.Errorf("topics were created and are not known yet: %v", missing)
+	if len(created) == 0 {
+		return details, nil
+	}
+	s.target.log.Info("topics were created", "topics", created)
+	return nil, fmt.Errorf("topics were created and are not known yet: %v", created)
+}
+
+// description is what the brokers say of a topic.
+type description struct {
+	Partitions int
+	Err        error
+}
+
+// describe asks what the brokers say of topics. kadm would return no answer if the user may not see one of them.
+func describe(ctx context.Context, c *kgo.Client, names []string) (map[string]description, error) {
+	request := kmsg.NewPtrMetadataRequest()
+	for _, name := range names {
+		topic := kmsg.NewMetadataRequestTopic()
+		topic.Topic = &name
+		request.Topics = append(request.Topics, topic)
+	}
+	answer, err := c.RequestCachedMetadata(ctx, request, 0)
+	if err != nil {
+		return nil, err
+	}
+	all := make(map[string]description, len(answer.Topics))
+	for _, t := range answer.Topics {
+		if t.Topic != nil {
+			all[*t.Topic] = description{len(t.Partitions), kerr.ErrorForCode(t.ErrorCode)}
+		}
+	}
+	return all, nil
 }
 
 // learnSizes asks how large the batches of topics may be. Who may not ask finds out when a batch is refused.
@@ -238,15 +304,19 @@ func (s *topics) admit(r *pump.Record) error {
 	case len(s.known) >= s.target.config.MaxTopics:
 		return pump.Refused(fmt.Errorf("topic %s would be one more than max_topics", r.To))
 	}
-	err := fmt.Errorf("topic %s does not exist", r.To)
-	if !s.target.config.CreateTopics {
-		err = fmt.Errorf("%w: create it, or set create_topics", err)
-	}
-	if s.target.topic.Literal() {
-		return pump.Misconfigured(err)
-	}
-	return pump.Refused(err)
+	return s.refusal(r.To)
 }
+
+// refusal returns the error of a record for a topic that is barred.
+func (s *topics) refusal(name string) error {
+	why := s.barred[name].why
+	if why == nil { // there were too many to note them all
+		why = errMissing
+	}
+	return pump.Refused(fmt.Errorf("topic %s: %w", name, why))
+}
+
+var errMissing = errors.New("it does not exist, or cannot be written to: create it, or set create_topics")
 
 // batchBytes returns how many bytes a batch of a topic may have. Any goroutine may call it.
 func (s *topics) batchBytes(topic string) int32 {

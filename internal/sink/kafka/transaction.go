@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -102,7 +103,7 @@ func (t *transactional) blame(ctx context.Context, records []*pump.Record, err e
 	if errors.As(err, &of) {
 		at, err = of.at, of.error
 	}
-	if isOfOneRecord(err) {
+	if t.isOfOne(err) {
 		var why error
 		for at = 0; len(records[at:]) > 1; {
 			half := records[at : at+len(records[at:])/2]
@@ -110,16 +111,25 @@ func (t *transactional) blame(ctx context.Context, records []*pump.Record, err e
 				at += len(half)
 				continue
 			}
-			if !isOfOneRecord(why) {
+			if !t.isOfOne(why) {
 				return explain(why)
 			}
 			records = records[:at+len(half)]
+		}
+		if topics := t.writer.topics; topics.isOfTopic(err) {
+			topics.bar(records[at].To, err, time.Now())
+			err = topics.refusal(records[at].To)
 		}
 	}
 	if err = explain(err); pump.IsRefused(err) {
 		return pump.RefusedAt(at, err)
 	}
 	return err
+}
+
+// isOfOne reports whether one record may be to blame for an error that all have.
+func (t *transactional) isOfOne(err error) bool {
+	return !pump.IsRefused(err) && (isOfOneRecord(err) || t.writer.topics.isOfTopic(err))
 }
 
 // recordError is an error of one record.

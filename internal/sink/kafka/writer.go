@@ -3,7 +3,10 @@ package kafka
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -13,8 +16,8 @@ import (
 )
 
 // writer writes records in rounds: it takes the batches of all lanes that wait, gives their records to the client, and waits until the brokers have
-// confirmed or refused each. Meanwhile the next round gathers. The client sends nothing before it has all records of the round, so when a
-// record of a partition fails, those behind it fail too, and none of them overtakes it.
+// confirmed or refused each. Meanwhile the next round gathers. The client sends nothing before all records of the round are in their partitions, so when
+// a record of a partition fails, those behind it fail too, and none of them overtakes it.
 //
 // The client is an idempotent producer that tries without end. What it was given cannot be taken back: no context and no timeout ends a record, because
 // then nobody would know whether it was written. If a record fails, the client is discarded with all that it knows of sequences, and the
@@ -27,6 +30,8 @@ type writer struct {
 	// Owned by the goroutine that writes.
 	client *kgo.Client // nil if there is none
 	topics *topics
+
+	placing placing // of the client's records in their partitions
 }
 
 // mostInRound bounds the records of a round, unless one batch has more.
@@ -98,17 +103,32 @@ func (w *writer) write(ctx context.Context, writes ...*write) {
 		return
 	}
 	var unanswered sync.WaitGroup
+	w.placing.begin()
 	for _, each := range writes {
 		w.give(each, &unanswered)
 	}
+	w.placing.await(ctx)
 	if err := w.client.Flush(ctx); err != nil {
 		w.discard()
 	}
 	unanswered.Wait()
 	for _, each := range writes {
-		if each.broken {
-			w.discard()
-			return
+		w.barTopics(each)
+	}
+	if slices.ContainsFunc(writes, func(each *write) bool { return each.broken }) {
+		w.discard()
+	}
+}
+
+// barTopics bars topics that messages have named and that the brokers do not let this user write to. In a transaction all records fail for one.
+func (w *writer) barTopics(each *write) {
+	if w.transactional() {
+		return
+	}
+	for i, err := range each.failed {
+		if to := each.records[i].To; err != nil && !pump.IsRefused(err) && w.topics.isOfTopic(err) {
+			w.topics.bar(to, err, time.Now())
+			each.failed[i] = w.topics.refusal(to)
 		}
 	}
 }
@@ -116,7 +136,7 @@ func (w *writer) write(ctx context.Context, writes ...*write) {
 // prepare makes a client if there is none, and learns about the topics of the records.
 func (w *writer) prepare(ctx context.Context, writes []*write) error {
 	if w.client == nil {
-		w.topics = newTopics(w.target)
+		w.topics = newTopics(w.target, w.topics)
 		var err error
 		if w.client, err = w.target.cluster.Client(append(w.target.options(w.topics), w.extra...)...); err != nil {
 			return err
@@ -124,6 +144,8 @@ func (w *writer) prepare(ctx context.Context, writes []*write) error {
 	}
 	return w.topics.learn(ctx, w.client, writes)
 }
+
+func (w *writer) transactional() bool { return w.extra != nil }
 
 // discard ends the client. What it has not written fails.
 func (w *writer) discard() {
@@ -152,11 +174,62 @@ func (w *writer) give(each *write, unanswered *sync.WaitGroup) {
 		out[i] = kgo.Record{Topic: r.To, Key: texts.copy(r.Key), Value: r.Value, Timestamp: r.Time, Headers: headers[first:len(headers):len(headers)]}
 		out[i].Partition = w.topics.partition(&out[i])
 		unanswered.Add(1)
+		w.placing.give()
 		w.client.Produce(context.Background(), &out[i], func(_ *kgo.Record, err error) {
+			w.placing.answered()
 			each.answer(i, err)
 			unanswered.Done()
 		})
 	}
+}
+
+// placing waits until all records that the client was given are in their partitions. Those of a topic that is new to the client are put there by another
+// goroutine, when the brokers have told of its partitions: if the client sent already, one could come there behind the failure of those before it.
+type placing struct {
+	left  atomic.Int64  // records that are not yet there, and have not failed
+	ended atomic.Bool   // answers are those of brokers
+	moved chan struct{} // has an element if left may have become 0
+}
+
+var _ kgo.HookProduceRecordPartitioned = (*placing)(nil)
+
+// begin begins a round.
+func (p *placing) begin() {
+	p.left.Store(0)
+	p.ended.Store(false)
+}
+
+// give notes that the client is given a record.
+func (p *placing) give() { p.left.Add(1) }
+
+// OnProduceRecordPartitioned implements kgo.HookProduceRecordPartitioned.
+func (p *placing) OnProduceRecordPartitioned(*kgo.Record, int32) { p.placed() }
+
+// answered notes that the client has finished a record, which may be because it has no partition to put it into.
+func (p *placing) answered() {
+	if !p.ended.Load() {
+		p.placed()
+	}
+}
+
+func (p *placing) placed() {
+	if p.left.Add(-1) <= 0 {
+		select {
+		case p.moved <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// await waits until no record is left, or ctx ends.
+func (p *placing) await(ctx context.Context) {
+	for p.left.Load() > 0 && ctx.Err() == nil {
+		select {
+		case <-p.moved:
+		case <-ctx.Done():
+		}
+	}
+	p.ended.Store(true)
 }
 
 // write is records and what became of each.
