@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	client "github.com/longline/longline/internal/kafka"
+	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/route"
 	"github.com/longline/longline/internal/sink/pump"
 )
@@ -83,12 +84,20 @@ func (t *Target) Prepare(v *route.View, r *pump.Record) (err error) {
 	}
 	r.Headers = pump.StandardHeaders(make([]pump.Header, 0, standardHeaders+len(v.Message().Properties)), v, r.ContentType)
 	for _, p := range v.Message().Properties {
+		if isStandard(v.Message(), r.ContentType, p.Key) { // readers that look for the last header of a name would find this one
+			continue
+		}
 		r.Headers = append(r.Headers, pump.Header{Name: p.Key, Value: p.Value})
 	}
 	if key != "" {
 		r.Key = key
 	}
 	return nil
+}
+
+// isStandard reports whether a property has the name of a header that says what the gateway knows.
+func isStandard(m *message.Message, contentType, name string) bool {
+	return pump.IsForged(m, name) || name == "content-type" && contentType != "" || name == message.Traceparent && m.Trace != nil
 }
 
 // standardHeaders is how many headers of its own a record has at most.

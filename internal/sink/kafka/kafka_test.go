@@ -8,6 +8,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/route"
 	"github.com/longline/longline/internal/sink/pump"
 )
 
@@ -37,6 +39,29 @@ func TestRecord(t *testing.T) {
 				t.Errorf("no header %v in %v", h, headers)
 			}
 		}
+	}
+}
+
+// A device cannot pass for another by properties that look like what the gateway says.
+func TestForgedHeaders(t *testing.T) {
+	w := newWorld(t)
+	target := w.open(nil)
+	defer target.Close()
+	m := &message.Message{Topic: "t", Source: "meter-1", ContentType: "text/plain", Properties: []message.Property{
+		{Key: "longline-source", Value: "meter-2"}, {Key: "content-type", Value: "x"}, {Key: "unit", Value: "kWh"},
+	}}
+	v := route.View{Node: 7, Stream: "s"}
+	v.Reset(m)
+	r := &pump.Record{Message: m}
+	if err := target.Prepare(&v, r); err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string][]string)
+	for _, h := range r.Headers {
+		got[h.Name] = append(got[h.Name], h.Value)
+	}
+	if fmt.Sprint(got["longline-source"], got["content-type"], got["unit"]) != "[meter-1] [text/plain] [kWh]" {
+		t.Error(r.Headers)
 	}
 }
 

@@ -91,7 +91,7 @@ func (t *target) Prepare(v *route.View, r *pump.Record) error {
 	return nil
 }
 
-// headers returns the user properties of a message there: its own, those that every record has, and its hops. A message that came from another
+// headers returns the user properties of a message there: its own, those that every record has, and its hops. A message that came by a source from another
 // gateway keeps what that one said of it.
 func headers(v *route.View, hops string) []pump.Header {
 	m := v.Message()
@@ -99,7 +99,7 @@ func headers(v *route.View, hops string) []pump.Header {
 	foreign := false
 	for _, p := range m.Properties {
 		switch {
-		case p.Key == bridge.HopsProperty, p.Key == message.Traceparent && m.Trace != nil:
+		case p.Key == bridge.HopsProperty, p.Key == message.Traceparent && m.Trace != nil, pump.IsForged(m, p.Key):
 			continue
 		case strings.HasPrefix(p.Key, "longline-"):
 			foreign = true

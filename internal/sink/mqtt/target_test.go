@@ -57,6 +57,7 @@ func TestPrepare(t *testing.T) {
 	five := Config{Config: bridge.Config{URL: "mqtt://broker.example.com", Broker: "there"}, Topics: []string{"a/+ -> b/{topic[1]}", "c/# -> {payload.x}"}}
 	three := five
 	three.Version, three.Retain = "3.1.1", "false"
+	bySource := message.Origin{Via: message.ViaSource}
 	const standard = " longline-place=1/all/7 longline-topic=a/1 longline-time=5 longline-source=d"
 	for _, test := range []struct {
 		config Config
@@ -66,7 +67,8 @@ func TestPrepare(t *testing.T) {
 		{five, &message.Message{Topic: "a/1"}, "b/1 retain=false p=q" + standard + " longline-hops=here"},
 		{five, &message.Message{Topic: "a/1", Kept: true}, "b/1 retain=true p=q" + standard + " longline-hops=here"},
 		{five, &message.Message{Topic: "a/1", Properties: user(bridge.HopsProperty, "else")}, "b/1 retain=false p=q" + standard + " longline-hops=else,here"},
-		{five, &message.Message{Topic: "a/1", Properties: user("longline-place", "2/x/9")}, "b/1 retain=false longline-place=2/x/9 p=q longline-hops=here"},
+		{five, &message.Message{Topic: "a/1", Properties: user("longline-place", "2/x/9"), Origin: bySource}, "b/1 retain=false longline-place=2/x/9 p=q longline-hops=here"},
+		{five, &message.Message{Topic: "a/1", Properties: user("longline-source", "another", "Longline-Place", "x")}, "b/1 retain=false p=q" + standard + " longline-hops=here"},
 		{five, &message.Message{Topic: "a/1", Properties: user(bridge.HopsProperty, "there")}, pump.ErrLeftOut.Error()},
 		{five, &message.Message{Topic: "a/1", Properties: user(bridge.HopsProperty, "here,else")}, pump.ErrLeftOut.Error()},
 		{five, &message.Message{Topic: "a/1/2"}, pump.ErrLeftOut.Error()},
@@ -74,7 +76,10 @@ func TestPrepare(t *testing.T) {
 		{three, &message.Message{Topic: "a/1", Kept: true}, "b/1 retain=false"},
 		{three, &message.Message{Topic: "a/1", Properties: user(bridge.HopsProperty, "there")}, pump.ErrLeftOut.Error()},
 	} {
-		test.m.Payload, test.m.Source, test.m.Time = []byte(`{"x":"$SYS"}`), "d", 5
+		test.m.Payload, test.m.Time = []byte(`{"x":"$SYS"}`), 5
+		if test.m.Origin != bySource {
+			test.m.Source = "d"
+		}
 		test.m.Properties = append(test.m.Properties, user("p", "q")...)
 		r, err := prepare(open(t, test.config), test.m)
 		got := fmt.Sprintf("%s retain=%t", r.To, r.Retain)

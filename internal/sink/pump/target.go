@@ -7,6 +7,7 @@ import (
 	"context"
 	"log/slog"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/longline/longline/internal/bridge"
@@ -90,6 +91,15 @@ type Transactional interface {
 	// SendUpTo writes all records and the place in one transaction, or none of them. There may be no records. RefusedAt says which message an
 	// error is about.
 	SendUpTo(ctx context.Context, records []*Record, place uint64) error
+}
+
+// reserved begins the names of what a gateway says of a message.
+const reserved = "longline-"
+
+// IsForged reports whether a property of m, by its name, is what only a gateway says of a message, although a device published m. No target passes it
+// on: the device could pass for another.
+func IsForged(m *message.Message, name string) bool {
+	return m.Source != "" && len(name) >= len(reserved) && strings.EqualFold(name[:len(reserved)], reserved)
 }
 
 // StandardHeaders appends the headers that every record has whose target has headers; contentType is that of its value.
