@@ -80,7 +80,7 @@ func (c *Config) address() (u *url.URL, address string, err error) {
 	socket := u.Scheme == "ws" || u.Scheme == "wss"
 	switch {
 	case !ok:
-		return nil, "", fmt.Errorf("want mqtt://, mqtts://, ws:// or wss:// in front of the host, not %q", c.URL)
+		return nil, "", fmt.Errorf("want mqtt://, mqtts://, ws:// or wss:// in front of the host, not %q", setting.WithoutUser(c.URL))
 	case u.Hostname() == "":
 		return nil, "", errors.New("has no host")
 	case u.User != nil:

@@ -278,6 +278,8 @@ func (c *Conn) handOver(call func()) {
 	c.heard.Store(int64(time.Since(c.began)))
 }
 
+var errEarly = errors.New("the broker sent a publication before CONNACK")
+
 // readPacket reads the next packet, which is valid until the next call. Publications that are too large are passed over.
 func (c *Conn) readPacket(p *mqtt.Packet) error {
 	c.buffer = c.buffer[c.read:]
@@ -295,7 +297,10 @@ func (c *Conn) readPacket(p *mqtt.Packet) error {
 			if errors.Is(err, mqtt.ErrTooLarge) {
 				var over mqtt.Oversized
 				var ok bool
-				if over, ok, err = c.decoder.Oversize(c.buffer); ok {
+				if over, ok, err = c.decoder.Oversize(c.buffer); ok && c.gone == nil {
+					return errEarly
+				}
+				if ok {
 					c.passOver(over)
 					continue
 				}

@@ -373,6 +373,26 @@ func TestReading(t *testing.T) {
 	}
 }
 
+// A broker sends large publications in place of CONNACK. Nobody takes them yet, and the connection is not waited for.
+func TestOversizedBeforeConnack(t *testing.T) {
+	server := bridgetest.Start(t)
+	b := open(t, bridge.Config{URL: server.URL(), MaxPacket: 1 << 10})
+	joined := connect(t, b, bridge.Session{ClientID: "a", Unanswered: 10, OnOversized: func(*bridge.Conn, mqtt.Oversized) { select {} }})
+	peer, _ := server.Accept(mqtt.V5)
+	peer.Send(mqtt.Packet{Type: mqtt.Publish, ID: 1, QoS: 1, Topic: "t", Payload: make([]byte, 2<<10)})
+	if got := soon(t, joined); got.err == nil {
+		t.Error("it is connected")
+	}
+}
+
+// A refused URL may have a password, which is not for the log.
+func TestURLWithPassword(t *testing.T) {
+	err := bridge.Config{URL: "tcp://user:secret@broker.example.com"}.WithDefaults().Validate()
+	if err == nil || strings.Contains(err.Error(), "secret") || !strings.Contains(err.Error(), "broker.example.com") {
+		t.Error(err)
+	}
+}
+
 func TestSubscribe(t *testing.T) {
 	s := bridge.Session{ClientID: "a", Unanswered: 10, OnPublish: func(*bridge.Conn, *mqtt.Packet) {}}
 	c, peer := join(t, bridge.Config{}, s, mqtt.Packet{})
