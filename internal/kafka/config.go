@@ -62,7 +62,7 @@ func (c Config) Validate() error {
 	}
 	for _, b := range c.Brokers {
 		if host, port, err := net.SplitHostPort(b); err != nil || host == "" || port == "" {
-			errs = append(errs, fmt.Errorf("brokers: want an address such as kafka-1:9092, not %q", b))
+			errs = append(errs, fmt.Errorf("brokers: want an address such as kafka-1:9092, not %q", setting.WithoutUser(b)))
 		}
 	}
 	if !ValidName(c.ClientID) || len(c.ClientID) > mostClientID {

@@ -12,6 +12,9 @@ import (
 	_ "github.com/go-sql-driver/mysql"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/reload"
+	"github.com/longline/longline/internal/route"
 	"github.com/longline/longline/internal/sink/pump"
 	"github.com/longline/longline/internal/sink/sinktest"
 	"github.com/longline/longline/internal/sink/sql"
@@ -24,6 +27,28 @@ func TestPostgres(t *testing.T) {
 }
 func TestMariaDB(t *testing.T) {
 	contracts(t, startMariaDB(t), sinktest.Run)
+}
+
+// The server begins a transaction with each statement and waits for a COMMIT, if nobody says otherwise. What the sink confirms is committed.
+func TestMariaDBWithoutAutocommit(t *testing.T) {
+	d := startMariaDB(t, "--autocommit=0")
+	d.run(t, "create table t (device text, payload text)")
+	target := d.open(t, sql.Config{
+		Addresses: []string{d.address()}, Table: "t", Columns: map[string]string{"device": "{source}", "payload": "{payload}"}, Timeout: 20 * time.Second,
+	}, pump.Options{Name: "main", Stream: "s", Watcher: new(reload.Watcher), Log: sinktest.Log})
+	v, r := new(route.View), new(pump.Record)
+	r.Message = &message.Message{Topic: "t", Source: "d", Payload: []byte("1")}
+	v.Reset(r.Message)
+	if err := target.Prepare(v, r); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := target.Send(t.Context(), []*pump.Record{r}); err != nil {
+		t.Fatal(err)
+	}
+	target.Close()
+	if rows := d.run(t, "select payload from t"); len(rows) != 1 {
+		t.Errorf("%d rows", len(rows))
+	}
 }
 
 // contracts runs the contract for both modes, with one server.

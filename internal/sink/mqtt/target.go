@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"golang.org/x/sync/singleflight"
 
@@ -88,7 +89,33 @@ func (t *target) Prepare(v *route.View, r *pump.Record) error {
 	if t.hops {
 		r.Headers = headers(v, hops)
 	}
+	return t.checkTexts(r)
+}
+
+// checkTexts returns what is wrong with the texts of a packet. A broker may end the connection for a control character or a non-character in one of
+// them, MQTT 5 §1.5.4, as Mosquitto does: a device could hold up all others by such a message.
+func (t *target) checkTexts(r *pump.Record) error {
+	texts := []string{r.To}
+	if t.hops { // 3.1.1 has no others
+		texts = append(texts, r.ContentType)
+		if q := r.Message.Request; q != nil {
+			texts = append(texts, q.ResponseTopic)
+		}
+		for _, h := range r.Headers {
+			texts = append(texts, h.Name, h.Value)
+		}
+	}
+	for _, text := range texts {
+		if strings.ContainsFunc(text, isUnwanted) {
+			return fmt.Errorf("%.100q has a control character or a non-character, for which a broker may end the connection", text)
+		}
+	}
 	return nil
+}
+
+// isUnwanted reports whether a text of MQTT should not have r.
+func isUnwanted(r rune) bool {
+	return unicode.IsControl(r) || r >= 0xFDD0 && r <= 0xFDEF || r&0xFFFE == 0xFFFE
 }
 
 // headers returns the user properties of a message there: its own, those that every record has, and its hops. A message that came by a source from another

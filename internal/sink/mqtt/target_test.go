@@ -73,6 +73,11 @@ func TestPrepare(t *testing.T) {
 		{five, &message.Message{Topic: "a/1", Properties: user(bridge.HopsProperty, "here,else")}, pump.ErrLeftOut.Error()},
 		{five, &message.Message{Topic: "a/1/2"}, pump.ErrLeftOut.Error()},
 		{five, &message.Message{Topic: "c/1"}, `[begins with $]`},
+		{five, &message.Message{Topic: "a/\x01"}, "[control character]"},
+		{five, &message.Message{Topic: "a/1", Properties: user("x", "\n")}, "[control character]"},
+		{five, &message.Message{Topic: "a/1", ContentType: "\uFFFE"}, "[control character]"},
+		{three, &message.Message{Topic: "a/\x01"}, "[control character]"},
+		{three, &message.Message{Topic: "a/1", Properties: user("x", "\n")}, "b/1 retain=false"},
 		{three, &message.Message{Topic: "a/1", Kept: true}, "b/1 retain=false"},
 		{three, &message.Message{Topic: "a/1", Properties: user(bridge.HopsProperty, "there")}, pump.ErrLeftOut.Error()},
 	} {

@@ -66,7 +66,7 @@ func (c Config) Validate() error {
 	for _, a := range c.Addresses {
 		host, port, err := net.SplitHostPort(a)
 		n, notNumber := strconv.ParseUint(port, 10, 16)
-		bad(err != nil || host == "" || notNumber != nil || n == 0, "addresses: want host:port, not %q", a)
+		bad(err != nil || host == "" || notNumber != nil || n == 0, "addresses: want host:port, not %q", setting.WithoutUser(a))
 	}
 	bad(c.Username != "" && !c.Password.Given(), "username: want password as well")
 	bad(c.Database < 0 || c.Database > 1<<20, "database: want 0 to %d, not %d", 1<<20, c.Database)

@@ -101,7 +101,7 @@ func (c *Config) validate(lang language) error {
 	bad(len(c.Addresses) > mostAddresses, "addresses: want at most %d", mostAddresses)
 	for _, a := range c.Addresses {
 		host, port, err := net.SplitHostPort(a)
-		bad(err != nil || host == "" || port == "", "addresses: want host and port such as db:5432, not %q", a)
+		bad(err != nil || host == "" || port == "", "addresses: want host and port such as db:5432, not %q", setting.WithoutUser(a))
 	}
 	bad(c.Database == "", "database: want the name of a database")
 	bad(c.User == "", "user: want the name of a user")

@@ -31,6 +31,7 @@ func dialMySQL(c *Config, o pump.Options) (func(context.Context) (session, error
 		// What a statement means must not depend on the server's configuration, and a value that does not fit must be an error.
 		"sql_mode":                 "'STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'",
 		"time_zone":                "'+00:00'",
+		"autocommit":               "1", // a statement by itself is a transaction
 		"innodb_lock_wait_timeout": strconv.Itoa(int(max(1, c.Timeout/time.Second))),
 	}
 	connect := func(ctx context.Context, address string) (session, error) {

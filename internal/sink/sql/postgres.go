@@ -29,7 +29,7 @@ func dialPostgres(c *Config, o pump.Options) (func(context.Context) (session, er
 	each := c.Timeout / time.Duration(len(c.Addresses)) // so that there is time for the last one
 	base.Database, base.User, base.ConnectTimeout = c.Database, c.User, each
 	base.DialFunc = (&net.Dialer{Timeout: each}).DialContext
-	base.RuntimeParams = map[string]string{"application_name": "longline " + o.Name}
+	base.RuntimeParams = map[string]string{"application_name": "longline " + o.Name, "client_encoding": "UTF8"} // whatever the database has
 	base.ValidateConnect, base.AfterConnect, base.Fallbacks = nil, nil, nil
 	if len(c.Addresses) > 1 {
 		base.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite

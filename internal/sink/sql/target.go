@@ -134,6 +134,15 @@ func (t *target) table(name string) (*table, error) {
 	return to, nil
 }
 
+// forget forgets a table that messages have named and that does not exist: otherwise a device could name so many that there is no room for others.
+func (t *target) forget(missing *table) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if missing.create == "" && t.tables[missing.name] == missing {
+		delete(t.tables, missing.name)
+	}
+}
+
 // Send implements pump.Target. If the server refuses the records together, they are sent in halves, until it is known which of them it refuses. Behind a
 // refused record it begins with one, and then twice as many each time: of a device that sends nothing but what is refused, each message is tried once.
 func (t *target) Send(ctx context.Context, records []*pump.Record) (done int, err error) {
@@ -206,6 +215,9 @@ func (t *target) try(ctx context.Context, records []*pump.Record, h how) error {
 		if t.kind(err) == noTable {
 			for _, b := range work {
 				b.table.exists.Store(false)
+			}
+			if len(work) == 1 {
+				t.forget(work[0].table)
 			}
 		}
 		return err

@@ -115,3 +115,29 @@ func TestRefusedRecords(t *testing.T) {
 		}
 	}
 }
+
+// missing is a server that has no table.
+type missing struct{ session }
+
+func (missing) write(context.Context, []batch, how) error { return errBad }
+func (missing) close(bool)                                {}
+
+// Tables that messages have named and that do not exist take no room from others.
+func TestMissingTablesAreForgotten(t *testing.T) {
+	to := openFor(t, postgres, Config{Table: "t_{payload.site}", Columns: map[string]string{"a": "{source}"}, MaxTables: 2})
+	to.pool.dial = func(context.Context) (session, error) { return missing{}, nil }
+	to.kind = func(err error) kind {
+		if err == nil {
+			return none
+		}
+		return noTable
+	}
+	for _, name := range []string{`"t_1"`, `"t_2"`, `"t_3"`} {
+		if _, err := to.table(name); err != nil { // as Prepare does
+			t.Fatal(err)
+		}
+		if _, err := to.Send(t.Context(), []*pump.Record{{To: name, Values: []any{"x"}}}); !pump.IsRefused(err) {
+			t.Error(err)
+		}
+	}
+}

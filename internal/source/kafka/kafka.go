@@ -56,6 +56,7 @@ const (
 	settleTime   = 5 * time.Second // for records under way, when a partition is given up
 	fetchBytes   = 4 << 20         // of one broker's answer
 	fetchAtOnce  = 2               // answers in memory
+	batchBytes   = 64 << 20        // of a batch when it is decompressed: a producer could make a small one very large
 	pollRecords  = 500
 	rebalanceFor = 30 * time.Second
 )
@@ -75,6 +76,7 @@ func (s *source) Run(ctx context.Context, take feed.Take) error {
 	c, err := s.cluster.Client(
 		kgo.ConsumerGroup(s.group), kgo.ConsumeTopics(s.config.Topics...), kgo.ConsumeResetOffset(from), kgo.FetchIsolationLevel(level),
 		kgo.FetchMaxBytes(fetchBytes), kgo.FetchMaxPartitionBytes(fetchBytes/4), kgo.MaxConcurrentFetches(fetchAtOnce), kgo.FetchMaxWait(500*time.Millisecond),
+		kgo.MaxDecompressBatchBytes(batchBytes),
 		kgo.AutoCommitMarks(), kgo.AutoCommitInterval(commitEvery), kgo.RebalanceTimeout(rebalanceFor), kgo.BlockRebalanceOnPoll(),
 		kgo.OnPartitionsAssigned(r.assigned), kgo.OnPartitionsRevoked(r.revoked), kgo.OnPartitionsLost(r.lost),
 	)
