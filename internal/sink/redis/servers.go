@@ -52,7 +52,11 @@ func dialer(c Config, w *reload.Watcher) (func(context.Context) (rueidis.Client,
 		DialCtxFn: func(ctx context.Context, address string, _ *net.Dialer, _ *tls.Config) (net.Conn, error) {
 			ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 			defer cancel()
-			return dial(ctx, "tcp", address)
+			conn, err := dial(ctx, "tcp", address)
+			if err != nil {
+				return nil, err
+			}
+			return &guard{Conn: conn}, nil
 		},
 	}
 	if c.Sentinel.Primary != "" {
