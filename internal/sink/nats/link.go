@@ -131,7 +131,11 @@ type dial struct {
 // Dial implements nats.CustomDialer.
 func (d dial) Dial(network, address string) (net.Conn, error) {
 	n := net.Dialer{Timeout: d.timeout}
-	return n.DialContext(d.ctx, network, address)
+	conn, err := n.DialContext(d.ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return &guard{Conn: conn}, nil
 }
 
 func (l *link) close() { l.conn.Close() }
