@@ -5,12 +5,14 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"io"
 	"net"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/longline/longline/internal/sink/pump"
 )
@@ -30,6 +32,11 @@ func dialPostgres(c *Config, o pump.Options) (func(context.Context) (session, er
 	base.Database, base.User, base.ConnectTimeout = c.Database, c.User, each
 	base.DialFunc = (&net.Dialer{Timeout: each}).DialContext
 	base.RuntimeParams = map[string]string{"application_name": "longline " + o.Name, "client_encoding": "UTF8"} // whatever the database has
+	base.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
+		f := pgproto3.NewFrontend(r, w)
+		f.SetMaxBodyLen(mostAnswer) // it makes room for what the server announces
+		return f
+	}
 	base.ValidateConnect, base.AfterConnect, base.Fallbacks = nil, nil, nil
 	if len(c.Addresses) > 1 {
 		base.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
@@ -68,6 +75,9 @@ func dialPostgres(c *Config, o pump.Options) (func(context.Context) (session, er
 		return s, nil
 	}, nil
 }
+
+// mostAnswer bounds a message of the server, in bytes.
+const mostAnswer = 1 << 20
 
 // postgresSession is a connection to a PostgreSQL.
 type postgresSession struct {
