@@ -3,10 +3,12 @@
 package sinks
 
 import (
+	"errors"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	client "github.com/longline/longline/internal/kafka"
@@ -43,7 +45,7 @@ func TestKafkaUsers(t *testing.T) {
 		{"plain", client.Config{Brokers: []string{k.SASLTLS()}, TLS: encrypted, SASL: user(client.Plain, servers.KafkaPassword)}, succeeds},
 		{"SHA-256", client.Config{Brokers: []string{k.SASL()}, SASL: user(client.ScramSHA256, servers.KafkaPassword)}, succeeds},
 		{"SHA-512", client.Config{Brokers: []string{k.SASLTLS()}, TLS: encrypted, SASL: user(client.ScramSHA512, servers.KafkaPassword)}, succeeds},
-		{"wrong password", client.Config{Brokers: []string{k.SASL()}, SASL: user(client.ScramSHA512, "wrong")}, pump.IsMisconfigured},
+		{"wrong password", client.Config{Brokers: []string{k.SASL()}, SASL: user(client.ScramSHA512, "wrong")}, func(err error) bool { return errors.Is(err, kerr.SaslAuthenticationFailed) }},
 		{"unknown authority", client.Config{Brokers: []string{k.TLS()}, TLS: client.TLS{Enabled: true}}, fails},
 		{"no user", client.Config{Brokers: []string{k.SASL()}}, fails},
 	} {

@@ -30,8 +30,9 @@ type Target struct {
 	end     context.CancelFunc
 	ended   sync.WaitGroup
 
-	lanes  lanes
-	writer *writer
+	lanes    lanes
+	writer   *writer
+	patience pump.Patience
 }
 
 var (

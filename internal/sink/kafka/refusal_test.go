@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -162,13 +163,50 @@ func refuseBatches(t *testing.T, bad func(batch []byte) bool, why *kerr.Error) f
 	}
 }
 
+// A right that is missing for a moment does not stop the sink. One that is missing for a minute does, also if Kafka tells the place meanwhile.
 func TestNotAuthorized(t *testing.T) {
-	w := newWorld(t)
-	w.control(kmsg.Produce, refuseBatches(t, func([]byte) bool { return true }, kerr.TopicAuthorizationFailed))
-	target := w.open(nil)
-	defer target.Close()
-	if _, err := target.Send(t.Context(), w.records(target, 1, 2, 1)); !pump.IsMisconfigured(err) {
-		t.Error(err)
+	for _, exact := range []bool{false, true} {
+		t.Run(fmt.Sprint(exact), func(t *testing.T) {
+			w := newWorld(t)
+			var granted atomic.Bool
+			w.control(kmsg.Produce, func(r kmsg.Request) kmsg.Response {
+				if granted.Load() {
+					return nil
+				}
+				return refuseBatches(t, func([]byte) bool { return true }, kerr.TopicAuthorizationFailed)(r)
+			})
+			target := w.open(func(c *Config) { c.Transactional = exact })
+			defer target.Close()
+			patience := new(pump.Patience)
+			switch of := target.(type) {
+			case *Target:
+				patience = &of.patience
+			case *transactional:
+				patience = &of.patience
+			}
+			send := func(want func(error) bool) {
+				t.Helper()
+				if place, is := target.(pump.Transactional); is {
+					if _, _, err := place.Place(t.Context()); err != nil {
+						t.Error(err)
+					}
+				}
+				if _, err := target.Send(t.Context(), w.records(target, 1, 2, 1)); !want(err) {
+					t.Error(err)
+				}
+			}
+			later := func(err error) bool { return err != nil && !pump.IsMisconfigured(err) && !pump.IsRefused(err) }
+			longAgo := func() { _ = patience.Misconfigured(kerr.TopicAuthorizationFailed, time.Now().Add(-2*time.Minute)) }
+			send(later)
+			patience.Renew()
+			longAgo()
+			send(pump.IsMisconfigured)
+			send(later) // somebody has resumed it
+			granted.Store(true)
+			send(func(err error) bool { return err == nil })
+			longAgo() // would be the first again
+			send(func(err error) bool { return err == nil })
+		})
 	}
 }
 

@@ -50,8 +50,9 @@ func (t *transactional) Place(ctx context.Context) (place uint64, known bool, er
 	place, known, err = t.askPlace(ctx)
 	if err != nil {
 		t.writer.discard()
+		err = t.explain(err)
 	}
-	return place, known, explain(err)
+	return place, known, err
 }
 
 // askPlace is Place, locked.
@@ -90,13 +91,13 @@ func (t *transactional) SendUpTo(ctx context.Context, records []*pump.Record, pl
 func (t *transactional) Send(ctx context.Context, records []*pump.Record) (done int, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if err := t.transact(ctx, records, t.commit); err != nil {
-		return 0, t.blame(ctx, records, err)
+	if err := t.blame(ctx, records, t.transact(ctx, records, t.commit)); err != nil {
+		return 0, err
 	}
 	return len(records), nil
 }
 
-// blame returns err as one of the pump's kinds. If a batch was refused, it finds the record by transactions that it aborts.
+// blame returns err, which may be nil, as one of the pump's kinds. If a batch was refused, it finds the record by transactions that it aborts.
 func (t *transactional) blame(ctx context.Context, records []*pump.Record, err error) error {
 	at := 0
 	var of *recordError
@@ -112,7 +113,7 @@ func (t *transactional) blame(ctx context.Context, records []*pump.Record, err e
 				continue
 			}
 			if !t.isOfOne(why) {
-				return explain(why)
+				return t.explain(why)
 			}
 			records = records[:at+len(half)]
 		}
@@ -121,7 +122,7 @@ func (t *transactional) blame(ctx context.Context, records []*pump.Record, err e
 			err = topics.refusal(records[at].To)
 		}
 	}
-	if err = explain(err); pump.IsRefused(err) {
+	if err = t.explain(err); pump.IsRefused(err) {
 		return pump.RefusedAt(at, err)
 	}
 	return err

@@ -62,7 +62,7 @@ func (w *writer) round(batches []*batch) {
 			_ = w.isolate(writes[i], writes[i].open(done)) // result has it
 		}
 		b.done, b.err = writes[i].result()
-		b.err = explain(b.err)
+		b.err = w.target.explain(b.err)
 		writes[i].note()
 		close(b.finished)
 	}
@@ -318,15 +318,17 @@ func isOfOneRecord(err error) bool {
 	return false
 }
 
-// explain returns err as one of the pump's kinds.
-func explain(err error) error {
+// explain returns the outcome of a batch, which may be nil, as one of the pump's kinds. It is safe from any goroutine.
+func (t *Target) explain(err error) error {
 	switch {
-	case err == nil, pump.IsRefused(err), pump.IsMisconfigured(err):
+	case pump.IsMisconfigured(err):
 		return err
-	case isOfOneRecord(err):
-		return pump.Refused(err)
 	case client.Misconfigured(err):
-		return pump.Misconfigured(err)
+		return t.patience.Misconfigured(err, time.Now())
+	}
+	t.patience.Renew()
+	if isOfOneRecord(err) {
+		return pump.Refused(err)
 	}
 	return err
 }
