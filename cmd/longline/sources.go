@@ -55,7 +55,7 @@ func ofSource(kind prometheus.ValueType, name, help string, value func(feed.Stat
 
 var (
 	sourceState   = prometheus.NewDesc("longline_source_state", "1 for the state that a source has: running, failing or stopped.", []string{"source", "state"}, nil)
-	sourceDropped = prometheus.NewDesc("longline_source_dropped_total", "Records that a source left out by itself.", []string{"source", "reason"}, nil)
+	sourceDropped = prometheus.NewDesc("longline_source_dropped_total", "Records that a source left out by itself, and headers of records (header_no_text, header_no_room).", []string{"source", "reason"}, nil)
 	sourceStates  = []feed.State{feed.Running, feed.Failing, feed.Stopped}
 )
 

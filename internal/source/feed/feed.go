@@ -64,7 +64,7 @@ type Feed interface {
 	Close()
 }
 
-// Dropping is a Feed that leaves out records of its own accord.
+// Dropping is a Feed that leaves out records, or headers of records, of its own accord.
 type Dropping interface {
 	// Dropped returns how many, by the reason. The reasons are always the same. It is safe from any goroutine.
 	Dropped() map[string]uint64

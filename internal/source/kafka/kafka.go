@@ -26,13 +26,14 @@ type source struct {
 	group   string
 	cluster *client.Cluster
 	log     *slog.Logger
+	drops   *drops
 
 	lag atomic.Int64 // -1 if it is not known
 }
 
 // Open makes the source of c, which is valid and has its defaults. It contacts nobody.
 func Open(c Config, o feed.Options) (feed.Feed, error) {
-	s := &source{config: c, group: cmp.Or(c.Group, c.ClientID+"."+o.Name), log: o.Log}
+	s := &source{config: c, group: cmp.Or(c.Group, c.ClientID+"."+o.Name), log: o.Log, drops: newDrops(o.Log)}
 	var err error
 	if s.cluster, err = client.Open(c.Config, o.Watcher, o.Log); err != nil {
 		return nil, err
@@ -48,6 +49,15 @@ func (s *source) Close() {}
 func (s *source) Lag() (records int64, known bool) {
 	n := s.lag.Load()
 	return n, n >= 0
+}
+
+// Dropped implements feed.Dropping: it counts headers.
+func (s *source) Dropped() map[string]uint64 {
+	all := make(map[string]uint64, reasons)
+	for why, name := range dropNames {
+		all[name] = s.drops[why].N()
+	}
+	return all
 }
 
 const (
@@ -135,7 +145,7 @@ func (r *run) read(ctx context.Context) error {
 		}
 		for it := fetched.RecordIter(); !it.Done(); {
 			record := it.Next()
-			if err := r.take(ctx, convert(record), r.begin(record)); err != nil {
+			if err := r.take(ctx, convert(record, r.source.drops), r.begin(record)); err != nil {
 				return err
 			}
 		}

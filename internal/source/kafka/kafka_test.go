@@ -336,3 +336,37 @@ func TestAway(t *testing.T) {
 	}
 	f.Close()
 }
+
+// Headers that cannot be properties are left out and counted; the content type is found behind them.
+func TestHeaders(t *testing.T) {
+	left := newDrops(log)
+	r := &kgo.Record{Topic: "orders"}
+	add := func(key, value string) {
+		r.Headers = append(r.Headers, kgo.RecordHeader{Key: key, Value: []byte(value)})
+	}
+	counted := func(properties int, text, room uint64) {
+		t.Helper()
+		got := convert(r, left)
+		if n := len(got.Properties); n != properties || left[noText].N() != text || left[noRoom].N() != room || got.ContentType != "text/plain" {
+			t.Errorf("%d properties, %d no text, %d no room, %q", n, left[noText].N(), left[noRoom].N(), got.ContentType)
+		}
+	}
+	add("a", "b")
+	add("raw", "\xff")
+	add("zero", "\x00")
+	add("\xfe", "x")
+	add("content-type", "text/plain")
+	counted(1, 3, 0)
+	r.Headers = r.Headers[:1]
+	for n := range mostHeaders + 5 {
+		add(fmt.Sprint(n), "")
+	}
+	add("content-type", "text/plain")
+	counted(mostHeaders, 3, 6)
+	r.Headers = nil
+	add("content-type", "text/plain")
+	add("small", "x")
+	add("large", strings.Repeat("x", mostHeaderBytes))
+	add("behind", "x")
+	counted(1, 3, 8)
+}
