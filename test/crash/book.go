@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -201,6 +202,14 @@ func (b *book) event(client, text string) {
 	b.events[client] = append(b.events[client], event{b.now(), text})
 }
 
+// last returns the last events of a client.
+func (b *book) last(client string, most int) []event {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	list := b.events[client]
+	return slices.Clone(list[max(0, len(list)-most):])
+}
+
 // fault notes what must not happen.
 func (b *book) fault(text string) {
 	b.mu.Lock()
@@ -222,21 +231,22 @@ func (b *book) acknowledged() {
 	b.counted.received++
 }
 
-// open returns how many messages wait for their answers.
-func (b *book) open() (n int) {
+// open returns how many messages wait for their answers, by publisher.
+func (b *book) open() map[string]int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	open := make(map[string]int)
 	for _, t := range b.topics {
 		if t.will {
 			continue
 		}
 		for i := range t.sent {
 			if s := &t.sent[i]; s.acked == 0 && !s.refused {
-				n++
+				open[t.publisher]++
 			}
 		}
 	}
-	return n
+	return open
 }
 
 // quiet reports how long nothing was answered and nothing arrived.

@@ -383,7 +383,8 @@ func (d *mqttDevice) take(p *mqtt.Packet) error {
 		d.roam()
 		return d.conn.send(&mqtt.Packet{Type: mqtt.Puback, ID: p.ID})
 	case message.ExactlyOnce:
-		if d.received[p.ID] { // [MQTT-4.3.3-10]
+		if d.received[p.ID] { // [MQTT-4.3.3-10]; the gateway that sends it again counts the PUBREC of this life
+			d.book.acknowledged()
 			d.book.event(d.name, fmt.Sprintf("takes no second message with identifier %d: %s %.10q, DUP %v", p.ID, p.Topic, p.Payload, p.Dup))
 		} else {
 			d.received[p.ID] = true

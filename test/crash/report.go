@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -35,6 +36,13 @@ func (r *run) report(w io.Writer, v *verdict) {
 	fmt.Fprintf(w, "lost %d, out of order %d, unwanted %d, faults %d\n", len(v.Lost), len(v.Disordered), len(v.Unwanted), len(v.Faults))
 	for _, f := range v.Faults[:min(len(v.Faults), 10*shown)] {
 		fmt.Fprintln(w, "  ", f)
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.book.open())) {
+		events := r.book.last(name, most)
+		fmt.Fprintf(w, "\nno answer: the last of %s\n", name)
+		for _, e := range events {
+			fmt.Fprintf(w, "   %10v %.300s\n", e.at.Round(100*time.Microsecond), e.text)
+		}
 	}
 	r.histories(w, "lost", v.Lost)
 	r.histories(w, "out of order", v.Disordered)

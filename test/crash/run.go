@@ -175,13 +175,13 @@ func (r *run) settle(ctx context.Context) *verdict {
 			r.book.fault("the fleet does not come to rest")
 			break
 		}
-		if r.book.open() == 0 && len(r.book.verdict().Lost) == min(r.options.Drop, 1) || r.book.quiet() > quiet {
+		if len(r.book.open()) == 0 && len(r.book.verdict().Lost) == min(r.options.Drop, 1) || r.book.quiet() > quiet {
 			break
 		}
 		r.fleet.pause(ctx, 200*time.Millisecond)
 	}
-	if n := r.book.open(); n > 0 {
-		r.book.fault(fmt.Sprintf("%d messages got no answer", n))
+	if open := r.book.open(); len(open) > 0 {
+		r.book.fault(fmt.Sprintf("messages got no answer, by publisher: %v", open))
 	}
 	return r.book.verdict()
 }
