@@ -52,6 +52,7 @@ type outgoing struct {
 	number   int
 	packet   mqtt.Packet
 	released bool // PUBREC has come
+	again    bool // it was sent on an earlier connection
 }
 
 // dueReply is the answer to a command that takes until then.
@@ -181,6 +182,7 @@ func (d *mqttDevice) forget() {
 // resume sends again what is not acknowledged, in order [MQTT-4.4.0-1].
 func (d *mqttDevice) resume() error {
 	for _, o := range d.out {
+		o.again = true
 		p := o.packet
 		if o.released {
 			p = mqtt.Packet{Type: mqtt.Pubrel, ID: o.packet.ID}
@@ -459,7 +461,8 @@ func (d *mqttDevice) answered(p *mqtt.Packet) error {
 		d.book.answer(o.topic, o.number, p.Reason.Failed())
 	}
 	if !p.Reason.Failed() {
-		d.begun, d.safe = true, true
+		d.begun = true
+		d.safe = d.safe || p.Type == mqtt.Puback || !o.again // a PUBREC that comes again waits for no sync, and says nothing of this connection's will
 	}
 	if p.Type == mqtt.Pubrec && !p.Reason.Failed() {
 		o.released = true

@@ -170,12 +170,13 @@ func (r *run) settle(ctx context.Context) *verdict {
 	if r.sinks != nil {
 		quiet = 40 * time.Second // longer than any wait for a system behind
 	}
-	for limit := r.book.now() + 3*time.Minute; ctx.Err() == nil; {
+	began := r.book.now() // before that the gateway may have been away for long
+	for limit := began + 3*time.Minute; ctx.Err() == nil; {
 		if r.book.now() > limit {
 			r.book.fault("the fleet does not come to rest")
 			break
 		}
-		if len(r.book.open()) == 0 && len(r.book.verdict().Lost) == min(r.options.Drop, 1) || r.book.quiet() > quiet {
+		if len(r.book.open()) == 0 && len(r.book.verdict().Lost) == min(r.options.Drop, 1) || min(r.book.quiet(), r.book.now()-began) > quiet {
 			break
 		}
 		r.fleet.pause(ctx, 200*time.Millisecond)
