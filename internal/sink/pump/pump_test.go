@@ -426,6 +426,33 @@ func TestConsumerDeleted(t *testing.T) {
 	}
 }
 
+// A replay that is stopped ends with what was read for it, so that not several are in memory of a sink that sends nothing.
+func TestStopReplay(t *testing.T) {
+	w := newWorld(t, func(s *pump.Sink) {
+		s.Config.Ahead.Messages = 2
+		s.Config.Batch.Messages = 2
+	})
+	w.publish("1", "2", "3", "4")
+	w.sent("1", "2", "3", "4")
+	w.until("all is done", func(s pump.Stats) bool { return s.Ahead == 0 })
+	w.pump.Pause()
+	if err := w.pump.Replay(pump.Range{}); err != nil {
+		t.Fatal(err)
+	}
+	w.until("it has read ahead", func(s pump.Stats) bool { return s.Ahead == 2 })
+	w.pump.StopReplay()
+	if err := w.pump.Replay(pump.Range{}); !errors.Is(err, pump.ErrReplaying) {
+		t.Errorf("another replay: %v", err)
+	}
+	w.pump.Resume()
+	w.until("it has ended", func(s pump.Stats) bool { return s.Replay == nil })
+	w.sent("1", "2", "3", "4", "1", "2")
+	if err := w.pump.Replay(pump.Range{From: 4}); err != nil {
+		t.Error(err)
+	}
+	w.sent("1", "2", "3", "4", "1", "2", "4")
+}
+
 // Close does not wait for more than a dead letter that is under way.
 func TestCloseWithALetter(t *testing.T) {
 	letters := make(chan func(), 1)
