@@ -54,7 +54,7 @@ func declaredMetrics(t *testing.T) (all []string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, m := range regexp.MustCompile(`(describe\(|serviceDesc\(|ofStream\(\S+ |ofConsumer\(\S+ |ofSink\(\S+ |NewDesc\(|Name: +|gauge\(|counter\(|add\(\S+ )"(longline_)?([a-z_]+)"`).FindAllSubmatch(source, -1) {
+		for _, m := range regexp.MustCompile(`(describe\(|serviceDesc\(|ofStream\(\S+ |ofConsumer\(\S+ |ofSink\(\S+ |ofSource\(\S+ |modelDesc\(|NewDesc\(|Name: +|gauge\(|counter\(|add\(\S+ )"(longline_)?([a-z_]+)"`).FindAllSubmatch(source, -1) {
 			prefix := ""
 			switch kind, _, _ := strings.Cut(string(m[1]), "("); kind {
 			case "ofStream":
@@ -63,6 +63,10 @@ func declaredMetrics(t *testing.T) (all []string) {
 				prefix = "stream_consumer_"
 			case "ofSink":
 				prefix = "sink_"
+			case "ofSource":
+				prefix = "source_"
+			case "modelDesc":
+				prefix = "model_"
 			case "serviceDesc":
 				prefix = "service_"
 			case "describe":

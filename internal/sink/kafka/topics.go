@@ -307,16 +307,22 @@ func (s *topics) admit(r *pump.Record) error {
 	return s.refusal(r.To)
 }
 
-// refusal returns the error of a record for a topic that is barred.
+// refusal returns the error of a record for a topic that is barred, or missing.
 func (s *topics) refusal(name string) error {
-	why := s.barred[name].why
-	if why == nil { // there were too many to note them all
-		why = errMissing
+	if why := s.barred[name].why; why != nil && why != errMissing { //nolint:errorlint // it is kept as it is
+		return pump.Refused(fmt.Errorf("topic %s: %w", name, why))
 	}
-	return pump.Refused(fmt.Errorf("topic %s: %w", name, why))
+	err := fmt.Errorf("topic %s: %w", name, errMissing)
+	if !s.target.config.CreateTopics {
+		err = fmt.Errorf("%w: create it, or set create_topics", err)
+	}
+	if s.target.topic.Literal() {
+		return pump.Misconfigured(err)
+	}
+	return pump.Refused(err)
 }
 
-var errMissing = errors.New("it does not exist, or cannot be written to: create it, or set create_topics")
+var errMissing = errors.New("it does not exist")
 
 // batchBytes returns how many bytes a batch of a topic may have. Any goroutine may call it.
 func (s *topics) batchBytes(topic string) int32 {

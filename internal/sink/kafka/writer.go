@@ -321,9 +321,9 @@ func isOfOneRecord(err error) bool {
 // explain returns the outcome of a batch, which may be nil, as one of the pump's kinds. It is safe from any goroutine.
 func (t *Target) explain(err error) error {
 	switch {
-	case pump.IsMisconfigured(err):
+	case pump.IsRefused(err), pump.IsMisconfigured(err):
 		return err
-	case client.Misconfigured(err):
+	case !isOfOneRecord(err) && client.Misconfigured(err):
 		return t.patience.Misconfigured(err, time.Now())
 	}
 	t.patience.Renew()
