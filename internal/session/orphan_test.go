@@ -19,6 +19,7 @@ func (w *world) arrived(name string, devices ...string) map[string]int {
 	got := map[string]int{}
 	for again := true; again; { // what is acknowledged makes room for what waits
 		again = false
+		synctest.Wait() // until what was on its way when the store was opened is where it belongs
 		for _, device := range devices {
 			c := w.connect(device, Options{})
 			for c.step() || len(c.owed) > 0 {
@@ -34,7 +35,6 @@ func (w *world) arrived(name string, devices ...string) map[string]int {
 				}
 			}
 		}
-		synctest.Wait()
 	}
 	return got
 }
