@@ -18,11 +18,7 @@ func (n *node) openSources(context.Context) (err error) {
 	n.sources, err = source.Open(n.config.Sources, source.Options{
 		Number: uint16(n.config.Node.Number), Loops: n.loops, Log: n.log,
 		Node: feed.Node{
-			Publish: func(m *message.Message, done func(error)) {
-				if result, err := n.router.Publish(m, done); !result.Later {
-					done(err)
-				}
-			},
+			Publish: n.router.PublishThen,
 			Broadcast: func(_ context.Context, m *message.Message, filter string, done func(error)) {
 				n.sessions.BroadcastThen(m, filter, done)
 			},

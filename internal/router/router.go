@@ -218,6 +218,14 @@ func (r *Router) Publish(m *message.Message, done func(error)) (Result, error) {
 	return r.PublishFor(m, Publisher{Done: done})
 }
 
+// PublishThen is Publish for a caller that does not ask whether the answer comes later: it calls done exactly once, from any goroutine, without
+// locks, perhaps before it returns.
+func (r *Router) PublishThen(m *message.Message, done func(error)) {
+	if result, err := r.Publish(m, done); !result.Later {
+		done(err)
+	}
+}
+
 // PublishFor is Publish for a publisher that asks for more than an answer.
 func (r *Router) PublishFor(m *message.Message, by Publisher) (Result, error) {
 	p := r.begin(m, by)

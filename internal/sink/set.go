@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/longline/longline/internal/bridge"
-	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/model"
 	"github.com/longline/longline/internal/reload"
 	"github.com/longline/longline/internal/router"
@@ -204,15 +203,8 @@ func (s *Set) start(name string, c Config, o *opened) {
 	defer s.mu.Unlock()
 	s.sinks[name] = &Sink{name: name, config: c, watcher: o.watcher, Pump: pump.Start(pump.Sink{
 		Name: name, Config: c.Pump, Node: s.options.Node, Stream: o.stream, Letters: s.options.Streams.Get(pump.LettersStream),
-		Route: o.Route, Target: o.Target, Model: o.model, Paused: s.paused[name], Log: s.options.Log, Done: done, Publish: s.publish,
+		Route: o.Route, Target: o.Target, Model: o.model, Paused: s.paused[name], Log: s.options.Log, Done: done, Publish: s.options.Router.PublishThen,
 	})}
-}
-
-// publish publishes a dead letter.
-func (s *Set) publish(m *message.Message, done func(error)) {
-	if result, err := s.options.Router.Publish(m, done); !result.Later {
-		done(err)
-	}
 }
 
 // closeAll closes the sinks that which says, all at the same time. changing is held.

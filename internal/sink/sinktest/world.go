@@ -69,9 +69,7 @@ func NewGateway(t testing.TB) *Gateway {
 
 // Publish publishes a message, and calls done once it is safe in the streams.
 func (g *Gateway) Publish(m *message.Message, done func(error)) {
-	if result, err := g.Router.Publish(m, done); !result.Later {
-		done(err)
-	}
+	g.Router.PublishThen(m, done)
 }
 
 // one is one test: a gateway, and a sink that writes to a place of its own.
