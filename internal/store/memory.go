@@ -232,8 +232,11 @@ func (s *Memory) unreceive(device string, id uint16) bool {
 }
 
 // Put implements Store. The store keeps no values in memory: their owners do.
-func (s *Memory) Put(space Space, key string, value []byte) {
-	op := Op{Kind: OpPut, Space: space, Key: key, Value: value}
+func (s *Memory) Put(space Space, key string, value []byte) { s.PutFor("", space, key, value) }
+
+// PutFor implements Store.
+func (s *Memory) PutFor(device string, space Space, key string, value []byte) {
+	op := Op{Kind: OpPut, Device: device, Space: space, Key: key, Value: value}
 	if value == nil {
 		op.Kind = OpDelete
 	}

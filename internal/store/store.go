@@ -301,6 +301,9 @@ type Store interface {
 	// owner's business. In a store that is not durable, Put does nothing.
 	Put(space Space, key string, value []byte)
 
+	// PutFor is Put for a value that belongs to a device. Where sessions move between nodes, it moves with the device's.
+	PutFor(device string, space Space, key string, value []byte)
+
 	// Retain replaces the retained message of m's topic by m, which is owned. If m has no payload or has expired, it
 	// only removes (MQTT 5 §3.3.1.3). The error is a *RetainedFull, which names the bound that m would pass; then
 	// nothing was changed.
