@@ -21,11 +21,11 @@ test: deps ## run all tests with the race detector; installs what they need
 
 # Tests with the build tags servers and long use real servers: recipes in scripts/servers install them once, in out/servers.
 test-servers: deps ## run the tests that need real servers; installs those
-	@scripts/servers.sh consul kafka redis nats mariadb postgres
+	@scripts/servers.sh consul kafka redis valkey haproxy nginx envoy nats mariadb postgres
 	go test -race -timeout 20m -tags servers ./test/servers ./test/registries ./test/sinks
 
 test-long: deps ## the same with servers that take long: to be installed, or to start
-	@scripts/servers.sh consul kafka redis nats mariadb postgres mysql nacos eureka etcd kubernetes models
+	@scripts/servers.sh consul kafka redis valkey haproxy nginx envoy nats mariadb postgres mysql nacos eureka etcd kubernetes models
 	go test -race -timeout 30m -tags servers,long ./test/servers ./test/registries ./test/sinks ./test/models
 
 lint: $(TOOLS) ## check the code, for every platform

@@ -1,8 +1,6 @@
 package servers
 
 import (
-	"context"
-	"net"
 	"path/filepath"
 	"strconv"
 	"testing"
@@ -18,13 +16,6 @@ func Models(t testing.TB) *Server {
 			page := filepath.Join(installed, "../../..", "scripts/servers/models.py")
 			return []string{"env", "PYTHONPATH=" + installed, installed + "/venv/bin/python", page, strconv.Itoa(port)}
 		},
-		Ready: func(ctx context.Context, port int) error {
-			var d net.Dialer
-			c, err := d.DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-			if err != nil {
-				return err
-			}
-			return c.Close()
-		},
+		Ready: accepts,
 	})
 }

@@ -65,6 +65,32 @@ func Launch(ctx context.Context, p Program, dir string) (*Process, error) {
 	return s, s.Restart(ctx)
 }
 
+// launchAll launches programs, in directories below dir. After an error none runs.
+func launchAll(ctx context.Context, dir string, programs ...Program) ([]*Process, error) {
+	var all []*Process
+	for i, p := range programs {
+		own := filepath.Join(dir, strconv.Itoa(i))
+		err := os.MkdirAll(own, 0o700)
+		if err == nil {
+			var s *Process
+			if s, err = Launch(ctx, p, own); err == nil {
+				all = append(all, s)
+			}
+		}
+		if err != nil {
+			killAll(all)
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+func killAll(all []*Process) {
+	for _, s := range all {
+		s.Kill()
+	}
+}
+
 // URL returns the server's URL with this path.
 func (s *Process) URL(path string) string { return fmt.Sprintf("http://127.0.0.1:%d%s", s.Port, path) }
 
@@ -163,6 +189,15 @@ func (s *Process) Continue() error { return s.process.Signal(syscall.SIGCONT) }
 func (s *Process) log() string {
 	text, _ := os.ReadFile(filepath.Join(s.Dir, "log"))
 	return string(text[max(0, len(text)-4096):])
+}
+
+// accepts is a Ready: the server takes connections.
+func accepts(ctx context.Context, port int) error {
+	c, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		return err
+	}
+	return c.Close()
 }
 
 // install installs a program and returns its directory. The working directory is in the repository.

@@ -5,8 +5,10 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -23,80 +25,207 @@ const (
 // is lost when it is killed. If the options name a certificate (--tls-cert-file), it takes TLS at RedisTLS.
 func Redis(t testing.TB, options ...string) *Server {
 	t.Helper()
-	return Start(t, Program{
-		Name:  "redis",
+	return Start(t, RedisProgram(options...))
+}
+
+// RedisProgram is the program of Redis.
+func RedisProgram(options ...string) Program { return redisProgram("redis", options) }
+
+// Valkey starts a Valkey of one server, in the way of Redis.
+func Valkey(t testing.TB, options ...string) *Server {
+	t.Helper()
+	return Start(t, redisProgram("valkey", options))
+}
+
+func redisProgram(name string, options []string) Program {
+	return Program{
+		Name:  name,
 		Ports: []int{0, secureDistance, busDistance},
 		Command: func(installed string, port int) []string {
 			line := []string{
-				installed + "/redis-server", "--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--save", "", "--appendonly", "yes",
+				installed + "/" + name + "-server", "--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--save", "", "--appendonly", "yes",
 				"--appendfsync", "always",
 			}
 			for _, o := range options {
-				if o == "--tls-cert-file" {
+				switch o {
+				case "--tls-cert-file":
 					line = append(line, "--tls-port", strconv.Itoa(port+secureDistance))
+				case "--cluster-enabled":
+					line = append(line, "--cluster-port", strconv.Itoa(port+busDistance))
 				}
 			}
 			return append(line, options...)
 		},
 		Ready: redisAnswers,
-	})
+	}
 }
 
-// RedisCluster starts a cluster of three Redis servers, each of which has a third of the keys.
+// RedisCluster starts a cluster of three Redis servers, each of which has a third of the keys. While one is away, none answers.
 func RedisCluster(t testing.TB) []*Server {
 	t.Helper()
-	var nodes []*Server
-	create := []string{"--cluster", "create", "--cluster-yes"}
-	for range 3 {
-		one := Start(t, Program{
-			Name:  "redis",
-			Ports: []int{0, secureDistance, busDistance},
-			Command: func(installed string, port int) []string {
-				return []string{
-					installed + "/redis-server", "--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--save", "", "--appendonly", "yes",
-					"--appendfsync", "always", "--cluster-enabled", "yes", "--cluster-node-timeout", "5000",
-					"--cluster-port", strconv.Itoa(port + busDistance),
-				}
-			},
-			Ready: redisAnswers,
-		})
-		nodes, create = append(nodes, one), append(create, one.Address())
-	}
-	RedisCLI(t, nodes[0], create...)
-	for _, n := range nodes {
-		Until(t, "the cluster is not complete", func() bool {
-			return strings.Contains(RedisCLI(t, n, "cluster", "info"), "cluster_state:ok")
-		})
-	}
-	return nodes
+	nodes, err := LaunchRedisCluster(t.Context(), t.TempDir())
+	return started(t, nodes, err)
 }
 
-// RedisSentinel starts a Redis, a replica of it, and a sentinel that makes the replica the primary, called "main", when the first has
+// LaunchRedisCluster is RedisCluster without a test: what the servers write is in dir. After an error none runs.
+func LaunchRedisCluster(ctx context.Context, dir string) ([]*Process, error) {
+	p := RedisProgram("--cluster-enabled", "yes", "--cluster-node-timeout", "5000")
+	nodes, err := launchAll(ctx, dir, p, p, p)
+	if err != nil {
+		return nil, err
+	}
+	create := []string{"--cluster", "create", "--cluster-yes"}
+	for _, n := range nodes {
+		create = append(create, n.Address())
+	}
+	_, err = RedisCommand(ctx, nodes[0], create...)
+	for _, n := range nodes {
+		if err == nil {
+			err = redisSays(ctx, n, "cluster_state:ok", "cluster", "info")
+		}
+	}
+	if err != nil {
+		killAll(nodes)
+		return nil, err
+	}
+	return nodes, nil
+}
+
+// Sentinel is a Redis, a replica of it, and three sentinels that make the replica the primary, called SentinelName, when the first has
 // been away for a second.
-func RedisSentinel(t testing.TB) (primary, replica, sentinel *Server) {
+type Sentinel struct {
+	Primary, Replica *Process
+	Sentinels        []*Process
+}
+
+// SentinelName is what sentinels call the primary.
+const SentinelName = "main"
+
+// RedisSentinel starts a Sentinel.
+func RedisSentinel(t testing.TB) *Sentinel {
 	t.Helper()
-	primary = Redis(t)
-	replica = Redis(t, "--replicaof", "127.0.0.1 "+strconv.Itoa(primary.Port))
-	Until(t, "the replica is not in step", func() bool {
-		return strings.Contains(RedisCLI(t, replica, "info", "replication"), "master_link_status:up")
-	})
-	sentinel = Start(t, Program{
+	s, err := LaunchSentinel(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	started(t, s.all(), nil)
+	return s
+}
+
+// LaunchSentinel is RedisSentinel without a test: what the servers write is in dir. After an error none runs.
+func LaunchSentinel(ctx context.Context, dir string) (*Sentinel, error) {
+	pair, err := launchAll(ctx, dir, RedisProgram())
+	if err != nil {
+		return nil, err
+	}
+	s := &Sentinel{Primary: pair[0]}
+	port := strconv.Itoa(s.Primary.Port)
+	pair, err = launchAll(ctx, filepath.Join(dir, "replica"), RedisProgram("--replicaof", "127.0.0.1 "+port))
+	if err == nil {
+		s.Replica = pair[0]
+		err = redisSays(ctx, s.Replica, "master_link_status:up", "info", "replication")
+	}
+	if err == nil {
+		p := sentinelProgram(s.Primary.Port)
+		s.Sentinels, err = launchAll(ctx, filepath.Join(dir, "sentinels"), p, p, p)
+	}
+	for _, each := range s.Sentinels {
+		if err == nil {
+			err = redisSays(ctx, each, fmt.Sprintf("address=127.0.0.1:%s,slaves=1,sentinels=3", port), "info", "sentinel")
+		}
+	}
+	if err != nil {
+		killAll(s.all())
+		return nil, err
+	}
+	return s, nil
+}
+
+func sentinelProgram(primary int) Program {
+	return Program{
 		Name:  "redis",
 		Ports: []int{0},
 		Command: func(installed string, port int) []string {
-			text := fmt.Sprintf("bind 127.0.0.1\nport %d\nsentinel monitor main 127.0.0.1 %d 1\nsentinel down-after-milliseconds main 1000\n"+
-				"sentinel failover-timeout main 5000\n", port, primary.Port)
+			lines := []string{
+				"bind 127.0.0.1", fmt.Sprintf("port %d", port),
+				fmt.Sprintf("sentinel monitor %s 127.0.0.1 %d 2", SentinelName, primary),
+				"sentinel down-after-milliseconds " + SentinelName + " 1000",
+				"sentinel failover-timeout " + SentinelName + " 5000", "",
+			}
 			return []string{
 				"/bin/sh", "-c", `test -e sentinel.conf || printf %s "$1" >sentinel.conf; exec "$0" sentinel.conf --sentinel`,
-				installed + "/redis-server", text,
+				installed + "/redis-server", strings.Join(lines, "\n"),
 			}
 		},
 		Ready: redisAnswers,
-	})
-	Until(t, "the sentinel does not know the replica", func() bool {
-		return strings.Contains(RedisCLI(t, sentinel, "sentinel", "replicas", "main"), strconv.Itoa(replica.Port))
-	})
-	return primary, replica, sentinel
+	}
+}
+
+// Addresses returns where the sentinels are.
+func (s *Sentinel) Addresses() []string {
+	var all []string
+	for _, each := range s.Sentinels {
+		all = append(all, each.Address())
+	}
+	return all
+}
+
+// Part cuts the replica off: what the primary is told from now on, the replica never has. FailOver has to come soon.
+func (s *Sentinel) Part(ctx context.Context) error {
+	if err := s.Replica.Stop(); err != nil {
+		return err
+	}
+	_, err := RedisCommand(ctx, s.Primary, "client", "kill", "type", "replica")
+	return err
+}
+
+// FailOver kills the primary, lets the replica go on if Part has stopped it, and waits until the replica is the primary. Then Primary and
+// Replica change places: Restart of the Replica makes it one.
+func (s *Sentinel) FailOver(ctx context.Context) error {
+	s.Primary.Kill()
+	if err := s.Replica.Continue(); err != nil {
+		return err
+	}
+	s.Primary, s.Replica = s.Replica, s.Primary
+	return redisSays(ctx, s.Primary, "role:master", "info", "replication")
+}
+
+// Kill ends all servers.
+func (s *Sentinel) Kill() { killAll(s.all()) }
+
+func (s *Sentinel) all() []*Process {
+	all := slices.Clone(s.Sentinels)
+	for _, each := range []*Process{s.Primary, s.Replica} {
+		if each != nil {
+			all = append(all, each)
+		}
+	}
+	return all
+}
+
+// RedisMark remembers how much a Redis or Valkey has written until now. forget, called while the server is killed, takes what it has written
+// since: the server is then restarted without its last second.
+func RedisMark(s *Process) (forget func() error, err error) {
+	files, err := filepath.Glob(filepath.Join(s.Dir, "appendonlydir", "*.aof"))
+	if err != nil || len(files) == 0 {
+		return nil, fmt.Errorf("it writes no log: %w", err)
+	}
+	sizes := make(map[string]int64)
+	for _, f := range files {
+		info, err := os.Stat(f)
+		if err != nil {
+			return nil, err
+		}
+		sizes[f] = info.Size()
+	}
+	return func() error {
+		for f, size := range sizes {
+			if err := os.Truncate(f, size); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, nil
 }
 
 // RedisTLS returns host and port at which a Redis takes TLS.
@@ -105,16 +234,42 @@ func RedisTLS(s *Server) string { return s.at(secureDistance) }
 // RedisCLI returns what redis-cli prints for a command.
 func RedisCLI(t testing.TB, s *Server, command ...string) string {
 	t.Helper()
-	installed, err := install("redis")
+	out, err := RedisCommand(t.Context(), s.Process, command...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cli := filepath.Join(installed, "redis-cli")
-	out, err := exec.CommandContext(t.Context(), cli, append([]string{"-p", strconv.Itoa(s.Port)}, command...)...).CombinedOutput()
+	return out
+}
+
+// RedisCommand returns what redis-cli prints for a command.
+func RedisCommand(ctx context.Context, s *Process, command ...string) (string, error) {
+	installed, err := install("redis")
 	if err != nil {
-		t.Fatalf("redis-cli %s: %v: %s", strings.Join(command, " "), err, out)
+		return "", err
 	}
-	return string(out)
+	cli := filepath.Join(installed, "redis-cli")
+	out, err := exec.CommandContext(ctx, cli, append([]string{"-p", strconv.Itoa(s.Port)}, command...)...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("redis-cli %s: %w: %s", strings.Join(command, " "), err, out)
+	}
+	return string(out), nil
+}
+
+// redisSays waits until what a server says to a command has want in it, for a minute at most.
+func redisSays(ctx context.Context, s *Process, want string, command ...string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		out, err := RedisCommand(ctx, s, command...)
+		if err == nil && strings.Contains(out, want) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%v of a Redis has no %s: %s %w", command, want, out, err)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 // Until waits until a state is reached, for a minute at most.

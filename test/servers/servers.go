@@ -23,18 +23,29 @@ type Server struct {
 func Start(t testing.TB, p Program) *Server {
 	t.Helper()
 	s, err := Launch(t.Context(), p, t.TempDir())
-	if s != nil {
+	if s == nil {
+		t.Fatal(err)
+	}
+	return started(t, []*Process{s}, err)[0]
+}
+
+// started makes servers, some of which may have ended, those of a test.
+func started(t testing.TB, all []*Process, err error) []*Server {
+	t.Helper()
+	var servers []*Server
+	for _, s := range all {
 		t.Cleanup(func() {
 			s.Kill()
 			if t.Failed() {
-				t.Logf("the end of the log of %s:\n%s", p.Name, s.log())
+				t.Logf("the end of the log of %s:\n%s", s.program.Name, s.log())
 			}
 		})
+		servers = append(servers, &Server{s, t})
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Server{s, t}
+	return servers
 }
 
 // Restart is Process.Restart.

@@ -45,8 +45,8 @@ func TestRedisKeepsItsData(t *testing.T) {
 	}
 }
 
-// A cluster answers for all keys, and a sentinel finds a new primary.
-func TestRedisOfSeveralServers(t *testing.T) {
+// A cluster answers for all keys.
+func TestRedisCluster(t *testing.T) {
 	nodes := RedisCluster(t)
 	moved := 0
 	for _, n := range nodes {
@@ -57,11 +57,52 @@ func TestRedisOfSeveralServers(t *testing.T) {
 	if moved != len(nodes)-1 {
 		t.Errorf("%d of %d nodes do not have the key", moved, len(nodes))
 	}
-	primary, replica, _ := RedisSentinel(t)
-	primary.Kill()
-	Until(t, "the replica is not made the primary", func() bool {
-		return strings.Contains(RedisCLI(t, replica, "info", "replication"), "role:master")
-	})
+}
+
+// Sentinels make the replica the primary. What the primary was told after Part is lost.
+func TestSentinelFailsOver(t *testing.T) {
+	s := RedisSentinel(t)
+	for _, step := range []func() error{
+		func() error { _, err := RedisCommand(t.Context(), s.Primary, "set", "a", "1"); return err },
+		func() error { return redisSays(t.Context(), s.Replica, "1", "get", "a") },
+		func() error { return s.Part(t.Context()) },
+		func() error { _, err := RedisCommand(t.Context(), s.Primary, "set", "a", "2"); return err },
+		func() error { return s.FailOver(t.Context()) },
+		func() error { return redisSays(t.Context(), s.Primary, "1", "get", "a") },
+	} {
+		if err := step(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Replica.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := redisSays(t.Context(), s.Replica, "role:slave", "info", "replication"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A Redis or a Valkey can be restarted without what it wrote last.
+func TestRedisForgetsItsLastSecond(t *testing.T) {
+	for name, start := range map[string]func(testing.TB, ...string) *Server{"redis": Redis, "valkey": Valkey} {
+		t.Run(name, func(t *testing.T) {
+			s := start(t)
+			RedisCLI(t, s, "set", "a", "1")
+			forget, err := RedisMark(s.Process)
+			if err != nil {
+				t.Fatal(err)
+			}
+			RedisCLI(t, s, "set", "a", "2")
+			s.Kill()
+			if err := forget(); err != nil {
+				t.Fatal(err)
+			}
+			s.Restart()
+			if got := strings.TrimSpace(RedisCLI(t, s, "get", "a")); got != "1" {
+				t.Errorf("it has %s", got)
+			}
+		})
+	}
 }
 
 // What a stream of NATS has acknowledged is there after a kill.

@@ -64,19 +64,19 @@ func TestRedisCluster(t *testing.T) {
 
 // When the primary is killed the sink goes on with the one that the sentinels name.
 func TestRedisSentinel(t *testing.T) {
-	primary, replica, sentinel := servers.RedisSentinel(t)
-	to := openRedis(t, redis.Config{Addresses: []string{sentinel.Address()}, Key: "k", Timeout: time.Second, Sentinel: redis.Sentinel{Primary: "main"}}, pump.Options{})
+	s := servers.RedisSentinel(t)
+	to := openRedis(t, redis.Config{Addresses: s.Addresses(), Key: "k", Timeout: time.Second, Sentinel: redis.Sentinel{Primary: servers.SentinelName}}, pump.Options{})
 	defer to.Close()
 	if done, err := to.Send(t.Context(), prepare(t, to, numbered(10)...)); done != 10 || err != nil {
 		t.Fatal(done, err)
 	}
-	primary.Kill()
+	s.Primary.Kill()
 	records := prepare(t, to, numbered(10)...)
 	if done, err := to.Send(t.Context(), records); done != 0 || err == nil {
 		t.Fatal(done, err)
 	}
 	eventually(t, func() bool { _, err := to.Send(t.Context(), records); return err == nil })
-	if n := len(redisPayloads(t, redisClient(t, rueidis.ClientOption{InitAddress: []string{replica.Address()}}), "k")); n < 10 {
+	if n := len(redisPayloads(t, redisClient(t, rueidis.ClientOption{InitAddress: []string{s.Replica.Address()}}), "k")); n < 10 {
 		t.Errorf("the new primary has %d entries", n)
 	}
 }
