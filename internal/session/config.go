@@ -29,6 +29,7 @@ type Config struct {
 
 	Commands *command.Manager `yaml:"-"` // nil if there are no commands
 	Services Services         `yaml:"-"` // nil if there are none
+	Owners   Owners           `yaml:"-"` // nil if the node is in no cluster
 }
 
 // WithDefaults returns c with the defaults in place of zero fields.
