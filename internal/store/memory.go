@@ -62,6 +62,15 @@ func (x *saved) record(device string) Record {
 	return r
 }
 
+// whole is record with the received identifiers.
+func (x *saved) whole(device string) *Record {
+	r := x.record(device)
+	if x.rare != nil {
+		r.Received = slices.Collect(x.rare.received.All())
+	}
+	return &r
+}
+
 // more returns x.rare, which it makes if necessary.
 func (x *saved) more() *rare {
 	if x.rare == nil {
@@ -162,14 +171,24 @@ func (s *Memory) allRecords() []*Record {
 	defer s.mu.Unlock()
 	all := make([]*Record, 0, len(s.records))
 	for device, has := range s.records {
-		r := has.record(device)
-		if has.rare != nil {
-			r.Received = slices.Collect(has.rare.received.All())
-		}
-		all = append(all, &r)
+		all = append(all, has.whole(device))
 	}
 	return all
 }
+
+// Record implements Store.
+func (s *Memory) Record(device string) *Record {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	has := s.records[device]
+	if has == nil {
+		return nil
+	}
+	return has.whole(device)
+}
+
+// Forget implements Store.
+func (s *Memory) Forget(device string) { s.drop(device) }
 
 func (s *Memory) Drop(device string) {
 	if s.drop(device) {

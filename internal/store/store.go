@@ -291,6 +291,12 @@ type Store interface {
 	// Drop removes the queue and the record of a device, because its session has ended.
 	Drop(device string)
 
+	// Record returns the record of a device as the store has it, or nil. Its list of subscriptions must not be changed.
+	Record(device string) *Record
+
+	// Forget removes the queue and the record of a device from memory, because another node has the device now. Nothing is written.
+	Forget(device string)
+
 	// Receive notes the packet identifier of a QoS 2 publication of a device that has a record.
 	Receive(device string, id uint16)
 
