@@ -92,6 +92,10 @@ type Node struct {
 	// Commands may be nil: then the node keeps none.
 	Commands Commands
 
+	// Cluster is the other nodes; nil if this node is alone.
+	Cluster Cluster
+	// Alone describes this node if it is alone; nil says that nothing is known of it.
+	Alone func() devices.Node
 	// Streams are the streams of the configuration; nil if there are none.
 	Streams *stream.Set
 	// Services are what devices call; nil if there are none.
@@ -153,6 +157,9 @@ func New(c Config, n Node) *API {
 	}
 	if n.Log == nil {
 		n.Log = slog.Default()
+	}
+	if n.Alone == nil {
+		n.Alone = func() devices.Node { return devices.Node{State: devices.NodeUp, Self: true} }
 	}
 	a := &API{config: c.WithDefaults(), node: n, describing: make(chan struct{}, describedAtOnce)}
 	a.serving.most = a.config.MaxServing

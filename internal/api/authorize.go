@@ -23,6 +23,7 @@ var needed = map[string]auth.Role{
 	"/metrics": auth.Read,
 	eventsPath: auth.Read,
 	longlinev1connect.GatewayListDevicesProcedure:       auth.Read,
+	longlinev1connect.GatewayListNodesProcedure:         auth.Read,
 	longlinev1connect.GatewayGetDeviceProcedure:         auth.Read,
 	longlinev1connect.GatewaySubscribeProcedure:         auth.Read,
 	longlinev1connect.GatewayListRetainedProcedure:      auth.Read,

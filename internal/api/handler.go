@@ -16,7 +16,7 @@ const index = `Longline gateway, admin port
 POST /longline.v1.Gateway/{method}   backend API: gRPC, gRPC-Web, HTTP with JSON
      Publish Broadcast Call ListDevices GetDevice Disconnect Subscribe Drain Revoke
      ListRetained DeleteRetained GetStore ListStreams GetStream Consume Acknowledge DeleteConsumer
-     GetLedger GetDeviceLedger ListDeviceLedgers
+     GetLedger GetDeviceLedger ListDeviceLedgers ListNodes
      CreateCommand GetCommand ListCommands CancelCommand WatchCommands
      ListServices Serve
      ListSinks PauseSink ResumeSink ReplaySink StopReplay

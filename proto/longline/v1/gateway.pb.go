@@ -1721,7 +1721,7 @@ var File_longline_v1_gateway_proto protoreflect.FileDescriptor
 
 const file_longline_v1_gateway_proto_rawDesc = "" +
 	"\n" +
-	"\x19longline/v1/gateway.proto\x12\vlongline.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19longline/v1/command.proto\x1a\x18longline/v1/device.proto\x1a\x18longline/v1/ledger.proto\x1a\x19longline/v1/message.proto\x1a\x17longline/v1/serve.proto\x1a\x19longline/v1/service.proto\x1a\x16longline/v1/sink.proto\x1a\x17longline/v1/store.proto\x1a\x18longline/v1/stream.proto\"@\n" +
+	"\x19longline/v1/gateway.proto\x12\vlongline.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19longline/v1/cluster.proto\x1a\x19longline/v1/command.proto\x1a\x18longline/v1/device.proto\x1a\x18longline/v1/ledger.proto\x1a\x19longline/v1/message.proto\x1a\x17longline/v1/serve.proto\x1a\x19longline/v1/service.proto\x1a\x16longline/v1/sink.proto\x1a\x17longline/v1/store.proto\x1a\x18longline/v1/stream.proto\"@\n" +
 	"\x0ePublishRequest\x12.\n" +
 	"\amessage\x18\x01 \x01(\v2\x14.longline.v1.MessageR\amessage\"/\n" +
 	"\x0fPublishResponse\x12\x1c\n" +
@@ -1834,7 +1834,7 @@ const file_longline_v1_gateway_proto_rawDesc = "" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fSTATE_ONLINE\x10\x01\x12\x0e\n" +
 	"\n" +
-	"STATE_AWAY\x10\x022\xea\x14\n" +
+	"STATE_AWAY\x10\x022\xbb\x15\n" +
 	"\aGateway\x12D\n" +
 	"\aPublish\x12\x1b.longline.v1.PublishRequest\x1a\x1c.longline.v1.PublishResponse\x12J\n" +
 	"\tBroadcast\x12\x1d.longline.v1.BroadcastRequest\x1a\x1e.longline.v1.BroadcastResponse\x12;\n" +
@@ -1846,7 +1846,8 @@ const file_longline_v1_gateway_proto_rawDesc = "" +
 	"\x11ListDeviceLedgers\x12%.longline.v1.ListDeviceLedgersRequest\x1a&.longline.v1.ListDeviceLedgersResponse\"\x03\x90\x02\x01\x12L\n" +
 	"\bGetStore\x12\x1c.longline.v1.GetStoreRequest\x1a\x1d.longline.v1.GetStoreResponse\"\x03\x90\x02\x01\x12R\n" +
 	"\n" +
-	"Disconnect\x12\x1e.longline.v1.DisconnectRequest\x1a\x1f.longline.v1.DisconnectResponse\"\x03\x90\x02\x02\x12L\n" +
+	"Disconnect\x12\x1e.longline.v1.DisconnectRequest\x1a\x1f.longline.v1.DisconnectResponse\"\x03\x90\x02\x02\x12O\n" +
+	"\tListNodes\x12\x1d.longline.v1.ListNodesRequest\x1a\x1e.longline.v1.ListNodesResponse\"\x03\x90\x02\x01\x12L\n" +
 	"\tSubscribe\x12\x1d.longline.v1.SubscribeRequest\x1a\x1e.longline.v1.SubscribeResponse0\x01\x12X\n" +
 	"\fListRetained\x12 .longline.v1.ListRetainedRequest\x1a!.longline.v1.ListRetainedResponse\"\x03\x90\x02\x01\x12^\n" +
 	"\x0eDeleteRetained\x12\".longline.v1.DeleteRetainedRequest\x1a#.longline.v1.DeleteRetainedResponse\"\x03\x90\x02\x02\x12U\n" +
@@ -1925,44 +1926,46 @@ var file_longline_v1_gateway_proto_goTypes = []any{
 	(*GetDeviceLedgerRequest)(nil),    // 33: longline.v1.GetDeviceLedgerRequest
 	(*ListDeviceLedgersRequest)(nil),  // 34: longline.v1.ListDeviceLedgersRequest
 	(*GetStoreRequest)(nil),           // 35: longline.v1.GetStoreRequest
-	(*ListStreamsRequest)(nil),        // 36: longline.v1.ListStreamsRequest
-	(*GetStreamRequest)(nil),          // 37: longline.v1.GetStreamRequest
-	(*ConsumeRequest)(nil),            // 38: longline.v1.ConsumeRequest
-	(*AcknowledgeRequest)(nil),        // 39: longline.v1.AcknowledgeRequest
-	(*DeleteConsumerRequest)(nil),     // 40: longline.v1.DeleteConsumerRequest
-	(*CreateCommandRequest)(nil),      // 41: longline.v1.CreateCommandRequest
-	(*GetCommandRequest)(nil),         // 42: longline.v1.GetCommandRequest
-	(*ListCommandsRequest)(nil),       // 43: longline.v1.ListCommandsRequest
-	(*CancelCommandRequest)(nil),      // 44: longline.v1.CancelCommandRequest
-	(*WatchCommandsRequest)(nil),      // 45: longline.v1.WatchCommandsRequest
-	(*ListServicesRequest)(nil),       // 46: longline.v1.ListServicesRequest
-	(*ListSinksRequest)(nil),          // 47: longline.v1.ListSinksRequest
-	(*PauseSinkRequest)(nil),          // 48: longline.v1.PauseSinkRequest
-	(*ResumeSinkRequest)(nil),         // 49: longline.v1.ResumeSinkRequest
-	(*ReplaySinkRequest)(nil),         // 50: longline.v1.ReplaySinkRequest
-	(*StopReplayRequest)(nil),         // 51: longline.v1.StopReplayRequest
-	(*ServeRequest)(nil),              // 52: longline.v1.ServeRequest
-	(*GetLedgerResponse)(nil),         // 53: longline.v1.GetLedgerResponse
-	(*GetDeviceLedgerResponse)(nil),   // 54: longline.v1.GetDeviceLedgerResponse
-	(*ListDeviceLedgersResponse)(nil), // 55: longline.v1.ListDeviceLedgersResponse
-	(*GetStoreResponse)(nil),          // 56: longline.v1.GetStoreResponse
-	(*ListStreamsResponse)(nil),       // 57: longline.v1.ListStreamsResponse
-	(*GetStreamResponse)(nil),         // 58: longline.v1.GetStreamResponse
-	(*ConsumeResponse)(nil),           // 59: longline.v1.ConsumeResponse
-	(*AcknowledgeResponse)(nil),       // 60: longline.v1.AcknowledgeResponse
-	(*DeleteConsumerResponse)(nil),    // 61: longline.v1.DeleteConsumerResponse
-	(*CreateCommandResponse)(nil),     // 62: longline.v1.CreateCommandResponse
-	(*GetCommandResponse)(nil),        // 63: longline.v1.GetCommandResponse
-	(*ListCommandsResponse)(nil),      // 64: longline.v1.ListCommandsResponse
-	(*CancelCommandResponse)(nil),     // 65: longline.v1.CancelCommandResponse
-	(*WatchCommandsResponse)(nil),     // 66: longline.v1.WatchCommandsResponse
-	(*ListServicesResponse)(nil),      // 67: longline.v1.ListServicesResponse
-	(*ListSinksResponse)(nil),         // 68: longline.v1.ListSinksResponse
-	(*PauseSinkResponse)(nil),         // 69: longline.v1.PauseSinkResponse
-	(*ResumeSinkResponse)(nil),        // 70: longline.v1.ResumeSinkResponse
-	(*ReplaySinkResponse)(nil),        // 71: longline.v1.ReplaySinkResponse
-	(*StopReplayResponse)(nil),        // 72: longline.v1.StopReplayResponse
-	(*ServeResponse)(nil),             // 73: longline.v1.ServeResponse
+	(*ListNodesRequest)(nil),          // 36: longline.v1.ListNodesRequest
+	(*ListStreamsRequest)(nil),        // 37: longline.v1.ListStreamsRequest
+	(*GetStreamRequest)(nil),          // 38: longline.v1.GetStreamRequest
+	(*ConsumeRequest)(nil),            // 39: longline.v1.ConsumeRequest
+	(*AcknowledgeRequest)(nil),        // 40: longline.v1.AcknowledgeRequest
+	(*DeleteConsumerRequest)(nil),     // 41: longline.v1.DeleteConsumerRequest
+	(*CreateCommandRequest)(nil),      // 42: longline.v1.CreateCommandRequest
+	(*GetCommandRequest)(nil),         // 43: longline.v1.GetCommandRequest
+	(*ListCommandsRequest)(nil),       // 44: longline.v1.ListCommandsRequest
+	(*CancelCommandRequest)(nil),      // 45: longline.v1.CancelCommandRequest
+	(*WatchCommandsRequest)(nil),      // 46: longline.v1.WatchCommandsRequest
+	(*ListServicesRequest)(nil),       // 47: longline.v1.ListServicesRequest
+	(*ListSinksRequest)(nil),          // 48: longline.v1.ListSinksRequest
+	(*PauseSinkRequest)(nil),          // 49: longline.v1.PauseSinkRequest
+	(*ResumeSinkRequest)(nil),         // 50: longline.v1.ResumeSinkRequest
+	(*ReplaySinkRequest)(nil),         // 51: longline.v1.ReplaySinkRequest
+	(*StopReplayRequest)(nil),         // 52: longline.v1.StopReplayRequest
+	(*ServeRequest)(nil),              // 53: longline.v1.ServeRequest
+	(*GetLedgerResponse)(nil),         // 54: longline.v1.GetLedgerResponse
+	(*GetDeviceLedgerResponse)(nil),   // 55: longline.v1.GetDeviceLedgerResponse
+	(*ListDeviceLedgersResponse)(nil), // 56: longline.v1.ListDeviceLedgersResponse
+	(*GetStoreResponse)(nil),          // 57: longline.v1.GetStoreResponse
+	(*ListNodesResponse)(nil),         // 58: longline.v1.ListNodesResponse
+	(*ListStreamsResponse)(nil),       // 59: longline.v1.ListStreamsResponse
+	(*GetStreamResponse)(nil),         // 60: longline.v1.GetStreamResponse
+	(*ConsumeResponse)(nil),           // 61: longline.v1.ConsumeResponse
+	(*AcknowledgeResponse)(nil),       // 62: longline.v1.AcknowledgeResponse
+	(*DeleteConsumerResponse)(nil),    // 63: longline.v1.DeleteConsumerResponse
+	(*CreateCommandResponse)(nil),     // 64: longline.v1.CreateCommandResponse
+	(*GetCommandResponse)(nil),        // 65: longline.v1.GetCommandResponse
+	(*ListCommandsResponse)(nil),      // 66: longline.v1.ListCommandsResponse
+	(*CancelCommandResponse)(nil),     // 67: longline.v1.CancelCommandResponse
+	(*WatchCommandsResponse)(nil),     // 68: longline.v1.WatchCommandsResponse
+	(*ListServicesResponse)(nil),      // 69: longline.v1.ListServicesResponse
+	(*ListSinksResponse)(nil),         // 70: longline.v1.ListSinksResponse
+	(*PauseSinkResponse)(nil),         // 71: longline.v1.PauseSinkResponse
+	(*ResumeSinkResponse)(nil),        // 72: longline.v1.ResumeSinkResponse
+	(*ReplaySinkResponse)(nil),        // 73: longline.v1.ReplaySinkResponse
+	(*StopReplayResponse)(nil),        // 74: longline.v1.StopReplayResponse
+	(*ServeResponse)(nil),             // 75: longline.v1.ServeResponse
 }
 var file_longline_v1_gateway_proto_depIdxs = []int32{
 	28, // 0: longline.v1.PublishRequest.message:type_name -> longline.v1.Message
@@ -1993,62 +1996,64 @@ var file_longline_v1_gateway_proto_depIdxs = []int32{
 	34, // 25: longline.v1.Gateway.ListDeviceLedgers:input_type -> longline.v1.ListDeviceLedgersRequest
 	35, // 26: longline.v1.Gateway.GetStore:input_type -> longline.v1.GetStoreRequest
 	15, // 27: longline.v1.Gateway.Disconnect:input_type -> longline.v1.DisconnectRequest
-	17, // 28: longline.v1.Gateway.Subscribe:input_type -> longline.v1.SubscribeRequest
-	19, // 29: longline.v1.Gateway.ListRetained:input_type -> longline.v1.ListRetainedRequest
-	22, // 30: longline.v1.Gateway.DeleteRetained:input_type -> longline.v1.DeleteRetainedRequest
-	36, // 31: longline.v1.Gateway.ListStreams:input_type -> longline.v1.ListStreamsRequest
-	37, // 32: longline.v1.Gateway.GetStream:input_type -> longline.v1.GetStreamRequest
-	38, // 33: longline.v1.Gateway.Consume:input_type -> longline.v1.ConsumeRequest
-	39, // 34: longline.v1.Gateway.Acknowledge:input_type -> longline.v1.AcknowledgeRequest
-	40, // 35: longline.v1.Gateway.DeleteConsumer:input_type -> longline.v1.DeleteConsumerRequest
-	24, // 36: longline.v1.Gateway.Drain:input_type -> longline.v1.DrainRequest
-	26, // 37: longline.v1.Gateway.Revoke:input_type -> longline.v1.RevokeRequest
-	41, // 38: longline.v1.Gateway.CreateCommand:input_type -> longline.v1.CreateCommandRequest
-	42, // 39: longline.v1.Gateway.GetCommand:input_type -> longline.v1.GetCommandRequest
-	43, // 40: longline.v1.Gateway.ListCommands:input_type -> longline.v1.ListCommandsRequest
-	44, // 41: longline.v1.Gateway.CancelCommand:input_type -> longline.v1.CancelCommandRequest
-	45, // 42: longline.v1.Gateway.WatchCommands:input_type -> longline.v1.WatchCommandsRequest
-	46, // 43: longline.v1.Gateway.ListServices:input_type -> longline.v1.ListServicesRequest
-	47, // 44: longline.v1.Gateway.ListSinks:input_type -> longline.v1.ListSinksRequest
-	48, // 45: longline.v1.Gateway.PauseSink:input_type -> longline.v1.PauseSinkRequest
-	49, // 46: longline.v1.Gateway.ResumeSink:input_type -> longline.v1.ResumeSinkRequest
-	50, // 47: longline.v1.Gateway.ReplaySink:input_type -> longline.v1.ReplaySinkRequest
-	51, // 48: longline.v1.Gateway.StopReplay:input_type -> longline.v1.StopReplayRequest
-	52, // 49: longline.v1.Gateway.Serve:input_type -> longline.v1.ServeRequest
-	2,  // 50: longline.v1.Gateway.Publish:output_type -> longline.v1.PublishResponse
-	4,  // 51: longline.v1.Gateway.Broadcast:output_type -> longline.v1.BroadcastResponse
-	6,  // 52: longline.v1.Gateway.Call:output_type -> longline.v1.CallResponse
-	8,  // 53: longline.v1.Gateway.ListDevices:output_type -> longline.v1.ListDevicesResponse
-	10, // 54: longline.v1.Gateway.GetDevice:output_type -> longline.v1.GetDeviceResponse
-	53, // 55: longline.v1.Gateway.GetLedger:output_type -> longline.v1.GetLedgerResponse
-	54, // 56: longline.v1.Gateway.GetDeviceLedger:output_type -> longline.v1.GetDeviceLedgerResponse
-	55, // 57: longline.v1.Gateway.ListDeviceLedgers:output_type -> longline.v1.ListDeviceLedgersResponse
-	56, // 58: longline.v1.Gateway.GetStore:output_type -> longline.v1.GetStoreResponse
-	16, // 59: longline.v1.Gateway.Disconnect:output_type -> longline.v1.DisconnectResponse
-	18, // 60: longline.v1.Gateway.Subscribe:output_type -> longline.v1.SubscribeResponse
-	20, // 61: longline.v1.Gateway.ListRetained:output_type -> longline.v1.ListRetainedResponse
-	23, // 62: longline.v1.Gateway.DeleteRetained:output_type -> longline.v1.DeleteRetainedResponse
-	57, // 63: longline.v1.Gateway.ListStreams:output_type -> longline.v1.ListStreamsResponse
-	58, // 64: longline.v1.Gateway.GetStream:output_type -> longline.v1.GetStreamResponse
-	59, // 65: longline.v1.Gateway.Consume:output_type -> longline.v1.ConsumeResponse
-	60, // 66: longline.v1.Gateway.Acknowledge:output_type -> longline.v1.AcknowledgeResponse
-	61, // 67: longline.v1.Gateway.DeleteConsumer:output_type -> longline.v1.DeleteConsumerResponse
-	25, // 68: longline.v1.Gateway.Drain:output_type -> longline.v1.DrainResponse
-	27, // 69: longline.v1.Gateway.Revoke:output_type -> longline.v1.RevokeResponse
-	62, // 70: longline.v1.Gateway.CreateCommand:output_type -> longline.v1.CreateCommandResponse
-	63, // 71: longline.v1.Gateway.GetCommand:output_type -> longline.v1.GetCommandResponse
-	64, // 72: longline.v1.Gateway.ListCommands:output_type -> longline.v1.ListCommandsResponse
-	65, // 73: longline.v1.Gateway.CancelCommand:output_type -> longline.v1.CancelCommandResponse
-	66, // 74: longline.v1.Gateway.WatchCommands:output_type -> longline.v1.WatchCommandsResponse
-	67, // 75: longline.v1.Gateway.ListServices:output_type -> longline.v1.ListServicesResponse
-	68, // 76: longline.v1.Gateway.ListSinks:output_type -> longline.v1.ListSinksResponse
-	69, // 77: longline.v1.Gateway.PauseSink:output_type -> longline.v1.PauseSinkResponse
-	70, // 78: longline.v1.Gateway.ResumeSink:output_type -> longline.v1.ResumeSinkResponse
-	71, // 79: longline.v1.Gateway.ReplaySink:output_type -> longline.v1.ReplaySinkResponse
-	72, // 80: longline.v1.Gateway.StopReplay:output_type -> longline.v1.StopReplayResponse
-	73, // 81: longline.v1.Gateway.Serve:output_type -> longline.v1.ServeResponse
-	50, // [50:82] is the sub-list for method output_type
-	18, // [18:50] is the sub-list for method input_type
+	36, // 28: longline.v1.Gateway.ListNodes:input_type -> longline.v1.ListNodesRequest
+	17, // 29: longline.v1.Gateway.Subscribe:input_type -> longline.v1.SubscribeRequest
+	19, // 30: longline.v1.Gateway.ListRetained:input_type -> longline.v1.ListRetainedRequest
+	22, // 31: longline.v1.Gateway.DeleteRetained:input_type -> longline.v1.DeleteRetainedRequest
+	37, // 32: longline.v1.Gateway.ListStreams:input_type -> longline.v1.ListStreamsRequest
+	38, // 33: longline.v1.Gateway.GetStream:input_type -> longline.v1.GetStreamRequest
+	39, // 34: longline.v1.Gateway.Consume:input_type -> longline.v1.ConsumeRequest
+	40, // 35: longline.v1.Gateway.Acknowledge:input_type -> longline.v1.AcknowledgeRequest
+	41, // 36: longline.v1.Gateway.DeleteConsumer:input_type -> longline.v1.DeleteConsumerRequest
+	24, // 37: longline.v1.Gateway.Drain:input_type -> longline.v1.DrainRequest
+	26, // 38: longline.v1.Gateway.Revoke:input_type -> longline.v1.RevokeRequest
+	42, // 39: longline.v1.Gateway.CreateCommand:input_type -> longline.v1.CreateCommandRequest
+	43, // 40: longline.v1.Gateway.GetCommand:input_type -> longline.v1.GetCommandRequest
+	44, // 41: longline.v1.Gateway.ListCommands:input_type -> longline.v1.ListCommandsRequest
+	45, // 42: longline.v1.Gateway.CancelCommand:input_type -> longline.v1.CancelCommandRequest
+	46, // 43: longline.v1.Gateway.WatchCommands:input_type -> longline.v1.WatchCommandsRequest
+	47, // 44: longline.v1.Gateway.ListServices:input_type -> longline.v1.ListServicesRequest
+	48, // 45: longline.v1.Gateway.ListSinks:input_type -> longline.v1.ListSinksRequest
+	49, // 46: longline.v1.Gateway.PauseSink:input_type -> longline.v1.PauseSinkRequest
+	50, // 47: longline.v1.Gateway.ResumeSink:input_type -> longline.v1.ResumeSinkRequest
+	51, // 48: longline.v1.Gateway.ReplaySink:input_type -> longline.v1.ReplaySinkRequest
+	52, // 49: longline.v1.Gateway.StopReplay:input_type -> longline.v1.StopReplayRequest
+	53, // 50: longline.v1.Gateway.Serve:input_type -> longline.v1.ServeRequest
+	2,  // 51: longline.v1.Gateway.Publish:output_type -> longline.v1.PublishResponse
+	4,  // 52: longline.v1.Gateway.Broadcast:output_type -> longline.v1.BroadcastResponse
+	6,  // 53: longline.v1.Gateway.Call:output_type -> longline.v1.CallResponse
+	8,  // 54: longline.v1.Gateway.ListDevices:output_type -> longline.v1.ListDevicesResponse
+	10, // 55: longline.v1.Gateway.GetDevice:output_type -> longline.v1.GetDeviceResponse
+	54, // 56: longline.v1.Gateway.GetLedger:output_type -> longline.v1.GetLedgerResponse
+	55, // 57: longline.v1.Gateway.GetDeviceLedger:output_type -> longline.v1.GetDeviceLedgerResponse
+	56, // 58: longline.v1.Gateway.ListDeviceLedgers:output_type -> longline.v1.ListDeviceLedgersResponse
+	57, // 59: longline.v1.Gateway.GetStore:output_type -> longline.v1.GetStoreResponse
+	16, // 60: longline.v1.Gateway.Disconnect:output_type -> longline.v1.DisconnectResponse
+	58, // 61: longline.v1.Gateway.ListNodes:output_type -> longline.v1.ListNodesResponse
+	18, // 62: longline.v1.Gateway.Subscribe:output_type -> longline.v1.SubscribeResponse
+	20, // 63: longline.v1.Gateway.ListRetained:output_type -> longline.v1.ListRetainedResponse
+	23, // 64: longline.v1.Gateway.DeleteRetained:output_type -> longline.v1.DeleteRetainedResponse
+	59, // 65: longline.v1.Gateway.ListStreams:output_type -> longline.v1.ListStreamsResponse
+	60, // 66: longline.v1.Gateway.GetStream:output_type -> longline.v1.GetStreamResponse
+	61, // 67: longline.v1.Gateway.Consume:output_type -> longline.v1.ConsumeResponse
+	62, // 68: longline.v1.Gateway.Acknowledge:output_type -> longline.v1.AcknowledgeResponse
+	63, // 69: longline.v1.Gateway.DeleteConsumer:output_type -> longline.v1.DeleteConsumerResponse
+	25, // 70: longline.v1.Gateway.Drain:output_type -> longline.v1.DrainResponse
+	27, // 71: longline.v1.Gateway.Revoke:output_type -> longline.v1.RevokeResponse
+	64, // 72: longline.v1.Gateway.CreateCommand:output_type -> longline.v1.CreateCommandResponse
+	65, // 73: longline.v1.Gateway.GetCommand:output_type -> longline.v1.GetCommandResponse
+	66, // 74: longline.v1.Gateway.ListCommands:output_type -> longline.v1.ListCommandsResponse
+	67, // 75: longline.v1.Gateway.CancelCommand:output_type -> longline.v1.CancelCommandResponse
+	68, // 76: longline.v1.Gateway.WatchCommands:output_type -> longline.v1.WatchCommandsResponse
+	69, // 77: longline.v1.Gateway.ListServices:output_type -> longline.v1.ListServicesResponse
+	70, // 78: longline.v1.Gateway.ListSinks:output_type -> longline.v1.ListSinksResponse
+	71, // 79: longline.v1.Gateway.PauseSink:output_type -> longline.v1.PauseSinkResponse
+	72, // 80: longline.v1.Gateway.ResumeSink:output_type -> longline.v1.ResumeSinkResponse
+	73, // 81: longline.v1.Gateway.ReplaySink:output_type -> longline.v1.ReplaySinkResponse
+	74, // 82: longline.v1.Gateway.StopReplay:output_type -> longline.v1.StopReplayResponse
+	75, // 83: longline.v1.Gateway.Serve:output_type -> longline.v1.ServeResponse
+	51, // [51:84] is the sub-list for method output_type
+	18, // [18:51] is the sub-list for method input_type
 	18, // [18:18] is the sub-list for extension type_name
 	18, // [18:18] is the sub-list for extension extendee
 	0,  // [0:18] is the sub-list for field type_name
@@ -2059,6 +2064,7 @@ func file_longline_v1_gateway_proto_init() {
 	if File_longline_v1_gateway_proto != nil {
 		return
 	}
+	file_longline_v1_cluster_proto_init()
 	file_longline_v1_command_proto_init()
 	file_longline_v1_device_proto_init()
 	file_longline_v1_ledger_proto_init()

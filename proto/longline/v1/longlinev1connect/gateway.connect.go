@@ -57,6 +57,8 @@ const (
 	GatewayGetStoreProcedure = "/longline.v1.Gateway/GetStore"
 	// GatewayDisconnectProcedure is the fully-qualified name of the Gateway's Disconnect RPC.
 	GatewayDisconnectProcedure = "/longline.v1.Gateway/Disconnect"
+	// GatewayListNodesProcedure is the fully-qualified name of the Gateway's ListNodes RPC.
+	GatewayListNodesProcedure = "/longline.v1.Gateway/ListNodes"
 	// GatewaySubscribeProcedure is the fully-qualified name of the Gateway's Subscribe RPC.
 	GatewaySubscribeProcedure = "/longline.v1.Gateway/Subscribe"
 	// GatewayListRetainedProcedure is the fully-qualified name of the Gateway's ListRetained RPC.
@@ -128,6 +130,8 @@ type GatewayClient interface {
 	GetStore(context.Context, *connect.Request[v1.GetStoreRequest]) (*connect.Response[v1.GetStoreResponse], error)
 	// Disconnect closes a device's connection with close code 4005. The session stays.
 	Disconnect(context.Context, *connect.Request[v1.DisconnectRequest]) (*connect.Response[v1.DisconnectResponse], error)
+	// ListNodes lists the nodes of the cluster.
+	ListNodes(context.Context, *connect.Request[v1.ListNodesRequest]) (*connect.Response[v1.ListNodesResponse], error)
 	// Subscribe streams the messages whose topics match filters, in batches, until
 	// the client leaves. The first response is empty: it says that the subscription is active.
 	Subscribe(context.Context, *connect.Request[v1.SubscribeRequest]) (*connect.ServerStreamForClient[v1.SubscribeResponse], error)
@@ -257,6 +261,13 @@ func NewGatewayClient(httpClient connect.HTTPClient, baseURL string, opts ...con
 			baseURL+GatewayDisconnectProcedure,
 			connect.WithSchema(gatewayMethods.ByName("Disconnect")),
 			connect.WithIdempotency(connect.IdempotencyIdempotent),
+			connect.WithClientOptions(opts...),
+		),
+		listNodes: connect.NewClient[v1.ListNodesRequest, v1.ListNodesResponse](
+			httpClient,
+			baseURL+GatewayListNodesProcedure,
+			connect.WithSchema(gatewayMethods.ByName("ListNodes")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
 		subscribe: connect.NewClient[v1.SubscribeRequest, v1.SubscribeResponse](
@@ -421,6 +432,7 @@ type gatewayClient struct {
 	listDeviceLedgers *connect.Client[v1.ListDeviceLedgersRequest, v1.ListDeviceLedgersResponse]
 	getStore          *connect.Client[v1.GetStoreRequest, v1.GetStoreResponse]
 	disconnect        *connect.Client[v1.DisconnectRequest, v1.DisconnectResponse]
+	listNodes         *connect.Client[v1.ListNodesRequest, v1.ListNodesResponse]
 	subscribe         *connect.Client[v1.SubscribeRequest, v1.SubscribeResponse]
 	listRetained      *connect.Client[v1.ListRetainedRequest, v1.ListRetainedResponse]
 	deleteRetained    *connect.Client[v1.DeleteRetainedRequest, v1.DeleteRetainedResponse]
@@ -493,6 +505,11 @@ func (c *gatewayClient) GetStore(ctx context.Context, req *connect.Request[v1.Ge
 // Disconnect calls longline.v1.Gateway.Disconnect.
 func (c *gatewayClient) Disconnect(ctx context.Context, req *connect.Request[v1.DisconnectRequest]) (*connect.Response[v1.DisconnectResponse], error) {
 	return c.disconnect.CallUnary(ctx, req)
+}
+
+// ListNodes calls longline.v1.Gateway.ListNodes.
+func (c *gatewayClient) ListNodes(ctx context.Context, req *connect.Request[v1.ListNodesRequest]) (*connect.Response[v1.ListNodesResponse], error) {
+	return c.listNodes.CallUnary(ctx, req)
 }
 
 // Subscribe calls longline.v1.Gateway.Subscribe.
@@ -630,6 +647,8 @@ type GatewayHandler interface {
 	GetStore(context.Context, *connect.Request[v1.GetStoreRequest]) (*connect.Response[v1.GetStoreResponse], error)
 	// Disconnect closes a device's connection with close code 4005. The session stays.
 	Disconnect(context.Context, *connect.Request[v1.DisconnectRequest]) (*connect.Response[v1.DisconnectResponse], error)
+	// ListNodes lists the nodes of the cluster.
+	ListNodes(context.Context, *connect.Request[v1.ListNodesRequest]) (*connect.Response[v1.ListNodesResponse], error)
 	// Subscribe streams the messages whose topics match filters, in batches, until
 	// the client leaves. The first response is empty: it says that the subscription is active.
 	Subscribe(context.Context, *connect.Request[v1.SubscribeRequest], *connect.ServerStream[v1.SubscribeResponse]) error
@@ -755,6 +774,13 @@ func NewGatewayHandler(svc GatewayHandler, opts ...connect.HandlerOption) (strin
 		svc.Disconnect,
 		connect.WithSchema(gatewayMethods.ByName("Disconnect")),
 		connect.WithIdempotency(connect.IdempotencyIdempotent),
+		connect.WithHandlerOptions(opts...),
+	)
+	gatewayListNodesHandler := connect.NewUnaryHandler(
+		GatewayListNodesProcedure,
+		svc.ListNodes,
+		connect.WithSchema(gatewayMethods.ByName("ListNodes")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
 	gatewaySubscribeHandler := connect.NewServerStreamHandler(
@@ -926,6 +952,8 @@ func NewGatewayHandler(svc GatewayHandler, opts ...connect.HandlerOption) (strin
 			gatewayGetStoreHandler.ServeHTTP(w, r)
 		case GatewayDisconnectProcedure:
 			gatewayDisconnectHandler.ServeHTTP(w, r)
+		case GatewayListNodesProcedure:
+			gatewayListNodesHandler.ServeHTTP(w, r)
 		case GatewaySubscribeProcedure:
 			gatewaySubscribeHandler.ServeHTTP(w, r)
 		case GatewayListRetainedProcedure:
@@ -1017,6 +1045,10 @@ func (UnimplementedGatewayHandler) GetStore(context.Context, *connect.Request[v1
 
 func (UnimplementedGatewayHandler) Disconnect(context.Context, *connect.Request[v1.DisconnectRequest]) (*connect.Response[v1.DisconnectResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("longline.v1.Gateway.Disconnect is not implemented"))
+}
+
+func (UnimplementedGatewayHandler) ListNodes(context.Context, *connect.Request[v1.ListNodesRequest]) (*connect.Response[v1.ListNodesResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("longline.v1.Gateway.ListNodes is not implemented"))
 }
 
 func (UnimplementedGatewayHandler) Subscribe(context.Context, *connect.Request[v1.SubscribeRequest], *connect.ServerStream[v1.SubscribeResponse]) error {
