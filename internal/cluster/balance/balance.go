@@ -1,11 +1,19 @@
 // Package balance decides how many of its devices a node of a cluster asks to go to other nodes, and to which. It does no I/O
 // and reads no clock: a Planner is told the time and what the nodes have told each other.
 //
-// The nodes of a cluster need not agree first. Each knows the load left of all and the number of their devices, computes the same
-// moves as all others do, and makes those that are its own.
+// The nodes need not agree first. Each knows the load left of all and the number of their devices, computes the same moves as all
+// others do (survey), and makes those that are its own, within bounds (Planner).
+//
+// An adjustment begins when the load of one node differs from the mean by Policy.Start, and ends when none differs by more than
+// Policy.Stop. So it moves no more devices than are needed for that, and what moved does not have to move back. Nodes with more load
+// than the mean give; if a node with less load needs more than those have above the mean, such as one that has joined a hundred others, the
+// others give as well, most loaded first.
 package balance
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // A Node is what a node has told the others when it renewed its lease.
 type Node struct {
@@ -20,7 +28,7 @@ type Node struct {
 // A Decision is what a node does until it decides again.
 type Decision struct {
 	Ask    int      // how many devices to ask to go now
-	To     []Target // where they should go; empty if it does not matter or nobody is asked
+	To     []Target // where they should go; empty if nobody is asked
 	Reason Reason
 }
 
@@ -36,57 +44,37 @@ type Reason uint8
 const (
 	Alone     Reason = iota // no other node takes devices
 	Settling                // nodes came or went lately: their devices are on their way
-	Even                    // no node's load differs enough from the others'
+	Even                    // the loads do not differ enough
 	Cooling                 // an adjustment has ended lately
-	Adjusting               // loads differ
+	Adjusting               // the loads differ
 	Leaving                 // the node is drained
+	Full                    // the node is drained, and the others have no room
 	reasons
 )
 
-var reasonNames = [reasons]string{"alone", "settling", "even", "cooling", "adjusting", "leaving"}
+var reasonNames = [reasons]string{"alone", "settling", "even", "cooling", "adjusting", "leaving", "full"}
 
 func (r Reason) String() string { return reasonNames[r] }
 
 // A Policy bounds what a Planner decides. The zero value means the defaults.
 type Policy struct {
-	Share    float64       // at most this part of a node's devices is asked per minute; 0 means 0.005
-	Start    float64       // an adjustment begins when a node's load differs this much from the mean; 0 means 0.1
-	Stop     float64       // and ends when none differs more than this; 0 means half of Start
-	Settle   time.Duration // nodes that came, and after a node has gone all nodes, are left alone for this long; 0 means 2 minutes
+	Share    float64       // of its devices, a node asks at most this part per minute; 0 means 0.005
+	Fill     float64       // of what it can hold, a node gets at most this part per minute; 0 means 0.05
+	Start    float64       // an adjustment begins when a node's load differs this much from the mean; 0 means 0.08
+	Stop     float64       // and ends when none differs by more than this; 0 means half of Start
+	Settle   time.Duration // how long a node that came is left alone, and all nodes after one has gone; 0 means 2 minutes
 	Cooldown time.Duration // between two adjustments; 0 means 5 minutes
 	Leave    int           // devices per second that a node that is drained asks to go; 0 means 500
 }
 
 // WithDefaults returns p with the default for each option that is not set.
 func (p Policy) WithDefaults() Policy {
-	p.Share = or(p.Share, 0.005)
-	p.Start = or(p.Start, 0.1)
-	p.Stop = or(p.Stop, p.Start/2)
-	p.Settle = or(p.Settle, 2*time.Minute)
-	p.Cooldown = or(p.Cooldown, 5*time.Minute)
-	p.Leave = or(p.Leave, 500)
+	p.Share = cmp.Or(p.Share, 0.005)
+	p.Fill = cmp.Or(p.Fill, 0.05)
+	p.Start = cmp.Or(p.Start, 0.08)
+	p.Stop = cmp.Or(p.Stop, p.Start/2)
+	p.Settle = cmp.Or(p.Settle, 2*time.Minute)
+	p.Cooldown = cmp.Or(p.Cooldown, 5*time.Minute)
+	p.Leave = cmp.Or(p.Leave, 500)
 	return p
-}
-
-func or[T comparable](v, otherwise T) T {
-	var zero T
-	if v == zero {
-		return otherwise
-	}
-	return v
-}
-
-// A Planner decides for one node. Its methods are called by one goroutine.
-type Planner struct {
-	policy Policy
-	self   string
-}
-
-// New returns a Planner for the node with the name self.
-func New(p Policy, self string) *Planner { return &Planner{policy: p.WithDefaults(), self: self} }
-
-// Decide returns what the node does now. nodes are all that are alive, the node itself among them. It is called after each
-// renewal of the lease; now never goes back.
-func (p *Planner) Decide(now time.Time, nodes []Node) Decision {
-	return Decision{}
 }
