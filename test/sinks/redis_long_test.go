@@ -13,6 +13,7 @@ import (
 
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/sink/pump"
+	"github.com/longline/longline/internal/redisconn"
 	"github.com/longline/longline/internal/sink/redis"
 	"github.com/longline/longline/test/servers"
 )
@@ -21,7 +22,7 @@ import (
 func TestRedisCluster(t *testing.T) {
 	nodes := servers.RedisCluster(t)
 	c := redisClient(t, rueidis.ClientOption{InitAddress: []string{nodes[0].Address()}})
-	to := openRedis(t, redis.Config{Addresses: []string{nodes[0].Address(), nodes[1].Address()}, Key: "{topic}", Timeout: time.Second}, pump.Options{})
+	to := openRedis(t, redis.Config{Config: redisconn.Config{Addresses: []string{nodes[0].Address(), nodes[1].Address()}, Timeout: time.Second}, Key: "{topic}"}, pump.Options{})
 	defer to.Close()
 	var all []*message.Message
 	for _, m := range numbered(100) {
@@ -65,7 +66,7 @@ func TestRedisCluster(t *testing.T) {
 // When the primary is killed the sink goes on with the one that the sentinels name.
 func TestRedisSentinel(t *testing.T) {
 	s := servers.RedisSentinel(t)
-	to := openRedis(t, redis.Config{Addresses: s.Addresses(), Key: "k", Timeout: time.Second, Sentinel: redis.Sentinel{Primary: servers.SentinelName}}, pump.Options{})
+	to := openRedis(t, redis.Config{Config: redisconn.Config{Addresses: s.Addresses(), Timeout: time.Second, Sentinel: redisconn.Sentinel{Primary: servers.SentinelName}}, Key: "k"}, pump.Options{})
 	defer to.Close()
 	if done, err := to.Send(t.Context(), prepare(t, to, numbered(10)...)); done != 10 || err != nil {
 		t.Fatal(done, err)
@@ -85,7 +86,7 @@ func TestRedisSentinel(t *testing.T) {
 func TestRedisReplicas(t *testing.T) {
 	primary := servers.Redis(t)
 	replica := servers.Redis(t, "--replicaof", "127.0.0.1 "+strconv.Itoa(primary.Port))
-	to := openRedis(t, redis.Config{Addresses: []string{primary.Address()}, Key: "k", Timeout: time.Second, Replicas: 1}, pump.Options{})
+	to := openRedis(t, redis.Config{Config: redisconn.Config{Addresses: []string{primary.Address()}, Timeout: time.Second}, Key: "k", Replicas: 1}, pump.Options{})
 	defer to.Close()
 	records := prepare(t, to, numbered(10)...)
 	eventually(t, func() bool { _, err := to.Send(t.Context(), records); return err == nil })

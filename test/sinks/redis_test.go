@@ -14,6 +14,7 @@ import (
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/setting"
 	"github.com/longline/longline/internal/sink/pump"
+	"github.com/longline/longline/internal/redisconn"
 	"github.com/longline/longline/internal/sink/redis"
 	"github.com/longline/longline/internal/sink/sinktest"
 	"github.com/longline/longline/test/servers"
@@ -35,7 +36,7 @@ func redisServer(t *testing.T) sinktest.Server {
 		},
 		Kill: func(testing.TB) { server.Kill() },
 		Open: func(t testing.TB, proxy, where string, o pump.Options) pump.Target {
-			return openRedis(t, redis.Config{Addresses: []string{proxy}, Key: where, Timeout: time.Second}, o)
+			return openRedis(t, redis.Config{Config: redisconn.Config{Addresses: []string{proxy}, Timeout: time.Second}, Key: where}, o)
 		},
 		Read: func(t testing.TB, where string) [][]byte {
 			return redisPayloads(t, redisClient(t, rueidis.ClientOption{InitAddress: []string{server.Address()}}), where)
@@ -94,10 +95,10 @@ func TestRedisTLS(t *testing.T) {
 	files := newCertificate(t)
 	server := servers.Redis(t, "--tls-cert-file", files.cert, "--tls-key-file", files.key, "--tls-ca-cert-file", files.cert, "--tls-auth-clients", "no",
 		"--user", "default", "off", "--user", "gateway", "on", ">sesame", "~k*", "+xadd", "+multi", "+exec")
-	c := redis.Config{
-		Addresses: []string{servers.RedisTLS(server)}, Key: "{topic}", TLS: redis.TLS{Enabled: true, TLS: setting.TLS{CA: files.cert}},
+	c := redis.Config{Key: "{topic}", Config: redisconn.Config{
+		Addresses: []string{servers.RedisTLS(server)}, TLS: redisconn.TLS{Enabled: true, TLS: setting.TLS{CA: files.cert}},
 		Username: "gateway", Password: setting.NewSecret("sesame"),
-	}
+	}}
 	to := openRedis(t, c, pump.Options{})
 	defer to.Close()
 	all := numbered(3)
@@ -122,7 +123,7 @@ func TestRedisKeys(t *testing.T) {
 	server := servers.Redis(t)
 	servers.RedisCLI(t, server, "set", "bad", "no stream")
 	c := redisClient(t, rueidis.ClientOption{InitAddress: []string{server.Address()}})
-	to := openRedis(t, redis.Config{Addresses: []string{server.Address()}, Key: "{topic}", MaxLen: 100}, pump.Options{})
+	to := openRedis(t, redis.Config{Config: redisconn.Config{Addresses: []string{server.Address()}}, Key: "{topic}", MaxLen: 100}, pump.Options{})
 	defer to.Close()
 	all := numbered(20)
 	for i, m := range all {
@@ -164,7 +165,7 @@ func TestRedisKeys(t *testing.T) {
 func TestRedisMemory(t *testing.T) {
 	server := servers.Redis(t)
 	c := redisClient(t, rueidis.ClientOption{InitAddress: []string{server.Address()}})
-	to := openRedis(t, redis.Config{Addresses: []string{server.Address()}, Key: "k"}, pump.Options{})
+	to := openRedis(t, redis.Config{Config: redisconn.Config{Addresses: []string{server.Address()}}, Key: "k"}, pump.Options{})
 	defer to.Close()
 	records := prepare(t, to, numbered(10)...)
 	servers.RedisCLI(t, server, "config", "set", "maxmemory", "1")
@@ -186,7 +187,7 @@ func TestRedisFields(t *testing.T) {
 	c := redisClient(t, rueidis.ClientOption{InitAddress: []string{server.Address()}})
 	fields := func(f map[string]string) string {
 		t.Helper()
-		to := openRedis(t, redis.Config{Addresses: []string{server.Address()}, Key: "k", Fields: f}, pump.Options{})
+		to := openRedis(t, redis.Config{Config: redisconn.Config{Addresses: []string{server.Address()}}, Key: "k", Fields: f}, pump.Options{})
 		defer to.Close()
 		servers.RedisCLI(t, server, "del", "k")
 		if done, err := to.Send(t.Context(), prepare(t, to, numbered(1)...)); done != 1 || err != nil {

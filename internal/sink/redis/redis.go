@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/redisconn"
 	"github.com/longline/longline/internal/route"
 	"github.com/longline/longline/internal/sink/pump"
 )
@@ -34,6 +35,9 @@ type target struct {
 	lacking  keys // had too few replicas when last seen
 }
 
+// answers are the bounds of an answer: it tells of entries, and has none.
+var answers = redisconn.Bounds{Text: 1 << 20, Answer: 16 << 20}
+
 // Open implements what pump.Options says of targets.
 func Open(c Config, o pump.Options) (pump.Target, error) {
 	t := &target{config: c}
@@ -42,7 +46,7 @@ func Open(c Config, o pump.Options) (pump.Target, error) {
 		return nil, err
 	}
 	t.client.End = rueidis.Client.Close
-	if t.client.Dial, err = dialer(c, o.Watcher); err != nil {
+	if t.client.Dial, err = c.Dialer(o.Watcher, answers); err != nil {
 		return nil, err
 	}
 	return t, nil

@@ -6,30 +6,21 @@ import (
 	"testing"
 
 	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/redisconn"
 	"github.com/longline/longline/internal/route"
-	"github.com/longline/longline/internal/setting"
 	"github.com/longline/longline/internal/sink/pump"
 )
 
 func TestConfig(t *testing.T) {
-	at, secret := []string{"h:6379"}, setting.NewSecret("a")
+	at := redisconn.Config{Addresses: []string{"h:6379"}}
 	for want, c := range map[string]Config{
-		"":                           {Addresses: []string{"h:6379", "[::1]:6379"}, Key: "k"},
-		"addresses: want":            {Key: "k"},
-		"addresses: want host:port,": {Addresses: []string{"redis://h:6379"}, Key: "k"},
-		"addresses: want host:port":  {Addresses: []string{"h:0"}, Key: "k"},
-		"username: want":             {Addresses: at, Key: "k", Username: "u"},
-		"database: want":             {Addresses: at, Key: "k", Database: -1},
-		"sentinel.primary: want":     {Addresses: at, Key: "k", Sentinel: Sentinel{Password: secret}},
-		"sentinel.username: want":    {Addresses: at, Key: "k", Sentinel: Sentinel{Primary: "p", Username: "u"}},
-		"tls.enabled: want":          {Addresses: at, Key: "k", TLS: TLS{TLS: setting.TLS{CA: "x"}}},
-		"tls.cert: want":             {Addresses: at, Key: "k", TLS: TLS{Enabled: true, TLS: setting.TLS{Cert: "x"}}},
-		"timeout: want":              {Addresses: at, Key: "k", Timeout: 1},
-		"key: want":                  {Addresses: at},
-		"key: ":                      {Addresses: at, Key: "{nothing}"},
-		"max_len: want":              {Addresses: at, Key: "k", MaxLen: -1},
-		"replicas: want":             {Addresses: at, Key: "k", Replicas: -1},
-		"fields.a: ":                 {Addresses: at, Key: "k", Fields: map[string]string{"a": "{nothing}"}},
+		"":                {Config: at, Key: "k"},
+		"addresses: want": {Key: "k"},
+		"key: want":       {Config: at},
+		"key: ":           {Config: at, Key: "{nothing}"},
+		"max_len: want":   {Config: at, Key: "k", MaxLen: -1},
+		"replicas: want":  {Config: at, Key: "k", Replicas: -1},
+		"fields.a: ":      {Config: at, Key: "k", Fields: map[string]string{"a": "{nothing}"}},
 	} {
 		err := c.WithDefaults().Validate()
 		if want == "" && err != nil || want != "" && (err == nil || !strings.HasPrefix(err.Error(), want)) {

@@ -84,7 +84,9 @@ func Open(bounds store.Options, o Options, local Local) (*Store, error) {
 
 // Claim makes this node the owner of a device. done is called once, from any goroutine, and must not block; the store has the device's state by
 // then. If the node was the owner before, its state stays as it is. Claim does not block.
-func (s *Store) Claim(device string, done func(Claimed, error)) { done(Claimed{}, errors.ErrUnsupported) }
+func (s *Store) Claim(device string, done func(Claimed, error)) {
+	done(Claimed{}, errors.ErrUnsupported)
+}
 
 // Adopt is Claim, unless another than dead owns the device: then the error is ErrNotOwner.
 func (s *Store) Adopt(device, dead string, done func(Claimed, error)) {

@@ -1,4 +1,4 @@
-package redis
+package redisconn
 
 import (
 	"bytes"
@@ -8,10 +8,17 @@ import (
 	"strconv"
 )
 
-// guard is a connection that ends when the server sends what no answer to this sink is. The client makes room for what a server announces before
+// Bounds are how large an answer may be.
+type Bounds struct {
+	Text   int // bytes of one text in it
+	Answer int // bytes of all of it
+}
+
+// guard is a connection that ends when the server sends what no answer to the gateway is. The client makes room for what a server announces before
 // that has come, and panics if it announces too much: a broken server, or somebody in its place, could end the process.
 type guard struct {
 	net.Conn
+	most Bounds // static
 
 	// Owned by the client's reader.
 	line  []byte  // the beginning of a line
@@ -20,13 +27,11 @@ type guard struct {
 	bytes int     // of this answer
 }
 
-// Bounds of an answer.
+// Bounds of any answer.
 const (
 	mostLine   = 64 << 10
-	mostText   = 1 << 20
 	mostValues = 1 << 17 // a batch may have 100,000 records
 	mostOpen   = 8
-	mostAnswer = 16 << 20
 )
 
 var errNotRedis = errors.New("what answers is no Redis")
@@ -65,8 +70,8 @@ func (g *guard) see(p []byte) error {
 		} else {
 			g.skip -= n
 		}
-		if g.bytes += int(n); g.bytes > mostAnswer {
-			return fmt.Errorf("the server's answer has more than %d bytes", mostAnswer)
+		if g.bytes += int(n); g.bytes > g.most.Answer {
+			return fmt.Errorf("the server's answer has more than %d bytes", g.most.Answer)
 		}
 		p = p[n:]
 	}
@@ -79,7 +84,7 @@ func (g *guard) header(line []byte) error {
 	switch line[0] {
 	case '+', '-', ':', '_', '#', ',', '(':
 	case '$', '=', '!':
-		n, err := announced(text, mostText)
+		n, err := announced(text, int64(g.most.Text))
 		if err != nil {
 			return err
 		}

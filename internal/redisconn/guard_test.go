@@ -1,4 +1,4 @@
-package redis
+package redisconn
 
 import (
 	"context"
@@ -9,6 +9,9 @@ import (
 
 	"github.com/longline/longline/internal/reload"
 )
+
+// bounds are a sink's.
+var bounds = Bounds{Text: 1 << 20, Answer: 16 << 20}
 
 func TestGuard(t *testing.T) {
 	for text, want := range map[string]string{
@@ -24,7 +27,7 @@ func TestGuard(t *testing.T) {
 		"*100\r\n" + strings.Repeat("$1048576\r\n"+strings.Repeat("a", 1<<20)+"\r\n", 17): "more than",
 	} {
 		for _, size := range []int{1 << 30, 7, 1} { // of a piece
-			g, err := new(guard), error(nil)
+			g, err := &guard{most: bounds}, error(nil)
 			for rest := []byte(text); len(rest) > 0 && err == nil; {
 				n := min(size, len(rest))
 				err, rest = g.see(rest[:n]), rest[n:]
@@ -57,8 +60,8 @@ func TestHostileServer(t *testing.T) {
 			_ = c.Close()
 		}
 	}()
-	c := Config{Addresses: []string{l.Addr().String()}, Key: "k", Timeout: 5 * time.Second}.WithDefaults()
-	dial, err := dialer(c, new(reload.Watcher))
+	c := Config{Addresses: []string{l.Addr().String()}, Timeout: 5 * time.Second}.WithDefaults()
+	dial, err := c.Dialer(new(reload.Watcher), bounds)
 	if err != nil {
 		t.Fatal(err)
 	}
