@@ -51,6 +51,11 @@ type Message struct {
 	// Only MQTT devices set these, and only they see them. MQTT 5 §3.3.2.3.
 	PayloadFormat uint8 // 1 says that the payload is UTF-8
 
+	// At is, in a cluster, the position in the log of who wants what up to which the publisher's node had read when it looked for receivers. It
+	// is 0 without a cluster, and when one device alone gets the message. A session that has moved decides by it whether it takes the message, or
+	// the node from which it came sends it on.
+	At uint64
+
 	Origin   Origin    // which node received it, and from whom
 	Request  *Request  // where to send an answer; only from MQTT devices, nil for most
 	Trace    *Trace    // the trace that it belongs to; nil for most, and immutable
@@ -100,6 +105,7 @@ func (m *Message) copy() *Message {
 
 		PayloadFormat: m.PayloadFormat,
 		Request:       m.Request,
+		At:            m.At,
 		Origin:        m.Origin,
 		Trace:         m.Trace,
 		Delivery:      m.Delivery,

@@ -79,6 +79,7 @@ type Config struct {
 	// Read is store.Opener.Read of the store. It may block: Inbox.Take calls it. It may be nil if all retained messages are in memory.
 	Read func(*store.Page) error `yaml:"-"`
 
+	Far      Far           `yaml:"-"` // the other nodes of the cluster; nil without one
 	Observer Observer      `yaml:"-"` // may be nil
 	Waiting  WaitingConfig `yaml:"waiting" help:"messages that may wait for room at one receiver, a device or a backend; more are refused at once, as after max_wait"`
 }
@@ -97,7 +98,8 @@ type Router struct {
 	// Static after construction.
 	config Config
 	store  store.Store
-	index  *topic.Index[Subscriber]
+	index  *topic.Index[Subscriber] // receivers on this node; without a cluster also the shares
+	far    *topic.Index[Subscriber] // other nodes, and shares, which have members on all nodes; nil without a cluster
 	shares shares
 	pool   sync.Pool // of *Publication
 
@@ -117,7 +119,11 @@ type Router struct {
 // New makes a router that keeps its retained messages in s.
 func New(config Config, s store.Store) *Router {
 	r := &Router{config: config.WithDefaults(), store: s, index: topic.NewIndex[Subscriber]()}
-	r.shares = shares{index: r.index, between: &r.between, byFilter: make(map[string]*share)}
+	r.shares = shares{index: r.index, between: &r.between, byFilter: make(map[string]*share), far: r.config.Far}
+	if r.config.Far != nil {
+		r.far = topic.NewIndex[Subscriber]()
+		r.shares.index = r.far
+	}
 	r.pool.New = func() any { return &Publication{store: s} }
 	return r
 }
@@ -129,7 +135,9 @@ func (r *Router) Subscribe(filter string, s Subscriber, q message.QoS) {
 		r.shares.join(filter, s, q)
 		return
 	}
-	r.index.Subscribe(filter, s, q)
+	if isNew, n := r.index.Subscribe(filter, s, q); isNew {
+		r.changed(filter, s, n)
+	}
 }
 
 // Unsubscribe undoes Subscribe, and reports whether there was such a subscription.
@@ -137,11 +145,17 @@ func (r *Router) Unsubscribe(filter string, s Subscriber) bool {
 	if topic.IsShared(filter) {
 		return r.shares.leave(filter, s)
 	}
-	return r.index.Unsubscribe(filter, s)
+	was, n := r.index.Unsubscribe(filter, s)
+	if was {
+		r.changed(filter, s, n+1)
+	}
+	return was
 }
 
 // Wanted reports whether a message on topic would have a receiver now.
-func (r *Router) Wanted(topic string) bool { return r.index.Wanted(topic) }
+func (r *Router) Wanted(topic string) bool {
+	return r.index.Wanted(topic) || r.far != nil && r.far.Wanted(topic)
+}
 
 // Stats has the counters of a router.
 type Stats struct {
@@ -253,13 +267,13 @@ func (r *Router) route(m *message.Message, p *Publication) (result Result, err e
 		}
 		p.saved = unkept == nil && m.QoS > message.AtMostOnce && r.store.Durable()
 	}
-	hits := r.index.Match(m.Topic, p.hits[:0]) // after retain, so that a new subscriber gets m from the index or from the store
+	hits, at := r.find(m.Topic, p.hits[:0]) // after retain, so that a new subscriber gets m from the index or from the store
 	if len(hits) > 0 && !keeps && m.QoS > message.AtMostOnce {
 		err = r.checkKept(m.Debtor)
 	}
 	if len(hits) > 0 && err == nil {
 		if m, err = r.Own(m); err == nil {
-			m.Kept, m.Retain = m.Retain, false // MQTT 5 §3.3.1.3: receivers get a new message, not a retained one
+			m.Kept, m.Retain, m.At = m.Retain, false, at // MQTT 5 §3.3.1.3: receivers get a new message, not a retained one
 		}
 	}
 	if err == nil {

@@ -39,15 +39,16 @@ type Terms struct {
 type State uint8
 
 const (
-	Free State = iota // on line, and no message waits there
-	Busy              // on line, but the message would wait behind others
-	Away              // not on line
+	Free      State = iota // on line, and no message waits there
+	Elsewhere              // another node, which has members
+	Busy                   // on line, but the message would wait behind others
+	Away                   // not on line
 )
 
 // share is a shared subscription, MQTT 5 §4.8.2: in the index it is one subscriber, which gives each message to one of
 // its members.
 //
-// It asks its members in turn: first those that are Free, then those that are Busy. If all members on line are full,
+// It asks its members in turn: first those that are Free, then other nodes with members, then those that are Busy. If all members on line are full,
 // the message waits at the first of them. Only if no member is on line, it asks those that are Away: a session keeps
 // QoS 1 messages for its device.
 //
@@ -63,8 +64,14 @@ type share struct {
 	members map[Subscriber]member
 
 	// Safe from any goroutine.
-	view atomic.Pointer[[]member] // the members in some order; nil after a change
+	view atomic.Pointer[members] // nil after a change
 	turn atomic.Uint32
+}
+
+// members are those of a share, in some order. It never changes.
+type members struct {
+	all  []member
+	near []member // those on this node
 }
 
 // member is one subscriber of a share, with the QoS granted to it [MQTT-4.8.2-3].
@@ -72,10 +79,14 @@ type member struct {
 	Subscriber
 	qos      message.QoS
 	asMember Member // the subscriber itself, nil if it is no Member
+	far      bool   // it is another node
 }
 
 func (m *member) state() State {
-	if m.asMember == nil {
+	switch {
+	case m.far:
+		return Elsewhere
+	case m.asMember == nil:
 		return Free
 	}
 	return m.asMember.State()
@@ -93,7 +104,8 @@ func (g *share) join(s Subscriber, q message.QoS) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	asMember, _ := s.(Member)
-	g.members[s] = member{s, q, asMember}
+	_, far := s.(Remote)
+	g.members[s] = member{s, q, asMember, far}
 	g.view.Store(nil)
 }
 
@@ -107,21 +119,31 @@ func (g *share) leave(s Subscriber) (was bool, left int) {
 	return was, len(g.members)
 }
 
-// list returns the members. The slice never changes.
-func (g *share) list() []member {
+// list returns the members.
+func (g *share) list() *members {
 	if v := g.view.Load(); v != nil {
-		return *v
+		return v
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	list := slices.AppendSeq(make([]member, 0, len(g.members)), maps.Values(g.members))
-	g.view.Store(&list)
+	list := &members{all: slices.AppendSeq(make([]member, 0, len(g.members)), maps.Values(g.members))}
+	list.near = list.all
+	if slices.ContainsFunc(list.all, func(m member) bool { return m.far }) {
+		list.near = slices.DeleteFunc(slices.Clone(list.all), func(m member) bool { return m.far })
+	}
+	g.view.Store(list)
 	return list
 }
 
+// hasNear reports whether the share has a member on this node.
+func (g *share) hasNear() bool { return len(g.list().near) > 0 }
+
+func allMembers(m *members) []member  { return m.all }
+func nearMembers(m *members) []member { return m.near }
+
 // Deliver implements Subscriber.
 func (g *share) Deliver(m *message.Message, q message.QoS, p *Publication) error {
-	err := g.deliver(g.mark(m), q, Away, p)
+	err := g.deliver(g.mark(m), q, Away, allMembers, p)
 	switch {
 	case err == nil:
 	case errors.Is(err, errNobody):
@@ -135,12 +157,12 @@ func (g *share) Deliver(m *message.Message, q message.QoS, p *Publication) error
 // mark returns a copy of m that names the share by which it came.
 func (g *share) mark(m *message.Message) *message.Message { return m.With(g.delivery) }
 
-// deliver gives m, which is marked, to one member whose state is worst or better. If all of those are full, m waits at
+// deliver gives m, which is marked, to one of the members that of returns, whose state is worst or better. If all of those are full, m waits at
 // the first of them.
-func (g *share) deliver(m *message.Message, q message.QoS, worst State, p *Publication) error {
+func (g *share) deliver(m *message.Message, q message.QoS, worst State, of func(*members) []member, p *Publication) error {
 	turn := g.turn.Add(1)
 	for {
-		full, t, err := g.offer(m, q, worst, turn, p)
+		full, t, err := g.offer(m, q, worst, turn, of(g.list()), p)
 		if errors.Is(err, ErrFull) {
 			t.Wait = true
 			err = full.offer(m, q, t, p)
@@ -153,8 +175,7 @@ func (g *share) deliver(m *message.Message, q message.QoS, worst State, p *Publi
 
 // offer gives m to one member that has room and whose state is worst or better; the first that it asks is the turn-th.
 // If none has room, it returns ErrFull, and the first member without room with the terms on which that was asked.
-func (g *share) offer(m *message.Message, q message.QoS, worst State, turn uint32, p *Publication) (full member, terms Terms, err error) {
-	members := g.list()
+func (g *share) offer(m *message.Message, q message.QoS, worst State, turn uint32, members []member, p *Publication) (full member, terms Terms, err error) {
 	n := uint32(len(members))
 	err = errNobody
 	for s := Free; s <= worst && (s < Away || !errors.Is(err, ErrFull)); s++ {

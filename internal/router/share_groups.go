@@ -13,6 +13,7 @@ type shares struct {
 	// Static after construction.
 	index   *topic.Index[Subscriber]
 	between *between
+	far     Far // nil without a cluster
 
 	// Guarded by mu, which is taken after a subscriber's lock and before the index's lock.
 	mu       sync.Mutex
@@ -35,6 +36,14 @@ func (x *shares) join(filter string, s Subscriber, q message.QoS) {
 		x.index.Subscribe(rest, g, highest) // each member has a QoS of its own
 	}
 	g.join(s, q)
+	x.changed(g, s)
+}
+
+// changed tells the cluster that a share may have got its first member on this node, or lost its last one.
+func (x *shares) changed(g *share, s Subscriber) {
+	if _, far := s.(Remote); x.far != nil && !far {
+		x.far.Changed(g.delivery.Share)
+	}
 }
 
 // highest is a QoS that lowers no other.
@@ -54,6 +63,7 @@ func (x *shares) leave(filter string, s Subscriber) bool {
 		delete(x.byFilter, filter)
 		x.index.Unsubscribe(rest, g)
 	}
+	x.changed(g, s)
 	return was
 }
 

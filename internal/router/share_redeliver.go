@@ -19,7 +19,7 @@ func ShareOf(m *message.Message) string {
 // OtherMemberOnline reports whether the share has a member other than s on line. The caller holds no lock.
 func (r *Router) OtherMemberOnline(share string, s Subscriber) bool {
 	g := r.shares.find(share)
-	return g != nil && slices.ContainsFunc(g.list(), func(p member) bool {
+	return g != nil && slices.ContainsFunc(g.list().all, func(p member) bool {
 		return p.Subscriber != s && p.state() != Away
 	})
 }
@@ -85,7 +85,7 @@ func (r *Router) redeliver(h Held, home Member, p *Publication) error {
 		}
 		err := home.Offer(h.Message, h.QoS, Terms{}, p)
 		if errors.Is(err, ErrFull) {
-			if g != nil && g.deliver(g.forAnother(h.Message), h.QoS, Busy, p) == nil {
+			if g != nil && g.deliver(g.forAnother(h.Message), h.QoS, Busy, allMembers, p) == nil {
 				return nil
 			}
 			err = home.Offer(h.Message, h.QoS, Terms{Wait: true}, p)
@@ -96,7 +96,7 @@ func (r *Router) redeliver(h Held, home Member, p *Publication) error {
 	}
 	err := errNobody
 	if g != nil {
-		err = g.deliver(g.forAnother(h.Message), h.Message.QoS, Away, p)
+		err = g.deliver(g.forAnother(h.Message), h.Message.QoS, Away, allMembers, p)
 	}
 	return err
 }
@@ -106,9 +106,9 @@ func (r *Router) redeliver(h Held, home Member, p *Publication) error {
 func (g *share) passOn(h Held, p *Publication) bool {
 	m, q := g.forAnother(h.Message), h.Message.QoS
 	if h.Claim != nil {
-		return g.deliver(m, q, Busy, p) == nil
+		return g.deliver(m, q, Busy, allMembers, p) == nil
 	}
-	_, _, err := g.offer(m, q, Busy, g.turn.Add(1), p)
+	_, _, err := g.offer(m, q, Busy, g.turn.Add(1), g.list().all, p)
 	return err == nil
 }
 

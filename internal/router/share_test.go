@@ -277,12 +277,12 @@ func TestShareFindsWhoCameMeanwhile(t *testing.T) {
 		r.Unsubscribe("$share/g/a", c)
 		c.gone.Store(true)
 	}
-	g.view.Store(&stale)
+	g.view.Store(stale)
 	gone := make(chan struct{})
 	go func() {
 		defer close(gone)
-		for g.view.Load() == &stale { // until somebody found out
-			g.view.CompareAndSwap(&stale, nil)
+		for g.view.Load() == stale { // until somebody found out
+			g.view.CompareAndSwap(stale, nil)
 		}
 	}()
 	r.sendAll(t, 1, 1)

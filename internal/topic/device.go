@@ -30,6 +30,20 @@ func DeviceID(raw string) (string, error) {
 	return escapeDevice(raw), nil
 }
 
+// SpaceOf returns the device in whose own space, device/{id}/..., a topic or a filter is. It is a view of s; it is empty if s is in no
+// device's own space. Whether the id is one, it does not say.
+func SpaceOf(s string) (device string) {
+	rest, ok := strings.CutPrefix(s, "device/")
+	if !ok {
+		return ""
+	}
+	device, _, ok = strings.Cut(rest, "/")
+	if !ok || device == "+" || device == "#" {
+		return ""
+	}
+	return device
+}
+
 // CanonicalDevice is DeviceID for texts that may be either the name of a device or its id, such as those that an operator writes into
 // a file or a backend sends: an id stays as it is.
 func CanonicalDevice(s string) (string, error) {

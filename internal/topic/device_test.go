@@ -63,3 +63,14 @@ func FuzzDeviceID(f *testing.F) {
 		}
 	})
 }
+
+func TestSpaceOf(t *testing.T) {
+	for s, want := range map[string]string{
+		"device/m-7/telemetry": "m-7", "device/m-7/#": "m-7", "device/m-7/+/x": "m-7", "device/m-7/": "m-7",
+		"device/m-7": "", "device/+/telemetry": "", "device/#": "", "device": "", "devices/m-7/x": "", "/device/m-7/x": "", "device//x": "", "#": "",
+	} {
+		if got := SpaceOf(s); got != want {
+			t.Errorf("SpaceOf(%q) is %q, want %q", s, got, want)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package topic
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/longline/longline/internal/message"
@@ -37,9 +38,9 @@ func (x *Index[S]) Stats() Stats {
 	return x.stats
 }
 
-// Subscribe adds s to a filter that ValidateFilter accepts, or changes its QoS, and reports
-// whether s is new there. The index keeps views of filter, so nobody may change it.
-func (x *Index[S]) Subscribe(filter string, s S, q message.QoS) (isNew bool) {
+// Subscribe adds s to a filter that ValidateFilter accepts, or changes its QoS. It reports
+// whether s is new there, and returns how many subscribers the filter has now. The index keeps views of filter, so nobody may change it.
+func (x *Index[S]) Subscribe(filter string, s S, q message.QoS) (isNew bool, subscribers int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	n := x.tree.put(filter)
@@ -48,37 +49,45 @@ func (x *Index[S]) Subscribe(filter string, s S, q message.QoS) (isNew bool) {
 		n.value.one[0], n.set = hit, true
 		x.stats.Filters++
 		x.stats.Subscriptions++
-		return true
+		return true, 1
 	}
 	if i := n.value.find(s); i >= 0 {
 		n.value.hits()[i] = hit
-		return false
+		return false, len(n.value.hits())
 	}
 	n.value.add(hit)
 	x.stats.Subscriptions++
-	return true
+	return true, len(n.value.hits())
 }
 
-// Unsubscribe removes s from a filter and reports whether it was there.
-func (x *Index[S]) Unsubscribe(filter string, s S) bool {
+// Unsubscribe removes s from a filter. It reports whether s was there, and returns how many subscribers the filter has left.
+func (x *Index[S]) Unsubscribe(filter string, s S) (was bool, subscribers int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	n := x.tree.get(filter)
 	if n == nil {
-		return false
+		return false, 0
 	}
 	i := n.value.find(s)
 	if i < 0 {
-		return false
+		return false, len(n.value.hits())
 	}
 	x.stats.Subscriptions--
 	if n.value.many != nil {
 		n.value.remove(i)
-		return true
+		return true, len(n.value.hits())
 	}
 	x.stats.Filters--
 	x.tree.remove(filter)
-	return true
+	return true, 0
+}
+
+// HasOther reports whether a filter has a subscriber for which skip returns false. skip is called with the index locked.
+func (x *Index[S]) HasOther(filter string, skip func(S) bool) bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	n := x.tree.get(filter)
+	return n != nil && slices.ContainsFunc(n.value.hits(), func(h Hit[S]) bool { return !skip(h.Subscriber) })
 }
 
 // Wanted reports whether the topic has a subscriber.

@@ -58,8 +58,11 @@ func TestIndexManySubscribers(t *testing.T) {
 	x := NewIndex[int]()
 	const n = 1000
 	for i := range n {
-		if !x.Subscribe("fleet/+", i, message.AtMostOnce) || x.Subscribe("fleet/+", i, message.AtLeastOnce) {
-			t.Fatalf("subscriber %d is not new once", i)
+		if isNew, n := x.Subscribe("fleet/+", i, message.AtMostOnce); !isNew || n != i+1 {
+			t.Fatalf("subscriber %d: new is %v, and %d subscribe", i, isNew, n)
+		}
+		if isNew, n := x.Subscribe("fleet/+", i, message.AtLeastOnce); isNew || n != i+1 {
+			t.Fatalf("subscriber %d again: new is %v, and %d subscribe", i, isNew, n)
 		}
 	}
 	x.Subscribe("fleet/all", n, message.AtMostOnce)
@@ -67,8 +70,11 @@ func TestIndexManySubscribers(t *testing.T) {
 	x.Subscribe("#", 0, message.AtMostOnce)
 	for i := range n {
 		leaver := (i*7 + 1) % n // 7 and n have no common divisor
-		if !x.Unsubscribe("fleet/+", leaver) || x.Unsubscribe("fleet/+", leaver) {
-			t.Fatalf("subscriber %d does not leave once", leaver)
+		if was, left := x.Unsubscribe("fleet/+", leaver); !was || left != n-1-i {
+			t.Fatalf("subscriber %d: was there is %v, and %d are left", leaver, was, left)
+		}
+		if was, left := x.Unsubscribe("fleet/+", leaver); was || left != n-1-i {
+			t.Fatalf("subscriber %d again: was there is %v, and %d are left", leaver, was, left)
 		}
 		found := hits(t, x, "fleet/all")
 		if _, there := found[leaver]; there != (leaver == 0) {
@@ -129,7 +135,9 @@ func TestIndexPrunes(t *testing.T) {
 		}
 	}
 	for i := range n {
-		if !x.Unsubscribe(fmt.Sprintf("device/%d/#", i), i) || !x.Unsubscribe(fmt.Sprintf("device/%d/down", i), i) {
+		all, _ := x.Unsubscribe(fmt.Sprintf("device/%d/#", i), i)
+		down, _ := x.Unsubscribe(fmt.Sprintf("device/%d/down", i), i)
+		if !all || !down {
 			t.Fatalf("device %d was not there", i)
 		}
 	}
@@ -215,15 +223,25 @@ func FuzzIndex(f *testing.F) {
 			_, there := model[k]
 			if script[0]&2 == 0 {
 				q := message.QoS(script[0] & 1)
-				if x.Subscribe(k.filter, k.s, q) == there {
+				if isNew, _ := x.Subscribe(k.filter, k.s, q); isNew == there {
 					t.Fatalf("Subscribe(%q, %d): new is wrong", k.filter, k.s)
 				}
 				model[k] = q
 			} else {
-				if x.Unsubscribe(k.filter, k.s) != there {
+				if was, _ := x.Unsubscribe(k.filter, k.s); was != there {
 					t.Fatalf("Unsubscribe(%q, %d) is wrong", k.filter, k.s)
 				}
 				delete(model, k)
+			}
+
+			others := 0
+			for other := range model {
+				if other.filter == k.filter && other.s != k.s {
+					others++
+				}
+			}
+			if got := x.HasOther(k.filter, func(s int) bool { return s == k.s }); got != (others > 0) {
+				t.Fatalf("HasOther(%q) but %d is %v with %d others", k.filter, k.s, got, others)
 			}
 
 			name := path(script[3], script[1], nameLevels)

@@ -1,0 +1,71 @@
+// Package cluster joins gateways that share a Redis, so that they are one: a device has one owner among them, and a message published on any node reaches
+// its receivers on all.
+//
+// A node renews its lease in Redis (membership.go), announces what its subscribers want (interest.go), and has an inbox there, a stream, in which the
+// others put what is for it (bus.go, inbox.go). It claims devices that connect, tells the owner before, and adopts what a dead node had (adopt.go).
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"time"
+)
+
+// Config says which cluster a node is in. Without a name it is in none.
+type Config struct {
+	Name         string        `yaml:"name" help:"name of the cluster, the same on all its nodes; left out, the node is alone"`
+	Node         string        `yaml:"node" help:"name of this node, another one on each; left out, the name of the host"`
+	Lease        time.Duration `yaml:"lease" help:"how long a node may be silent until others take over its devices; the same on all nodes"`
+	InboxBytes   int           `yaml:"inbox_bytes" unit:"bytes" help:"messages from other nodes that may wait for this one; beyond it, their publishers wait, then are refused"`
+	WithoutRedis string        `yaml:"without_redis" help:"what becomes of devices that connect while Redis is away: accept or refuse"`
+}
+
+// The values of Config.WithoutRedis.
+const (
+	Accept = "accept"
+	Refuse = "refuse"
+)
+
+// WithDefaults returns c with the defaults in place of zero fields.
+func (c Config) WithDefaults() Config {
+	if c.Name == "" {
+		return c
+	}
+	if c.Node == "" {
+		c.Node, _ = os.Hostname() // without one, Validate says that node is missing
+	}
+	if c.Lease == 0 {
+		c.Lease = 10 * time.Second
+	}
+	if c.InboxBytes == 0 {
+		c.InboxBytes = 64 << 20
+	}
+	if c.WithoutRedis == "" {
+		c.WithoutRedis = Refuse
+	}
+	return c
+}
+
+// validName is what keys of Redis and owners (name/life) leave room for.
+var validName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,63}$`)
+
+// Validate returns what is wrong with c, after WithDefaults. Each error begins with the key.
+func (c Config) Validate() error {
+	if c.Name == "" {
+		return nil
+	}
+	var errs []error
+	bad := func(is bool, format string, args ...any) {
+		if is {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	bad(!validName.MatchString(c.Name), "name: want 1 to 63 of A-Z a-z 0-9 . _ -, not %q", c.Name)
+	bad(!validName.MatchString(c.Node), "node: want 1 to 63 of A-Z a-z 0-9 . _ -, not %q", c.Node)
+	bad(c.Lease < time.Second || c.Lease > 5*time.Minute, "lease: want 1s to 5m, not %v", c.Lease)
+	bad(c.InboxBytes < 1<<20, "inbox_bytes: want at least 1MiB, not %d", c.InboxBytes)
+	bad(c.WithoutRedis != Accept && c.WithoutRedis != Refuse, "without_redis: want %s or %s, not %q", Accept, Refuse, c.WithoutRedis)
+	return errors.Join(errs...)
+}
