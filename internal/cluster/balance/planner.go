@@ -109,9 +109,9 @@ func (p *Planner) adjust(now time.Time, self member, step time.Duration, s *surv
 		return Decision{Reason: Cooling}
 	}
 	n := &s.nodes[self.index]
-	rate := min(p.policy.Share*float64(n.Devices), s.fill*gives/s.total) // per minute
+	rate := min(p.policy.Share*max(0, float64(n.Devices)), s.fill*gives/s.total) // per minute
 	p.credit += rate * step.Minutes()
-	ask := int(min(p.credit, gives, p.budget, float64(n.Devices)))
+	ask := int(max(0, min(p.credit, gives, p.budget, float64(n.Devices))))
 	p.credit -= float64(ask)
 	p.budget -= float64(ask)
 	d := Decision{Ask: ask, Reason: Adjusting}
@@ -146,13 +146,14 @@ func (p *Planner) leave(n Node, step time.Duration, s *survey) Decision {
 	}
 	to, room := s.room()
 	for _, o := range s.nodes {
-		room -= float64(o.Moving)
+		room -= max(0, float64(o.Moving))
 	}
-	mine := room * float64(n.Devices) / float64(max(s.leaving, 1))
-	if mine < 1 && n.Devices > 0 {
+	devices := max(0, float64(n.Devices))
+	mine := room * devices / float64(max(s.leaving, 1))
+	if mine < 1 && devices > 0 {
 		return Decision{Reason: Full}
 	}
-	p.credit = min(p.credit+float64(p.policy.Leave)*step.Seconds(), float64(n.Devices))
+	p.credit = min(p.credit+float64(p.policy.Leave)*step.Seconds(), devices)
 	ask := int(min(p.credit, mine))
 	p.credit -= float64(ask)
 	if ask == 0 {

@@ -48,7 +48,7 @@ func look(policy Policy, nodes []Node) *survey {
 	median := medianHolds(nodes)
 	for i, n := range nodes {
 		if n.Leaving {
-			s.leaving += n.Devices
+			s.leaving += max(0, n.Devices)
 			continue
 		}
 		holds := n.holds()
@@ -62,14 +62,20 @@ func look(policy Policy, nodes []Node) *survey {
 		if n := &nodes[m.index]; n.Up >= policy.Settle {
 			s.counted = append(s.counted, m)
 			s.key += maphash.String(nameSeed, n.Name)
-			s.moving += float64(n.Moving)
+			s.moving += max(0, float64(n.Moving))
 		}
 	}
 	s.compare()
 	return s
 }
 
-func (n *Node) used() float64 { return min(max(1-n.Left, 0), 1) }
+// used returns the load, 1 if the node does not tell a number.
+func (n *Node) used() float64 {
+	if math.IsNaN(n.Left) {
+		return 1
+	}
+	return min(max(1-n.Left, 0), 1)
+}
 
 // holds returns how many devices the node could hold, 0 if its load does not show it.
 func (n *Node) holds() float64 {
@@ -104,14 +110,13 @@ func (s *survey) compare() {
 	if holds == 0 {
 		return
 	}
-	s.mean = load / holds
-	above, below := 0.0, 0.0 // devices outside of what may differ
+	s.mean = (load + s.moving) / holds // devices on their way have left those above, and have not come to those below yet
+	above, below := 0.0, 0.0           // devices outside of what may differ
 	for _, c := range s.counted {
 		s.worst = max(s.worst, math.Abs(c.used-s.mean))
 		above += max(0, c.used-s.mean-s.policy.Stop) * c.holds
 		below += max(0, s.mean-s.policy.Stop-c.used) * c.holds
 	}
-	// Devices on their way have left those above, and have not come to those below yet.
 	s.total = max(above, below-s.moving)
 	if s.total <= 0 {
 		return
