@@ -12,7 +12,7 @@ import (
 )
 
 var (
-	schedules = flag.Int("schedules", 10, "how many schedules TestSchedules plays")
+	schedules = flag.Int("schedules", 3, "how many schedules TestSchedules plays")
 	seed      = flag.Uint64("seed", 1, "seed of its first schedule")
 )
 
