@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
+
+	"github.com/longline/longline/test/account"
+	"github.com/longline/longline/test/clients"
 )
 
 // options are the options of a run.
@@ -26,6 +29,9 @@ type options struct {
 	Log      string        `placeholder:"FILE" help:"Write the gateway's log to a file."`
 	Drop     int           `hidden:"" help:"Forget this arrival, to see that it is found."`
 }
+
+// fullTimeout bounds a start on a full disk, where it may wait for room.
+const fullTimeout = 5 * time.Second
 
 var errBroken = errors.New("a promise is broken")
 
@@ -54,8 +60,8 @@ func (o *options) Run(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(folder)
-	r := &run{options: o, book: newBook()}
-	r.book.drop = o.Drop
+	r := &run{options: o, book: account.NewBook()}
+	r.book.Drop = o.Drop
 	if !o.NoFill {
 		if r.disk, err = mountDisk(folder); err != nil {
 			return err
@@ -81,22 +87,21 @@ func (o *options) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.gateway = newGateway(r.book, longline, "serve", "--config", config)
-	r.fleet = &fleet{gateway: r.gateway, book: r.book, seed: o.Seed, pace: o.Pace, patience: min(20*time.Second, o.Duration/3)}
-	r.fleet.streams = o.Streams
+	r.gateway = clients.NewGateway(r.book, longline, "serve", "--config", config)
+	r.fleet = &clients.Fleet{Gateways: r.gateway, Book: r.book, Seed: o.Seed, Pace: o.Pace, Stay: 4 * time.Second, Patience: min(20*time.Second, o.Duration/3)}
 	if o.Commands {
-		r.fleet.orders = new(orders)
+		r.fleet.Orders = new(clients.Orders)
 	}
-	defer r.gateway.kill()
+	defer r.gateway.Kill()
 	v, err := r.do(ctx)
 	if o.Log != "" {
-		err = errors.Join(err, r.gateway.writeLog(o.Log))
+		err = errors.Join(err, r.gateway.WriteLog(o.Log))
 	}
 	if err != nil {
 		return err
 	}
 	r.report(os.Stdout, v)
-	if !v.holds() {
+	if !v.Holds() {
 		return errBroken
 	}
 	return nil
@@ -105,37 +110,41 @@ func (o *options) Run(ctx context.Context) error {
 // run is one run.
 type run struct {
 	options *options
-	gateway *gateway
-	book    *book
-	fleet   *fleet
+	gateway *clients.Gateway
+	book    *account.Book
+	fleet   *clients.Fleet
 	disk    *smallDisk // nil with --no-fill
 	sinks   *sinks     // nil with --no-sinks
 
 	kills, early, stops, fills, ended, unready int
 
-	ledger   string     // how it compares
-	commands *judgement // nil: none were given
+	ledger   string             // how it compares
+	commands *clients.Judgement // nil: none were given
 
 	drops     string        // what the gateway had dropped when it was last asked
 	dropsRead time.Duration // when that was
 }
 
 // do lets the fleet work while the schedule goes on, then lets everything arrive, and judges.
-func (r *run) do(ctx context.Context) (*verdict, error) {
-	if err := r.gateway.start(ctx, startTimeout); err != nil {
+func (r *run) do(ctx context.Context) (*account.Verdict, error) {
+	if err := r.gateway.Start(ctx, clients.StartTimeout); err != nil {
 		return nil, err
 	}
 	devices, stop := context.WithCancel(ctx)
 	defer stop()
-	all := r.fleet.run(devices, r.options.Devices)
+	all := new(sync.WaitGroup)
+	if r.options.Streams { // before the first message
+		readStream(devices, r.fleet, all)
+	}
+	r.fleet.Run(devices, r.options.Devices, all)
 	if r.sinks != nil {
 		r.sinks.run(devices, r.options.Seed, r.options.Duration, all)
 	}
 	if err := r.play(ctx, schedule(r.options.Seed, r.options.Duration, r.disk != nil)); err != nil {
 		return nil, err
 	}
-	r.fleet.calm.Store(true)
-	r.fleet.large.Store(false)
+	r.fleet.Calm.Store(true)
+	r.fleet.Large.Store(false)
 	if r.disk != nil && r.disk.isFull() {
 		if err := r.free(ctx); err != nil {
 			return nil, err
@@ -145,7 +154,7 @@ func (r *run) do(ctx context.Context) (*verdict, error) {
 		r.sinks.rest()
 	}
 	r.settle(ctx)
-	if r.fleet.orders != nil {
+	if r.fleet.Orders != nil {
 		if err := r.settleCommands(ctx); err != nil {
 			return nil, err
 		}
@@ -156,47 +165,47 @@ func (r *run) do(ctx context.Context) (*verdict, error) {
 	v := r.settle(ctx)
 	stop()
 	all.Wait()
-	kept, err := readRetained(ctx, r.gateway)
+	kept, err := clients.ReadRetained(ctx, r.gateway)
 	if err != nil {
 		return nil, fmt.Errorf("retained messages: %w", err)
 	}
-	r.book.judgeRetained(v, kept)
+	r.book.JudgeRetained(v, kept)
 	return v, ctx.Err()
 }
 
 // settle waits until all that is due has arrived, or nothing comes any more.
-func (r *run) settle(ctx context.Context) *verdict {
+func (r *run) settle(ctx context.Context) *account.Verdict {
 	quiet := 10 * time.Second // longer than any wait in a client or the gateway
 	if r.sinks != nil {
 		quiet = 40 * time.Second // longer than any wait for a system behind
 	}
-	began := r.book.now() // before that the gateway may have been away for long
+	began := r.book.Now() // before that the gateway may have been away for long
 	for limit := began + 3*time.Minute; ctx.Err() == nil; {
-		if r.book.now() > limit {
-			r.book.fault("the fleet does not come to rest")
+		if r.book.Now() > limit {
+			r.book.Fault("the fleet does not come to rest")
 			break
 		}
-		if len(r.book.open()) == 0 && len(r.book.verdict().Lost) == min(r.options.Drop, 1) || min(r.book.quiet(), r.book.now()-began) > quiet {
+		if len(r.book.Open()) == 0 && len(r.book.Verdict().Lost) == min(r.options.Drop, 1) || min(r.book.Quiet(), r.book.Now()-began) > quiet {
 			break
 		}
-		r.fleet.pause(ctx, 200*time.Millisecond)
+		r.fleet.Pause(ctx, 200*time.Millisecond)
 	}
-	if open := r.book.open(); len(open) > 0 {
-		r.book.fault(fmt.Sprintf("messages got no answer, by publisher: %v", open))
+	if open := r.book.Open(); len(open) > 0 {
+		r.book.Fault(fmt.Sprintf("messages got no answer, by publisher: %v", open))
 	}
-	return r.book.verdict()
+	return r.book.Verdict()
 }
 
 // settleCommands waits until the commands have ended, all of which have little time, and judges them.
 func (r *run) settleCommands(ctx context.Context) (err error) {
 	const limit = 30 * time.Second // more than any ttl
-	for deadline := r.book.now() + limit; ; r.fleet.pause(ctx, 500*time.Millisecond) {
-		if r.commands, err = r.fleet.orders.judge(ctx, r.gateway); err != nil {
+	for deadline := r.book.Now() + limit; ; r.fleet.Pause(ctx, 500*time.Millisecond) {
+		if r.commands, err = r.fleet.Orders.Judge(ctx, r.gateway); err != nil {
 			return fmt.Errorf("commands: %w", err)
 		}
-		if r.commands.states["queued"]+r.commands.states["sent"] == 0 || r.book.now() > deadline {
-			for _, wrong := range r.commands.wrong {
-				r.book.fault(wrong)
+		if r.commands.States["queued"]+r.commands.States["sent"] == 0 || r.book.Now() > deadline {
+			for _, wrong := range r.commands.Wrong {
+				r.book.Fault(wrong)
 			}
 			return nil
 		}
@@ -205,7 +214,7 @@ func (r *run) settleCommands(ctx context.Context) (err error) {
 
 // play does the steps of a schedule, and starts the gateway again when it ends by itself.
 func (r *run) play(ctx context.Context, steps []step) error {
-	began := r.book.now()
+	began := r.book.Now()
 	for _, s := range steps {
 		if err := r.until(ctx, began+s.at); err != nil {
 			return err
@@ -228,23 +237,23 @@ func (r *run) play(ctx context.Context, steps []step) error {
 
 // until waits for a moment.
 func (r *run) until(ctx context.Context, at time.Duration) error {
-	admin := r.gateway.admin()
-	defer admin.CloseIdleConnections()
-	for r.book.now() < at {
-		if !r.gateway.alive() {
+	admin := clients.NewAPI(r.gateway, "admin")
+	defer admin.Close()
+	for r.book.Now() < at {
+		if !r.gateway.Alive() {
 			if err := r.revive(ctx); err != nil {
 				return err
 			}
 		}
 		r.noteDrops(ctx, admin)
 		if r.disk != nil && r.disk.isFull() {
-			if status, why, err := r.gateway.get(ctx, admin, "/readyz"); err == nil && status != 200 {
+			if status, why, err := admin.Get(ctx, "/readyz"); err == nil && status != 200 {
 				r.unready++
-				r.book.event("gateway", "not ready: "+why)
+				r.book.Event("gateway", "not ready: "+why)
 			}
 		}
 		select {
-		case <-time.After(min(100*time.Millisecond, max(at-r.book.now(), 0))):
+		case <-time.After(min(100*time.Millisecond, max(at-r.book.Now(), 0))):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -253,15 +262,15 @@ func (r *run) until(ctx context.Context, at time.Duration) error {
 }
 
 // noteDrops looks whether the ledger balances, and notes what the gateway has dropped, for the histories, when it is more than before.
-func (r *run) noteDrops(ctx context.Context, admin *http.Client) {
-	if r.dropsRead > r.book.now()-500*time.Millisecond {
+func (r *run) noteDrops(ctx context.Context, admin *clients.API) {
+	if r.dropsRead > r.book.Now()-500*time.Millisecond {
 		return
 	}
-	r.dropsRead = r.book.now()
+	r.dropsRead = r.book.Now()
 	if _, err := r.readLedger(ctx, admin); err != nil {
 		return // it is down
 	}
-	_, text, err := r.gateway.get(ctx, admin, "/metrics")
+	_, text, err := admin.Get(ctx, "/metrics")
 	if err != nil {
 		return
 	}
@@ -273,25 +282,25 @@ func (r *run) noteDrops(ctx context.Context, admin *http.Client) {
 	}
 	if now := strings.Join(drops, " "); now != r.drops && now != "" {
 		r.drops = now
-		r.book.event("gateway", "has dropped "+now)
+		r.book.Event("gateway", "has dropped "+now)
 	}
 }
 
 // kill kills or stops the gateway and starts it again; some starts are cut short by a further kill.
 func (r *run) kill(ctx context.Context, s step) error {
 	if s.do == stop {
-		r.gateway.stop()
+		r.gateway.Stop()
 		r.stops++
 	} else {
-		r.gateway.kill()
+		r.gateway.Kill()
 		r.kills++
 	}
 	for _, after := range s.also {
 		short, cancel := context.WithTimeout(ctx, after)
-		err := r.gateway.start(short, startTimeout)
+		err := r.gateway.Start(short, clients.StartTimeout)
 		cancel()
 		if err == nil {
-			r.gateway.kill()
+			r.gateway.Kill()
 		}
 		r.kills++
 		r.early++
@@ -303,73 +312,73 @@ func (r *run) kill(ctx context.Context, s step) error {
 // room, and gets it.
 func (r *run) start(ctx context.Context) error {
 	for tries := 1; ; tries++ {
-		within := startTimeout
+		within := clients.StartTimeout
 		if r.disk != nil && r.disk.isFull() {
 			within = fullTimeout
 		}
-		err := r.gateway.start(ctx, within)
+		err := r.gateway.Start(ctx, within)
 		if err == nil || ctx.Err() != nil || r.disk == nil || !r.disk.isFull() {
 			return err
 		}
 		r.ended++
-		r.book.event("gateway", err.Error())
-		if tries == 10 || errors.Is(err, errSilent) {
+		r.book.Event("gateway", err.Error())
+		if tries == 10 || errors.Is(err, clients.ErrSilent) {
 			if err := r.disk.free(); err != nil {
 				return err
 			}
 		}
-		r.fleet.pause(ctx, 100*time.Millisecond)
+		r.fleet.Pause(ctx, 100*time.Millisecond)
 	}
 }
 
 // revive starts a gateway again that has ended by itself, which it may do when its disk is full.
 func (r *run) revive(ctx context.Context) error {
 	if r.disk == nil || !r.disk.isFull() {
-		r.book.fault("the gateway ended by itself: " + r.gateway.lastLine())
+		r.book.Fault("the gateway ended by itself: " + r.gateway.LastLine())
 	}
 	r.ended++
-	r.gateway.kill()
+	r.gateway.Kill()
 	return r.start(ctx)
 }
 
 // fill fills the disk, and makes devices send much.
 func (r *run) fill() error {
 	r.fills++
-	r.book.event("gateway", "the disk is full")
-	r.book.storeFails(true)
-	r.fleet.large.Store(true)
+	r.book.Event("gateway", "the disk is full")
+	r.book.StoreFails(true)
+	r.fleet.Large.Store(true)
 	return r.disk.fill()
 }
 
 // free frees the disk and waits until the gateway is ready.
 func (r *run) free(ctx context.Context) error {
-	r.fleet.large.Store(false)
-	r.book.event("gateway", "the disk has room")
+	r.fleet.Large.Store(false)
+	r.book.Event("gateway", "the disk has room")
 	if r.disk.isFull() {
 		if err := r.disk.free(); err != nil {
 			return err
 		}
 	}
-	admin := r.gateway.admin()
-	defer admin.CloseIdleConnections()
-	for deadline := r.book.now() + 30*time.Second; ; {
-		if !r.gateway.alive() {
+	admin := clients.NewAPI(r.gateway, "admin")
+	defer admin.Close()
+	for deadline := r.book.Now() + 30*time.Second; ; {
+		if !r.gateway.Alive() {
 			r.ended++
-			r.gateway.kill()
+			r.gateway.Kill()
 			if err := r.start(ctx); err != nil {
 				return err
 			}
 		}
-		status, why, err := r.gateway.get(ctx, admin, "/readyz")
+		status, why, err := admin.Get(ctx, "/readyz")
 		if err == nil && status == 200 {
-			r.book.storeFails(false)
-			r.book.event("gateway", "ready")
+			r.book.StoreFails(false)
+			r.book.Event("gateway", "ready")
 			return nil
 		}
-		if r.book.now() > deadline {
-			r.book.fault(fmt.Sprintf("not ready 30 s after the disk has room: %s %v", strings.TrimSpace(why), err))
+		if r.book.Now() > deadline {
+			r.book.Fault(fmt.Sprintf("not ready 30 s after the disk has room: %s %v", strings.TrimSpace(why), err))
 			return nil
 		}
-		r.fleet.pause(ctx, 100*time.Millisecond)
+		r.fleet.Pause(ctx, 100*time.Millisecond)
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/longline/longline/internal/sink/sinktest"
+	"github.com/longline/longline/test/account"
+	"github.com/longline/longline/test/clients"
 	"github.com/longline/longline/test/servers"
 )
 
@@ -38,9 +40,9 @@ type system struct {
 	downtime time.Duration                              // at most, besides its start
 	pause    time.Duration                              // between two kills, at most
 
-	book     *book
+	book     *account.Book
 	process  *servers.Process
-	receiver *receiver
+	receiver *account.Receiver
 	kills    int
 
 	mu     sync.Mutex
@@ -50,7 +52,7 @@ type system struct {
 
 // sinks are the systems behind.
 type sinks struct {
-	book   *book
+	book   *account.Book
 	folder string
 	door   *sinktest.Proxy // between the gateway and Mosquitto
 	all    []*system
@@ -58,7 +60,7 @@ type sinks struct {
 }
 
 // startSinks starts the systems behind in a folder of their own, and returns with them what the gateway's configuration has for them.
-func startSinks(ctx context.Context, b *book) (s *sinks, text string, err error) {
+func startSinks(ctx context.Context, b *account.Book) (s *sinks, text string, err error) {
 	s = &sinks{book: b}
 	if s.folder, err = os.MkdirTemp("", "longline-crash-sinks"); err != nil {
 		return nil, "", err
@@ -71,7 +73,7 @@ func startSinks(ctx context.Context, b *book) (s *sinks, text string, err error)
 	s.all = []*system{kafka, mosquitto, postgres}
 	var starting errgroup.Group
 	for _, one := range s.all {
-		one.book, one.receiver = b, b.receiver(one.name, 1)
+		one.book, one.receiver = b, b.Receiver(one.name, 1)
 		one.places, one.seen = make(map[string]uint64), make(map[uint64]bool)
 		starting.Go(func() error { return one.start(ctx, filepath.Join(s.folder, one.name)) })
 	}
@@ -100,14 +102,14 @@ func (s *sinks) close() {
 func (s *sinks) run(ctx context.Context, seed uint64, duration time.Duration, all *sync.WaitGroup) {
 	for n, one := range s.all {
 		for _, filter := range streamFilters {
-			about := s.book.subscribing(one.receiver, filter)
-			s.book.note(&about.from)
+			about := s.book.Subscribing(one.receiver, filter)
+			s.book.Note(&about.From)
 		}
 		random := rand.New(rand.NewPCG(seed, uint64(n)+1))
 		all.Go(func() { one.read(ctx, one) })
 		s.ends.Go(func() {
 			if err := one.suffer(ctx, random, duration); err != nil && ctx.Err() == nil {
-				s.book.fault(one.name + ": " + err.Error())
+				s.book.Fault(one.name + ": " + err.Error())
 			}
 		})
 	}
@@ -140,27 +142,27 @@ func (s *system) start(ctx context.Context, dir string) (err error) {
 // suffer kills the system again and again, and starts it. It returns when it is up at the end.
 func (s *system) suffer(ctx context.Context, random *rand.Rand, duration time.Duration) error {
 	between := func(most time.Duration) time.Duration { return most/4 + time.Duration(random.Int64N(int64(3*most/4))) }
-	end := s.book.now() + duration
+	end := s.book.Now() + duration
 	if err := s.connect(ctx); err != nil {
 		return err
 	}
 	for {
 		wait := between(s.pause)
-		if s.book.now()+wait > end {
+		if s.book.Now()+wait > end {
 			return nil
 		}
 		if !sleep(ctx, wait) {
 			return ctx.Err()
 		}
 		s.cut(ctx)
-		s.book.event(s.name, "killed")
+		s.book.Event(s.name, "killed")
 		s.process.Kill()
 		s.kills++
 		sleep(ctx, between(s.downtime))
 		if err := s.process.Restart(ctx); err != nil {
 			return err
 		}
-		s.book.event(s.name, "up")
+		s.book.Event(s.name, "up")
 		if err := s.connect(ctx); err != nil {
 			return err
 		}
@@ -179,13 +181,13 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // arrived notes that the system has a message. id is NODE/STREAM/PLACE. The messages of a device come in the order of their places, those apart that come
 // again.
 func (s *system) arrived(id, source, topic string, payload []byte) {
-	number, err := numberOf(payload)
+	number, err := clients.NumberOf(payload)
 	place, placeErr := strconv.ParseUint(id[strings.LastIndexByte(id, '/')+1:], 10, 64)
 	if err = errors.Join(err, placeErr); err != nil {
-		s.book.fault(fmt.Sprintf("%s got %.20q at %q on %s, which nobody sent: %v", s.name, payload, id, topic, err))
+		s.book.Fault(fmt.Sprintf("%s got %.20q at %q on %s, which nobody sent: %v", s.name, payload, id, topic, err))
 		return
 	}
-	s.book.arrive(s.receiver, topic, number)
+	s.book.Arrive(s.receiver, topic, number)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.seen[place] {
@@ -196,7 +198,7 @@ func (s *system) arrived(id, source, topic string, payload []byte) {
 		source = topic
 	}
 	if last := s.places[source]; place < last {
-		s.book.fault(fmt.Sprintf("%s got place %d of %s behind place %d", s.name, place, source, last))
+		s.book.Fault(fmt.Sprintf("%s got place %d of %s behind place %d", s.name, place, source, last))
 	}
 	s.places[source] = max(place, s.places[source])
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/sink/sinktest"
 	"github.com/longline/longline/internal/wire/mqtt"
+	"github.com/longline/longline/test/clients"
 	"github.com/longline/longline/test/servers"
 )
 
@@ -39,7 +40,7 @@ func newKafka() *system {
 func readKafka(ctx context.Context, s *system) {
 	client, err := kgo.NewClient(kgo.SeedBrokers(s.process.Address()), kgo.ConsumeTopics(streamName), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	if err != nil {
-		s.book.fault("kafka: " + err.Error())
+		s.book.Fault("kafka: " + err.Error())
 		return
 	}
 	defer client.Close()
@@ -163,7 +164,7 @@ func (u *subscriber) run(ctx context.Context, s *system) {
 	u.last.Store(time.Now().UnixMicro())
 	for ctx.Err() == nil {
 		if err := u.subscribe(ctx, s); err != nil {
-			s.book.event(s.name, "subscriber: "+err.Error())
+			s.book.Event(s.name, "subscriber: "+err.Error())
 		}
 		sleep(ctx, 50*time.Millisecond)
 	}
@@ -175,23 +176,23 @@ func (u *subscriber) subscribe(ctx context.Context, s *system) error {
 	if err != nil {
 		return err
 	}
-	c := newMQTTConn(conn, mqtt.V5)
-	defer c.close(false)
+	c := clients.NewMQTTConn(conn, mqtt.V5)
+	defer c.Close(false)
 	connect := &mqtt.Packet{Type: mqtt.Connect, Connect: mqtt.Client{Version: mqtt.V5, ClientID: "subscriber"}}
 	connect.Properties.SessionExpiry = 3600
 	subscribe := &mqtt.Packet{Type: mqtt.Subscribe, ID: 1}
 	for _, f := range streamFilters {
 		subscribe.Subscriptions = append(subscribe.Subscriptions, mqtt.Subscription{Filter: f, QoS: message.AtLeastOnce})
 	}
-	if err := c.send(connect, subscribe); err != nil {
+	if err := c.Send(connect, subscribe); err != nil {
 		return err
 	}
 	for {
 		select {
-		case p, ok := <-c.packets:
+		case p, ok := <-c.Packets:
 			switch {
 			case !ok:
-				return c.err
+				return c.Err
 			case p.Type == mqtt.Suback:
 				u.ready.Store(true)
 			case p.Type == mqtt.Publish:
@@ -207,7 +208,7 @@ func (u *subscriber) subscribe(ctx context.Context, s *system) error {
 				}
 				s.arrived(id, source, p.Topic, p.Payload)
 				if p.QoS == message.AtLeastOnce {
-					_ = c.send(&mqtt.Packet{Type: mqtt.Puback, ID: p.ID}) // of a broker that was killed there may be more to read
+					_ = c.Send(&mqtt.Packet{Type: mqtt.Puback, ID: p.ID}) // of a broker that was killed there may be more to read
 				}
 			}
 		case <-ctx.Done():

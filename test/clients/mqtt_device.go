@@ -1,4 +1,4 @@
-package main
+package clients
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/wire/mqtt"
+	"github.com/longline/longline/test/account"
 )
 
 // mqttDevice is a client of MQTT 3.1.1 or 5, with a session that outlives its connections. It does what the standards demand of a client: it
@@ -19,26 +20,26 @@ import (
 // by its identifier. One goroutine owns it.
 type mqttDevice struct {
 	// Static after construction.
-	*fleet
+	*Fleet
 	name    string
 	version mqtt.Version
 	random  *rand.Rand
-	topics  []*topicBook // on which it publishes
-	will    *topicBook   // nil: none
-	filters []filter     // to which it subscribes at first
+	topics  []*account.Topic // on which it publishes
+	will    *account.Topic   // nil: none
+	filters []filter         // to which it subscribes at first
 
 	// The session, on the client's side.
 	out      []*outgoing // not acknowledged, in the order in which they were sent
 	lastID   uint16
-	received map[uint16]bool // QoS 2 messages that the gateway has not released
-	requests []*request      // SUBSCRIBE and UNSUBSCRIBE, one at a time
-	roaming  *interest       // the subscription that comes and goes; nil while there is none
-	orderIDs map[uint64]int  // of commands that it has answered
-	begun    bool            // the gateway has acknowledged something in this session
+	received map[uint16]bool   // QoS 2 messages that the gateway has not released
+	requests []*request        // SUBSCRIBE and UNSUBSCRIBE, one at a time
+	roaming  *account.Interest // the subscription that comes and goes; nil while there is none
+	orderIDs map[uint64]int    // of commands that it has answered
+	begun    bool              // the gateway has acknowledged something in this session
 
 	// The connection.
-	conn    *mqttConn
-	stale   *mqttConn     // the one before, which the device has not closed
+	conn    *MQTTConn
+	stale   *MQTTConn     // the one before, which the device has not closed
 	replies []dueReply    // to commands; lost with the connection, so that these come again
 	began   time.Duration // when it began
 	number  int           // of the connection's will
@@ -48,7 +49,7 @@ type mqttDevice struct {
 
 // outgoing is a message that the device has sent, and that is not acknowledged.
 type outgoing struct {
-	topic    *topicBook
+	topic    *account.Topic
 	number   int
 	packet   mqtt.Packet
 	released bool // PUBREC has come
@@ -65,7 +66,7 @@ type dueReply struct {
 type request struct {
 	filter filter
 	end    bool
-	about  *interest
+	about  *account.Interest
 	id     uint16 // 0 while it is not sent on this connection
 }
 
@@ -78,7 +79,7 @@ func (d *mqttDevice) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		if err := d.connect(ctx); err != nil {
 			d.dropStale()
-			d.pause(ctx, d.between(20*time.Millisecond, 200*time.Millisecond))
+			d.Pause(ctx, d.between(20*time.Millisecond, 200*time.Millisecond))
 			continue
 		}
 		d.away = 0
@@ -87,7 +88,7 @@ func (d *mqttDevice) run(ctx context.Context) {
 		if !errors.Is(err, errOwn) {
 			d.away = d.between(20*time.Millisecond, 500*time.Millisecond)
 		}
-		d.pause(ctx, d.away)
+		d.Pause(ctx, d.away)
 	}
 	d.dropStale()
 }
@@ -98,28 +99,28 @@ func (d *mqttDevice) between(from, to time.Duration) time.Duration {
 
 // connect connects, and sends what is not acknowledged again.
 func (d *mqttDevice) connect(ctx context.Context) error {
-	if err := d.gateway.wait(ctx); err != nil {
+	if err := d.Gateways.Wait(ctx); err != nil {
 		return err
 	}
-	conn, err := d.gateway.dial(ctx, func(a addresses) string { return a.MQTT })
+	conn, err := d.Gateways.Dial(ctx, d.name, func(a Addresses) string { return a.MQTT })
 	if err != nil {
 		return err
 	}
-	c := newMQTTConn(conn, d.version)
+	c := NewMQTTConn(conn, d.version)
 	connack, err := d.greet(ctx, c)
 	if err != nil {
-		c.close(false)
+		c.Close(false)
 		return err
 	}
-	d.conn, d.began, d.safe, d.replies = c, d.book.now(), false, nil
-	d.book.event(d.name, fmt.Sprintf("connected, session present: %v", connack.SessionPresent))
+	d.conn, d.began, d.safe, d.replies = c, d.Book.Now(), false, nil
+	d.Book.Event(d.name, fmt.Sprintf("connected, session present: %v", connack.SessionPresent))
 	d.dropStale()
 	if !connack.SessionPresent {
 		d.forget()
 	}
 	for _, p := range connack.Properties.User {
 		if p.Key == "missed" {
-			d.book.fault(d.name + " was told that it missed " + p.Value + " messages")
+			d.Book.Fault(d.name + " was told that it missed " + p.Value + " messages")
 		}
 	}
 	for _, r := range d.requests {
@@ -129,36 +130,36 @@ func (d *mqttDevice) connect(ctx context.Context) error {
 }
 
 // greet sends CONNECT and waits for a CONNACK that accepts.
-func (d *mqttDevice) greet(ctx context.Context, c *mqttConn) (*mqtt.Packet, error) {
+func (d *mqttDevice) greet(ctx context.Context, c *MQTTConn) (*mqtt.Packet, error) {
 	p := &mqtt.Packet{Type: mqtt.Connect, Connect: mqtt.Client{Version: d.version, ClientID: d.name, KeepAlive: 60}}
 	p.Properties.SessionExpiry = 3600
 	if d.will != nil {
-		d.number = d.book.send(d.will, false)
+		d.number = d.Book.Send(d.will, false)
 		p.Connect.HasWill = true
-		p.Connect.Will = mqtt.Will{Topic: d.will.name, Payload: payload(d.number, 0), QoS: message.QoS(d.will.qos)}
+		p.Connect.Will = mqtt.Will{Topic: d.will.Name, Payload: payload(d.number, 0), QoS: message.QoS(d.will.QoS)}
 	}
-	if err := c.send(p); err != nil {
+	if err := c.Send(p); err != nil {
 		return nil, err
 	}
-	answer, err := c.next(ctx)
+	answer, err := c.Next(ctx)
 	switch {
 	case err != nil:
 		return nil, err
 	case answer.Type != mqtt.Connack:
 		return nil, fmt.Errorf("%v instead of CONNACK", answer.Type)
 	case answer.Reason != mqtt.Success:
-		d.book.event(d.name, "refused: "+answer.Reason.String())
+		d.Book.Event(d.name, "refused: "+answer.Reason.String())
 		return nil, errors.New("refused")
 	}
 	return answer, nil
 }
 
-// next waits for the next packet.
-func (c *mqttConn) next(ctx context.Context) (*mqtt.Packet, error) {
+// Next waits for the next packet.
+func (c *MQTTConn) Next(ctx context.Context) (*mqtt.Packet, error) {
 	select {
-	case p, ok := <-c.packets:
+	case p, ok := <-c.Packets:
 		if !ok {
-			return nil, c.err
+			return nil, c.Err
 		}
 		return p, nil
 	case <-ctx.Done():
@@ -171,7 +172,7 @@ func (c *mqttConn) next(ctx context.Context) (*mqtt.Packet, error) {
 // forget begins a new session, because the gateway has none. It has to have one if it acknowledged something in it.
 func (d *mqttDevice) forget() {
 	if d.begun {
-		d.book.fault(d.name + ": its session is gone")
+		d.Book.Fault(d.name + ": its session is gone")
 	}
 	d.begun, d.received = false, make(map[uint16]bool)
 	for _, o := range d.out {
@@ -188,9 +189,9 @@ func (d *mqttDevice) resume() error {
 			p = mqtt.Packet{Type: mqtt.Pubrel, ID: o.packet.ID}
 		} else {
 			p.Dup = d.begun
-			d.book.again(o.topic, o.number)
+			d.Book.Again(o.topic, o.number)
 		}
-		if err := d.conn.send(&p); err != nil {
+		if err := d.conn.Send(&p); err != nil {
 			d.end(err)
 			return err
 		}
@@ -200,17 +201,17 @@ func (d *mqttDevice) resume() error {
 
 // end notes the end of a connection. The gateway publishes its will if the connection did not end by DISCONNECT.
 func (d *mqttDevice) end(err error) {
-	d.book.event(d.name, fmt.Sprintf("connection over: %v", err))
+	d.Book.Event(d.name, fmt.Sprintf("connection over: %v", err))
 	if d.will != nil && d.safe && !errors.Is(err, errLeft) {
-		d.book.answer(d.will, d.number, false)
+		d.Book.Answer(d.will, d.number, false)
 	}
 	if d.version == mqtt.V5 { // in 3.1.1 the gateway takes nothing behind a message that it refuses
-		d.book.cutOff(d.name, d.began)
+		d.Book.CutOff(d.name, d.began)
 	}
 	if errors.Is(err, errTaken) {
 		d.stale = d.conn
 	} else {
-		d.conn.close(errors.Is(err, errReset))
+		d.conn.Close(errors.Is(err, errReset))
 	}
 	d.conn = nil
 }
@@ -218,7 +219,7 @@ func (d *mqttDevice) end(err error) {
 // dropStale closes the connection that another one has taken the place of.
 func (d *mqttDevice) dropStale() {
 	if d.stale != nil {
-		d.stale.close(true)
+		d.stale.Close(true)
 		d.stale = nil
 	}
 }
@@ -234,18 +235,18 @@ var (
 
 // serve uses the connection until it ends, and returns why.
 func (d *mqttDevice) serve(ctx context.Context) error {
-	life := time.NewTimer(d.life(d.random))
+	life := time.NewTimer(d.Life(d.random))
 	defer life.Stop()
-	tick := time.NewTicker(d.pace)
+	tick := time.NewTicker(d.Pace)
 	defer tick.Stop()
 	for {
 		if err := d.request(); err != nil {
 			return err
 		}
 		select {
-		case p, ok := <-d.conn.packets:
+		case p, ok := <-d.conn.Packets:
 			if !ok {
-				return d.conn.err
+				return d.conn.Err
 			}
 			if err := d.handle(p); err != nil {
 				return err
@@ -255,7 +256,7 @@ func (d *mqttDevice) serve(ctx context.Context) error {
 				return err
 			}
 		case <-life.C:
-			if d.calm.Load() || d.steady.Load() {
+			if d.Calm.Load() || d.Steady.Load() {
 				break
 			}
 			return d.leave()
@@ -267,7 +268,7 @@ func (d *mqttDevice) serve(ctx context.Context) error {
 
 // leave ends the connection in one of the ways in which devices do. The device may stay away for a while.
 func (d *mqttDevice) leave() error {
-	d.cuts.Add(1)
+	d.Cuts.Add(1)
 	switch d.random.IntN(8) {
 	case 0:
 		return errTaken
@@ -277,7 +278,7 @@ func (d *mqttDevice) leave() error {
 		d.away = d.absence(d.random)
 		return errReset
 	case 3:
-		if err := d.conn.send(&mqtt.Packet{Type: mqtt.Disconnect}); err != nil {
+		if err := d.conn.Send(&mqtt.Packet{Type: mqtt.Disconnect}); err != nil {
 			return errReset
 		}
 		d.away = d.absence(d.random)
@@ -289,18 +290,18 @@ func (d *mqttDevice) leave() error {
 
 // publish sends the next message, unless too many are not acknowledged.
 func (d *mqttDevice) publish() error {
-	if d.calm.Load() || len(d.out) >= window || len(d.topics) == 0 {
+	if d.Calm.Load() || len(d.out) >= window || len(d.topics) == 0 {
 		return nil
 	}
 	t := d.topics[d.random.IntN(len(d.topics))]
-	empty := t.retained && d.random.IntN(8) == 0
-	o := &outgoing{topic: t, number: d.book.send(t, empty)}
-	o.packet = mqtt.Packet{Type: mqtt.Publish, ID: d.unused(), Topic: t.name, QoS: message.QoS(t.qos), Retain: t.retained}
+	empty := t.Retained && d.random.IntN(8) == 0
+	o := &outgoing{topic: t, number: d.Book.Send(t, empty)}
+	o.packet = mqtt.Packet{Type: mqtt.Publish, ID: d.unused(), Topic: t.Name, QoS: message.QoS(t.QoS), Retain: t.Retained}
 	if !empty {
 		o.packet.Payload = payload(o.number, d.padding(d.random))
 	}
 	d.out = append(d.out, o)
-	return d.conn.send(&o.packet)
+	return d.conn.Send(&o.packet)
 }
 
 // unused returns the next identifier that no message has.
@@ -331,30 +332,30 @@ func (d *mqttDevice) request() error {
 		return nil
 	}
 	r.id = d.unused()
-	p := &mqtt.Packet{Type: mqtt.Subscribe, ID: r.id, Subscriptions: []mqtt.Subscription{{Filter: r.filter.text, QoS: message.QoS(r.filter.receiver.qos)}}}
+	p := &mqtt.Packet{Type: mqtt.Subscribe, ID: r.id, Subscriptions: []mqtt.Subscription{{Filter: r.filter.text, QoS: message.QoS(r.filter.receiver.QoS)}}}
 	if r.end {
-		d.book.note(&r.about.ending)
+		d.Book.Note(&r.about.Ending)
 		p = &mqtt.Packet{Type: mqtt.Unsubscribe, ID: r.id, Filters: []string{r.filter.text}}
 	} else if r.about == nil {
-		r.about = d.book.subscribing(r.filter.receiver, r.filter.match)
+		r.about = d.Book.Subscribing(r.filter.receiver, r.filter.match)
 	}
-	return d.conn.send(p)
+	return d.conn.Send(p)
 }
 
 // roam asks for the subscription that comes and goes, or ends it.
 func (d *mqttDevice) roam() {
-	if len(d.requests) > 0 || d.calm.Load() || d.steady.Load() || d.random.IntN(100) > 0 {
+	if len(d.requests) > 0 || d.Calm.Load() || d.Steady.Load() || d.random.IntN(100) > 0 {
 		return
 	}
 	if d.roaming != nil {
-		f := filter{text: d.roaming.filter, match: d.roaming.filter, receiver: d.filters[0].receiver}
+		f := filter{text: d.roaming.Filter, match: d.roaming.Filter, receiver: d.filters[0].receiver}
 		d.requests = append(d.requests, &request{filter: f, end: true, about: d.roaming})
 		d.roaming = nil
 		return
 	}
 	other := d.elsewhere(d.random, d.filters)
 	f := filter{text: other, match: other, receiver: d.filters[0].receiver}
-	d.roaming = d.book.subscribing(f.receiver, other)
+	d.roaming = d.Book.Subscribing(f.receiver, other)
 	d.requests = append(d.requests, &request{filter: f, about: d.roaming})
 }
 
@@ -365,7 +366,7 @@ func (d *mqttDevice) handle(p *mqtt.Packet) error {
 		return d.take(p)
 	case mqtt.Pubrel:
 		delete(d.received, p.ID)
-		return d.conn.send(&mqtt.Packet{Type: mqtt.Pubcomp, ID: p.ID})
+		return d.conn.Send(&mqtt.Packet{Type: mqtt.Pubcomp, ID: p.ID})
 	case mqtt.Puback, mqtt.Pubrec, mqtt.Pubcomp:
 		return d.answered(p)
 	case mqtt.Suback, mqtt.Unsuback:
@@ -383,16 +384,16 @@ func (d *mqttDevice) take(p *mqtt.Packet) error {
 	case message.AtLeastOnce:
 		d.arrived(d.name, p.Topic, p.Payload)
 		d.roam()
-		return d.conn.send(&mqtt.Packet{Type: mqtt.Puback, ID: p.ID})
+		return d.conn.Send(&mqtt.Packet{Type: mqtt.Puback, ID: p.ID})
 	case message.ExactlyOnce:
 		if d.received[p.ID] { // [MQTT-4.3.3-10]; the gateway that sends it again counts the PUBREC of this life
-			d.book.acknowledged()
-			d.book.event(d.name, fmt.Sprintf("takes no second message with identifier %d: %s %.10q, DUP %v", p.ID, p.Topic, p.Payload, p.Dup))
+			d.Book.Acknowledged()
+			d.Book.Event(d.name, fmt.Sprintf("takes no second message with identifier %d: %s %.10q, DUP %v", p.ID, p.Topic, p.Payload, p.Dup))
 		} else {
 			d.received[p.ID] = true
 			d.arrived(d.name, p.Topic, p.Payload)
 		}
-		return d.conn.send(&mqtt.Packet{Type: mqtt.Pubrec, ID: p.ID})
+		return d.conn.Send(&mqtt.Packet{Type: mqtt.Pubrec, ID: p.ID})
 	default:
 		return d.do(p)
 	}
@@ -401,8 +402,8 @@ func (d *mqttDevice) take(p *mqtt.Packet) error {
 // do does a command, which comes with QoS 0 on device/ID/call/METHOD; in 3.1.1 with /NUMBER, and with /again behind that if it came before.
 func (d *mqttDevice) do(p *mqtt.Packet) error {
 	levels := strings.Split(p.Topic, "/")
-	if d.orders == nil || len(levels) < 4 || levels[0] != "device" || levels[2] != "call" {
-		d.book.fault(d.name + " got a message of QoS 0 on " + p.Topic)
+	if d.Orders == nil || len(levels) < 4 || levels[0] != "device" || levels[2] != "call" {
+		d.Book.Fault(d.name + " got a message of QoS 0 on " + p.Topic)
 		return nil
 	}
 	text := string(p.Properties.CorrelationData)
@@ -411,12 +412,12 @@ func (d *mqttDevice) do(p *mqtt.Packet) error {
 	}
 	id, err := strconv.ParseUint(text, 10, 64)
 	if err != nil {
-		d.book.fault(d.name + " got a call without a number on " + p.Topic)
+		d.Book.Fault(d.name + " got a call without a number on " + p.Topic)
 		return nil
 	}
 	number, refused, err := d.getCommand(d.name, id, p.Payload, d.orderIDs)
 	if err != nil {
-		d.book.fault(err.Error())
+		d.Book.Fault(err.Error())
 		return nil
 	}
 	reply := mqtt.Packet{Type: mqtt.Publish, Topic: "device/" + d.name + "/reply", Payload: []byte(answerTo(number))}
@@ -431,16 +432,16 @@ func (d *mqttDevice) do(p *mqtt.Packet) error {
 			reply.Topic += "/error"
 		}
 	}
-	d.replies = append(d.replies, dueReply{d.book.now() + working(number), reply})
+	d.replies = append(d.replies, dueReply{d.Book.Now() + working(number), reply})
 	return nil
 }
 
 // reply sends the answers to commands that are done by now.
 func (d *mqttDevice) reply() error {
 	for i := 0; i < len(d.replies); i++ {
-		if r := d.replies[i]; r.at <= d.book.now() {
+		if r := d.replies[i]; r.at <= d.Book.Now() {
 			d.replies = slices.Delete(d.replies, i, i+1)
-			return d.conn.send(&r.packet) // the others later
+			return d.conn.Send(&r.packet) // the others later
 		}
 	}
 	return nil
@@ -458,7 +459,7 @@ func (d *mqttDevice) answered(p *mqtt.Packet) error {
 		return nil
 	}
 	if !o.released {
-		d.book.answer(o.topic, o.number, p.Reason.Failed())
+		d.Book.Answer(o.topic, o.number, p.Reason.Failed())
 	}
 	if !p.Reason.Failed() {
 		d.begun = true
@@ -466,7 +467,7 @@ func (d *mqttDevice) answered(p *mqtt.Packet) error {
 	}
 	if p.Type == mqtt.Pubrec && !p.Reason.Failed() {
 		o.released = true
-		return d.conn.send(&mqtt.Packet{Type: mqtt.Pubrel, ID: p.ID})
+		return d.conn.Send(&mqtt.Packet{Type: mqtt.Pubrel, ID: p.ID})
 	}
 	d.out = append(d.out[:i], d.out[i+1:]...)
 	return nil
@@ -485,19 +486,19 @@ func (d *mqttDevice) granted(p *mqtt.Packet) {
 	}
 	r := d.requests[0]
 	if len(p.Codes) > 0 && p.Codes[0].Failed() {
-		d.book.event(d.name, r.filter.text+" was refused: "+p.Codes[0].String())
+		d.Book.Event(d.name, r.filter.text+" was refused: "+p.Codes[0].String())
 		r.id = 0 // again
 		return
 	}
 	d.begun, d.safe = true, true
 	d.requests = d.requests[1:]
 	if r.end {
-		d.book.note(&r.about.to)
-		d.book.event(d.name, "unsubscribed "+r.filter.text)
+		d.Book.Note(&r.about.To)
+		d.Book.Event(d.name, "unsubscribed "+r.filter.text)
 		return
 	}
-	d.book.note(&r.about.from)
-	d.book.event(d.name, "subscribed "+r.filter.text)
+	d.Book.Note(&r.about.From)
+	d.Book.Event(d.name, "subscribed "+r.filter.text)
 }
 
 // payload returns the payload of a message: its number and padding, which is no JSON.

@@ -1,4 +1,4 @@
-package main
+package clients
 
 import (
 	"context"
@@ -14,18 +14,18 @@ import (
 
 // commander is a backend that gives commands to devices, and cancels some. It repeats each request, with the same key, until it is answered.
 type commander struct {
-	*fleet
+	*Fleet
 	devices []string
-	orders  *orders
+	orders  *Orders
 }
 
-// orders is what the commander and the devices know of the commands. Safe from any goroutine.
-type orders struct {
+// Orders is what the commander and the devices know of the commands. Safe from any goroutine.
+type Orders struct {
 	mu  sync.Mutex
 	all []*order
 }
 
-// order is one command; its number is its index in orders.all.
+// order is one command; its number is its index in Orders.all.
 type order struct {
 	device    string
 	id        uint64 // 0 while the creation is not answered
@@ -36,14 +36,14 @@ type order struct {
 }
 
 // add notes a command that is to be created, and returns its number.
-func (o *orders) add(device string) int {
+func (o *Orders) add(device string) int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.all = append(o.all, &order{device: device})
 	return len(o.all) - 1
 }
 
-func (o *orders) change(number int, f func(*order)) {
+func (o *Orders) change(number int, f func(*order)) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	f(o.all[number])
@@ -61,12 +61,12 @@ func working(number int) time.Duration {
 func answerTo(number int) string { return fmt.Sprintf("did %d", number) }
 
 func (c *commander) run(ctx context.Context) {
-	random := c.rand("commander")
-	client := c.gateway.admin()
-	defer client.CloseIdleConnections()
+	random := c.Rand("commander")
+	api := NewAPI(c.Gateways, "commander")
+	defer api.Close()
 	var cancels sync.WaitGroup
 	defer cancels.Wait()
-	tick := time.NewTicker(2 * c.pace)
+	tick := time.NewTicker(2 * c.Pace)
 	defer tick.Stop()
 	for {
 		select {
@@ -74,71 +74,71 @@ func (c *commander) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if c.calm.Load() || c.steady.Load() {
+		if c.Calm.Load() || c.Steady.Load() {
 			continue
 		}
 		device := c.devices[random.IntN(len(c.devices))]
-		n := c.orders.add(device)
-		ttl := fmt.Sprintf("%.1fs", c.patience.Seconds())
+		n := c.Orders.add(device)
+		ttl := fmt.Sprintf("%.1fs", c.Patience.Seconds())
 		if random.IntN(4) == 0 {
 			ttl = fmt.Sprintf("%.1fs", 0.2+random.Float64())
 		}
-		id := c.create(ctx, client, n, device, ttl, random.IntN(8) == 0)
+		id := c.create(ctx, api, n, device, ttl, random.IntN(8) == 0)
 		if after := time.Duration(random.Int64N(int64(2 * time.Second))); id != 0 && random.IntN(8) == 0 {
-			cancels.Go(func() { c.cancel(ctx, client, n, id, after) })
+			cancels.Go(func() { c.cancel(ctx, api, n, id, after) })
 		}
 	}
 }
 
 // create creates a command, and returns its id, 0 if it was refused.
-func (c *commander) create(ctx context.Context, client *http.Client, number int, device, ttl string, exclusive bool) (id uint64) {
+func (c *commander) create(ctx context.Context, api *API, number int, device, ttl string, exclusive bool) (id uint64) {
 	request := map[string]any{"device": device, "method": "do", "text": strconv.Itoa(number) + " x", "ttl": ttl,
-		"idempotency_key": fmt.Sprintf("%d-%d", c.seed, number), "exclusive": exclusive}
+		"idempotency_key": fmt.Sprintf("%d-%d", c.Seed, number), "exclusive": exclusive}
 	var answer struct {
 		Command struct {
 			ID uint64 `json:",string"`
 		}
 	}
-	if !c.untilAnswered(ctx, client, "CreateCommand", request, &answer) {
-		c.orders.change(number, func(o *order) { o.refused = true })
+	if !c.untilAnswered(ctx, api, "CreateCommand", request, &answer) {
+		c.Orders.change(number, func(o *order) { o.refused = true })
 		return 0
 	}
-	c.orders.change(number, func(o *order) { o.id = answer.Command.ID })
+	c.Orders.change(number, func(o *order) { o.id = answer.Command.ID })
 	return answer.Command.ID
 }
 
-func (c *commander) cancel(ctx context.Context, client *http.Client, number int, id uint64, after time.Duration) {
-	c.pause(ctx, after)
-	c.orders.change(number, func(o *order) { o.cancelled = true })
-	c.untilAnswered(ctx, client, "CancelCommand", map[string]any{"id": id}, nil)
+func (c *commander) cancel(ctx context.Context, api *API, number int, id uint64, after time.Duration) {
+	c.Pause(ctx, after)
+	c.Orders.change(number, func(o *order) { o.cancelled = true })
+	c.untilAnswered(ctx, api, "CancelCommand", map[string]any{"id": id}, nil)
 }
 
 // untilAnswered repeats a request until the gateway does what it asks for, or refuses it.
-func (c *commander) untilAnswered(ctx context.Context, client *http.Client, method string, request map[string]any, answer any) (done bool) {
+func (c *commander) untilAnswered(ctx context.Context, api *API, method string, request map[string]any, answer any) (done bool) {
 	for ctx.Err() == nil {
-		status, err := c.gateway.post(ctx, client, method, request, answer)
+		status, err := api.Post(ctx, method, request, answer)
 		switch {
 		case err == nil && status == http.StatusOK:
 			return true
 		case err == nil && status < 500:
-			c.book.event("commander", fmt.Sprintf("%s %v: status %d", method, request, status))
+			c.Book.Event("commander", fmt.Sprintf("%s %v: status %d", method, request, status))
 			return false
 		}
-		c.pause(ctx, 50*time.Millisecond)
+		c.Pause(ctx, 50*time.Millisecond)
 	}
 	return false
 }
 
 // getCommand is a device's side of a command: it does it, unless it has answered it before, and reports whether it refuses it. answered has
 // the numbers that the device has answered, by id.
-func (f *fleet) getCommand(device string, id uint64, payload []byte, answered map[uint64]int) (number int, refused bool, err error) {
-	number, err = numberOf(payload)
-	if err != nil || number >= f.orders.len() {
+func (f *Fleet) getCommand(device string, id uint64, payload []byte, answered map[uint64]int) (number int, refused bool, err error) {
+	number, err = NumberOf(payload)
+	if err != nil || number >= f.Orders.len() {
 		return 0, false, fmt.Errorf("%s got the command %d with %.20q, which nobody gave", device, id, payload)
 	}
 	_, again := answered[id]
 	answered[id] = number
-	f.orders.change(number, func(o *order) {
+	f.Orders.change(number, func(o *order) {
 		if o.device != device || o.id != 0 && o.id != id {
 			err = fmt.Errorf("%s got the command %d with the number %d, which is %d of %s", device, id, number, o.id, o.device)
 		}
@@ -149,27 +149,27 @@ func (f *fleet) getCommand(device string, id uint64, payload []byte, answered ma
 	return number, refuses(number), err
 }
 
-func (o *orders) len() int {
+func (o *Orders) len() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return len(o.all)
 }
 
-// judgement is what the states of commands say.
-type judgement struct {
-	created int
-	states  map[string]int
-	again   int      // commands that a device got more than once
-	wrong   []string // what is not true
+// Judgement is what the states of commands say.
+type Judgement struct {
+	Created int
+	States  map[string]int
+	Again   int      // commands that a device got more than once
+	Wrong   []string // what is not true
 }
 
-func (j *judgement) String() string {
+func (j *Judgement) String() string {
 	var text strings.Builder
-	fmt.Fprintf(&text, "commands %d", j.created)
-	for _, s := range slices.Sorted(maps.Keys(j.states)) {
-		fmt.Fprintf(&text, ", %s %d", s, j.states[s])
+	fmt.Fprintf(&text, "commands %d", j.Created)
+	for _, s := range slices.Sorted(maps.Keys(j.States)) {
+		fmt.Fprintf(&text, ", %s %d", s, j.States[s])
 	}
-	fmt.Fprintf(&text, ", sent again %d, not true %d", j.again, len(j.wrong))
+	fmt.Fprintf(&text, ", sent again %d, not true %d", j.Again, len(j.Wrong))
 	return text.String()
 }
 
@@ -182,23 +182,23 @@ type state struct {
 	}
 }
 
-// judge asks for the states of all commands, and compares them with what the devices did.
-func (o *orders) judge(ctx context.Context, g *gateway) (*judgement, error) {
-	client := g.admin()
-	defer client.CloseIdleConnections()
+// Judge asks for the states of all commands, and compares them with what the devices did.
+func (o *Orders) Judge(ctx context.Context, g Gateways) (*Judgement, error) {
+	api := NewAPI(g, "judge")
+	defer api.Close()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	j := &judgement{states: make(map[string]int)}
+	j := &Judgement{States: make(map[string]int)}
 	for n, c := range o.all {
 		if c.id == 0 {
 			continue
 		}
-		j.created++
+		j.Created++
 		if c.shown > 1 {
-			j.again++
+			j.Again++
 		}
 		var answer struct{ Command state }
-		status, err := g.post(ctx, client, "GetCommand", map[string]any{"id": c.id}, &answer)
+		status, err := api.Post(ctx, "GetCommand", map[string]any{"id": c.id}, &answer)
 		if err != nil {
 			return nil, err
 		}
@@ -207,9 +207,9 @@ func (o *orders) judge(ctx context.Context, g *gateway) (*judgement, error) {
 		if status != http.StatusOK {
 			s.State = "lost"
 		}
-		j.states[s.State]++
+		j.States[s.State]++
 		if why := c.contradicts(n, &s); why != "" {
-			j.wrong = append(j.wrong, fmt.Sprintf("command %d (%d) to %s is %s, but %s", c.id, n, c.device, s.State, why))
+			j.Wrong = append(j.Wrong, fmt.Sprintf("command %d (%d) to %s is %s, but %s", c.id, n, c.device, s.State, why))
 		}
 	}
 	return j, nil

@@ -1,4 +1,4 @@
-package main
+package clients
 
 import (
 	"context"
@@ -11,15 +11,15 @@ import (
 // lastTopic is behind all other retained topics, in whose order retained messages are sent.
 const lastTopic = kept + "~"
 
-// readRetained returns the numbers of the retained messages by their topics, as a new subscriber gets them.
-func readRetained(ctx context.Context, g *gateway) (map[string]int, error) {
-	conn, err := g.dial(ctx, func(a addresses) string { return a.MQTT })
+// ReadRetained returns the numbers of the retained messages by their topics, as a new subscriber gets them.
+func ReadRetained(ctx context.Context, g Gateways) (map[string]int, error) {
+	conn, err := g.Dial(ctx, "reader", func(a Addresses) string { return a.MQTT })
 	if err != nil {
 		return nil, err
 	}
-	c := newMQTTConn(conn, mqtt.V5)
-	defer c.close(false)
-	err = c.send(
+	c := NewMQTTConn(conn, mqtt.V5)
+	defer c.Close(false)
+	err = c.Send(
 		&mqtt.Packet{Type: mqtt.Connect, Connect: mqtt.Client{Version: mqtt.V5, ClientID: "reader", Clean: true}},
 		&mqtt.Packet{Type: mqtt.Publish, Topic: lastTopic, Retain: true, Payload: payload(0, 0), QoS: message.AtLeastOnce, ID: 1},
 		&mqtt.Packet{Type: mqtt.Subscribe, ID: 2, Subscriptions: []mqtt.Subscription{{Filter: kept + "#", QoS: message.AtLeastOnce}}},
@@ -29,20 +29,20 @@ func readRetained(ctx context.Context, g *gateway) (map[string]int, error) {
 	}
 	numbers := make(map[string]int)
 	for {
-		p, err := c.next(ctx)
+		p, err := c.Next(ctx)
 		if err != nil {
 			return nil, err
 		}
 		if p.Type != mqtt.Publish {
 			continue
 		}
-		if err := c.send(&mqtt.Packet{Type: mqtt.Puback, ID: p.ID}); err != nil {
+		if err := c.Send(&mqtt.Packet{Type: mqtt.Puback, ID: p.ID}); err != nil {
 			return nil, err
 		}
 		if p.Topic == lastTopic {
 			return numbers, nil
 		}
-		if numbers[p.Topic], err = numberOf(p.Payload); err != nil {
+		if numbers[p.Topic], err = NumberOf(p.Payload); err != nil {
 			return nil, fmt.Errorf("%s: %.20q: %w", p.Topic, p.Payload, err)
 		}
 	}

@@ -1,4 +1,4 @@
-package main
+package clients
 
 import (
 	"fmt"
@@ -9,43 +9,44 @@ import (
 	"github.com/longline/longline/internal/wire/mqtt"
 )
 
-// mqttConn is a connection of MQTT. Its reader is a goroutine, which ends when the connection is closed.
-type mqttConn struct {
+// MQTTConn is a connection of MQTT. Its reader is a goroutine, which ends when the connection is closed.
+type MQTTConn struct {
 	conn    net.Conn
 	version mqtt.Version
-	packets chan *mqtt.Packet // closed after the last one
+	Packets chan *mqtt.Packet // closed after the last one
 	done    chan struct{}     // closed by close
 	once    sync.Once         // of close
-	err     error             // why packets was closed; read it after that
+	Err     error             // why packets was closed; read it after that
 }
 
 // ioTimeout bounds the time of one write, and that of an answer to CONNECT.
 const ioTimeout = 20 * time.Second
 
-// maxInbound bounds a packet that the gateway sends.
-const maxInbound = 1 << 20
+// MaxInbound bounds a packet that the gateway sends.
+const MaxInbound = 1 << 20
 
-func newMQTTConn(conn net.Conn, version mqtt.Version) *mqttConn {
-	c := &mqttConn{conn: conn, version: version, packets: make(chan *mqtt.Packet, 64), done: make(chan struct{})}
+// NewMQTTConn starts the reader of a connection.
+func NewMQTTConn(conn net.Conn, version mqtt.Version) *MQTTConn {
+	c := &MQTTConn{conn: conn, version: version, Packets: make(chan *mqtt.Packet, 64), done: make(chan struct{})}
 	go c.read()
 	return c
 }
 
-func (c *mqttConn) read() {
-	defer close(c.packets)
-	decoder := mqtt.Decoder{Version: c.version, MaxPacket: maxInbound}
+func (c *MQTTConn) read() {
+	defer close(c.Packets)
+	decoder := mqtt.Decoder{Version: c.version, MaxPacket: MaxInbound}
 	var rest []byte
 	piece := make([]byte, 32<<10)
 	for {
 		size, err := decoder.Size(rest)
 		if err != nil {
-			c.err = fmt.Errorf("the gateway broke a rule: %w", err)
+			c.Err = fmt.Errorf("the gateway broke a rule: %w", err)
 			return
 		}
 		if size == 0 || size > len(rest) {
 			n, err := c.conn.Read(piece)
 			if err != nil {
-				c.err = err
+				c.Err = err
 				return
 			}
 			rest = append(rest, piece[:n]...)
@@ -53,20 +54,20 @@ func (c *mqttConn) read() {
 		}
 		p := new(mqtt.Packet)
 		if _, err := decoder.Decode(p, append([]byte(nil), rest[:size]...)); err != nil { // p keeps views of the copy
-			c.err = fmt.Errorf("the gateway broke a rule: %w", err)
+			c.Err = fmt.Errorf("the gateway broke a rule: %w", err)
 			return
 		}
 		rest = rest[size:]
 		select {
-		case c.packets <- p:
+		case c.Packets <- p:
 		case <-c.done:
 			return
 		}
 	}
 }
 
-// send writes packets in one piece.
-func (c *mqttConn) send(packets ...*mqtt.Packet) (err error) {
+// Send writes packets in one piece.
+func (c *MQTTConn) Send(packets ...*mqtt.Packet) (err error) {
 	var b []byte
 	for _, p := range packets {
 		if b, err = mqtt.Append(b, c.version, p); err != nil {
@@ -80,8 +81,8 @@ func (c *mqttConn) send(packets ...*mqtt.Packet) (err error) {
 	return err
 }
 
-// close ends the connection; with reset the peer gets an RST instead of a FIN. Further calls do nothing.
-func (c *mqttConn) close(reset bool) {
+// Close ends the connection; with reset the peer gets an RST instead of a FIN. Further calls do nothing.
+func (c *MQTTConn) Close(reset bool) {
 	c.once.Do(func() {
 		if reset {
 			cut(c.conn)

@@ -1,4 +1,4 @@
-package main
+package clients
 
 import (
 	"context"
@@ -11,14 +11,15 @@ import (
 	"time"
 
 	"github.com/longline/longline/device"
+	"github.com/longline/longline/test/account"
 )
 
 // jsonDevice is a device of the SDK.
 type jsonDevice struct {
-	*fleet
+	*Fleet
 	name    string
 	random  *rand.Rand // of run alone
-	topics  []*topicBook
+	topics  []*account.Topic
 	filters []filter
 
 	conn  atomic.Pointer[net.Conn] // the last connection
@@ -38,24 +39,24 @@ func (d *jsonDevice) run(ctx context.Context) {
 		ID: d.name, SessionExpiry: time.Hour, HTTPClient: client(d.dial), OnState: d.state,
 		Reconnect: device.Reconnect{Min: 100 * time.Millisecond, Max: 300 * time.Millisecond, MaxTries: -1},
 	}
-	if d.orders != nil {
+	if d.Orders != nil {
 		d.answered = make(map[uint64]int)
 		o.Calls = map[string]device.CallHandler{"do": d.do}
 	}
-	var about []*interest
+	var about []*account.Interest
 	for _, f := range d.filters {
 		o.Subscriptions = append(o.Subscriptions, device.Subscription{Filter: f.text, QoS: device.AtLeastOnce, Handle: d.take})
-		about = append(about, d.book.subscribing(f.receiver, f.match))
+		about = append(about, d.Book.Subscribing(f.receiver, f.match))
 	}
 	sdk, err := device.Dial(ctx, "ws://gateway", o)
 	if err != nil {
 		if ctx.Err() == nil {
-			d.book.fault(d.name + ": " + err.Error())
+			d.Book.Fault(d.name + ": " + err.Error())
 		}
 		return
 	}
 	for _, i := range about {
-		d.book.note(&i.from)
+		d.Book.Note(&i.From)
 	}
 	d.begun.Store(true)
 	roamed := make(chan struct{})
@@ -72,11 +73,11 @@ func (d *jsonDevice) run(ctx context.Context) {
 
 // dial is how the SDK connects: not before it may.
 func (d *jsonDevice) dial(ctx context.Context) (net.Conn, error) {
-	d.pause(ctx, time.Duration(d.away.Load())-d.book.now())
-	if err := d.gateway.wait(ctx); err != nil {
+	d.Pause(ctx, time.Duration(d.away.Load())-d.Book.Now())
+	if err := d.Gateways.Wait(ctx); err != nil {
 		return nil, err
 	}
-	conn, err := d.gateway.dial(ctx, func(a addresses) string { return a.Devices })
+	conn, err := d.Gateways.Dial(ctx, d.name, func(a Addresses) string { return a.Devices })
 	if err == nil {
 		d.conn.Store(&conn)
 	}
@@ -85,19 +86,19 @@ func (d *jsonDevice) dial(ctx context.Context) (net.Conn, error) {
 
 // state notes changes of the connection.
 func (d *jsonDevice) state(s device.State) {
-	d.book.event(d.name, fmt.Sprintf("%v, resumed: %v, %v", s.Phase, s.Resumed, s.Err))
+	d.Book.Event(d.name, fmt.Sprintf("%v, resumed: %v, %v", s.Phase, s.Resumed, s.Err))
 	if s.Phase != device.Connected {
 		if began := d.began.Swap(0); began > 0 {
-			d.book.cutOff(d.name, time.Duration(began))
+			d.Book.CutOff(d.name, time.Duration(began))
 		}
 		return
 	}
-	d.began.Store(int64(d.book.now()))
+	d.began.Store(int64(d.Book.Now()))
 	if d.begun.Load() && !s.Resumed {
-		d.book.fault(d.name + ": its session is gone")
+		d.Book.Fault(d.name + ": its session is gone")
 	}
 	if s.Missed > 0 {
-		d.book.fault(fmt.Sprintf("%s was told that it missed %d messages", d.name, s.Missed))
+		d.Book.Fault(fmt.Sprintf("%s was told that it missed %d messages", d.name, s.Missed))
 	}
 }
 
@@ -106,10 +107,10 @@ func (d *jsonDevice) do(ctx context.Context, c device.Call) (any, error) {
 	d.mu.Lock()
 	number, refused, err := d.getCommand(d.name, c.ID, c.Payload, d.answered)
 	d.mu.Unlock()
-	d.pause(ctx, working(number))
+	d.Pause(ctx, working(number))
 	switch {
 	case err != nil:
-		d.book.fault(err.Error())
+		d.Book.Fault(err.Error())
 		return nil, err
 	case refused:
 		return nil, &device.RefusedError{Code: "no", Reason: "not now"}
@@ -121,20 +122,20 @@ func (d *jsonDevice) take(_ context.Context, m device.Message) { d.arrived(d.nam
 
 // use publishes, and cuts the connection now and then.
 func (d *jsonDevice) use(ctx context.Context, sdk *device.Device) {
-	tick := time.NewTicker(d.pace)
+	tick := time.NewTicker(d.Pace)
 	defer tick.Stop()
-	life := time.NewTimer(d.life(d.random))
+	life := time.NewTimer(d.Life(d.random))
 	defer life.Stop()
 	for {
 		select {
 		case <-tick.C:
 			d.publish(sdk)
 		case <-life.C:
-			life.Reset(d.life(d.random))
-			if conn := d.conn.Load(); conn != nil && !d.calm.Load() && !d.steady.Load() {
-				d.cuts.Add(1)
+			life.Reset(d.Life(d.random))
+			if conn := d.conn.Load(); conn != nil && !d.Calm.Load() && !d.Steady.Load() {
+				d.Cuts.Add(1)
 				if d.random.IntN(3) == 0 {
-					d.away.Store(int64(d.book.now() + d.absence(d.random)))
+					d.away.Store(int64(d.Book.Now() + d.absence(d.random)))
 				}
 				cut(*conn)
 				_ = (*conn).Close()
@@ -147,7 +148,7 @@ func (d *jsonDevice) use(ctx context.Context, sdk *device.Device) {
 
 // publish sends the next message, unless too many are not acknowledged.
 func (d *jsonDevice) publish(sdk *device.Device) {
-	if d.calm.Load() {
+	if d.Calm.Load() {
 		return
 	}
 	select {
@@ -156,15 +157,15 @@ func (d *jsonDevice) publish(sdk *device.Device) {
 		return
 	}
 	t := d.topics[d.random.IntN(len(d.topics))]
-	empty := t.retained && d.random.IntN(8) == 0
-	n := d.book.send(t, empty)
-	m := device.Message{Topic: t.name, QoS: device.AtLeastOnce, Retain: t.retained}
+	empty := t.Retained && d.random.IntN(8) == 0
+	n := d.Book.Send(t, empty)
+	m := device.Message{Topic: t.Name, QoS: device.AtLeastOnce, Retain: t.Retained}
 	if !empty {
 		m.Payload = payload(n, d.padding(d.random))
 	}
 	outcome, err := sdk.PublishAsync(m)
 	if err != nil { // the outbox is full of large messages
-		d.book.answer(t, n, true)
+		d.Book.Answer(t, n, true)
 		<-d.slots
 		return
 	}
@@ -174,35 +175,35 @@ func (d *jsonDevice) publish(sdk *device.Device) {
 		var refused *device.RefusedError
 		switch {
 		case err == nil || errors.As(err, &refused):
-			d.book.answer(t, n, err != nil)
+			d.Book.Answer(t, n, err != nil)
 		case !errors.Is(err, device.ErrClosed):
-			d.book.fault(fmt.Sprintf("%s: %s %d: %v", d.name, t.name, n, err))
+			d.Book.Fault(fmt.Sprintf("%s: %s %d: %v", d.name, t.Name, n, err))
 		}
 	}()
 }
 
 // roam subscribes to other devices' messages for a while.
 func (d *jsonDevice) roam(ctx context.Context, sdk *device.Device) {
-	random := d.rand(d.name + " roams")
-	own := d.book.receiver(d.name, 1)
-	for !d.calm.Load() && ctx.Err() == nil {
+	random := d.Rand(d.name + " roams")
+	own := d.Book.Receiver(d.name, 1)
+	for !d.Calm.Load() && ctx.Err() == nil {
 		filter := d.elsewhere(random, d.filters)
-		i := d.book.subscribing(own, filter)
-		i.handler = true // nobody else has it yet
+		i := d.Book.Subscribing(own, filter)
+		i.Handler = true // nobody else has it yet
 		if err := sdk.Subscribe(ctx, filter, device.AtLeastOnce, d.take); err != nil {
-			d.book.event(d.name, "subscribe: "+err.Error())
-			d.pause(ctx, time.Second)
+			d.Book.Event(d.name, "subscribe: "+err.Error())
+			d.Pause(ctx, time.Second)
 			continue
 		}
-		d.book.note(&i.from)
-		d.pause(ctx, time.Duration(random.Int64N(int64(6*time.Second))))
-		if d.calm.Load() {
+		d.Book.Note(&i.From)
+		d.Pause(ctx, time.Duration(random.Int64N(int64(6*time.Second))))
+		if d.Calm.Load() {
 			return
 		}
-		d.book.note(&i.ending)
+		d.Book.Note(&i.Ending)
 		for sdk.Unsubscribe(ctx, filter) != nil && ctx.Err() == nil {
-			d.pause(ctx, time.Second)
+			d.Pause(ctx, time.Second)
 		}
-		d.book.note(&i.to)
+		d.Book.Note(&i.To)
 	}
 }
