@@ -98,7 +98,7 @@ func NewJournaled(o Options, j Journal) *Memory {
 		queues:  map[string]*queue{},
 	}
 	s.medium, _ = j.(Medium)
-	s.retained = newRetained(o.Retained, o.Account, s.log, s.medium)
+	s.retained = newRetained(o, s.log, s.medium)
 	return s
 }
 

@@ -80,7 +80,7 @@ func TestCloseAfterDrop(t *testing.T) {
 // TestRetainedBytes checks that the sum of bytes follows every way out.
 func TestRetainedBytes(t *testing.T) {
 	now := time.Now()
-	r := newRetained(Options{}.WithDefaults().Retained, nil, log{}, nil)
+	r := newRetained(Options{}.WithDefaults(), log{}, nil)
 	m := message.Message{Topic: "t", Payload: []byte("payload"), Expiry: now.Add(time.Second).UnixMilli()}
 	for range 2 {
 		if err := r.put(m.Clone(), now); err != nil {

@@ -26,6 +26,7 @@ type retained struct {
 	account  *message.Account // static
 	log      log              // static
 	medium   Medium           // static; nil if all messages stay in memory
+	shared   RetainedLog      // static; nil if they are this node's alone
 
 	// Guarded by mu, which is held for a bounded number of messages.
 	mu       sync.RWMutex
@@ -35,6 +36,8 @@ type retained struct {
 	bytes    int                    // also of what is on the medium alone
 	newest   uint64                 // number of the message that was retained last
 	shares   shares
+	changes  uint64             // number of the last change for shared
+	unseen   map[string]*unseen // by topic
 }
 
 // Kept is a retained message as it is in memory: all of it, or its message.Message.Head if the rest is on the medium alone. IDs do not rise
@@ -45,6 +48,7 @@ type retained struct {
 type Kept struct {
 	*message.Message
 	number uint64 // rises with each that is retained
+	place  uint64 // in the log of a cluster; 0 if it is not there yet, or there is none
 	stored uint32 // bytes of it that are on the medium alone
 }
 
@@ -56,13 +60,16 @@ func (k Kept) Size() int {
 	return k.Message.Size() + int(k.stored)
 }
 
-func newRetained(l RetainedLimits, account *message.Account, log log, medium Medium) retained {
+func newRetained(o Options, log log, medium Medium) retained {
+	l := o.Retained
 	return retained{
 		most:     usage{l.Count, l.Bytes},
 		inMemory: l.InMemory,
-		account:  account,
+		account:  o.Account,
 		log:      log,
 		medium:   medium,
+		shared:   o.RetainedLog,
+		unseen:   map[string]*unseen{},
 		shares:   newShares(l),
 		newest:   1,
 		byTopic: newOrder(func(a, b *Kept) bool {
@@ -85,7 +92,12 @@ func (r *retained) put(m *message.Message, now time.Time) error {
 	r.expire(now)
 	old := r.get(m.Topic)
 	if len(m.Payload) == 0 || m.Expired(now) {
-		r.remove(old)
+		if r.shared != nil { // another node may have one that is not here yet
+			r.take(old)
+			r.append(Change{Topic: m.Topic})
+		} else {
+			r.remove(old)
+		}
 		return nil
 	}
 	if err := r.room(m, old); err != nil {
@@ -93,6 +105,10 @@ func (r *retained) put(m *message.Message, now time.Time) error {
 	}
 	k := &Kept{Message: m}
 	r.set(k, old)
+	if r.shared != nil {
+		r.append(Change{Topic: m.Topic, Message: m})
+		return nil
+	}
 	r.log.add(&Op{Kind: OpRetain, Message: m})
 	r.unloadLater(k)
 	return nil
@@ -122,10 +138,7 @@ func (r *retained) set(k, old *Kept) {
 func (r *retained) forget(name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if k := r.get(name); k != nil {
-		r.byTopic.Delete(k)
-		r.uncount(k)
-	}
+	r.take(r.get(name))
 }
 
 // room returns an error that names the bound that m would pass if it replaced old, which may be nil.
@@ -143,10 +156,15 @@ func (r *retained) room(m *message.Message, old *Kept) error {
 
 // remove removes k, which may be nil.
 func (r *retained) remove(k *Kept) {
-	if k != nil {
-		r.byTopic.Delete(k)
+	switch {
+	case k == nil:
+	case r.shared != nil:
+		c := Change{Topic: k.Topic, Place: k.place}
+		r.take(k)
+		r.append(c)
+	default:
 		r.log.add(&Op{Kind: OpUnretain, Topic: k.Topic})
-		r.uncount(k)
+		r.take(k)
 	}
 }
 
@@ -182,14 +200,18 @@ func (r *retained) current(k Kept) *Kept {
 	return nil
 }
 
-// expire removes messages that have expired.
+// expire removes messages that have expired. A cluster's log removes them by itself.
 func (r *retained) expire(now time.Time) {
 	for range expireAtOnce {
 		k, ok := r.byExpiry.Min()
 		if !ok || !k.Expired(now) {
 			return
 		}
-		r.remove(k)
+		if r.shared != nil {
+			r.take(k)
+		} else {
+			r.remove(k)
+		}
 	}
 }
 

@@ -165,8 +165,10 @@ func (r *retained) load(p *Page) (lost int) {
 		case p.Failed(i) != nil:
 		case m == nil || m.ID != k.ID:
 			p.Messages[i] = nil
-			r.remove(now)
-			lost++
+			if r.shared == nil { // otherwise another node has replaced it
+				r.remove(now)
+				lost++
+			}
 		}
 	}
 	return lost

@@ -31,6 +31,8 @@ type Options struct {
 	Queue      Limits           `yaml:"queue" help:"queue of messages for one device"`
 	Account    *message.Account `yaml:"-"` // counts the kept messages; nil has no bound
 	Retained   RetainedLimits   `yaml:"retained" help:"retained messages of all topics"`
+
+	RetainedLog RetainedLog `yaml:"-"` // of a cluster; nil if the retained messages are this node's alone
 }
 
 // Limits bound one queue. Zero fields mean the defaults.
