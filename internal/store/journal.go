@@ -1,38 +1,22 @@
 package store
 
-import (
-	"sync"
-)
-
-// Journal is where a durable store appends its operations. Its methods do not block: they may be called on a loop and
+// Journal is where a durable store adds its operations. Its methods do not block: they may be called on a loop and
 // with locks held.
 type Journal interface {
-	// Append appends an operation. p is borrowed.
-	Append(p []byte)
+	// Add adds an operation. What op points to is borrowed, but for Message.
+	Add(op Op)
 	// Commit is Store.Commit.
 	Commit(done func(error))
 	// Err is Store.Err.
 	Err() error
 }
 
-// log appends operations to a journal; without a journal it does nothing.
+// log adds operations to a journal; without a journal it does nothing.
 type log struct{ journal Journal }
 
-// encoded holds buffers for operations.
-var encoded = sync.Pool{New: func() any { return new([]byte) }}
-
-// keptBuffer is the size of the largest buffer that is reused.
-const keptBuffer = 64 << 10
-
 func (l log) add(op *Op) {
-	if l.journal == nil {
-		return
-	}
-	b := encoded.Get().(*[]byte)
-	*b = AppendOp((*b)[:0], op)
-	l.journal.Append(*b)
-	if cap(*b) <= keptBuffer {
-		encoded.Put(b)
+	if l.journal != nil {
+		l.journal.Add(*op)
 	}
 }
 

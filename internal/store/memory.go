@@ -12,9 +12,10 @@ import (
 // Memory is a Store whose state is in memory. It lasts as long as the process, unless it has a journal. A device costs
 // one map entry for its record, and one for its queue while that is open or has contents.
 type Memory struct {
-	options  Options // static
-	log      log     // static
-	medium   Medium  // static; nil if the store cannot read its journal's state
+	options  Options  // static
+	log      log      // static
+	medium   Medium   // static; nil if the store cannot read its journal's state
+	numberer Numberer // static; nil if the numbers of each queue begin at 1
 	retained retained
 
 	// Guarded by mu.
@@ -98,6 +99,7 @@ func NewJournaled(o Options, j Journal) *Memory {
 		queues:  map[string]*queue{},
 	}
 	s.medium, _ = j.(Medium)
+	s.numberer, _ = j.(Numberer)
 	s.retained = newRetained(o, s.log, s.medium)
 	return s
 }
@@ -113,6 +115,9 @@ func (s *Memory) queue(device string) *queue {
 	q := s.queues[device]
 	if q == nil {
 		q = &queue{store: s, device: device, durable: s.log.journal != nil && s.records[device] != nil}
+		if q.durable && s.numberer != nil {
+			q.lastNumber = s.numberer.Base(device)
+		}
 		s.queues[device] = q
 	}
 	return q

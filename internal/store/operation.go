@@ -181,6 +181,29 @@ func appendWill(dst []byte, w *Will) []byte {
 	return protofield.AppendNumber(dst, fieldWillExpiry, uint64(w.Expiry))
 }
 
+// AppendRecord appends the encoded r to dst, without its subscriptions.
+func AppendRecord(dst []byte, r *Record) []byte {
+	c := *r
+	c.Subscriptions = nil
+	return appendRecord(dst, &c)
+}
+
+// ParseRecord undoes AppendRecord, but for the device. It owns p, as ParseOp does.
+func ParseRecord(p []byte) (*Record, error) {
+	r := new(Record)
+	return r, protofield.Each(p, ErrOp, r.set)
+}
+
+// AppendSubscription appends the encoded s to dst.
+func AppendSubscription(dst []byte, s *topic.Subscription) []byte { return appendSubscription(dst, s) }
+
+// ParseSubscription undoes AppendSubscription. It owns p, as ParseOp does.
+func ParseSubscription(p []byte) (topic.Subscription, error) {
+	var s subscription
+	err := protofield.Each(p, ErrOp, s.set)
+	return topic.Subscription(s), err
+}
+
 // ParseOp decodes an operation. It owns p: strings and messages share its memory. An error wraps ErrOp.
 func ParseOp(p []byte) (op Op, err error) {
 	if err = op.parse(p); err == nil {

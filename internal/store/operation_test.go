@@ -192,6 +192,6 @@ func BenchmarkJournaledQueue(b *testing.B) {
 // nowhere is a journal that keeps nothing.
 type nowhere struct{}
 
-func (nowhere) Append([]byte)           {}
+func (nowhere) Add(Op)                  {}
 func (nowhere) Commit(done func(error)) { done(nil) }
 func (nowhere) Err() error              { return nil }

@@ -24,6 +24,14 @@ type Medium interface {
 	Read(p *Page) error
 }
 
+// Numberer is a Journal that says where the numbers of a queue begin, because other stores number messages of the same device.
+type Numberer interface {
+	Journal
+
+	// Base returns a number below those of the messages that a new queue of a device gets. It does not block, and does not call the store.
+	Base(device string) uint64
+}
+
 // Page is a list of messages that are on the medium alone: of a queue, or retained.
 type Page struct {
 	Device   string

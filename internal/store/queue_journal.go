@@ -40,6 +40,9 @@ func (q *queue) makeDurable() {
 		return
 	}
 	q.durable = true
+	if n := q.store.numberer; n != nil {
+		q.lastNumber = max(q.lastNumber, n.Base(q.device))
+	}
 	for i := range q.released {
 		r := &q.released[i]
 		q.lastNumber++

@@ -14,7 +14,7 @@ import (
 // bytesOnly is a journal that counts.
 type bytesOnly struct{ n int }
 
-func (b *bytesOnly) Append(p []byte)       { b.n += len(p) }
+func (b *bytesOnly) Add(op Op)             { b.n += len(AppendOp(nil, &op)) }
 func (*bytesOnly) Commit(done func(error)) { done(nil) }
 func (*bytesOnly) Err() error              { return nil }
 

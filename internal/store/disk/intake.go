@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/longline/longline/internal/journal"
+	"github.com/longline/longline/internal/store"
 )
 
 // intake is the store.Journal of a Store. The journal proper may refuse: for want of room, or because the disk fails, and
@@ -60,8 +61,24 @@ func (in *intake) appended() uint64 {
 	return in.first + in.passed + uint64(in.ops.n)
 }
 
-// Append implements store.Journal.
-func (in *intake) Append(p []byte) {
+// encoded holds buffers for operations.
+var encoded = sync.Pool{New: func() any { return new([]byte) }}
+
+// keptEncoded is the size of the largest of them that is reused.
+const keptEncoded = 64 << 10
+
+// Add implements store.Journal.
+func (in *intake) Add(op store.Op) {
+	b := encoded.Get().(*[]byte)
+	*b = store.AppendOp((*b)[:0], &op)
+	in.append(*b)
+	if cap(*b) <= keptEncoded {
+		encoded.Put(b)
+	}
+}
+
+// append adds an encoded operation, which is borrowed.
+func (in *intake) append(p []byte) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if len(p) > in.most {

@@ -25,11 +25,12 @@ type Journal struct {
 // NewJournal returns an empty journal whose fences pass after a delay.
 func NewJournal(delay time.Duration) *Journal { return &Journal{delay: delay} }
 
-// Append implements store.Journal.
-func (j *Journal) Append(p []byte) {
+// Add implements store.Journal.
+func (j *Journal) Add(op store.Op) {
+	p := store.AppendOp(nil, &op)
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.ops = append(j.ops, bytes.Clone(p))
+	j.ops = append(j.ops, p)
 }
 
 // Commit implements store.Journal.
