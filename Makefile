@@ -20,13 +20,17 @@ test: deps ## run all tests with the race detector; installs what they need
 	cd test/mqttdiff && go vet ./... && go test ./...
 
 # Tests with the build tags servers and long use real servers: recipes in scripts/servers install them once, in out/servers.
+SERVERS      = consul kafka redis valkey haproxy nginx envoy nats mariadb postgres
+SERVERS_LONG = mysql nacos eureka etcd kubernetes models
+WITH_SERVERS = ./test/servers ./test/registries ./test/sinks ./test/stores
+
 test-servers: deps ## run the tests that need real servers; installs those
-	@scripts/servers.sh consul kafka redis valkey haproxy nginx envoy nats mariadb postgres
-	go test -race -timeout 20m -tags servers ./test/servers ./test/registries ./test/sinks
+	@scripts/servers.sh $(SERVERS)
+	go test -race -timeout 20m -tags servers $(WITH_SERVERS)
 
 test-long: deps ## the same with servers that take long: to be installed, or to start
-	@scripts/servers.sh consul kafka redis valkey haproxy nginx envoy nats mariadb postgres mysql nacos eureka etcd kubernetes models
-	go test -race -timeout 30m -tags servers,long ./test/servers ./test/registries ./test/sinks ./test/models
+	@scripts/servers.sh $(SERVERS) $(SERVERS_LONG)
+	go test -race -timeout 30m -tags servers,long $(WITH_SERVERS) ./test/models
 
 lint: $(TOOLS) ## check the code, for every platform
 	@test -z "$$(gofmt -l .)" || { echo "these files are not formatted:"; gofmt -l .; exit 1; }

@@ -12,9 +12,9 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/redisconn"
 	"github.com/longline/longline/internal/setting"
 	"github.com/longline/longline/internal/sink/pump"
-	"github.com/longline/longline/internal/redisconn"
 	"github.com/longline/longline/internal/sink/redis"
 	"github.com/longline/longline/internal/sink/sinktest"
 	"github.com/longline/longline/test/servers"

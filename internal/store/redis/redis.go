@@ -4,10 +4,12 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -19,20 +21,23 @@ import (
 // Options say where a store is, and who hears of it. Its bounds are store.Options.
 type Options struct {
 	Client rueidis.Client // of the caller, who closes it behind Close
+	Link   *Link          // of the client, likewise
 	Prefix string         // of all keys: "ll:NAME:"
 	Node   string         // the node's name
 	Owner  string         // this life of the node: "name/life"
+	Number uint16         // of the node, less than 64: epochs of two nodes are never the same
 
 	// Patience is how long Redis may be away before Err says so, fences are refused, and claims fail. 0 means 5 s.
 	Patience time.Duration
 
-	// Redirect hands over a message that was pushed for a device that another node has. owner is empty if no node has it. It must not block. done is
-	// called once, from any goroutine, when the message is safe, or cannot be.
+	// Redirect hands over a message that was pushed for a device that another node has. owner is empty if no node has it; it is this node if it has
+	// claimed the device again since. It must not block. done is called once, from any goroutine, when the message is safe, or cannot be.
 	Redirect func(device, owner string, m *message.Message, q message.QoS, done func(error))
 
-	// Lost says that another node has a device that this one had; owner is empty if no node has it. It is called once per claim, from the store's
-	// goroutine, with no lock held, and must not block. The caller ends the session and calls Forget.
-	Lost func(device, owner string)
+	// Lost says that another node has a device that this one claimed at an epoch; owner is empty if no node has it. It is called once per claim, from the
+	// store's goroutines, with no lock held, and must not block: before a fence is told that had a refused write, and before the state of a new claim is
+	// loaded. The caller ends the session and calls Forget.
+	Lost func(device, owner string, epoch uint64)
 
 	Log *slog.Logger
 }
@@ -49,58 +54,134 @@ type Store struct {
 
 	// Static after construction.
 	options Options
+	bounds  store.Options
+	client  rueidis.Client
 	local   Local
+	set     string // the name of the set of the node's devices
+	writer  *writer
+	claimer *claimer
+	stop    context.CancelFunc
 
-	mu sync.Mutex
+	put, safe atomic.Uint64 // values that local was ever given, and those that are safe there
+	lastOwner string        // owned by the claimer
 }
 
 var (
-	_ store.Store  = (*Store)(nil)
-	_ store.Opener = (*Store)(nil)
+	_ store.Store    = (*Store)(nil)
+	_ store.Opener   = (*Store)(nil)
+	_ store.Medium   = (*writer)(nil)
+	_ store.Numberer = (*writer)(nil)
 )
 
-// Claimed is what became of a claim.
-type Claimed struct {
-	Epoch  uint64
-	From   string  // the owner before; empty if there was none, or it was this one
-	Found  bool    // the device has a record
-	Values []Value // of the device, see store.Store.PutFor; none if From is empty because this was the owner
-}
-
-// Value is what PutFor was given by the owner before.
-type Value struct {
-	Space store.Space
-	Key   string
-	Value []byte
-}
-
-// ErrNotOwner says that a device has another owner than was expected.
+// ErrNotOwner says that another node has a device.
 var ErrNotOwner = errors.New("store: another node has the device")
 
-// Open returns a store of no device. Sessions are on Redis, whatever is the node's own is with local, which the store closes.
-func Open(bounds store.Options, o Options, local Local) (*Store, error) {
-	return &Store{Memory: store.NewMemory(bounds), options: o, local: local}, nil
+// DevicesKey returns the name of the set of the devices whose owner a node is. It may have more of them.
+func DevicesKey(prefix, node string) string { return prefix + "{node " + node + "}:d" }
+
+// Open returns a store of no device. Sessions are on Redis; what is the node's own is with local, which the store closes. It blocks.
+func Open(ctx context.Context, bounds store.Options, o Options, local Local) (*Store, error) {
+	o.Patience = cmp.Or(o.Patience, 5*time.Second)
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	s := &Store{options: o, bounds: bounds, client: o.Client, local: local, set: DevicesKey(o.Prefix, o.Node)}
+	if err := s.loadScripts(ctx); err != nil {
+		return nil, fmt.Errorf("redis: %w", err)
+	}
+	s.writer = newWriter(s)
+	s.claimer = &claimer{store: s, wake: make(chan struct{}, 1), ended: make(chan struct{})}
+	s.Memory = store.NewJournaled(bounds, s.writer)
+	ctx, s.stop = context.WithCancel(context.Background())
+	go s.writer.run(ctx)
+	go s.claimer.run(ctx)
+	return s, nil
 }
 
-// Claim makes this node the owner of a device. done is called once, from any goroutine, and must not block; the store has the device's state by
-// then. If the node was the owner before, its state stays as it is. Claim does not block.
-func (s *Store) Claim(device string, done func(Claimed, error)) {
-	done(Claimed{}, errors.ErrUnsupported)
+// Put implements store.Store. An orphan's device is known; other values are the node's own.
+func (s *Store) Put(space store.Space, key string, value []byte) {
+	if space == store.SpaceOrphan && value == nil {
+		s.writer.forgetOrphan(key)
+		return
+	}
+	s.local.Put(space, key, value)
+	s.put.Add(1)
 }
 
-// Adopt is Claim, unless another than dead owns the device: then the error is ErrNotOwner.
-func (s *Store) Adopt(device, dead string, done func(Claimed, error)) {
-	done(Claimed{}, errors.ErrUnsupported)
+// TakeValues implements store.Opener: values of devices come with their claims.
+func (s *Store) TakeValues(space store.Space) (map[string][]byte, error) {
+	return s.local.TakeValues(space)
 }
 
-// Forget removes from memory what the store has of a device that another node has. Nothing is written. The session calls it, under its lock, as it
-// calls Drop.
-func (s *Store) Forget(device string) {}
+// Commit implements store.Store. A fence waits for Redis, and for the node's own store if that has got something.
+func (s *Store) Commit(done func(error)) {
+	put := s.put.Load()
+	if s.safe.Load() >= put {
+		s.Memory.Commit(done)
+		return
+	}
+	var waits atomic.Int32
+	waits.Store(2)
+	var failed atomic.Pointer[error]
+	part := func(err error) {
+		if err != nil {
+			failed.Store(&err)
+		}
+		if waits.Add(-1) > 0 {
+			return
+		}
+		if err := failed.Load(); err != nil {
+			done(*err)
+		} else {
+			done(nil)
+		}
+	}
+	s.Memory.Commit(part)
+	s.local.Commit(func(err error) {
+		if err == nil {
+			raise(&s.safe, put)
+		}
+		part(err)
+	})
+}
 
-// Disown ends the claim of a device that has no session and no values here. Nobody owns it then. It does not block.
-func (s *Store) Disown(device string) {}
+// raise sets n to at least v.
+func raise(n *atomic.Uint64, v uint64) {
+	for was := n.Load(); was < v && !n.CompareAndSwap(was, v); was = n.Load() {
+	}
+}
+
+// Err implements store.Store.
+func (s *Store) Err() error { return cmp.Or(s.Memory.Err(), s.options.Link.Err(), s.local.Err()) }
+
+// Close implements store.Opener. What Redis does not take within the patience is lost, and Close says so.
+func (s *Store) Close() error {
+	safe := make(chan error, 1)
+	s.Commit(func(err error) { safe <- err })
+	err := <-safe
+	s.stop()
+	<-s.writer.ended
+	<-s.claimer.ended
+	return errors.Join(err, s.local.Close())
+}
 
 // Owner returns the owners of devices as Redis has them, each empty if there is none. It blocks.
 func (s *Store) Owner(ctx context.Context, devices []string) ([]string, error) {
-	return nil, errors.ErrUnsupported
+	commands := make(rueidis.Commands, len(devices))
+	for i, d := range devices {
+		state, _ := s.keys(d)
+		commands[i] = s.client.B().Hget().Key(state).Field("o").Build()
+	}
+	owners := make([]string, len(devices))
+	for i, r := range s.client.DoMulti(ctx, commands...) {
+		owner, err := r.ToString()
+		if err != nil && !rueidis.IsRedisNil(err) {
+			return nil, err
+		}
+		owners[i] = owner
+	}
+	return owners, nil
 }
+
+// Progress returns how many operations of devices there were, and how many of them, the oldest, Redis has.
+func (s *Store) Progress() (appended, applied uint64) { return s.writer.Progress() }

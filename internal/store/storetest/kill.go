@@ -143,7 +143,8 @@ func stateOf(t *testing.T, s Whole) map[string]string {
 		if r.Will != nil {
 			will = fmt.Sprintf(" will %s=%s after %v for %v", r.Will.Message.Topic, r.Will.Message.Payload, r.Will.Delay, r.Will.Expiry)
 		}
-		line("record "+r.Device, fmt.Sprintf("session %d expiry %v left %d missed %d%s%s", r.Session, r.Expiry, r.Left, r.Missed, subscriptionsOf(r), will))
+		left := (r.Left + 5_000) / 10_000 // a store may tell times by another clock, with an error
+		line("record "+r.Device, fmt.Sprintf("session %d expiry %v left %d missed %d%s%s", r.Session, r.Expiry, left, r.Missed, subscriptionsOf(r), will))
 		line("received "+r.Device, strings.Trim(fmt.Sprint(r.Received), "[]"))
 		return true
 	})
@@ -235,8 +236,8 @@ func lives(t *testing.T, s Killable) []step {
 		{"PUBREC leaves the queue", wants(func() bool { m, _, _ := d.Received(3, false, now); return m != 0 }), "queue d", "two:2+ released:3"},
 		{"leave", func() { d.Rewind() }, "", ""},
 		{"unsubscribe", save(store.Record{Device: "d", Session: 7, Expiry: time.Hour, Subscriptions: subs[:1]}), "record d", "session 7 expiry 1h0m0s left 0 missed 0 a/# 1"},
-		{"left", save(store.Record{Device: "d", Session: 7, Expiry: time.Hour, Left: 99, Missed: 3, Subscriptions: subs[:1]}), "record d", "session 7 expiry 1h0m0s left 99 missed 3 a/# 1"},
-		{"subscribe otherwise", save(store.Record{Device: "d", Session: 7, Expiry: time.Hour, Left: 99, Missed: 3, Subscriptions: []topic.Subscription{{Filter: "a/#", QoS: 2}}}), "record d", "session 7 expiry 1h0m0s left 99 missed 3 a/# 2"},
+		{"left", save(store.Record{Device: "d", Session: 7, Expiry: time.Hour, Left: 990_000, Missed: 3, Subscriptions: subs[:1]}), "record d", "session 7 expiry 1h0m0s left 99 missed 3 a/# 1"},
+		{"subscribe otherwise", save(store.Record{Device: "d", Session: 7, Expiry: time.Hour, Left: 990_000, Missed: 3, Subscriptions: []topic.Subscription{{Filter: "a/#", QoS: 2}}}), "record d", "session 7 expiry 1h0m0s left 99 missed 3 a/# 2"},
 		{"push while away", pushes(&d, qos1, msg("a", "four")), "queue d", "two:2+ four released:3"},
 		{"PUBREL", wants(func() bool { _, ok := d.NextRelease(now); return ok }), "", ""},
 		{"send again", next(&d, 3), "", ""},

@@ -1,4 +1,7 @@
 // Package storetest is the contract of store.Store as tests that every implementation runs.
+//
+// A store that has a device only when the device was claimed is opened by a wrapper that claims each device when its record or queue is used first,
+// as sessions do, and all that there are before Records and TakeValues tell of them.
 package storetest
 
 import (

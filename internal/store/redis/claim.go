@@ -1,0 +1,393 @@
+package redis
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/redis/rueidis"
+
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/store"
+	"github.com/longline/longline/internal/topic"
+)
+
+// Claimed is what became of a claim.
+type Claimed struct {
+	Epoch  uint64
+	From   string  // the owner before; empty if there was none, or this node has the device's state in memory
+	Found  bool    // with From: the device has a record
+	Values []Value // with From: those of the device, see store.Store.PutFor
+}
+
+// Value is what an owner before gave to PutFor.
+type Value struct {
+	Space store.Space
+	Key   string
+	Value []byte
+}
+
+// request is a claim that waits to be sent.
+type request struct {
+	device string
+	old    string // the owner that may be replaced; anyone for all
+	done   func(Claimed, error)
+}
+
+// anyone is no owner's name.
+const anyone = "*"
+
+// claimAtOnce bounds how many claims are sent at a time, and so how long the first of them waits for the last.
+const claimAtOnce = 256
+
+// Claim makes this node the owner of a device. done is called once, from the store's goroutine, with no lock held, and must not block; the
+// store has the device's state by then, unless this node had it already. If it had it, and another has had it since, Options.Lost is called
+// first. Claim does not block. The caller has one claim of a device under way at a time.
+func (s *Store) Claim(device string, done func(Claimed, error)) { s.claim(device, anyone, done) }
+
+// Adopt is Claim, unless another than old owns the device: then the error is ErrNotOwner. The name of nobody is empty.
+func (s *Store) Adopt(device, old string, done func(Claimed, error)) { s.claim(device, old, done) }
+
+func (s *Store) claim(device, old string, done func(Claimed, error)) {
+	r := request{device, old, done}
+	w := s.writer
+	w.mu.Lock()
+	if c := w.next.devices[device]; c != nil {
+		c.what.end = false
+	}
+	delete(w.next.left, device)
+	if b := w.sent; b != nil && b.ends(device) {
+		b.behind = append(b.behind, func() { s.claimer.add(r) })
+		w.mu.Unlock()
+		return
+	}
+	w.mu.Unlock()
+	s.claimer.add(r)
+}
+
+// ends reports whether a batch ends a claim.
+func (b *batch) ends(device string) bool {
+	c := b.devices[device]
+	_, leaves := b.left[device]
+	return leaves || c != nil && c.what.end
+}
+
+// Disown ends the claim of a device that has neither a session nor values here: nobody owns it then. If it has values in Redis, the node stays its
+// owner. It does not block, and may be called with locks held.
+func (s *Store) Disown(device string) {
+	w := s.writer
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, ok := w.owned[device]; ok {
+		w.of(device).what.end = true
+		delete(w.owned, device)
+		w.start()
+	}
+}
+
+// Forget implements store.Store.
+func (s *Store) Forget(device string) {
+	s.Memory.Forget(device)
+	w := s.writer
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, ok := w.owned[device]; ok {
+		delete(w.owned, device)
+		w.leaveSet(device)
+	}
+}
+
+// claimer sends claims, all that have come while those before were on their way.
+type claimer struct {
+	store *Store // static
+	wake  chan struct{}
+	ended chan struct{} // closed when run has returned
+
+	// Guarded by mu.
+	mu    sync.Mutex
+	waits []request
+	over  bool // run has returned
+}
+
+// mostClaims bounds how many claims wait. More are refused.
+const mostClaims = 1 << 16
+
+var errManyClaims = fmt.Errorf("store: %d claims wait for redis", mostClaims)
+
+func (c *claimer) add(r request) {
+	c.mu.Lock()
+	full, over := len(c.waits) >= mostClaims, c.over
+	if !full && !over {
+		c.waits = append(c.waits, r)
+	}
+	c.mu.Unlock()
+	switch {
+	case over:
+		r.done(Claimed{}, errClosed)
+	case full:
+		r.done(Claimed{}, errManyClaims)
+	default:
+		select {
+		case c.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// take returns the oldest requests that wait.
+func (c *claimer) take(most int) (some []request) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := min(len(c.waits), most)
+	if some, c.waits = c.waits[:n:n], c.waits[n:]; len(c.waits) == 0 {
+		c.waits = nil
+	}
+	return some
+}
+
+// run sends claims until ctx ends.
+func (c *claimer) run(ctx context.Context) {
+	defer close(c.ended)
+	for {
+		select {
+		case <-c.wake:
+			for some := c.take(claimAtOnce); len(some) > 0; some = c.take(claimAtOnce) {
+				c.send(ctx, some)
+			}
+		case <-ctx.Done():
+			c.mu.Lock()
+			c.over = true
+			c.mu.Unlock()
+			for _, r := range c.take(mostClaims) {
+				r.done(Claimed{}, errClosed)
+			}
+			return
+		}
+	}
+}
+
+// send sends some claims, and tells what became of them.
+func (c *claimer) send(ctx context.Context, all []request) {
+	s := c.store
+	ctx, cancel := context.WithTimeout(ctx, s.options.Patience)
+	defer cancel()
+	if err := s.options.Link.Err(); err != nil {
+		for _, r := range all {
+			r.done(Claimed{}, err)
+		}
+		return
+	}
+	results := s.sendClaims(ctx, all)
+	if slices.ContainsFunc(results, func(r rueidis.RedisResult) bool { return unknownScript(r.Error()) }) && s.loadScripts(ctx) == nil {
+		results = s.sendClaims(ctx, all) // those that were made already are the node's own now
+	}
+	joined := results[0].Error()
+	for i, r := range all {
+		err := results[i+1].Error()
+		if err == nil {
+			err = joined
+		}
+		var claimed Claimed
+		if err == nil {
+			claimed, err = s.claimed(r, results[i+1])
+		} else {
+			s.options.Link.Look()
+		}
+		r.done(claimed, err)
+	}
+}
+
+// sendClaims sends the claims behind what makes the devices known as the node's own, so that an adopter finds them.
+func (s *Store) sendClaims(ctx context.Context, all []request) []rueidis.RedisResult {
+	commands := make(rueidis.Commands, 0, len(all)+1)
+	add := s.client.B().Sadd().Key(s.set).Member(all[0].device)
+	for _, r := range all[1:] {
+		add = add.Member(r.device)
+	}
+	commands = append(commands, add.Build())
+	number := strconv.Itoa(int(s.options.Number))
+	for _, r := range all {
+		held := ""
+		if c := s.writer.held(r.device); c.epoch != 0 {
+			held = strconv.FormatUint(c.epoch, 10)
+		}
+		commands = append(commands, s.call(claimScript, r.device, s.options.Owner, number, r.old, "", held))
+	}
+	return s.client.DoMulti(ctx, commands...)
+}
+
+func (w *writer) held(device string) claim {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.owned[device]
+}
+
+// claimed takes the answer to a claim.
+func (s *Store) claimed(r request, result rueidis.RedisResult) (Claimed, error) {
+	answer, err := result.ToArray()
+	if err != nil {
+		return Claimed{}, err
+	}
+	had := s.writer.held(r.device)
+	switch len(answer) {
+	case 0:
+		return Claimed{Epoch: had.epoch}, nil
+	case 2:
+		return Claimed{}, ErrNotOwner
+	case 5:
+	default:
+		return Claimed{}, errAnswer
+	}
+	var texts [3]string
+	for i := range texts {
+		if texts[i], err = answer[i].ToString(); err != nil {
+			return Claimed{}, errAnswer
+		}
+	}
+	epoch, err := strconv.ParseUint(texts[0], 10, 64)
+	before, err2 := strconv.ParseUint(texts[1], 10, 64)
+	if err != nil || err2 != nil {
+		return Claimed{}, errAnswer
+	}
+	from := s.owner(texts[2])
+	if had.epoch != 0 && s.writer.lose(r.device, had.epoch) {
+		s.options.Lost(r.device, from, had.epoch)
+	}
+	found, err := s.parse(r.device, answer[3], answer[4])
+	if err != nil {
+		return Claimed{}, err
+	}
+	s.writer.own(r.device, claim{epoch, before, from}, found.values)
+	if found.record != nil {
+		s.Memory.Load(found.record, found.owed, found.messages)
+	}
+	return Claimed{Epoch: epoch, From: from, Found: found.record != nil, Values: found.values}, nil
+}
+
+// owner returns one string for all claims that come from the same owner.
+func (s *Store) owner(name string) string {
+	if name == s.lastOwner {
+		return s.lastOwner
+	}
+	s.lastOwner = strings.Clone(name)
+	return s.lastOwner
+}
+
+// own notes that the node has a device.
+func (w *writer) own(device string, c claim, values []Value) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.owned[device] = c
+	delete(w.next.left, device)
+	for _, v := range values {
+		if v.Space == store.SpaceOrphan {
+			w.orphans[v.Key] = device
+		}
+	}
+}
+
+// found is what Redis has of a device.
+type found struct {
+	record   *store.Record // nil if there is none
+	owed     []store.Owed  // in the order of numbers
+	messages []*message.Message
+	values   []Value
+}
+
+// parse reads what a claim found.
+func (s *Store) parse(device string, fields, queue rueidis.RedisMessage) (f found, err error) {
+	all, err := fields.AsStrSlice()
+	if err != nil {
+		return f, errAnswer
+	}
+	rest := store.Record{Device: device}
+	for i := 0; i+1 < len(all) && err == nil; i += 2 {
+		err = f.add(all[i], []byte(all[i+1]), &rest)
+	}
+	if err != nil {
+		return f, fmt.Errorf("redis: device %s: %w", device, err)
+	}
+	if f.record == nil {
+		return found{values: f.values}, nil
+	}
+	f.record.Device, f.record.Subscriptions, f.record.Received = device, rest.Subscriptions, rest.Received
+	slices.Sort(f.record.Received)
+	slices.SortFunc(f.record.Subscriptions, func(a, b topic.Subscription) int { return strings.Compare(a.Filter, b.Filter) })
+	slices.SortFunc(f.owed, func(a, b store.Owed) int { return int(int64(a.Number - b.Number)) })
+	for i := range f.owed {
+		f.owed[i].Due = s.options.Link.FromRedis(f.owed[i].Due)
+	}
+	f.record.Left = s.options.Link.FromRedis(f.record.Left)
+	f.messages, err = s.parseMessages(f.owed, queue)
+	return f, err
+}
+
+// add reads one field. value is kept.
+func (f *found) add(name string, value []byte, rest *store.Record) (err error) {
+	kind, after, _ := strings.Cut(name, "/")
+	switch kind {
+	case "r":
+		f.record, err = store.ParseRecord(value)
+	case "f":
+		var sub topic.Subscription
+		sub, err = store.ParseSubscription(value)
+		rest.Subscriptions = append(rest.Subscriptions, sub)
+	case "i":
+		var id uint64
+		id, err = strconv.ParseUint(after, 10, 16)
+		rest.Received = append(rest.Received, uint16(id))
+	case "h":
+		var number uint64
+		var o store.Owed
+		if number, err = strconv.ParseUint(after, 10, 64); err == nil {
+			o, err = store.ParseOwed(number, value)
+		}
+		f.owed = append(f.owed, o)
+	case "v":
+		space, key, _ := strings.Cut(after, "/")
+		var n uint64
+		n, err = strconv.ParseUint(space, 10, 8)
+		f.values = append(f.values, Value{store.Space(n), key, value})
+	}
+	if err != nil {
+		err = fmt.Errorf("field %s: %w", name, err)
+	}
+	return err
+}
+
+// parseMessages reads what a claim found of a queue.
+func (s *Store) parseMessages(owed []store.Owed, queue rueidis.RedisMessage) ([]*message.Message, error) {
+	all, err := queue.AsStrSlice()
+	if err != nil {
+		return nil, errAnswer
+	}
+	if len(all) == 0 || s.bounds.Account.Full(message.Debtor{}) != message.NoPart {
+		return nil, nil
+	}
+	messages := make([]*message.Message, len(owed))
+	for i := 0; i+1 < len(all); i += 2 {
+		number, err := strconv.ParseUint(all[i], 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("number %q: %w", all[i], err)
+		}
+		at, ok := slices.BinarySearchFunc(owed, number, func(o store.Owed, n uint64) int { return int(int64(o.Number - n)) })
+		if !ok || owed[at].Released {
+			continue
+		}
+		if messages[at], err = s.parseMessage(all[i+1]); err != nil {
+			return nil, fmt.Errorf("message %d: %w", number, err)
+		}
+	}
+	return messages, nil
+}
+
+func (s *Store) parseMessage(body string) (*message.Message, error) {
+	m, err := message.ParseRecord([]byte(body))
+	if err == nil {
+		m.Expiry = s.options.Link.FromRedis(m.Expiry)
+	}
+	return m, err
+}
