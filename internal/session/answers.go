@@ -13,6 +13,7 @@ type answers struct {
 	line   []answer
 	left   uint32 // how many have left the line: the place of its first
 	fences int    // other packets whose answers wait for the store to be safe
+	asks   int    // publications about which the owner before is asked: until then the device is not read
 	first  int    // of those, the subscriptions: no message is sent before their answers
 	paused bool   // the device is not read
 	untold bool   // one of the line is a refusal that the device cannot be told, see untellable
@@ -171,7 +172,7 @@ func (l *Link) subscribing() bool { return l.answers != nil && l.answers.first >
 // afterAnswer resumes reading if enough answers have left, and removes an empty line.
 func (l *Link) afterAnswer() {
 	l.throttle()
-	if len(l.answers.line)+l.answers.fences == 0 {
+	if len(l.answers.line)+l.answers.fences+l.answers.asks == 0 {
 		l.answers = nil
 	}
 }
@@ -181,10 +182,10 @@ func (l *Link) afterAnswer() {
 func (l *Link) throttle() {
 	a, most := l.answers, l.session.manager.config.Unanswered
 	switch n := len(a.line) + a.fences; {
-	case !a.paused && n >= most:
+	case !a.paused && (n >= most || a.asks > 0):
 		a.paused = true
 		l.conn.SetReading(false)
-	case a.paused && n <= most/2:
+	case a.paused && n <= most/2 && a.asks == 0:
 		a.paused = false
 		l.conn.SetReading(true)
 	}

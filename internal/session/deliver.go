@@ -19,16 +19,31 @@ func (s *Session) Deliver(m *message.Message, q message.QoS, p *router.Publicati
 func (s *Session) Offer(m *message.Message, q message.QoS, t router.Terms, p *router.Publication) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if t.OnLine && s.link == nil && !s.ended {
+	switch {
+	case t.OnLine && s.link == nil && (!s.ended || s.isShadow()):
 		return router.ErrAway
+	case s.skips(m):
+		return nil
 	}
+	return s.offer(m, q, t, p)
+}
+
+// offer is Offer for a message that the session takes if it can. The session is locked.
+func (s *Session) offer(m *message.Message, q message.QoS, t router.Terms, p *router.Publication) error {
 	conflate := false // whether a QoS 0 message replaces an older one of its topic
 	if s.special {
 		if m, q, conflate = s.applyOptions(m, q); m == nil {
 			return nil
 		}
 	}
-	var err error
+	if s.isShadow() {
+		return s.passOn(m, q, p)
+	}
+	return s.accept(m, q, t, conflate, p)
+}
+
+// accept takes a message as it is. The session is locked.
+func (s *Session) accept(m *message.Message, q message.QoS, t router.Terms, conflate bool, p *router.Publication) (err error) {
 	switch {
 	case s.ended:
 		return s.refuseEnded(m)

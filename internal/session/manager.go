@@ -52,6 +52,8 @@ type Manager struct {
 	searches     searches
 	taken        takenCalls
 	ended        endedLedgers
+	shadows      shadows
+	moves        moves
 	walk         *walk // nil while there is none
 }
 
@@ -84,16 +86,21 @@ type Attached struct {
 // Attach makes l the live connection of the device and sends to it by conn. The newest connection wins: Attach closes
 // an older one, whose link changes nothing any more.
 //
-// The caller is on conn's loop. done runs there as well: before Attach returns, or later if the store has to read messages for
-// the device first. If the connection ends meanwhile, it is not attached and done does not run. The caller greets
+// The caller is on conn's loop. done runs there as well: before Attach returns, or later if the device has to be claimed, or the store has
+// to read messages for it first. If the connection ends meanwhile, it is not attached and done does not run. The caller greets
 // the device and then calls l.Flush. Attach keeps the string device.
 //
 // If the will's topic is not valid, the error wraps *topic.Error. If the device may not publish the will, the error is
 // ErrWillNotAllowed. If its credential has too many sessions or too large wills, it is ErrCredentialFull; for a
-// prefix, PrefixSessionsFull or PrefixWillsFull. If the messages cannot be read, it is ErrNotOpened; if a newer connection came meanwhile,
-// ErrTakenOver. Attach returns the errors of Gate and Admit unchanged.
+// prefix, PrefixSessionsFull or PrefixWillsFull. If the messages cannot be read, it is ErrNotOpened; if the cluster does not give the device
+// to this node, ErrNotClaimed; if a newer connection came meanwhile, also at another node, ErrTakenOver. Attach returns the errors of Gate and Admit unchanged.
 func (m *Manager) Attach(device string, l *Link, conn Conn, o Options, done func(Attached, error)) {
-	m.attachWith(arrival{device: device, link: l, conn: conn, options: &o}, done)
+	a := arrival{device: device, link: l, conn: conn, options: &o}
+	if m.config.Owners != nil {
+		m.claim(a, done)
+		return
+	}
+	m.attachWith(a, done)
 }
 
 // attach is Attach with what was read for the device. If more has to be read first, it returns that, and changes nothing else but a.turn.
@@ -117,14 +124,14 @@ func (m *Manager) attach(a *arrival) (found Attached, missing *store.Page, err e
 
 // attachInTurn is attach while the manager is locked.
 func (m *Manager) attachInTurn(a *arrival, will *store.Will) (found Attached, missing *store.Page, err error) {
-	if !m.attempts.inTurn(a) {
+	if !m.attempts.inTurn(a) || m.attempts.isLost(a) {
 		return found, nil, ErrTakenOver
 	}
 	if missing = m.missing(a.device, a.options, a.read); missing != nil {
 		m.attempts.begin(a.device)
 		return found, missing, nil
 	}
-	s, resumed, err := m.findOrCreate(a.device, a.options)
+	s, resumed, err := m.findOrCreate(a)
 	if err != nil {
 		return found, nil, err
 	}
@@ -156,13 +163,18 @@ func (s *Session) attach(l *Link, conn Conn, o *Options, will *store.Will) (miss
 	missed, s.missed = uint64(s.missed), 0
 	s.saveAfter(before)
 	s.manager.online++
-	s.manager.presence.addPresence(s, true, "")
+	if s.isArriving() {
+		s.claim.arriving = false
+	} else {
+		s.manager.presence.addPresence(s, true, "")
+	}
 	return missed
 }
 
 // findOrCreate returns the session of the device and whether it existed before. It makes a new one if there is none,
 // or if the device wants a clean one. The manager is locked.
-func (m *Manager) findOrCreate(device string, o *Options) (s *Session, resumed bool, err error) {
+func (m *Manager) findOrCreate(a *arrival) (s *Session, resumed bool, err error) {
+	device, o := a.device, a.options
 	s = m.find(device)
 	if err := m.checkOwner(device, s, o); err != nil {
 		return nil, false, err
@@ -170,14 +182,18 @@ func (m *Manager) findOrCreate(device string, o *Options) (s *Session, resumed b
 	if err := m.acquireGate(device); err != nil {
 		return nil, false, err
 	}
+	claim := m.newClaimed(a)
 	if s != nil && (o.Clean || s.ephemeral()) {
+		if s.isArriving() {
+			claim.arriving = true
+		}
 		m.discard(s)
 		s = nil
 	}
 	if s != nil {
 		return s, true, nil
 	}
-	if s, err = m.create(device); err != nil {
+	if s, err = m.create(device, claim); err != nil {
 		m.gate.ReleaseDevice(device)
 	}
 	return s, false, err
@@ -199,11 +215,11 @@ func (m *Manager) checkOwner(device string, s *Session, o *Options) error {
 }
 
 // create makes a session. The manager is locked.
-func (m *Manager) create(device string) (*Session, error) {
+func (m *Manager) create(device string, c *claimed) (*Session, error) {
 	if m.sessions.Len() >= m.config.MaxSessions {
 		return nil, ErrTooManySessions
 	}
-	s := &Session{manager: m, device: device, id: rand.Uint64(), created: seconds(time.Now())}
+	s := &Session{manager: m, device: device, id: rand.Uint64(), created: seconds(time.Now()), claim: c}
 	m.add(s)
 	return s, nil
 }
@@ -256,19 +272,33 @@ func (m *Manager) detach(l *Link, why string) {
 	if s.link != l {
 		return
 	}
-	s.endConnection(why)
+	if s.claim != nil && why == wire.CloseMoved.Label {
+		s.goesElsewhere()
+	} else {
+		s.endConnection(why)
+	}
 	m.gate.ReleaseDevice(s.device)
-	if s.expiry == 0 && s.sharedPage() == nil {
-		m.end(s)
+	if s.expiry == 0 && s.sharedPage() == nil && !s.isArriving() {
+		m.endHere(s)
 		return
 	}
 	s.save()
 	m.expirer.set(s, s.due())
 }
 
-// endConnection forgets the live connection: its calls fail, its QoS 0 messages are dropped, and the messages in
-// flight become unsent again. The session and the manager are locked.
+// endConnection is forgetConnection for a device that has left: nothing follows at once.
 func (s *Session) endConnection(why string) {
+	s.forgetConnection()
+	s.manager.presence.addPresence(s, false, why)
+	if s.willDue() <= s.changed {
+		s.announceWill()
+	}
+	s.detachMQTT()
+}
+
+// forgetConnection forgets the live connection: its calls fail, its QoS 0 messages are dropped, and the messages in
+// flight become unsent again. The caller then calls detachMQTT. The session and the manager are locked.
+func (s *Session) forgetConnection() {
 	s.link = nil
 	s.manager.online--
 	s.changed = time.Now().UnixMilli()
@@ -284,19 +314,19 @@ func (s *Session) endConnection(why string) {
 		s.reclaimQueue()
 		s.unloadLater()
 	}
-	s.manager.presence.addPresence(s, false, why)
-	if s.willDue() <= s.changed {
-		s.announceWill()
-	}
-	s.detachMQTT()
 }
 
 // expires returns when the session ends if its device stays away, in Unix milliseconds.
 func (s *Session) expires() int64 { return s.changed + int64(s.expiry)*1000 }
 
 // due returns when the session ends or its will is published, whichever is first, if its device stays away, in Unix
-// milliseconds.
-func (s *Session) due() int64 { return min(s.expires(), s.willDue()) }
+// milliseconds. If the device moves between nodes, it is when the device has left.
+func (s *Session) due() int64 {
+	if s.isArriving() {
+		return s.claim.moved + arrivalTime.Milliseconds()
+	}
+	return min(s.expires(), s.willDue())
+}
 
 // expire ends s if its device is still away and the session has expired, or publishes its will if that is due.
 func (m *Manager) expire(s *Session) {
@@ -305,6 +335,10 @@ func (m *Manager) expire(s *Session) {
 	now := time.Now().UnixMilli()
 	switch {
 	case s.ended || s.link != nil || s.due() > now:
+	case s.isArriving():
+		s.leaves()
+		s.save()
+		m.expirer.set(s, s.due())
 	case s.expires() <= now:
 		m.endExpired(s, false)
 	default:
@@ -328,10 +362,22 @@ func (m *Manager) endExpired(s *Session, failed bool) {
 		m.readShared(s, p, func(failed bool) { m.endExpired(s, failed) })
 		return
 	}
-	m.end(s)
+	m.endHere(s)
 }
 
-// discard ends the session of a device that wants a new one. The manager is locked.
+// endHere ends a session that no other follows, and tells the cluster. The session and the manager are locked.
+func (m *Manager) endHere(s *Session) {
+	m.end(s)
+	switch x := m.attempts.byDevice[s.device]; {
+	case s.claim == nil:
+	case x != nil: // the last attempt tells it, if it leaves no session
+		x.epoch = max(x.epoch, s.claim.epoch)
+	default:
+		m.config.Owners.Ended(s.device, s.claim.epoch)
+	}
+}
+
+// discard ends the session of a device that gets a new one. The manager is locked.
 func (m *Manager) discard(s *Session) {
 	s.lock()
 	defer s.unlock()

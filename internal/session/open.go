@@ -48,6 +48,7 @@ type arrival struct {
 	conn    Conn
 	options *Options
 	read    *store.Page // was read for the device; nil for none
+	epoch   uint64      // of the claim; 0 without a cluster
 	turn    uint64      // the place of the connection in the order of the calls of Attach; 0 at the first call of attach
 }
 
@@ -62,7 +63,7 @@ func (m *Manager) attachWith(a arrival, done func(Attached, error)) {
 		return
 	}
 	m.opener.read(missing, func(err error) {
-		a.conn.Do(func() {
+		m.resume(&a, func() {
 			if err != nil {
 				done(Attached{}, fmt.Errorf("%w: %w", ErrNotOpened, err))
 				return
@@ -70,14 +71,6 @@ func (m *Manager) attachWith(a arrival, done func(Attached, error)) {
 			a.read = missing
 			m.attachWith(a, done)
 		})
-		end := func() { // behind that, also when the connection has ended
-			m.mu.Lock()
-			defer m.mu.Unlock()
-			m.attempts.end(a.device)
-		}
-		if !a.conn.Loop().post(end) {
-			end()
-		}
 	})
 }
 
@@ -184,7 +177,7 @@ func (m *Manager) readShared(s *Session, p *store.Page, f func(failed bool)) {
 // ErrTakenOver refuses a connection because a newer one of the device came while messages were read.
 var ErrTakenOver = errors.New("the device has a newer connection")
 
-// attempts are the devices of which connections wait until messages are read. Guarded by Manager.mu.
+// attempts are the devices of which connections wait until the device is claimed, and messages are read. Guarded by Manager.mu.
 type attempts struct {
 	turn     uint64 // the last that was given
 	byDevice map[string]*attempt
@@ -193,6 +186,13 @@ type attempts struct {
 type attempt struct {
 	waiting  int    // connections
 	attached uint64 // the turn of the newest that was attached since the first one waits
+
+	// In a cluster.
+	claiming bool                 // a claim is under way
+	claims   []func(Claim, error) // that follow, each for one of those that wait
+	epoch    uint64               // of the last claim
+	lost     uint64               // of the newest move to another node since the first one waits
+	online   bool                 // the device was on line at the node before, where its session ended with its connection
 }
 
 // begin notes that one more connection waits.
@@ -206,12 +206,51 @@ func (a *attempts) begin(device string) {
 	a.byDevice[device].waiting++
 }
 
-// end undoes begin.
-func (a *attempts) end(device string) {
+// end undoes begin. It returns the attempt if nobody waits any more, otherwise nil.
+func (a *attempts) end(device string) *attempt {
 	x := a.byDevice[device]
-	if x.waiting--; x.waiting == 0 {
-		delete(a.byDevice, device)
+	if x.waiting--; x.waiting > 0 {
+		return nil
 	}
+	delete(a.byDevice, device)
+	return x
+}
+
+// beginClaim is begin for a connection that waits for a claim of its own, and reports whether no other claim of the device is under way. If one
+// is, endClaim returns step later.
+func (a *attempts) beginClaim(device string, step func(Claim, error)) (first bool) {
+	a.begin(device)
+	x := a.byDevice[device]
+	if x.claiming {
+		x.claims = append(x.claims, step)
+		return false
+	}
+	x.claiming = true
+	return true
+}
+
+// endClaim notes that a claim has been answered, and returns the next one, which is under way from now on; nil if there is none.
+func (a *attempts) endClaim(device string) (next func(Claim, error)) {
+	x := a.byDevice[device]
+	if len(x.claims) == 0 {
+		x.claiming = false
+		return nil
+	}
+	next, x.claims = x.claims[0], x.claims[1:]
+	return next
+}
+
+// lose notes that another node has the device.
+func (a *attempts) lose(device string, epoch uint64) {
+	if x := a.byDevice[device]; x != nil {
+		x.lost = max(x.lost, epoch)
+	}
+}
+
+// isLost reports whether another node has claimed the device after this one had claimed it for x.
+func (a *attempts) isLost(x *arrival) bool {
+	waits := a.byDevice[x.device]
+	return waits != nil && x.epoch != 0 && waits.lost > x.epoch
 }
 
 // inTurn reports whether no newer connection was attached while this one waited. It gives a its turn, if that has none.
@@ -244,6 +283,7 @@ func NewManager(config Config, r *router.Router, s store.Store, o store.Opener) 
 	m.presence.willDue, m.presence.waits = r.WillDue, m.willWaits
 	m.presence.waiting.most, m.presence.waiting.again = m.config.MaxSessions, m.presence.announceAgain
 	m.presence.wanted, m.presence.account = r.Wanted, r.Account()
+	m.shadows.end = m.endShadow
 	m.expirer.end, m.emptyQueues.reclaim = m.expire, m.reclaim
 	m.unloads.look, m.unloads.every = m.unload, unloadEvery
 	m.reads.account = r.Account()
@@ -272,7 +312,7 @@ func (m *Manager) restoreAll() error {
 	err = m.opener.store.Records(func(r *store.Record) bool {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		m.restore(r, orphans)
+		m.restore(r, orphans, m.noClaim())
 		return true
 	})
 	if err != nil {
@@ -293,4 +333,5 @@ func (m *Manager) Close() {
 	m.presence.waiting.stop()
 	m.reads.stop()
 	m.ackTimeouts.stop()
+	m.shadows.stop()
 }

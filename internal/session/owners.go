@@ -11,9 +11,10 @@ import (
 // sessions. The manager calls the methods from any goroutine, also on loops: they must not block. Those for which it says so are called
 // with locks held, and must not call the manager before they return.
 type Owners interface {
-	// Claim makes this node the owner of a device. done is called once, from any goroutine, without locks, never before Claim returns.
-	// If another node had the device, the store holds what it has of the device before that. An error refuses the connection; one that
-	// wraps ErrTakenOver says that yet another node has the device now.
+	// Claim makes this node the owner of a device. done is called once, from any goroutine, without locks, perhaps before Claim returns.
+	// If another node had the device, the store holds what it has of the device before that. If this node had it earlier and has not
+	// heard of the loss, Manager.Lose is called first. An error refuses the connection. The manager has one call of Claim per device
+	// under way, and Ended comes into force before a later Claim.
 	//
 	// A claim that was made while the directory cannot be reached has the epoch 0; Manager.Raise gives it its epoch later.
 	Claim(device string, done func(Claim, error))
@@ -23,13 +24,19 @@ type Owners interface {
 	// on this node. Then it tells From. Called with locks held.
 	Moved(device string, c Claim)
 
-	// Ended says that the session of a claim has ended here, after Store.Drop. Called with locks held.
+	// Ended says that this node has no session of a device that it has claimed: it has ended, after Store.Drop, or none was made. Called with
+	// locks held.
 	Ended(device string, epoch uint64)
 
 	// Forward sends a message to a device at another node: what came for a session that has moved there. c is told later when the bus has
 	// it, or why not; it is nil if q is 0 or nobody waits for an answer. m.At stays as it is: the receiver decides by it. Called with locks
 	// held.
 	Forward(device, to string, m *message.Message, q message.QoS, c *router.Claim)
+
+	// AskReceived asks the owner before of a device whether the publication of QoS 2 with a packet identifier is routed
+	// (Manager.Received). done is called once, from any goroutine, without locks, within a bounded time; never before AskReceived
+	// returns. An error says that nobody knows. Called with locks held.
+	AskReceived(device, from string, id uint16, done func(received bool, err error))
 
 	// Held reports whether the node's lease is valid now.
 	Held() bool
@@ -45,25 +52,23 @@ type Claim struct {
 	Epoch uint64
 	From  string // the owner before, name/life; empty if this node was, or nobody
 	Found bool   // with From: the store has a record; otherwise the session ended with its connection
+
+	// Orphans are what From had on its way when it died, by their keys: see SpaceOrphan. A living From takes care of them itself.
+	Orphans map[string][]byte
 }
 
 // Move says that another node has a device.
 type Move struct {
 	To    string // the new owner, name/life
-	Epoch uint64 // of its claim; a session here with a higher one stays
+	Epoch uint64 // above that of the claim that was lost, and not above that of the new one; a session with a higher one stays
 	Since uint64 // what Manager.Settle told the new session; 0 while that is not known
 }
 
-// ErrNotHere is what Manager.DeliverTo and DeliverOwn return if this node has no session of the device.
+// ErrNotHere is what Manager.DeliverTo returns if this node has no session of the device.
 var ErrNotHere = errors.New("this node does not have the device")
 
-// The rule of Message.At. An item of the bus carries the position in the log of interests up to which its sender had read when it looked
-// for receivers; 0 marks a message that was published on this node. Since is a session's position, see Manager.Settle: the highest number while it
-// is not known, 0 for a session that has not moved.
-//
-//   - An item that comes for a session's subscriptions (Deliver) is taken if At is 0, or at least Since and the topic is not in the
-//     device's own space: what is for that space comes once, by DeliverOwn.
-//   - An item that another node sends on to the device (DeliverTo) is taken if At is 0, or less than Since, or if the topic is in the own space.
-//   - What comes by a share is taken in any case: no other receiver has it.
-//
-// So of the copies for the old and the new owner exactly one counts.
+// ErrNotClaimed refuses a connection because this node cannot become the owner of the device now.
+var ErrNotClaimed = errors.New("the cluster cannot give the device to this node now")
+
+// ErrNotHeld refuses a publication because the lease of the node has ended, so that others may take its devices.
+var ErrNotHeld = errors.New("the node has lost contact with its cluster")

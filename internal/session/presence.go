@@ -25,7 +25,7 @@ type Presence struct {
 // event is a change of presence, or a will.
 type event struct {
 	Presence                  // announce sets Session
-	session  uint64           // the ID of the session
+	session  uint64           // the ID of the session; 0 if this node does not know it
 	will     *message.Message // nil for a change of presence
 	orphan   string           // the key under which the store keeps the will, or empty
 }
@@ -92,7 +92,9 @@ func (a *announcer) announce(e *event) {
 	if !a.wanted(topic) {
 		return
 	}
-	e.Session = sessionID(e.session)
+	if e.session != 0 {
+		e.Session = sessionID(e.session)
+	}
 	payload, err := json.Marshal(&e.Presence)
 	if err != nil {
 		return // strings, a bool and a number always marshal

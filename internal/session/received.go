@@ -145,6 +145,9 @@ func (s *Session) conclude(p *publication, err error, later bool) (*Link, uint32
 	}
 	p.over = true
 	t := s.mqtt
+	if s.isShadow() {
+		s.concludeRouted(p, err)
+	}
 	if t == nil {
 		return p.link, p.place
 	}
@@ -168,6 +171,7 @@ func (s *Session) conclude(p *publication, err error, later bool) (*Link, uint32
 // part, and is locked.
 func (s *Session) releaseReceived(id uint16) bool {
 	t := s.mqtt
+	s.settleIdentifier(id)
 	if !t.received.Has(id) && t.routed[id] == nil {
 		return false
 	}

@@ -30,7 +30,7 @@ func (s *Session) record() *store.Record {
 		Missed:        uint64(s.missed),
 		Subscriptions: s.subscriptions,
 	}
-	if s.link == nil {
+	if s.link == nil && !s.isArriving() {
 		r.Left = s.changed
 	}
 	if s.mqtt != nil {
@@ -51,8 +51,9 @@ func (s *Session) isKept() bool {
 }
 
 // restore makes the session of a device from its record. If the device was connected when the process ended, the
-// session is treated as if the device had left now. A will that is an orphan was due already. The manager is locked.
-func (m *Manager) restore(r *store.Record, orphans map[string][]byte) {
+// session is treated as if the device had left now. A will that is an orphan was due already. claim is nil without a cluster. The manager is
+// locked.
+func (m *Manager) restore(r *store.Record, orphans map[string][]byte, claim *claimed) {
 	left := r.Left
 	if left == 0 {
 		left = time.Now().UnixMilli()
@@ -67,6 +68,7 @@ func (m *Manager) restore(r *store.Record, orphans map[string][]byte) {
 		missed:        uint32(r.Missed),
 		subscriptions: r.Subscriptions,
 		special:       anySpecial(r.Subscriptions),
+		claim:         claim,
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

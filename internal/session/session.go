@@ -58,6 +58,7 @@ type Session struct {
 	waiting       *router.Waiting      // QoS 1 and 2 messages for which the queue has no room; nil when there are none
 	calls         map[uint64]chan<- reply
 	mqtt          *mqtt     // nil when the session has nothing that only MQTT needs
+	claim         *claimed  // nil on a node that is in no cluster
 	toDevice      *toDevice // nil until there is a message for the device
 }
 

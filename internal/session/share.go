@@ -101,7 +101,7 @@ func (s *Session) redeliver(all []redelivery) {
 type redelivery struct {
 	held router.Held
 	line *router.Waiting // of a session that has ended; held is then empty
-	home *Session        // takes back what no member on line takes; nil when it has ended
+	home *Session        // takes back what no member on line takes; nil when it has ended. With a line, it is the shadow that passes that on
 }
 
 // redeliverAtOnce is how many messages of a line one call of redeliver handles.
@@ -110,6 +110,10 @@ const redeliverAtOnce = 4
 // redeliver passes a message on, or a few messages of a line.
 func (m *Manager) redeliver(o *redelivery) {
 	switch {
+	case o.line != nil && o.home != nil:
+		if o.home.passLine(o.line) {
+			m.redeliveries.add(*o)
+		}
 	case o.line != nil:
 		if left := o.line.Take(redeliverAtOnce); len(left) > 0 {
 			m.router.Redeliver(left, nil)

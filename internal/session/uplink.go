@@ -118,12 +118,15 @@ func (l *Link) routeLive(m *message.Message, id uint64, again bool) error {
 		s.manager.router.Drop(m, s.device, router.NotAllowed, 1)
 		return err
 	}
+	if o := s.manager.config.Owners; o != nil && m.QoS > message.AtMostOnce && !o.Held() { // the gateway stops reading the device; this packet was read before
+		return ErrNotHeld
+	}
 	switch m.QoS {
 	case message.AtMostOnce:
 		_, err := s.manager.router.Publish(m, nil)
 		return err
 	case message.ExactlyOnce:
-		return l.routeOnce(m, id)
+		return l.routeOnce(m, id, again)
 	}
 	if again {
 		if err := s.repeat(l, m.QoS, uint16(id)); err != nil {
@@ -134,7 +137,7 @@ func (l *Link) routeLive(m *message.Message, id uint64, again bool) error {
 }
 
 // routeOnce routes a QoS 2 publication unless it was routed before.
-func (l *Link) routeOnce(m *message.Message, id uint64) error {
+func (l *Link) routeOnce(m *message.Message, id uint64, again bool) error {
 	if err := l.session.repeat(l, m.QoS, uint16(id)); err != nil {
 		return err
 	}
@@ -144,6 +147,10 @@ func (l *Link) routeOnce(m *message.Message, id uint64) error {
 		return err
 	case known:
 		return errAnswered
+	}
+	if p.asks(again) {
+		p.ask(m)
+		return errAnswerLater
 	}
 	return p.route(m)
 }
@@ -166,8 +173,18 @@ func (l *Link) routeAcknowledged(m *message.Message, id uint64) error {
 	return p.route(m)
 }
 
-// route gives the publication, whose message is m, to the router.
+// route gives the publication, whose message is m, to the router, and notes the answer if that does not come later.
 func (p *publication) route(m *message.Message) error {
+	later, err := p.give(m)
+	if later {
+		return errAnswerLater
+	}
+	p.session.conclude(p, err, false)
+	return err
+}
+
+// give is route without the answer. The caller holds uplink.
+func (p *publication) give(m *message.Message) (later bool, err error) {
 	s := p.session
 	p.noDeadline = s.reserve()
 	by := router.Publisher{Done: p.settle, NoDeadline: p.noDeadline}
@@ -177,10 +194,8 @@ func (p *publication) route(m *message.Message) error {
 	result, err := s.manager.router.PublishFor(m, by)
 	if result.Later {
 		s.delay(p)
-		return errAnswerLater
 	}
-	s.conclude(p, err, false)
-	return err
+	return result.Later, err
 }
 
 // tell gives the answer to a publication that waited to the connection's loop. Safe from any goroutine.
@@ -203,6 +218,8 @@ func refusal(err error) wire.Error {
 		return wire.Error{Code: CodeQueueFull, Reason: err.Error()}
 	case errors.Is(err, store.ErrTooLarge):
 		return wire.Error{Code: CodeTooLarge, Reason: err.Error()}
+	case errors.Is(err, ErrNotHeld):
+		return wire.Error{Code: CodeInternal, Reason: ErrNotHeld.Error()}
 	case errors.Is(err, router.ErrStore):
 		return wire.Error{Code: CodeInternal, Reason: router.ErrStore.Error()}
 	}

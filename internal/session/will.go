@@ -138,5 +138,5 @@ func (l *Link) Expiry() time.Duration {
 func (s *Session) ephemeral() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.link != nil && s.liveMQTT() != nil && s.expiry == 0
+	return s.expiry == 0 && (s.link != nil && s.liveMQTT() != nil || s.isArriving())
 }

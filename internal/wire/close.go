@@ -69,6 +69,7 @@ var (
 	CloseRate         = rule(1008, "rate", "the device exceeds its rate limit")
 	CloseInternal     = rule(1011, "internal", "internal error of the gateway; please report it")
 	CloseRestart      = rule(1012, "restart", "the gateway restarts; reconnect")
+	CloseMoved        = rule(1012, "moved", "try another node")
 	CloseBusy         = rule(1013, "busy", "the node accepts no more connections at the moment")
 	CloseTakenOver    = rule(4000, "taken_over", "the device connected again")
 	CloseHeartbeat    = rule(4001, "heartbeat_lost", "no data from the device within the heartbeat timeout")

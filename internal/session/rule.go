@@ -1,0 +1,83 @@
+package session
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/router"
+	"github.com/longline/longline/internal/topic"
+)
+
+// A message comes to two owners of a device while its session moves: to the old one by what it had announced, to the new one by what it
+// announces. Message.At is the position in the log of announcements up to which the publisher's node had read when it looked for
+// receivers. A session's Since is the position of its announcement (Manager.Settle); the highest number while that is not known, 0 for a session
+// that has not moved. Exactly one copy counts:
+//
+//   - one that comes for the session's subscriptions, if At is at least Since;
+//   - one that another node sends on to the device (Manager.DeliverTo), if At is less than Since.
+//
+// At does not matter, because there is one copy alone, if it is 0, if the message came by a share, and if its topic is in the device's own
+// space: who publishes there asks who has the device.
+
+// single reports whether there is one copy of m for the device, wherever it is.
+func (s *Session) single(m *message.Message) bool {
+	return m.At == 0 || router.ShareOf(m) != "" || inSpace(s.device, m.Topic)
+}
+
+// skips reports whether the session does not take a message that comes for its subscriptions, because the owner before sends it on. The
+// session is locked.
+func (s *Session) skips(m *message.Message) bool {
+	return s.claim != nil && m.At < s.claim.since && !s.single(m)
+}
+
+// has reports whether the session does not take a message that another node sends on, because it gets it for its subscriptions. The session is
+// locked.
+func (s *Session) has(m *message.Message) bool {
+	return s.claim != nil && m.At >= s.claim.since && !s.single(m)
+}
+
+// inSpace reports whether a topic is in the device's own space.
+func inSpace(device, name string) bool {
+	rest, ok := strings.CutPrefix(name, "device/")
+	return ok && len(rest) > len(device) && rest[len(device)] == '/' && rest[:len(device)] == device
+}
+
+// DeliverTo delivers a message that another node sends on to one device, with the QoS that this node had found: as router.Subscriber.Deliver,
+// or with ErrNotHere; router.ErrGone if it came by a share that the session has left. A shadow passes it on.
+func (m *Manager) DeliverTo(device string, msg *message.Message, q message.QoS, p *router.Publication) error {
+	s := m.session(device)
+	if s == nil {
+		if s = m.shadows.newest(device); s == nil {
+			return ErrNotHere
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.has(msg):
+		return nil
+	case s.isShadow():
+		return s.passOn(msg, q, p)
+	case s.ended:
+		return ErrNotHere
+	case router.ShareOf(msg) != "" && !s.isMember(router.ShareOf(msg)):
+		return router.ErrGone
+	}
+	return s.accept(msg, q, router.Terms{Wait: true}, false, p)
+}
+
+// isMember reports whether the session has a shared subscription. The session is locked.
+func (s *Session) isMember(share string) bool {
+	return slices.ContainsFunc(s.subscriptions, func(sub topic.Subscription) bool { return sub.Filter == share })
+}
+
+// DeliverOf is Deliver for an item that was for a node that died, and that its adopter sends to all: it is for the sessions that came from there.
+func (s *Session) DeliverOf(owner string, m *message.Message, q message.QoS, p *router.Publication) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.claim == nil || s.claim.from != owner || s.has(m) {
+		return nil
+	}
+	return s.offer(m, q, router.Terms{Wait: true}, p)
+}
