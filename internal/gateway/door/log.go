@@ -50,6 +50,7 @@ var ordinary = map[string]bool{
 	wire.CloseNormal.Label:    true,
 	wire.CloseGoingAway.Label: true,
 	wire.CloseRestart.Label:   true,
+	wire.CloseMoved.Label:     true,
 	wire.CloseTakenOver.Label: true,
 	wire.CloseKicked.Label:    true,
 	wire.CloseRevoked.Label:   true,

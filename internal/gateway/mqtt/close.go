@@ -41,6 +41,7 @@ var reasonCodes = map[string]mqtt.Code{
 	wire.CloseNormal.Label:       mqtt.Success,
 	wire.CloseGoingAway.Label:    mqtt.ServerShuttingDown,
 	wire.CloseRestart.Label:      mqtt.ServerShuttingDown,
+	wire.CloseMoved.Label:        mqtt.UseAnotherServer,
 	wire.CloseInvalidUTF8.Label:  mqtt.MalformedPacket,
 	wire.CloseMalformed.Label:    mqtt.MalformedPacket,
 	wire.CloseReceiveMax.Label:   mqtt.ReceiveMaximumExceeded,
