@@ -42,7 +42,7 @@ func (r *Router) Redeliver(held []Held, home Member) {
 		p := &Publication{store: r.store, wait: r.config.MaxWait, redelivered: true}
 		p.claim = h.Claim // its right is released below; the next receiver where it waits gets another one
 		if key := orphanOf(h.Message); key != "" && p.claim == nil {
-			p.done = func(error) { r.store.Put(store.SpaceOrphan, key, nil) }
+			p.done = func(error) { r.store.PutFor(store.OrphanHome(key), store.SpaceOrphan, key, nil) }
 		}
 		err := r.redeliver(h, home, p)
 		switch {

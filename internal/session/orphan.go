@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
@@ -26,7 +25,7 @@ import (
 // orphanKey returns the key for m, which is owned: its ID, and for a copy that came by a share the device that had it, and the share.
 func orphanKey(m *message.Message, device string) string {
 	if share := router.ShareOf(m); share != "" {
-		return fmt.Sprintf("%014x %s %s", m.ID, device, share)
+		return store.OrphanKey(m.ID, device, share)
 	}
 	return fmt.Sprintf("%014x", m.ID)
 }
@@ -51,8 +50,7 @@ func (m *Manager) adopt(orphans map[string][]byte) error {
 
 // homeOf returns the session that had an orphan; nil if it has ended, or has left the share.
 func (m *Manager) homeOf(key, share string) *Session {
-	_, device, _ := strings.Cut(strings.TrimSuffix(key, " "+share), " ")
-	s := m.session(device)
+	s := m.session(store.OrphanHome(key))
 	if s == nil || !slices.ContainsFunc(s.subscriptions, func(sub topic.Subscription) bool { return sub.Filter == share }) {
 		return nil
 	}
@@ -67,17 +65,19 @@ func (m *Manager) publish(e *message.Message, orphan string) error {
 		return err
 	}
 	noted := func() bool {
-		m.forgetOrphan(orphan)
+		m.forgetOrphan(e, orphan)
 		return false // if that is lost, the will is published again
 	}
 	refused := func(err error) {
 		if err != nil {
-			m.forgetOrphan(orphan)
+			m.forgetOrphan(e, orphan)
 		}
 	}
 	_, err := m.router.PublishFor(e, router.Publisher{Note: noted, Done: refused})
 	return err
 }
 
-// forgetOrphan makes the store forget the will that it keeps under a key.
-func (m *Manager) forgetOrphan(key string) { m.store.Put(store.SpaceOrphan, key, nil) }
+// forgetOrphan makes the store forget a will that it keeps under a key.
+func (m *Manager) forgetOrphan(will *message.Message, key string) {
+	m.store.PutFor(will.Source, store.SpaceOrphan, key, nil)
+}

@@ -36,7 +36,7 @@ type announcer struct {
 
 	// Static after construction.
 	publish func(m *message.Message, orphan string) error
-	forget  func(orphan string)
+	forget  func(will *message.Message, orphan string)
 	willDue func()
 	wanted  func(topic string) bool // reports whether a message would have a receiver
 	waits   func(will *message.Message) bool
@@ -82,7 +82,7 @@ func (a *announcer) announce(e *event) {
 			return
 		}
 		if err != nil && e.orphan != "" {
-			a.forget(e.orphan)
+			a.forget(e.will, e.orphan)
 		}
 		e.will.Release(a.account)
 		a.wills.Add(1)

@@ -2,7 +2,6 @@ package session
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
@@ -22,7 +21,7 @@ import (
 
 // single reports whether there is one copy of m for the device, wherever it is.
 func (s *Session) single(m *message.Message) bool {
-	return m.At == 0 || router.ShareOf(m) != "" || inSpace(s.device, m.Topic)
+	return m.At == 0 || router.ShareOf(m) != "" || topic.SpaceOf(m.Topic) == s.device
 }
 
 // skips reports whether the session does not take a message that comes for its subscriptions, because the owner before sends it on. The
@@ -35,12 +34,6 @@ func (s *Session) skips(m *message.Message) bool {
 // locked.
 func (s *Session) has(m *message.Message) bool {
 	return s.claim != nil && m.At >= s.claim.since && !s.single(m)
-}
-
-// inSpace reports whether a topic is in the device's own space.
-func inSpace(device, name string) bool {
-	rest, ok := strings.CutPrefix(name, "device/")
-	return ok && len(rest) > len(device) && rest[len(device)] == '/' && rest[:len(device)] == device
 }
 
 // DeliverTo delivers a message that another node sends on to one device, with the QoS that this node had found: as router.Subscriber.Deliver,

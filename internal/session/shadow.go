@@ -41,7 +41,7 @@ func (s *Session) shade(to Move) {
 	s.claim.shadow = x
 	var kept []topic.Subscription
 	for _, sub := range s.subscriptions {
-		if x.passes && !inSpace(s.device, sub.Filter) {
+		if x.passes && topic.SpaceOf(sub.Filter) != s.device {
 			kept = append(kept, sub)
 		} else {
 			s.manager.router.Unsubscribe(sub.Filter, s)

@@ -99,7 +99,7 @@ func (s *Session) announceWill() {
 	orphan := ""
 	if s.isKept() {
 		orphan = orphanKey(m, "")
-		s.manager.store.Put(store.SpaceOrphan, orphan, message.AppendRecord(nil, m))
+		s.manager.store.PutFor(s.device, store.SpaceOrphan, orphan, message.AppendRecord(nil, m))
 	}
 	s.manager.presence.addWill(m, orphan)
 }

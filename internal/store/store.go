@@ -4,6 +4,7 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -260,6 +261,16 @@ const (
 	SpaceSink    Space = 5 // what sinks were told: paused
 	SpaceSelf    Space = 6 // the gateway's identity
 )
+
+// OrphanKey returns the key in SpaceOrphan for a message with an ID that has left the queue of a device, which has it by a share.
+func OrphanKey(id uint64, device, share string) string { return fmt.Sprintf("%014x %s %s", id, device, share) }
+
+// OrphanHome returns the device of a key of OrphanKey; empty for another key.
+func OrphanHome(key string) (device string) {
+	_, rest, _ := strings.Cut(key, " ")
+	device, _, _ = strings.Cut(rest, " ")
+	return device
+}
 
 // Walk is a position in the retained messages that match a filter.
 type Walk struct {
