@@ -2,6 +2,7 @@ package session
 
 import (
 	"sync"
+	"time"
 
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/wire"
@@ -152,18 +153,55 @@ func (l *Link) safe(err error, answer func()) {
 	}
 }
 
-// WhenSubscribed is WhenSafe for the answer to a subscription: the session sends no message before it.
+// WhenSubscribed is WhenSafe for the answer to a subscription: the session sends no message before it. In a cluster it also waits until all
+// nodes know of the subscription; if they cannot be told for a while, messages do not wait for that.
 func (l *Link) WhenSubscribed(answer func()) {
-	if !l.Durable() {
+	clustered := l.session.manager.config.Owners != nil
+	if !clustered && !l.Durable() {
 		answer()
 		return
 	}
 	l.afterFence(func() {
+		if clustered {
+			l.answers.fences++
+			l.whenAnnounced(true, answer)
+			return
+		}
 		l.answers.first--
 		answer()
 		l.conn.Wake()
 	})
 	l.answers.first++
+}
+
+// announceAgain is how long a link waits before it asks again whether all nodes know of a subscription.
+const announceAgain = time.Second
+
+// whenAnnounced calls answer on the loop when all nodes of the cluster know of the session's subscriptions, however long that takes. first says that
+// messages wait as well.
+func (l *Link) whenAnnounced(first bool, answer func()) {
+	l.session.manager.router.WhenAnnounced(func(err error) {
+		l.conn.Do(func() { l.announced(err, first, answer) })
+	})
+}
+
+func (l *Link) announced(err error, first bool, answer func()) {
+	if l.answers == nil {
+		return
+	}
+	if first {
+		l.answers.first--
+		l.conn.Wake()
+	}
+	if err != nil {
+		time.AfterFunc(announceAgain, func() { l.conn.Do(func() { l.whenAnnounced(false, answer) }) })
+		return
+	}
+	l.answers.fences--
+	answer()
+	if l.answers != nil { // answer has not ended the connection
+		l.afterAnswer()
+	}
 }
 
 // subscribing reports whether the answer to a subscription waits, so that no message may be sent.

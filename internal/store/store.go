@@ -263,7 +263,9 @@ const (
 )
 
 // OrphanKey returns the key in SpaceOrphan for a message with an ID that has left the queue of a device, which has it by a share.
-func OrphanKey(id uint64, device, share string) string { return fmt.Sprintf("%014x %s %s", id, device, share) }
+func OrphanKey(id uint64, device, share string) string {
+	return fmt.Sprintf("%014x %s %s", id, device, share)
+}
 
 // OrphanHome returns the device of a key of OrphanKey; empty for another key.
 func OrphanHome(key string) (device string) {
