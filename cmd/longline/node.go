@@ -349,6 +349,7 @@ func (n *node) openAdminPort(ctx context.Context) (err error) {
 		Commands:    n.commands,
 		Checks:      n.checks(),
 		Store:       n.describeStore,
+		Alone:       n.alone,
 		Metrics: promhttp.HandlerFor(metrics, promhttp.HandlerOpts{
 			ErrorLog:            slog.NewLogLogger(n.log.Handler(), slog.LevelWarn),
 			MaxRequestsInFlight: scrapesAtOnce,

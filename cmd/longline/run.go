@@ -26,6 +26,7 @@ type commands struct {
 	Serve   Serve      `cmd:"" help:"Run a gateway."`
 	Fleet   Fleet      `cmd:"" help:"Connect many devices from one process."`
 	Bench   Bench      `cmd:"" help:"Load a running gateway and measure it."`
+	Nodes   NodesCmd   `cmd:"" help:"List the nodes of a running gateway's cluster."`
 	Service ServiceCmd `cmd:"" help:"Show the services of a running gateway."`
 	Sink    SinkCmd    `cmd:"" help:"Show, pause and replay the sinks of a running gateway."`
 	Stream  StreamCmd  `cmd:"" help:"Show and read the streams of a running gateway."`

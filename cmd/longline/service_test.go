@@ -25,6 +25,10 @@ func TestServices(t *testing.T) {
 		`longline_service_instance_left_out{instance="`+well.URL+`",service="billing"} 0`, `longline_service_instances{service="billing"} 2`,
 		`longline_service_calls_total{result="ok",service="grid"} 0`, `longline_service_breaker_state{service="billing",state="closed"} 1`,
 		`longline_service_call_duration_seconds_bucket{service="billing",le="0.0025"} 0`, `longline_service_registry_failing{service="billing"} 0`)
+	var nodes bytes.Buffer
+	if code := Run(t.Context(), []string{"nodes", "--server", p.admin}, nil, &nodes, io.Discard); code != 0 || !strings.Contains(nodes.String(), "up     0        0%") {
+		t.Errorf("nodes: exit code %d\n%s", code, nodes.String())
+	}
 	var out bytes.Buffer
 	if code := Run(t.Context(), []string{"service", "ls", "--server", p.admin}, nil, &out, io.Discard); code != 0 {
 		t.Fatal(code)

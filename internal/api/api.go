@@ -130,6 +130,7 @@ type API struct {
 	// Static after construction.
 	config Config
 	node   Node
+	asking time.Duration   // askTimeout, unless a test has less time
 	ended  context.Context // ends the streams
 	end    context.CancelFunc
 
@@ -161,7 +162,7 @@ func New(c Config, n Node) *API {
 	if n.Alone == nil {
 		n.Alone = func() devices.Node { return devices.Node{State: devices.NodeUp, Self: true} }
 	}
-	a := &API{config: c.WithDefaults(), node: n, describing: make(chan struct{}, describedAtOnce)}
+	a := &API{config: c.WithDefaults(), node: n, asking: askTimeout, describing: make(chan struct{}, describedAtOnce)}
 	a.serving.most = a.config.MaxServing
 	a.conns = newPortConns(a.config.MaxConnections)
 	a.ended, a.end = context.WithCancel(context.Background())

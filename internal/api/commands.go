@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -44,11 +45,28 @@ func (a *API) CreateCommand(ctx context.Context, r *connect.Request[longlinev1.C
 		return nil, err
 	}
 	defer done()
+	if err := a.claim(ctx, request.Device); err != nil {
+		return nil, err
+	}
 	c, existed, err := commands.Create(ctx, request, ttl)
 	if err != nil {
 		return nil, coded(err)
 	}
 	return connect.NewResponse(&longlinev1.CreateCommandResponse{Command: shown(c, asText(r), whole), Existed: existed}), nil
+}
+
+// claim makes this node the owner of a device in its cluster, unless another node is: then it returns errMoved.
+func (a *API) claim(ctx context.Context, device string) error {
+	if a.node.Cluster == nil {
+		return nil
+	}
+	switch owner, err := a.node.Cluster.Claim(ctx, device); {
+	case err != nil:
+		return connect.NewError(codeOf(err, connect.CodeUnavailable), fmt.Errorf("the device cannot be claimed: %w", err))
+	case owner != a.self():
+		return errMoved
+	}
+	return nil
 }
 
 // commanded checks the request of a command. It shares the request's memory, which nobody changes.
@@ -144,9 +162,14 @@ func (a *API) ListCommands(ctx context.Context, r *connect.Request[longlinev1.Li
 		response.Commands = append(response.Commands, shown(c, false, without))
 	}
 	if next != (command.Position{}) {
-		response.NextPageToken = next.Device + "/" + strconv.FormatUint(next.ID, 10)
+		response.NextPageToken = positionToken(next)
 	}
 	return connect.NewResponse(response), nil
+}
+
+// positionToken returns the page token of a position.
+func positionToken(at command.Position) string {
+	return at.Device + "/" + strconv.FormatUint(at.ID, 10)
 }
 
 // parsePosition returns the position of a page token.

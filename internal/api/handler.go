@@ -62,7 +62,7 @@ func (a *API) Handler() http.Handler {
 func (a *API) options() []connect.HandlerOption {
 	options := []connect.HandlerOption{
 		connect.WithReadMaxBytes(a.config.maxBody()),
-		connect.WithInterceptors(observer{a}, auditor{a}),
+		connect.WithInterceptors(observer{a}, auditor{a}, forwarder{a}),
 		connect.WithConditionalHandlerOptions(func(s connect.Spec) []connect.HandlerOption {
 			if s.StreamType == connect.StreamTypeUnary {
 				return nil

@@ -23,6 +23,14 @@ func (a *API) ListNodes(context.Context, *connect.Request[longlinev1.ListNodesRe
 	return connect.NewResponse(response), nil
 }
 
+// self returns the name of this node in its cluster; empty if it is in none.
+func (a *API) self() string {
+	if a.node.Cluster == nil {
+		return ""
+	}
+	return a.node.Cluster.Self()
+}
+
 func nodeEntry(n *devices.Node) *longlinev1.Node {
 	return &longlinev1.Node{
 		Name:      n.Name,

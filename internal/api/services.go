@@ -16,7 +16,9 @@ func (a *API) ListServices(context.Context, *connect.Request[longlinev1.ListServ
 	response := new(longlinev1.ListServicesResponse)
 	if a.node.Services != nil {
 		for _, s := range a.node.Services.All() {
-			response.Services = append(response.Services, describeService(s.Info()))
+			d := describeService(s.Info())
+			d.Node = a.self()
+			response.Services = append(response.Services, d)
 		}
 	}
 	return connect.NewResponse(response), nil

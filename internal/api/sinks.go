@@ -27,6 +27,9 @@ func (a *API) ListSinks(context.Context, *connect.Request[longlinev1.ListSinksRe
 	response := new(longlinev1.ListSinksResponse)
 	if a.node.Sinks != nil {
 		response.Sinks = a.node.Sinks.List()
+		for _, s := range response.Sinks {
+			s.Node = a.self()
+		}
 	}
 	return connect.NewResponse(response), nil
 }

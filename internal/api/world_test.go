@@ -46,6 +46,12 @@ type observation struct{ procedure, code string }
 
 func newWorld(t testing.TB, c Config, rc router.Config) *world {
 	t.Helper()
+	return newWorldIn(t, c, rc, nil)
+}
+
+// newWorldIn is newWorld for a node of a cluster.
+func newWorldIn(t testing.TB, c Config, rc router.Config, cluster Cluster) *world {
+	t.Helper()
 	memory := store.NewMemory(store.Options{Queue: store.Limits{Count: 2}})
 	commands := command.Open(command.Config{PerDevice: 3, MaxPayload: 500, MaxTTL: time.Hour, TTL: time.Minute}, memory, nil, slog.Default())
 	sc := session.Config{MaxCalls: 1, Commands: commands}
@@ -61,7 +67,9 @@ func newWorld(t testing.TB, c Config, rc router.Config) *world {
 	w.ledger = ledger.Start(ledger.Options{Sources: []func(context.Context, *ledger.Node) error{w.sessions.AddLedger, w.router.AddLedger}})
 	t.Cleanup(w.ledger.Close)
 	c.Address = "127.0.0.1:0"
-	w.api = New(c, w.node(t))
+	n := w.node(t)
+	n.Cluster = cluster
+	w.api = New(c, n)
 	w.serve(t)
 	return w
 }

@@ -1537,7 +1537,9 @@ func (x *DeleteRetainedResponse) GetDeleted() uint32 {
 }
 
 type DrainRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of a cluster; empty: the node that is asked.
+	Node          string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1570,6 +1572,13 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
 	return file_longline_v1_gateway_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *DrainRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
 }
 
 type DrainResponse struct {
@@ -1819,8 +1828,9 @@ const file_longline_v1_gateway_proto_rawDesc = "" +
 	"\x06filter\x18\x01 \x01(\tR\x06filter\x12\x16\n" +
 	"\x06device\x18\x02 \x01(\tR\x06device\"2\n" +
 	"\x16DeleteRetainedResponse\x12\x18\n" +
-	"\adeleted\x18\x01 \x01(\rR\adeleted\"\x0e\n" +
-	"\fDrainRequest\"\x0f\n" +
+	"\adeleted\x18\x01 \x01(\rR\adeleted\"\"\n" +
+	"\fDrainRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\"\x0f\n" +
 	"\rDrainResponse\"y\n" +
 	"\rRevokeRequest\x12\x16\n" +
 	"\x06device\x18\x01 \x01(\tR\x06device\x12\x1e\n" +

@@ -25,7 +25,9 @@ const (
 )
 
 type GetLedgerRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of a cluster; empty: the sum of all nodes.
+	Node          string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -60,9 +62,16 @@ func (*GetLedgerRequest) Descriptor() ([]byte, []int) {
 	return file_longline_v1_ledger_proto_rawDescGZIP(), []int{0}
 }
 
+func (x *GetLedgerRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
 type GetLedgerResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// When the node started. All counts are since then, except those in earlier.
+	// When the node started; of several, the one that started first. All counts are since then, except those in earlier.
 	Since *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=since,proto3" json:"since,omitempty"`
 	// One account per kind.
 	Kinds []*KindLedger `protobuf:"bytes,2,rep,name=kinds,proto3" json:"kinds,omitempty"`
@@ -996,8 +1005,9 @@ var File_longline_v1_ledger_proto protoreflect.FileDescriptor
 
 const file_longline_v1_ledger_proto_rawDesc = "" +
 	"\n" +
-	"\x18longline/v1/ledger.proto\x12\vlongline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
-	"\x10GetLedgerRequest\"\xbb\x02\n" +
+	"\x18longline/v1/ledger.proto\x12\vlongline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"&\n" +
+	"\x10GetLedgerRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\"\xbb\x02\n" +
 	"\x11GetLedgerResponse\x120\n" +
 	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12-\n" +
 	"\x05kinds\x18\x02 \x03(\v2\x17.longline.v1.KindLedgerR\x05kinds\x127\n" +

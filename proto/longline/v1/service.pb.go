@@ -269,7 +269,7 @@ func (*ListServicesRequest) Descriptor() ([]byte, []int) {
 
 type ListServicesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// In the order of their names.
+	// In the order of their names. In a cluster each node has each service: in the order of names and nodes.
 	Services      []*Service `protobuf:"bytes,1,rep,name=services,proto3" json:"services,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -332,7 +332,9 @@ type Service struct {
 	// Repetitions of calls on another instance or backend, since the start.
 	Repeated uint64 `protobuf:"varint,9,opt,name=repeated,proto3" json:"repeated,omitempty"`
 	// With serve: who answers it now, in the order in which they came, at most 1000.
-	Backends      []*ServingBackend `protobuf:"bytes,10,rep,name=backends,proto3" json:"backends,omitempty"`
+	Backends []*ServingBackend `protobuf:"bytes,10,rep,name=backends,proto3" json:"backends,omitempty"`
+	// Of a cluster; empty without one.
+	Node          string `protobuf:"bytes,11,opt,name=node,proto3" json:"node,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -435,6 +437,13 @@ func (x *Service) GetBackends() []*ServingBackend {
 		return x.Backends
 	}
 	return nil
+}
+
+func (x *Service) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
 }
 
 // ServingBackend is a stream on which a backend serves a service, at one moment.
@@ -661,7 +670,7 @@ const file_longline_v1_service_proto_rawDesc = "" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x15\n" +
 	"\x13ListServicesRequest\"H\n" +
 	"\x14ListServicesResponse\x120\n" +
-	"\bservices\x18\x01 \x03(\v2\x14.longline.v1.ServiceR\bservices\"\xa1\x03\n" +
+	"\bservices\x18\x01 \x03(\v2\x14.longline.v1.ServiceR\bservices\"\xb5\x03\n" +
 	"\aService\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05serve\x18\x02 \x01(\bR\x05serve\x12\x1b\n" +
@@ -673,7 +682,8 @@ const file_longline_v1_service_proto_rawDesc = "" +
 	"\tinstances\x18\b \x03(\v2\x15.longline.v1.InstanceR\tinstances\x12\x1a\n" +
 	"\brepeated\x18\t \x01(\x04R\brepeated\x127\n" +
 	"\bbackends\x18\n" +
-	" \x03(\v2\x1b.longline.v1.ServingBackendR\bbackends\x1a:\n" +
+	" \x03(\v2\x1b.longline.v1.ServingBackendR\bbackends\x12\x12\n" +
+	"\x04node\x18\v \x01(\tR\x04node\x1a:\n" +
 	"\fResultsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xcb\x01\n" +

@@ -62,7 +62,7 @@ func (*ListSinksRequest) Descriptor() ([]byte, []int) {
 
 type ListSinksResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// In the order of their names.
+	// In the order of their names. In a cluster each node has each sink, for its own part of the stream: in the order of names and nodes.
 	Sinks         []*Sink `protobuf:"bytes,1,rep,name=sinks,proto3" json:"sinks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -129,6 +129,7 @@ type Sink struct {
 	Failures      uint64      `protobuf:"varint,17,opt,name=failures,proto3" json:"failures,omitempty"`                 // batches that had to be sent again
 	Batches       uint64      `protobuf:"varint,18,opt,name=batches,proto3" json:"batches,omitempty"`                   // that were sent
 	Replay        *SinkReplay `protobuf:"bytes,19,opt,name=replay,proto3" json:"replay,omitempty"`                      // absent while there is none
+	Node          string      `protobuf:"bytes,20,opt,name=node,proto3" json:"node,omitempty"`                          // of a cluster, whose part of the stream the sink gets; empty without a cluster
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -296,6 +297,13 @@ func (x *Sink) GetReplay() *SinkReplay {
 	return nil
 }
 
+func (x *Sink) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
 // SinkReplay is a replay under way.
 type SinkReplay struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -376,6 +384,7 @@ func (x *SinkReplay) GetBegun() *timestamppb.Timestamp {
 type PauseSinkRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Sink          string                 `protobuf:"bytes,1,opt,name=sink,proto3" json:"sink,omitempty"`
+	Node          string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"` // of a cluster; empty: at all nodes
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -413,6 +422,13 @@ func (*PauseSinkRequest) Descriptor() ([]byte, []int) {
 func (x *PauseSinkRequest) GetSink() string {
 	if x != nil {
 		return x.Sink
+	}
+	return ""
+}
+
+func (x *PauseSinkRequest) GetNode() string {
+	if x != nil {
+		return x.Node
 	}
 	return ""
 }
@@ -456,6 +472,7 @@ func (*PauseSinkResponse) Descriptor() ([]byte, []int) {
 type ResumeSinkRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Sink          string                 `protobuf:"bytes,1,opt,name=sink,proto3" json:"sink,omitempty"`
+	Node          string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"` // of a cluster; empty: at all nodes
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -493,6 +510,13 @@ func (*ResumeSinkRequest) Descriptor() ([]byte, []int) {
 func (x *ResumeSinkRequest) GetSink() string {
 	if x != nil {
 		return x.Sink
+	}
+	return ""
+}
+
+func (x *ResumeSinkRequest) GetNode() string {
+	if x != nil {
+		return x.Node
 	}
 	return ""
 }
@@ -543,8 +567,10 @@ type ReplaySinkRequest struct {
 	From uint64 `protobuf:"varint,3,opt,name=from,proto3" json:"from,omitempty"`
 	To   uint64 `protobuf:"varint,4,opt,name=to,proto3" json:"to,omitempty"`
 	// Entries that the stream took at or after `since`, which takes the place of `from`, and before `until`.
-	Since         *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=since,proto3" json:"since,omitempty"`
-	Until         *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=until,proto3" json:"until,omitempty"`
+	Since *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=since,proto3" json:"since,omitempty"`
+	Until *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=until,proto3" json:"until,omitempty"`
+	// Of a cluster; empty: at all nodes. `from` and `to` are places of one node's part, so that with them it is needed there.
+	Node          string `protobuf:"bytes,7,opt,name=node,proto3" json:"node,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -621,6 +647,13 @@ func (x *ReplaySinkRequest) GetUntil() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *ReplaySinkRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
 type ReplaySinkResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -660,6 +693,7 @@ func (*ReplaySinkResponse) Descriptor() ([]byte, []int) {
 type StopReplayRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Sink          string                 `protobuf:"bytes,1,opt,name=sink,proto3" json:"sink,omitempty"`
+	Node          string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"` // of a cluster; empty: at all nodes
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -697,6 +731,13 @@ func (*StopReplayRequest) Descriptor() ([]byte, []int) {
 func (x *StopReplayRequest) GetSink() string {
 	if x != nil {
 		return x.Sink
+	}
+	return ""
+}
+
+func (x *StopReplayRequest) GetNode() string {
+	if x != nil {
+		return x.Node
 	}
 	return ""
 }
@@ -744,7 +785,7 @@ const file_longline_v1_sink_proto_rawDesc = "" +
 	"\x16longline/v1/sink.proto\x12\vlongline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
 	"\x10ListSinksRequest\"<\n" +
 	"\x11ListSinksResponse\x12'\n" +
-	"\x05sinks\x18\x01 \x03(\v2\x11.longline.v1.SinkR\x05sinks\"\xfa\x03\n" +
+	"\x05sinks\x18\x01 \x03(\v2\x11.longline.v1.SinkR\x05sinks\"\x8e\x04\n" +
 	"\x04Sink\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06stream\x18\x02 \x01(\tR\x06stream\x12\x16\n" +
@@ -765,30 +806,35 @@ const file_longline_v1_sink_proto_rawDesc = "" +
 	"\tdead_lost\x18\x10 \x01(\x04R\bdeadLost\x12\x1a\n" +
 	"\bfailures\x18\x11 \x01(\x04R\bfailures\x12\x18\n" +
 	"\abatches\x18\x12 \x01(\x04R\abatches\x12/\n" +
-	"\x06replay\x18\x13 \x01(\v2\x17.longline.v1.SinkReplayR\x06replay\"\x92\x01\n" +
+	"\x06replay\x18\x13 \x01(\v2\x17.longline.v1.SinkReplayR\x06replay\x12\x12\n" +
+	"\x04node\x18\x14 \x01(\tR\x04node\"\x92\x01\n" +
 	"\n" +
 	"SinkReplay\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\x04R\x04from\x12\x14\n" +
 	"\x05place\x18\x03 \x01(\x04R\x05place\x12\x10\n" +
 	"\x03end\x18\x04 \x01(\x04R\x03end\x120\n" +
-	"\x05begun\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05begun\"&\n" +
+	"\x05begun\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05begun\":\n" +
 	"\x10PauseSinkRequest\x12\x12\n" +
-	"\x04sink\x18\x01 \x01(\tR\x04sink\"\x13\n" +
-	"\x11PauseSinkResponse\"'\n" +
+	"\x04sink\x18\x01 \x01(\tR\x04sink\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\"\x13\n" +
+	"\x11PauseSinkResponse\";\n" +
 	"\x11ResumeSinkRequest\x12\x12\n" +
-	"\x04sink\x18\x01 \x01(\tR\x04sink\"\x14\n" +
-	"\x12ResumeSinkResponse\"\xd2\x01\n" +
+	"\x04sink\x18\x01 \x01(\tR\x04sink\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\"\x14\n" +
+	"\x12ResumeSinkResponse\"\xe6\x01\n" +
 	"\x11ReplaySinkRequest\x12\x12\n" +
 	"\x04sink\x18\x01 \x01(\tR\x04sink\x12!\n" +
 	"\fdead_letters\x18\x02 \x01(\bR\vdeadLetters\x12\x12\n" +
 	"\x04from\x18\x03 \x01(\x04R\x04from\x12\x0e\n" +
 	"\x02to\x18\x04 \x01(\x04R\x02to\x120\n" +
 	"\x05since\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
-	"\x05until\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\x14\n" +
-	"\x12ReplaySinkResponse\"'\n" +
+	"\x05until\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x12\n" +
+	"\x04node\x18\a \x01(\tR\x04node\"\x14\n" +
+	"\x12ReplaySinkResponse\";\n" +
 	"\x11StopReplayRequest\x12\x12\n" +
-	"\x04sink\x18\x01 \x01(\tR\x04sink\"\x14\n" +
+	"\x04sink\x18\x01 \x01(\tR\x04sink\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\"\x14\n" +
 	"\x12StopReplayResponseB;Z9github.com/longline/longline/proto/longline/v1;longlinev1b\x06proto3"
 
 var (

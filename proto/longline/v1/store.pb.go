@@ -26,6 +26,7 @@ const (
 
 type GetStoreRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"` // of a cluster; empty: the node that is asked
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -58,6 +59,13 @@ func (x *GetStoreRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use GetStoreRequest.ProtoReflect.Descriptor instead.
 func (*GetStoreRequest) Descriptor() ([]byte, []int) {
 	return file_longline_v1_store_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *GetStoreRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
 }
 
 type GetStoreResponse struct {
@@ -266,8 +274,9 @@ var File_longline_v1_store_proto protoreflect.FileDescriptor
 
 const file_longline_v1_store_proto_rawDesc = "" +
 	"\n" +
-	"\x17longline/v1/store.proto\x12\vlongline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x11\n" +
-	"\x0fGetStoreRequest\"\xa2\x03\n" +
+	"\x17longline/v1/store.proto\x12\vlongline.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"%\n" +
+	"\x0fGetStoreRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\"\xa2\x03\n" +
 	"\x10GetStoreResponse\x12\x18\n" +
 	"\adurable\x18\x01 \x01(\bR\adurable\x12\x18\n" +
 	"\afailing\x18\x02 \x01(\tR\afailing\x12#\n" +

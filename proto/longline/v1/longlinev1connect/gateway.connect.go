@@ -154,7 +154,8 @@ type GatewayClient interface {
 	// returns when none is left.
 	Drain(context.Context, *connect.Request[v1.DrainRequest]) (*connect.Response[v1.DrainResponse], error)
 	// Revoke closes the connections of a device, or those with a credential, with code 4004,
-	// and refuses the device or credential until a time. Only this node remembers that, until its process ends.
+	// and refuses the device or credential until a time. A node alone remembers that until its process ends; in a cluster all nodes know it, also
+	// those that join later.
 	Revoke(context.Context, *connect.Request[v1.RevokeRequest]) (*connect.Response[v1.RevokeResponse], error)
 	// CreateCommand keeps a call to a device until the device has answered it, and returns when it is safe in the store.
 	CreateCommand(context.Context, *connect.Request[v1.CreateCommandRequest]) (*connect.Response[v1.CreateCommandResponse], error)
@@ -671,7 +672,8 @@ type GatewayHandler interface {
 	// returns when none is left.
 	Drain(context.Context, *connect.Request[v1.DrainRequest]) (*connect.Response[v1.DrainResponse], error)
 	// Revoke closes the connections of a device, or those with a credential, with code 4004,
-	// and refuses the device or credential until a time. Only this node remembers that, until its process ends.
+	// and refuses the device or credential until a time. A node alone remembers that until its process ends; in a cluster all nodes know it, also
+	// those that join later.
 	Revoke(context.Context, *connect.Request[v1.RevokeRequest]) (*connect.Response[v1.RevokeResponse], error)
 	// CreateCommand keeps a call to a device until the device has answered it, and returns when it is safe in the store.
 	CreateCommand(context.Context, *connect.Request[v1.CreateCommandRequest]) (*connect.Response[v1.CreateCommandResponse], error)
