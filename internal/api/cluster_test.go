@@ -94,7 +94,7 @@ func (n *fakeNode) Owner(_ context.Context, device string, fresh bool) (owner st
 	return owner, nil
 }
 
-func (n *fakeNode) Claim(_ context.Context, device string) (owner string, err error) {
+func (n *fakeNode) ClaimFor(_ context.Context, device string) (owner string, err error) {
 	n.cluster.locked(func() {
 		if n.cluster.owners[device] == "" {
 			n.cluster.owners[device] = n.name

@@ -60,7 +60,7 @@ func (a *API) claim(ctx context.Context, device string) error {
 	if a.node.Cluster == nil {
 		return nil
 	}
-	switch owner, err := a.node.Cluster.Claim(ctx, device); {
+	switch owner, err := a.node.Cluster.ClaimFor(ctx, device); {
 	case err != nil:
 		return connect.NewError(codeOf(err, connect.CodeUnavailable), fmt.Errorf("the device cannot be claimed: %w", err))
 	case owner != a.self():

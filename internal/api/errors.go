@@ -35,6 +35,7 @@ var codes = []struct {
 	{command.ErrDeviceFull, connect.CodeResourceExhausted},
 	{command.ErrFull, connect.CodeResourceExhausted},
 	{command.ErrBusy, connect.CodeResourceExhausted},
+	{command.ErrMoved, connect.CodeAborted},
 	{command.ErrStore, connect.CodeUnavailable},
 	{router.ErrQuota, connect.CodeResourceExhausted},
 	{router.ErrStore, connect.CodeUnavailable},

@@ -149,7 +149,7 @@ func (q *asked) atOwner(ctx context.Context) (response proto.Message, err error)
 		if fresh && owner == before {
 			break
 		}
-		if response, err = q.at(ctx, owner, q.message); err == nil || !isMissing(err) {
+		if response, err = q.at(ctx, owner, q.message); err == nil || !isMissing(err) && !q.hasMoved(err) {
 			break
 		}
 		before = owner
@@ -171,6 +171,15 @@ func (q *asked) owner(ctx context.Context, device string, fresh bool) (node stri
 // isMissing reports whether a node answered that it has not what the request is about.
 func isMissing(err error) bool { return connect.CodeOf(err) == connect.CodeNotFound }
 
+// hasMoved reports whether a request about a command was cut off because its device moved, and may be repeated.
+func (q *asked) hasMoved(err error) bool {
+	if connect.CodeOf(err) != connect.CodeAborted {
+		return false
+	}
+	r, creates := q.message.(*longlinev1.CreateCommandRequest)
+	return q.method.where == atHolder || creates && r.IdempotencyKey != ""
+}
+
 // errMoved refuses a request about a device that another node has.
 var errMoved = connect.NewError(connect.CodeNotFound, errors.New("another node has the device"))
 
@@ -179,12 +188,12 @@ var errMoved = connect.NewError(connect.CodeNotFound, errors.New("another node h
 func (q *asked) atHolder(ctx context.Context) (proto.Message, error) {
 	response, err := q.at(ctx, q.cluster.Self(), q.message)
 	for range 2 {
-		if err == nil || !isMissing(err) {
+		if err == nil || !isMissing(err) && !q.hasMoved(err) {
 			return response, err
 		}
 		answers := q.askAll(ctx, q.message)
 		for _, a := range answers {
-			if a.err == nil || !isMissing(a.err) && !isAway(a.err) {
+			if a.err == nil || !isMissing(a.err) && !isAway(a.err) && !q.hasMoved(a.err) {
 				return a.response, a.err
 			}
 		}

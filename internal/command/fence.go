@@ -56,6 +56,8 @@ func (m *Manager) pass(changes []change) (ready map[string]bool) {
 			m.waiting--
 		}
 		switch {
+		case e.moved && c.done != nil:
+			m.answer(c.done, ErrMoved)
 		case e.gone && c.done != nil && e.safe == nil:
 			m.answer(c.done, ErrStore)
 		case e.gone && c.done != nil:
@@ -73,9 +75,14 @@ func (m *Manager) pass(changes []change) (ready map[string]bool) {
 			}
 		}
 	}
+	m.announce()
+	return ready
+}
+
+// announce wakes those who wait for changes. m is locked.
+func (m *Manager) announce() {
 	close(m.shown)
 	m.shown = make(chan struct{})
-	return ready
 }
 
 // answer makes unlock call done with err: m must not be locked then, because whoever asked may go on to sessions. m is locked.
@@ -119,6 +126,9 @@ func (m *Manager) fail(changes []change, err error) {
 		}
 		if c.done != nil {
 			m.waiting--
+			if e.moved {
+				err = ErrMoved
+			}
 			m.answer(c.done, err)
 		}
 		if !e.gone && !kept[e] && c.to.version == e.now.version { // what is older comes to nothing

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,6 +52,7 @@ type Manager struct {
 	durable bool
 	log     *slog.Logger
 	devices Devices
+	idle    func(device string) // see InCluster; nil without a cluster
 
 	// Safe from any goroutine.
 	open atomic.Int64 // commands that have not ended
@@ -95,6 +97,7 @@ type entry struct {
 	refused bool   // the present connection does not take it
 	held    string // why
 	gone    bool   // it was removed
+	moved   bool   // because another node has the device
 }
 
 // change is a state of a command that is given to the store and not safe yet.
@@ -139,6 +142,18 @@ func less(device string, id uint64, than string, thanID uint64) bool {
 
 // restore takes the commands that the store has.
 func (m *Manager) restore(found map[string][]byte) {
+	for _, c := range m.parseAll("", found) {
+		e := &entry{id: c.ID, now: c}
+		m.add(e)
+		m.show(e, c)
+		m.last = max(m.last, c.Place)
+	}
+	m.forgetOldest()
+}
+
+// parseAll returns the commands in values of the store, in the order of their IDs. It removes values that are no whole command. The values are
+// those of a device; device is empty if they are those of all.
+func (m *Manager) parseAll(device string, found map[string][]byte) (list []*Command) {
 	requests, lives := make(map[uint64]*Request), make(map[uint64]*Command)
 	for key, value := range found {
 		id, word, ok := parseKey(key)
@@ -150,39 +165,32 @@ func (m *Manager) restore(found map[string][]byte) {
 			lives[id], err = parseLife(value)
 		}
 		if err != nil {
-			m.lose(key, err)
+			m.lose(device, key, err)
 			delete(requests, id)
 			delete(lives, id)
 		}
 	}
-	ids := make([]uint64, 0, len(lives))
 	for id, c := range lives {
 		if requests[id] == nil {
-			m.lose(keyOf(id, lifeWord), errors.New("its request is not there"))
+			m.lose(device, keyOf(id, lifeWord), errors.New("its request is not there"))
 			continue
 		}
 		c.ID, c.Request = id, requests[id]
 		delete(requests, id)
-		ids = append(ids, id)
+		list = append(list, c)
 	}
 	for id := range requests { // the node died while it was created
-		m.store.Put(store.SpaceCommand, keyOf(id, requestWord), nil)
+		m.store.PutFor(device, store.SpaceCommand, keyOf(id, requestWord), nil)
 	}
-	slices.Sort(ids)
-	for _, id := range ids {
-		e := &entry{id: id, now: lives[id]}
-		m.add(e)
-		m.show(e, e.now)
-		m.last = max(m.last, e.now.Place)
-	}
-	m.forgetOldest()
+	slices.SortFunc(list, func(a, b *Command) int { return cmp.Compare(a.ID, b.ID) })
+	return list
 }
 
 // lose counts and removes a value of the store that cannot be read.
-func (m *Manager) lose(key string, why error) {
+func (m *Manager) lose(device, key string, why error) {
 	m.stats.Lost++
 	m.log.Error("a command in the store cannot be read, and is lost", "key", key, "error", why)
-	m.store.Put(store.SpaceCommand, key, nil)
+	m.store.PutFor(device, store.SpaceCommand, key, nil)
 }
 
 // Start begins to send commands and to let them expire. It is called once, before the node takes devices.
@@ -283,7 +291,7 @@ func (m *Manager) create(r *Request, online bool, done func(error)) (id uint64, 
 	value := appendRequest(nil, r)
 	m.mu.Lock()
 	defer m.unlock()
-	if e := m.keys[r.Key]; e != nil {
+	if e := m.keys[m.keyOf(r)]; e != nil {
 		if !e.now.same(r) {
 			return 0, false, ErrKeyUsed
 		}
@@ -302,7 +310,7 @@ func (m *Manager) create(r *Request, online bool, done func(error)) (id uint64, 
 	c.note(Event{State: Queued, Time: r.Created})
 	e := &entry{id: c.ID, now: c}
 	m.add(e)
-	m.store.Put(store.SpaceCommand, keyOf(c.ID, requestWord), value)
+	m.store.PutFor(c.Device, store.SpaceCommand, keyOf(c.ID, requestWord), value)
 	if online && m.queues[r.Device].next(m.config.InFlight) {
 		c.Status = c.after(promise)
 	}
@@ -334,7 +342,7 @@ func (m *Manager) add(e *entry) {
 	m.entries[e.id] = e
 	m.byDevice.Set(e)
 	if c.Key != "" {
-		m.keys[c.Key] = e
+		m.keys[m.keyOf(c.Request)] = e
 	}
 	e.due = c.Expires
 	if c.State.Ended() {
@@ -380,12 +388,22 @@ func (m *Manager) forgetOldest() {
 	}
 }
 
-// remove takes a command out of all indexes and of the store.
+// remove takes a command out of all indexes and of the store. m is locked.
 func (m *Manager) remove(e *entry) {
+	m.leave(e)
+	m.store.PutFor(e.now.Device, store.SpaceCommand, keyOf(e.id, requestWord), nil)
+	m.store.PutFor(e.now.Device, store.SpaceCommand, keyOf(e.id, lifeWord), nil)
+	if m.idle != nil && !m.keeps(e.now.Device) {
+		m.idle(e.now.Device)
+	}
+}
+
+// leave takes a command out of all indexes. m is locked.
+func (m *Manager) leave(e *entry) {
 	e.gone = true
 	delete(m.entries, e.id)
-	if m.keys[e.now.Key] == e {
-		delete(m.keys, e.now.Key)
+	if key := m.keyOf(e.now.Request); m.keys[key] == e {
+		delete(m.keys, key)
 	}
 	m.byDevice.Delete(e)
 	m.byDue.Delete(e)
@@ -396,8 +414,14 @@ func (m *Manager) remove(e *entry) {
 		m.dequeue(e)
 	}
 	m.uncount(e)
-	m.store.Put(store.SpaceCommand, keyOf(e.id, requestWord), nil)
-	m.store.Put(store.SpaceCommand, keyOf(e.id, lifeWord), nil)
+}
+
+// keyOf returns the key of a request in Manager.keys. In a cluster a device's commands are where it is, so that a key is known with its device alone.
+func (m *Manager) keyOf(r *Request) string {
+	if m.idle == nil || r.Key == "" {
+		return r.Key
+	}
+	return r.Device + "/" + r.Key
 }
 
 // Get returns a command, or ErrUnknown.
@@ -509,13 +533,14 @@ func (m *Manager) save(e *entry, c *Command, shows bool, done func(error)) {
 	e.now = c
 	m.count(e)
 	if m.durable {
-		m.store.Put(store.SpaceCommand, keyOf(e.id, lifeWord), appendLife(nil, c))
+		m.store.PutFor(c.Device, store.SpaceCommand, keyOf(e.id, lifeWord), appendLife(nil, c))
 	}
 	m.unsafe = append(m.unsafe, change{e, c, done})
 	if done != nil {
 		m.waiting++
 	}
 	if c.State.Ended() {
+		m.forgetOldestOf(c.Device)
 		m.forgetOldest()
 	}
 }

@@ -54,7 +54,9 @@ func (s *medium) Err() error {
 	return s.err
 }
 
-func (s *medium) Put(_ store.Space, key string, value []byte) {
+func (s *medium) Put(store.Space, string, []byte) { panic("the value belongs to a device") }
+
+func (s *medium) PutFor(_ string, _ store.Space, key string, value []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ops = append(s.ops, put{key, slices.Clone(value)})
