@@ -94,6 +94,8 @@ type Node struct {
 
 	// Cluster is the other nodes; nil if this node is alone.
 	Cluster Cluster
+	// Revocations keeps what is revoked in a cluster; nil if this node is alone.
+	Revocations Revocations
 	// Alone describes this node if it is alone; nil says that nothing is known of it.
 	Alone func() devices.Node
 	// Streams are the streams of the configuration; nil if there are none.

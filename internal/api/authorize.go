@@ -74,7 +74,9 @@ type callerKey struct{}
 
 // caller is the sender of a request.
 type caller struct {
-	auth.Caller // static after construction
+	// Static after construction.
+	auth.Caller
+	isNode bool // another node has asked, for the caller
 
 	needs auth.Role                                  // owned by the request's goroutine until the request lasts
 	may   func(needs auth.Role) (auth.Caller, error) // who the caller is now, or why its token does not allow this role; static after construction
@@ -131,7 +133,7 @@ func (a *API) guard(next http.Handler) http.Handler {
 		default:
 			markAuthorized(w, r)
 			may := func(needs auth.Role) (auth.Caller, error) { return a.authorize(needs, token, host) }
-			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, &caller{who, needs, may})))
+			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, &caller{Caller: who, needs: needs, may: may})))
 		}
 	})
 }

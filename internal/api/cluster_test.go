@@ -304,8 +304,18 @@ func TestBroadcastAndRevokeReachAllNodes(t *testing.T) {
 	if err != nil || revoked.Msg.Closed != 3 { // the fake gateways count one each
 		t.Fatal(revoked, err)
 	}
+	for i, n := range c.nodes {
+		if len(n.gateway.revoked) != 1 || len(n.kept) != i%2 {
+			t.Errorf("%s: revoked %v, kept %v", n.name, n.gateway.revoked, n.kept)
+		}
+	}
+	c.nodes[1].world.keeping = errors.New("Redis is away")
+	_, err = api.Revoke(t.Context(), connect.NewRequest(&longlinev1.RevokeRequest{Credential: "jti", Until: until}))
+	if connect.CodeOf(err) != connect.CodeUnavailable || !strings.Contains(err.Error(), "only 2 of 3 nodes") {
+		t.Errorf("while it cannot be kept: %v", err)
+	}
 	for _, n := range c.nodes {
-		if len(n.gateway.revoked) != 1 {
+		if len(n.gateway.revoked) != 2 {
 			t.Errorf("%s: revoked %v", n.name, n.gateway.revoked)
 		}
 	}

@@ -394,7 +394,7 @@ func (a *API) answerNode(ctx context.Context, procedure string, request []byte) 
 		}
 		return e.caller, nil
 	}
-	ctx = context.WithValue(ctx, callerKey{}, &caller{Caller: e.caller, may: may})
+	ctx = context.WithValue(ctx, callerKey{}, &caller{Caller: e.caller, isNode: true, may: may})
 	m := methods[procedure]
 	if m == nil {
 		return nil, connect.NewError(connect.CodeUnimplemented, fmt.Errorf("the node has no method %.100q: it has an older version", procedure))

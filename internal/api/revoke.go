@@ -2,6 +2,8 @@ package api
 
 import (
 	"context"
+	"fmt"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -12,8 +14,13 @@ import (
 // maxCredential bounds the ID of a credential, in bytes.
 const maxCredential = 1024
 
+// Revocations makes revocations known to nodes that join later. Keep blocks until ctx ends, and is safe from any goroutine.
+type Revocations interface {
+	Keep(ctx context.Context, b auth.Bearer, until time.Time) error
+}
+
 // Revoke implements GatewayHandler.
-func (a *API) Revoke(_ context.Context, r *connect.Request[longlinev1.RevokeRequest]) (*connect.Response[longlinev1.RevokeResponse], error) {
+func (a *API) Revoke(ctx context.Context, r *connect.Request[longlinev1.RevokeRequest]) (*connect.Response[longlinev1.RevokeResponse], error) {
 	who := auth.Bearer{Device: r.Msg.Device, Credential: r.Msg.Credential}
 	if (who.Device == "") == (who.Credential == "") {
 		return nil, invalid("device", "or credential must be set, but not both")
@@ -31,6 +38,11 @@ func (a *API) Revoke(_ context.Context, r *connect.Request[longlinev1.RevokeRequ
 	closed, err := a.node.Gateway.Revoke(who, r.Msg.Until.AsTime())
 	if err != nil {
 		return nil, coded(err)
+	}
+	if a.node.Revocations != nil && !callerOf(ctx).isNode {
+		if err := a.node.Revocations.Keep(ctx, who, r.Msg.Until.AsTime()); err != nil {
+			return nil, connect.NewError(codeOf(err, connect.CodeUnavailable), fmt.Errorf("it holds here, and a node that joins later will not know it: %w", err))
+		}
 	}
 	return connect.NewResponse(&longlinev1.RevokeResponse{Closed: uint32(closed)}), nil
 }

@@ -40,6 +40,16 @@ type world struct {
 	url      string
 	h1, h2   *http.Client
 	observed chan observation
+	kept     []auth.Bearer // by Keep
+	keeping  error         // of Keep
+}
+
+// Keep implements Revocations.
+func (w *world) Keep(_ context.Context, b auth.Bearer, _ time.Time) error {
+	if w.keeping == nil {
+		w.kept = append(w.kept, b)
+	}
+	return w.keeping
 }
 
 type observation struct{ procedure, code string }
@@ -68,7 +78,9 @@ func newWorldIn(t testing.TB, c Config, rc router.Config, cluster Cluster) *worl
 	t.Cleanup(w.ledger.Close)
 	c.Address = "127.0.0.1:0"
 	n := w.node(t)
-	n.Cluster = cluster
+	if n.Cluster = cluster; cluster != nil {
+		n.Revocations = w
+	}
 	w.api = New(c, n)
 	w.serve(t)
 	return w
