@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -15,11 +14,15 @@ import (
 // drainStep is the time between two rounds of a drain.
 const drainStep = 100 * time.Millisecond
 
-// Drain refuses new devices and closes the connected ones at the configured rate. It tells each after what delay to
-// come back, so that the fleet does not return as one wave, and sends what is pending first. Drain returns when no
-// connection is left, or when ctx ends: draining then continues. A second call waits for the same drain.
+// Drain makes the gateway not ready, then, after Config.DrainDelay, refuses new devices and closes the connected ones at the configured rate.
+// It tells each after what delay to come back, so that the fleet does not return as one wave, and sends what is pending first. If other
+// nodes take the devices (Config.Together), Drain refuses new ones by closing the ports, so that a balancer tries another node, and leaves it to calls of Move
+// to close those that are connected. Drain returns when no connection is left, or when ctx ends: draining then continues. A second call waits for the same drain.
 func (g *Gateway) Drain(ctx context.Context) error {
-	g.door.Drain()
+	g.door.Leave()
+	if g.config.DrainDelay == 0 {
+		g.door.Drain()
+	}
 	g.drainer.begin.Do(func() { go g.drainAll() })
 	select {
 	case <-g.drainer.ended:
@@ -53,8 +56,19 @@ func (d *drainer) close() {
 // drainAll closes connections until none is left, or the gateway closes.
 func (g *Gateway) drainAll() {
 	defer close(g.drainer.ended)
+	select {
+	case <-time.After(g.config.DrainDelay):
+	case <-g.drainer.life.Done():
+		return
+	}
+	g.door.Drain()
 	tick := time.NewTicker(drainStep)
 	defer tick.Stop()
+	if g.config.Together {
+		g.group.StopListening()
+		g.awaitNobody(tick.C)
+		return
+	}
 	share := float64(g.config.DrainRate) * drainStep.Seconds() / float64(len(g.group.Loops()))
 	for due := max(1, share); ; due += share { // devices that each loop may close now
 		if n := int(due); n > 0 {
@@ -66,6 +80,17 @@ func (g *Gateway) drainAll() {
 		}
 		select {
 		case <-tick.C:
+		case <-g.drainer.life.Done():
+			return
+		}
+	}
+}
+
+// awaitNobody waits until no connection is left, or the gateway closes.
+func (g *Gateway) awaitNobody(tick <-chan time.Time) {
+	for g.group.Stats().Open > 0 {
+		select {
+		case <-tick:
 		case <-g.drainer.life.Done():
 			return
 		}
@@ -84,8 +109,15 @@ func (g *Gateway) closeSome(l *reactor.Loop, n int) {
 	})
 }
 
+// farewell returns the close for a device whose node ends.
+func (g *Gateway) farewell() *wire.Close {
+	if g.config.Together {
+		return g.move()
+	}
+	return g.restart()
+}
+
 // restart returns a close that tells a device to come back after a random delay.
 func (g *Gateway) restart() *wire.Close {
-	delay := rand.N(g.config.DrainSpread + 1).Round(time.Second)
-	return wire.CloseRestart.Because(fmt.Sprintf("the gateway restarts; retry after %ds", delay/time.Second))
+	return wire.CloseRestart.Because(fmt.Sprintf("the gateway restarts; retry after %ds", g.delay()/time.Second))
 }

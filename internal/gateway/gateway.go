@@ -57,6 +57,7 @@ type Config struct {
 	URL              string        `yaml:"url" help:"URL at which devices reach this node, such as wss://gw-1.example.com, for these lists; left out, it is made of register.address or gateway.listen"`
 	DrainRate        int           `yaml:"drain_rate" help:"connections closed per second while draining"`
 	DrainSpread      time.Duration `yaml:"drain_spread" help:"drained devices are told to come back after a random delay of up to this"`
+	DrainDelay       time.Duration `yaml:"drain_delay" help:"how long a node that is drained still takes devices, while its health checks fail already, so that balancers stop sending any; in a cluster 5s when left out"`
 	DrainTimeout     time.Duration `yaml:"drain_timeout" help:"how long draining may take after SIGTERM or SIGINT"`
 	TLS              TLS           `yaml:"tls" help:"TLS on the device port"`
 	MQTT             MQTT          `yaml:"mqtt" help:"MQTT over TCP and TLS; MQTT over WebSocket is always on"`
@@ -67,6 +68,8 @@ type Config struct {
 	Account *message.Account `yaml:"-"` // counts kept messages; the gateway sets its limit; nil has none
 
 	Observer door.Observer `yaml:"-"` // may be nil
+
+	Together bool `yaml:"-"` // other nodes take the devices: a drain closes the ports, and its devices go when somebody calls Move
 
 	NodeList func() []byte `yaml:"-"` // returns the answer to GET /v1/nodes without blocking; needed with Nodes
 
@@ -247,11 +250,13 @@ type shard struct {
 	door *door.Shard
 	ws   *ws.Shard
 	mqtt *mqtt.Shard
+
+	looked int // descriptor at which moveSome goes on
 }
 
 func (g *Gateway) newShard(l *reactor.Loop) *shard {
 	s := g.door.NewShard(l)
-	return &shard{s, g.ws.NewShard(s), g.mqtt.NewShard(s)}
+	return &shard{door: s, ws: g.ws.NewShard(s), mqtt: g.mqtt.NewShard(s)}
 }
 
 // Start opens the device ports.
@@ -351,7 +356,7 @@ func (g *Gateway) Close() {
 	g.closed.Store(true)
 	why := func() *wire.Close { return wire.CloseGoingAway }
 	if !g.door.Drain() {
-		why = g.restart
+		why = g.farewell
 	}
 	g.drainer.close()
 	g.group.Each(func(l *reactor.Loop) {

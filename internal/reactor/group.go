@@ -75,6 +75,9 @@ type Group struct {
 // processors is how many processors this process may use, before any group has raised GOMAXPROCS.
 var processors = runtime.GOMAXPROCS(0)
 
+// Processors returns how many processors the process may use. GOMAXPROCS is more.
+func Processors() int { return processors }
+
 // Start raises the descriptor limit, and GOMAXPROCS by the number of loops,
 // opens the listeners and starts the loops. Call it early: each private table
 // begins as a copy of what is open.

@@ -131,6 +131,21 @@ func (l *Loop) Handlers(yield func(Handler) bool) {
 	}
 }
 
+// HandlersFrom is Handlers for at most that many descriptors, beginning at from and going on at the first one behind the last. It
+// returns where the next call goes on. On the loop only.
+func (l *Loop) HandlersFrom(from, most int, yield func(Handler)) (next int) {
+	for range min(most, len(l.conns)) {
+		if from >= len(l.conns) {
+			from = 0
+		}
+		if c := l.conns[from]; c != nil && !c.is(closed|securing|proxied) {
+			yield(c.handler)
+		}
+		from++
+	}
+	return from
+}
+
 // Stats returns the loop's counters. On the loop only.
 func (l *Loop) Stats() Stats {
 	s := l.stats

@@ -17,6 +17,7 @@ type Close struct {
 	Code   uint16
 	Label  string // of metrics and logs: snake_case, from a closed set
 	Reason string // at most 123 bytes of UTF-8, RFC 6455 §5.5
+	Server string // where the device should connect; only MQTT 5 can tell it
 }
 
 func (c *Close) Error() string { return c.Label + ": " + c.Reason }
@@ -41,7 +42,12 @@ func (c *Close) Because(reason string) *Close {
 		}
 		reason = reason[:end]
 	}
-	return &Close{c.Code, c.Label, reason}
+	return &Close{Code: c.Code, Label: c.Label, Reason: reason, Server: c.Server}
+}
+
+// To returns a copy of c that names the server to which the device should connect.
+func (c *Close) To(server string) *Close {
+	return &Close{Code: c.Code, Label: c.Label, Reason: c.Reason, Server: server}
 }
 
 // AskedDelay returns how long a gateway asks the device to stay away in the reason of a close frame, such
@@ -85,7 +91,7 @@ var (
 var rules []*Close
 
 func rule(code uint16, label, reason string) *Close {
-	c := &Close{code, label, reason}
+	c := &Close{Code: code, Label: label, Reason: reason}
 	rules = append(rules, c)
 	return c
 }

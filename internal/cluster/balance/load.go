@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// fullLag is the lag of the loops at which a node counts as full: devices notice it by then.
-const fullLag = 100 * time.Millisecond
+// FullLag is the lag of the loops at which a node counts as full: devices notice it by then.
+const FullLag = 100 * time.Millisecond
 
 // A Load is how much of each resource a node uses, from 0, nothing, to 1, all of it.
 type Load struct {
@@ -18,7 +18,7 @@ type Load struct {
 
 // Used returns the use of the resource that will be short first, from 0 to 1.
 func (l Load) Used() float64 {
-	used := max(l.CPU, l.Memory, l.Connections, float64(l.Lag)/float64(fullLag))
+	used := max(l.CPU, l.Memory, l.Connections, float64(l.Lag)/float64(FullLag))
 	if math.IsNaN(used) {
 		return 0
 	}

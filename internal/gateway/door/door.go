@@ -53,6 +53,7 @@ type Door struct {
 	guard     *guard
 
 	// Safe from any goroutine.
+	leaving  atomic.Bool // balancers are to send no more devices
 	draining atomic.Bool
 }
 
@@ -77,12 +78,22 @@ func (d *Door) Load() (connections, limit int) {
 	return d.guard.count.Connections(), d.Config.MaxConnections
 }
 
-// Ready reports whether the node accepts devices.
-func (d *Door) Ready() bool { return !d.draining.Load() }
+// Memory returns the use of memory at the last look.
+func (d *Door) Memory() limit.Usage { return d.guard.memory.Usage() }
+
+// Ready reports whether devices should come to the node.
+func (d *Door) Ready() bool { return !d.leaving.Load() }
+
+// Accepts reports whether the node accepts the devices that come.
+func (d *Door) Accepts() bool { return !d.draining.Load() }
+
+// Leave makes the node not ready, from now on.
+func (d *Door) Leave() { d.leaving.Store(true) }
 
 // Drain makes the node refuse devices, and calls of those that are connected, from now on, and reports whether it accepted them
 // until now.
 func (d *Door) Drain() (was bool) {
+	d.Leave()
 	d.Sessions.Drain()
 	return !d.draining.Swap(true)
 }

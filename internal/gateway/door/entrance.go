@@ -73,7 +73,7 @@ func (e *Entrance) resumeAt(n int) func(error) {
 
 // limits counts the connection, and waits for its turn in the line.
 func (e *Entrance) limits(next func(error)) {
-	if !e.shard.door.Ready() {
+	if !e.shard.door.Accepts() {
 		next(ErrDraining)
 		return
 	}
@@ -91,7 +91,7 @@ func (e *Entrance) verify(next func(error)) {
 
 // authorize sets the device's permissions. It refuses the device while the node is drained or short of memory.
 func (e *Entrance) authorize(next func(error)) {
-	if !e.shard.door.Ready() {
+	if !e.shard.door.Accepts() {
 		next(ErrDraining)
 		return
 	}

@@ -145,13 +145,17 @@ func (c *Device) Fail(why error) {
 	}
 }
 
-// sendDisconnect tells a device of MQTT 5 why the connection ends. If the gateway restarts and another server is
-// configured, it names that server.
+// sendDisconnect tells a device of MQTT 5 why the connection ends. It names the server to which the device should connect; if the gateway
+// restarts, that is the configured one.
 func (c *Device) sendDisconnect(end *ending) {
 	p := mqtt.Packet{Type: mqtt.Disconnect, Reason: end.code}
 	p.Properties.ReasonString = end.Reason
-	if reference := c.shard.server.Config.ServerReference; reference != "" && errors.Is(end.Close, wire.CloseRestart) {
-		p.Reason, p.Properties.ServerReference = mqtt.UseAnotherServer, reference
+	server := end.Server
+	if errors.Is(end.Close, wire.CloseRestart) {
+		server = c.shard.server.Config.ServerReference
+	}
+	if server != "" {
+		p.Reason, p.Properties.ServerReference = mqtt.UseAnotherServer, server
 	}
 	_ = c.write(&p) // not sent if it is too large for the client
 }
