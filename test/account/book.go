@@ -241,6 +241,27 @@ func (b *Book) Fault(text string) {
 	b.faults = append(b.faults, b.Now().Round(time.Millisecond).String()+" "+text)
 }
 
+// Faults returns what was noted by Fault.
+func (b *Book) Faults() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.faults)
+}
+
+// Subscribed returns the filters of a receiver whose subscriptions were acknowledged, and that did not end.
+func (b *Book) Subscribed(receiver string) (filters []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if r := b.receivers[receiver]; r != nil {
+		for _, i := range r.interests {
+			if i.From > 0 && i.Ending == 0 {
+				filters = append(filters, i.Filter)
+			}
+		}
+	}
+	return filters
+}
+
 // Counts returns what the devices have counted so far.
 func (b *Book) Counts() Counts {
 	b.mu.Lock()

@@ -63,10 +63,9 @@ func answerTo(number int) string { return fmt.Sprintf("did %d", number) }
 func (c *commander) run(ctx context.Context) {
 	random := c.Rand("commander")
 	api := NewAPI(c.Gateways, "commander")
-	defer api.Close()
 	var cancels sync.WaitGroup
 	defer cancels.Wait()
-	tick := time.NewTicker(2 * c.Pace)
+	tick := time.NewTicker(2 * c.BackendPace)
 	defer tick.Stop()
 	for {
 		select {
@@ -185,7 +184,6 @@ type state struct {
 // Judge asks for the states of all commands, and compares them with what the devices did.
 func (o *Orders) Judge(ctx context.Context, g Gateways) (*Judgement, error) {
 	api := NewAPI(g, "judge")
-	defer api.Close()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	j := &Judgement{States: make(map[string]int)}

@@ -29,13 +29,19 @@ type Gateways interface {
 // Fleet is what all clients of a run share.
 type Fleet struct {
 	// Static after construction.
-	Gateways Gateways
-	Book     *account.Book
-	Seed     uint64
-	Patience time.Duration // of commands
-	Pace     time.Duration // between two messages of a device
-	Stay     time.Duration // how long a device keeps a connection, on average
-	Orders   *Orders       // of the commander; nil: no commands
+	Gateways       Gateways
+	Book           *account.Book
+	Seed           uint64
+	Patience       time.Duration // of commands
+	Pace           time.Duration // between two messages of a device
+	Stay           time.Duration // how long a device keeps a connection, on average
+	Direct         bool          // whether a backend publishes to single devices
+	BackendPace    time.Duration // between two messages of a backend, or two commands
+	Orders         *Orders       // of the commander; nil: no commands
+	Wills          bool          // whether each connection that ends without DISCONNECT has to be followed by its will
+	Retry          time.Duration // how long a device waits at most when it cannot connect
+	ConnectTimeout time.Duration // how long a device waits for the answer to CONNECT
+	Superseded     *Superseded   // connections that devices leave open when they connect elsewhere; nil: they close them
 
 	// Owned by Run.
 	group    *account.Receiver // of the shared subscription
@@ -148,13 +154,21 @@ func NumberOf(payload []byte) (int, error) {
 	return strconv.Atoi(digits)
 }
 
-// Run starts devices, which end with ctx. Two thirds of them speak MQTT, 3.1.1 and 5 in turn, the others JSON; one is a backend.
-func (f *Fleet) Run(ctx context.Context, devices int, all *sync.WaitGroup) {
-	f.group = f.Book.Receiver("$share/group", 1)
+// Names returns the names of the devices.
+func (f *Fleet) Names(devices int) []string {
 	names := make([]string, devices)
 	for i := range names {
 		names[i] = fmt.Sprintf("%s-%02d", []string{"three", "five", "json"}[i%3], i)
-		f.roamable = append(f.roamable, of(names[i]))
+	}
+	return names
+}
+
+// Run starts devices, which end with ctx. Two thirds of them speak MQTT, 3.1.1 and 5 in turn, the others JSON; one is a backend.
+func (f *Fleet) Run(ctx context.Context, devices int, all *sync.WaitGroup) {
+	f.group = f.Book.Receiver("$share/group", 1)
+	names := f.Names(devices)
+	for _, name := range names {
+		f.roamable = append(f.roamable, of(name))
 	}
 	f.roamable = append(f.roamable, of("backend"))
 	for i, name := range names {
@@ -173,8 +187,16 @@ func (f *Fleet) Run(ctx context.Context, devices int, all *sync.WaitGroup) {
 		}
 		all.Go(func() { d.run(ctx) })
 	}
-	b := &backend{Fleet: f, topic: f.Book.Topic(account.Topic{Name: Common + "backend/1", Publisher: "backend", QoS: 1, Streamed: true, Backend: true})}
+	b := &backend{Fleet: f, name: "backend", topics: []*account.Topic{
+		f.Book.Topic(account.Topic{Name: Common + "backend/1", Publisher: "backend", QoS: 1, Streamed: true, Backend: true})}}
 	all.Go(func() { b.run(ctx) })
+	if f.Direct {
+		b := &backend{Fleet: f, name: "direct"}
+		for _, name := range names {
+			b.topics = append(b.topics, f.Book.Topic(account.Topic{Name: downTo(name), Publisher: b.name, QoS: 1, Backend: true}))
+		}
+		all.Go(func() { b.run(ctx) })
+	}
 	if f.Orders != nil {
 		c := &commander{Fleet: f, devices: names, orders: f.Orders}
 		all.Go(func() { c.run(ctx) })
@@ -198,6 +220,9 @@ func (f *Fleet) topics(device string, best byte) []*account.Topic {
 	return list
 }
 
+// downTo is the topic of what the backend publishes to a single device.
+func downTo(device string) string { return "device/" + device + "/down" }
+
 // calls returns what an MQTT device subscribes to for commands.
 func (f *Fleet) calls(device string) filter {
 	calls := "device/" + device + "/call/#"
@@ -210,6 +235,9 @@ func (f *Fleet) filters(i int, names []string, best byte) []filter {
 	own := f.Book.Receiver(names[i], best)
 	one := func(text string) filter { return filter{text, text, own} }
 	list := []filter{one(of(names[(i+1)%len(names)])), one(of(names[(i+2)%len(names)]))}
+	if f.Direct {
+		list = append(list, one(downTo(names[i])))
+	}
 	if i < 4 {
 		list = append(list, one(of("backend")), one(wills+"#"))
 	}

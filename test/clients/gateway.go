@@ -27,8 +27,9 @@ var ErrDown = errors.New("the gateway is down")
 
 // Gateway is longline serve, one process after another. Its methods are safe from any goroutine.
 type Gateway struct {
-	command []string
-	book    *account.Book
+	Environment []string // of the next process, besides this process's own
+	command     []string
+	book        *account.Book
 
 	mu      sync.Mutex
 	at      Addresses     // empty while it is down
@@ -52,6 +53,7 @@ var ErrSilent = errors.New("the gateway does not listen")
 // Start starts a process and waits until it listens, so long at most. If it ends before, the error has the last line of its log.
 func (g *Gateway) Start(ctx context.Context, within time.Duration) error {
 	c := exec.Command(g.command[0], g.command[1:]...)
+	c.Env = append(os.Environ(), g.Environment...)
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	log, err := c.StderrPipe()
 	if err != nil {
@@ -157,6 +159,13 @@ func (g *Gateway) Stop() {
 
 // stopTimeout is more than gateway.drain_timeout and the time in which the store is closed.
 const stopTimeout = 20 * time.Second
+
+// Signal sends a signal to the process.
+func (g *Gateway) Signal(s os.Signal) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.process.Process.Signal(s)
+}
 
 // Alive reports whether the process lives.
 func (g *Gateway) Alive() bool {

@@ -32,13 +32,12 @@ type API struct {
 
 // NewAPI returns a client with a name.
 func NewAPI(g Gateways, name string) *API {
-	return &API{gateways: g, HTTP: client(func(ctx context.Context) (net.Conn, error) {
+	c := client(func(ctx context.Context) (net.Conn, error) {
 		return g.Dial(ctx, name, func(a Addresses) string { return a.Admin })
-	})}
+	})
+	c.Transport.(*http.Transport).DisableKeepAlives = true // so that a cluster gets each request at another node
+	return &API{gateways: g, HTTP: c}
 }
-
-// Close ends the connections that are not in use.
-func (a *API) Close() { a.HTTP.CloseIdleConnections() }
 
 // Post calls a method of the API when a gateway is up, and returns the status; answer gets the response if it is 200.
 func (a *API) Post(ctx context.Context, method string, request, answer any) (status int, err error) {

@@ -22,11 +22,12 @@ type jsonDevice struct {
 	topics  []*account.Topic
 	filters []filter
 
-	conn  atomic.Pointer[net.Conn] // the last connection
-	began atomic.Int64             // when it began, of the book's clock; 0 while there is none
-	away  atomic.Int64             // when it may connect again, of the book's clock
-	begun atomic.Bool              // a subscription was acknowledged
-	slots chan struct{}            // messages that are not acknowledged
+	conn  atomic.Pointer[parting] // the last connection
+	stale atomic.Pointer[parting] // the one before, which the gateway has to close
+	began atomic.Int64            // when it began, of the book's clock; 0 while there is none
+	away  atomic.Int64            // when it may connect again, of the book's clock
+	begun atomic.Bool             // a subscription was acknowledged
+	slots chan struct{}           // messages that are not acknowledged
 
 	mu       sync.Mutex
 	answered map[uint64]int // commands
@@ -37,7 +38,7 @@ func (d *jsonDevice) run(ctx context.Context) {
 	d.slots = make(chan struct{}, window)
 	o := &device.Options{
 		ID: d.name, SessionExpiry: time.Hour, HTTPClient: client(d.dial), OnState: d.state,
-		Reconnect: device.Reconnect{Min: 100 * time.Millisecond, Max: 300 * time.Millisecond, MaxTries: -1},
+		Reconnect: device.Reconnect{Min: d.Retry, Max: 2 * d.Retry, MaxTries: -1},
 	}
 	if d.Orders != nil {
 		d.answered = make(map[uint64]int)
@@ -78,10 +79,12 @@ func (d *jsonDevice) dial(ctx context.Context) (net.Conn, error) {
 		return nil, err
 	}
 	conn, err := d.Gateways.Dial(ctx, d.name, func(a Addresses) string { return a.Devices })
-	if err == nil {
-		d.conn.Store(&conn)
+	if err != nil {
+		return nil, err
 	}
-	return conn, err
+	c := &parting{TCPConn: conn.(*net.TCPConn)}
+	d.conn.Store(c)
+	return c, nil
 }
 
 // state notes changes of the connection.
@@ -94,6 +97,9 @@ func (d *jsonDevice) state(s device.State) {
 		return
 	}
 	d.began.Store(int64(d.Book.Now()))
+	if c := d.stale.Swap(nil); c != nil {
+		c.supersede(d.Superseded, d.name)
+	}
 	if d.begun.Load() && !s.Resumed {
 		d.Book.Fault(d.name + ": its session is gone")
 	}
@@ -134,11 +140,16 @@ func (d *jsonDevice) use(ctx context.Context, sdk *device.Device) {
 			life.Reset(d.Life(d.random))
 			if conn := d.conn.Load(); conn != nil && !d.Calm.Load() && !d.Steady.Load() {
 				d.Cuts.Add(1)
+				if d.Superseded != nil && d.random.IntN(2) == 0 {
+					d.stale.Store(conn)
+					conn.part()
+					break
+				}
 				if d.random.IntN(3) == 0 {
 					d.away.Store(int64(d.Book.Now() + d.absence(d.random)))
 				}
-				cut(*conn)
-				_ = (*conn).Close()
+				cut(conn.TCPConn)
+				_ = conn.Close()
 			}
 		case <-ctx.Done():
 			return

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/longline/longline/internal/wire/mqtt"
@@ -16,7 +18,8 @@ type MQTTConn struct {
 	Packets chan *mqtt.Packet // closed after the last one
 	done    chan struct{}     // closed by close
 	once    sync.Once         // of close
-	Err     error             // why packets was closed; read it after that
+	old     atomic.Pointer[old]
+	Err     error // why packets was closed; read it after that
 }
 
 // ioTimeout bounds the time of one write, and that of an answer to CONNECT.
@@ -33,10 +36,11 @@ func NewMQTTConn(conn net.Conn, version mqtt.Version) *MQTTConn {
 }
 
 func (c *MQTTConn) read() {
-	defer close(c.Packets)
+	defer c.ended()
 	decoder := mqtt.Decoder{Version: c.version, MaxPacket: MaxInbound}
 	var rest []byte
-	piece := make([]byte, 32<<10)
+	piece := make([]byte, 4<<10)
+	var offset int64 // of the next packet
 	for {
 		size, err := decoder.Size(rest)
 		if err != nil {
@@ -57,13 +61,37 @@ func (c *MQTTConn) read() {
 			c.Err = fmt.Errorf("the gateway broke a rule: %w", err)
 			return
 		}
-		rest = rest[size:]
+		rest, offset = rest[size:], offset+int64(size)
+		if o := c.old.Load(); o != nil {
+			if p.Type != mqtt.Disconnect {
+				o.got(offset, fmt.Sprintf("%v %s %.10q", p.Type, p.Topic, p.Payload))
+			}
+			continue
+		}
 		select {
 		case c.Packets <- p:
 		case <-c.done:
 			return
 		}
 	}
+}
+
+func (c *MQTTConn) ended() {
+	close(c.Packets)
+	if o := c.old.Load(); o != nil {
+		o.ended()
+	}
+}
+
+// supersede leaves the connection to the set until the gateway closes it. Nobody uses it any more.
+func (c *MQTTConn) supersede(s *Superseded, client string) {
+	c.old.Store(s.add(client, c.conn.(syscall.Conn), c.conn.RemoteAddr()))
+	go func() {
+		for range c.Packets { // the reader may wait with one
+		}
+		c.Close(false)
+		c.old.Load().ended() // perhaps the reader ended before it saw that
+	}()
 }
 
 // Send writes packets in one piece.

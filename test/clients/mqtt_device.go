@@ -78,8 +78,10 @@ func (d *mqttDevice) run(ctx context.Context) {
 	}
 	for ctx.Err() == nil {
 		if err := d.connect(ctx); err != nil {
-			d.dropStale()
-			d.Pause(ctx, d.between(20*time.Millisecond, 200*time.Millisecond))
+			if d.Superseded == nil {
+				d.dropStale()
+			}
+			d.Pause(ctx, d.between(d.Retry/10, d.Retry))
 			continue
 		}
 		d.away = 0
@@ -114,6 +116,10 @@ func (d *mqttDevice) connect(ctx context.Context) error {
 	}
 	d.conn, d.began, d.safe, d.replies = c, d.Book.Now(), false, nil
 	d.Book.Event(d.name, fmt.Sprintf("connected, session present: %v", connack.SessionPresent))
+	if d.stale != nil && d.Superseded != nil {
+		d.stale.supersede(d.Superseded, d.name)
+		d.stale = nil
+	}
 	d.dropStale()
 	if !connack.SessionPresent {
 		d.forget()
@@ -141,6 +147,8 @@ func (d *mqttDevice) greet(ctx context.Context, c *MQTTConn) (*mqtt.Packet, erro
 	if err := c.Send(p); err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, d.ConnectTimeout)
+	defer cancel()
 	answer, err := c.Next(ctx)
 	switch {
 	case err != nil:
@@ -202,7 +210,7 @@ func (d *mqttDevice) resume() error {
 // end notes the end of a connection. The gateway publishes its will if the connection did not end by DISCONNECT.
 func (d *mqttDevice) end(err error) {
 	d.Book.Event(d.name, fmt.Sprintf("connection over: %v", err))
-	if d.will != nil && d.safe && !errors.Is(err, errLeft) {
+	if d.will != nil && d.Wills && d.safe && !errors.Is(err, errLeft) {
 		d.Book.Answer(d.will, d.number, false)
 	}
 	if d.version == mqtt.V5 { // in 3.1.1 the gateway takes nothing behind a message that it refuses
@@ -269,6 +277,9 @@ func (d *mqttDevice) serve(ctx context.Context) error {
 // leave ends the connection in one of the ways in which devices do. The device may stay away for a while.
 func (d *mqttDevice) leave() error {
 	d.Cuts.Add(1)
+	if d.Superseded != nil && d.random.IntN(2) == 0 {
+		return errTaken
+	}
 	switch d.random.IntN(8) {
 	case 0:
 		return errTaken

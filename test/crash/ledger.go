@@ -52,7 +52,6 @@ func (r *run) compareLedger(ctx context.Context) error {
 	}
 	r.fleet.Calm.Store(true)
 	admin := clients.NewAPI(r.gateway, "admin")
-	defer admin.Close()
 	for limit := r.book.Now() + 20*time.Second; ; r.fleet.Pause(ctx, 100*time.Millisecond) {
 		now := r.book.Counts()
 		want := account.Counts{Published: now.Published - before.Published, Received: now.Received - before.Received}

@@ -88,7 +88,7 @@ func (o *options) Run(ctx context.Context) error {
 		return err
 	}
 	r.gateway = clients.NewGateway(r.book, longline, "serve", "--config", config)
-	r.fleet = &clients.Fleet{Gateways: r.gateway, Book: r.book, Seed: o.Seed, Pace: o.Pace, Stay: 4 * time.Second, Patience: min(20*time.Second, o.Duration/3)}
+	r.fleet = &clients.Fleet{Gateways: r.gateway, Book: r.book, Seed: o.Seed, Pace: o.Pace, BackendPace: o.Pace, Stay: 4 * time.Second, Wills: true, Retry: 200 * time.Millisecond, ConnectTimeout: 20 * time.Second, Patience: min(20*time.Second, o.Duration/3)}
 	if o.Commands {
 		r.fleet.Orders = new(clients.Orders)
 	}
@@ -238,7 +238,6 @@ func (r *run) play(ctx context.Context, steps []step) error {
 // until waits for a moment.
 func (r *run) until(ctx context.Context, at time.Duration) error {
 	admin := clients.NewAPI(r.gateway, "admin")
-	defer admin.Close()
 	for r.book.Now() < at {
 		if !r.gateway.Alive() {
 			if err := r.revive(ctx); err != nil {
@@ -360,7 +359,6 @@ func (r *run) free(ctx context.Context) error {
 		}
 	}
 	admin := clients.NewAPI(r.gateway, "admin")
-	defer admin.Close()
 	for deadline := r.book.Now() + 30*time.Second; ; {
 		if !r.gateway.Alive() {
 			r.ended++

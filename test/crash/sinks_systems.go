@@ -43,7 +43,6 @@ func readKafka(ctx context.Context, s *system) {
 		s.book.Fault("kafka: " + err.Error())
 		return
 	}
-	defer client.Close()
 	for ctx.Err() == nil {
 		client.PollFetches(ctx).EachRecord(func(r *kgo.Record) {
 			headers := make(map[string]string, len(r.Headers))

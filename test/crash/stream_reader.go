@@ -50,7 +50,6 @@ func readStream(ctx context.Context, f *clients.Fleet, all *sync.WaitGroup) {
 func (s *streamReader) run(ctx context.Context) {
 	s.random, s.seen = s.Rand(s.name), make(map[string]bool)
 	api := clients.NewAPI(s.Gateways, s.name)
-	defer api.Close()
 	for ctx.Err() == nil {
 		if err := s.Gateways.Wait(ctx); err != nil {
 			return

@@ -228,6 +228,9 @@ func RedisMark(s *Process) (forget func() error, err error) {
 	}, nil
 }
 
+// RedisBus returns the port at which a Redis of a cluster talks to the others.
+func RedisBus(s *Process) int { return s.Port + busDistance }
+
 // RedisTLS returns host and port at which a Redis takes TLS.
 func RedisTLS(s *Server) string { return s.at(secureDistance) }
 
