@@ -72,7 +72,7 @@ func (e *engine) launch(ctx context.Context, folder string, users []string) erro
 	s := &server{proxy: p}
 	e.servers = append(e.servers, s)
 	port := strconv.Itoa(p.port())
-	options := []string{"--appendfsync", "everysec", "--auto-aof-rewrite-percentage", "0", "--repl-diskless-sync-delay", "0"}
+	options := []string{"--appendfsync", "no", "--auto-aof-rewrite-percentage", "0", "--repl-diskless-sync-delay", "0"}
 	for _, u := range users {
 		options = append(options, "--user", u, "on", ">"+password, "~*", "&*", "+@all")
 	}

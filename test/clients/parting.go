@@ -68,11 +68,7 @@ func (c *parting) keep() {
 		n, err := c.TCPConn.Read(piece)
 		c.frames.see(piece[:n], c.got)
 		if err != nil {
-			_ = c.TCPConn.Close()
-			c.closed.Store(true)
-			if o := c.old.Load(); o != nil {
-				o.ended()
-			}
+			c.end()
 			return
 		}
 	}
@@ -87,11 +83,24 @@ func (c *parting) supersede(s *Superseded, client string) {
 	}
 }
 
-// got notes a frame on a connection that was superseded.
+// got notes a frame on a connection whose user was parted from it. It ends with the gateway's close frame.
 func (c *parting) got(opcode byte, end int64) {
-	const control = 8
-	if o := c.old.Load(); o != nil && opcode < control {
+	const control, closes = 8, 8
+	switch o := c.old.Load(); {
+	case !c.parted.Load():
+	case opcode == closes:
+		c.end()
+	case o != nil && opcode < control:
 		o.got(end, fmt.Sprintf("a frame of opcode %d", opcode))
+	}
+}
+
+// end closes the connection.
+func (c *parting) end() {
+	_ = c.TCPConn.Close()
+	c.closed.Store(true)
+	if o := c.old.Load(); o != nil {
+		o.ended()
 	}
 }
 
