@@ -2,43 +2,162 @@ package cluster
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/longline/longline/internal/devices"
+	"github.com/redis/rueidis"
+
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/router"
+	"github.com/longline/longline/internal/session"
+	storeredis "github.com/longline/longline/internal/store/redis"
 )
 
-// Node is this node's part in the cluster. Its methods are safe from any goroutine.
-type Node struct {
-	config Config
-	life   uint64
+// Store is the store on Redis, as the cluster needs it: storeredis.Store.
+type Store interface {
+	Claim(device string, done func(storeredis.Claimed, error))
+	Adopt(device, dead string, done func(storeredis.Claimed, error))
+	Disown(device string)
+	Owner(ctx context.Context, devices []string) ([]string, error)
+	Commit(done func(error))
+	Err() error
+}
+
+// Sessions are the sessions of this node: session.Manager.
+type Sessions interface {
+	Settle(device string, epoch, since uint64)
+	Lose(device string, to session.Move) bool
+	Unshadow(device string, epoch uint64)
+	Adopt(device string, c session.Claim, died time.Time) error
+	DeliverTo(device string, m *message.Message, q message.QoS, p *router.Publication) error
+	Received(device string, id uint16, done func(received bool, err error))
 }
 
 // Options are what a Node needs besides its configuration.
 type Options struct {
+	Client    rueidis.Client // of the caller, who closes it behind Close
+	Patience  time.Duration  // how long Redis may be away until what waits for it is refused; 0 means 5 s
 	Version   string
 	Addresses []string // where devices reach the node, host:port
 	Log       *slog.Logger
+
+	// Failed is called once when this life of the node cannot go on: others have taken it for dead, or a newer life of the name has begun.
+	Failed func(error)
 }
 
-// Report is what a node tells the others each time it renews its lease.
-type Report struct {
-	Left    float64 // how much of what it can do is left, 0 to 1
-	Devices int     // connected ones
-	Moving  int     // devices that it has asked to go
-	Leaving bool    // it takes no devices
+// Node is this node's part in the cluster. Its methods are safe from any goroutine.
+//
+// Join makes it, so that the store knows who owns what it claims; it takes part from Start on.
+type Node struct {
+	// Static after Join.
+	config   Config
+	options  Options
+	client   rueidis.Client
+	keys     keys
+	log      *slog.Logger
+	patience time.Duration
+	life     uint64
+	owner    string // name/life
+
+	// Static after Start.
+	router   *router.Router
+	sessions Sessions
+	store    Store
+	finder   finder
+
+	ctx  context.Context // ends with Close
+	stop context.CancelFunc
+	work sync.WaitGroup
+
+	waiting atomic.Int64 // bytes that wait to be sent, to all nodes
+	counts  counts
+	trouble troubleLog
+
+	lease    lease
+	members  members
+	peers    peers
+	interest interest
+	log_     follower
+	claims   claims
+	cache    directory
+	moves    moves
+	inbox    inbox
+	asked    asked
+	answer   atomic.Pointer[func(context.Context, string, []byte) ([]byte, error)]
 }
 
-// Member is a node as the others know it.
-type Member struct {
-	devices.Node
-	Report
-	Number int           // 0 to 63, for message IDs
-	Up     time.Duration // since this life of it began
+// Join begins a life of the node. It blocks until Redis has answered, or ctx ends.
+func Join(ctx context.Context, c Config, o Options) (*Node, error) {
+	n := &Node{
+		config: c, options: o, client: o.Client, keys: keys{c.Prefix()}, log: o.Log, patience: o.Patience,
+	}
+	if n.patience == 0 {
+		n.patience = 5 * time.Second
+	}
+	if n.options.Failed == nil {
+		n.options.Failed = func(error) {}
+	}
+	life, err := join.Exec(ctx, n.client, n.keys.nodes(), []string{c.Node, "0"}).ToString()
+	if err != nil {
+		return nil, fmt.Errorf("joining the cluster %s: %w", c.Name, err)
+	}
+	n.owner = c.Node + "/" + life
+	n.life = lifeOf(n.owner)
+	n.init()
+	if err := n.renew(ctx); err != nil {
+		return nil, fmt.Errorf("joining the cluster %s: %w", c.Name, err)
+	}
+	return n, nil
 }
 
-var errNotYet = errors.New("not yet")
+// init makes what is empty at first.
+func (n *Node) init() {
+	n.ctx, n.stop = context.WithCancel(context.Background())
+	n.members.list.Store(new([]Member))
+	n.peers.init()
+	n.interest.init()
+	n.log_.init()
+	n.claims.init()
+	n.cache.init()
+	n.asked.init()
+	n.inbox.init(n)
+	n.finder.init(n)
+}
+
+// Start takes part in the cluster: r gets the subscriptions of the other nodes, and sessions what comes from them. It blocks until this node knows what the others want.
+func (n *Node) Start(ctx context.Context, r *router.Router, sessions Sessions, store Store) error {
+	n.router, n.sessions, n.store = r, sessions, store
+	if err := n.snapshot(ctx); err != nil {
+		return fmt.Errorf("reading what other nodes want: %w", err)
+	}
+	for _, run := range []func(context.Context){n.renewals, n.announcements, n.followLog, n.readInbox, n.trimInbox, n.finder.run, n.adoptions} {
+		n.work.Add(1)
+		go func() {
+			defer n.work.Done()
+			run(n.ctx)
+		}()
+	}
+	return nil
+}
+
+// Leave says that this life is over: others adopt what it has, at once. The caller has closed the sessions and the store.
+func (n *Node) Leave(ctx context.Context) error {
+	return leave.Exec(ctx, n.client, n.keys.nodes(), []string{n.config.Node, lifeText(n.life)}).Error()
+}
+
+// Close ends the node's part. What waits to be sent is refused.
+func (n *Node) Close() {
+	n.stop()
+	n.work.Wait()
+	n.lease.fail(errClosed)
+}
+
+var errClosed = errors.New("the node ends")
 
 // Name returns the cluster's name.
 func (n *Node) Name() string { return n.config.Name }
@@ -46,31 +165,58 @@ func (n *Node) Name() string { return n.config.Name }
 // Self returns the node's name.
 func (n *Node) Self() string { return n.config.Node }
 
-// Owner returns the name of the node that has a device, dead or alive; "" if none has. Unless fresh is set, that may be how it was a moment ago. It blocks
-// until ctx ends.
-func (n *Node) Owner(ctx context.Context, device string, fresh bool) (node string, err error) {
-	return "", errNotYet
+// OwnerName returns the name of this life of the node, name/life, by which it owns devices.
+func (n *Node) OwnerName() string { return n.owner }
+
+// Life returns the life.
+func (n *Node) Life() uint64 { return n.life }
+
+// counts are what the metrics show.
+type counts struct {
+	commands, batches, sent, failed, refused      atomic.Uint64
+	received, repeated, late, bad, hops, unowned  atomic.Uint64
+	announced, claimed, moved, adopted, forwarded atomic.Uint64
 }
 
-// ClaimFor makes this node the owner of a device unless another has it, and returns the owner. It blocks until ctx ends.
-func (n *Node) ClaimFor(ctx context.Context, device string) (node string, err error) {
-	return "", errNotYet
+// troubleLog writes a line about trouble with Redis at most once per period.
+type troubleLog struct {
+	mu   sync.Mutex
+	last time.Time
 }
 
-// Nodes returns all nodes in the order of their names. The caller does not change the list.
-func (n *Node) Nodes() []devices.Node { return nil }
+const troubleEvery = 5 * time.Second
 
-// Members returns all nodes in the order of their names, with what they report. The caller does not change the list.
-func (n *Node) Members() []Member { return nil }
-
-// SetReport sets what the next renewal tells.
-func (n *Node) SetReport(r Report) {}
-
-// Ask sends a request to another node and returns its answer. Both have at most 1 MiB. It blocks until ctx ends. An error that wraps
-// devices.ErrNodeAway says that the node may have got the request or not.
-func (n *Node) Ask(ctx context.Context, node, procedure string, request []byte) (answer []byte, err error) {
-	return nil, errNotYet
+func (n *Node) noteTrouble(what string, err error) {
+	if n.ctx.Err() != nil {
+		return
+	}
+	n.trouble.mu.Lock()
+	due := time.Since(n.trouble.last) > troubleEvery
+	if due {
+		n.trouble.last = time.Now()
+	}
+	n.trouble.mu.Unlock()
+	if due {
+		n.log.Warn(what, "error", err)
+	}
 }
 
-// Answer makes f answer what other nodes Ask. f is called on a goroutine of its own, with the deadline of the one who asks.
-func (n *Node) Answer(f func(ctx context.Context, procedure string, request []byte) ([]byte, error)) {}
+// Report is what a node tells the others each time it renews its lease.
+type Report struct {
+	Left    float64 `json:"left"`    // how much of what it can do is left, 0 to 1
+	Devices int     `json:"devices"` // connected ones
+	Moving  int     `json:"moving"`  // devices that it has asked to go
+	Leaving bool    `json:"leaving"` // it takes no devices
+}
+
+// told is a report with what the node adds.
+type told struct {
+	Report
+	Version   string   `json:"version"`
+	Addresses []string `json:"addresses,omitempty"`
+	Position  uint64   `json:"position,string"` // what it publishes from now on has this Message.At or a higher one
+	Full      bool     `json:"full"`            // it can keep no more messages
+	Arriving  []string `json:"arriving,omitempty"`
+}
+
+func (t *told) parse(s string) { _ = json.Unmarshal([]byte(s), t) } // a report of a later version may lack something: that stays zero

@@ -33,6 +33,9 @@ const (
 	StreamFailing               // a stream could make nothing safe
 	Lost                        // the disk has spoilt it
 	Unreadable                  // a retained message, which stays retained, could not be read from the disk
+	NodeFull                    // too much waits for another node of the cluster
+	NodeAway                    // another node of the cluster could not be reached
+	TooManyHops                 // nodes sent it on to one another, and none had the device
 	drops
 )
 
@@ -58,6 +61,9 @@ var dropLabels = [drops]string{
 	StreamFailing:   "stream_failing",
 	Lost:            "lost",
 	Unreadable:      "unreadable",
+	NodeFull:        "node_full",
+	NodeAway:        "node_away",
+	TooManyHops:     "too_many_hops",
 }
 
 func (d Drop) String() string { return dropLabels[d] }

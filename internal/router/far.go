@@ -1,6 +1,8 @@
 package router
 
 import (
+	"errors"
+
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/topic"
 )
@@ -111,6 +113,35 @@ func (r *Router) find(name string, hits []Hit) ([]Hit, uint64) {
 type Came struct {
 	Device string // in whose own space it is, if it was sent to the node that has the device
 	Share  string // the share of which a member on this node is to get it; empty if it is for all that want it
+	Of     string // it was for a node that has died, this owner: it is for what has come from there
+}
+
+// heir is a Subscriber that may have come from another node. DeliverOf is Deliver for a message that was for an owner that died.
+type heir interface {
+	DeliverOf(owner string, m *message.Message, q message.QoS, p *Publication) error
+}
+
+// inherited is an heir of an owner as a Subscriber.
+type inherited struct {
+	heir
+	owner string
+}
+
+// Deliver implements Subscriber.
+func (i inherited) Deliver(m *message.Message, q message.QoS, p *Publication) error {
+	return i.DeliverOf(i.owner, m, q, p)
+}
+
+// heirs leaves those subscribers that may have come from an owner.
+func heirs(hits []Hit, owner string) []Hit {
+	left := hits[:0]
+	for _, h := range hits {
+		if s, ok := h.Subscriber.(heir); ok {
+			left = append(left, Hit{inherited{s, owner}, h.QoS})
+		}
+	}
+	clear(hits[len(left):])
+	return left
 }
 
 // PublishNear delivers m, which is owned and was published on another node, to receivers on this node. done gets the answer as with PublishThen.
@@ -125,9 +156,31 @@ func (r *Router) PublishNear(m *message.Message, c Came, done func(error)) {
 		if device := topic.SpaceOf(m.Topic); device != "" && device != c.Device {
 			hits = without(hits, device)
 		}
+		if c.Of != "" {
+			hits = heirs(hits, c.Of)
+		}
 		err = r.deliver(m, hits, p)
 		clear(hits)
 		p.hits = hits[:0]
+	}
+	later, err := p.end(err)
+	if !later {
+		p.counts.answer(err)
+		done(err)
+	}
+}
+
+// PublishShared gives m, which is owned, to a member of a share on any node. done gets the answer as with PublishThen.
+func (r *Router) PublishShared(m *message.Message, filter string, done func(error)) {
+	p := r.begin(m, Publisher{Done: done})
+	defer r.pool.Put(p)
+	err := ErrGone
+	if g := r.shares.find(filter); g != nil {
+		err = g.Deliver(m, m.QoS, p)
+	}
+	if errors.Is(err, ErrGone) {
+		r.Drop(m, "", SessionEnded, 1)
+		err = nil // as if the last member had left before
 	}
 	later, err := p.end(err)
 	if !later {

@@ -1,0 +1,346 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/router"
+	"github.com/longline/longline/internal/session"
+	"github.com/longline/longline/internal/topic"
+)
+
+// Bounds of reading.
+const (
+	inboxEntries = 64
+	inboxBlock   = 2 * time.Second
+	inHandBytes  = 16 << 20 // of batches whose messages are not all safe; beyond it the inbox is not read
+	trimAfter    = 16       // batches
+	trimEvery    = time.Second
+)
+
+// inbox is what other nodes have sent to this one. One goroutine (readInbox) reads it and hands out the items; another (trimInbox) removes the batches all of whose messages are
+// safe.
+type inbox struct {
+	node *Node
+	wake chan struct{} // for trimInbox; has room for one
+
+	// Owned by the reader.
+	last    string            // ID of the last entry
+	numbers map[string]uint64 // number of the last batch, by its sender
+
+	// Guarded by mu.
+	mu     sync.Mutex
+	inHand []*entry // in order
+	bytes  int
+	room   chan struct{} // has room for one: something has left inHand
+	done   int           // entries that can be trimmed since the last time
+	upTo   string        // the ID of the last one of them
+}
+
+func (x *inbox) init(n *Node) {
+	x.node = n
+	x.wake, x.room = make(chan struct{}, 1), make(chan struct{}, 1)
+	x.last, x.numbers = "0-0", make(map[string]uint64)
+}
+
+// entry is a batch whose messages are not all safe.
+type entry struct {
+	box   *inbox
+	id    string
+	bytes int
+	open  atomic.Int32 // messages, and the reader while it hands them out
+	tell  func(error)  // e.told, made once
+}
+
+// told is told that one message is safe, or refused for good.
+func (e *entry) told(err error) {
+	if err != nil && e.box.node.store.Err() != nil { // it is in memory, and not safe yet
+		time.AfterFunc(retryAfter, func() { e.box.node.store.Commit(e.tell) })
+		return
+	}
+	if e.open.Add(-1) == 0 {
+		e.box.finished()
+	}
+}
+
+// finished moves on past the entries that are done.
+func (x *inbox) finished() {
+	x.mu.Lock()
+	i := 0
+	for i < len(x.inHand) && x.inHand[i].open.Load() == 0 {
+		x.upTo = x.inHand[i].id
+		x.bytes -= x.inHand[i].bytes
+		x.inHand[i] = nil
+		i++
+	}
+	x.inHand = x.inHand[i:]
+	x.done += i
+	due := x.done >= trimAfter
+	x.mu.Unlock()
+	if i == 0 {
+		return
+	}
+	notify(x.room)
+	if due {
+		notify(x.wake)
+	}
+}
+
+func notify(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// readInbox reads the inbox until ctx ends.
+func (n *Node) readInbox(ctx context.Context) {
+	x := &n.inbox
+	key := n.keys.inbox(n.owner)
+	var before time.Time // when the last batches were read
+	for ctx.Err() == nil {
+		if !x.awaitRoom(ctx) {
+			return
+		}
+		read := n.client.B().Xread().Count(inboxEntries).Block(inboxBlock.Milliseconds()).Streams().Key(key).Id(x.last).Build()
+		n.counts.commands.Add(1)
+		streams, err := n.client.Do(ctx, read).AsXReadSlices()
+		if err != nil {
+			if !isNil(err) && ctx.Err() == nil {
+				n.noteTrouble("this node's inbox could not be read", err)
+				x.last = "0-0" // Redis may have lost a part of it: what was read already is known by its number
+				sleep(ctx, retryAfter)
+			}
+			continue
+		}
+		began := time.Now()
+		for _, e := range streams[key] {
+			x.last = e.ID
+			body := ""
+			for _, f := range e.FieldValues {
+				if f.Field == "b" {
+					body = f.Value
+				}
+			}
+			n.takeBatch(ctx, e.ID, bytesOf(body))
+		}
+		if began.Sub(before) < 4*gather {
+			time.Sleep(gather) // batches come one behind the other: one command may read several
+		}
+		before = time.Now()
+	}
+}
+
+// awaitRoom waits until there is room for what may be read next.
+func (x *inbox) awaitRoom(ctx context.Context) bool {
+	for {
+		x.mu.Lock()
+		full := x.bytes >= inHandBytes
+		x.mu.Unlock()
+		if !full {
+			return ctx.Err() == nil
+		}
+		select {
+		case <-x.room:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// errRepeated says that a batch has come before.
+var errRepeated = errors.New("the batch has come before")
+
+// takeBatch hands out the items of a batch, unless it has come before.
+func (n *Node) takeBatch(ctx context.Context, id string, body []byte) {
+	x := &n.inbox
+	e := &entry{box: x, id: id, bytes: len(body)}
+	e.tell = e.told
+	e.open.Store(1)
+	x.mu.Lock()
+	x.inHand = append(x.inHand, e)
+	x.bytes += e.bytes
+	x.mu.Unlock()
+	defer e.told(nil)
+	if len(body) == 0 {
+		return
+	}
+	checked := false
+	err := parseBatch(body, func(h *batchHead, p []byte) error {
+		if !checked {
+			if h.number <= x.numbers[h.from] {
+				n.counts.repeated.Add(1)
+				return errRepeated
+			}
+			x.numbers[strings.Clone(h.from)] = h.number
+			checked = true
+		}
+		var i item
+		if err := i.parse(p); err != nil {
+			return err
+		}
+		n.takeItem(ctx, e, h.from, &i)
+		return nil
+	})
+	if err != nil && !errors.Is(err, errRepeated) {
+		n.counts.bad.Add(1)
+		n.noteTrouble("a batch of another node is not what it should be", err)
+	}
+}
+
+// takeItem hands out one item. What is sent at a position that this node has not read yet waits until it has: by then the sessions know from which position on they take
+// messages.
+func (n *Node) takeItem(ctx context.Context, e *entry, from string, i *item) {
+	if i.at > n.Position() && !n.awaitPosition(ctx, i.at) {
+		return
+	}
+	n.counts.received.Add(1)
+	switch i.kind {
+	case forAll:
+		n.takeForAll(e, from, i)
+	case forDevice:
+		n.takeForDevice(e, from, i)
+	case taken:
+		n.lostTo(strings.Clone(i.device), session.Move{To: strings.Clone(from), Epoch: i.epoch, Since: i.since})
+	case elsewhere:
+		n.cache.set(strings.Clone(i.device), strings.Clone(i.owner))
+	case request:
+		n.takeRequest(from, i)
+	case response:
+		n.takeResponse(i)
+	case ofDead:
+		n.takeOfDead(e, i)
+	case markOf:
+		if from == n.owner {
+			n.moves.readBack.Store(i.since)
+		}
+	}
+}
+
+// message returns the message of an item, or nil.
+func (n *Node) message(i *item) *message.Message {
+	m, err := i.message()
+	if err != nil {
+		n.counts.bad.Add(1)
+		n.noteTrouble("a message of another node is not what it should be", err)
+		return nil
+	}
+	return m
+}
+
+// takeForAll delivers a message to those who want it here.
+func (n *Node) takeForAll(e *entry, from string, i *item) {
+	m := n.message(i)
+	if m == nil {
+		return
+	}
+	if i.device != "" && !n.claims.has(i.device) {
+		n.sendOn(e, from, i, m, m.QoS)
+		i.device = "" // it is delivered to others here all the same
+	}
+	e.open.Add(1)
+	n.router.PublishNear(m, router.Came{Device: i.device, Share: i.share}, func(err error) {
+		if i.share != "" && errors.Is(err, router.ErrGone) { // the last member left: another node may have one
+			n.router.PublishShared(m, i.share, e.tell)
+			return
+		}
+		e.told(err)
+	})
+}
+
+// takeForDevice delivers a message that another node sends on to a device.
+func (n *Node) takeForDevice(e *entry, from string, i *item) {
+	m := n.message(i)
+	if m == nil {
+		return
+	}
+	if !n.claims.has(i.device) {
+		n.sendOn(e, from, i, m, i.qos)
+		return
+	}
+	e.open.Add(1)
+	n.deliverTo(i.device, m, i.qos, e.tell)
+}
+
+// toDevice is a router.Subscriber: a device.
+type toDevice struct {
+	sessions Sessions
+	device   string
+	q        message.QoS
+}
+
+// Deliver implements router.Subscriber. A device without a session wants nothing.
+func (d *toDevice) Deliver(m *message.Message, _ message.QoS, p *router.Publication) error {
+	err := d.sessions.DeliverTo(d.device, m, d.q, p)
+	if errors.Is(err, session.ErrNotHere) {
+		return nil
+	}
+	return err
+}
+
+// deliverTo delivers a message to a device that this node has.
+func (n *Node) deliverTo(device string, m *message.Message, q message.QoS, done func(error)) {
+	to := []router.Hit{{Subscriber: &toDevice{n.sessions, strings.Clone(device), q}, QoS: q}}
+	if later, err := n.router.DeliverTo(to, m, done); !later {
+		done(err)
+	}
+}
+
+// sendOn sends an item on to the node that has its device, and tells the sender who that is.
+func (n *Node) sendOn(e *entry, from string, i *item, m *message.Message, q message.QoS) {
+	if i.hops >= maxHops {
+		n.counts.hops.Add(1)
+		n.router.Drop(m, "", router.TooManyHops, 1)
+		return
+	}
+	e.open.Add(1)
+	on := item{kind: forDevice, at: i.at, device: strings.Clone(i.device), qos: q, hops: i.hops + 1}
+	if i.kind == forAll {
+		on.at = 0
+	}
+	n.finder.find(lookup{item: on, m: m, done: answerFunc(e.tell), tell: strings.Clone(from)})
+}
+
+// trimInbox removes from Redis what is done.
+func (n *Node) trimInbox(ctx context.Context) {
+	x := &n.inbox
+	tick := time.NewTicker(trimEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-x.wake:
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		x.mu.Lock()
+		upTo, done := x.upTo, x.done
+		x.done = 0
+		x.mu.Unlock()
+		if done == 0 {
+			continue
+		}
+		n.counts.commands.Add(1)
+		err := n.client.Do(ctx, n.client.B().Xtrim().Key(n.keys.inbox(n.owner)).Minid().Threshold(following(upTo)).Build()).Error()
+		if err != nil {
+			n.noteTrouble("this node's inbox could not be trimmed", err)
+			x.mu.Lock()
+			x.done += done
+			x.mu.Unlock()
+		}
+	}
+}
+
+// following returns the lowest ID behind an entry's.
+func following(id string) string {
+	ms, seq, _ := strings.Cut(id, "-")
+	return ms + "-" + strconv.FormatUint(parse(seq)+1, 10)
+}
+
+func spaceOf(m *message.Message) string { return topic.SpaceOf(m.Topic) }

@@ -1,0 +1,170 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/protofield"
+)
+
+// A batch is what one node puts into the inbox of another at a time: the sender's owner and the number of the batch, which rises from 1 on, and then items. Both
+// are fields in protobuf's wire format; a reader skips fields that it does not know, so that nodes of two versions can be in one cluster while it is upgraded.
+
+// Fields of a batch.
+const (
+	batchFrom   protowire.Number = 1
+	batchNumber protowire.Number = 2
+	batchItem   protowire.Number = 3
+)
+
+// kind says what an item is.
+type kind uint64
+
+const (
+	forAll     kind = 1 // a message for those on the node that want it; or, with device, in the own space of a device that the node has; or, with share, for one member
+	forDevice  kind = 2 // a message that is sent on to a device, which another node has lost
+	taken      kind = 3 // the sender has claimed a device that the receiver had
+	elsewhere  kind = 4 // the receiver has sent an item for a device to the sender, and another node has the device
+	request    kind = 5
+	response   kind = 6
+	ofDead     kind = 7 // a message that was in the inbox of a dead owner, for the sessions that have come from it
+	markOf     kind = 8 // a node has sent it to itself: the position up to which it had read the log then
+)
+
+// item is one thing that a node sends to another.
+type item struct {
+	kind      kind
+	at        uint64 // Message.At
+	device    string
+	share     string
+	qos       message.QoS // forDevice: with which the device gets it
+	hops      uint64
+	epoch     uint64 // taken
+	since     uint64 // taken
+	owner     string // elsewhere: who has the device; ofDead: the dead owner
+	id        uint64 // of a request
+	procedure string // of a request
+	timeout   uint64 // of a request, in milliseconds
+	failed    string // of a response
+	body      []byte // a message's record, a request, a response
+}
+
+// Fields of an item.
+const (
+	itemKind      protowire.Number = 1
+	itemAt        protowire.Number = 2
+	itemDevice    protowire.Number = 3
+	itemShare     protowire.Number = 4
+	itemQoS       protowire.Number = 5
+	itemHops      protowire.Number = 6
+	itemEpoch     protowire.Number = 7
+	itemSince     protowire.Number = 8
+	itemOwner     protowire.Number = 9
+	itemID        protowire.Number = 10
+	itemProcedure protowire.Number = 11
+	itemTimeout   protowire.Number = 12
+	itemFailed    protowire.Number = 13
+	itemBody      protowire.Number = 14
+)
+
+// append appends the item's fields to dst.
+func (i *item) append(dst []byte) []byte {
+	dst = protofield.AppendNumber(dst, itemKind, uint64(i.kind))
+	dst = protofield.AppendNumber(dst, itemAt, i.at)
+	dst = protofield.AppendText(dst, itemDevice, i.device)
+	dst = protofield.AppendText(dst, itemShare, i.share)
+	dst = protofield.AppendNumber(dst, itemQoS, uint64(i.qos))
+	dst = protofield.AppendNumber(dst, itemHops, i.hops)
+	dst = protofield.AppendNumber(dst, itemEpoch, i.epoch)
+	dst = protofield.AppendNumber(dst, itemSince, i.since)
+	dst = protofield.AppendText(dst, itemOwner, i.owner)
+	dst = protofield.AppendNumber(dst, itemID, i.id)
+	dst = protofield.AppendText(dst, itemProcedure, i.procedure)
+	dst = protofield.AppendNumber(dst, itemTimeout, i.timeout)
+	dst = protofield.AppendText(dst, itemFailed, i.failed)
+	return protofield.AppendText(dst, itemBody, i.body)
+}
+
+var errItem = errors.New("cluster: bad batch")
+
+// parse reads the fields of an item, whose texts are views of p.
+func (i *item) parse(p []byte) error {
+	*i = item{}
+	return protofield.Each(p, errItem, func(v *protofield.Value) error {
+		switch v.Num {
+		case itemKind:
+			i.kind = kind(v.Uint())
+		case itemAt:
+			i.at = v.Uint()
+		case itemDevice:
+			i.device = v.Text()
+		case itemShare:
+			i.share = v.Text()
+		case itemQoS:
+			i.qos = message.QoS(v.Within(uint64(message.ExactlyOnce)))
+		case itemHops:
+			i.hops = v.Uint()
+		case itemEpoch:
+			i.epoch = v.Uint()
+		case itemSince:
+			i.since = v.Uint()
+		case itemOwner:
+			i.owner = v.Text()
+		case itemID:
+			i.id = v.Uint()
+		case itemProcedure:
+			i.procedure = v.Text()
+		case itemTimeout:
+			i.timeout = v.Uint()
+		case itemFailed:
+			i.failed = v.Text()
+		case itemBody:
+			i.body = v.Body()
+		}
+		return nil
+	})
+}
+
+// message returns the message of an item, which shares no memory with the batch: a message that is kept would keep the batch.
+func (i *item) message() (*message.Message, error) {
+	m, err := message.ParseRecord(slices.Clone(i.body))
+	if err != nil {
+		return nil, err
+	}
+	m.At = i.at
+	return m, nil
+}
+
+// batchHead is the beginning of a batch.
+type batchHead struct {
+	from   string
+	number uint64
+}
+
+func (h batchHead) append(dst []byte) []byte {
+	return protofield.AppendNumber(protofield.AppendText(dst, batchFrom, h.from), batchNumber, h.number)
+}
+
+// parseBatch returns the head of a batch, and calls each for the bytes of its items.
+func parseBatch(p []byte, each func(h *batchHead, item []byte) error) error {
+	var h batchHead
+	err := protofield.Each(p, errItem, func(v *protofield.Value) error {
+		switch v.Num {
+		case batchFrom:
+			h.from = v.Text()
+		case batchNumber:
+			h.number = v.Uint()
+		case batchItem:
+			return each(&h, v.Body())
+		}
+		return nil
+	})
+	if err == nil && (h.from == "" || h.number == 0) {
+		return fmt.Errorf("%w: nobody has sent it", errItem)
+	}
+	return err
+}

@@ -1,0 +1,299 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/longline/longline/internal/devices"
+)
+
+// Member is a node as the others know it.
+type Member struct {
+	devices.Node
+	Report   Report
+	Up       time.Duration // since this life of it began
+	position uint64
+	full     bool
+	arriving []string // owners from which it has sessions that it has not announced
+}
+
+func (m *Member) owner() string { return owner(m.Name, m.Life) }
+
+// members are what the last renewal has shown.
+type members struct {
+	list    atomic.Pointer[[]Member] // in the order of their names
+	dead    atomic.Pointer[map[string]time.Duration]
+	report  atomic.Pointer[Report]
+	steady  time.Time // since when no renewal has failed
+}
+
+// Nodes returns all nodes in the order of their names. The caller does not change the list.
+func (n *Node) Nodes() []devices.Node {
+	list := *n.members.list.Load()
+	nodes := make([]devices.Node, len(list))
+	for i := range list {
+		nodes[i] = list[i].Node
+	}
+	return nodes
+}
+
+// Members returns all nodes in the order of their names, with what they report. The caller does not change the list.
+func (n *Node) Members() []Member { return *n.members.list.Load() }
+
+// SetReport sets what the next renewal tells.
+func (n *Node) SetReport(r Report) { n.members.report.Store(&r) }
+
+// member returns the living member with a name, or nil.
+func (n *Node) member(name string) *Member {
+	list := *n.members.list.Load()
+	i, ok := slices.BinarySearchFunc(list, name, func(m Member, name string) int { return strings.Compare(m.Name, name) })
+	if !ok {
+		return nil
+	}
+	return &list[i]
+}
+
+// isGone reports whether nobody has the inbox of an owner any more: it is no member, and no dead one whose adoption is not over.
+func (n *Node) isGone(o string) bool {
+	if m := n.member(nodeOf(o)); m != nil && m.Life == lifeOf(o) {
+		return false
+	}
+	dead := n.members.dead.Load()
+	if dead == nil {
+		return false
+	}
+	_, waits := (*dead)[o]
+	return !waits
+}
+
+// lease is the right to acknowledge.
+type lease struct {
+	until atomic.Int64 // by the monotonic clock, see sinceStart
+
+	mu     sync.Mutex
+	waits  []func(error)
+	failed error
+}
+
+var start = time.Now()
+
+// sinceStart is a clock that nobody sets.
+func sinceStart() time.Duration { return time.Since(start) }
+
+// Held reports whether the node's lease is valid now. It is not from two thirds of a lease after the last renewal on, so that it ends here before others see it end.
+func (n *Node) Held() bool { return int64(sinceStart()) < n.lease.until.Load() }
+
+// WhenHeld calls f once, never before it returns: when the lease is valid, or with an error when it never will be.
+func (n *Node) WhenHeld(f func(error)) {
+	n.lease.mu.Lock()
+	defer n.lease.mu.Unlock()
+	if err := n.lease.failed; err != nil {
+		go f(err)
+		return
+	}
+	if n.Held() {
+		go f(nil)
+		return
+	}
+	n.lease.waits = append(n.lease.waits, f)
+}
+
+// hold extends the lease from when a renewal was begun.
+func (l *lease) hold(from time.Duration, lease time.Duration) {
+	l.until.Store(int64(from + lease*2/3))
+	l.tell(nil)
+}
+
+// fail ends the lease for good.
+func (l *lease) fail(err error) {
+	l.until.Store(0)
+	l.mu.Lock()
+	if l.failed == nil {
+		l.failed = err
+	}
+	l.mu.Unlock()
+	l.tell(err)
+}
+
+func (l *lease) tell(err error) {
+	l.mu.Lock()
+	waits := l.waits
+	l.waits = nil
+	l.mu.Unlock()
+	for _, f := range waits {
+		f(err)
+	}
+}
+
+var (
+	errNewer = errors.New("a newer process has the name of this node (cluster.node)")
+	errDead  = errors.New("the other nodes have taken this one for dead, because it was silent for longer than cluster.lease, and have taken over its devices")
+)
+
+// renewals renews the lease four times per lease.
+func (n *Node) renewals(ctx context.Context) {
+	for sleep(ctx, n.config.Lease/4) {
+		if err := n.renew(ctx); err != nil {
+			if errors.Is(err, errNewer) || errors.Is(err, errDead) {
+				n.lease.fail(err)
+				n.options.Failed(err)
+				return
+			}
+			n.members.steady = time.Time{}
+			n.noteTrouble("the lease could not be renewed", err)
+			continue
+		}
+		n.endShadows(ctx)
+		n.buryTheDead(ctx)
+		n.peers.forget(n)
+	}
+}
+
+// renew renews the lease, and reads who else is there. Of the goroutine of renewals, and before it.
+func (n *Node) renew(ctx context.Context) error {
+	began, at := sinceStart(), time.Now()
+	report := told{Version: n.options.Version, Addresses: n.options.Addresses, Position: n.position(), Arriving: n.interest.arriving()}
+	if r := n.members.report.Load(); r != nil {
+		report.Report = *r
+	}
+	text, err := json.Marshal(report)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, n.config.Lease/3)
+	defer cancel()
+	n.counts.commands.Add(2)
+	script := renew.Exec(ctx, n.client, n.keys.nodes(), []string{n.config.Node, lifeText(n.life), string(text)})
+	values, err := script.ToArray()
+	if err != nil {
+		return err
+	}
+	if err := n.makeInbox(ctx); err != nil {
+		return err
+	}
+	switch first, _ := values[0].ToString(); {
+	case first == "newer":
+		return errNewer
+	case first == "dead":
+		return errDead
+	case len(values) != 5:
+		return fmt.Errorf("renewal: got %d values", len(values))
+	}
+	if err := n.see(values); err != nil {
+		return err
+	}
+	if n.members.steady.IsZero() {
+		n.members.steady = at
+	}
+	n.lease.hold(began, n.config.Lease)
+	return nil
+}
+
+// makeInbox makes the node's inbox if it is not there: at the start, and when Redis has lost it.
+func (n *Node) makeInbox(ctx context.Context) error {
+	key := n.keys.inbox(n.owner)
+	there, err := n.client.Do(ctx, n.client.B().Exists().Key(key).Build()).AsBool()
+	if err != nil || there {
+		return err
+	}
+	return n.client.Do(ctx, n.client.B().Xadd().Key(key).Id("*").FieldValue().FieldValue("begun", "1").Build()).Error()
+}
+
+// position returns a position up to which this node has read the log, and below which nothing of it is on its way any more: neither a publication that does not reach Redis before the renewal, nor
+// an item that it has to send on. A mark that has come back from its own inbox says that for all that came before it, and that it is a while ago.
+func (n *Node) position() uint64 {
+	at := n.moves.readBack.Load()
+	for _, p := range n.peers.all() {
+		if least := p.least(); least != 0 {
+			at = min(at, least)
+		}
+	}
+	return at
+}
+
+// see takes what a renewal has read.
+func (n *Node) see(values []rueidis.RedisMessage) error {
+	var maps [5]map[string]string
+	for i := 1; i < 5; i++ {
+		m, err := values[i].AsStrMap()
+		if err != nil {
+			return err
+		}
+		maps[i] = m
+	}
+	lives, renewed, reports, dead := maps[1], maps[2], maps[3], maps[4]
+	now := number(values[0])
+	list := make([]Member, 0, len(lives))
+	for name, life := range lives {
+		var t told
+		t.parse(reports[name])
+		m := Member{Report: t.Report, position: t.Position, full: t.Full, arriving: t.Arriving}
+		m.Name, m.Life, m.Version, m.Addresses = name, parse(life), t.Version, t.Addresses
+		m.Node.Devices, m.Load, m.Self = t.Devices, 1-t.Left, name == n.config.Node
+		m.Age = max(0, time.Duration(now-parse(renewed[name]))*time.Microsecond)
+		if m.Life < now {
+			m.Up = time.Duration(now-m.Life) * time.Microsecond
+		}
+		_, isDead := dead[m.owner()]
+		switch {
+		case isDead || m.Age > n.config.Lease:
+			m.State = devices.NodeDead
+		case t.Leaving:
+			m.State = devices.NodeDraining
+		default:
+			m.State = devices.NodeUp
+		}
+		list = append(list, m)
+	}
+	slices.SortFunc(list, func(a, b Member) int { return strings.Compare(a.Name, b.Name) })
+	gone := make(map[string]time.Duration, len(dead))
+	for o, at := range dead {
+		gone[o] = max(0, time.Duration(now-parse(at))*time.Microsecond)
+	}
+	n.members.list.Store(&list)
+	n.members.dead.Store(&gone)
+	return nil
+}
+
+// buryTheDead takes members for dead whose lease has ended by Redis' clock. A node that could not renew lately itself takes nobody for dead, because Redis was away
+// from others as well.
+func (n *Node) buryTheDead(ctx context.Context) {
+	if n.members.steady.IsZero() || time.Since(n.members.steady) < n.config.Lease {
+		return
+	}
+	for _, m := range n.Members() {
+		if m.Self || m.Age <= n.config.Lease {
+			continue
+		}
+		lease := strconv.FormatInt(n.config.Lease.Microseconds(), 10)
+		if err := bury.Exec(ctx, n.client, n.keys.nodes(), []string{m.Name, lifeText(m.Life), lease}).Error(); err != nil {
+			n.noteTrouble("a dead node could not be noted", err)
+		}
+	}
+}
+
+func lifeText(life uint64) string { return strconv.FormatUint(life, 10) }
+
+// parse returns a number of Redis'; 0 if it is none.
+func parse(s string) uint64 {
+	v, _ := strconv.ParseUint(s, 10, 64)
+	return v
+}
+
+func number(m rueidis.RedisMessage) uint64 {
+	s, _ := m.ToString()
+	return parse(s)
+}
+
+// isNil reports whether Redis has answered that there is nothing.
+func isNil(err error) bool { return rueidis.IsRedisNil(err) }

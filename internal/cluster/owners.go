@@ -1,0 +1,164 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/router"
+	"github.com/longline/longline/internal/session"
+	"github.com/longline/longline/internal/store"
+	storeredis "github.com/longline/longline/internal/store/redis"
+)
+
+var _ session.Owners = (*Node)(nil)
+
+// Claim implements session.Owners.
+func (n *Node) Claim(device string, done func(session.Claim, error)) {
+	n.store.Claim(device, func(c storeredis.Claimed, err error) {
+		if err != nil {
+			done(session.Claim{}, fmt.Errorf("%w: %w", session.ErrNotClaimed, err))
+			return
+		}
+		n.counts.claimed.Add(1)
+		n.claims.set(device, c.Epoch)
+		done(claimOf(&c), nil)
+	})
+}
+
+// claimOf returns what the session has to know of a claim.
+func claimOf(c *storeredis.Claimed) session.Claim {
+	s := session.Claim{Epoch: c.Epoch, From: c.From, Found: c.Found}
+	for _, v := range c.Values {
+		if v.Space == store.SpaceOrphan {
+			if s.Orphans == nil {
+				s.Orphans = make(map[string][]byte)
+			}
+			s.Orphans[v.Key] = v.Value
+		}
+	}
+	return s
+}
+
+// Ended implements session.Owners.
+func (n *Node) Ended(device string, epoch uint64) {
+	if n.claims.remove(device, epoch+1) {
+		n.store.Disown(device)
+	}
+}
+
+// Forward implements session.Owners.
+func (n *Node) Forward(device, to string, m *message.Message, q message.QoS, c *router.Claim) {
+	n.counts.forwarded.Add(1)
+	l := lookup{item: item{kind: forDevice, at: m.At, device: device, qos: q}, m: m}
+	if c != nil {
+		l.done = c
+	}
+	n.toNode(to, l)
+}
+
+// toNode sends an item on to an owner; if that is not known, to whom Redis says. Locks may be held: the answer comes later.
+func (n *Node) toNode(to string, l lookup) {
+	if to == "" || to == n.owner {
+		n.findLater(l)
+		return
+	}
+	if err := n.peers.get(n, to).add(&l.item, l.m, l.done); err != nil {
+		n.router.Drop(l.m, "", router.RefusedFor(err), 1)
+		if l.done != nil {
+			go l.end(err)
+		}
+	}
+}
+
+func (n *Node) findLater(l lookup) {
+	if err := n.finder.add(l); err != nil && l.done != nil {
+		go l.end(err)
+	}
+}
+
+// Redirect is storeredis.Options.Redirect: it sends on a message that was pushed for a device that another node has.
+func (n *Node) Redirect(device, to string, m *message.Message, q message.QoS, done func(error)) {
+	n.counts.forwarded.Add(1)
+	n.toNode(to, lookup{item: item{kind: forDevice, at: m.At, device: device, qos: q}, m: m, done: answerFunc(done)})
+}
+
+// Lost is storeredis.Options.Lost: another node has a device that this one had.
+func (n *Node) Lost(device, to string) {
+	n.lostTo(device, session.Move{To: to, Epoch: n.claims.epoch(device) + 1})
+}
+
+// lostTo ends what this node has of a device that another node has.
+func (n *Node) lostTo(device string, to session.Move) {
+	n.claims.remove(device, to.Epoch)
+	n.cache.set(device, to.To)
+	n.sessions.Lose(device, to)
+	if to.Since != 0 {
+		n.moves.add(device, to.Epoch, to.Since)
+	}
+}
+
+// tellTaken tells the owner before that this node has a device, and from which position on its session takes what comes.
+func (n *Node) tellTaken(a arrival, since uint64) {
+	if a.claim.From == "" || n.isGone(a.claim.From) {
+		return
+	}
+	i := item{kind: taken, device: a.device, epoch: a.claim.Epoch, since: since}
+	if err := n.peers.get(n, a.claim.From).add(&i, nil, nil); err != nil {
+		n.noteTrouble("a node could not be told that another has its device", err)
+	}
+}
+
+// AskReceived implements session.Owners.
+func (n *Node) AskReceived(device, from string, id uint16, done func(bool, error)) {
+	go func() {
+		ctx, cancel := context.WithTimeout(n.ctx, askReceived)
+		defer cancel()
+		answer, err := n.askOwner(ctx, from, procedureReceived, strconv.AppendUint(append([]byte(device), ' '), uint64(id), 10))
+		done(string(answer) == "1", err)
+	}()
+}
+
+var errNoOwner = errors.New("nobody has the device")
+
+// Owner returns the name of the node that has a device, dead or alive; "" if none has. Unless fresh is set, that may be how it was a moment ago. It blocks
+// until ctx ends.
+func (n *Node) Owner(ctx context.Context, device string, fresh bool) (node string, err error) {
+	if n.claims.has(device) {
+		return n.config.Node, nil
+	}
+	if o, ok := n.cache.owner(device); ok && !fresh {
+		return nodeOf(o), nil
+	}
+	owners, err := n.store.Owner(ctx, []string{device})
+	if err != nil {
+		return "", err
+	}
+	n.cache.set(device, owners[0])
+	return nodeOf(owners[0]), nil
+}
+
+// ClaimFor makes this node the owner of a device unless another has it, and returns the owner. It blocks until ctx ends.
+func (n *Node) ClaimFor(ctx context.Context, device string) (node string, err error) {
+	if o, err := n.Owner(ctx, device, true); err != nil || o != "" {
+		return o, err
+	}
+	done := make(chan error, 1)
+	n.store.Adopt(device, "", func(c storeredis.Claimed, err error) {
+		if err == nil {
+			n.claims.set(device, c.Epoch)
+		}
+		done <- err
+	})
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+	if errors.Is(err, storeredis.ErrNotOwner) {
+		return n.Owner(ctx, device, true)
+	}
+	return n.config.Node, err
+}
