@@ -11,6 +11,9 @@ import (
 	"os"
 	"regexp"
 	"time"
+
+	"github.com/longline/longline/internal/redisconn"
+	"github.com/longline/longline/internal/setting"
 )
 
 // Config says which cluster a node is in. Without a name it is in none.
@@ -20,6 +23,9 @@ type Config struct {
 	Lease        time.Duration `yaml:"lease" help:"how long a node may be silent until others take over its devices; the same on all nodes"`
 	InboxBytes   int           `yaml:"inbox_bytes" unit:"bytes" help:"messages from other nodes that may wait for this one; beyond it, their publishers wait, then are refused"`
 	WithoutRedis string        `yaml:"without_redis" help:"what becomes of devices that connect while Redis is away: accept or refuse"`
+	Patience     time.Duration `yaml:"patience" help:"how long Redis may be away until publications that need it are refused"`
+
+	Redis redisconn.Config `yaml:"redis" help:"the Redis that the nodes share"`
 }
 
 // The values of Config.WithoutRedis.
@@ -45,6 +51,10 @@ func (c Config) WithDefaults() Config {
 	if c.WithoutRedis == "" {
 		c.WithoutRedis = Refuse
 	}
+	if c.Patience == 0 {
+		c.Patience = 5 * time.Second
+	}
+	c.Redis = c.Redis.WithDefaults()
 	return c
 }
 
@@ -67,5 +77,9 @@ func (c Config) Validate() error {
 	bad(c.Lease < time.Second || c.Lease > 5*time.Minute, "lease: want 1s to 5m, not %v", c.Lease)
 	bad(c.InboxBytes < 1<<20, "inbox_bytes: want at least 1MiB, not %d", c.InboxBytes)
 	bad(c.WithoutRedis != Accept && c.WithoutRedis != Refuse, "without_redis: want %s or %s, not %q", Accept, Refuse, c.WithoutRedis)
+	bad(c.Patience < 100*time.Millisecond || c.Patience > time.Minute, "patience: want 100ms to 1m, not %v", c.Patience)
+	for _, err := range setting.Errors(c.Redis.Validate()) {
+		bad(true, "redis.%w", err)
+	}
 	return errors.Join(errs...)
 }

@@ -137,7 +137,7 @@ func heirs(hits []Hit, owner string) []Hit {
 	left := hits[:0]
 	for _, h := range hits {
 		if s, ok := h.Subscriber.(heir); ok {
-			left = append(left, Hit{inherited{s, owner}, h.QoS})
+			left = append(left, Hit{Subscriber: inherited{s, owner}, QoS: h.QoS})
 		}
 	}
 	clear(hits[len(left):])
