@@ -25,14 +25,14 @@ const (
 type kind uint64
 
 const (
-	forAll     kind = 1 // a message for those on the node that want it; or, with device, in the own space of a device that the node has; or, with share, for one member
-	forDevice  kind = 2 // a message that is sent on to a device, which another node has lost
-	taken      kind = 3 // the sender has claimed a device that the receiver had
-	elsewhere  kind = 4 // the receiver has sent an item for a device to the sender, and another node has the device
-	request    kind = 5
-	response   kind = 6
-	ofDead     kind = 7 // a message that was in the inbox of a dead owner, for the sessions that have come from it
-	markOf     kind = 8 // a node has sent it to itself: the position up to which it had read the log then
+	forAll    kind = 1 // a message for those on the node that want it; or, with device, in the own space of a device that the node has; or, with share, for one member
+	forDevice kind = 2 // a message that is sent on to a device, which another node has lost
+	taken     kind = 3 // the sender has claimed a device that the receiver had
+	elsewhere kind = 4 // the receiver has sent an item for a device to the sender, and another node has the device
+	request   kind = 5
+	response  kind = 6
+	ofDead    kind = 7 // a message that was in the inbox of a dead owner, for the sessions that have come from it
+	markOf    kind = 8 // a node has sent it to itself: the position up to which it had read the log then
 )
 
 // item is one thing that a node sends to another.

@@ -31,10 +31,10 @@ func (m *Member) owner() string { return owner(m.Name, m.Life) }
 
 // members are what the last renewal has shown.
 type members struct {
-	list    atomic.Pointer[[]Member] // in the order of their names
-	dead    atomic.Pointer[map[string]time.Duration]
-	report  atomic.Pointer[Report]
-	steady  time.Time // since when no renewal has failed
+	list   atomic.Pointer[[]Member] // in the order of their names
+	dead   atomic.Pointer[map[string]time.Duration]
+	report atomic.Pointer[Report]
+	steady time.Time // since when no renewal has failed
 }
 
 // Nodes returns all nodes in the order of their names. The caller does not change the list.
