@@ -182,12 +182,13 @@ func (s *Session) goesElsewhere() {
 	s.claim.arriving, s.claim.moved = true, s.changed
 }
 
-// Movable reports whether the device may be asked to go to another node without losing time: nothing is on its way to it or from it.
-// On the loop.
-func (l *Link) Movable() bool {
+// Movable reports whether the device may be asked to go to another node without losing time: nothing is on its way to it or from it. since is
+// when it connected, in Unix milliseconds. On the loop.
+func (l *Link) Movable() (since int64, ok bool) {
 	s := l.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.link == l && s.next == nil && s.waiting == nil && (s.queue == nil || s.queue.Empty()) && len(s.calls) == 0 && s.serviceCalls == 0 &&
+	ok = s.link == l && s.next == nil && s.waiting == nil && (s.queue == nil || s.queue.Empty()) && len(s.calls) == 0 && s.serviceCalls == 0 &&
 		l.answers == nil && (s.mqtt == nil || len(s.mqtt.held.packets)+len(s.mqtt.routed)+len(s.mqtt.delayed) == 0)
+	return s.changed, ok
 }
