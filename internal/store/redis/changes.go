@@ -251,6 +251,9 @@ func (c *changes) writes(to []write, clock clock) []write {
 	return append(to, w)
 }
 
+// size returns about how many bytes the changes of w take in memory.
+func (w *write) size() int { return w.bytes + 160*(w.to-w.from) + 100 }
+
 func (w *write) setValue(n string, value []byte) {
 	w.set = append(w.set, n, string(value))
 	w.bytes += len(n) + len(value)

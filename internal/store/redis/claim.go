@@ -211,15 +211,16 @@ func (s *Store) sendClaims(ctx context.Context, all []request) []rueidis.RedisRe
 	number := strconv.Itoa(int(s.options.Number))
 	for _, r := range all {
 		held := ""
-		if c := s.writer.held(r.device); c.epoch != 0 {
-			held = strconv.FormatUint(c.epoch, 10)
+		if epoch := s.writer.held(r.device); epoch != 0 {
+			held = strconv.FormatUint(epoch, 10)
 		}
 		commands = append(commands, s.call(claimScript, r.device, s.options.Owner, number, r.old, "", held))
 	}
 	return s.client.DoMulti(ctx, commands...)
 }
 
-func (w *writer) held(device string) claim {
+// held returns the epoch at which the node has a device, 0 if it has not.
+func (w *writer) held(device string) uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.owned[device]
@@ -234,57 +235,69 @@ func (s *Store) claimed(r request, result rueidis.RedisResult) (Claimed, error) 
 	had := s.writer.held(r.device)
 	switch len(answer) {
 	case 0:
-		return Claimed{Epoch: had.epoch}, nil
+		return Claimed{Epoch: had}, nil
 	case 2:
 		return Claimed{}, ErrNotOwner
-	case 5:
-	default:
-		return Claimed{}, errAnswer
 	}
-	var texts [3]string
-	for i := range texts {
-		if texts[i], err = answer[i].ToString(); err != nil {
-			return Claimed{}, errAnswer
-		}
+	c, err := parseClaim(r.device, answer)
+	if err != nil {
+		return Claimed{}, err
 	}
-	epoch, err := strconv.ParseUint(texts[0], 10, 64)
-	before, err2 := strconv.ParseUint(texts[1], 10, 64)
-	if err != nil || err2 != nil {
-		return Claimed{}, errAnswer
-	}
-	from := s.owner(texts[2])
-	if had.epoch != 0 && s.writer.lose(r.device, had.epoch) {
-		s.options.Lost(r.device, from, had.epoch)
+	if had != 0 && s.writer.lose(r.device, had) {
+		s.options.Lost(r.device, c.from, had)
 	}
 	found, err := s.parse(r.device, answer[3], answer[4])
 	if err != nil {
 		return Claimed{}, err
 	}
-	s.writer.own(r.device, claim{epoch, before, from}, found.values)
+	s.writer.own(c, found)
 	if found.record != nil {
 		s.Memory.Load(found.record, found.owed, found.messages)
 	}
-	return Claimed{Epoch: epoch, From: from, Found: found.record != nil, Values: found.values}, nil
+	return Claimed{Epoch: c.epoch, From: c.from, Found: found.record != nil, Values: found.values}, nil
 }
 
-// owner returns one string for all claims that come from the same owner.
-func (s *Store) owner(name string) string {
-	if name == s.lastOwner {
-		return s.lastOwner
+// made is a claim that was made.
+type made struct {
+	device        string
+	epoch, before uint64 // its epoch, and that of the claim before
+	from          string // the owner before
+	write         string // the number of that owner's last write
+}
+
+// parseClaim reads the answer to a claim, but for what the device has.
+func parseClaim(device string, answer []rueidis.RedisMessage) (c made, err error) {
+	if len(answer) != 5 {
+		return c, errAnswer
 	}
-	s.lastOwner = strings.Clone(name)
-	return s.lastOwner
+	var texts [3]string
+	for i := range texts {
+		if texts[i], err = answer[i].ToString(); err != nil {
+			return c, errAnswer
+		}
+	}
+	c.device, c.from = device, texts[2]
+	c.epoch, err = strconv.ParseUint(texts[0], 10, 64)
+	if err == nil {
+		c.before, err = strconv.ParseUint(texts[1], 10, 64)
+	}
+	if err != nil {
+		return c, errAnswer
+	}
+	return c, nil
 }
 
 // own notes that the node has a device.
-func (w *writer) own(device string, c claim, values []Value) {
+func (w *writer) own(c made, f found) {
+	c.write = f.write
+	w.recent.add(confirmed{claim: &c}, 200)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.owned[device] = c
-	delete(w.next.left, device)
-	for _, v := range values {
+	w.owned[c.device] = c.epoch
+	delete(w.next.left, c.device)
+	for _, v := range f.values {
 		if v.Space == store.SpaceOrphan {
-			w.orphans[v.Key] = device
+			w.orphans[v.Key] = c.device
 		}
 	}
 }
@@ -295,6 +308,7 @@ type found struct {
 	owed     []store.Owed  // in the order of numbers
 	messages []*message.Message
 	values   []Value
+	write    string // the number of the last write
 }
 
 // parse reads what a claim found.
@@ -311,7 +325,7 @@ func (s *Store) parse(device string, fields, queue rueidis.RedisMessage) (f foun
 		return f, fmt.Errorf("redis: device %s: %w", device, err)
 	}
 	if f.record == nil {
-		return found{values: f.values}, nil
+		return found{values: f.values, write: f.write}, nil
 	}
 	f.record.Device, f.record.Subscriptions, f.record.Received = device, rest.Subscriptions, rest.Received
 	slices.Sort(f.record.Received)
@@ -329,6 +343,8 @@ func (s *Store) parse(device string, fields, queue rueidis.RedisMessage) (f foun
 func (f *found) add(name string, value []byte, rest *store.Record) (err error) {
 	kind, after, _ := strings.Cut(name, "/")
 	switch kind {
+	case "w":
+		f.write = string(value)
 	case "r":
 		f.record, err = store.ParseRecord(value)
 	case "f":

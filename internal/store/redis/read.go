@@ -29,7 +29,7 @@ func (w *writer) Read(p *store.Page) error {
 	}
 	epoch, _ := owner[0].ToString() // nil is nobody's
 	name, _ := owner[1].ToString()
-	if name != s.options.Owner || epoch != strconv.FormatUint(w.held(p.Device).epoch, 10) {
+	if name != s.options.Owner || epoch != strconv.FormatUint(w.held(p.Device), 10) {
 		return ErrNotOwner
 	}
 	bodies, err := results[0].ToArray()

@@ -63,7 +63,6 @@ type Store struct {
 	stop    context.CancelFunc
 
 	put, safe atomic.Uint64 // values that local was ever given, and those that are safe there
-	lastOwner string        // owned by the claimer
 }
 
 var (
@@ -93,6 +92,7 @@ func Open(ctx context.Context, bounds store.Options, o Options, local Local) (*S
 	s.claimer = &claimer{store: s, wake: make(chan struct{}, 1), ended: make(chan struct{})}
 	s.Memory = store.NewJournaled(bounds, s.writer)
 	ctx, s.stop = context.WithCancel(context.Background())
+	o.Link.OnLoss(s.writer.onLoss)
 	go s.writer.run(ctx)
 	go s.claimer.run(ctx)
 	return s, nil

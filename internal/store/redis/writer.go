@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,7 +30,7 @@ type writer struct {
 
 	// Guarded by mu.
 	mu       sync.Mutex
-	owned    map[string]claim
+	owned    map[string]uint64 // the epochs of the devices that the node has
 	orphans  map[string]string // the devices that have them, by their keys
 	next     *batch            // collects
 	sent     *batch            // is on its way; nil if none
@@ -37,17 +38,15 @@ type writer struct {
 	appended uint64            // operations ever
 	closing  bool
 
-	applied atomic.Uint64 // operations of the batches that are written
-	seq     atomic.Uint64 // of the last writing
+	recent  *recent[confirmed] // static
+	loss    atomic.Bool        // Redis may have lost what it has answered
+	applied atomic.Uint64      // operations of the batches that are written
+	seq     atomic.Uint64      // of the last writing
 	failing atomic.Pointer[failure]
-	counts  struct{ batches, writes, refused, repeated atomic.Uint64 }
-}
 
-// claim is what the node holds of a device.
-type claim struct {
-	epoch  uint64
-	before uint64 // the epoch before the claim
-	from   string // the owner before; shared by all claims that have the same
+	refusedSince time.Time // owned by run; zero if nothing of the batch was refused for an older claim
+
+	counts struct{ batches, writes, refused, failed atomic.Uint64 }
 }
 
 // failure is why Redis takes nothing.
@@ -64,6 +63,7 @@ type batch struct {
 	fences  []func(error)
 	behind  []func() // are called when the batch is written, without locks
 	upto    uint64   // operations that were appended before its end
+	again   bool     // all of it was written before, see recover
 
 	// Guarded by writer.mu.
 	redirects int   // that are not done
@@ -77,14 +77,14 @@ func (b *batch) empty() bool { return len(b.order) == 0 && len(b.left) == 0 }
 
 func newWriter(s *Store) *writer {
 	return &writer{
-		store: s, wake: make(chan struct{}, 1), ended: make(chan struct{}),
-		owned: make(map[string]claim), orphans: make(map[string]string), next: newBatch(),
+		store: s, recent: newRecent(s), wake: make(chan struct{}, 1), ended: make(chan struct{}),
+		owned: make(map[string]uint64), orphans: make(map[string]string), next: newBatch(),
 	}
 }
 
 // of returns the changes of a device in the batch that collects. mu is held.
 func (w *writer) of(device string) *changes {
-	epoch := w.owned[device].epoch
+	epoch := w.owned[device]
 	c := w.next.devices[device]
 	if c == nil || c.epoch != epoch {
 		c = &changes{device: device, epoch: epoch}
@@ -133,7 +133,7 @@ func (w *writer) forgetOrphan(key string) {
 func (w *writer) Base(device string) uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.owned[device].epoch
+	return w.owned[device]
 }
 
 // Progress implements store.Medium.
@@ -191,6 +191,7 @@ func (w *writer) run(ctx context.Context) {
 			w.refuse(errClosed)
 			return
 		}
+		w.recover(ctx)
 		if b := w.take(); b != nil {
 			w.write(ctx, b)
 			w.written(b)
@@ -223,22 +224,48 @@ const (
 	mostPause  = time.Second
 )
 
-// write writes a batch, as often as necessary, until ctx ends.
+// write writes a batch.
 func (w *writer) write(ctx context.Context, b *batch) {
+	if err := w.writeAll(ctx, b); err != nil {
+		w.mu.Lock()
+		b.err = errors.Join(b.err, err)
+		w.mu.Unlock()
+		return
+	}
+	w.leave(ctx, slices.Collect(maps.Keys(b.left)))
+}
+
+// writeAll writes the changes of a batch, as often as necessary. The error is that ctx has ended.
+func (w *writer) writeAll(ctx context.Context, b *batch) error {
+	w.refusedSince = time.Time{}
 	todo := w.store.writes(b.order)
+	size := 0
+	for i := range todo {
+		size += todo[i].size()
+	}
+	err := w.repeat(ctx, func() (err error) {
+		w.recover(ctx)
+		todo, err = w.try(ctx, b, todo)
+		return err
+	})
+	if err == nil && len(b.order) > 0 {
+		w.recent.add(confirmed{order: b.order}, size)
+	}
+	return err
+}
+
+// repeat calls try until it succeeds. The error is that ctx has ended.
+func (w *writer) repeat(ctx context.Context, try func() error) error {
 	for pause := firstPause; ; pause = min(2*pause, mostPause) {
-		var err error
-		if todo, err = w.try(ctx, b, todo); err == nil {
-			w.leave(ctx, slices.Collect(maps.Keys(b.left)))
+		err := try()
+		if err == nil {
 			w.failing.Store(nil)
-			return
+			return nil
 		}
 		if ctx.Err() != nil {
-			w.spoil(b, err)
-			return
+			return err
 		}
-		w.fail(b, err)
-		w.counts.repeated.Add(uint64(len(todo)))
+		w.fail(err)
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
@@ -284,8 +311,9 @@ func (w *writer) send(ctx context.Context, b *batch, some []write, seq uint64, a
 		commands[i] = w.store.call(writeScript, some[i].of.device, some[i].args(w.store.options.Owner, seq)...)
 	}
 	w.counts.writes.Add(uint64(len(some)))
+	begin := time.Now()
 	for i, r := range w.store.client.DoMulti(ctx, commands...) {
-		if e := w.answered(b, &some[i], r); e != nil {
+		if e := w.answered(b, &some[i], r, begin); e != nil {
 			again[some[i].of], err = true, e
 		}
 	}
@@ -296,13 +324,23 @@ func (w *writer) send(ctx context.Context, b *batch, some []write, seq uint64, a
 }
 
 // answered takes the answer to a write. An error says that it has to be made again.
-func (w *writer) answered(b *batch, x *write, r rueidis.RedisResult) error {
+func (w *writer) answered(b *batch, x *write, r rueidis.RedisResult, begin time.Time) error {
 	m, err := r.ToMessage()
 	switch {
 	case err == nil && m.IsArray():
 		other, err := m.AsStrSlice()
 		if err != nil || len(other) != 2 {
 			return errAnswer
+		}
+		epoch, err := strconv.ParseUint(other[0], 10, 64)
+		switch {
+		case err != nil:
+			return errAnswer
+		case epoch >= x.of.epoch: // it moved
+		case b.again && w.loss.Load():
+			return nil // recover comes back to it
+		case !b.again && w.mayBeLost(begin):
+			return errBehind
 		}
 		w.refused(b, x, other[1])
 	case err == nil:
@@ -319,6 +357,17 @@ func (w *writer) answered(b *batch, x *write, r rueidis.RedisResult) error {
 }
 
 var errAnswer = errors.New("redis gives an answer that is none")
+
+// mayBeLost reports whether Redis may have an older claim of a device than the node because it has lost the newer one: until the link has
+// seen since the first such answer that it has not. begin is when the write was sent.
+func (w *writer) mayBeLost(begin time.Time) bool {
+	if w.refusedSince.IsZero() {
+		w.refusedSince = begin
+	}
+	return !w.store.options.Link.Sure().After(w.refusedSince) || w.loss.Load()
+}
+
+var errBehind = errors.New("redis has an older claim of a device than this node")
 
 // leaves notes that a device is not the node's any more.
 func (w *writer) leaves(device string) {
@@ -365,7 +414,7 @@ func (w *writer) refused(b *batch, x *write, owner string) {
 func (w *writer) lose(device string, epoch uint64) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.owned[device].epoch != epoch {
+	if w.owned[device] != epoch {
 		return false
 	}
 	delete(w.owned, device)
@@ -458,7 +507,8 @@ func (w *writer) settle() {
 }
 
 // fail notes that Redis takes nothing. The fences are refused when that takes too long.
-func (w *writer) fail(b *batch, err error) {
+func (w *writer) fail(err error) {
+	w.counts.failed.Add(1)
 	f := w.failing.Load()
 	if f == nil {
 		f = &failure{since: time.Now()}
@@ -484,11 +534,4 @@ func (w *writer) refuse(err error) {
 	for _, done := range fences {
 		done(err)
 	}
-}
-
-// spoil notes that a batch is not written.
-func (w *writer) spoil(b *batch, err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	b.err = errors.Join(b.err, err)
 }

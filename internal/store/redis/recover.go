@@ -1,0 +1,181 @@
+package redis
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/redis/rueidis"
+)
+
+// What Redis has answered lately it may lose, in a failover or a restart. Then the node writes it again: first its claims, each if Redis has gone back to
+// the claim before, or to nothing; then the batches in their order, under the epochs that the claims have now. Who has claimed a device in
+// the meantime keeps it: that is the device's newer connection.
+
+// confirmed is what Redis has answered: a claim or a batch.
+type confirmed struct {
+	claim *made
+	order []*changes
+}
+
+// mostRecent bounds the bytes that are kept to be written again.
+const mostRecent = 64 << 20
+
+func newRecent(s *Store) *recent[confirmed] {
+	return &recent[confirmed]{sure: s.options.Link.Sure, most: mostRecent}
+}
+
+// onLoss is called by the link.
+func (w *writer) onLoss() {
+	w.loss.Store(true)
+	w.start()
+}
+
+// recover writes again what Redis may have lost, if it may have lost something.
+func (w *writer) recover(ctx context.Context) {
+	if !w.loss.Swap(false) {
+		return
+	}
+	all := w.recent.take()
+	epochs := make(map[string]raised)
+	if err := w.claimAgain(ctx, all, epochs); err != nil {
+		return // the store is closed
+	}
+	w.mu.Lock()
+	pending := w.next.order
+	if w.sent != nil {
+		pending = append(pending[:len(pending):len(pending)], w.sent.order...)
+	}
+	raiseAll(pending, epochs)
+	w.mu.Unlock()
+	for _, a := range all {
+		raiseAll(a.order, epochs)
+		if a.order == nil {
+			continue
+		}
+		b := newBatch()
+		b.order, b.again = a.order, true
+		if err := w.again(ctx, b); err != nil {
+			return
+		}
+	}
+}
+
+// raised says that the epoch of a claim is another one.
+type raised struct{ from, to uint64 }
+
+func raiseAll(order []*changes, epochs map[string]raised) {
+	for _, c := range order {
+		if r, ok := epochs[c.device]; ok && c.epoch == r.from {
+			c.epoch = r.to
+		}
+	}
+}
+
+// again writes a batch again. What Redis refuses is redirected; nobody waits for that.
+func (w *writer) again(ctx context.Context, b *batch) error {
+	todo := w.store.writes(b.order)
+	size := 0
+	for i := range todo {
+		size += todo[i].size()
+	}
+	err := w.repeat(ctx, func() (err error) {
+		todo, err = w.try(ctx, b, todo)
+		return err
+	})
+	if err == nil {
+		w.recent.add(confirmed{order: b.order}, size)
+	}
+	return err
+}
+
+// claimAgain claims the devices whose claims may be lost, and notes which epochs have changed.
+func (w *writer) claimAgain(ctx context.Context, all []confirmed, epochs map[string]raised) error {
+	var claims []*made
+	for _, a := range all {
+		if a.claim != nil && w.held(a.claim.device) == a.claim.epoch {
+			claims = append(claims, a.claim)
+		}
+	}
+	for len(claims) > 0 {
+		n := min(len(claims), claimAtOnce)
+		err := w.repeat(ctx, func() error { return w.claimSome(ctx, claims[:n], epochs) })
+		if err != nil {
+			return err
+		}
+		claims = claims[n:]
+	}
+	return nil
+}
+
+func (w *writer) claimSome(ctx context.Context, claims []*made, epochs map[string]raised) error {
+	s := w.store
+	commands := make(rueidis.Commands, 0, len(claims)+1)
+	devices := make([]string, len(claims))
+	for i, c := range claims {
+		devices[i] = c.device
+	}
+	commands = append(commands, s.client.B().Sadd().Key(s.set).Member(devices...).Build())
+	number := strconv.Itoa(int(s.options.Number))
+	for _, c := range claims {
+		commands = append(commands, s.call(claimScript, c.device, s.options.Owner, number, c.from,
+			strconv.FormatUint(c.before, 10), strconv.FormatUint(c.epoch, 10)))
+	}
+	results := s.client.DoMulti(ctx, commands...)
+	err := results[0].Error()
+	for i, c := range claims {
+		if e := w.claimedAgain(c, results[i+1], epochs); e != nil {
+			err = e
+		}
+	}
+	if err != nil && unknownScript(err) {
+		_ = s.loadScripts(ctx) // it is tried again in any case
+	}
+	return err
+}
+
+// claimedAgain takes the answer to a claim that was made again.
+func (w *writer) claimedAgain(c *made, r rueidis.RedisResult, epochs map[string]raised) error {
+	s := w.store
+	parts, err := r.ToArray()
+	if err != nil {
+		return err
+	}
+	switch len(parts) {
+	case 0: // Redis has it, or has it again
+		w.recent.add(confirmed{claim: c}, 200)
+		return nil
+	case 2:
+		owner, err := parts[1].ToString()
+		if err != nil {
+			return errAnswer
+		}
+		if w.lose(c.device, c.epoch) {
+			s.options.Lost(c.device, owner, c.epoch)
+		}
+		return nil
+	}
+	now, err := parseClaim(c.device, parts)
+	if err != nil {
+		return err
+	}
+	found, err := s.parse(c.device, parts[3], parts[4])
+	if err != nil {
+		s.options.Log.Error("redis has what cannot be read of a device", "device", c.device, "err", err)
+	}
+	was := c.epoch
+	again := *c
+	again.epoch = now.epoch
+	w.mu.Lock()
+	held := w.owned[c.device] == was
+	if held {
+		w.owned[c.device] = now.epoch
+	}
+	w.mu.Unlock()
+	epochs[c.device] = raised{was, now.epoch}
+	w.recent.add(confirmed{claim: &again}, 200)
+	if other := now.from != "" && now.from != s.options.Owner; held && other && found.write != c.write && w.lose(c.device, now.epoch) {
+		// The owner before has written since: its messages are in Redis, and not here. The device comes back and finds all.
+		s.options.Lost(c.device, s.options.Owner, was)
+	}
+	return nil
+}
