@@ -83,7 +83,6 @@ func (s *Store) Disown(device string) {
 	defer w.mu.Unlock()
 	if _, ok := w.owned[device]; ok {
 		w.of(device).what.end = true
-		delete(w.owned, device)
 		w.start()
 	}
 }

@@ -345,7 +345,7 @@ func (w *writer) answered(b *batch, x *write, r rueidis.RedisResult, begin time.
 		w.refused(b, x, other[1])
 	case err == nil:
 		if n, _ := m.AsInt64(); n == 1 {
-			w.leaves(x.of.device)
+			w.lose(x.of.device, x.of.epoch)
 		}
 	case spoilt(err):
 		w.store.options.Log.Error("redis has something else under the keys of a device", "device", x.of.device, "err", err)
@@ -368,16 +368,6 @@ func (w *writer) mayBeLost(begin time.Time) bool {
 }
 
 var errBehind = errors.New("redis has an older claim of a device than this node")
-
-// leaves notes that a device is not the node's any more.
-func (w *writer) leaves(device string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if _, ok := w.owned[device]; ok {
-		return // it came back
-	}
-	w.leaveSet(device)
-}
 
 // leaveSet has the next batch remove a device from the set of the node's own. mu is held.
 func (w *writer) leaveSet(device string) {
