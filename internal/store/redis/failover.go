@@ -259,6 +259,7 @@ func askOne(ctx context.Context, n rueidis.Client, inCluster bool) answer {
 		if err != nil {
 			return answer{err: err}
 		}
+		text = strings.TrimPrefix(text, "txt:") // RESP3's word for text
 		for line := range strings.Lines(text) {
 			if key, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
 				fields[key] = value
