@@ -13,6 +13,9 @@ func (w *writer) Read(p *store.Page) error {
 	s := w.store
 	ctx, cancel := context.WithTimeout(context.Background(), s.options.Patience)
 	defer cancel()
+	if len(p.Retained) > 0 {
+		return s.shared.readPage(ctx, p)
+	}
 	state, queue := s.keys(p.Device)
 	numbers := make([]string, len(p.Numbers))
 	for i, n := range p.Numbers {

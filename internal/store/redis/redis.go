@@ -60,6 +60,7 @@ type Store struct {
 	set     string // the name of the set of the node's devices
 	writer  *writer
 	claimer *claimer
+	shared  *retained
 	stop    context.CancelFunc
 
 	put, safe atomic.Uint64 // values that local was ever given, and those that are safe there
@@ -78,7 +79,8 @@ var ErrNotOwner = errors.New("store: another node has the device")
 // DevicesKey returns the name of the set of the devices whose owner a node is. It may have more of them.
 func DevicesKey(prefix, node string) string { return prefix + "{node " + node + "}:d" }
 
-// Open returns a store of no device. Sessions are on Redis; what is the node's own is with local, which the store closes. It blocks.
+// Open returns a store of no device, with the cluster's retained messages. Sessions are on Redis; what is the node's own is with local, which the
+// store closes. It blocks.
 func Open(ctx context.Context, bounds store.Options, o Options, local Local) (*Store, error) {
 	o.Patience = cmp.Or(o.Patience, 5*time.Second)
 	if o.Log == nil {
@@ -90,7 +92,16 @@ func Open(ctx context.Context, bounds store.Options, o Options, local Local) (*S
 	}
 	s.writer = newWriter(s)
 	s.claimer = &claimer{store: s, wake: make(chan struct{}, 1), ended: make(chan struct{})}
+	s.shared = newRetained(o.Link, o.Prefix, o.Owner, bounds, o.Patience, o.Log)
+	bounds.RetainedLog = s.shared
 	s.Memory = store.NewJournaled(bounds, s.writer)
+	s.shared.start(s.Memory)
+	select {
+	case <-s.shared.ready:
+	case <-ctx.Done():
+		s.shared.close()
+		return nil, fmt.Errorf("redis: the retained messages cannot be read: %w", ctx.Err())
+	}
 	ctx, s.stop = context.WithCancel(context.Background())
 	o.Link.OnLoss(s.writer.onLoss)
 	go s.writer.run(ctx)
@@ -113,36 +124,46 @@ func (s *Store) TakeValues(space store.Space) (map[string][]byte, error) {
 	return s.local.TakeValues(space)
 }
 
-// Commit implements store.Store. A fence waits for Redis, and for the node's own store if that has got something.
+// Commit implements store.Store. A fence waits for Redis: for what was written of devices, and of retained messages if there is any on its way; and for
+// the node's own store if that has got something.
 func (s *Store) Commit(done func(error)) {
-	put := s.put.Load()
-	if s.safe.Load() >= put {
-		s.Memory.Commit(done)
+	f := &fences{done: done}
+	f.waits.Store(1)
+	if put := s.put.Load(); s.safe.Load() < put {
+		f.waits.Add(1)
+		s.local.Commit(func(err error) {
+			if err == nil {
+				raise(&s.safe, put)
+			}
+			f.pass(err)
+		})
+	}
+	f.waits.Add(1)
+	if !s.shared.commit(f.pass) {
+		f.waits.Add(-1)
+	}
+	s.Memory.Commit(f.pass)
+}
+
+// fences is a fence that passes when some others have.
+type fences struct {
+	done   func(error)
+	waits  atomic.Int32 // others
+	failed atomic.Pointer[error]
+}
+
+// pass notes that one of the others has passed.
+func (f *fences) pass(err error) {
+	if err != nil {
+		f.failed.Store(&err)
+	}
+	if f.waits.Add(-1) > 0 {
 		return
 	}
-	var waits atomic.Int32
-	waits.Store(2)
-	var failed atomic.Pointer[error]
-	part := func(err error) {
-		if err != nil {
-			failed.Store(&err)
-		}
-		if waits.Add(-1) > 0 {
-			return
-		}
-		if err := failed.Load(); err != nil {
-			done(*err)
-		} else {
-			done(nil)
-		}
+	if failed := f.failed.Load(); failed != nil {
+		err = *failed
 	}
-	s.Memory.Commit(part)
-	s.local.Commit(func(err error) {
-		if err == nil {
-			raise(&s.safe, put)
-		}
-		part(err)
-	})
+	f.done(err)
 }
 
 // raise sets n to at least v.
@@ -152,7 +173,7 @@ func raise(n *atomic.Uint64, v uint64) {
 }
 
 // Err implements store.Store.
-func (s *Store) Err() error { return cmp.Or(s.Memory.Err(), s.options.Link.Err(), s.local.Err()) }
+func (s *Store) Err() error { return cmp.Or(s.Memory.Err(), s.shared.err(), s.options.Link.Err(), s.local.Err()) }
 
 // Close implements store.Opener. What Redis does not take within the patience is lost, and Close says so.
 func (s *Store) Close() error {
@@ -160,6 +181,7 @@ func (s *Store) Close() error {
 	s.Commit(func(err error) { safe <- err })
 	err := <-safe
 	s.stop()
+	s.shared.close()
 	<-s.writer.ended
 	<-s.claimer.ended
 	return errors.Join(err, s.local.Close())

@@ -74,7 +74,8 @@ func (r *retained) step(ctx context.Context, is *reading) error {
 func (r *retained) follow(ctx context.Context) error {
 	c, release := r.link.client.Dedicate()
 	defer release()
-	defer context.AfterFunc(ctx, c.Close)()
+	stop := context.AfterFunc(ctx, c.Close)
+	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	at := strconv.FormatUint(r.at.Load(), 10) + "-0"
@@ -179,19 +180,19 @@ func (r *retained) load(ctx context.Context) error {
 	}
 	losses := r.link.Losses()
 	r.memory.SettleAll(at)
-	for cursor := uint64(0); ; {
-		if cursor, err = r.scan(ctx, cursor); err != nil {
-			return err
-		}
-		if cursor == 0 {
-			break
-		}
+	cursor, err := r.scan(ctx, 0)
+	begun := cursor != 0
+	for err == nil && cursor != 0 {
+		cursor, err = r.scan(ctx, cursor)
+	}
+	if err != nil {
+		return err
 	}
 	if err := r.sweep(ctx, at); err != nil {
 		return err
 	}
 	// Another server may have gone on with the scan, which then has missed something.
-	for end := time.Now(); r.link.Sure().Before(end); {
+	for end := time.Now(); begun && r.link.Sure().Before(end); {
 		r.link.Look()
 		if !pause(ctx, lookPause/2) {
 			return ctx.Err()
