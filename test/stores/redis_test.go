@@ -25,19 +25,31 @@ import (
 )
 
 func TestRedis(t *testing.T) {
-	server := servers.Redis(t, "--appendfsync", "no")
-	runContract(t, server.Address())
+	runContract(t, redisconn.Config{Addresses: []string{servers.Redis(t, "--appendfsync", "no").Address()}})
 }
 
-func runContract(t *testing.T, addresses ...string) {
-	client := clientOf(t, addresses...)
+func TestValkey(t *testing.T) {
+	runContract(t, redisconn.Config{Addresses: []string{servers.Valkey(t, "--appendfsync", "no").Address()}})
+}
+
+func TestRedisCluster(t *testing.T) {
+	runContract(t, redisconn.Config{Addresses: []string{servers.RedisCluster(t)[0].Address()}})
+}
+
+func TestRedisSentinel(t *testing.T) {
+	s := servers.RedisSentinel(t)
+	runContract(t, redisconn.Config{Addresses: s.Addresses(), Sentinel: redisconn.Sentinel{Primary: servers.SentinelName}})
+}
+
+func runContract(t *testing.T, c redisconn.Config) {
+	client := clientOf(t, c)
 	storetest.Run(t, func(t *testing.T, o store.Options) storetest.Whole { return newNode(t, client, o) })
 	storetest.RunDurable(t, func(t *testing.T, o store.Options) storetest.Killable { return newNode(t, client, o) })
 }
 
-func clientOf(t testing.TB, addresses ...string) rueidis.Client {
+func clientOf(t testing.TB, c redisconn.Config) rueidis.Client {
 	t.Helper()
-	c := redisconn.Config{Addresses: addresses}.WithDefaults()
+	c = c.WithDefaults()
 	dial, err := c.Dialer(new(reload.Watcher), redisconn.Bounds{Text: 64 << 20, Answer: 256 << 20})
 	if err != nil {
 		t.Fatal(err)
@@ -138,8 +150,17 @@ func claim(s *redis.Store, device string) (c redis.Claimed, err error) {
 	return c, err
 }
 
+// keys returns the keys of the node's prefix that match.
+func (n *node) keys(ctx context.Context, pattern string) (all []string, err error) {
+	for _, server := range n.client.Nodes() {
+		some, failed := server.Do(ctx, server.B().Keys().Pattern(n.prefix+pattern).Build()).AsStrSlice()
+		all, err = append(all, some...), errors.Join(err, failed)
+	}
+	return all, err
+}
+
 func (n *node) claimAll() error {
-	all, err := n.client.Do(context.Background(), n.client.B().Keys().Pattern(n.prefix+"{*}:s").Build()).AsStrSlice()
+	all, err := n.keys(context.Background(), "{*}:s")
 	for _, key := range all {
 		n.claim(key[len(n.prefix)+1 : len(key)-len("}:s")])
 	}
@@ -181,7 +202,7 @@ func (n *node) Kill(t *testing.T) []storetest.Whole {
 		appended, applied := n.Progress()
 		return applied >= appended
 	})
-	keys, err := n.client.Do(t.Context(), n.client.B().Keys().Pattern(n.prefix+"*").Build()).AsStrSlice()
+	keys, err := n.keys(t.Context(), "*")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -172,6 +172,8 @@ func (l *Link) look(ctx context.Context) {
 		defer l.mu.Unlock()
 		if l.away.IsZero() {
 			l.away = begin
+		}
+		if l.why == nil || l.why == errNoLook {
 			l.log.Warn("redis does not answer", "err", err)
 		}
 		l.why = err
@@ -183,7 +185,7 @@ func (l *Link) look(ctx context.Context) {
 	}
 	l.primaries = found
 	l.mu.Lock()
-	onLoss, onBack, wasAway := l.onLoss, l.onBack, l.away
+	onLoss, onBack, wasAway, why := l.onLoss, l.onBack, l.away, l.why
 	l.mu.Unlock()
 	if loss {
 		l.losses.Add(1)
@@ -198,7 +200,9 @@ func (l *Link) look(ctx context.Context) {
 	if wasAway.IsZero() {
 		return
 	}
-	l.log.Info("redis answers", "away", time.Since(wasAway).Round(time.Millisecond))
+	if why != errNoLook {
+		l.log.Info("redis answers again", "away", time.Since(wasAway).Round(time.Millisecond))
+	}
 	for _, f := range onBack {
 		f()
 	}

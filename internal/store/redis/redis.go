@@ -205,5 +205,9 @@ func (s *Store) Owner(ctx context.Context, devices []string) ([]string, error) {
 	return owners, nil
 }
 
-// Progress returns how many operations of devices there were, and how many of them, the oldest, Redis has.
-func (s *Store) Progress() (appended, applied uint64) { return s.writer.Progress() }
+// Progress returns how many operations there were, and how many of them Redis has.
+func (s *Store) Progress() (appended, applied uint64) {
+	appended, applied = s.writer.Progress()
+	changes, written := s.shared.progress()
+	return appended + changes, applied + written
+}

@@ -124,6 +124,13 @@ func (r *retained) err() error {
 	return fmt.Errorf("%w: retained messages cannot be written: %w", ErrAway, r.why)
 }
 
+// progress returns how many changes there were, and how many are written; a change that takes the place of another is none.
+func (r *retained) progress() (changes, written uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.gone + uint64(len(r.line)), r.written
+}
+
 func (r *retained) awake() {
 	select {
 	case r.wake <- struct{}{}:
