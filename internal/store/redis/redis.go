@@ -173,7 +173,9 @@ func raise(n *atomic.Uint64, v uint64) {
 }
 
 // Err implements store.Store.
-func (s *Store) Err() error { return cmp.Or(s.Memory.Err(), s.shared.err(), s.options.Link.Err(), s.local.Err()) }
+func (s *Store) Err() error {
+	return cmp.Or(s.Memory.Err(), s.shared.err(), s.options.Link.Err(), s.local.Err())
+}
 
 // Close implements store.Opener. What Redis does not take within the patience is lost, and Close says so.
 func (s *Store) Close() error {
