@@ -42,12 +42,17 @@ func TestRedisSentinel(t *testing.T) {
 }
 
 func runContract(t *testing.T, c redisconn.Config) {
-	client := clientOf(t, c)
+	client := clientBy(t, c)
 	storetest.Run(t, func(t *testing.T, o store.Options) storetest.Whole { return newNode(t, client, o) })
 	storetest.RunDurable(t, func(t *testing.T, o store.Options) storetest.Killable { return newNode(t, client, o) })
 }
 
-func clientOf(t testing.TB, c redisconn.Config) rueidis.Client {
+func clientOf(t testing.TB, addresses ...string) rueidis.Client {
+	t.Helper()
+	return clientBy(t, redisconn.Config{Addresses: addresses})
+}
+
+func clientBy(t testing.TB, c redisconn.Config) rueidis.Client {
 	t.Helper()
 	c = c.WithDefaults()
 	dial, err := c.Dialer(new(reload.Watcher), redisconn.Bounds{Text: 64 << 20, Answer: 256 << 20})
