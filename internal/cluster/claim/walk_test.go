@@ -3,6 +3,7 @@ package claim
 import (
 	"fmt"
 	"hash/maphash"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -38,6 +39,9 @@ func explore(s scenario, broken rules, limit int) (states int, failure string) {
 			}
 		}
 		k.steps(&w)
+		if k.three && failure == "" {
+			return "three sessions of a node have moved on"
+		}
 		if failure == "" && ended {
 			return s.atEnd(&w)
 		}
@@ -51,6 +55,9 @@ func explore(s scenario, broken rules, limit int) (states int, failure string) {
 
 // always returns what is wrong in a state, whatever comes next.
 func (s *scenario) always(w *world) string {
+	if w.full {
+		return "something goes round for ever"
+	}
 	for i := range w.nodes {
 		for j := range i {
 			if a, b := &w.nodes[i], &w.nodes[j]; a.role == live && b.role == live && a.epoch == b.epoch {
@@ -101,17 +108,42 @@ var scenarios = []scenario{
 	{name: "there and back", connects: []int{1, 0}, publisher: []int{2}},
 	{name: "a move, the old owner dies", connects: []int{1}, publisher: []int{2}, deaths: 1, victim: 0, adopter: 2},
 	{name: "a move, the new owner dies", connects: []int{1}, publisher: []int{2}, deaths: 1, victim: 1, adopter: 2},
-	{name: "a move, the old owner pauses", connects: []int{1}, publisher: []int{2}, pauses: 1, victim: 0, adopter: 2},
+	{name: "the owner dies", publisher: []int{2}, deaths: 1, victim: 0, adopter: 2},
+	{name: "the owner dies, publisher at the adopter's", publisher: []int{1, 2}, deaths: 1, victim: 0, adopter: 2},
+	{name: "the owner pauses", publisher: []int{2}, pauses: 1, victim: 0, adopter: 2},
+	{name: "the owner pauses, publisher elsewhere", publisher: []int{1}, pauses: 1, victim: 0, adopter: 2},
+	{name: "the owner pauses and publishes", publisher: []int{0}, pauses: 1, victim: 0, adopter: 2},
+	{name: "the publisher pauses", connects: []int{1}, publisher: []int{2}, pauses: 1, victim: 2, adopter: 1},
+	{name: "the publisher pauses and dies", connects: []int{1}, publisher: []int{2}, pauses: 1, deaths: 1, victim: 2, adopter: 1},
+	{name: "a move, two messages", connects: []int{1}, publisher: []int{2, 0}},
+	{name: "a move, two messages 2", connects: []int{1}, publisher: []int{1, 2}, shared: true},
+	{name: "a move, the old owner pauses and publishes", connects: []int{1}, publisher: []int{0}, pauses: 1, victim: 0, adopter: 2, apart: true},
+	{name: "a move, the new owner pauses", connects: []int{1}, publisher: []int{2}, pauses: 1, victim: 1, adopter: 2, moved: true, apart: true},
+	{name: "a move, the old owner pauses", connects: []int{1}, publisher: []int{2}, pauses: 1, victim: 0, adopter: 2, apart: true, twice: true},
 }
 
 func TestWalk(t *testing.T) {
 	for _, s := range scenarios {
 		t.Run(s.name, func(t *testing.T) {
-			states, failure := explore(s, 0, 3_000_000)
+			states, failure := explore(s, 0, 8_000_000)
 			t.Log(states, "states")
 			if failure != "" {
 				t.Error(failure)
 			}
 		})
+	}
+}
+
+func TestMutants(t *testing.T) {
+	slices.SortStableFunc(scenarios, func(a, b scenario) int { return int(a.pauses+a.deaths) - int(b.pauses+b.deaths) })
+	for i := range ruleCount {
+		found := ""
+		for _, s := range scenarios {
+			if _, failure := explore(s, 1<<i, 2_000_000); failure != "" && failure[:3] != "too" {
+				found = s.name + ": " + strings.SplitN(failure, "\n", 2)[0]
+				break
+			}
+		}
+		t.Log(i, found)
 	}
 }

@@ -123,6 +123,7 @@ type world struct {
 	asked  uint8        // messages published
 	acked  uint8        // bits of those whose publisher was told
 	next   uint8        // connections that have come
+	full   bool         // there was no room for an item or an entry
 	deaths uint8
 	pauses uint8
 	read   uint8 // what a dead node had processed of its inbox
