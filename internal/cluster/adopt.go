@@ -154,7 +154,7 @@ func (n *Node) adoptPage(ctx context.Context, o string, devices []string, died t
 			failed = a.err
 		default:
 			n.counts.adopted.Add(1)
-			n.claims.set(a.device, a.c.Epoch)
+			n.took(a.device, &a.c)
 			if err := n.sessions.Adopt(a.device, claimOf(&a.c), died); err != nil {
 				failed = err
 			}

@@ -14,9 +14,10 @@ import (
 type claims struct {
 	mu     sync.RWMutex
 	epochs map[string]uint64
+	kept   map[string]struct{} // those that have no session, and commands
 }
 
-func (c *claims) init() { c.epochs = make(map[string]uint64) }
+func (c *claims) init() { c.epochs, c.kept = make(map[string]uint64), make(map[string]struct{}) }
 
 func (c *claims) has(device string) bool {
 	c.mu.RLock()
@@ -25,16 +26,18 @@ func (c *claims) has(device string) bool {
 	return ok
 }
 
-func (c *claims) epoch(device string) uint64 {
+// count returns how many there are.
+func (c *claims) count() int {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	return c.epochs[device]
+	return len(c.epochs)
 }
 
 func (c *claims) set(device string, epoch uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.epochs[device] = epoch
+	delete(c.kept, device)
 }
 
 // remove removes a claim of an epoch below one, and reports whether there was one.
@@ -46,7 +49,25 @@ func (c *claims) remove(device string, below uint64) bool {
 		return false
 	}
 	delete(c.epochs, device)
+	delete(c.kept, device)
 	return true
+}
+
+// endSession notes that a claim of an epoch has no session.
+func (c *claims) endSession(device string, epoch uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.epochs[device] == epoch {
+		c.kept[device] = struct{}{}
+	}
+}
+
+// withoutSession reports whether a claim has no session, and returns its epoch.
+func (c *claims) withoutSession(device string) (epoch uint64, without bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	_, without = c.kept[device]
+	return c.epochs[device], without
 }
 
 // directory remembers for a while who has devices. It has two halves: what is not asked for while one fills is forgotten with the other.

@@ -38,6 +38,21 @@ type Sessions interface {
 	Received(device string, id uint16, done func(received bool, err error))
 }
 
+// Commands are the commands to devices, which move with them: command.Manager.
+type Commands interface {
+	Restore(device string, values map[string][]byte)
+	Forget(device string)
+	Keeps(device string) bool
+}
+
+// Parts are those of the node that the cluster works with.
+type Parts struct {
+	Router   *router.Router
+	Sessions Sessions
+	Store    Store
+	Commands Commands // may be nil
+}
+
 // Options are what a Node needs besides its configuration.
 type Options struct {
 	Client    rueidis.Client // of the caller, who closes it behind Close
@@ -68,6 +83,7 @@ type Node struct {
 	router   *router.Router
 	sessions Sessions
 	store    Store
+	commands Commands
 	finder   finder
 
 	ctx  context.Context // ends with Close
@@ -129,9 +145,24 @@ func (n *Node) init() {
 	n.finder.init(n)
 }
 
-// Start takes part in the cluster: r gets the subscriptions of the other nodes, and sessions what comes from them. It blocks until this node knows what the others want.
-func (n *Node) Start(ctx context.Context, r *router.Router, sessions Sessions, store Store) error {
-	n.router, n.sessions, n.store = r, sessions, store
+// Use gives the node the parts that it works with. No device is claimed, and nothing published, before.
+func (n *Node) Use(p Parts) {
+	n.router, n.sessions, n.store, n.commands = p.Router, p.Sessions, p.Store, p.Commands
+	if n.commands == nil {
+		n.commands = noCommands{}
+	}
+}
+
+// noCommands are the commands of a node that has none.
+type noCommands struct{}
+
+func (noCommands) Restore(string, map[string][]byte) {}
+func (noCommands) Forget(string)                     {}
+func (noCommands) Keeps(string) bool                 { return false }
+
+// Start takes part in the cluster: the router gets the subscriptions of the other nodes, and this node's inbox is read. It blocks until this node knows what the
+// others want.
+func (n *Node) Start(ctx context.Context) error {
 	if err := n.snapshot(ctx); err != nil {
 		return fmt.Errorf("reading what other nodes want: %w", err)
 	}

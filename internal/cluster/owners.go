@@ -23,30 +23,59 @@ func (n *Node) Claim(device string, done func(session.Claim, error)) {
 			return
 		}
 		n.counts.claimed.Add(1)
-		n.claims.set(device, c.Epoch)
+		n.took(device, &c)
 		done(claimOf(&c), nil)
 	})
 }
 
-// claimOf returns what the session has to know of a claim.
-func claimOf(c *storeredis.Claimed) session.Claim {
-	s := session.Claim{Epoch: c.Epoch, From: c.From, Found: c.Found}
+// took notes that this node has a device, and restores its commands.
+func (n *Node) took(device string, c *storeredis.Claimed) {
+	n.claims.set(device, c.Epoch)
+	if values := valuesOf(c, store.SpaceCommand); c.From != "" {
+		n.commands.Restore(device, values)
+	}
+}
+
+// valuesOf returns what the owner before had put into a space for the device.
+func valuesOf(c *storeredis.Claimed, space store.Space) (values map[string][]byte) {
 	for _, v := range c.Values {
-		if v.Space == store.SpaceOrphan {
-			if s.Orphans == nil {
-				s.Orphans = make(map[string][]byte)
+		if v.Space == space {
+			if values == nil {
+				values = make(map[string][]byte)
 			}
-			s.Orphans[v.Key] = v.Value
+			values[v.Key] = v.Value
 		}
 	}
-	return s
+	return values
+}
+
+// claimOf returns what the session has to know of a claim.
+func claimOf(c *storeredis.Claimed) session.Claim {
+	return session.Claim{Epoch: c.Epoch, From: c.From, Found: c.Found, Orphans: valuesOf(c, store.SpaceOrphan)}
 }
 
 // Ended implements session.Owners.
 func (n *Node) Ended(device string, epoch uint64) {
+	if n.commands.Keeps(device) {
+		n.claims.endSession(device, epoch)
+		return
+	}
 	if n.claims.remove(device, epoch+1) {
 		n.store.Disown(device)
 	}
+}
+
+// Idle says that the last command to a device is gone: without a session this node need not have it any more. Locks may be held.
+func (n *Node) Idle(device string) {
+	epoch, idle := n.claims.withoutSession(device)
+	if !idle {
+		return
+	}
+	go func() {
+		if !n.commands.Keeps(device) && n.claims.remove(device, epoch+1) {
+			n.store.Disown(device)
+		}
+	}()
 }
 
 // Forward implements session.Owners.
@@ -85,16 +114,21 @@ func (n *Node) Redirect(device, to string, m *message.Message, q message.QoS, do
 	n.toNode(to, lookup{item: item{kind: forDevice, at: m.At, device: device, qos: q}, m: m, done: answerFunc(done)})
 }
 
-// Lost is storeredis.Options.Lost: another node has a device that this one had.
-func (n *Node) Lost(device, to string) {
-	n.lostTo(device, session.Move{To: to, Epoch: n.claims.epoch(device) + 1})
+// Lost is storeredis.Options.Lost: another node has a device that this one had claimed at an epoch.
+func (n *Node) Lost(device, to string, epoch uint64) {
+	n.lostTo(device, session.Move{To: to, Epoch: epoch + 1})
 }
 
 // lostTo ends what this node has of a device that another node has.
 func (n *Node) lostTo(device string, to session.Move) {
-	n.claims.remove(device, to.Epoch)
-	n.cache.set(device, to.To)
+	had := n.claims.remove(device, to.Epoch)
 	n.sessions.Lose(device, to)
+	if had {
+		n.commands.Forget(device)
+	}
+	if !n.claims.has(device) {
+		n.cache.set(device, to.To)
+	}
 	if to.Since != 0 {
 		n.moves.add(device, to.Epoch, to.Since)
 	}
@@ -148,7 +182,8 @@ func (n *Node) ClaimFor(ctx context.Context, device string) (node string, err er
 	done := make(chan error, 1)
 	n.store.Adopt(device, "", func(c storeredis.Claimed, err error) {
 		if err == nil {
-			n.claims.set(device, c.Epoch)
+			n.took(device, &c)
+			n.claims.endSession(device, c.Epoch)
 		}
 		done <- err
 	})

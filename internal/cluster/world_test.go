@@ -84,7 +84,8 @@ func (w *world) join(name string) *testNode {
 		w.t.Fatal(err)
 	}
 	n.router = router.New(router.Config{Far: n.Node, Read: n.memory.Read}, n.memory)
-	if err := n.Start(w.t.Context(), n.router, n, n.onStore()); err != nil {
+	n.Use(Parts{Router: n.router, Sessions: n, Store: n.onStore()})
+	if err := n.Start(w.t.Context()); err != nil {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(n.end)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/longline/longline/internal/api"
 	"github.com/longline/longline/internal/auth"
+	"github.com/longline/longline/internal/cluster"
 	"github.com/longline/longline/internal/command"
 	"github.com/longline/longline/internal/gateway"
 	"github.com/longline/longline/internal/gateway/ocpp"
@@ -52,6 +53,8 @@ type Config struct {
 
 	Models setting.Named[model.Config] `yaml:"models" help:"models that are asked about messages on their way, each under its name"`
 
+	Cluster cluster.Config `yaml:"cluster" help:"other nodes with which this one is one gateway, on one Redis"`
+
 	OCPP     ocpp.Config       `yaml:"ocpp" help:"chargers that speak OCPP-J"`
 	Limits   limit.Config      `yaml:"limits" help:"protection against overload"`
 	Register registry.Register `yaml:"register" help:"registries in which the gateway registers itself, for balancers and clients"`
@@ -82,6 +85,7 @@ func (c Config) WithDefaults() Config {
 	c.Services = c.Services.WithDefaults()
 	c.Models = c.Models.WithDefaults()
 	c.Register = c.Register.WithDefaults()
+	c.Cluster = c.Cluster.WithDefaults()
 	c.API.Topics = c.Sessions.Topics // the API accepts the same topics as sessions
 	c.API = c.API.WithDefaults()
 	c.Log = c.Log.WithDefaults()
@@ -127,6 +131,7 @@ func (c *Config) Check() error {
 	section("models", d.Models.Validate())
 	section("models", model.CheckTogether(d.Models))
 	section("register", d.Register.Validate())
+	section("cluster", d.Cluster.Validate())
 	section("ocpp", d.OCPP.Validate())
 	section("limits", d.Limits.Validate())
 	section("log", d.Log.Validate())
