@@ -18,6 +18,7 @@ import (
 	"github.com/longline/longline/internal/api"
 	"github.com/longline/longline/internal/auth"
 	"github.com/longline/longline/internal/bridge"
+	"github.com/longline/longline/internal/cluster"
 	"github.com/longline/longline/internal/command"
 	"github.com/longline/longline/internal/config"
 	"github.com/longline/longline/internal/gateway"
@@ -45,10 +46,12 @@ type node struct {
 
 	// Set by the steps of startNode, in this order.
 	files    *reload.Watcher
+	cluster  *cluster.Node // nil if the node is alone
+	shared   *shared       // likewise
 	services *service.Set
 	store    wholeStore
 	disk     *disk.Store // the same, nil when all is in memory
-	ids      *store.IDs  // nil when the node remembers nothing
+	ids      *store.IDs  // nil when the node remembers nothing, or has its IDs from Redis
 	commands *command.Manager
 	router   *router.Router
 	streams  *stream.Set
@@ -70,7 +73,7 @@ type node struct {
 	cutShort     atomic.Bool                           // it is to end at once
 
 	undo   []func()   // each undoes a step, in the order of the steps
-	failed chan error // gets the admin port's error, if it fails
+	failed chan error // gets why the node cannot go on: the admin port's error, or the cluster's
 }
 
 // openDisk is disk.Open, unless a test puts a layer under the store.
@@ -87,6 +90,7 @@ func startNode(ctx context.Context, c config.Config, log *slog.Logger, stderr io
 	n := &node{config: c, log: log, stderr: stderr, failed: make(chan error, 1)}
 	for _, step := range []func(context.Context) error{
 		n.watchFiles,
+		n.joinCluster,
 		n.openServices,
 		n.openStore,
 		n.startIDs,
@@ -94,12 +98,14 @@ func startNode(ctx context.Context, c config.Config, log *slog.Logger, stderr io
 		n.openModels,
 		n.openCommands,
 		n.openSessions,
+		n.startCluster,
 		n.openLoops,
 		n.openSinks,
 		n.openSources,
 		n.openLedger,
 		n.openVerifiers,
 		n.openDevicePort,
+		n.followRevocations,
 		n.openDoor,
 		n.openAdminPort,
 		n.listNodes,
@@ -138,14 +144,14 @@ func (n *node) openServices(context.Context) (err error) {
 	return nil
 }
 
-func (n *node) openStore(context.Context) error {
+func (n *node) openStore(ctx context.Context) error {
 	account := new(message.Account)
 	n.config.Store.Account, n.config.Router.Account, n.config.Gateway.Account = account, account, account
 	path := n.config.Store.Path
 	if path == "" {
 		n.store = store.NewMemory(n.config.Store)
 		n.undo = append(n.undo, func() { _ = n.store.Close() }) // it is in memory: there is nothing to lose
-		return nil
+		return n.openSharedStore(ctx)
 	}
 	var err error
 	if n.disk, err = openDisk(n.config.Store, disk.Options{Path: path, Log: n.log}); err != nil {
@@ -157,11 +163,14 @@ func (n *node) openStore(context.Context) error {
 			n.log.Error("the store is not closed in order: the next start goes on from its journal", "error", err)
 		}
 	})
-	return nil
+	return n.openSharedStore(ctx)
 }
 
 // startIDs makes the node take message IDs from its state directory, or from its clock if it has none.
 func (n *node) startIDs(context.Context) (err error) {
+	if n.cluster != nil {
+		return n.startSharedIDs()
+	}
 	c := n.config.Node
 	var ranges message.Ranges = message.NewClock(uint16(c.Number))
 	if c.State != "" {
@@ -243,6 +252,9 @@ func (n *node) openSessions(context.Context) (err error) {
 		return err
 	}
 	n.undo = append(n.undo, n.sessions.Close)
+	if n.cluster != nil {
+		n.commands.InCluster(n.cluster.Idle)
+	}
 	n.commands.Start(n.sessions)
 	return nil
 }
@@ -313,6 +325,7 @@ func (n *node) checks() []api.Check {
 		}},
 		{Name: "store", Failed: n.storeFailed},
 		{Name: "streams", Failed: n.streams.Err},
+		{Name: "cluster", Failed: n.clusterFailed},
 	}
 }
 
@@ -335,7 +348,7 @@ func (n *node) openAdminPort(ctx context.Context) (err error) {
 	}, []string{"procedure", "code"})
 	metrics.MustRegister(n.gateway, requests, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	backend := api.New(fit(n.config, n.log), api.Node{
+	parts := api.Node{
 		Roles:       n.door.roles,
 		Certificate: n.door.certificate,
 		Audit:       n.door.audit,
@@ -360,7 +373,11 @@ func (n *node) openAdminPort(ctx context.Context) (err error) {
 			}
 		},
 		Log: n.log,
-	})
+	}
+	n.otherNodes(&parts)
+	backend := api.New(fit(n.config, n.log), parts)
+	n.answerNodes(backend)
+	metrics.MustRegister(n.clusterMetrics()...)
 	metrics.MustRegister(n.doorMetrics(backend)...)
 	metrics.MustRegister(n.storeMetrics()...)
 	metrics.MustRegister(streamCollector{n.streams})
@@ -376,7 +393,7 @@ func (n *node) openAdminPort(ctx context.Context) (err error) {
 	}
 	go func() {
 		if err := n.server.Serve(); err != nil {
-			n.failed <- err
+			n.fail(fmt.Errorf("admin port: %w", err))
 		}
 	}()
 	return nil

@@ -61,7 +61,7 @@ func (s *Serve) Run(ctx context.Context, console *Console) error {
 	case <-ctx.Done():
 	case err := <-n.failed:
 		n.close()
-		return fmt.Errorf("admin port: %w", err)
+		return err
 	}
 	return n.drain(console, log, c.Gateway.DrainTimeout)
 }

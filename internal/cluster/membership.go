@@ -31,10 +31,11 @@ func (m *Member) owner() string { return owner(m.Name, m.Life) }
 
 // members are what the last renewal has shown.
 type members struct {
-	list   atomic.Pointer[[]Member] // in the order of their names
-	dead   atomic.Pointer[map[string]time.Duration]
-	report atomic.Pointer[Report]
-	steady time.Time // since when no renewal has failed
+	list      atomic.Pointer[[]Member] // in the order of their names
+	dead      atomic.Pointer[map[string]time.Duration]
+	report    atomic.Pointer[Report]
+	addresses atomic.Pointer[[]string]
+	steady    time.Time // since when no renewal has failed
 }
 
 // Nodes returns all nodes in the order of their names. The caller does not change the list.
@@ -162,7 +163,10 @@ func (n *Node) renewals(ctx context.Context) {
 // renew renews the lease, and reads who else is there. Of the goroutine of renewals, and before it.
 func (n *Node) renew(ctx context.Context) error {
 	began, at := sinceStart(), time.Now()
-	report := told{Version: n.options.Version, Addresses: n.options.Addresses, Position: n.position(), Arriving: n.interest.arriving()}
+	report := told{Version: n.options.Version, Position: n.position(), Arriving: n.interest.arriving()}
+	if a := n.members.addresses.Load(); a != nil {
+		report.Addresses = *a
+	}
 	if r := n.members.report.Load(); r != nil {
 		report.Report = *r
 	}

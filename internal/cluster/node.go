@@ -55,11 +55,11 @@ type Parts struct {
 
 // Options are what a Node needs besides its configuration.
 type Options struct {
-	Client    rueidis.Client // of the caller, who closes it behind Close
-	Patience  time.Duration  // how long Redis may be away until what waits for it is refused; 0 means 5 s
-	Version   string
-	Addresses []string // where devices reach the node, host:port
-	Log       *slog.Logger
+	Client   rueidis.Client   // of the caller, who closes it behind Close
+	Patience time.Duration    // how long Redis may be away until what waits for it is refused; 0 means 5 s
+	Link     *storeredis.Link // of the client, likewise; nil in tests that have no failover
+	Version  string
+	Log      *slog.Logger
 
 	// Failed is called once when this life of the node cannot go on: others have taken it for dead, or a newer life of the name has begun.
 	Failed func(error)
@@ -202,12 +202,8 @@ func (n *Node) OwnerName() string { return n.owner }
 // Life returns the life.
 func (n *Node) Life() uint64 { return n.life }
 
-// counts are what the metrics show.
-type counts struct {
-	commands, batches, sent, failed, refused      atomic.Uint64
-	received, repeated, late, bad, hops, unowned  atomic.Uint64
-	announced, claimed, moved, adopted, forwarded atomic.Uint64
-}
+// SetAddresses sets where devices reach the node, host:port, for the next renewal to tell.
+func (n *Node) SetAddresses(addresses []string) { n.members.addresses.Store(&addresses) }
 
 // troubleLog writes a line about trouble with Redis at most once per period.
 type troubleLog struct {
