@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-servers test-long lint vuln bench bench-compare bench-mqtt bench-durable bench-store bench-ocpp bench-services bench-sinks bench-bridge bench-100k bench-1m attack crash soak fuzz generate deps clean
+.PHONY: help build run test test-servers test-long lint vuln bench bench-compare bench-mqtt bench-durable bench-store bench-ocpp bench-services bench-sinks bench-bridge bench-100k bench-1m attack crash chaos cluster bench-cluster-failures soak fuzz generate deps clean
 
 # The programs of tools/go.mod, built once into tools/bin.
 TOOLBIN := $(CURDIR)/tools/bin
@@ -13,6 +13,9 @@ build: ## build bin/longline
 
 run: build ## run a gateway with 100 synthetic devices, until Ctrl-C
 	@scripts/run.sh
+
+cluster: build ## run three gateways, Redis, HAProxy and 300 synthetic devices, until Ctrl-C
+	@scripts/cluster.sh
 
 test: deps ## run all tests with the race detector; installs what they need
 	go vet -tags servers,long ./...
@@ -115,6 +118,12 @@ attack: build ## attack a gateway while 1,000 honest devices use it; QUICK=1 for
 crash: build ## kill a gateway, and what its sinks write to, while devices use it; fails if anything is lost; QUICK=1 for one minute
 	go build -o bin/crash ./test/crash
 	@scripts/crash.sh $(if $(QUICK),--duration=60s) $(CRASH)
+
+# CHAOS has more options, such as --redis=cluster, --redis=sentinel or --seed=7.
+chaos: build ## break a cluster of three gateways in many ways while devices use it; fails if anything is lost or served twice; QUICK=1 for one minute
+	go build -o bin/chaos ./test/chaos
+	@scripts/servers.sh redis >/dev/null
+	bin/chaos $(if $(QUICK),--duration=60s --devices=300 --pace=1s --stay=10s --lease=2s --no-clocks) $(CHAOS)
 
 soak: build ## load a gateway for SOAK (1h); fails if messages are lost or memory grows
 	@scripts/soak.sh

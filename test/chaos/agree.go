@@ -10,7 +10,6 @@ import (
 
 	"github.com/redis/rueidis"
 
-	"github.com/longline/longline/internal/topic"
 	"github.com/longline/longline/test/clients"
 )
 
@@ -104,7 +103,7 @@ func (r *run) disagreements(ctx context.Context, client rueidis.Client) (wrong [
 			delete(want, field)
 			continue
 		}
-		if !strings.HasPrefix(filter, "$share/") && !topic.Match(clients.Common+"backend/#", filter) {
+		if !strings.HasPrefix(filter, "$share/") {
 			wrong = append(wrong, fmt.Sprintf("%s announces %q, and nobody there wants it", owner, filter))
 		}
 	}
@@ -135,16 +134,13 @@ func (r *run) owners(ctx context.Context, client rueidis.Client) (map[string]str
 
 // lives returns the owners that live.
 func (r *run) lives(ctx context.Context, client rueidis.Client) (map[string]bool, error) {
-	all, err := client.Do(ctx, client.B().Hgetall().Key(prefix+"{nodes}").Build()).AsStrMap()
+	all, err := client.Do(ctx, client.B().Hgetall().Key(prefix+"{nodes}:life").Build()).AsStrMap()
 	if err != nil {
 		return nil, fmt.Errorf("nodes: %w", err)
 	}
 	lives := make(map[string]bool)
-	for name, text := range all {
-		lives[name+"/"+life(text)] = true
+	for name, life := range all {
+		lives[name+"/"+life] = true
 	}
 	return lives, nil
 }
-
-// life returns the life in what Redis has of a node.
-func life(text string) string { return text }
