@@ -58,19 +58,26 @@ type old struct {
 
 // add notes that a new connection of the client was accepted while conn is open. What the kernel has received by now is no fault.
 func (s *Superseded) add(client string, conn syscall.Conn, address net.Addr) *old {
-	o := &old{set: s, client: client, address: address.String(), accepted: s.now()}
-	if raw, err := conn.SyscallConn(); err == nil {
-		_ = raw.Control(func(fd uintptr) { // if it was closed, nothing more comes
-			if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
-				o.mark = int64(info.Bytes_received)
-			}
-		})
-	}
+	o := &old{set: s, client: client, address: address.String(), accepted: s.now(), mark: received(conn)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.count++
 	s.open[o] = struct{}{}
 	return o
+}
+
+// received returns how many bytes the kernel has received on a connection; 0 if it was closed, so that nothing more comes.
+func received(conn syscall.Conn) (n int64) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	_ = raw.Control(func(fd uintptr) {
+		if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
+			n = int64(info.Bytes_received)
+		}
+	})
+	return n
 }
 
 // got notes what came on the connection and ended with this byte of it.
