@@ -99,6 +99,11 @@ bench-bridge: build ## measure what a bridge loses while the broker at its other
 	go build -o bench/bridge/out/bridge ./bench/bridge
 	bench/bridge/out/bridge
 
+bench-cluster-failures: build ## measure failures of a cluster with 30,000 devices: a node is killed, another stopped, Redis is away, and forgets
+	go build -o bin/chaos ./test/chaos
+	@scripts/servers.sh redis >/dev/null
+	bin/chaos failures $(FAILURES)
+
 # KEEP is the time with heartbeats only; STORM=0 does not kill the gateway.
 KEEP  ?= 3m
 STORM ?= 1

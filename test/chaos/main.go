@@ -24,10 +24,15 @@ import (
 )
 
 func main() {
-	o := &options{}
-	kong.Parse(o, kong.Name("chaos"), kong.Description("Break a cluster of gateways in many ways, and count what is lost and what is served twice."))
+	var o struct {
+		Run      options         `cmd:"" default:"withargs" help:"Break a cluster of gateways in many ways, and count what is lost and what is served twice."`
+		Failures failuresCommand `cmd:"" help:"Measure how long single failures last with many devices, and what they cost."`
+		Light    lightCommand    `cmd:"" hidden:""`
+	}
+	command := kong.Parse(&o, kong.Name("chaos"), kong.Description("Break clusters of gateways."))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := o.Run(ctx)
+	command.BindTo(ctx, (*context.Context)(nil))
+	err := command.Run()
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "chaos:", err)

@@ -63,7 +63,7 @@ func (c *MQTTConn) read() {
 		}
 		rest, offset = rest[size:], offset+int64(size)
 		if o := c.old.Load(); o != nil {
-			if p.Type != mqtt.Disconnect {
+			if p.Type != mqtt.Disconnect && p.Type != mqtt.Pingresp {
 				o.got(offset, fmt.Sprintf("%v %s %.10q", p.Type, p.Topic, p.Payload))
 			}
 			continue
@@ -83,8 +83,8 @@ func (c *MQTTConn) ended() {
 	}
 }
 
-// supersede leaves the connection to the set until the gateway closes it. Nobody uses it any more.
-func (c *MQTTConn) supersede(s *Superseded, client string) {
+// Supersede leaves the connection to the set until the gateway closes it. Nobody uses it any more.
+func (c *MQTTConn) Supersede(s *Superseded, client string) {
 	c.old.Store(s.add(client, c.conn.(syscall.Conn), c.conn.RemoteAddr()))
 	go func() {
 		for range c.Packets { // the reader may wait with one

@@ -117,7 +117,7 @@ func (d *mqttDevice) connect(ctx context.Context) error {
 	d.conn, d.began, d.safe, d.replies = c, d.Book.Now(), false, nil
 	d.Book.Event(d.name, fmt.Sprintf("connected, session present: %v", connack.SessionPresent))
 	if d.stale != nil && d.Superseded != nil {
-		d.stale.supersede(d.Superseded, d.name)
+		d.stale.Supersede(d.Superseded, d.name)
 		d.stale = nil
 	}
 	d.dropStale()

@@ -94,7 +94,7 @@ func TestSupersededMQTT(t *testing.T) {
 		send(publish)
 	}
 	arrive(t, device, sent)
-	c.supersede(s, "d")
+	c.Supersede(s, "d")
 	await(t, s, 1, 0)
 	send(publish)
 	await(t, s, 1, 1)
