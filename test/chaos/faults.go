@@ -71,7 +71,7 @@ func (p *player) step(ctx context.Context, s step) error {
 }
 
 func (p *player) do(ctx context.Context, f fault) error {
-	n := p.cluster.nodes[f.which]
+	n := p.cluster.nodes[f.which%len(p.cluster.nodes)]
 	switch f.kind {
 	case killNode:
 		n.gateway.Kill()
