@@ -60,7 +60,7 @@ func (s *Store) claim(device, old string, done func(Claimed, error)) {
 	}
 	delete(w.next.left, device)
 	if b := w.sent; b != nil && b.ends(device) {
-		b.behind = append(b.behind, func() { s.claimer.add(r) })
+		b.behind = append(b.behind, r)
 		w.mu.Unlock()
 		return
 	}
@@ -249,6 +249,7 @@ func (s *Store) claimed(r request, result rueidis.RedisResult) (Claimed, error) 
 	if err != nil {
 		return Claimed{}, err
 	}
+	s.Memory.Forget(r.device) // nothing, unless it had no session that would have done so
 	s.writer.own(c, found)
 	if found.record != nil {
 		s.Memory.Load(found.record, found.owed, found.messages)

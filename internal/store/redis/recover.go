@@ -15,6 +15,7 @@ import (
 type confirmed struct {
 	claim *made
 	order []*changes
+	seq   uint64 // the number under which order was written; Redis knows by it whether it has lost that
 }
 
 // mostRecent bounds the bytes that are kept to be written again.
@@ -53,7 +54,7 @@ func (w *writer) recover(ctx context.Context) {
 			continue
 		}
 		b := newBatch()
-		b.order, b.again = a.order, true
+		b.order, b.seq, b.again = a.order, a.seq, true
 		if err := w.again(ctx, b); err != nil {
 			return
 		}
@@ -83,7 +84,7 @@ func (w *writer) again(ctx context.Context, b *batch) error {
 		return err
 	})
 	if err == nil {
-		w.recent.add(confirmed{order: b.order}, size)
+		w.recent.add(confirmed{order: b.order, seq: b.seq}, size)
 	}
 	return err
 }

@@ -61,9 +61,10 @@ type batch struct {
 	order   []*changes // the same, in the order of their first operations
 	left    map[string]struct{}
 	fences  []func(error)
-	behind  []func() // are called when the batch is written, without locks
+	behind  []request // claims that are sent when the batch is written, which ends claims of the same devices
 	upto    uint64   // operations that were appended before its end
 	again   bool     // all of it was written before, see recover
+	seq     uint64   // the number of its last writing
 
 	// Guarded by writer.mu.
 	redirects int   // that are not done
@@ -249,7 +250,7 @@ func (w *writer) writeAll(ctx context.Context, b *batch) error {
 		return err
 	})
 	if err == nil && len(b.order) > 0 {
-		w.recent.add(confirmed{order: b.order}, size)
+		w.recent.add(confirmed{order: b.order, seq: b.seq}, size)
 	}
 	return err
 }
@@ -283,19 +284,21 @@ func (s *Store) writes(order []*changes) (all []write) {
 
 // try sends writes once, and returns those that may not have been made, with the reason. Of a device that gets it back all writes come again.
 func (w *writer) try(ctx context.Context, b *batch, todo []write) (left []write, err error) {
-	seq := w.seq.Add(1)
-	again := make(map[*changes]bool)
+	if !b.again {
+		b.seq = w.seq.Add(1)
+	}
+	again := make(map[string]bool)
 	for len(todo) > 0 {
 		n, bytes := 0, 0
 		for n < len(todo) && n < pieceWrites && bytes < pieceBytes {
 			bytes += todo[n].bytes
 			n++
 		}
-		if e := w.send(ctx, b, todo[:n], seq, again); e != nil {
+		if e := w.send(ctx, b, todo[:n], again); e != nil {
 			err = e
 		}
 		for i := range todo[:n] {
-			if again[todo[i].of] {
+			if again[todo[i].of.device] {
 				left = append(left, todo[i])
 			}
 		}
@@ -305,16 +308,16 @@ func (w *writer) try(ctx context.Context, b *batch, todo []write) (left []write,
 }
 
 // send sends some writes, and notes what has to be sent again.
-func (w *writer) send(ctx context.Context, b *batch, some []write, seq uint64, again map[*changes]bool) (err error) {
+func (w *writer) send(ctx context.Context, b *batch, some []write, again map[string]bool) (err error) {
 	commands := make(rueidis.Commands, len(some))
 	for i := range some {
-		commands[i] = w.store.call(writeScript, some[i].of.device, some[i].args(w.store.options.Owner, seq)...)
+		commands[i] = w.store.call(writeScript, some[i].of.device, some[i].args(w.store.options.Owner, b.seq)...)
 	}
 	w.counts.writes.Add(uint64(len(some)))
 	begin := time.Now()
 	for i, r := range w.store.client.DoMulti(ctx, commands...) {
 		if e := w.answered(b, &some[i], r, begin); e != nil {
-			again[some[i].of], err = true, e
+			again[some[i].of.device], err = true, e
 		}
 	}
 	if err != nil && unknownScript(err) {
@@ -453,10 +456,10 @@ func (w *writer) written(b *batch) {
 	w.applied.Store(b.upto)
 	w.sent = nil
 	w.settling = append(w.settling, b)
-	waits := b.redirects > 0
+	waits, behind := b.redirects > 0, b.behind
 	w.mu.Unlock()
-	for _, f := range b.behind {
-		f()
+	for _, r := range behind {
+		w.store.claimer.add(r)
 	}
 	if waits {
 		time.AfterFunc(w.store.options.Patience, func() { w.giveUp(b) })
@@ -511,16 +514,20 @@ func (w *writer) fail(err error) {
 	}
 }
 
-// refuse tells all fences why nothing is safe.
+// refuse tells all fences, and claims that wait for a batch, why nothing is safe.
 func (w *writer) refuse(err error) {
 	w.mu.Lock()
 	fences := w.next.fences
 	w.next.fences = nil
-	if w.sent != nil {
-		fences = append(w.sent.fences, fences...)
-		w.sent.fences = nil
+	var behind []request
+	if b := w.sent; b != nil {
+		fences, behind = append(b.fences, fences...), b.behind
+		b.fences, b.behind = nil, nil
 	}
 	w.mu.Unlock()
+	for _, r := range behind {
+		r.done(Claimed{}, err)
+	}
 	for _, done := range fences {
 		done(err)
 	}
