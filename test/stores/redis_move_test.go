@@ -60,6 +60,14 @@ func (n *node) commit() error {
 // has checks what a device's queue has.
 func (n *node) has(t *testing.T, device string, want ...string) {
 	t.Helper()
+	if got := n.queued(t, device); !slices.Equal(got, want) {
+		t.Errorf("%s has %q of %s, want %q", n.owner, got, device, want)
+	}
+}
+
+// queued returns what a device's queue has.
+func (n *node) queued(t *testing.T, device string) (got []string) {
+	t.Helper()
 	q := n.Store.Queue(device)
 	for p := q.NextPage(q.Len()); p != nil; p = q.NextPage(q.Len()) {
 		if err := n.Read(p); err != nil {
@@ -69,14 +77,11 @@ func (n *node) has(t *testing.T, device string, want ...string) {
 			t.Errorf("%d messages are lost", lost)
 		}
 	}
-	var got []string
 	for m, _, ok := q.Next(now); ok; m, _, ok = q.Next(now) {
 		got = append(got, string(m.Payload))
 	}
-	if !slices.Equal(got, want) {
-		t.Errorf("%s has %q of %s, want %q", n.owner, got, device, want)
-	}
 	q.Rewind()
+	return got
 }
 
 // told returns what was lost and what was sent on.
