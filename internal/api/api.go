@@ -144,6 +144,8 @@ type API struct {
 	commanding    atomic.Int64  // requests about commands that wait for the store
 	pages         atomic.Uint64 // requests from web pages that were refused
 	serving       quota
+	held          heldReaders
+	acknowledged  acknowledged
 	describing    chan struct{} // has a token for each stream that is being described
 	conns         *portConns
 }
@@ -185,4 +187,7 @@ func (a *API) PortStats() PortStats {
 }
 
 // Close ends the open streams when they have sent what their inboxes hold, and refuses later ones.
-func (a *API) Close() { a.end() }
+func (a *API) Close() {
+	a.end()
+	a.held.endAll()
+}

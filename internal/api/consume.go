@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -12,17 +13,15 @@ import (
 
 // consumption is an open reader of a stream. One goroutine uses it.
 type consumption struct {
+	source
 	api    *API
-	stream *stream.Stream
-	reader *stream.Reader
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	room   []stream.Entry // what the reader returned last
 }
 
-// consume opens a reader that lasts until ctx ends, the API closes, or a newer reader of the same consumer comes. A consumer with a name
-// changes the stream: it has one of its places, and holds up one that refuses when it is full.
-func (a *API) consume(ctx context.Context, s *stream.Stream, consumer string, from stream.Start) (*consumption, error) {
+// consume opens a reader that lasts until ctx ends, the API closes, or a newer reader of the same consumer comes. after says where it begins; field names
+// that in errors. A consumer with a name changes the stream: it has one of its places, and holds up one that refuses when it is full.
+func (a *API) consume(ctx context.Context, s *stream.Stream, consumer, field, after string) (*consumption, error) {
 	if consumer != "" {
 		if err := callerOf(ctx).raise(auth.Operate); err != nil {
 			return nil, err
@@ -32,17 +31,39 @@ func (a *API) consume(ctx context.Context, s *stream.Stream, consumer string, fr
 		a.readers.Add(-1)
 		return nil, exhausted("%d backends read streams, which is the limit", a.config.MaxReaders)
 	}
-	reader, err := s.Open(consumer, from)
+	ctx, cancel := a.lasting(ctx)
+	from, err := a.open(ctx, s, consumer, field, after)
 	if err != nil {
+		cancel(nil)
 		a.readers.Add(-1)
 		return nil, coded(err)
 	}
-	ctx, cancel := a.lasting(ctx)
-	return &consumption{api: a, stream: s, reader: reader, ctx: ctx, cancel: cancel}, nil
+	return &consumption{source: from, api: a, ctx: ctx, cancel: cancel}, nil
+}
+
+// open opens what a reader reads.
+func (a *API) open(ctx context.Context, s *stream.Stream, consumer, field, after string) (source, error) {
+	if a.node.Cluster != nil {
+		from, err := parseAfterParts(field, after, time.Now())
+		if err != nil {
+			return nil, err
+		}
+		return a.openParts(ctx, s.Name(), consumer, from, after == "latest")
+	}
+	end := s.End()
+	from, err := parseAfter(field, after, end)
+	if err != nil {
+		return nil, err
+	}
+	reader, err := s.Open(consumer, from)
+	if err != nil {
+		return nil, err
+	}
+	return &ownPart{stream: s, reader: reader, end: end}, nil
 }
 
 func (c *consumption) close() {
-	c.reader.Close()
+	c.source.close()
 	c.cancel(nil)
 	c.api.readers.Add(-1)
 }
@@ -58,12 +79,8 @@ const (
 func (c *consumption) next(ctx context.Context) (batch []stream.Entry, missed uint64, err error) {
 	most := c.api.config.Batch
 	most.Bytes = min(most.Bytes, max(leastBatch, readersBytes/int(c.api.readers.Load())))
-	batch, missed, err = c.reader.Take(ctx, most.Messages, most.Bytes, c.room)
-	if err != nil {
-		return nil, 0, ofDisk(err)
-	}
-	c.room = batch
-	return batch, missed, nil
+	batch, missed, err = c.take(ctx, most.Messages, most.Bytes)
+	return batch, missed, ofDisk(err)
 }
 
 // Consume implements GatewayHandler.
@@ -72,31 +89,25 @@ func (a *API) Consume(ctx context.Context, r *connect.Request[longlinev1.Consume
 	if err != nil {
 		return err
 	}
-	end := s.End()
-	from, err := parseAfter("after", r.Msg.After, end)
-	if err != nil {
-		return err
-	}
-	c, err := a.consume(ctx, s, r.Msg.Consumer, from)
+	c, err := a.consume(ctx, s, r.Msg.Consumer, "after", r.Msg.After)
 	if err != nil {
 		return err
 	}
 	defer c.close()
 	b := entries{text: r.Msg.Text}
 	for {
-		at := c.reader.Place()
-		b.response.Place, b.response.Behind = place(at-1), max(s.End(), at)-at
+		b.response.Place, b.response.Behind, b.response.Away = c.at(), c.behind(), c.away()
 		if err := out.Send(&b.response); err != nil {
 			return ending(c.ctx, err)
 		}
-		if r.Msg.ToEnd && at >= end {
+		if r.Msg.ToEnd && c.caughtUp() {
 			return nil
 		}
 		batch, missed, err := c.next(c.ctx)
 		if err != nil {
 			return ending(c.ctx, err)
 		}
-		b.fill(batch, missed)
+		b.fill(batch, missed, c.placeOf)
 	}
 }
 
@@ -115,7 +126,7 @@ type entrySlot struct {
 }
 
 // fill makes the response from a batch; it keeps views of it until the next call.
-func (b *entries) fill(batch []stream.Entry, missed uint64) {
+func (b *entries) fill(batch []stream.Entry, missed uint64, placeOf func(uint64) string) {
 	for len(b.slots) < len(batch) {
 		s := new(entrySlot)
 		s.entry.Message = &s.message
@@ -125,7 +136,7 @@ func (b *entries) fill(batch []stream.Entry, missed uint64) {
 	for i := range batch {
 		s := b.slots[i]
 		s.put(batch[i].Message, uint32(batch[i].Message.QoS), b.text)
-		s.entry.Place = place(batch[i].Place)
+		s.entry.Place = placeOf(batch[i].Place)
 		list = append(list, &s.entry)
 	}
 	b.response.Entries, b.response.Missed = list, missed

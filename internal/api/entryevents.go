@@ -1,18 +1,19 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
 
 	"github.com/longline/longline/internal/auth"
 	"github.com/longline/longline/internal/message"
-	"github.com/longline/longline/internal/stream"
 )
 
 // streamsPath is the path below which the entries of streams are served as server-sent events.
@@ -34,7 +35,7 @@ func (a *API) sendEntries(w http.ResponseWriter, r *http.Request) error {
 	defer c.close()
 	beginEvents(w)
 	e := eventWriter{qos: message.ExactlyOnce}
-	e.begin(c.reader.Place(), c.stream.End())
+	e.begin(c.at(), c.behind())
 	for err == nil {
 		if err = e.send(w); err == nil {
 			err = a.nextEntries(w, &e, c)
@@ -61,26 +62,21 @@ func (a *API) openEvents(r *http.Request) (*consumption, error) {
 	consumer, after := query.Get("consumer"), query.Get("after")
 	field := "after"
 	if last := r.Header.Get("Last-Event-ID"); last != "" {
-		done, err := parsePlace("Last-Event-ID", last)
-		if err != nil {
+		if err := a.validPlace("Last-Event-ID", last); err != nil {
 			return nil, err
 		}
 		if consumer != "" {
 			if err := callerOf(r.Context()).raise(auth.Operate); err != nil {
 				return nil, err
 			}
-			err := a.acknowledge(r.Context(), s, consumer, done)
-			if err != nil && !errors.Is(err, stream.ErrConsumer) { // a new one begins there
+			_, err := a.acknowledge(r.Context(), s, consumer, "Last-Event-ID", last)
+			if err != nil && connect.CodeOf(err) != connect.CodeNotFound { // a new one begins there
 				return nil, err
 			}
 		}
 		field, after = "Last-Event-ID", last
 	}
-	from, err := parseAfter(field, after, s.End())
-	if err != nil {
-		return nil, err
-	}
-	return a.consume(r.Context(), s, consumer, from)
+	return a.consume(r.Context(), s, consumer, field, after)
 }
 
 // eventsBuffer is how many bytes of events gather before they are sent: a batch as JSON can be several times as large as its payloads.
@@ -99,15 +95,19 @@ func (a *API) nextEntries(w http.ResponseWriter, e *eventWriter, c *consumption)
 		return err
 	}
 	if missed > 0 {
-		next := c.reader.Place()
+		id := c.at()
 		if len(batch) > 0 {
-			next = batch[0].Place
+			id = c.placeOf(batch[0].Place - 1)
 		}
-		e.idLine(next - 1)
+		e.idLine(id)
 		e.missed(missed)
 	}
+	if away := strings.Join(c.away(), " "); away != e.away {
+		e.away = away
+		e.comment("nodes that cannot be read: " + cmp.Or(away, "none"))
+	}
 	for i := range batch {
-		if err := e.message(batch[i].Place, batch[i].Message); err != nil {
+		if err := e.message(c.placeOf(batch[i].Place), batch[i].Message); err != nil {
 			return err
 		}
 		if e.buf.Len() > eventsBuffer {
@@ -121,9 +121,9 @@ func (a *API) nextEntries(w http.ResponseWriter, e *eventWriter, c *consumption)
 
 // begin tells the client where it is and how much is behind that. It has data, because some clients do not remember the id of an event
 // without.
-func (e *eventWriter) begin(place, end uint64) {
-	e.idLine(place - 1)
-	fmt.Fprintf(&e.buf, "event: reading\ndata: {\"behind\":%d}\n\n", max(end, place)-place)
+func (e *eventWriter) begin(place string, behind uint64) {
+	e.idLine(place)
+	fmt.Fprintf(&e.buf, "event: reading\ndata: {\"behind\":%d}\n\n", behind)
 }
 
 // ended tells the client why the gateway ends the events.

@@ -2,13 +2,11 @@ package api
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 	"strings"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/longline/longline/internal/auth"
 	"github.com/longline/longline/internal/protofield"
@@ -73,31 +71,23 @@ func openEnvelope(p []byte) (e envelope, err error) {
 // An answer is a code, 0 if all is well, and behind it the response, or the error's text.
 
 // appendAnswer returns the answer that says response or err.
-func appendAnswer(response proto.Message, err error) []byte {
+func appendAnswer(response []byte, err error) []byte {
+	if err == nil && len(response) >= maxExchanged {
+		err = exhausted("the answer has %d bytes: nodes send each other at most %d", len(response), maxExchanged)
+	}
 	if err == nil {
-		answer, cannot := proto.MarshalOptions{}.MarshalAppend([]byte{0}, response)
-		switch {
-		case cannot != nil:
-			err = connect.NewError(connect.CodeInternal, cannot)
-		case len(answer) > maxExchanged:
-			err = exhausted("the answer has %d bytes: nodes send each other at most %d", len(answer), maxExchanged)
-		default:
-			return answer
-		}
+		return append([]byte{0}, response...)
 	}
 	return append([]byte{byte(connect.CodeOf(err))}, messageOf(err)...)
 }
 
-// openAnswer fills in response, or returns the error with its code.
-func openAnswer(answer []byte, response proto.Message) error {
+// openAnswer returns the response, or the error with its code.
+func openAnswer(answer []byte) (response []byte, err error) {
 	switch {
 	case len(answer) == 0 || answer[0] > byte(connect.CodeUnauthenticated):
-		return errors.New("it is no answer")
+		return nil, errors.New("it is no answer")
 	case answer[0] > 0:
-		return connect.NewError(connect.Code(answer[0]), errors.New(strings.ToValidUTF8(string(answer[1:]), "?")))
+		return nil, connect.NewError(connect.Code(answer[0]), errors.New(strings.ToValidUTF8(string(answer[1:]), "?")))
 	}
-	if err := proto.Unmarshal(answer[1:], response); err != nil {
-		return fmt.Errorf("a response: %w", err)
-	}
-	return nil
+	return answer[1:], nil
 }

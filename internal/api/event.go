@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -118,8 +119,9 @@ func (p properties) MarshalJSON() ([]byte, error) {
 
 // eventWriter encodes messages as events.
 type eventWriter struct {
-	qos message.QoS // of the subscription
-	buf bytes.Buffer
+	qos  message.QoS // of the subscription
+	buf  bytes.Buffer
+	away string // nodes whose part of a stream cannot be read, as the client was told
 }
 
 // comment writes a comment, which clients ignore; it keeps the connection alive.
@@ -129,7 +131,7 @@ func (e *eventWriter) comment(text string) { fmt.Fprintf(&e.buf, ": %s\n\n", tex
 func (e *eventWriter) batch(messages []*message.Message, missed uint64) error {
 	e.missed(missed)
 	for _, m := range messages {
-		if err := e.message(m.ID, m); err != nil {
+		if err := e.message(strconv.FormatUint(m.ID, 10), m); err != nil {
 			return err
 		}
 	}
@@ -137,7 +139,7 @@ func (e *eventWriter) batch(messages []*message.Message, missed uint64) error {
 }
 
 // idLine begins an event.
-func (e *eventWriter) idLine(id uint64) { fmt.Fprintf(&e.buf, "id: %d\n", id) }
+func (e *eventWriter) idLine(id string) { e.buf.WriteString("id: " + id + "\n") }
 
 // missed writes an event with a number of messages that the client did not get, unless it is 0.
 func (e *eventWriter) missed(n uint64) {
@@ -147,7 +149,7 @@ func (e *eventWriter) missed(n uint64) {
 }
 
 // message writes one event.
-func (e *eventWriter) message(id uint64, m *message.Message) error {
+func (e *eventWriter) message(id string, m *message.Message) error {
 	e.idLine(id)
 	e.buf.WriteString("event: message\ndata: ")
 	if err := encodeEvent(&e.buf, eventOf(m, e.qos)); err != nil {

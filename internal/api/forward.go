@@ -16,6 +16,7 @@ import (
 	"github.com/longline/longline/internal/auth"
 	"github.com/longline/longline/internal/devices"
 	longlinev1 "github.com/longline/longline/proto/longline/v1"
+	"github.com/longline/longline/proto/longline/v1/longlinev1connect"
 )
 
 // A node that is asked something that others know asks them: the node that has a device, or all of them, whose answers it merges. It has
@@ -346,6 +347,17 @@ func (a *API) ask(ctx context.Context, node, procedure string, message proto.Mes
 	if err != nil {
 		return nil, coded(err)
 	}
+	if body, err = a.askBytes(ctx, node, procedure, body, h); err != nil {
+		return nil, err
+	}
+	if err := proto.Unmarshal(body, response); err != nil {
+		return nil, ofNode(node, err)
+	}
+	return response, nil
+}
+
+// askBytes is ask for a request and an answer that are encoded.
+func (a *API) askBytes(ctx context.Context, node, procedure string, body []byte, h http.Header) ([]byte, error) {
 	e := envelope{caller: callerOf(ctx).Caller, header: h, body: body}
 	request := e.append(nil)
 	if len(request) > maxExchanged {
@@ -360,10 +372,8 @@ func (a *API) ask(ctx context.Context, node, procedure string, message proto.Mes
 	case err != nil:
 		return nil, away(node, fmt.Errorf("does not answer: %w", err))
 	}
-	if err := openAnswer(answer, response); err != nil {
-		return nil, ofNode(node, err)
-	}
-	return response, nil
+	response, err := openAnswer(answer)
+	return response, ofNode(node, err)
 }
 
 // ofNode makes an error name the node that it is of. The code stays.
@@ -380,7 +390,7 @@ func (a *API) Answer(ctx context.Context, procedure string, request []byte) []by
 	return appendAnswer(response, coded(err))
 }
 
-func (a *API) answerNode(ctx context.Context, procedure string, request []byte) (proto.Message, error) {
+func (a *API) answerNode(ctx context.Context, procedure string, request []byte) ([]byte, error) {
 	e, err := openEnvelope(request)
 	if err != nil {
 		return nil, connect.NewError(connect.CodeInternal, err)
@@ -395,6 +405,9 @@ func (a *API) answerNode(ctx context.Context, procedure string, request []byte) 
 		return e.caller, nil
 	}
 	ctx = context.WithValue(ctx, callerKey{}, &caller{Caller: e.caller, isNode: true, may: may})
+	if procedure == longlinev1connect.GatewayConsumeProcedure {
+		return a.answerRead(ctx, e.body)
+	}
 	m := methods[procedure]
 	if m == nil {
 		return nil, connect.NewError(connect.CodeUnimplemented, fmt.Errorf("the node has no method %.100q: it has an older version", procedure))
@@ -403,5 +416,9 @@ func (a *API) answerNode(ctx context.Context, procedure string, request []byte) 
 	if err := proto.Unmarshal(e.body, message); err != nil {
 		return nil, connect.NewError(connect.CodeInternal, err)
 	}
-	return m.call(a, ctx, message, e.header)
+	response, err := m.call(a, ctx, message, e.header)
+	if err != nil {
+		return nil, err
+	}
+	return proto.Marshal(response)
 }

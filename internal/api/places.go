@@ -10,8 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/longline/longline/internal/stream"
 )
 
 // places are a place in a stream of a cluster: one in each node's part. As a text they are node:place, in the order of the names, and perhaps *:time for the
@@ -87,6 +85,16 @@ func (p *places) parse(text string) error {
 	return nil
 }
 
+// validPlace checks the place of an entry.
+func (a *API) validPlace(field, text string) (err error) {
+	if a.node.Cluster != nil {
+		_, err = parsePlaces(field, text)
+	} else {
+		_, err = parsePlace(field, text)
+	}
+	return err
+}
+
 // parseAfterParts parses where reading begins in all parts of a stream.
 func parseAfterParts(field, text string, now time.Time) (places, error) {
 	switch text {
@@ -108,13 +116,13 @@ func parseAfterParts(field, text string, now time.Time) (places, error) {
 	return p, nil
 }
 
-// start returns where reading begins in a node's part.
-func (p *places) start(node string) stream.Start {
+// begin returns where reading begins in a node's part.
+func (p *places) begin(node string) begin {
 	switch n, ok := p.at[node]; {
 	case ok:
-		return stream.After(n)
+		return begin{kind: beginAfter, place: n}
 	case !p.rest.IsZero():
-		return stream.At(p.rest)
+		return begin{kind: beginAt, at: p.rest}
 	}
-	return stream.First
+	return begin{}
 }

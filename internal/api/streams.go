@@ -61,18 +61,32 @@ func (a *API) Acknowledge(ctx context.Context, r *connect.Request[longlinev1.Ack
 	if err != nil {
 		return nil, err
 	}
-	done, err := parsePlace("place", r.Msg.Place)
+	away, err := a.acknowledge(ctx, s, r.Msg.Consumer, "place", r.Msg.Place)
 	if err != nil {
 		return nil, err
 	}
-	if err := a.acknowledge(ctx, s, r.Msg.Consumer, done); err != nil {
-		return nil, err
-	}
-	return connect.NewResponse(new(longlinev1.AcknowledgeResponse)), nil
+	return connect.NewResponse(&longlinev1.AcknowledgeResponse{Away: away}), nil
 }
 
-// acknowledge returns when it is on disk that a consumer is done with the entry at a place, and all before it.
-func (a *API) acknowledge(ctx context.Context, s *stream.Stream, consumer string, done uint64) error {
+// acknowledge returns when it is on disk that a consumer is done with the entry at a place, and all before it. field names the place in errors. In a cluster the
+// place has parts of other nodes, which are asked; away are those that do not answer.
+func (a *API) acknowledge(ctx context.Context, s *stream.Stream, consumer, field, text string) (away []string, err error) {
+	if a.node.Cluster != nil && !callerOf(ctx).isNode {
+		done, err := parsePlaces(field, text)
+		if err != nil {
+			return nil, err
+		}
+		return a.acknowledgeParts(ctx, s, consumer, &done)
+	}
+	done, err := parsePlace(field, text)
+	if err != nil {
+		return nil, err
+	}
+	return nil, a.acknowledgePart(ctx, s, consumer, done)
+}
+
+// acknowledgePart is acknowledge for this node's part.
+func (a *API) acknowledgePart(ctx context.Context, s *stream.Stream, consumer string, done uint64) error {
 	return a.awaitDisk(ctx, func(told func(error)) error {
 		s.Acknowledge(consumer, done+1, told)
 		return nil
@@ -85,6 +99,7 @@ func (a *API) DeleteConsumer(ctx context.Context, r *connect.Request[longlinev1.
 	if err != nil {
 		return nil, err
 	}
+	a.acknowledged.forget(s.Name(), r.Msg.Consumer)
 	err = a.awaitDisk(ctx, func(told func(error)) error { return s.DeleteConsumer(r.Msg.Consumer, told) })
 	if err != nil {
 		return nil, err

@@ -851,7 +851,9 @@ func (x *AcknowledgeRequest) GetPlace() string {
 }
 
 type AcknowledgeResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In a cluster, the nodes that did not answer: what is theirs is not acknowledged. A later acknowledgement makes up for that.
+	Away          []string `protobuf:"bytes,1,rep,name=away,proto3" json:"away,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -884,6 +886,13 @@ func (x *AcknowledgeResponse) ProtoReflect() protoreflect.Message {
 // Deprecated: Use AcknowledgeResponse.ProtoReflect.Descriptor instead.
 func (*AcknowledgeResponse) Descriptor() ([]byte, []int) {
 	return file_longline_v1_stream_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *AcknowledgeResponse) GetAway() []string {
+	if x != nil {
+		return x.Away
+	}
+	return nil
 }
 
 type DeleteConsumerRequest struct {
@@ -1036,8 +1045,9 @@ const file_longline_v1_stream_proto_rawDesc = "" +
 	"\x12AcknowledgeRequest\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x1a\n" +
 	"\bconsumer\x18\x02 \x01(\tR\bconsumer\x12\x14\n" +
-	"\x05place\x18\x03 \x01(\tR\x05place\"\x15\n" +
-	"\x13AcknowledgeResponse\"K\n" +
+	"\x05place\x18\x03 \x01(\tR\x05place\")\n" +
+	"\x13AcknowledgeResponse\x12\x12\n" +
+	"\x04away\x18\x01 \x03(\tR\x04away\"K\n" +
 	"\x15DeleteConsumerRequest\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\tR\x06stream\x12\x1a\n" +
 	"\bconsumer\x18\x02 \x01(\tR\bconsumer\"\x18\n" +
