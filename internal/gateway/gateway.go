@@ -347,8 +347,11 @@ func (g *Gateway) MQTTSecureAddr() (addr netip.AddrPort) {
 // Load returns how many connections there are, and how many there may be.
 func (g *Gateway) Load() (connections, limit int) { return g.door.Load() }
 
-// Ready reports whether the gateway accepts devices.
+// Ready reports whether devices should come to the gateway.
 func (g *Gateway) Ready() bool { return g.door.Ready() }
+
+// Accepts reports whether the gateway accepts the devices that come. It does for Config.DrainDelay after it is not Ready any more.
+func (g *Gateway) Accepts() bool { return g.door.Accepts() }
 
 // Close closes the remaining connections with a close frame that says why, and the device ports. After a drain it also
 // tells each device when to come back.

@@ -14,6 +14,7 @@ type MQTT struct {
 	Listen          string `yaml:"listen" help:"address for MQTT over TCP, such as :1883; off when left out"`
 	TLSListen       string `yaml:"tls_listen" help:"address for MQTT over TLS, such as :8883, with the certificate of gateway.tls; off when left out"`
 	TopicAliases    int    `yaml:"topic_aliases" help:"topic aliases per connection and direction"`
+	Address         string `yaml:"address" help:"where devices of MQTT 5 reach this node past any balancer, such as gw-1.example.com:8883; other nodes of the cluster send devices there that are to connect to this one"`
 	ServerReference string `yaml:"server_reference" help:"server to which MQTT 5 devices are redirected while the gateway is drained, such as other.example.com:8883"`
 }
 
@@ -34,6 +35,8 @@ func (m MQTT) Validate(secure bool) error {
 		return fmt.Errorf("listen: want host:port, such as :1883, not %q", m.Listen)
 	case m.TLSListen != "" && !isAddress(m.TLSListen):
 		return fmt.Errorf("tls_listen: want host:port, such as :8883, not %q", m.TLSListen)
+	case m.Address != "" && !isAddress(m.Address):
+		return fmt.Errorf("address: want host:port, such as gw-1.example.com:8883, not %q", m.Address)
 	case m.TLSListen != "" && !secure:
 		return errors.New("tls_listen: needs gateway.tls.cert and gateway.tls.key")
 	case m.TopicAliases < 1 || m.TopicAliases > maxTopicAliases:
