@@ -29,7 +29,7 @@ func pair(t *testing.T, client rueidis.Client) (a, b *node) {
 }
 
 // begin claims a device and begins a session.
-func (n *node) begin(t *testing.T, device string) redis.Claimed {
+func (n *node) begin(t testing.TB, device string) redis.Claimed {
 	t.Helper()
 	c, err := claim(n.Store, device)
 	if err != nil {
@@ -41,7 +41,7 @@ func (n *node) begin(t *testing.T, device string) redis.Claimed {
 	return c
 }
 
-func (n *node) push(t *testing.T, device string, payloads ...string) {
+func (n *node) push(t testing.TB, device string, payloads ...string) {
 	t.Helper()
 	for _, p := range payloads {
 		m := message.Message{Topic: "t", Payload: []byte(p), Time: now.UnixMilli()}

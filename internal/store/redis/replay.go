@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -42,7 +43,9 @@ func (r *recent[T]) add(x T, size int) {
 		r.bytes -= r.all[n].size
 		r.all[n] = answered[T]{}
 	}
-	r.all = r.all[n:]
+	if r.all = r.all[n:]; n > cap(r.all) {
+		r.all = slices.Clone(r.all) // so that the memory of the others is free
+	}
 }
 
 // take removes all, and returns them in the order of add. Whoever has written one again adds it again.
