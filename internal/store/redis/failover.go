@@ -173,7 +173,7 @@ func (l *Link) look(ctx context.Context) {
 		if l.away.IsZero() {
 			l.away = begin
 		}
-		if l.why == nil || l.why == errNoLook {
+		if l.why == nil || errors.Is(l.why, errNoLook) {
 			l.log.Warn("redis does not answer", "err", err)
 		}
 		l.why = err
@@ -200,7 +200,7 @@ func (l *Link) look(ctx context.Context) {
 	if wasAway.IsZero() {
 		return
 	}
-	if why != errNoLook {
+	if !errors.Is(why, errNoLook) {
 		l.log.Info("redis answers again", "away", time.Since(wasAway).Round(time.Millisecond))
 	}
 	for _, f := range onBack {
