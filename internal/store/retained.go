@@ -92,13 +92,11 @@ func (r *retained) put(m *message.Message, now time.Time) error {
 	r.expire(now)
 	old := r.get(m.Topic)
 	if len(m.Payload) == 0 || m.Expired(now) {
-		if r.shared != nil { // another node may have one that is not here yet
-			r.take(old)
-			r.append(Change{Topic: m.Topic})
-		} else {
+		if r.shared == nil {
 			r.remove(old)
+			return nil
 		}
-		return nil
+		return r.clear(m.Topic, old)
 	}
 	if err := r.room(m, old); err != nil {
 		return err

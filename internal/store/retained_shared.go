@@ -1,6 +1,8 @@
 package store
 
 import (
+	"fmt"
+
 	"github.com/longline/longline/internal/message"
 )
 
@@ -45,6 +47,16 @@ func (r *retained) append(c Change) {
 	}
 	r.unseen[c.Topic] = u
 	r.shared.Append(c)
+}
+
+// clear removes what is retained for a topic: old, which may be nil, because another node may have one that is not here yet. r is locked.
+func (r *retained) clear(name string, old *Kept) error {
+	if old == nil && len(r.unseen) >= r.most.count {
+		return &RetainedFull{OfNode, fmt.Sprintf("%d changes wait for the cluster's log", len(r.unseen))}
+	}
+	r.take(old)
+	r.append(Change{Topic: name})
+	return nil
 }
 
 // ApplyChange applies a change of the log. The caller applies all in the log's order. It may apply them again, from any place to the end, and may

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -171,6 +172,21 @@ func TestSharedRetainedSuperseded(t *testing.T) {
 	n.ApplyChange(Change{Topic: "t", Message: retain("older"), Place: 6})
 	if got := retainedText(n, "t"); got != "other" {
 		t.Errorf("after an older one: %q", got)
+	}
+}
+
+// Removals for topics that have nothing are bounded while the log takes none.
+func TestSharedRetainedRemovalsAreBounded(t *testing.T) {
+	n := new(sharedNode)
+	n.Memory = NewMemory(Options{RetainedLog: n, Retained: RetainedLimits{Count: 3}})
+	for i := range 4 {
+		err := n.Retain((&message.Message{Topic: fmt.Sprint("t", i)}).Clone(), time.Now())
+		if full := i == 3; errors.Is(err, ErrFull) != full {
+			t.Errorf("removal %d: %v", i+1, err)
+		}
+	}
+	if len(n.appended) != 3 {
+		t.Errorf("%d are appended", len(n.appended))
 	}
 }
 
