@@ -61,6 +61,7 @@ type Session[O comparable] struct {
 	From  O      // the owner before
 	Place uint64 // place in From's inbox of the newest item that From wrote to the device
 	Until uint64 // From's Since, Unsettled if From wrote nothing since it had one
+	Again uint64 // position of an announcement made again, because a failover lost the first; 0 if none was
 }
 
 // Item is a message on its way to a session.
@@ -80,7 +81,7 @@ func (s Session[O]) Takes(i Item[O]) bool {
 		return i.Place > s.Place && i.At < s.Since && s.leftOver(i)
 	case i.Addressed:
 		// An owner before From has no part in what From got itself.
-		return i.At == 0 || i.At < s.Since && (i.Sender == s.From || i.At < s.Until)
+		return i.At == 0 || i.At < max(s.Since, s.Again) && (i.Sender == s.From || i.At < s.Until)
 	}
 	return i.Dead == nobody && i.At >= s.Since
 }

@@ -9,29 +9,32 @@ import (
 type rules uint32
 
 const (
-	noFence        rules = 1 << iota // writes are not fenced
-	sameEpoch                        // a claim does not raise the epoch
-	nearIsZero                       // At is 0 in what is published at the same node
-	logsEnd                          // a move without a new filter makes no entry in the log
-	readAhead                        // a node reads past its own announcement before it knows it
-	noRedirect                       // a refused write is dropped
-	noShadow                         // a session that moved leaves nothing
-	allSentOn                        // what is left of a session sends everything on
-	oneLeft                          // a new claim ends what is left of an earlier session here
-	positionOnly                     // a node renews its position whatever it has not sent yet
-	inboxForgotten                   // a node renews its position whatever its inbox has
-	drainFirst                       // an adopter drains the inbox before the devices have owners
-	removeEarly                      // an adopter removes the interest before those who claimed have announced
-	inboxStays                       // batches to an adopted node's inbox are taken
-	anySender                        // what an owner before the last one sends on is taken like what the last one does
-	noPlace                          // the device does not say which items are written
-	noSince                          // the device does not say its owner's Since
-	handForgotten                    // a node renews its position whatever it has in hand to send on
-	noSeen                           // a moved session does not know what it has taken
-	claimingSkips                    // items for a device whose claim is on its way are dropped
-	ackAnyway                        // a publisher is answered by a node that does not hold its lease
-	noAdoption                       // nobody adopts
-	ruleCount      = iota
+	noFence         rules = 1 << iota // writes are not fenced
+	sameEpoch                         // a claim does not raise the epoch
+	nearIsZero                        // At is 0 in what is published at the same node
+	logsEnd                           // a move without a new filter makes no entry in the log
+	readAhead                         // a node reads past its own announcement before it knows it
+	noRedirect                        // a refused write is dropped
+	noShadow                          // a session that moved leaves nothing
+	allSentOn                         // what is left of a session sends everything on
+	oneLeft                           // a new claim ends what is left of an earlier session here
+	positionOnly                      // a node renews its position whatever it has not sent yet
+	inboxForgotten                    // a node renews its position whatever its inbox has
+	drainFirst                        // an adopter drains the inbox before the devices have owners
+	removeEarly                       // an adopter removes the interest before those who claimed have announced
+	inboxStays                        // batches to an adopted node's inbox are taken
+	anySender                         // what an owner before the last one sends on is taken like what the last one does
+	noPlace                           // the device does not say which items are written
+	readPast                          // what is left of a session ends though the log has lost the announcement
+	highestOnly                       // a batch with a number below the last one's is taken for a repetition
+	replayForgotten                   // a node renews its position whatever it may have to send again
+	noReplay                          // nothing is written again after a failover
+	noSince                           // the device does not say its owner's Since
+	noSeen                            // a moved session does not know what it has taken
+	claimingSkips                     // items for a device whose claim is on its way are dropped
+	ackAnyway                         // a publisher is answered by a node that does not hold its lease
+	noAdoption                        // nobody adopts
+	ruleCount       = iota
 )
 
 // scenario is what may happen in a walk.
@@ -46,6 +49,7 @@ type scenario struct {
 	shared    bool // node 1 has another device with the same filter
 	moved     bool // the first connection has come, and its node has announced
 	apart     bool // a node claims only when no claim is under way: fewer states
+	failover  part // what a failover sets back
 	twice     bool // QoS 2 may come twice: a window that remains
 }
 
@@ -63,6 +67,7 @@ func (s *scenario) start() world {
 	a := &w.nodes[0]
 	a.role, a.epoch, a.told = live, 1, true
 	w.deaths, w.pauses = s.deaths, s.pauses
+	w.forgetful = s.failover != 0
 	if s.moved {
 		k := walk{scenario: *s}
 		for range 4 { // it connects, the claim's answer, announce, settle
@@ -89,7 +94,7 @@ func (r *redis) wanted() (wants uint8) {
 }
 
 func (e entry) apply(wants uint8) uint8 {
-	if e.remove {
+	if e.remove || e.node == nodes {
 		return wants &^ bit(int(e.node))
 	}
 	return wants | bit(int(e.node))
@@ -111,7 +116,7 @@ func (w *world) add(n int, remove bool) uint8 {
 // send appends an item to a node's inbox. It reports whether that is there.
 func (w *world) send(to int, i item) bool {
 	in := &w.r.in[to]
-	if in.gone {
+	if in.gone && !in.deaf {
 		return false
 	}
 	if in.n == maxItems {
@@ -127,6 +132,9 @@ func (w *world) send(to int, i item) bool {
 
 // forget takes the entries that all have read out of the log, so that fewer states differ.
 func (w *world) forget() {
+	if w.forgetful {
+		return
+	}
 	for w.r.n > 1 {
 		for i := range w.nodes {
 			if nd := &w.nodes[i]; nd.alive && !nd.woke && nd.at < w.r.log[0].at {
@@ -142,13 +150,16 @@ func (w *world) forget() {
 
 // quiet reports whether no message is on its way any more, nor will be.
 func (k *walk) quiet(w *world) bool {
+	if k.failover != 0 {
+		return false
+	}
 	for i := range w.nodes {
 		nd := &w.nodes[i]
 		if nd.out != 0 || nd.hand.kind != 0 || nd.near.kind != 0 {
 			return false
 		}
 		for j, in := 0, &w.r.in[i]; j < int(in.n); j++ {
-			if in.items[j].kind != taken && (in.items[j].order > nd.read || w.r.dead&bit(i) != 0 || i == k.victim && w.deaths+w.pauses > 0) {
+			if in.items[j].kind != taken && (!w.processed(i, in.items[j].order) || w.r.dead&bit(i) != 0 || i == k.victim && w.deaths+w.pauses > 0) {
 				return false
 			}
 		}
@@ -162,17 +173,22 @@ func (w *world) rest() {
 	for i := range w.nodes {
 		nd := &w.nodes[i]
 		if nd.left = [2]left{}; nd.alive && !nd.woke {
-			nd.at, nd.wants, nd.read, nd.told = w.clock, 0, 0, true
+			nd.at, nd.wants, nd.told = w.clock, 0, true
+			if w.phase == 0 {
+				nd.did = 0
+			}
 		}
 		w.r.in[i].n, w.r.in[i].items = 0, [maxItems]item{}
-		w.places[i] = 0
+		if w.phase == 0 {
+			w.places[i] = 0
+		}
 	}
 }
 
 type walk struct {
 	scenario
 	broken rules
-	three  bool // sessions of a node have moved on
+	three  bool // three sessions of a node have moved on
 	emit   func(name string, w world)
 }
 
@@ -189,7 +205,11 @@ func (k *walk) steps(w *world) {
 	}
 	k.publish(w)
 	k.connect(w)
-	k.faults(w)
+	if k.failover != 0 {
+		k.failovers(w)
+	} else {
+		k.faults(w)
+	}
 }
 
 func (k *walk) do(name string, n int, w *world, f func(w *world, nd *node)) {
@@ -222,16 +242,21 @@ func (k *walk) deviceSteps(w *world, n int) {
 		if !nd.told {
 			k.do("tell the owner before", n, w, func(w *world, nd *node) {
 				nd.told = true
-				w.send(int(nd.from)-1, item{kind: taken, at: nd.since, sender: own(n), epoch: uint8(nd.epoch)})
+				w.send(int(nd.from)-1, item{kind: taken, at: max(nd.since, nd.again), sender: own(n), by: own(n), epoch: uint8(nd.epoch)})
 			})
 		}
-		if nd.queue != 0 || w.r.fence.Owner != own(n) {
+		if (nd.queue != 0 || w.r.fence.Owner != own(n)) && !k.fellBack(w, n) {
 			k.do("the device has what is queued, or its connection ends", n, w, func(w *world, nd *node) {
 				if !k.allowed(w, n) {
 					k.lose(nd, w.r.fence.Owner, 0)
 					return
 				}
 				w.r.queue, w.r.done = w.r.queue&^nd.queue, w.r.done|nd.queue
+				w.had |= nd.queue
+				if k.failover != 0 {
+					nd.done |= nd.queue
+					nd.fresh &^= nd.queue
+				}
 				w.r.since, nd.queue = nd.since, 0
 			})
 		}
@@ -253,7 +278,13 @@ func (k *walk) allowed(w *world, n int) bool {
 	return k.breaks(noFence) || w.r.fence.Allows(own(n), w.nodes[n].epoch)
 }
 
+// fellBack reports whether a node sees at its next write that Redis fell back to before its claim: it claims again first.
+func (k *walk) fellBack(w *world, n int) bool { return w.r.fence.Epoch < w.nodes[n].epoch }
+
 func (k *walk) mayEnd(w *world, n int, l *left) bool {
+	if w.phase > 0 && !w.r.has(l.until) && !k.breaks(readPast) {
+		return false
+	}
 	for i := range w.nodes {
 		y := &w.nodes[i]
 		if w.r.dead&bit(i) != 0 {
@@ -279,24 +310,24 @@ func (k *walk) renewed(w *world, n int) uint64 {
 	if y.out != 0 && !k.breaks(positionOnly) {
 		undone = uint64(y.outOf.at)
 	}
-	if y.hand.kind != 0 && !k.breaks(handForgotten) {
-		undone = min(undone, uint64(y.hand.at))
-	}
 	if y.near.kind != 0 {
 		undone = min(undone, uint64(y.near.at))
 	}
 	in := &w.r.in[n]
 	for _, i := range in.items[:in.n] {
-		if i.order > y.read && i.kind != taken && !k.breaks(inboxForgotten) {
+		if !w.processed(n, i.order) && i.kind != taken && !k.breaks(inboxForgotten) {
 			undone = min(undone, uint64(i.at))
 		}
+	}
+	if w.phase > 0 && !k.breaks(replayForgotten) {
+		undone = min(undone, w.replayed(n))
 	}
 	return Renewed(uint64(y.at), undone)
 }
 
 // lose makes what is left of a session of the session, which is at another node now.
 func (k *walk) lose(nd *node, to owner, until uint8) {
-	l := left{true, nd.since, nd.from, nd.place, nd.limit, nd.seen, to, until}
+	l := left{true, nd.since, nd.from, nd.place, nd.limit, nd.seen, to, until, to}
 	if nd.from == 0 || k.breaks(noSeen) {
 		l.seen = 0
 	}
@@ -304,6 +335,7 @@ func (k *walk) lose(nd *node, to owner, until uint8) {
 		l.since = never
 	}
 	nd.role, nd.epoch, nd.since, nd.from, nd.place, nd.limit, nd.queue, nd.seen, nd.told = none, 0, 0, 0, 0, 0, 0, 0, false
+	nd.again, nd.before, nd.done, nd.known = 0, Fence[owner]{}, 0, 0
 	if k.breaks(noShadow) {
 		return
 	}
@@ -325,7 +357,7 @@ func (k *walk) claim(w *world, n int, from owner, f Fence[owner]) {
 	if k.breaks(oneLeft) {
 		nd.left = [2]left{}
 	}
-	w.r.fence = f
+	nd.before, w.r.fence = w.r.fence, f
 	nd.role, nd.epoch, nd.since, nd.from, nd.place = claiming, f.Epoch, 0, from, w.r.place
 	if k.breaks(noPlace) {
 		nd.place = 0
@@ -335,6 +367,9 @@ func (k *walk) claim(w *world, n int, from owner, f Fence[owner]) {
 	}
 	nd.queue, nd.seen, nd.told = w.r.queue, w.r.queue, false
 	w.r.place, w.r.since = 0, never
+	if k.failover != 0 {
+		nd.known = w.r.queue | w.r.done
+	}
 }
 
 // underway reports whether a claim has to wait for another one.
@@ -382,6 +417,9 @@ func (k *walk) logSteps(w *world, n int) {
 		if nd.role == announced && e.at == nd.since && !k.breaks(readAhead) {
 			return
 		}
+		if nd.role >= announced && nd.since < e.at && nd.from != 0 && k.failover != 0 && !w.r.has(nd.since) && nd.again == 0 {
+			return // the entry does not follow on what the node has read: it announces again first
+		}
 		k.do("read the log", n, w, func(w *world, nd *node) {
 			nd.at, nd.wants = e.at, e.apply(nd.wants)
 			w.forget()
@@ -398,7 +436,8 @@ func (k *walk) publish(w *world) {
 			k.do("nobody publishes", n, w, func(w *world, _ *node) { w.asked++ })
 		} else if nd.out == 0 && nd.near.kind == 0 {
 			k.do(fmt.Sprintf("publish at %d", n), n, w, func(w *world, nd *node) {
-				i := item{kind: matched, msg: bit(int(w.asked)), at: nd.at, sender: own(n)}
+				i := item{kind: matched, msg: bit(int(w.asked)), at: nd.at, sender: own(n), by: own(n)}
+				w.at[w.asked] = nd.at
 				w.asked++
 				nd.out, nd.outOf = nd.wants&^bit(n), i
 				if nd.role > claiming || nd.left[0].on || nd.left[1].on {
@@ -454,7 +493,7 @@ func (k *walk) mark(w *world, i item, dead owner, place uint8) {
 func (w *world) nextItem(n int) *item {
 	in := &w.r.in[n]
 	for i := range in.items[:in.n] {
-		if in.items[i].order > w.nodes[n].read {
+		if !w.processed(n, in.items[i].order) {
 			return &in.items[i]
 		}
 	}
@@ -476,10 +515,11 @@ func (k *walk) inboxSteps(w *world, n int) {
 	}
 }
 
-func (w *world) trim(n int, read uint8) {
+// trim removes the items at the head of an inbox whose places are in did.
+func (w *world) trim(n int, did uint16) {
 	in := &w.r.in[n]
 	i := uint8(0)
-	for i < in.n && in.items[i].order <= read {
+	for i < in.n && did&(1<<in.items[i].order) != 0 {
 		i++
 	}
 	rest := *in
@@ -495,8 +535,8 @@ func (k *walk) finish(w *world, n int, order uint8) {
 		k.answer(w, n)
 		return
 	}
-	if nd.read = order; n != k.victim {
-		w.trim(n, order)
+	if nd.did |= 1 << order; n != k.victim || k.deaths+k.pauses == 0 {
+		w.trim(n, nd.did)
 	}
 }
 
@@ -519,6 +559,9 @@ func (k *walk) process(w *world, n int, i item) {
 		k.forward(w, n, i)
 		return
 	}
+	if nd.role > claiming && k.fellBack(w, n) {
+		return
+	}
 	k.do("process", n, w, func(w *world, nd *node) { k.deliver(w, n, i) })
 }
 
@@ -527,7 +570,7 @@ func (w *world) receiver(n int, i *item, k *walk) *left {
 	nd := &w.nodes[n]
 	for j := range nd.left {
 		l := &nd.left[j]
-		if l.on && l.seen&i.msg == 0 && (k.breaks(allSentOn) || k.takes(l.session(), i)) && (l.until == 0 || i.kind == addressed || i.at < l.until) {
+		if l.on && l.seen&i.msg == 0 && (k.breaks(allSentOn) || k.takes(l.session(), i)) {
 			return l
 		}
 	}
@@ -585,10 +628,13 @@ func (k *walk) write(w *world, n int, i item) {
 	if nd.role == live {
 		w.r.since = nd.since
 	}
-	w.pushed[i.msg>>1]++
+	w.twice |= i.msg & (w.r.queue | w.had)
 	w.r.queue |= i.msg
 	nd.queue |= i.msg
 	nd.seen |= i.msg
+	if w.phase == 1 {
+		nd.fresh |= i.msg
+	}
 	if i.order != 0 {
 		w.r.place = i.order
 	}
@@ -608,7 +654,7 @@ func (k *walk) sendOn(w *world, n int) {
 	to := nd.handTo
 	switch {
 	case to == own(n):
-		if nd.role > claiming {
+		if nd.role > claiming && !k.fellBack(w, n) {
 			k.do("take what it would send to itself", n, w, func(w *world, nd *node) {
 				i := nd.hand
 				i.order, nd.hand = nd.handOf, item{}
@@ -629,6 +675,7 @@ func (k *walk) sendOn(w *world, n int) {
 		k.do("send on", n, w, func(w *world, nd *node) {
 			i, of := nd.hand, nd.handOf
 			nd.hand, nd.handTo, nd.handOf = item{}, 0, 0
+			i.by = own(n)
 			w.send(int(to)-1, i)
 			k.finish(w, n, of)
 		})
@@ -642,8 +689,8 @@ func (k *walk) notice(nd *node, i item) {
 		return
 	}
 	for j := range nd.left {
-		if l := &nd.left[j]; l.on && l.until == 0 {
-			l.until = i.at
+		if l := &nd.left[j]; l.on && (l.until == 0 || l.by == i.sender && l.until < i.at) {
+			l.until, l.by = i.at, i.sender
 		}
 	}
 }
@@ -654,7 +701,7 @@ func (k *walk) faults(w *world) {
 	if w.deaths > 0 {
 		k.do(fmt.Sprintf("%d dies", z), z, w, func(w *world, nd *node) {
 			w.deaths--
-			w.read = nd.read
+			w.did = nd.did
 			*nd = node{}
 		})
 	}
@@ -662,18 +709,18 @@ func (k *walk) faults(w *world) {
 		if !w.nodes[z].alive || w.pauses > 0 {
 			w := *w
 			if w.nodes[z].alive {
-				w.read = w.nodes[z].read
+				w.did = w.nodes[z].did
 			}
 			for j := range w.r.in[z].n + 1 { // it has trimmed any part of what it has processed
-				if j > 0 && w.r.in[z].items[j-1].order > w.read {
+				if j > 0 && w.did&(1<<w.r.in[z].items[j-1].order) == 0 {
 					break
 				}
 				k.do(fmt.Sprintf("declare %d dead, %d trimmed", z, j), z, &w, func(w *world, _ *node) {
 					if j > 0 {
-						w.trim(z, w.r.in[z].items[j-1].order)
+						w.trim(z, 1<<(w.r.in[z].items[j-1].order+1)-1)
 					}
 					w.r.dead |= bit(z)
-					w.pauses, w.read = 0, 0
+					w.pauses, w.did = 0, 0
 				})
 			}
 		}
@@ -710,10 +757,10 @@ func (k *walk) faults(w *world) {
 	switch {
 	case w.r.wanted()&bit(z) != 0 && !k.breaks(drainFirst):
 		k.do("remove the dead node's interest", n, w, func(w *world, _ *node) { w.add(z, true) })
-	case in.n > 0:
+	case in.n > 0 && !in.deaf:
 		k.do("drain the dead node's inbox", n, w, func(w *world, _ *node) {
 			i := w.r.in[z].items[0]
-			w.trim(z, i.order)
+			w.trim(z, 1<<i.order)
 			switch {
 			case i.kind == matched && i.dead == 0:
 				k.mark(w, i, own(z), i.order)
@@ -722,7 +769,7 @@ func (k *walk) faults(w *world) {
 				w.send(int(w.r.fence.Owner)-1, i)
 			}
 		})
-	case !in.gone && !k.breaks(inboxStays):
-		k.do("delete the dead node's inbox", n, w, func(w *world, _ *node) { w.r.in[z].gone = true })
+	case !in.gone:
+		k.do("delete the dead node's inbox", n, w, func(w *world, _ *node) { w.r.in[z].gone, w.r.in[z].deaf = true, k.breaks(inboxStays) })
 	}
 }

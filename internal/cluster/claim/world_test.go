@@ -32,6 +32,7 @@ type item struct {
 	dead   owner // taken out of this owner's inbox
 	place  uint8 // in that inbox, never if it was not there
 	epoch  uint8 // of a notice
+	by     owner // who put it into the inbox
 }
 
 // never is a number above all others.
@@ -41,6 +42,7 @@ type inbox struct {
 	items [maxItems]item
 	n     uint8
 	gone  bool
+	deaf  bool // nobody drains it any more
 }
 
 type entry struct {
@@ -83,6 +85,7 @@ type left struct {
 	seen  uint8
 	to    owner
 	until uint8 // the new owner's Since; 0 while unknown
+	by    owner // who told it
 }
 
 type node struct {
@@ -100,11 +103,17 @@ type node struct {
 	queue uint8
 	seen  uint8 // messages taken since the claim
 	told  bool  // has sent the notice
-	left  [2]left
+	again uint8
 
-	read   uint8 // place of the last item of its inbox that is processed
-	near   item  // published here, for what is here
-	hand   item  // to be sent on to handTo; then the item it came from is processed
+	before Fence[owner] // what its claim found
+	done   uint8        // messages that the device had from here
+	known  uint8        // messages that Redis had of the device at the claim, also those that it had removed
+	fresh  uint8        // messages written here since the replica stopped
+	left   [2]left
+
+	did    uint16 // bits of the places in its inbox that are processed
+	near   item   // published here, for what is here
+	hand   item   // to be sent on to handTo; then the item it came from is processed
 	handTo owner
 	handOf uint8 // place of that item, never for near
 
@@ -119,14 +128,39 @@ type world struct {
 	// These never go back.
 	clock  uint8
 	places [nodes]uint8 // last place in each inbox
-	pushed [2]uint8     // entries in the device's queue that each message had
+	twice  uint8        // messages queued again
+	had    uint8        // messages that the device had
 	asked  uint8        // messages published
 	acked  uint8        // bits of those whose publisher was told
 	next   uint8        // connections that have come
 	full   bool         // there was no room for an item or an entry
 	deaths uint8
 	pauses uint8
-	read   uint8 // what a dead node had processed of its inbox
+	did    uint16 // what a dead node had processed of its inbox
+
+	forgetful bool         // the log keeps all entries
+	stopped   [nodes]uint8 // last places in the inboxes then
+	snap      redis        // what the replica has
+	phase     uint8        // of a failover: 1 the replica has stopped, 2 it is the primary
+	noticed   [nodes]part
+	lost      [4]lostItem
+	at        [2]uint8 // positions of the messages
+}
+
+// part of Redis that a failover sets back.
+type part uint8
+
+const (
+	theDevice part = 1 << iota
+	theLog
+	theInboxes
+)
+
+// lostItem is an item that a failover lost.
+type lostItem struct {
+	item item
+	to   uint8
+	by   owner
 }
 
 func bit(n int) uint8 { return 1 << n }
@@ -144,7 +178,7 @@ func (i *item) rule() Item[owner] {
 }
 
 func (n *node) session() Session[owner] {
-	s := Session[owner]{Since: wide(n.since), From: n.from, Place: wide(n.place), Until: wide(n.limit)}
+	s := Session[owner]{Since: wide(n.since), From: n.from, Place: wide(n.place), Until: wide(n.limit), Again: uint64(n.again)}
 	if n.role != live {
 		s.Since = Unsettled
 	}
@@ -154,3 +188,5 @@ func (n *node) session() Session[owner] {
 func (l *left) session() Session[owner] {
 	return Session[owner]{Since: wide(l.since), From: l.from, Place: wide(l.place), Until: wide(l.limit)}
 }
+
+func (w *world) processed(n int, order uint8) bool { return w.nodes[n].did&(1<<order) != 0 }
