@@ -22,31 +22,32 @@ type Fence[O comparable] struct {
 // Allows reports whether a write of an owner at an epoch may change the device.
 func (f Fence[O]) Allows(o O, epoch uint64) bool { return f == Fence[O]{epoch, o} }
 
-// Claim makes o the owner at the epoch next, and returns who was it before: nobody if it was o, whose epoch stays.
-func (f Fence[O]) Claim(o O, next uint64) (after Fence[O], from O) {
-	if f.Owner == o {
+// Claim makes o the owner at the epoch next, and returns who was it before. If o is the owner, and holds its epoch, nothing changes and
+// nobody was; held is 0 if o has no memory of the device.
+func (f Fence[O]) Claim(o O, held, next uint64) (after Fence[O], from O) {
+	if f == (Fence[O]{held, o}) {
 		return f, from
 	}
 	return Fence[O]{next, o}, f.Owner
 }
 
-// ClaimFrom is Claim if the owner is old: an adopter takes only what the dead owner still has.
+// ClaimFrom is for an adopter, which takes only what the dead owner, old, still has. It reports whether o is the owner now.
 func (f Fence[O]) ClaimFrom(o, old O, next uint64) (after Fence[O], ok bool) {
-	if f.Owner != old {
+	if f.Owner != old && f.Owner != o {
 		return f, false
 	}
 	return Fence[O]{next, o}, true
 }
 
 // Reclaim is for an owner that holds an epoch, held, of which Redis may have forgotten: before is what the fence was before the owner's
-// claim. If Redis fell back to that or to an earlier owner's, the owner gets a new epoch. Any other owner claimed after the fall: the device's
-// newer connection is there.
+// claim. If Redis fell back to that, or has no owner any more, the owner gets a new epoch. Any other owner claimed after the fall: the
+// device's newer connection is there.
 func (f Fence[O]) Reclaim(held, before Fence[O], next uint64) (after Fence[O], ok bool) {
 	var nobody O
 	switch {
 	case f == held:
 		return f, true
-	case f == before, f.Owner == nobody:
+	case f == before, f.Owner == nobody, f.Owner == held.Owner:
 		return Fence[O]{next, held.Owner}, true
 	}
 	return f, false

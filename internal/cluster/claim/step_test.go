@@ -401,7 +401,7 @@ func (k *walk) connect(w *world) {
 		if !k.breaks(sameEpoch) {
 			epoch = uint64(w.tick())
 		}
-		if f, from := w.r.fence.Claim(own(n), epoch); from != 0 {
+		if f, from := w.r.fence.Claim(own(n), nd.epoch, epoch); from != 0 {
 			k.claim(w, n, from, f)
 		}
 	})
