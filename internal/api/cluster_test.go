@@ -528,6 +528,54 @@ func TestCommandsOfOtherNodes(t *testing.T) {
 	}
 }
 
+// A watcher at any node sees the commands of all, as they are and as they change, and goes on where it was.
+func TestCommandsOfAllNodesAreWatched(t *testing.T) {
+	c := newCluster(t, Config{})
+	create := func(node int, device string) uint64 {
+		t.Helper()
+		c.locked(func() { c.owners[device] = c.nodes[node].name })
+		r, err := c.nodes[0].client("grpc").CreateCommand(t.Context(), connect.NewRequest(&longlinev1.CreateCommandRequest{Device: device, Method: "reset"}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.Msg.Command.Id
+	}
+	watch := func(after string) *connect.ServerStreamForClient[longlinev1.WatchCommandsResponse] {
+		t.Helper()
+		s, err := c.nodes[2].client("grpc").WatchCommands(t.Context(), connect.NewRequest(&longlinev1.WatchCommandsRequest{After: after}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = s.Close() })
+		return s
+	}
+	sees := func(s *connect.ServerStreamForClient[longlinev1.WatchCommandsResponse], want ...uint64) (place string) {
+		t.Helper()
+		var got []uint64
+		live := false
+		for (len(got) < len(want) || !live) && s.Receive() {
+			for _, x := range s.Msg().Commands {
+				got = append(got, x.Id)
+			}
+			place, live = s.Msg().Place, s.Msg().Live
+		}
+		slices.Sort(got)
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			t.Fatalf("sees %v, want %v: %v", got, want, s.Err())
+		}
+		return place
+	}
+	a, b := create(0, "m-0"), create(1, "m-1")
+	first := watch("")
+	place := sees(first, a, b)
+	d := create(1, "m-2")
+	sees(first, d)
+	sees(watch(place), d)
+	e := create(2, "m-3")
+	sees(first, e)
+}
+
 func FuzzEnvelope(f *testing.F) {
 	e := envelope{caller: auth.Caller{Role: auth.Operate, Name: "ops", ID: "x"}, header: http.Header{"Content-Type": {"application/json"}}, body: []byte{1, 2}}
 	f.Add(e.append(nil), appendAnswer([]byte{1}, nil))

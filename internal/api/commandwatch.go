@@ -1,9 +1,9 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -21,34 +21,38 @@ const commandsPath = "/v1/commands"
 type watched struct {
 	device string
 	state  command.State
-	after  uint64
 	text   bool
 }
 
-// watchedCommands checks what a watcher requests. after names its field in errors.
-func watchedCommands(device string, state longlinev1.CommandState, field, after string, text bool) (w watched, err error) {
+// watchedCommands checks what a watcher requests.
+func watchedCommands(device string, state longlinev1.CommandState, text bool) (w watched, err error) {
 	w = watched{device: device, text: text}
-	if w.state, err = selectedCommands(device, state); err == nil && after != "" {
-		if w.after, err = strconv.ParseUint(after, 10, 63); err != nil {
-			err = invalid(field, "is %.100q: want the place of an earlier response", after)
-		}
-	}
+	w.state, err = selectedCommands(device, state)
 	return w, err
 }
 
-// watcher is an open stream of commands. One goroutine uses it. It holds a place and no commands, so that a slow one costs nothing.
+// watcher is an open stream of commands. One goroutine uses it.
 type watcher struct {
-	watched
-	api      *API
-	commands Commands
-	ctx      context.Context
-	cancel   context.CancelCauseFunc
-	places   []uint64 // of the commands that next returned last
+	changes
+	api    *API
+	ctx    context.Context
+	cancel context.CancelCauseFunc
 }
 
-// watchCommands opens a stream of commands that lasts until ctx ends or the API closes.
-func (a *API) watchCommands(ctx context.Context, w watched) (*watcher, error) {
+// watchCommands opens a stream of commands that lasts until ctx ends or the API closes. after is the place of an earlier response, or empty; field names it in
+// errors.
+func (a *API) watchCommands(ctx context.Context, w watched, field, after string) (*watcher, error) {
 	commands, err := a.commands()
+	if err != nil {
+		return nil, err
+	}
+	own := &ownChanges{watched: w, api: a, commands: commands}
+	var all places
+	if a.node.Cluster != nil {
+		all, err = parsePlaces(field, cmp.Or(after, "0"))
+	} else if own.after, err = strconv.ParseUint(cmp.Or(after, "0"), 10, 63); err != nil {
+		err = invalid(field, "is %.100q: want the place of an earlier response", after)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -57,60 +61,48 @@ func (a *API) watchCommands(ctx context.Context, w watched) (*watcher, error) {
 		return nil, exhausted("%d subscriptions are open, which is the limit", a.config.MaxSubscribers)
 	}
 	ctx, cancel := a.lasting(ctx)
-	return &watcher{watched: w, api: a, commands: commands, ctx: ctx, cancel: cancel}, nil
+	out := &watcher{changes: own, api: a, ctx: ctx, cancel: cancel}
+	if a.node.Cluster != nil {
+		if out.changes, err = a.watchAll(ctx, w, all); err != nil {
+			cancel(nil)
+			a.subscribers.Add(-1)
+			return nil, ending(ctx, err)
+		}
+	}
+	return out, nil
 }
 
 func (w *watcher) close() {
+	w.changes.close()
 	w.cancel(nil)
 	w.api.subscribers.Add(-1)
 }
 
-// next returns the commands that have changed, as many as one batch holds. live says that there are no more at present; list
-// is empty only then.
-func (w *watcher) next() (list []*longlinev1.Command, live bool) {
-	most := w.api.config.Batch
-	w.places = w.places[:0]
-	for bytes := 0; len(list) < most.Messages && bytes < most.Bytes && w.ctx.Err() == nil; {
-		some, place, more := w.commands.Changed(w.device, w.state, w.after, 1)
-		w.after = place
-		for _, c := range some {
-			bytes += c.Size()
-			list = append(list, shown(c, w.text, answers))
-			w.places = append(w.places, place)
-		}
-		if !more {
-			return list, true
-		}
-	}
-	return list, false
-}
-
 // WatchCommands implements GatewayHandler.
 func (a *API) WatchCommands(ctx context.Context, r *connect.Request[longlinev1.WatchCommandsRequest], out *connect.ServerStream[longlinev1.WatchCommandsResponse]) error {
-	wanted, err := watchedCommands(r.Msg.Device, r.Msg.State, "after", r.Msg.After, r.Msg.Text)
+	wanted, err := watchedCommands(r.Msg.Device, r.Msg.State, r.Msg.Text)
 	if err != nil {
 		return err
 	}
-	w, err := a.watchCommands(ctx, wanted)
+	w, err := a.watchCommands(ctx, wanted, "after", r.Msg.After)
 	if err != nil {
 		return err
 	}
 	defer w.close()
+	told := false // that it is live
 	for first := true; ; first = false {
-		list, live := w.next()
-		if len(list) > 0 || first {
-			response := &longlinev1.WatchCommandsResponse{Commands: list, Place: strconv.FormatUint(w.after, 10), Live: live}
+		list, _, live, err := w.next(w.ctx)
+		if err != nil {
+			return ending(w.ctx, err)
+		}
+		if len(list) > 0 || live && !told || first {
+			response := &longlinev1.WatchCommandsResponse{Commands: list, Place: w.at(), Live: live}
 			if err := out.Send(response); err != nil {
 				return ending(w.ctx, err)
 			}
+			told = live
 		}
-		if live {
-			err = w.commands.Wait(w.ctx, w.after)
-		}
-		if err == nil {
-			err = w.ctx.Err()
-		}
-		if err != nil {
+		if err := w.ctx.Err(); err != nil {
 			return ending(w.ctx, err)
 		}
 	}
@@ -125,11 +117,7 @@ func (a *API) commandEvents(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *API) sendCommands(w http.ResponseWriter, r *http.Request) error {
-	wanted, err := a.queriedCommands(r)
-	if err != nil {
-		return refuse(w, err)
-	}
-	s, err := a.watchCommands(r.Context(), wanted)
+	s, err := a.queriedCommands(r)
 	if err != nil {
 		return refuse(w, err)
 	}
@@ -138,48 +126,35 @@ func (a *API) sendCommands(w http.ResponseWriter, r *http.Request) error {
 	var e eventWriter
 	e.comment("watching")
 	for {
-		list, live := s.next()
-		for i, c := range list {
-			e.command(s.places[i], c)
-		}
 		if err := e.send(w); err != nil {
 			return ending(s.ctx, err)
 		}
-		if live {
-			err = s.wait(&e, a.config.Heartbeat)
-		}
-		if err == nil {
-			err = s.ctx.Err()
-		}
-		if err != nil {
+		ctx, cancel := context.WithTimeout(s.ctx, a.config.Heartbeat)
+		list, places, _, err := s.next(ctx)
+		cancel()
+		switch {
+		case errors.Is(err, context.DeadlineExceeded) && s.ctx.Err() == nil:
+			e.comment("heartbeat")
+		case err != nil:
 			return ending(s.ctx, err)
 		}
+		for i, c := range list {
+			e.command(places[i], c)
+		}
 	}
 }
 
-// wait waits for a change, or writes a comment when none comes within the heartbeat.
-func (w *watcher) wait(e *eventWriter, heartbeat time.Duration) error {
-	ctx, cancel := context.WithTimeout(w.ctx, heartbeat)
-	defer cancel()
-	err := w.commands.Wait(ctx, w.after)
-	if errors.Is(err, context.DeadlineExceeded) && w.ctx.Err() == nil {
-		e.comment("heartbeat")
-		return nil
-	}
-	return err
-}
-
-// queriedCommands reads which commands a request for events is about.
-func (a *API) queriedCommands(r *http.Request) (w watched, err error) {
+// queriedCommands watches the commands that a request for events is about.
+func (a *API) queriedCommands(r *http.Request) (*watcher, error) {
 	query, err := parseQuery(r.URL.RawQuery, []string{"device", "state", "after"})
 	if err != nil {
-		return w, err
+		return nil, err
 	}
 	state := longlinev1.CommandState_COMMAND_STATE_UNSPECIFIED
 	if name := query.Get("state"); name != "" {
 		number, ok := longlinev1.CommandState_value[name]
 		if !ok {
-			return w, invalid("state", "is %.100q: want a CommandState such as COMMAND_STATE_SENT", name)
+			return nil, invalid("state", "is %.100q: want a CommandState such as COMMAND_STATE_SENT", name)
 		}
 		state = longlinev1.CommandState(number)
 	}
@@ -187,11 +162,18 @@ func (a *API) queriedCommands(r *http.Request) (w watched, err error) {
 	if last := r.Header.Get("Last-Event-ID"); last != "" {
 		field, after = "Last-Event-ID", last
 	}
-	return watchedCommands(query.Get("device"), state, field, after, true)
+	selected, err := watchedCommands(query.Get("device"), state, true)
+	if err != nil {
+		return nil, err
+	}
+	return a.watchCommands(r.Context(), selected, field, after)
 }
 
-// command writes one event.
-func (e *eventWriter) command(place uint64, c *longlinev1.Command) {
+// command writes one event, with an id if place is not empty.
+func (e *eventWriter) command(place string, c *longlinev1.Command) {
 	data, _ := jsonCodecs[0].Marshal(c) // one line; a command always marshals
-	fmt.Fprintf(&e.buf, "id: %d\nevent: command\ndata: %s\n\n", place, data)
+	if place != "" {
+		e.idLine(place)
+	}
+	e.buf.WriteString("event: command\ndata: " + string(data) + "\n\n")
 }

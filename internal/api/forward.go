@@ -395,6 +395,7 @@ func (a *API) answerNode(ctx context.Context, procedure string, request []byte) 
 	if err != nil {
 		return nil, connect.NewError(connect.CodeInternal, err)
 	}
+	procedure, wait := strings.CutSuffix(procedure, waits)
 	if needs := roleFor(procedure); !e.caller.Role.Allows(needs) {
 		return nil, connect.NewError(connect.CodePermissionDenied, errors.New("the role "+needs.String()+" is needed"))
 	}
@@ -405,8 +406,19 @@ func (a *API) answerNode(ctx context.Context, procedure string, request []byte) 
 		return e.caller, nil
 	}
 	ctx = context.WithValue(ctx, callerKey{}, &caller{Caller: e.caller, isNode: true, may: may})
-	if procedure == longlinev1connect.GatewayConsumeProcedure {
+	switch procedure {
+	case longlinev1connect.GatewayConsumeProcedure:
 		return a.answerRead(ctx, e.body)
+	case longlinev1connect.GatewayWatchCommandsProcedure:
+		r := new(longlinev1.WatchCommandsRequest)
+		if err := proto.Unmarshal(e.body, r); err != nil {
+			return nil, connect.NewError(connect.CodeInternal, err)
+		}
+		response, err := a.changesHere(ctx, r, wait)
+		if err != nil {
+			return nil, err
+		}
+		return proto.Marshal(response)
 	}
 	m := methods[procedure]
 	if m == nil {

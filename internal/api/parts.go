@@ -3,20 +3,14 @@ package api
 import (
 	"context"
 	"crypto/rand"
-	"maps"
-	"slices"
 	"time"
 
 	"connectrpc.com/connect"
 
-	"github.com/longline/longline/internal/devices"
 	"github.com/longline/longline/internal/stream"
 )
 
 const (
-	partWait   = 5 * time.Second // how long a node waits for entries before it answers that there are none
-	partRetry  = time.Second     // between two requests to a node that does not answer
-	partFollow = time.Second     // how often a reader looks for nodes that are new
 	// leastPart is what a reader gets of one node at least, in bytes; mostPart is the most that fits into an answer with what is around it.
 	leastPart = 16 << 10
 	mostPart  = 256 << 10
@@ -66,170 +60,102 @@ func (p *ownPart) behind() uint64 {
 	return max(p.stream.End(), at) - at
 }
 
-// allParts are the parts of all nodes. A goroutine per node reads its part and gives what it gets to whoever calls take, one answer at a time.
+// allParts are the parts of all nodes.
 type allParts struct {
-	// Static after construction.
-	api      *API
-	stream   string
-	consumer string
-	name     string // of the reader at the nodes
-	began    time.Time
-	ctx      context.Context
-	cancel   context.CancelFunc
-	got      chan partAnswer
-	open     chan struct{} // closed when every node has given its first answer, or none
+	*gather[readAnswer]
 
-	// Owned by the caller of take.
+	// Static after construction.
+	api     *API
+	request readRequest // without what is of one node
+	latest  bool        // begins with what comes
+	began   time.Time
+
 	places        places
 	parts         map[string]*partState
 	before, after string // around the place of the part that the last batch is of
-	tick          *time.Ticker
 }
 
 // partState is what is known of a node's part.
 type partState struct {
-	cancel context.CancelFunc
-	begun  bool
-	end    uint64 // when reading began; 0 if the node did not answer then
+	end    uint64 // when reading began
 	behind uint64
-	away   bool
-}
-
-// partAnswer is what a node answered.
-type partAnswer struct {
-	node string
-	readAnswer
-	err error
 }
 
 // openParts opens a reader of all parts. It returns when all nodes have answered or have not in time.
 func (a *API) openParts(ctx context.Context, name, consumer string, from places, latest bool) (*allParts, error) {
 	p := &allParts{
-		api: a, stream: name, consumer: consumer, name: rand.Text(), began: time.Now(), got: make(chan partAnswer), open: make(chan struct{}),
-		places: from, parts: make(map[string]*partState), tick: time.NewTicker(partFollow),
+		api: a, request: readRequest{reader: rand.Text(), stream: name, consumer: consumer, begins: true, messages: a.config.Batch.Messages},
+		latest: latest, began: time.Now(), places: from, parts: make(map[string]*partState),
 	}
-	p.ctx, p.cancel = context.WithCancel(ctx)
-	p.follow(latest)
-	for waiting := len(p.parts); waiting > 0; waiting-- {
-		select {
-		case answer := <-p.got:
-			if _, err := p.note(answer); err != nil {
-				p.close()
-				return nil, err
-			}
-		case <-ctx.Done():
-			p.close()
-			return nil, coded(ctx.Err())
-		}
+	p.gather = newGather(ctx, a.node.Cluster, p.read)
+	err := p.begin(ctx, p.taken)
+	if err == nil && len(p.parts) == 0 {
+		err = connect.NewError(connect.CodeUnavailable, errNoPart)
 	}
-	close(p.open)
-	for _, s := range p.parts {
-		if s.begun {
-			return p, nil
-		}
+	if err != nil {
+		p.close()
+		return nil, err
 	}
-	p.close()
-	return nil, connect.NewError(connect.CodeUnavailable, errNoPart)
+	return p, nil
 }
 
-// follow begins to read the parts of nodes that are new, and ends those of nodes that are gone.
-func (p *allParts) follow(latest bool) {
-	nodes := p.api.node.Cluster.Nodes()
-	for _, n := range nodes {
-		if p.parts[n.Name] == nil {
-			ctx, cancel := context.WithCancel(p.ctx)
-			p.parts[n.Name] = &partState{cancel: cancel}
-			start := p.places.begin(n.Name)
-			if latest && start.kind == beginAt {
-				start = begin{kind: beginLatest}
+// read returns what reads a node's part.
+func (p *allParts) read(node string) nodeReader[readAnswer] {
+	r := p.request
+	r.start = p.places.begin(node)
+	if p.latest && len(p.parts) == 0 {
+		r.start = begin{kind: beginLatest}
+	}
+	return func(ctx context.Context, tell func(readAnswer, error) bool) {
+		defer p.leave(ctx, node, r)
+		for {
+			share := readersBytes / int(p.api.readers.Load()+1) / max(1, len(p.cluster.Nodes()))
+			r.bytes = min(mostPart, p.api.config.Batch.Bytes, max(leastPart, share))
+			answer, err := p.api.readNode(ctx, node, &r)
+			if !tell(answer, err) {
+				return
 			}
-			go p.read(ctx, n.Name, start)
-		}
-	}
-	for name, s := range p.parts {
-		if !slices.ContainsFunc(nodes, func(n devices.Node) bool { return n.Name == name }) {
-			s.cancel()
-			delete(p.parts, name)
-		}
-	}
-}
-
-// read reads a node's part until ctx ends.
-func (p *allParts) read(ctx context.Context, node string, start begin) {
-	r := readRequest{reader: p.name, stream: p.stream, consumer: p.consumer, start: start, begins: true}
-	defer p.leave(ctx, node, r)
-	for ctx.Err() == nil {
-		r.bytes = min(mostPart, p.api.config.Batch.Bytes, max(leastPart, readersBytes/int(p.api.readers.Load()+1)/len(p.api.node.Cluster.Nodes())))
-		r.messages = p.api.config.Batch.Messages
-		answer, err := p.api.readNode(ctx, node, &r)
-		select {
-		case p.got <- partAnswer{node, answer, err}:
-		case <-ctx.Done():
-			return
-		}
-		select {
-		case <-p.open:
-		case <-ctx.Done():
-			return
-		}
-		if err == nil {
-			r.begins, r.after = false, answer.place
-			continue
-		}
-		if r.start.kind == beginLatest { // later that would be without what comes meanwhile
-			r.start = begin{kind: beginAt, at: p.began}
-		}
-		select {
-		case <-time.After(partRetry):
-		case <-ctx.Done():
+			switch {
+			case err == nil:
+				r.begins, r.after = false, answer.place
+			case r.start.kind == beginLatest: // later that would be without what has come meanwhile
+				r.start = begin{kind: beginAt, at: p.began}
+			}
 		}
 	}
 }
 
 // leave closes the reader at a node.
 func (p *allParts) leave(ctx context.Context, node string, r readRequest) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), partRetry)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), nodeRetry)
 	defer cancel()
 	r.closes = true
 	_, _ = p.api.readNode(ctx, node, &r) // otherwise the node closes it after heldFor
 }
 
-// note takes what a node answered. It reports whether away has changed. An error ends the reader.
-func (p *allParts) note(a partAnswer) (changed bool, err error) {
+// taken notes what a node answered.
+func (p *allParts) taken(a gathered[readAnswer]) {
 	s := p.parts[a.node]
-	if s == nil { // the node is gone
-		return false, nil
-	}
-	if a.err != nil {
-		switch connect.CodeOf(a.err) {
-		case connect.CodeAborted, connect.CodePermissionDenied, connect.CodeInvalidArgument:
-			return false, a.err
-		}
-		changed, s.away = !s.away, true
-		return changed, nil
-	}
-	changed, s.away = s.away, false
-	if !s.begun {
-		s.begun, s.end = true, a.end
+	if s == nil {
+		s = &partState{end: a.answer.end}
+		p.parts[a.node] = s
 	}
 	p.before, p.after = p.places.around(a.node)
-	p.places.at[a.node] = a.place
-	s.behind = max(a.end, a.place+1) - a.place - 1
-	return changed, nil
+	p.places.at[a.node] = a.answer.place
+	s.behind = max(a.answer.end, a.answer.place+1) - a.answer.place - 1
 }
 
 func (p *allParts) take(ctx context.Context, _, _ int) (batch []stream.Entry, missed uint64, err error) {
 	for {
-		select {
-		case answer := <-p.got:
-			changed, err := p.note(answer)
-			if err != nil || changed || len(answer.entries) > 0 || answer.missed > 0 {
-				return answer.entries, answer.missed, err
-			}
-		case <-p.tick.C:
-			p.follow(false)
-		case <-ctx.Done():
-			return nil, 0, ctx.Err()
+		a, changed, err := p.next(ctx)
+		if err != nil {
+			return nil, 0, err
+		}
+		if a.node != "" {
+			p.taken(a)
+		}
+		if changed || len(a.answer.entries) > 0 || a.answer.missed > 0 {
+			return a.answer.entries, a.answer.missed, nil
 		}
 	}
 }
@@ -246,24 +172,9 @@ func (p *allParts) behind() (n uint64) {
 
 func (p *allParts) caughtUp() bool {
 	for node, s := range p.parts {
-		if !s.away && p.places.at[node]+1 < s.end {
+		if !p.isAway(node) && p.places.at[node]+1 < s.end {
 			return false
 		}
 	}
 	return true
-}
-
-func (p *allParts) away() (names []string) {
-	for _, node := range slices.Sorted(maps.Keys(p.parts)) {
-		if p.parts[node].away {
-			names = append(names, node)
-		}
-	}
-	return names
-}
-
-// close ends the goroutines, which close their readers at the nodes.
-func (p *allParts) close() {
-	p.cancel()
-	p.tick.Stop()
 }

@@ -71,6 +71,16 @@ func TestStreamsOfAllNodes(t *testing.T) {
 	if got := sorted(t, again, 2); got != "23 31" {
 		t.Errorf("behind %s: %s", place, got)
 	}
+	events := c.nodes[1].sse(t, c.nodes[1].h1, "log", "Last-Event-ID", place)
+	for range 2 {
+		e := events.next()
+		for e.name != "message" {
+			e = events.next()
+		}
+		if !strings.Contains(e.data, "t/23") && !strings.Contains(e.data, "t/31") || !strings.Contains(e.id, "gw-1:3,gw-2:") {
+			t.Errorf("as events: %+v", e)
+		}
+	}
 	latest := consuming(t, api, &longlinev1.ConsumeRequest{Stream: "log", After: "latest"})
 	c.nodes[0].put(t, 14, 14)
 	if got := sorted(t, latest, 1); got != "14" {

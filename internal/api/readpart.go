@@ -36,7 +36,7 @@ type readRequest struct {
 	closes   bool // closes the reader
 }
 
-// readAnswer is what a node has of its part. With neither entries nor missed ones, there were none within partWait.
+// readAnswer is what a node has of its part. With neither entries nor missed ones, there were none within nodeWait.
 type readAnswer struct {
 	place   uint64 // of the last entry that the reader has
 	end     uint64 // the stream's
@@ -78,7 +78,7 @@ func (a *API) readNode(ctx context.Context, node string, r *readRequest) (answer
 		answer, err = a.readPart(ctx, r)
 		return answer, coded(err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, partWait+a.asking)
+	ctx, cancel := context.WithTimeout(ctx, nodeWait+a.asking)
 	defer cancel()
 	body, err := a.askBytes(ctx, node, longlinev1connect.GatewayConsumeProcedure, r.append(nil), nil)
 	if err == nil {
@@ -256,9 +256,9 @@ func (h *heldReader) open(s *stream.Stream, r *readRequest) (err error) {
 	return nil
 }
 
-// read waits for entries, partWait at most.
+// read waits for entries, nodeWait at most.
 func (h *heldReader) read(ctx context.Context, r *readRequest, answer *readAnswer) error {
-	wait, cancel := context.WithTimeout(ctx, partWait)
+	wait, cancel := context.WithTimeout(ctx, nodeWait)
 	defer cancel()
 	for {
 		batch, missed, err := h.reader.Take(wait, r.messages, r.bytes, nil)
