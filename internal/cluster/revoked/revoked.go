@@ -53,6 +53,7 @@ type List struct {
 	// Owned by run, after Start.
 	version uint64
 	read    bool // the set was read once
+	failing bool // it cannot be read now
 
 	// Guarded by mu.
 	mu      sync.Mutex
@@ -64,7 +65,8 @@ type List struct {
 func Start(ctx context.Context, t Table, apply func(b auth.Bearer, until time.Time) error, log *slog.Logger) *List {
 	l := &List{table: t, apply: apply, log: log, done: make(chan struct{}), applied: make(map[auth.Bearer]time.Time)}
 	l.ended, l.end = context.WithCancel(context.Background())
-	l.look(ctx)
+	err := l.look(ctx)
+	l.tell(err)
 	go l.run()
 	return l
 }
@@ -99,21 +101,22 @@ func (l *List) run() {
 	defer close(l.done)
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	for failing := false; ; {
+	for {
 		select {
 		case <-l.ended.Done():
 			return
 		case <-tick.C:
-		}
-		err := l.look(l.ended)
-		switch {
-		case err == nil || l.ended.Err() != nil:
-			failing = false
-		case !failing:
-			failing = true
-			l.log.Warn("revocations of the cluster cannot be read: those that are known hold", "error", err)
+			l.tell(l.look(l.ended))
 		}
 	}
+}
+
+// tell logs that the set cannot be read, once until it can.
+func (l *List) tell(err error) {
+	if err != nil && !l.failing && l.ended.Err() == nil {
+		l.log.Warn("revocations of the cluster cannot be read: those that are known hold", "error", err)
+	}
+	l.failing = err != nil
 }
 
 // look reads the set if it has changed.
