@@ -38,6 +38,12 @@ type Personal interface {
 	Device() string
 }
 
+// OwnNode is a Subscriber that gets what is published on this node alone, and that is not announced: a stream, of which each node has a part.
+type OwnNode interface {
+	Subscriber
+	OwnNode()
+}
+
 // isOwner reports whether s is the session of a device.
 func isOwner(s Subscriber, device string) bool {
 	p, ok := s.(Personal)

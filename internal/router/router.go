@@ -99,7 +99,7 @@ type Router struct {
 	config Config
 	store  store.Store
 	index  *topic.Index[Subscriber] // receivers on this node; without a cluster also the shares
-	far    *topic.Index[Subscriber] // other nodes, and shares, which have members on all nodes; nil without a cluster
+	far    *topic.Index[Subscriber] // other nodes, shares, which have members on all nodes, and OwnNode; nil without a cluster
 	shares shares
 	pool   sync.Pool // of *Publication
 
@@ -135,6 +135,10 @@ func (r *Router) Subscribe(filter string, s Subscriber, q message.QoS) {
 		r.shares.join(filter, s, q)
 		return
 	}
+	if _, own := s.(OwnNode); own && r.far != nil {
+		r.far.Subscribe(filter, s, q)
+		return
+	}
 	if isNew, n := r.index.Subscribe(filter, s, q); isNew {
 		r.changed(filter, s, n)
 	}
@@ -144,6 +148,10 @@ func (r *Router) Subscribe(filter string, s Subscriber, q message.QoS) {
 func (r *Router) Unsubscribe(filter string, s Subscriber) bool {
 	if topic.IsShared(filter) {
 		return r.shares.leave(filter, s)
+	}
+	if _, own := s.(OwnNode); own && r.far != nil {
+		was, _ := r.far.Unsubscribe(filter, s)
+		return was
 	}
 	was, n := r.index.Unsubscribe(filter, s)
 	if was {

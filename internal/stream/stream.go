@@ -68,6 +68,9 @@ func (s *Stream) End() uint64 { return uint64(s.journal.End()) }
 // first returns the place of the oldest entry, which is the journal's end if there is none.
 func (s *Stream) first() uint64 { return max(uint64(s.journal.First()), s.aged.Load()) }
 
+// OwnNode implements router.OwnNode.
+func (s *Stream) OwnNode() {}
+
 // Deliver implements router.Subscriber.
 func (s *Stream) Deliver(m *message.Message, q message.QoS, p *router.Publication) error {
 	s.mu.Lock()
