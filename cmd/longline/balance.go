@@ -50,6 +50,19 @@ type members interface {
 	Held() bool
 }
 
+// startBalancer begins to balance, if there are other nodes.
+func (n *node) startBalancer(context.Context) error {
+	if n.cluster == nil {
+		return nil
+	}
+	p := n.config.Cluster.Balance.Policy()
+	p.Leave = n.config.Gateway.DrainRate
+	n.balancer = newBalancer(n.cluster, n.gateway, n.sessions, n.config.Cluster.Balance, p, n.leaving.Load, n.log)
+	n.balancer.start()
+	n.undo = append(n.undo, n.balancer.close)
+	return nil
+}
+
 // balanceState is what the last tick has found.
 type balanceState struct {
 	load   balance.Load
@@ -193,6 +206,15 @@ func (b *balancer) note(before, now balance.Reason) {
 	case balance.Cooling:
 		b.log.Info("asking no more devices to connect to other nodes", "load", b.load.Used())
 	}
+}
+
+// drainDevices drains the device port. In a cluster it then waits until the devices are at other nodes, as far as they come back.
+func (n *node) drainDevices(ctx context.Context) error {
+	err := n.gateway.Drain(ctx)
+	if err == nil && n.balancer != nil {
+		n.balancer.arrived(ctx)
+	}
+	return err
 }
 
 // arrived waits until the devices that were asked to go are at other nodes, or nothing more is to be expected, or ctx ends.

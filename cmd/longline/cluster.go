@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -31,7 +29,7 @@ type shared struct {
 
 // How long a node waits for Redis when it joins a cluster, and when it leaves.
 const (
-	joinTime  = 30 * time.Second
+	joinTime         = 30 * time.Second
 	leaveClusterTime = 5 * time.Second
 )
 
@@ -152,9 +150,7 @@ func (n *node) followRevocations(ctx context.Context) error {
 	if n.cluster == nil {
 		return nil
 	}
-	if host, port, err := n.reach(); err == nil {
-		n.cluster.SetAddresses([]string{net.JoinHostPort(host, strconv.Itoa(int(port)))})
-	}
+	n.cluster.SetAddresses(n.deviceAddresses())
 	if n.devices == nil {
 		return nil
 	}
@@ -165,6 +161,17 @@ func (n *node) followRevocations(ctx context.Context) error {
 	n.shared.revoked = revoked.Start(context.WithoutCancel(ctx), revoked.InRedis(n.shared.client, n.config.Cluster.Prefix()), apply, n.log)
 	n.undo = append(n.undo, n.shared.revoked.Close)
 	return nil
+}
+
+// deviceAddresses returns where devices reach the node, as far as that is known.
+func (n *node) deviceAddresses() (all []string) {
+	if url, err := n.deviceURL(); err == nil {
+		all = append(all, url)
+	}
+	if a := n.config.Gateway.MQTT.Address; a != "" {
+		all = append(all, mqttScheme+a)
+	}
+	return all
 }
 
 // otherNodes tells the API of the cluster, if there is one.
@@ -190,9 +197,9 @@ func (n *node) answerNodes(a *api.API) {
 
 var errNotHeld = errors.New("the node has no contact with its cluster: messages with QoS 1 and 2 wait")
 
-// clusterFailed returns why the node cannot take part in its cluster now.
+// clusterFailed returns why the node cannot take devices of its cluster now.
 func (n *node) clusterFailed() error {
-	if n.cluster == nil || n.cluster.Held() {
+	if n.cluster == nil || n.cluster.Held() || n.config.Cluster.WithoutRedis == cluster.Accept {
 		return nil
 	}
 	return errNotHeld

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -48,6 +50,7 @@ type node struct {
 	files    *reload.Watcher
 	cluster  *cluster.Node // nil if the node is alone
 	shared   *shared       // likewise
+	balancer *balancer     // likewise
 	services *service.Set
 	store    wholeStore
 	disk     *disk.Store // the same, nil when all is in memory
@@ -106,6 +109,7 @@ func startNode(ctx context.Context, c config.Config, log *slog.Logger, stderr io
 		n.openVerifiers,
 		n.openDevicePort,
 		n.followRevocations,
+		n.startBalancer,
 		n.openDoor,
 		n.openAdminPort,
 		n.listNodes,
@@ -306,6 +310,10 @@ func (n *node) openDevicePort(context.Context) (err error) {
 	if n.config.Gateway.Nodes {
 		n.nodes = registry.NewNodes()
 		n.config.Gateway.NodeList = n.nodes.List
+	}
+	if n.cluster != nil {
+		n.config.Gateway.Together = true
+		n.config.Gateway.DrainDelay = cmp.Or(n.config.Gateway.DrainDelay, 5*time.Second)
 	}
 	if n.gateway, err = gateway.Start(n.config.Gateway, n.router, n.sessions); err != nil {
 		return err

@@ -63,7 +63,7 @@ func (n *node) alone() devices.Node {
 	sessions, _ := n.sessions.Count()
 	host, _ := os.Hostname() // without one the node has no name
 	d := devices.Node{
-		Name: host, Life: 1, State: devices.NodeUp, Version: moduleVersion(), Addresses: []string{n.gateway.Addr().String()}, Devices: sessions, Self: true,
+		Name: host, Life: 1, State: devices.NodeUp, Version: moduleVersion(), Addresses: n.deviceAddresses(), Devices: sessions, Self: true,
 	}
 	if n.leaving.Load() || !n.gateway.Ready() {
 		d.State = devices.NodeDraining

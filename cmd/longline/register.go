@@ -86,7 +86,7 @@ type leavesFirst struct {
 // Drain implements api.Gateway.
 func (g leavesFirst) Drain(ctx context.Context) error {
 	g.node.leave(ctx, leaveTime)
-	return g.Gateway.Drain(ctx)
+	return g.node.drainDevices(ctx)
 }
 
 // state returns what changes of the node, for the registries.

@@ -178,7 +178,7 @@ func (n *node) drain(console *Console, log *slog.Logger, timeout time.Duration) 
 	log.Info("draining", "deadline", timeout)
 	n.leave(ctx, min(leaveTime, timeout/4))
 	devices, done := context.WithTimeout(ctx, timeout*9/10) // the rest is for readers at the admin port
-	err := n.gateway.Drain(devices)
+	err := n.drainDevices(devices)
 	done()
 	if err != nil && !errors.Is(err, context.Canceled) {
 		log.Warn("drain incomplete", "error", err)

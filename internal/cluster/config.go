@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/longline/longline/internal/cluster/balance"
 	"github.com/longline/longline/internal/redisconn"
 	"github.com/longline/longline/internal/setting"
 )
@@ -25,7 +26,8 @@ type Config struct {
 	WithoutRedis string        `yaml:"without_redis" help:"what becomes of devices that connect while Redis is away: accept or refuse"`
 	Patience     time.Duration `yaml:"patience" help:"how long Redis may be away until publications that need it are refused"`
 
-	Redis redisconn.Config `yaml:"redis" help:"the Redis that the nodes share"`
+	Balance balance.Config   `yaml:"balance" help:"devices are asked to connect to nodes that have more room"`
+	Redis   redisconn.Config `yaml:"redis" help:"the Redis that the nodes share"`
 }
 
 // The values of Config.WithoutRedis.
@@ -36,10 +38,7 @@ const (
 
 // WithDefaults returns c with the defaults in place of zero fields.
 func (c Config) WithDefaults() Config {
-	if c.Name == "" {
-		return c
-	}
-	if c.Node == "" {
+	if c.Node == "" && c.Name != "" {
 		c.Node, _ = os.Hostname() // without one, Validate says that node is missing
 	}
 	if c.Lease == 0 {
@@ -54,6 +53,7 @@ func (c Config) WithDefaults() Config {
 	if c.Patience == 0 {
 		c.Patience = 5 * time.Second
 	}
+	c.Balance = c.Balance.WithDefaults()
 	c.Redis = c.Redis.WithDefaults()
 	return c
 }
@@ -78,6 +78,9 @@ func (c Config) Validate() error {
 	bad(c.InboxBytes < 1<<20, "inbox_bytes: want at least 1MiB, not %d", c.InboxBytes)
 	bad(c.WithoutRedis != Accept && c.WithoutRedis != Refuse, "without_redis: want %s or %s, not %q", Accept, Refuse, c.WithoutRedis)
 	bad(c.Patience < 100*time.Millisecond || c.Patience > time.Minute, "patience: want 100ms to 1m, not %v", c.Patience)
+	if err := c.Balance.Validate(); err != nil {
+		bad(true, "balance.%w", err)
+	}
 	for _, err := range setting.Errors(c.Redis.Validate()) {
 		bad(true, "redis.%w", err)
 	}

@@ -202,7 +202,7 @@ func (n *Node) OwnerName() string { return n.owner }
 // Life returns the life.
 func (n *Node) Life() uint64 { return n.life }
 
-// SetAddresses sets where devices reach the node, host:port, for the next renewal to tell.
+// SetAddresses sets where devices reach the node, as URLs, for the next renewal to tell.
 func (n *Node) SetAddresses(addresses []string) { n.members.addresses.Store(&addresses) }
 
 // troubleLog writes a line about trouble with Redis at most once per period.

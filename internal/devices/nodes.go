@@ -24,7 +24,7 @@ type Node struct {
 	Life      uint64
 	State     NodeState
 	Version   string
-	Addresses []string      // where devices reach it, host:port
+	Addresses []string      // where devices reach it: URLs, mqtt://HOST:PORT for MQTT
 	Devices   int           // sessions
 	Load      float64       // 0 to 1: how much of what it can do is in use
 	Age       time.Duration // since it renewed its lease, by Redis' clock
