@@ -189,6 +189,9 @@ func TestOpenDoorKnowsNoNames(t *testing.T) {
 			t.Errorf("%s: %d, want %d", host, got, want)
 		}
 	}
+	if got, _ := w.do(t, "GET", "/readyz", "", "Host", "a-balancer-asks.example.com"); got != 200 {
+		t.Errorf("a health check is refused with %d", got)
+	}
 }
 
 // The audit log has what was done, and what a known caller was refused, but not what was read.
