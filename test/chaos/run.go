@@ -28,6 +28,7 @@ type options struct {
 	Lease    time.Duration `default:"5s" help:"Lease of the nodes (${default})."`
 	Clocks   bool          `default:"true" negatable:"" help:"Let the clocks of the nodes differ by minutes. The gateway is built for that."`
 	Commands bool          `default:"true" negatable:"" help:"Give commands to devices."`
+	Only     []kind        `placeholder:"KIND" help:"Let only these things go wrong: kill-node, end-node, stop-node, cut-node, cut-all, kill-redis, lose-redis, stop-redis, fail-over, lose-over."`
 	Faults   bool          `default:"true" negatable:"" help:"Let things go wrong."`
 	Longline string        `default:"bin/longline" type:"existingfile" help:"The gateway's program, with --no-clocks (${default})."`
 	Logs     string        `placeholder:"FOLDER" help:"Write the logs of the nodes to this folder."`
@@ -121,6 +122,7 @@ func (o *options) Run(ctx context.Context) error {
 // do lets the fleet work while things go wrong, then lets everything arrive, and judges.
 func (r *run) do(ctx context.Context) (*account.Verdict, error) {
 	plan := newPlanner(r.options.Seed, r.options.Redis, r.options.Lease)
+	plan.only = r.options.Only
 	for _, n := range r.cluster.nodes {
 		if err := r.cluster.start(ctx, n, plan.clock()); err != nil {
 			return nil, err
@@ -236,7 +238,7 @@ func (r *run) judgeSuperseded() {
 		text := fmt.Sprintf("%s got %s from %s %v after another node had accepted it (at %v)", l.Client, l.What, n.name, after, l.Accepted)
 		switch {
 		case after < toldTime:
-		case after < r.options.Lease && n.cutOff(l.Accepted-r.options.Lease, l.At): // it could not be told, and its lease was valid
+		case after < r.options.Lease+toldTime && n.cutOff(l.Accepted-r.options.Lease, l.At): // it could not be told, and its lease was valid
 		default:
 			r.twice++
 			r.book.Fault("served twice: " + text)

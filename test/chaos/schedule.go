@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -24,8 +25,17 @@ const (
 )
 
 func (k kind) String() string {
-	return [kinds]string{"kill a node", "end a node", "stop a node", "cut a node off", "cut all nodes off", "kill Redis", "kill Redis, and lose its last second",
-		"stop Redis", "fail over", "fail over, and lose the last second"}[k]
+	return [kinds]string{"kill-node", "end-node", "stop-node", "cut-node", "cut-all", "kill-redis", "lose-redis", "stop-redis", "fail-over", "lose-over"}[k]
+}
+
+// UnmarshalText takes what String returns.
+func (k *kind) UnmarshalText(text []byte) error {
+	for *k = range kinds {
+		if k.String() == string(text) {
+			return nil
+		}
+	}
+	return fmt.Errorf("there is no fault %s", text)
 }
 
 // fault is one thing that goes wrong.
@@ -59,6 +69,7 @@ type planner struct {
 	random *rand.Rand
 	engine string
 	lease  time.Duration
+	only   []kind // the kinds that there are; empty means all
 	bag    []kind // kinds that are still to come in this round
 }
 
@@ -78,7 +89,7 @@ func (p *planner) clock() time.Duration {
 // next returns the next step.
 func (p *planner) next() step {
 	s := step{gap: p.between(p.lease/2, 3*p.lease/2), faults: []fault{p.fault(p.draw())}}
-	if first := s.faults[0]; first.kind <= cutNode && p.random.IntN(4) == 0 {
+	if first := s.faults[0]; len(p.only) == 0 && first.kind <= cutNode && p.random.IntN(4) == 0 {
 		second := p.fault([]kind{killNode, stopNode, cutNode}[p.random.IntN(3)])
 		second.which = (first.which + 1 + p.random.IntN(nodes-1)) % nodes
 		s.faults = append(s.faults, second)
@@ -95,6 +106,9 @@ func (p *planner) draw() kind {
 			p.bag = append(p.bag, failOver, loseOver)
 		default:
 			p.bag = append(p.bag, killRedis, loseRedis)
+		}
+		if len(p.only) > 0 {
+			p.bag = slices.Clone(p.only)
 		}
 		p.random.Shuffle(len(p.bag), func(i, j int) { p.bag[i], p.bag[j] = p.bag[j], p.bag[i] })
 	}
