@@ -1,8 +1,16 @@
 package cluster
 
 import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
 	"testing"
+	"time"
 
+	"github.com/longline/longline/internal/devices"
 	"github.com/longline/longline/internal/message"
 )
 
@@ -25,4 +33,249 @@ func TestPublishToAnotherNode(t *testing.T) {
 	if a.router.Wanted("fleet/7/other") {
 		t.Error("what nobody wants any more is sent")
 	}
+}
+
+// A device's own space is not announced: who publishes there asks who has the device.
+func TestPublishToDevice(t *testing.T) {
+	w := newWorld(t)
+	a, b, c := w.join("a"), w.join("b"), w.join("c")
+	d := b.attach("m-7", "device/m-7/#")
+	var everything sink
+	b.router.Subscribe("device/+/down", &everything, message.AtLeastOnce)
+	a.knows(b)
+	if got := w.announced(); !slices.Equal(got, []string{"device/+/down"}) {
+		t.Errorf("announced is %q", got)
+	}
+	for _, n := range []*testNode{a, a, c, b} {
+		if err := n.publish("device/m-7/down", n.Self(), message.AtLeastOnce); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := a.publish("device/nobody/down", "x", message.AtLeastOnce); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "messages are missing", func() bool { return len(d.all()) >= 4 && len(everything.all()) >= 5 })
+	got := d.all()
+	slices.Sort(got)
+	if want := []string{"device/m-7/down a 1", "device/m-7/down a 1", "device/m-7/down b 1", "device/m-7/down c 1"}; !slices.Equal(got, want) {
+		t.Errorf("the device has %q, want %q", got, want)
+	}
+}
+
+// A device moves while others publish: each message comes once, by the node that the device has left or by the new one.
+func TestMove(t *testing.T) {
+	w := newWorld(t)
+	nodes := []*testNode{w.join("a"), w.join("b"), w.join("c")}
+	a, b, c := nodes[0], nodes[1], nodes[2]
+	before := b.attach("m-7", "fleet/#", "device/m-7/#")
+	for _, n := range nodes {
+		n.knows(b)
+	}
+	stop := make(chan struct{})
+	var work sync.WaitGroup
+	var mu sync.Mutex
+	published := map[string]int{}
+	for _, n := range nodes {
+		for _, topic := range []string{"fleet/x", "device/m-7/down"} {
+			work.Go(func() {
+				for i := 0; ; i++ {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					payload := fmt.Sprintf("%s-%d", n.Self(), i)
+					if err := n.publish(topic, payload, message.AtLeastOnce); err != nil {
+						t.Error(err)
+					}
+					mu.Lock()
+					published[fmt.Sprintf("%s %s 1", topic, payload)] = 0
+					mu.Unlock()
+				}
+			})
+		}
+	}
+	on := []*device{before}
+	for i := range 6 {
+		n := []*testNode{c, a, b}[i%3]
+		on = append(on, n.attach("m-7", "fleet/#", "device/m-7/#"))
+		at := len(on[len(on)-1].all())
+		until(t, "nothing comes any more", func() bool { return len(on[len(on)-1].all()) > at+5 })
+	}
+	close(stop)
+	work.Wait()
+	count := func() (n int) {
+		for _, d := range on {
+			n += len(d.all())
+		}
+		return n
+	}
+	until(t, fmt.Sprintf("%d of %d messages came", count(), len(published)), func() bool { return count() >= len(published) })
+	for _, d := range on {
+		for _, m := range d.all() {
+			published[m]++
+		}
+	}
+	for m, n := range published {
+		if n != 1 {
+			t.Errorf("%q came %d times", m, n)
+		}
+	}
+}
+
+// A shared subscription has members on several nodes, and each message comes to one of them.
+func TestShare(t *testing.T) {
+	w := newWorld(t)
+	a, b, c := w.join("a"), w.join("b"), w.join("c")
+	var onB, onC sink
+	b.router.Subscribe("$share/g/fleet/#", &onB, message.AtLeastOnce)
+	c.router.Subscribe("$share/g/fleet/#", &onC, message.AtLeastOnce)
+	a.knows(b, c)
+	const n = 20
+	for i := range n {
+		if err := a.publish("fleet/x", fmt.Sprint(i), message.AtLeastOnce); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "messages are missing", func() bool { return len(onB.all())+len(onC.all()) >= n })
+	if len(onB.all())+len(onC.all()) != n || len(onB.all()) == 0 || len(onC.all()) == 0 {
+		t.Errorf("one member has %d messages, the other one %d", len(onB.all()), len(onC.all()))
+	}
+	var near sink
+	a.router.Subscribe("$share/g/fleet/#", &near, message.AtLeastOnce)
+	if err := a.publish("fleet/x", "near", message.AtLeastOnce); err != nil {
+		t.Fatal(err)
+	}
+	near.want(t, "fleet/x near 1")
+}
+
+// What a dead node had is adopted: its devices, and the messages in its inbox.
+func TestAdoption(t *testing.T) {
+	w := newWorld(t)
+	a, b, c := w.join("a"), w.join("b"), w.join("c")
+	d := b.attach("m-7", "fleet/#", "device/m-7/#")
+	a.knows(b)
+	c.knows(b)
+	if err := a.publish("fleet/x", "to b", message.AtLeastOnce); err != nil {
+		t.Fatal(err)
+	}
+	d.want(t, "fleet/x to b 1")
+	b.end()
+	var want []string
+	for i := range 10 {
+		if err := a.publish("fleet/x", fmt.Sprint(i), message.AtLeastOnce); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.publish("device/m-7/down", fmt.Sprint(i), message.AtLeastOnce); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, fmt.Sprintf("fleet/x %d 1", i), fmt.Sprintf("device/m-7/down %d 1", i))
+	}
+	heir := func() *device { return cmp.Or(a.device("m-7"), c.device("m-7")) }
+	until(t, "nobody adopts the device", func() bool { return heir() != nil })
+	until(t, "messages are missing", func() bool { return len(heir().all()) >= len(want) })
+	until(t, "the dead node is still there", func() bool { return len(a.Members()) == 2 && len(w.announcedBy(b)) == 0 && !w.redis.Exists(b.keys.inbox(b.OwnerName())) })
+	if err := a.publish("fleet/x", "later", message.AtLeastOnce); err != nil {
+		t.Fatal(err)
+	}
+	want = append(want, "fleet/x later 1")
+	until(t, "the last message is missing", func() bool { return len(heir().all()) >= len(want) })
+	got := heir().all()
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("the heir has %q, want %q", got, want)
+	}
+}
+
+// A newer process with the name of a node takes over at once, and the older one is told.
+func TestNewLife(t *testing.T) {
+	w := newWorld(t)
+	a := w.join("a")
+	a.attach("m-7", "fleet/#")
+	again := w.join("a")
+	if err := <-a.failed; !errors.Is(err, errNewer) {
+		t.Errorf("the older process is told %v", err)
+	}
+	until(t, "the device is not adopted", func() bool { return again.device("m-7") != nil })
+	if a.Held() {
+		t.Error("the older process still acknowledges")
+	}
+}
+
+func TestAsk(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.join("a"), w.join("b")
+	b.Answer(func(_ context.Context, procedure string, request []byte) ([]byte, error) {
+		switch procedure {
+		case "refuse":
+			return nil, errors.New("no")
+		case "huge":
+			return make([]byte, askBytes+1), nil
+		}
+		return append([]byte(procedure+" "), request...), nil
+	})
+	until(t, "the nodes do not know each other", func() bool { return len(a.Nodes()) == 2 })
+	answer, err := a.Ask(t.Context(), "b", "echo", []byte("hello"))
+	if err != nil || string(answer) != "echo hello" {
+		t.Errorf("got %q, %v", answer, err)
+	}
+	if _, err = a.Ask(t.Context(), "b", "refuse", nil); err == nil || err.Error() != "no" {
+		t.Errorf("got %v", err)
+	}
+	if _, err = a.Ask(t.Context(), "b", "huge", nil); err == nil {
+		t.Error("an answer that is too large came")
+	}
+	if _, err = a.Ask(t.Context(), "b", "echo", make([]byte, askBytes+1)); err == nil {
+		t.Error("a request that is too large was sent")
+	}
+	if _, err = a.Ask(t.Context(), "nobody", "echo", nil); !errors.Is(err, devices.ErrNodeAway) {
+		t.Errorf("a node that is not there: %v", err)
+	}
+	type result struct {
+		received bool
+		err      error
+	}
+	told := make(chan result, 2)
+	for _, id := range []uint16{7, 8} {
+		a.AskReceived("m-7", b.OwnerName(), id, func(received bool, err error) { told <- result{received, err} })
+		if got, want := <-told, (result{id == 7, nil}); got != want {
+			t.Errorf("packet %d: got %v", id, got)
+		}
+	}
+}
+
+// While Redis is away, publications to other nodes wait, then they are refused; those on the node itself go on. Afterwards all goes on.
+func TestRedisAway(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.join("a"), w.join("b")
+	a.patience, b.patience = 200*time.Millisecond, 200*time.Millisecond
+	var near, far sink
+	a.router.Subscribe("near", &near, message.AtLeastOnce)
+	b.router.Subscribe("far", &far, message.AtLeastOnce)
+	a.knows(b)
+	w.redis.Close()
+	if err := a.publish("near", "1", message.AtLeastOnce); err != nil {
+		t.Error(err)
+	}
+	if err := a.publish("far", "1", message.AtLeastOnce); err == nil {
+		t.Error("a message is acknowledged that another node cannot get")
+	}
+	until(t, "the lease does not end", func() bool { return !a.Held() })
+	held := make(chan error, 1)
+	a.WhenHeld(func(err error) { held <- err })
+	if err := w.redis.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-held; err != nil {
+		t.Error(err)
+	}
+	until(t, "the lease of b does not come back", b.Held)
+	if len(a.Members()) != 2 || a.Members()[1].State == devices.NodeDead {
+		t.Errorf("an outage has killed a node: %+v", a.Members())
+	}
+	if err := a.publish("far", "2", message.AtLeastOnce); err != nil {
+		t.Error(err)
+	}
+	until(t, "the message does not come", func() bool { return slices.Contains(far.all(), "far 2 1") })
 }

@@ -15,6 +15,7 @@ import (
 // follower is what the other nodes want, as far as the log is read. Its goroutine (followLog) puts that into the router.
 type follower struct {
 	position atomic.Uint64
+	lost     atomic.Bool // Redis may have lost a part of the log
 
 	// moved is told whenever position has moved.
 	mu    sync.Mutex
@@ -68,6 +69,14 @@ const (
 func (n *Node) followLog(ctx context.Context) {
 	key := n.keys.interest()[0]
 	for ctx.Err() == nil {
+		if n.log_.lost.Swap(false) {
+			if err := n.snapshot(ctx); err != nil {
+				n.noteTrouble("who wants what could not be read", err)
+				n.log_.lost.Store(true)
+				sleep(ctx, retryAfter)
+				continue
+			}
+		}
 		read := n.client.B().Xread().Count(logEntries).Block(logBlock.Milliseconds()).Streams().Key(key).Id(positionID(n.Position())).Build()
 		n.counts.commands.Add(1)
 		streams, err := n.client.Do(ctx, read).AsXReadSlices()
@@ -82,9 +91,7 @@ func (n *Node) followLog(ctx context.Context) {
 			if !sleep(ctx, retryAfter) {
 				return
 			}
-			if err := n.snapshot(ctx); err != nil {
-				n.noteTrouble("who wants what could not be read", err)
-			}
+			n.log_.lost.Store(true)
 		}
 	}
 }
@@ -187,6 +194,11 @@ func (n *Node) snapshot(ctx context.Context) error {
 		return err
 	}
 	at := parse(text)
+	if at < n.Position() { // Redis has lost the end of the log: what comes next must be behind what was sent at these positions
+		if at, err = n.raise(ctx); err != nil {
+			return err
+		}
+	}
 	all := make(map[string]map[string]struct{})
 	for cursor := uint64(0); ; {
 		page, err := n.client.Do(ctx, n.client.B().Hscan().Key(keys[1]).Cursor(cursor).Count(1000).Build()).AsScanEntry()
@@ -222,4 +234,14 @@ func (n *Node) snapshot(ctx context.Context) error {
 	n.announceAgain(all[n.owner])
 	go n.tellKnown()
 	return nil
+}
+
+// raise writes an entry of the log that is behind all that this node has read, and returns its position.
+func (n *Node) raise(ctx context.Context) (uint64, error) {
+	args := []string{n.owner, strconv.FormatUint(n.Position(), 10), "0"}
+	text, err := announce.Exec(ctx, n.client, n.keys.interest(), args).ToString()
+	if err == nil && text == "0" {
+		err = errDead
+	}
+	return parse(text), err
 }

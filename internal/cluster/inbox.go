@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"maps"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,7 +20,7 @@ import (
 const (
 	inboxEntries = 64
 	inboxBlock   = 2 * time.Second
-	inHandBytes  = 16 << 20 // of batches whose messages are not all safe; beyond it the inbox is not read
+	inHandBytes  = 32 << 20 // of batches whose messages are not all safe; beyond it the inbox is not read
 	trimAfter    = 16       // batches
 	trimEvery    = time.Second
 )
@@ -29,10 +30,11 @@ const (
 type inbox struct {
 	node *Node
 	wake chan struct{} // for trimInbox; has room for one
+	lost atomic.Bool   // Redis may have lost a part of it
 
 	// Owned by the reader.
-	last    string            // ID of the last entry
-	numbers map[string]uint64 // number of the last batch, by its sender
+	last string              // ID of the last entry
+	seen map[string]*numbers // of batches, by their senders
 
 	// Guarded by mu.
 	mu     sync.Mutex
@@ -46,7 +48,7 @@ type inbox struct {
 func (x *inbox) init(n *Node) {
 	x.node = n
 	x.wake, x.room = make(chan struct{}, 1), make(chan struct{}, 1)
-	x.last, x.numbers = "0-0", make(map[string]uint64)
+	x.last, x.seen = "0-0", make(map[string]*numbers)
 }
 
 // entry is a batch whose messages are not all safe.
@@ -108,13 +110,19 @@ func (n *Node) readInbox(ctx context.Context) {
 		if !x.awaitRoom(ctx) {
 			return
 		}
+		if x.lost.Swap(false) {
+			x.last = "0-0" // entries may have come again under lower IDs: those that were read are known by their numbers
+			if err := n.makeInbox(ctx); err != nil {
+				n.noteTrouble("this node's inbox could not be made again", err)
+				x.lost.Store(true)
+			}
+		}
 		read := n.client.B().Xread().Count(inboxEntries).Block(inboxBlock.Milliseconds()).Streams().Key(key).Id(x.last).Build()
 		n.counts.commands.Add(1)
 		streams, err := n.client.Do(ctx, read).AsXReadSlices()
 		if err != nil {
 			if !isNil(err) && ctx.Err() == nil {
 				n.noteTrouble("this node's inbox could not be read", err)
-				x.last = "0-0" // Redis may have lost a part of it: what was read already is known by its number
 				sleep(ctx, retryAfter)
 			}
 			continue
@@ -154,6 +162,48 @@ func (x *inbox) awaitRoom(ctx context.Context) bool {
 	}
 }
 
+// numbers are those of a sender's batches that have come: all up to one, and single ones above it, because a sender that learns late of a failover goes on before it
+// repeats what was lost.
+type numbers struct {
+	upTo  uint64
+	above map[uint64]struct{}
+}
+
+// mostAbove bounds numbers.above: what is missing below then will not come any more.
+const mostAbove = 4096
+
+// isNew reports whether a batch has not come before, and notes it.
+func (x *inbox) isNew(h *batchHead) bool {
+	s := x.seen[h.from]
+	if s == nil {
+		maps.DeleteFunc(x.seen, func(from string, _ *numbers) bool { return x.node.isGone(from) })
+		s = &numbers{upTo: h.number - 1, above: make(map[uint64]struct{})} // what came before was for an earlier life of this node
+		x.seen[strings.Clone(h.from)] = s
+	}
+	return s.add(h.number)
+}
+
+func (s *numbers) add(n uint64) bool {
+	if _, ok := s.above[n]; ok || n <= s.upTo {
+		return false
+	}
+	s.above[n] = struct{}{}
+	if len(s.above) > mostAbove {
+		least := n
+		for m := range s.above {
+			least = min(least, m)
+		}
+		s.upTo = least - 1
+	}
+	for {
+		if _, ok := s.above[s.upTo+1]; !ok {
+			return true
+		}
+		s.upTo++
+		delete(s.above, s.upTo)
+	}
+}
+
 // errRepeated says that a batch has come before.
 var errRepeated = errors.New("the batch has come before")
 
@@ -174,11 +224,10 @@ func (n *Node) takeBatch(ctx context.Context, id string, body []byte) {
 	checked := false
 	err := parseBatch(body, func(h *batchHead, p []byte) error {
 		if !checked {
-			if h.number <= x.numbers[h.from] {
+			if !x.isNew(h) {
 				n.counts.repeated.Add(1)
 				return errRepeated
 			}
-			x.numbers[strings.Clone(h.from)] = h.number
 			checked = true
 		}
 		var i item
@@ -286,10 +335,7 @@ func (d *toDevice) Deliver(m *message.Message, _ message.QoS, p *router.Publicat
 
 // deliverTo delivers a message to a device that this node has.
 func (n *Node) deliverTo(device string, m *message.Message, q message.QoS, done func(error)) {
-	to := []router.Hit{{Subscriber: &toDevice{n.sessions, strings.Clone(device), q}, QoS: q}}
-	if later, err := n.router.DeliverTo(to, m, done); !later {
-		done(err)
-	}
+	n.router.DeliverNear(router.Hit{Subscriber: &toDevice{n.sessions, strings.Clone(device), q}, QoS: q}, m, done)
 }
 
 // sendOn sends an item on to the node that has its device, and tells the sender who that is.

@@ -37,7 +37,7 @@ func (s *moves) take(floor uint64) (over []shadow) {
 	defer s.mu.Unlock()
 	kept := s.shadows[:0]
 	for _, x := range s.shadows {
-		if x.since <= floor || time.Since(x.from) > shadowTime {
+		if x.since <= floor && time.Since(x.from) > keepRecent || time.Since(x.from) > shadowTime {
 			over = append(over, x)
 		} else {
 			kept = append(kept, x)

@@ -166,6 +166,9 @@ func (n *Node) Start(ctx context.Context) error {
 	if err := n.snapshot(ctx); err != nil {
 		return fmt.Errorf("reading what other nodes want: %w", err)
 	}
+	if n.options.Link != nil {
+		n.options.Link.OnLoss(n.onLoss)
+	}
 	for _, run := range []func(context.Context){n.renewals, n.announcements, n.followLog, n.readInbox, n.trimInbox, n.finder.run, n.adoptions} {
 		n.work.Add(1)
 		go func() {
@@ -174,6 +177,16 @@ func (n *Node) Start(ctx context.Context) error {
 		}()
 	}
 	return nil
+}
+
+// onLoss is called when Redis may have lost what it had answered in the last seconds: it was restarted, or a replica has taken its place.
+func (n *Node) onLoss() {
+	n.log_.lost.Store(true)
+	n.inbox.lost.Store(true)
+	for _, p := range n.peers.all() {
+		p.lost.Store(true)
+		p.wakeUp()
+	}
 }
 
 // Leave says that this life is over: others adopt what it has, at once. The caller has closed the sessions and the store.

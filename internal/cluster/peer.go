@@ -39,6 +39,7 @@ type batch struct {
 	answers []answer
 	least   uint64 // the lowest Message.At of its items; 0 if none has one
 	began   time.Time
+	told    time.Time // when Redis had it
 }
 
 // peer sends to another owner's inbox. Its goroutine (run) sends one batch at a time, so that items arrive in the order in which they were given; meanwhile the next batch fills.
@@ -52,7 +53,13 @@ type peer struct {
 	own   owned
 
 	wake chan struct{} // has room for one
-	lent atomic.Int64  // bytes that are in the inbox, as far as is known; beyond Config.InboxBytes it gets no more
+	lost atomic.Bool   // Redis may have lost what it had lately: the recent batches are sent again
+
+	// Owned by run.
+	sent      int // batches
+	sentBytes int
+	unchecked int      // bytes that were sent since the inbox was last measured
+	recent    []*batch // that Redis has, for a while
 
 	// Guarded by mu, under which nothing else is locked.
 	mu      sync.Mutex
@@ -237,6 +244,9 @@ func (p *peer) least() (least uint64) {
 // run sends batches until ctx ends or the owner is gone.
 func (p *peer) run(ctx context.Context) {
 	for {
+		if p.lost.Swap(false) {
+			p.sendAgain(ctx)
+		}
 		b, wait := p.next()
 		switch {
 		case b != nil:
@@ -249,16 +259,32 @@ func (p *peer) run(ctx context.Context) {
 			time.Sleep(wait)
 			continue
 		}
-		select {
-		case <-p.wake:
-		case <-ctx.Done():
-			p.end(ctx.Err())
+		if !p.rest(ctx) {
+			p.end(errNodeAway)
 			return
 		}
 		if p.isEnded() {
 			return
 		}
 	}
+}
+
+// rest waits for something to send, and reports whether ctx is still well. Meanwhile it lets recent batches go.
+func (p *peer) rest(ctx context.Context) bool {
+	var old <-chan time.Time
+	if len(p.recent) > 0 {
+		t := time.NewTimer(keepRecent)
+		defer t.Stop()
+		old = t.C
+	}
+	select {
+	case <-p.wake:
+	case <-old:
+		p.recent = nil
+	case <-ctx.Done():
+		return false
+	}
+	return true
 }
 
 func (p *peer) isEnded() bool {
@@ -276,6 +302,11 @@ const (
 // send puts a batch into the inbox, and tells its answers. While Redis is away it tries again, for patience at most from when the batch began.
 func (p *peer) send(ctx context.Context, b *batch) {
 	var err error
+	if !p.awaitCredit(ctx, b) {
+		p.node.counts.refused.Add(uint64(b.items))
+		p.done(b, errNodeFull)
+		return
+	}
 	for first := true; ; first = false {
 		if !first {
 			if time.Since(b.began) > p.node.patience {
@@ -302,10 +333,67 @@ func (p *peer) send(ctx context.Context, b *batch) {
 			return
 		}
 	}
-	if err == nil && !p.node.Held() {
-		err = errNodeAway // others may have taken this node for dead, and moved on without what it sent
+	if err == nil {
+		p.keep(b)
+		if !p.node.Held() {
+			err = errNodeAway // others may have taken this node for dead, and moved on without what it sent
+		}
 	}
 	p.done(b, err)
+}
+
+// How often an inbox is measured, and how long a batch is kept that Redis may lose by a failover.
+const (
+	creditStep  = 1 << 20 // bytes that are sent to it
+	creditEvery = 50 * time.Millisecond
+	keepRecent  = 4 * time.Second
+	recentBytes = 16 << 20 // per node
+)
+
+// awaitCredit waits while too much is in the inbox, for patience at most from when b began, and reports whether there is room.
+func (p *peer) awaitCredit(ctx context.Context, b *batch) bool {
+	p.sent++
+	p.sentBytes += len(b.body)
+	p.unchecked += len(b.body)
+	for p.unchecked > min(creditStep, p.node.config.InboxBytes/8) {
+		p.node.counts.commands.Add(1)
+		entries, err := p.node.client.Do(ctx, p.node.client.B().Xlen().Key(p.key).Build()).AsInt64()
+		if err != nil || int(entries)*(p.sentBytes/p.sent) < p.node.config.InboxBytes { // while Redis is away, sending waits
+			p.unchecked = 0
+			return true
+		}
+		if time.Since(b.began) > p.node.patience || !sleep(ctx, creditEvery) {
+			return false
+		}
+	}
+	return true
+}
+
+// keep keeps a batch that Redis has, in case that a failover loses it.
+func (p *peer) keep(b *batch) {
+	b.told = time.Now()
+	p.recent = append(p.recent, b)
+	bytes, first := 0, len(p.recent)
+	for first > 0 && b.told.Sub(p.recent[first-1].told) < keepRecent && bytes < recentBytes {
+		first--
+		bytes += len(p.recent[first].body)
+	}
+	clear(p.recent[:first])
+	p.recent = p.recent[first:]
+}
+
+// sendAgain sends the recent batches again, under the numbers that they had.
+func (p *peer) sendAgain(ctx context.Context) {
+	for i := 0; i < len(p.recent); {
+		there, err := p.put(ctx, p.recent[i])
+		if err == nil && there {
+			i++
+			continue
+		}
+		if p.node.isGone(p.owner) || !sleep(ctx, retryAfter) {
+			return
+		}
+	}
 }
 
 // put tries to put a batch into the inbox, and reports whether there is one.

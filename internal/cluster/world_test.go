@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -116,6 +117,26 @@ func (n *testNode) knows(others ...*testNode) {
 		at := o.Position()
 		until(n.w.t, "the log is not read", func() bool { return n.Position() >= at })
 	}
+}
+
+// announced returns the filters that nodes have announced.
+func (w *world) announced() (filters []string) {
+	fields, _ := w.redis.HKeys("ll:test:{interest}:all") // none is no error
+	for _, f := range fields {
+		_, filter, _ := strings.Cut(f, "\x00")
+		filters = append(filters, filter)
+	}
+	return filters
+}
+
+func (w *world) announcedBy(n *testNode) (filters []string) {
+	fields, _ := w.redis.HKeys("ll:test:{interest}:all") // none is no error
+	for _, f := range fields {
+		if owner, filter, _ := strings.Cut(f, "\x00"); owner == n.OwnerName() {
+			filters = append(filters, filter)
+		}
+	}
+	return filters
 }
 
 // publish publishes a message and waits for the answer.
@@ -265,7 +286,7 @@ func (n *testNode) Adopt(name string, c session.Claim, died time.Time) error {
 	n.mu.Lock()
 	n.adopted = append(n.adopted, name)
 	n.mu.Unlock()
-	n.restore(name, c, []string{"fleet/#"})
+	n.restore(name, c, []string{"fleet/#", "device/" + name + "/#"})
 	return nil
 }
 

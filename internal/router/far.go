@@ -152,7 +152,7 @@ func heirs(hits []Hit, owner string) []Hit {
 
 // PublishNear delivers m, which is owned and was published on another node, to receivers on this node. done gets the answer as with PublishThen.
 func (r *Router) PublishNear(m *message.Message, c Came, done func(error)) {
-	p := r.begin(m, Publisher{Done: done})
+	p := r.begin(m, Publisher{Done: done, NoDeadline: true}) // its publisher was answered when the bus had it
 	defer r.pool.Put(p)
 	var err error
 	if c.Share != "" {
@@ -178,7 +178,7 @@ func (r *Router) PublishNear(m *message.Message, c Came, done func(error)) {
 
 // PublishShared gives m, which is owned, to a member of a share on any node. done gets the answer as with PublishThen.
 func (r *Router) PublishShared(m *message.Message, filter string, done func(error)) {
-	p := r.begin(m, Publisher{Done: done})
+	p := r.begin(m, Publisher{Done: done, NoDeadline: true})
 	defer r.pool.Put(p)
 	err := ErrGone
 	if g := r.shares.find(filter); g != nil {
@@ -188,6 +188,20 @@ func (r *Router) PublishShared(m *message.Message, filter string, done func(erro
 		r.Drop(m, "", SessionEnded, 1)
 		err = nil // as if the last member had left before
 	}
+	later, err := p.end(err)
+	if !later {
+		p.counts.answer(err)
+		done(err)
+	}
+}
+
+// DeliverNear delivers m, which came from another node, to one receiver. done gets the answer as with PublishThen.
+func (r *Router) DeliverNear(to Hit, m *message.Message, done func(error)) {
+	p := r.begin(m, Publisher{Done: done, NoDeadline: true})
+	defer r.pool.Put(p)
+	p.hits = append(p.hits[:0], to)
+	err := r.deliver(m, p.hits, p)
+	clear(p.hits)
 	later, err := p.end(err)
 	if !later {
 		p.counts.answer(err)
