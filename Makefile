@@ -25,7 +25,7 @@ test: deps ## run all tests with the race detector; installs what they need
 # Tests with the build tags servers and long use real servers: recipes in scripts/servers install them once, in out/servers.
 SERVERS      = consul kafka redis valkey haproxy nginx envoy nats mariadb postgres
 SERVERS_LONG = mysql nacos eureka etcd kubernetes models
-WITH_SERVERS = ./test/servers ./test/registries ./test/sinks ./test/stores ./test/cluster
+WITH_SERVERS = ./test/servers ./test/registries ./test/sinks ./test/stores ./test/cluster ./internal/cluster ./internal/store/redis
 
 test-servers: deps ## run the tests that need real servers; installs those
 	@scripts/servers.sh $(SERVERS)

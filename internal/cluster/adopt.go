@@ -158,6 +158,7 @@ func (n *Node) adoptPage(ctx context.Context, o string, devices []string, died t
 			if err := n.sessions.Adopt(a.device, claimOf(&a.c), died); err != nil {
 				failed = err
 			}
+			n.claims.arrived(a.device)
 		}
 	}
 	return failed
@@ -313,17 +314,13 @@ func (n *Node) sendElsewhere(o string, i *item, done *gathered) {
 		done.add()
 		n.router.PublishShared(m, i.share, done.Done)
 	default:
-		dead := o
-		if i.kind == ofDead {
-			dead = strings.Clone(i.owner)
-		}
-		n.toAll(dead, m, done)
+		n.toAll(o, i.hops+1, m, done)
 	}
 }
 
 // toAll sends a message that was for the sessions of an owner that is gone to all nodes.
-func (n *Node) toAll(dead string, m *message.Message, done *gathered) {
-	i := item{kind: ofDead, at: m.At, owner: dead}
+func (n *Node) toAll(dead string, hops uint64, m *message.Message, done *gathered) {
+	i := item{kind: ofDead, at: m.At, owner: dead, hops: hops}
 	for _, member := range n.Members() {
 		if member.owner() == dead {
 			continue
@@ -350,8 +347,8 @@ func (n *Node) takeOfDead(e *entry, i *item) {
 
 // again sends an item whose owner turned out to be gone. a is told in any case, unless the error is not nil.
 func (n *Node) again(o string, i *item, m *message.Message, a answer) error {
-	if m == nil {
-		return errNodeAway // what is only between two nodes
+	if m == nil || i.hops >= maxHops || n.ctx.Err() != nil {
+		return errNodeAway // it is only between two nodes, or was sent on too often, or this node ends
 	}
 	done := newGather(func(err error) {
 		if a != nil {

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,18 +13,34 @@ import (
 
 // claims are the devices that this node owns, with the epochs of their claims.
 type claims struct {
-	mu     sync.RWMutex
-	epochs map[string]uint64
-	kept   map[string]struct{} // those that have no session, and commands
+	mu       sync.RWMutex
+	epochs   map[string]uint64
+	kept     map[string]struct{} // those that have no session, and commands
+	arriving map[string]struct{} // those whose session is being made
 }
 
-func (c *claims) init() { c.epochs, c.kept = make(map[string]uint64), make(map[string]struct{}) }
+func (c *claims) init() {
+	c.epochs = make(map[string]uint64)
+	c.kept, c.arriving = make(map[string]struct{}), make(map[string]struct{})
+}
 
+// has reports whether this node has the device, with its session if that has one.
 func (c *claims) has(device string) bool {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	_, ok := c.epochs[device]
+	if ok && len(c.arriving) > 0 {
+		_, arriving := c.arriving[device]
+		return !arriving
+	}
 	return ok
+}
+
+// arrived notes that the session of a claim is there, if it has one.
+func (c *claims) arrived(device string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.arriving, device)
 }
 
 // count returns how many there are.
@@ -37,6 +54,7 @@ func (c *claims) set(device string, epoch uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.epochs[device] = epoch
+	c.arriving[device] = struct{}{}
 	delete(c.kept, device)
 }
 
@@ -50,6 +68,7 @@ func (c *claims) remove(device string, below uint64) bool {
 	}
 	delete(c.epochs, device)
 	delete(c.kept, device)
+	delete(c.arriving, device)
 	return true
 }
 
@@ -128,10 +147,12 @@ func (n *Node) Space(device string, hits []router.Hit) []router.Hit {
 	o, ok := n.cache.owner(device)
 	switch {
 	case !ok:
+		hits = withoutDevice(hits, device)
 		return append(hits, router.Hit{Subscriber: &n.finder, QoS: message.ExactlyOnce})
 	case o == "" || o == n.owner:
 		return hits
 	}
+	hits = withoutDevice(hits, device)
 	p := n.peers.get(n, o)
 	for i := range hits {
 		if hits[i].Subscriber == router.Subscriber(p) {
@@ -140,6 +161,14 @@ func (n *Node) Space(device string, hits []router.Hit) []router.Hit {
 		}
 	}
 	return append(hits, router.Hit{Subscriber: &p.own, QoS: message.ExactlyOnce})
+}
+
+// withoutDevice removes what is left of a device's session here, which would send the message on as well.
+func withoutDevice(hits []router.Hit, device string) []router.Hit {
+	return slices.DeleteFunc(hits, func(h router.Hit) bool {
+		s, ok := h.Subscriber.(router.Personal)
+		return ok && s.Device() == device
+	})
 }
 
 // lookup is an item for a device of which it is not known who has it.
@@ -294,11 +323,7 @@ func (n *Node) toOwner(o string, l lookup) {
 		l.end(nil) // as if the device had no subscription
 		return
 	case o == n.owner:
-		if l.done == nil {
-			n.deliverTo(l.item.device, l.m, l.quality(), func(error) {})
-			return
-		}
-		n.deliverTo(l.item.device, l.m, l.quality(), l.done.Done)
+		n.toOwn(l)
 		return
 	}
 	if l.tell != "" && l.tell != o && l.tell != n.owner {
@@ -309,6 +334,27 @@ func (n *Node) toOwner(o string, l lookup) {
 		l.end(err)
 	}
 }
+
+// toOwn delivers an item to a device that this node has. If the claim's answer is still under way here, or its session, the item waits for that.
+func (n *Node) toOwn(l lookup) {
+	if !n.claims.has(l.item.device) {
+		if time.Since(l.from) > n.patience {
+			n.counts.unowned.Add(1)
+			l.end(nil)
+			return
+		}
+		time.AfterFunc(claimTime, func() { n.toOwn(l) })
+		return
+	}
+	done := func(error) {}
+	if l.done != nil {
+		done = l.done.Done
+	}
+	n.deliverTo(l.item.device, l.m, l.quality(), nil, done)
+}
+
+// claimTime is after how long an item asks again whether a claim is answered.
+const claimTime = 5 * time.Millisecond
 
 // quality is the QoS with which the device gets the message at most.
 func (l *lookup) quality() message.QoS {

@@ -309,33 +309,37 @@ func (n *Node) takeForDevice(e *entry, from string, i *item) {
 	if m == nil {
 		return
 	}
-	if !n.claims.has(i.device) {
-		n.sendOn(e, from, i, m, i.qos)
-		return
-	}
 	e.open.Add(1)
-	n.deliverTo(i.device, m, i.qos, e.tell)
+	n.deliverTo(i.device, m, i.qos, func() {
+		if !n.claims.has(i.device) {
+			n.sendOn(e, from, i, m, i.qos)
+		}
+	}, e.tell)
 }
 
-// toDevice is a router.Subscriber: a device.
+// toDevice is a router.Subscriber: a device, or what is left of its session here. otherwise is called if there is neither; it may be nil.
 type toDevice struct {
-	sessions Sessions
-	device   string
-	q        message.QoS
+	sessions  Sessions
+	device    string
+	q         message.QoS
+	otherwise func()
 }
 
 // Deliver implements router.Subscriber. A device without a session wants nothing.
 func (d *toDevice) Deliver(m *message.Message, _ message.QoS, p *router.Publication) error {
 	err := d.sessions.DeliverTo(d.device, m, d.q, p)
-	if errors.Is(err, session.ErrNotHere) {
-		return nil
+	if !errors.Is(err, session.ErrNotHere) {
+		return err
 	}
-	return err
+	if d.otherwise != nil {
+		d.otherwise()
+	}
+	return nil
 }
 
-// deliverTo delivers a message to a device that this node has.
-func (n *Node) deliverTo(device string, m *message.Message, q message.QoS, done func(error)) {
-	n.router.DeliverNear(router.Hit{Subscriber: &toDevice{n.sessions, strings.Clone(device), q}, QoS: q}, m, done)
+// deliverTo delivers a message to a device.
+func (n *Node) deliverTo(device string, m *message.Message, q message.QoS, otherwise func(), done func(error)) {
+	n.router.DeliverNear(router.Hit{Subscriber: &toDevice{n.sessions, strings.Clone(device), q, otherwise}, QoS: q}, m, done)
 }
 
 // sendOn sends an item on to the node that has its device, and tells the sender who that is.

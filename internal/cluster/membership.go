@@ -33,6 +33,7 @@ func (m *Member) owner() string { return owner(m.Name, m.Life) }
 type members struct {
 	list      atomic.Pointer[[]Member] // in the order of their names
 	dead      atomic.Pointer[map[string]time.Duration]
+	now       atomic.Uint64 // Redis' clock then
 	report    atomic.Pointer[Report]
 	addresses atomic.Pointer[[]string]
 	steady    time.Time // since when no renewal has failed
@@ -70,8 +71,8 @@ func (n *Node) isGone(o string) bool {
 		return false
 	}
 	dead := n.members.dead.Load()
-	if dead == nil {
-		return false
+	if dead == nil || lifeOf(o) > n.members.now.Load() {
+		return false // it has begun since the last renewal
 	}
 	_, waits := (*dead)[o]
 	return !waits
@@ -266,6 +267,7 @@ func (n *Node) see(values []rueidis.RedisMessage) error {
 	}
 	n.members.list.Store(&list)
 	n.members.dead.Store(&gone)
+	n.members.now.Store(now)
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
@@ -25,6 +26,7 @@ func (n *Node) Claim(device string, done func(session.Claim, error)) {
 		n.counts.claimed.Add(1)
 		n.took(device, &c)
 		done(claimOf(&c), nil)
+		n.claims.arrived(device)
 	})
 }
 
@@ -134,16 +136,24 @@ func (n *Node) lostTo(device string, to session.Move) {
 	}
 }
 
-// tellTaken tells the owner before that this node has a device, and from which position on its session takes what comes.
+// tellTaken tells the owner before that this node has a device, and from which position on its session takes what comes: again and again, while that owner is there.
 func (n *Node) tellTaken(a arrival, since uint64) {
-	if a.claim.From == "" || n.isGone(a.claim.From) {
+	if a.claim.From == "" || n.isGone(a.claim.From) || n.ctx.Err() != nil {
 		return
 	}
-	i := item{kind: taken, device: a.device, epoch: a.claim.Epoch, since: since}
-	if err := n.peers.get(n, a.claim.From).add(&i, nil, nil); err != nil {
-		n.noteTrouble("a node could not be told that another has its device", err)
+	again := func() { time.AfterFunc(tellAgain, func() { n.tellTaken(a, since) }) }
+	told := answerFunc(func(err error) {
+		if err != nil {
+			again()
+		}
+	})
+	if n.peers.get(n, a.claim.From).add(&item{kind: taken, device: a.device, epoch: a.claim.Epoch, since: since}, nil, told) != nil {
+		again()
 	}
 }
+
+// tellAgain is after how long a notice is sent again that could not be sent.
+const tellAgain = time.Second
 
 // AskReceived implements session.Owners.
 func (n *Node) AskReceived(device, from string, id uint16, done func(bool, error)) {
@@ -183,6 +193,7 @@ func (n *Node) ClaimFor(ctx context.Context, device string) (node string, err er
 	n.store.Adopt(device, "", func(c storeredis.Claimed, err error) {
 		if err == nil {
 			n.took(device, &c)
+			n.claims.arrived(device)
 			n.claims.endSession(device, c.Epoch)
 		}
 		done <- err

@@ -1,3 +1,5 @@
+//go:build servers
+
 package cluster
 
 import (
@@ -10,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/rueidis"
 
 	"github.com/longline/longline/internal/message"
@@ -18,21 +19,34 @@ import (
 	"github.com/longline/longline/internal/session"
 	"github.com/longline/longline/internal/store"
 	storeredis "github.com/longline/longline/internal/store/redis"
+	"github.com/longline/longline/test/servers"
 )
 
 // world is a Redis and the nodes of a cluster, in one process.
 type world struct {
 	t      testing.TB
-	redis  *miniredis.Miniredis
+	redis  *servers.Server
+	client rueidis.Client
 	owners owners
 	lease  time.Duration
 }
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{t: t, redis: miniredis.RunT(t), lease: time.Second}
+	w := &world{t: t, redis: servers.Redis(t), lease: 3 * time.Second}
+	w.client = w.connect()
 	w.owners.of = make(map[string]*ownedBy)
 	return w
+}
+
+func (w *world) connect() rueidis.Client {
+	w.t.Helper()
+	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{w.redis.Address()}, DisableCache: true, DisableRetry: true})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(client.Close)
+	return client
 }
 
 // until waits for a state.
@@ -63,7 +77,6 @@ type testNode struct {
 	w      *world
 	router *router.Router
 	memory *store.Memory
-	client rueidis.Client
 	failed chan error
 
 	mu      sync.Mutex
@@ -74,11 +87,9 @@ type testNode struct {
 // join starts a node.
 func (w *world) join(name string) *testNode {
 	w.t.Helper()
-	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{w.redis.Addr()}, DisableCache: true, DisableRetry: true})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	n := &testNode{w: w, client: client, memory: store.NewMemory(store.Options{}), devices: make(map[string]*device), failed: make(chan error, 1)}
+	client := w.connect()
+	n := &testNode{w: w, memory: store.NewMemory(store.Options{}), devices: make(map[string]*device), failed: make(chan error, 1)}
+	var err error
 	c := Config{Name: "test", Node: name, Lease: w.lease}.WithDefaults()
 	n.Node, err = Join(w.t.Context(), c, Options{Client: client, Log: slog.New(slog.NewTextHandler(w.t.Output(), nil)), Failed: func(err error) { n.failed <- err }})
 	if err != nil {
@@ -94,10 +105,7 @@ func (w *world) join(name string) *testNode {
 }
 
 // end stops a node without a word, as a kill does.
-func (n *testNode) end() {
-	n.Close()
-	n.client.Close()
-}
+func (n *testNode) end() { n.Close() }
 
 // announced waits until what the node wants is known to all.
 func (n *testNode) announced() {
@@ -121,8 +129,7 @@ func (n *testNode) knows(others ...*testNode) {
 
 // announced returns the filters that nodes have announced.
 func (w *world) announced() (filters []string) {
-	fields, _ := w.redis.HKeys("ll:test:{interest}:all") // none is no error
-	for _, f := range fields {
+	for _, f := range w.fields() {
 		_, filter, _ := strings.Cut(f, "\x00")
 		filters = append(filters, filter)
 	}
@@ -130,13 +137,33 @@ func (w *world) announced() (filters []string) {
 }
 
 func (w *world) announcedBy(n *testNode) (filters []string) {
-	fields, _ := w.redis.HKeys("ll:test:{interest}:all") // none is no error
-	for _, f := range fields {
+	for _, f := range w.fields() {
 		if owner, filter, _ := strings.Cut(f, "\x00"); owner == n.OwnerName() {
 			filters = append(filters, filter)
 		}
 	}
 	return filters
+}
+
+func (w *world) fields() []string {
+	fields, err := w.client.Do(w.t.Context(), w.client.B().Hkeys().Key("ll:test:{interest}:all").Build()).AsStrSlice()
+	if err != nil {
+		w.t.Error(err)
+	}
+	return fields
+}
+
+func (w *world) exists(key string) bool {
+	there, err := w.client.Do(w.t.Context(), w.client.B().Exists().Key(key).Build()).AsBool()
+	return err != nil || there
+}
+
+func (w *world) length(inbox string) int64 {
+	n, err := w.client.Do(w.t.Context(), w.client.B().Xlen().Key(inbox).Build()).AsInt64()
+	if err != nil {
+		w.t.Error(err)
+	}
+	return n
 }
 
 // publish publishes a message and waits for the answer.
@@ -184,6 +211,7 @@ type device struct {
 	name, from   string
 	epoch, since uint64
 	to           session.Move // where it is, once it is lost
+	filters      []string
 	node         *testNode
 }
 
@@ -194,6 +222,9 @@ func (d *device) Deliver(m *message.Message, q message.QoS, p *router.Publicatio
 	lost, since := d.to, d.since
 	d.mu.Unlock()
 	own := spaceOf(m) == d.name
+	if o := d.node.w.ownerOf(d.name); lost.To == "" && o != d.node.OwnerName() { // as the store's fence
+		lost.To = o
+	}
 	switch {
 	case lost.To != "":
 		var c *router.Claim
@@ -221,20 +252,20 @@ func (d *device) DeliverOf(owner string, m *message.Message, q message.QoS, p *r
 // attach claims a device and makes its session with subscriptions.
 func (n *testNode) attach(name string, filters ...string) *device {
 	n.w.t.Helper()
-	claimed := make(chan session.Claim, 1)
+	claimed := make(chan *device, 1)
 	n.Node.Claim(name, func(c session.Claim, err error) {
 		if err != nil {
 			n.w.t.Error(err)
 		}
-		claimed <- c
+		claimed <- n.restore(name, c, filters)
 	})
-	d := n.restore(name, <-claimed, filters)
+	d := <-claimed
 	n.announced()
 	return d
 }
 
 func (n *testNode) restore(name string, c session.Claim, filters []string) *device {
-	d := &device{name: name, from: c.From, epoch: c.Epoch, node: n}
+	d := &device{name: name, from: c.From, epoch: c.Epoch, node: n, filters: filters}
 	if c.From != "" {
 		d.since = ^uint64(0)
 	}
@@ -278,8 +309,12 @@ func (n *testNode) Lose(name string, to session.Move) bool {
 
 func (n *testNode) Unshadow(name string, epoch uint64) {
 	n.mu.Lock()
-	defer n.mu.Unlock()
+	d := n.devices[name]
 	delete(n.devices, name)
+	n.mu.Unlock()
+	for _, f := range d.filters {
+		n.router.Unsubscribe(f, d)
+	}
 }
 
 func (n *testNode) Adopt(name string, c session.Claim, died time.Time) error {
@@ -296,10 +331,13 @@ func (n *testNode) DeliverTo(name string, m *message.Message, q message.QoS, p *
 		return session.ErrNotHere
 	}
 	d.mu.Lock()
-	takes := m.At == 0 || m.At < d.since
+	takes, lost := m.At == 0 || m.At < d.since || spaceOf(m) == name, d.to.To != ""
 	d.mu.Unlock()
 	if !takes {
 		return nil
+	}
+	if lost || n.w.ownerOf(name) != n.OwnerName() {
+		return d.Deliver(m, q, p)
 	}
 	return d.sink.Deliver(m, q, p)
 }
@@ -322,8 +360,13 @@ func (w *world) claim(n *testNode, name, only string, check bool) (c storeredis.
 	w.owners.epoch++
 	c.Epoch = w.owners.epoch
 	w.owners.of[name] = &ownedBy{n.OwnerName(), c.Epoch}
-	_, err = w.redis.SetAdd(n.keys.devices(n.Self()), name)
-	return c, err
+	return c, w.client.Do(w.t.Context(), w.client.B().Sadd().Key(n.keys.devices(n.Self())).Member(name).Build()).Error()
+}
+
+func (w *world) ownerOf(name string) string {
+	w.owners.mu.Lock()
+	defer w.owners.mu.Unlock()
+	return w.owners.of[name].owner
 }
 
 // testStore is the store of a node.
