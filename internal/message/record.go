@@ -41,6 +41,7 @@ const (
 	fieldNode          protowire.Number = 17
 	fieldVia           protowire.Number = 18
 	fieldTrace         protowire.Number = 19 // see Trace.append
+	fieldAt            protowire.Number = 20
 
 	fieldKey   protowire.Number = 1 // of a property
 	fieldValue protowire.Number = 2
@@ -81,6 +82,7 @@ func AppendRecord(dst []byte, m *Message) []byte {
 	}
 	dst = protofield.AppendNumber(dst, fieldNode, uint64(m.Origin.Node))
 	dst = protofield.AppendNumber(dst, fieldVia, uint64(m.Origin.Via))
+	dst = protofield.AppendNumber(dst, fieldAt, m.At)
 	if m.Trace != nil {
 		dst = protowire.AppendTag(dst, fieldTrace, protowire.BytesType)
 		dst = m.Trace.append(protowire.AppendVarint(dst, traceSize))
@@ -170,7 +172,7 @@ var (
 func (m *Message) setField(r *fieldReader) error {
 	var err error
 	switch r.Num {
-	case fieldID, fieldTime, fieldExpiry, fieldQoS, fieldRetain, fieldKept, fieldPayloadFormat, fieldSubscription, fieldNode, fieldVia:
+	case fieldID, fieldTime, fieldExpiry, fieldQoS, fieldRetain, fieldKept, fieldPayloadFormat, fieldSubscription, fieldNode, fieldVia, fieldAt:
 		if err = r.want(protowire.VarintType); err == nil {
 			err = m.setNumber(r.Num, r.Number)
 		}
@@ -221,6 +223,8 @@ func (m *Message) setNumber(num protowire.Number, v uint64) error {
 		m.Origin.Node = uint16(v)
 	case fieldVia:
 		m.Origin.Via = Via(v)
+	case fieldAt:
+		m.At = v
 	}
 	return nil
 }

@@ -394,11 +394,8 @@ func (m *Manager) end(s *Session) {
 	s.announceWill() // [MQTT-3.1.2-8]: the session's end does not wait for the delay
 	m.expirer.cancel(s)
 	m.sessions.Delete(s)
-	for _, sub := range s.subscriptions {
-		m.router.Unsubscribe(sub.Filter, s)
-	}
+	s.unsubscribeAll()
 	s.manager.searches.end(s)
-	s.subscriptions = nil
 	if s.mqtt != nil {
 		s.forgetReceived()
 	}
@@ -410,6 +407,14 @@ func (m *Manager) end(s *Session) {
 	}
 	m.store.Drop(s.device)
 	m.endLedger(s)
+}
+
+// unsubscribeAll ends the subscriptions of a session that ends. The session is locked.
+func (s *Session) unsubscribeAll() {
+	for _, sub := range s.subscriptions {
+		s.manager.router.Unsubscribe(sub.Filter, s)
+	}
+	s.subscriptions = nil
 }
 
 // Disconnect closes the connection of the device, and reports whether there was one.

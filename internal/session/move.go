@@ -59,8 +59,7 @@ func (m *Manager) Raise(device string, epoch uint64) {
 }
 
 // Lose says that another node has a device. The connection is closed with taken over; the session is forgotten, and leaves no will, no
-// offline event and nothing in the store. If it had subscriptions outside of its own space, it stays as a shadow until Unshadow, which
-// hands what comes for them to Owners.Forward. Called again with Since, Lose tells that to the shadow. It reports whether there was a
+// offline event and nothing in the store. It stays as a shadow until Unshadow, which hands what comes for its subscriptions to Owners.Forward. Called again with Since, Lose tells the move to the shadow. It reports whether there was a
 // session of a lower epoch. It is called without locks.
 func (m *Manager) Lose(device string, to Move) (was bool) {
 	m.mu.Lock()
@@ -70,9 +69,7 @@ func (m *Manager) Lose(device string, to Move) (was bool) {
 	}
 	m.mu.Unlock()
 	if !was {
-		for _, s := range m.shadows.of(device) {
-			s.learns(to)
-		}
+		m.shadows.learn(device, to)
 	}
 	m.runBacklogs()
 	return was

@@ -8,7 +8,6 @@ import (
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/store"
-	"github.com/longline/longline/internal/topic"
 )
 
 // A session that another node has taken stays as a shadow for a while: publishers still send to this node what matches its subscriptions, until
@@ -35,19 +34,14 @@ const (
 	inquirersAtOnce  = 64          // who may wait for answers of a shadow
 )
 
-// shade makes the session a shadow. It ends the subscriptions for which nothing comes to a shadow. The session and the manager are locked.
+// shade makes the session a shadow. A session that ends with its connection has another one behind it: nothing is for that. The session and
+// the manager are locked.
 func (s *Session) shade(to Move) {
 	x := &shadow{move: to, passes: s.expiry > 0}
 	s.claim.shadow = x
-	var kept []topic.Subscription
-	for _, sub := range s.subscriptions {
-		if x.passes && topic.SpaceOf(sub.Filter) != s.device {
-			kept = append(kept, sub)
-		} else {
-			s.manager.router.Unsubscribe(sub.Filter, s)
-		}
+	if !x.passes {
+		s.unsubscribeAll()
 	}
-	s.subscriptions, s.special = kept, anySpecial(kept)
 	if cut := s.manager.shadows.add(s, s.manager.config.MaxSessions); cut != nil {
 		s.manager.admitting.Go(func() { s.manager.endShadow(cut) })
 	}
@@ -56,13 +50,25 @@ func (s *Session) shade(to Move) {
 // isShadow reports whether another node has the session. The session is locked.
 func (s *Session) isShadow() bool { return s.claim != nil && s.claim.shadow != nil }
 
-// learns tells a shadow the position from which on the new owner gets what matches.
-func (s *Session) learns(to Move) {
+// learn tells the shadow that a move has left what is known of it now: the store knows only who has the device.
+func (x *shadows) learn(device string, to Move) {
+	of := x.of(device)
+	for i := len(of) - 1; i >= 0 && to.Since != 0; i-- {
+		if of[i].learns(to) {
+			return
+		}
+	}
+}
+
+// learns is learn for one shadow, and reports whether the move has left it.
+func (s *Session) learns(to Move) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if x := s.claim.shadow; x.move.To == to.To && x.move.Since == 0 {
-		x.move.Since = to.Since
+	if s.claim.epoch >= to.Epoch {
+		return false
 	}
+	s.claim.shadow.move = to
+	return true
 }
 
 // passOn gives a message to the new owner, unless that gets it itself. The session is a shadow, and locked.
@@ -98,10 +104,7 @@ func (s *Session) passLine(line *router.Waiting) (more bool) {
 func (m *Manager) endShadow(s *Session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, sub := range s.subscriptions {
-		m.router.Unsubscribe(sub.Filter, s)
-	}
-	s.subscriptions = nil
+	s.unsubscribeAll()
 }
 
 // shadows are the shadows of a node. There are at most as many as sessions are allowed, and a few per device; the oldest end for others.
@@ -178,7 +181,7 @@ func (x *shadows) newest(device string) *Session {
 	return nil
 }
 
-// finish ends the shadow that the move of an epoch has left. Without locks.
+// finish ends the shadow that the move of an epoch has left, as Lose or learn was told. Without locks.
 func (x *shadows) finish(device string, epoch uint64) {
 	for _, s := range x.of(device) {
 		s.mu.Lock()

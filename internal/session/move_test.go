@@ -1,0 +1,115 @@
+package session
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/longline/longline/internal/message"
+	"github.com/longline/longline/internal/store"
+	"github.com/longline/longline/internal/topic"
+	"github.com/longline/longline/internal/wire"
+)
+
+// clustered runs a test with a cluster of three nodes in a bubble.
+func clustered(t *testing.T, c Config, test func(t *testing.T, x *cluster, a, b, third *node)) {
+	synctest.Test(t, func(t *testing.T) {
+		x := newCluster(t, c, "a", "b", "c")
+		defer x.close()
+		test(t, x, x.nodes[0], x.nodes[1], x.nodes[2])
+	})
+}
+
+// joins connects a device to a node, and runs its loop until nothing moves.
+func (n *node) joins(device string, o Options) *conn {
+	n.t.Helper()
+	c := &conn{world: n.world, room: -1}
+	c.joins(device, c, o)
+	return c
+}
+
+func (c *conn) joins(device string, as Conn, o Options) {
+	c.world.t.Helper()
+	c.world.manager.Attach(device, &c.link, as, o, func(a Attached, err error) {
+		if err != nil {
+			c.see("refused: %v", err)
+			return
+		}
+		c.see("hello resumed=%t missed=%d", a.Resumed, a.Missed)
+		c.link.Flush(true)
+	})
+	c.settle()
+}
+
+func (n *node) joinsMQTT(device string, o Options) *client {
+	n.t.Helper()
+	c := &client{&conn{world: n.world, room: -1}}
+	c.joins(device, c, o)
+	return c
+}
+
+// gets is saw once nothing moves any more.
+func (c *conn) gets(want ...string) {
+	c.world.t.Helper()
+	c.settle()
+	c.saw(want...)
+}
+
+// A device goes to another node: its session follows with subscriptions and messages, its old connection closes, and nobody hears that it was gone.
+func TestDeviceMoves(t *testing.T) {
+	clustered(t, Config{}, func(t *testing.T, x *cluster, a, b, third *node) {
+		watcher := third.observe("$presence/d")
+		gone := third.observe("gone")
+		old := a.joinsMQTT("d", Options{Will: &store.Will{Message: (&message.Message{Topic: "gone", QoS: 1}).Clone()}})
+		old.subscribe(filter("t/#", 1), filter("device/d/cmd", 1))
+		old.gets(fresh)
+		third.publish("t/1", "one", 1)
+		old.gets("t/1=one qos 1 id 1")
+
+		present := b.joinsMQTT("d", Options{})
+		present.gets(resumed, "t/1=one qos 1 id 1 again")
+		old.gets("close taken_over")
+		old.leave("taken_over")
+		if err := present.link.Acked(1); err != nil {
+			t.Error(err)
+		}
+		for _, n := range x.nodes {
+			told := n.publish("t/2", n.name, 1)
+			synctest.Wait()
+			expect(t, "a publication on "+n.name, told.String(), "taken")
+			own := n.publish("device/d/cmd", n.name, 1)
+			synctest.Wait()
+			expect(t, "a publication on "+n.name, own.String(), "taken")
+		}
+		present.gets("t/2=a qos 1 id 1", "device/d/cmd=a qos 1 id 2", "t/2=b qos 1 id 3", "device/d/cmd=b qos 1 id 4",
+			"t/2=c qos 1 id 5", "device/d/cmd=c qos 1 id 6")
+		watcher.saw(t, "d true ")
+		expect(t, "owner", x.owner("d"), "b")
+		expect(t, "sessions on a", a.sessions(), 0)
+		expect(t, "sessions on b", b.sessions(), 1)
+
+		present.leave("bye")
+		synctest.Wait()
+		watcher.saw(t, "d false bye")
+		gone.saw(t)
+		x.unshadowed()
+		expect(t, "shadows", a.manager.Moves().Shadows, 0)
+	})
+}
+
+func (n *node) sessions() int {
+	sessions, _ := n.manager.Count()
+	return sessions
+}
+
+// unshadowed waits until no shadow is left.
+func (x *cluster) unshadowed() {
+	synctest.Wait()
+	for _, n := range x.nodes {
+		expect(x.t, "shadows on "+n.name, n.manager.Moves().Shadows, 0)
+	}
+}
+
+var _ = time.Second
+var _ = topic.Subscription{}
+var _ = wire.CloseMoved
