@@ -388,6 +388,7 @@ func (n *node) openAdminPort(ctx context.Context) (err error) {
 	metrics.MustRegister(n.clusterMetrics()...)
 	metrics.MustRegister(n.doorMetrics(backend)...)
 	metrics.MustRegister(n.storeMetrics()...)
+	metrics.MustRegister(n.sharedStoreMetrics()...)
 	metrics.MustRegister(streamCollector{n.streams})
 	metrics.MustRegister(n.ledgerMetrics()...)
 	metrics.MustRegister(commandMetrics{n.commands})

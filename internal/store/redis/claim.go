@@ -195,6 +195,11 @@ func (c *claimer) send(ctx context.Context, all []request) {
 		} else {
 			s.options.Link.Look()
 		}
+		if err == nil {
+			s.writer.counts.claims.Add(1)
+		} else {
+			s.writer.counts.claimsFailed.Add(1)
+		}
 		r.done(claimed, err)
 	}
 }
@@ -242,8 +247,8 @@ func (s *Store) claimed(r request, result rueidis.RedisResult) (Claimed, error) 
 	if err != nil {
 		return Claimed{}, err
 	}
-	if had != 0 && s.writer.lose(r.device, had) {
-		s.options.Lost(r.device, c.from, had)
+	if had != 0 {
+		s.writer.lost(r.device, c.from, had)
 	}
 	found, err := s.parse(r.device, answer[3], answer[4])
 	if err != nil {

@@ -36,6 +36,7 @@ func (w *writer) recover(ctx context.Context) {
 	if !w.loss.Swap(false) {
 		return
 	}
+	w.counts.recoveries.Add(1)
 	all := w.recent.take()
 	epochs := make(map[string]raised)
 	if err := w.claimAgain(ctx, all, epochs); err != nil {
@@ -150,9 +151,7 @@ func (w *writer) claimedAgain(c *made, r rueidis.RedisResult, epochs map[string]
 		if err != nil {
 			return errAnswer
 		}
-		if w.lose(c.device, c.epoch) {
-			s.options.Lost(c.device, owner, c.epoch)
-		}
+		w.lost(c.device, owner, c.epoch)
 		return nil
 	}
 	now, err := parseClaim(c.device, parts)
@@ -163,6 +162,7 @@ func (w *writer) claimedAgain(c *made, r rueidis.RedisResult, epochs map[string]
 	if err != nil {
 		s.options.Log.Error("redis has what cannot be read of a device", "device", c.device, "err", err)
 	}
+	w.counts.claimsAgain.Add(1)
 	was := c.epoch
 	again := *c
 	again.epoch = now.epoch
@@ -174,9 +174,9 @@ func (w *writer) claimedAgain(c *made, r rueidis.RedisResult, epochs map[string]
 	w.mu.Unlock()
 	epochs[c.device] = raised{was, now.epoch}
 	w.recent.add(confirmed{claim: &again}, 200)
-	if other := now.from != "" && now.from != s.options.Owner; held && other && found.write != c.write && w.lose(c.device, now.epoch) {
+	if other := now.from != "" && now.from != s.options.Owner; held && other && found.write != c.write {
 		// The owner before has written since: its messages are in Redis, and not here. The device comes back and finds all.
-		s.options.Lost(c.device, s.options.Owner, was)
+		w.lost(c.device, s.options.Owner, now.epoch)
 	}
 	return nil
 }

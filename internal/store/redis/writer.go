@@ -44,9 +44,11 @@ type writer struct {
 	seq     atomic.Uint64      // of the last writing
 	failing atomic.Pointer[failure]
 
+	logged atomic.Int64 // Unix seconds when a message that was not redirected was logged
+
 	refusedSince time.Time // owned by run; zero if nothing of the batch was refused for an older claim
 
-	counts struct{ batches, writes, refused, failed atomic.Uint64 }
+	counts counts
 }
 
 // failure is why Redis takes nothing.
@@ -62,9 +64,9 @@ type batch struct {
 	left    map[string]struct{}
 	fences  []func(error)
 	behind  []request // claims that are sent when the batch is written, which ends claims of the same devices
-	upto    uint64   // operations that were appended before its end
-	again   bool     // all of it was written before, see recover
-	seq     uint64   // the number of its last writing
+	upto    uint64    // operations that were appended before its end
+	again   bool      // all of it was written before, see recover
+	seq     uint64    // the number of its last writing
 
 	// Guarded by writer.mu.
 	redirects int   // that are not done
@@ -351,6 +353,7 @@ func (w *writer) answered(b *batch, x *write, r rueidis.RedisResult, begin time.
 			w.lose(x.of.device, x.of.epoch)
 		}
 	case spoilt(err):
+		w.counts.spoilt.Add(1)
 		w.store.options.Log.Error("redis has something else under the keys of a device", "device", x.of.device, "err", err)
 		w.refused(b, x, "")
 	default:
@@ -392,14 +395,22 @@ func (w *writer) leave(ctx context.Context, devices []string) {
 func (w *writer) refused(b *batch, x *write, owner string) {
 	w.counts.refused.Add(1)
 	c := x.of
-	if c.epoch != 0 && w.lose(c.device, c.epoch) {
-		w.store.options.Lost(c.device, owner, c.epoch)
+	if c.epoch != 0 {
+		w.lost(c.device, owner, c.epoch)
 	}
 	for i := x.from; i < x.to; i++ {
 		if x := &c.list[i]; x.m != nil {
 			w.redirect(b, c.device, owner, *x)
 			x.m, x.orphan = nil, "" // a second write redirects nothing
 		}
+	}
+}
+
+// lost ends the claim of an epoch, if there is one, and tells who has the device.
+func (w *writer) lost(device, owner string, epoch uint64) {
+	if w.lose(device, epoch) {
+		w.counts.lost.Add(1)
+		w.store.options.Lost(device, owner, epoch)
 	}
 }
 
@@ -417,6 +428,7 @@ func (w *writer) lose(device string, epoch uint64) bool {
 
 // redirect hands over a message that was pushed.
 func (w *writer) redirect(b *batch, device, owner string, x change) {
+	w.counts.redirected.Add(1)
 	w.mu.Lock()
 	b.redirects++
 	w.mu.Unlock()
@@ -435,7 +447,10 @@ func (w *writer) redirect(b *batch, device, owner string, x change) {
 			b.redirects--
 		}
 		w.mu.Unlock()
-		if err == nil && x.orphan != "" {
+		switch {
+		case err != nil:
+			w.notRedirected(1, err)
+		case x.orphan != "":
 			w.forgetOrphan(x.orphan)
 		}
 		w.settle()
@@ -470,15 +485,28 @@ func (w *writer) written(b *batch) {
 // giveUp ends the wait for redirections.
 func (w *writer) giveUp(b *batch) {
 	w.mu.Lock()
-	if b.redirects > 0 {
+	n := b.redirects
+	if n > 0 {
 		b.redirects = 0
 		b.err = errors.Join(b.err, errNotRedirected)
 	}
 	w.mu.Unlock()
-	w.settle()
+	if n > 0 {
+		w.notRedirected(n, errNotRedirected)
+		w.settle()
+	}
 }
 
 var errNotRedirected = errors.New("the node that has the device does not take the message")
+
+// notRedirected counts messages that nobody has taken, and logs some of them.
+func (w *writer) notRedirected(n int, err error) {
+	w.counts.notRedirected.Add(uint64(n))
+	now, last := time.Now().Unix(), w.logged.Load()
+	if now-last >= 10 && w.logged.CompareAndSwap(last, now) {
+		w.store.options.Log.Warn("messages for devices that other nodes have could not be sent on: their publishers are refused", "messages", n, "err", err)
+	}
+}
 
 // settle tells the fences of the oldest batches that wait for nothing.
 func (w *writer) settle() {
