@@ -286,16 +286,19 @@ func (w *write) entry(n string, x *change, clock clock) {
 	}
 }
 
-// args returns the arguments of the script.
-func (w *write) args(owner string, seq uint64) []string {
+// names returns how many values of w the script gets.
+func (w *write) names() int {
+	return 8 + len(w.remove) + len(w.removeQueued) + len(w.setQueued) + len(w.set)
+}
+
+// appendArgs appends what the script gets of w. number is that of the write.
+func (w *write) appendArgs(to []string, number string) []string {
 	n := strconv.Itoa
-	number := strconv.FormatUint(seq, 10)
-	args := make([]string, 0, 9+len(w.remove)+len(w.removeQueued)+len(w.setQueued)+len(w.set))
-	args = append(args, owner, strconv.FormatUint(w.of.epoch, 10), number, w.what.String(), n(len(w.remove)), n(len(w.removeQueued)), n(len(w.setQueued)))
-	args = append(args, w.remove...)
-	args = append(args, w.removeQueued...)
-	args = append(args, w.setQueued...)
-	return append(append(args, "w", number), w.set...)
+	to = append(to, n(w.names()-1), strconv.FormatUint(w.of.epoch, 10), w.what.String(), n(len(w.remove)), n(len(w.removeQueued)), n(len(w.setQueued)))
+	to = append(to, w.remove...)
+	to = append(to, w.removeQueued...)
+	to = append(to, w.setQueued...)
+	return append(append(to, "w", number), w.set...)
 }
 
 // clock is what has Redis' time.

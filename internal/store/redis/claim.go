@@ -218,7 +218,7 @@ func (s *Store) sendClaims(ctx context.Context, all []request) []rueidis.RedisRe
 		if epoch := s.writer.held(r.device); epoch != 0 {
 			held = strconv.FormatUint(epoch, 10)
 		}
-		commands = append(commands, s.call(claimScript, r.device, s.options.Owner, number, r.old, "", held))
+		commands = append(commands, s.claimCommand(r.device, s.options.Owner, number, r.old, "", held))
 	}
 	return s.client.DoMulti(ctx, commands...)
 }

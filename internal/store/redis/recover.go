@@ -119,7 +119,7 @@ func (w *writer) claimSome(ctx context.Context, claims []*made, epochs map[strin
 	commands = append(commands, s.client.B().Sadd().Key(s.set).Member(devices...).Build())
 	number := strconv.Itoa(int(s.options.Number))
 	for _, c := range claims {
-		commands = append(commands, s.call(claimScript, c.device, s.options.Owner, number, c.from,
+		commands = append(commands, s.claimCommand(c.device, s.options.Owner, number, c.from,
 			strconv.FormatUint(c.before, 10), strconv.FormatUint(c.epoch, 10)))
 	}
 	results := s.client.DoMulti(ctx, commands...)

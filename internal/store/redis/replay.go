@@ -30,11 +30,23 @@ type answered[T any] struct {
 
 // add notes x, which Redis has answered just now. If there are more than most bytes, it lets go of the oldest.
 func (r *recent[T]) add(x T, size int) {
-	safe := r.sure().Add(-lossWindow)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.all = append(r.all, answered[T]{x, size, time.Now()})
 	r.bytes += size
+	r.letGo()
+}
+
+// trim lets go of what Redis cannot lose any more.
+func (r *recent[T]) trim() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.letGo()
+}
+
+// letGo lets go of what Redis cannot lose any more, and of the oldest while there is too much. mu is held.
+func (r *recent[T]) letGo() {
+	safe := r.sure().Add(-lossWindow)
 	n := 0
 	for ; n < len(r.all) && (r.all[n].at.Before(safe) || r.bytes > r.most); n++ {
 		if !r.all[n].at.Before(safe) {

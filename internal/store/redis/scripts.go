@@ -6,12 +6,13 @@ import (
 	_ "embed"
 	"encoding/hex"
 	"errors"
+	"strconv"
 	"strings"
 
 	"github.com/redis/rueidis"
 )
 
-// Redis runs each of these at once, so that nothing comes between. The keys of one are those of one device, which are on one server.
+// Redis runs each of these at once, so that nothing comes between. The keys of one device are on one server.
 var (
 	//go:embed claim.lua
 	claimText   string
@@ -30,10 +31,27 @@ func newScript(text string) script {
 	return script{text, hex.EncodeToString(sum[:])}
 }
 
-// call returns the command that runs the script for a device.
-func (s *Store) call(x script, device string, args ...string) rueidis.Completed {
+// claimCommand returns the command that claims a device.
+func (s *Store) claimCommand(device string, args ...string) rueidis.Completed {
 	state, queue := s.keys(device)
-	return s.client.B().Evalsha().Sha1(x.sha).Numkeys(2).Key(state, queue).Arg(args...).Build()
+	return s.client.B().Evalsha().Sha1(claimScript.sha).Numkeys(2).Key(state, queue).Arg(args...).Build()
+}
+
+// writeCommand returns the command that makes some writes, which have a number.
+func (s *Store) writeCommand(some []write, number uint64) rueidis.Completed {
+	keys := make([]string, 0, 2*len(some))
+	n := 2
+	for i := range some {
+		state, queue := s.keys(some[i].of.device)
+		keys = append(keys, state, queue)
+		n += some[i].names()
+	}
+	text := strconv.FormatUint(number, 10)
+	args := append(make([]string, 0, n), s.options.Owner, text)
+	for i := range some {
+		args = some[i].appendArgs(args, text)
+	}
+	return s.client.B().Evalsha().Sha1(writeScript.sha).Numkeys(int64(len(keys))).Key(keys...).Arg(args...).Build()
 }
 
 // keys returns the names of a device's hash and queue. They have one hash tag, and so one server.
@@ -59,8 +77,5 @@ func unknownScript(err error) bool {
 	return ok && e.IsNoScript()
 }
 
-// spoilt reports whether an error is because of the device's keys alone: something else is stored there.
-func spoilt(err error) bool {
-	_, ok := rueidis.IsRedisErr(err)
-	return ok && strings.Contains(err.Error(), "WRONGTYPE")
-}
+// spoilt reports whether Redis says that something else is stored under a device's keys.
+func spoilt(text string) bool { return strings.Contains(text, "WRONGTYPE") }

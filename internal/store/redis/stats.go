@@ -5,7 +5,7 @@ import "sync/atomic"
 // counts are what Stats tells.
 type counts struct {
 	claims, claimsFailed, claimsAgain                   atomic.Uint64
-	batches, writes, refused, failed                    atomic.Uint64
+	batches, writes, commands, refused, failed          atomic.Uint64
 	redirected, notRedirected, lost, recoveries, spoilt atomic.Uint64
 }
 
@@ -17,6 +17,7 @@ type Stats struct {
 	Claims, ClaimsFailed uint64
 	ClaimsAgain          uint64 // that Redis had lost
 	Batches, Writes      uint64 // a write is of one device
+	Commands             uint64 // that made the writes
 	Refused              uint64 // writes to devices that other nodes have
 	Failed               uint64 // batches that had to be sent again
 	Lost                 uint64 // devices that other nodes have claimed
@@ -38,7 +39,7 @@ func (s *Store) Stats() Stats {
 	return Stats{
 		Owned: owned, Unsafe: appended - applied,
 		Claims: c.claims.Load(), ClaimsFailed: c.claimsFailed.Load(), ClaimsAgain: c.claimsAgain.Load(),
-		Batches: c.batches.Load(), Writes: c.writes.Load(), Refused: c.refused.Load(), Failed: c.failed.Load(),
+		Batches: c.batches.Load(), Writes: c.writes.Load(), Commands: c.commands.Load(), Refused: c.refused.Load(), Failed: c.failed.Load(),
 		Lost: c.lost.Load(), Redirected: c.redirected.Load(), NotRedirected: c.notRedirected.Load(),
 		Spoilt: c.spoilt.Load(), Recoveries: c.recoveries.Load(), Forgotten: w.recent.lost(),
 	}

@@ -184,9 +184,13 @@ func (w *writer) start() {
 // run writes batches until ctx ends.
 func (w *writer) run(ctx context.Context) {
 	defer close(w.ended)
+	ticker := time.NewTicker(lossWindow)
+	defer ticker.Stop()
 	for {
 		select {
 		case <-w.wake:
+		case <-ticker.C:
+			w.recent.trim()
 		case <-ctx.Done():
 			w.mu.Lock()
 			w.closing = true
@@ -309,17 +313,54 @@ func (w *writer) try(ctx context.Context, b *batch, todo []write) (left []write,
 	return left, err
 }
 
+// The bounds of one call of the script, in which Redis does nothing else. In a cluster each call is for one device, because two may be on two servers.
+const (
+	callWrites = 64
+	callNames  = 2048
+)
+
+// calls returns how many of the writes each command makes.
+func (w *writer) calls(some []write) (counts []int) {
+	alone := w.store.client.Mode() == rueidis.ClientModeCluster
+	n, names := 0, 0
+	for i := range some {
+		if n > 0 && (alone || n == callWrites || names+some[i].names() > callNames) {
+			counts = append(counts, n)
+			n, names = 0, 0
+		}
+		n++
+		names += some[i].names()
+	}
+	return append(counts, n)
+}
+
 // send sends some writes, and notes what has to be sent again.
 func (w *writer) send(ctx context.Context, b *batch, some []write, again map[string]bool) (err error) {
-	commands := make(rueidis.Commands, len(some))
-	for i := range some {
-		commands[i] = w.store.call(writeScript, some[i].of.device, some[i].args(w.store.options.Owner, b.seq)...)
+	calls := w.calls(some)
+	commands := make(rueidis.Commands, len(calls))
+	from := 0
+	for i, n := range calls {
+		commands[i] = w.store.writeCommand(some[from:from+n], b.seq)
+		from += n
 	}
 	w.counts.writes.Add(uint64(len(some)))
+	w.counts.commands.Add(uint64(len(calls)))
 	begin := time.Now()
 	for i, r := range w.store.client.DoMulti(ctx, commands...) {
-		if e := w.answered(b, &some[i], r, begin); e != nil {
-			again[some[i].of.device], err = true, e
+		these := some[:calls[i]]
+		some = some[calls[i]:]
+		answers, e := r.ToArray()
+		if e == nil && len(answers) != len(these) {
+			e = errAnswer
+		}
+		for k := range these {
+			was := e
+			if was == nil {
+				was = w.answered(b, &these[k], &answers[k], begin)
+			}
+			if was != nil {
+				again[these[k].of.device], err = true, was
+			}
 		}
 	}
 	if err != nil && unknownScript(err) {
@@ -329,36 +370,42 @@ func (w *writer) send(ctx context.Context, b *batch, some []write, again map[str
 }
 
 // answered takes the answer to a write. An error says that it has to be made again.
-func (w *writer) answered(b *batch, x *write, r rueidis.RedisResult, begin time.Time) error {
-	m, err := r.ToMessage()
-	switch {
-	case err == nil && m.IsArray():
-		other, err := m.AsStrSlice()
-		if err != nil || len(other) != 2 {
-			return errAnswer
-		}
-		epoch, err := strconv.ParseUint(other[0], 10, 64)
-		switch {
-		case err != nil:
-			return errAnswer
-		case epoch >= x.of.epoch: // it moved
-		case b.again && w.loss.Load():
-			return nil // recover comes back to it
-		case !b.again && w.mayBeLost(begin):
-			return errBehind
-		}
-		w.refused(b, x, other[1])
-	case err == nil:
-		if n, _ := m.AsInt64(); n == 1 {
+func (w *writer) answered(b *batch, x *write, m *rueidis.RedisMessage, begin time.Time) error {
+	if !m.IsArray() {
+		n, err := m.AsInt64()
+		if n == 1 {
 			w.lose(x.of.device, x.of.epoch)
 		}
-	case spoilt(err):
-		w.counts.spoilt.Add(1)
-		w.store.options.Log.Error("redis has something else under the keys of a device", "device", x.of.device, "err", err)
-		w.refused(b, x, "")
-	default:
 		return err
 	}
+	other, err := m.AsStrSlice()
+	switch {
+	case err != nil || len(other) < 1 || len(other) > 2:
+		return errAnswer
+	case len(other) == 2:
+		return w.moved(b, x, other[0], other[1], begin)
+	case spoilt(other[0]):
+		w.counts.spoilt.Add(1)
+		w.store.options.Log.Error("redis has something else under the keys of a device", "device", x.of.device, "err", other[0])
+		w.refused(b, x, "")
+		return nil
+	}
+	return errors.New(other[0])
+}
+
+// moved takes the answer that another claim is valid: at an epoch, of an owner.
+func (w *writer) moved(b *batch, x *write, at, owner string, begin time.Time) error {
+	epoch, err := strconv.ParseUint(at, 10, 64)
+	switch {
+	case err != nil:
+		return errAnswer
+	case epoch >= x.of.epoch:
+	case b.again && w.loss.Load():
+		return nil // recover comes back to it
+	case !b.again && w.mayBeLost(begin):
+		return errBehind
+	}
+	w.refused(b, x, owner)
 	return nil
 }
 
