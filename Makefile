@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-servers test-long lint vuln bench bench-compare bench-mqtt bench-durable bench-store bench-ocpp bench-services bench-sinks bench-bridge bench-100k bench-1m attack crash chaos cluster bench-cluster-failures soak fuzz generate deps clean
+.PHONY: help build run test test-servers test-long lint vuln bench bench-compare bench-mqtt bench-durable bench-store bench-ocpp bench-services bench-sinks bench-bridge bench-100k bench-1m attack crash chaos cluster bench-cluster bench-cluster-failures soak fuzz generate deps clean
 
 # The programs of tools/go.mod, built once into tools/bin.
 TOOLBIN := $(CURDIR)/tools/bin
@@ -98,6 +98,11 @@ bench-sinks: build ## measure messages from devices to Kafka, an outage of it, a
 bench-bridge: build ## measure what a bridge loses while the broker at its other end is away, with mosquitto's bridge beside
 	go build -o bench/bridge/out/bridge ./bench/bridge
 	bench/bridge/out/bridge
+
+bench-cluster: build ## measure what a cluster of three costs above a single node, and a message across nodes, beside three servers of NATS
+	@scripts/servers.sh redis nats >/dev/null
+	go build -o bin/bench-cluster ./bench/cluster
+	bin/bench-cluster
 
 bench-cluster-failures: build ## measure failures of a cluster with 30,000 devices: a node is killed, another stopped, Redis is away, and forgets
 	go build -o bin/chaos ./test/chaos
