@@ -5,6 +5,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"os"
 	"runtime"
 	"time"
 
@@ -19,6 +21,7 @@ type options struct {
 	Pairs    int           `default:"48" help:"Publishers, each with a subscriber at another node."`
 	Duration time.Duration `default:"10s" help:"Time that each load is measured."`
 	Reps     int           `default:"3" help:"Repetitions of cost."`
+	Profile  string        `help:"Write a CPU profile of the first gateway in cost to this file."`
 	CPU      int           `default:"0" help:"Processor of the servers."`
 	Data     string        `default:"out/bench-cluster" help:"Folder for files."`
 	Longline string        `default:"bin/longline" help:"The gateway's program."`
@@ -249,7 +252,12 @@ func (o *options) crosses(ctx context.Context, g *group, qos message.QoS, rate f
 	if err != nil {
 		return nil, err
 	}
+	profiled := make(chan error, 1)
+	go func() { profiled <- o.profile(ctx, g, qos) }()
 	if err := l.run(ctx, rate, o.Duration); err != nil {
+		return nil, err
+	}
+	if err := <-profiled; err != nil {
 		return nil, err
 	}
 	after, err := g.cpu()
@@ -262,6 +270,19 @@ func (o *options) crosses(ctx context.Context, g *group, qos message.QoS, rate f
 	}
 	n = l.received.Load() - n
 	return &crossing{l, (after - before) / time.Duration(n), (now - sent) / float64(n)}, nil
+}
+
+// profile writes a profile of the first gateway, if that is wanted.
+func (o *options) profile(ctx context.Context, g *group, qos message.QoS) error {
+	if o.Profile == "" || qos != message.AtMostOnce || g.engine == nil {
+		return nil
+	}
+	admin := bench.Admin{URL: "http://" + g.admin.String(), Client: http.DefaultClient}
+	p, err := admin.Get(ctx, fmt.Sprintf("/debug/pprof/profile?seconds=%d", max(1, int(o.Duration.Seconds())-1)))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(o.Profile, p, 0o600)
 }
 
 // known publishes until each subscriber has had a message: the nodes know of each other's subscriptions only then.

@@ -61,16 +61,13 @@ type gateway struct {
 	process *exec.Cmd
 	devices netip.AddrPort // WebSocket
 	mqtt    netip.AddrPort
+	admin   netip.AddrPort
 }
-
-// pid returns the gateway's process.
-func (g *gateway) pid() bench.Process { return bench.Process(g.process.Process.Pid) }
 
 // startGateway starts a gateway; without an engine it is alone.
 func startGateway(ctx context.Context, cpu int, program, dir, name string, e *engine) (g *gateway, err error) {
 	g = new(gateway)
-	admin, err := bench.FreeAddress()
-	for _, a := range []*netip.AddrPort{&g.devices, &g.mqtt} {
+	for _, a := range []*netip.AddrPort{&g.devices, &g.mqtt, &g.admin} {
 		var more error
 		*a, more = bench.FreeAddress()
 		err = errors.Join(err, more)
@@ -78,7 +75,7 @@ func startGateway(ctx context.Context, cpu int, program, dir, name string, e *en
 	if err != nil {
 		return nil, err
 	}
-	text := fmt.Sprintf("gateway: {listen: %q, insecure: true, max_connections: 20000, mqtt: {listen: %q}}\napi: {address: %q}\n", g.devices, g.mqtt, admin)
+	text := fmt.Sprintf("gateway: {listen: %q, insecure: true, max_connections: 20000, mqtt: {listen: %q}}\napi: {address: %q}\n", g.devices, g.mqtt, g.admin)
 	if e != nil {
 		text += fmt.Sprintf("cluster: {name: bench, node: %s, redis: {addresses: [%q]}}\n", name, e.Address())
 	}
@@ -109,6 +106,7 @@ type group struct {
 	processes []*exec.Cmd
 	mqtt      []netip.AddrPort
 	devices   []netip.AddrPort
+	admin     netip.AddrPort // of the first gateway
 }
 
 func (g *group) stop() {
@@ -152,6 +150,9 @@ func (o *options) startCluster(ctx context.Context, count int) (g *group, err er
 		if err != nil {
 			g.stop()
 			return nil, err
+		}
+		if i == 0 {
+			g.admin = n.admin
 		}
 		g.processes, g.mqtt, g.devices = append(g.processes, n.process), append(g.mqtt, n.mqtt), append(g.devices, n.devices)
 	}
