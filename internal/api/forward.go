@@ -369,8 +369,10 @@ func (a *API) askBytes(ctx context.Context, node, procedure string, body []byte,
 		return nil, coded(err)
 	case err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return nil, away(node, errors.New("has not answered in time"))
+	case isAway(err):
+		return nil, connect.NewError(connect.CodeUnavailable, fmt.Errorf("node %s: %w", node, err))
 	case err != nil:
-		return nil, away(node, fmt.Errorf("does not answer: %w", err))
+		return nil, away(node, fmt.Errorf("cannot be asked: %w", err))
 	}
 	response, err := openAnswer(answer)
 	return response, ofNode(node, err)

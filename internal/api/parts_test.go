@@ -147,7 +147,7 @@ func TestStreamsWhileANodeIsAway(t *testing.T) {
 	}
 	place := s.Msg().Entries[0].Place
 	d := describe(t, api, "log")
-	if d.Messages != 1 || !strings.Contains(d.Error, "node gw-2 ") || d.Parts[1].Error == "" || d.Parts[0].Error != "" {
+	if d.Messages != 1 || !strings.Contains(d.Error, "node gw-2") || d.Parts[1].Error == "" || d.Parts[0].Error != "" {
 		t.Errorf("described as %v", d)
 	}
 	c.locked(func() { gone.away = nil })

@@ -132,7 +132,11 @@ type heldReaders struct {
 
 // heldReader is one of them. Whoever has taken turn owns reader, next and over.
 type heldReader struct {
-	turn   chan struct{} // has one token
+	// Static.
+	turn   chan struct{}   // has one token
+	life   context.Context // until it is ended
+	cancel context.CancelFunc
+
 	reader *stream.Reader
 	next   uint64 // place of the next entry
 	over   error  // why it must not be opened again: another reader has its consumer, or nobody
@@ -156,6 +160,7 @@ func (l *heldReaders) take(ctx context.Context, name string) (*heldReader, error
 			l.all = make(map[string]*heldReader)
 		}
 		h = &heldReader{turn: make(chan struct{}, 1)}
+		h.life, h.cancel = context.WithCancel(context.Background())
 		h.turn <- struct{}{}
 		h.idle = time.AfterFunc(heldFor, func() { l.expire(name, h) })
 		l.all[name] = h
@@ -209,6 +214,7 @@ func (l *heldReaders) end(name string) {
 		delete(l.all, name)
 		h.ended = true
 		h.idle.Stop()
+		h.cancel() // whoever waits for entries gives it back
 	}
 	l.mu.Unlock()
 	if h == nil {
@@ -260,6 +266,7 @@ func (h *heldReader) open(s *stream.Stream, r *readRequest) (err error) {
 func (h *heldReader) read(ctx context.Context, r *readRequest, answer *readAnswer) error {
 	wait, cancel := context.WithTimeout(ctx, nodeWait)
 	defer cancel()
+	defer context.AfterFunc(h.life, cancel)()
 	for {
 		batch, missed, err := h.reader.Take(wait, r.messages, r.bytes, nil)
 		switch {
