@@ -54,22 +54,19 @@ func (p *Planner) decide(now time.Time, s *survey) Decision {
 	}
 	p.last = now
 	p.watch(now, s)
-	for _, n := range s.nodes {
-		if n.Name == p.self && n.Leaving {
-			p.end(now)
-			return p.leave(n, step, s)
-		}
-	}
-	self, ok := s.find(p.self)
+	self, ok := s.places[p.self]
 	switch {
-	case !ok || s.leaving > 0 || now.Before(p.quiet):
+	case ok && s.nodes[self.node].Leaving:
+		p.end(now)
+		return p.leave(s.nodes[self.node], step, s)
+	case !ok || self.counted < 0 || s.leaving > 0 || now.Before(p.quiet):
 		p.end(now)
 		return Decision{Reason: Settling}
 	case len(s.counted) < 2:
 		p.end(now)
 		return Decision{Reason: Alone}
 	}
-	return p.adjust(now, self, step, s)
+	return p.adjust(now, s.counted[self.counted], step, s)
 }
 
 // watch notices that a node has gone, or has begun another life.

@@ -19,7 +19,8 @@ type world struct {
 	stray  float64        // part of the devices that do not go where they are asked to, but anywhere
 	noise  float64        // of a told load, as a standard deviation
 	told   [2][]Node
-	due    []arrival // devices on their way, ordered by time
+	due    []arrival // devices on their way
+	parts  []part    // used again
 
 	moves  float64   // asked by nodes that are not drained
 	gained float64   // by how much these moves have lowered what is needed
@@ -84,35 +85,34 @@ func (w *world) kill(n *simNode) {
 	w.spread(lost)
 }
 
+// part is a node's weight when devices are dealt.
+type part struct {
+	to     *simNode
+	weight float64
+}
+
 // spread sends devices anywhere, by the room that the nodes have.
 func (w *world) spread(n int) {
-	weights := make([]float64, len(w.nodes))
-	sum := 0.0
-	for i, o := range w.nodes {
-		if o.alive && !o.leaving {
-			weights[i] = max(0.01*o.holds, o.holds-float64(o.devices+o.coming))
-			sum += weights[i]
-		}
+	var parts []part
+	for _, o := range w.serving() {
+		parts = append(parts, part{o, max(0.01*o.holds, o.holds-float64(o.devices+o.coming))})
 	}
-	w.deal(nil, n, weights, sum, time.Minute)
+	w.deal(nil, n, parts, time.Minute)
 }
 
 // deal sends devices of a node to the nodes by weights.
-func (w *world) deal(from *simNode, n int, weights []float64, sum float64, within time.Duration) {
-	left := n
-	for i, o := range w.nodes {
-		if weights[i] <= 0 || left == 0 {
-			continue
-		}
-		part := min(left, w.round(float64(n)*weights[i]/sum))
-		w.send(from, o, part, within)
-		left -= part
+func (w *world) deal(from *simNode, n int, parts []part, within time.Duration) {
+	sum := 0.0
+	for _, p := range parts {
+		sum += p.weight
 	}
-	for i, o := range w.nodes { // what rounding has left
-		if left > 0 && weights[i] > 0 {
-			w.send(from, o, left, within)
-			break
-		}
+	for _, p := range parts {
+		some := min(n, w.round(float64(n)*p.weight/sum))
+		w.send(from, p.to, some, within)
+		n, sum = n-some, sum-p.weight
+	}
+	if n > 0 {
+		w.send(from, parts[0].to, n, within) // what rounding has left
 	}
 }
 
@@ -209,18 +209,18 @@ func (w *world) ask(n *simNode, d Decision) float64 {
 	n.devices -= ask
 	n.moving += ask
 	astray := w.round(float64(ask) * w.stray)
-	weights := make([]float64, len(w.nodes))
-	sum := 0.0
+	w.parts = w.parts[:0]
 	for _, t := range d.To {
 		if o := w.nodes[w.index[t.Name]]; o.alive && !o.leaving {
-			weights[w.index[t.Name]] = t.Share
-			sum += t.Share
+			w.parts = append(w.parts, part{o, t.Share})
 		}
 	}
-	if sum == 0 {
+	if len(w.parts) == 0 {
 		astray = ask
 	}
-	w.deal(n, ask-astray, weights, sum, 10*time.Second)
+	if ask > astray {
+		w.deal(n, ask-astray, w.parts, 10*time.Second)
+	}
 	w.anywhere(n, astray)
 	if n.leaving {
 		return 0
@@ -230,16 +230,12 @@ func (w *world) ask(n *simNode, d Decision) float64 {
 
 // anywhere sends devices to nodes at random, also back.
 func (w *world) anywhere(from *simNode, n int) {
-	weights := make([]float64, len(w.nodes))
-	sum := 0.0
-	for i, o := range w.nodes {
-		if o.alive && !o.leaving {
-			weights[i] = 1
-			sum++
-		}
+	if n == 0 {
+		return
 	}
-	if n > 0 {
-		w.deal(from, n, weights, sum, 10*time.Second)
+	all := w.serving()
+	for ; n > 0; n-- {
+		w.send(from, all[w.random.IntN(len(all))], 1, 10*time.Second)
 	}
 }
 

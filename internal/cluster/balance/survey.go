@@ -14,7 +14,8 @@ type survey struct {
 	others  []member // that are not drained, most loaded first
 	counted []member // of these, those that have settled: they give and take
 	key     uint64   // of the names of counted, in any order
-	leaving int      // devices of nodes that are drained
+	places  map[string]place
+	leaving int // devices of nodes that are drained
 
 	mean   float64 // load of the counted nodes when it is even
 	worst  float64 // largest difference of a counted node's load from the mean
@@ -23,6 +24,12 @@ type survey struct {
 	level  float64 // nodes with more load give what they have above it
 	takes  []Target
 	fill   float64 // devices per minute that the takers may get in all
+}
+
+// place is where a survey has a node.
+type place struct {
+	node    int // in survey.nodes
+	counted int // in survey.counted; -1 if the node does not count
 }
 
 // member is a node as a survey sees it.
@@ -44,9 +51,10 @@ var nameSeed = maphash.MakeSeed()
 
 // look makes a survey.
 func look(policy Policy, nodes []Node) *survey {
-	s := &survey{policy: policy, nodes: nodes}
+	s := &survey{policy: policy, nodes: nodes, places: make(map[string]place, len(nodes))}
 	median := medianHolds(nodes)
 	for i, n := range nodes {
+		s.places[n.Name] = place{i, -1}
 		if n.Leaving {
 			s.leaving += max(0, n.Devices)
 			continue
@@ -60,6 +68,7 @@ func look(policy Policy, nodes []Node) *survey {
 	slices.SortStableFunc(s.others, func(a, b member) int { return cmp.Compare(b.used, a.used) })
 	for _, m := range s.others {
 		if n := &nodes[m.index]; n.Up >= policy.Settle {
+			s.places[n.Name] = place{m.index, len(s.counted)}
 			s.counted = append(s.counted, m)
 			s.key += maphash.String(nameSeed, n.Name)
 			s.moving += max(0, float64(n.Moving))
@@ -164,14 +173,4 @@ func (s *survey) gives(c member) float64 {
 		return 0
 	}
 	return max(0, c.used-s.level) * c.holds
-}
-
-// find returns the node with the name among those that count.
-func (s *survey) find(name string) (member, bool) {
-	for _, c := range s.counted {
-		if s.nodes[c.index].Name == name {
-			return c, true
-		}
-	}
-	return member{}, false
 }
