@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -82,11 +83,13 @@ func (x *interest) wakeUp() {
 	}
 }
 
-// Changed implements router.Far.
+// Changed implements router.Far. filter may be a view of a packet.
 func (n *Node) Changed(filter string) {
 	x := &n.interest
 	x.mu.Lock()
-	x.dirty[filter] = struct{}{}
+	if _, ok := x.dirty[filter]; !ok {
+		x.dirty[strings.Clone(filter)] = struct{}{}
+	}
 	x.changed++
 	x.mu.Unlock()
 	x.wakeUp()
