@@ -88,12 +88,11 @@ func (m *Manager) checkClaim(a *arrival) error {
 // took handles the answer to a claim, whose error is err: it makes the session of the device, if the owner before has left one. Without locks.
 func (m *Manager) took(device string, c *Claim, err error) error {
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrNotClaimed, err)
+		err = fmt.Errorf("%w: %w", ErrNotClaimed, err)
+	} else if err = m.takeOver(device, c); err == nil {
+		err = m.adopt(c.Orphans)
 	}
-	if err = m.takeOver(device, c); err != nil {
-		return err
-	}
-	err = m.adopt(c.Orphans)
+	m.unpark(device, err != nil)
 	m.runBacklogs()
 	return err
 }
@@ -103,19 +102,22 @@ func (m *Manager) takeOver(device string, c *Claim) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	x := m.attempts.byDevice[device]
-	if c.Epoch != 0 && x.lost > c.Epoch {
-		return ErrTakenOver
-	}
 	x.epoch = c.Epoch
-	if s := m.find(device); s != nil {
+	s := m.find(device)
+	switch {
+	case s != nil:
 		s.raise(c.Epoch)
-		return nil
-	}
-	if c.From != "" {
+	case c.From != "":
 		m.moves.claimed.Add(1)
 		x.online = !m.makeClaimed(device, c, time.Time{})
 	}
-	return nil
+	if c.Epoch == 0 || x.lost.Epoch <= c.Epoch {
+		return nil
+	}
+	if s = m.find(device); s != nil { // yet another node has the device, and needs the shadow: what the owner before sends on goes through it
+		m.lose(s, x.lost)
+	}
+	return ErrTakenOver
 }
 
 // makeClaimed makes a session of what the owner before has left, tells Owners, and reports whether there was a record. If not, the session has
@@ -172,7 +174,7 @@ func (m *Manager) resume(a *arrival, f func()) {
 // is locked.
 func (m *Manager) endAttempt(device string) {
 	x := m.attempts.end(device)
-	if x == nil || m.config.Owners == nil || x.epoch == 0 || x.epoch < x.lost || m.find(device) != nil {
+	if x == nil || m.config.Owners == nil || x.epoch == 0 || x.epoch < x.lost.Epoch || m.find(device) != nil {
 		return
 	}
 	if x.online { // it was on line at the other node, with a session that ended there

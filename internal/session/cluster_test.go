@@ -238,7 +238,7 @@ func (n *node) Moved(device string, c Claim) {
 
 // Ended implements Owners.
 func (n *node) Ended(device string, epoch uint64) {
-	n.journal.add(write{device: device, epoch: epoch, kind: opRelease})
+	n.journal.put(write{device: device, epoch: epoch, kind: opRelease})
 }
 
 // Forward implements Owners.
@@ -287,18 +287,49 @@ func (n *node) WhenAnnounced(f func(error)) {
 
 // Space implements router.Far.
 func (n *node) Space(device string, hits []router.Hit) []router.Hit {
-	owner, at := n.cluster.owner(device), slices.IndexFunc(hits, func(h router.Hit) bool {
+	hits = slices.DeleteFunc(hits, func(h router.Hit) bool {
 		s, ok := h.Subscriber.(router.Personal)
 		return ok && s.Device() == device
 	})
-	switch {
-	case owner == "", owner == n.name && at >= 0:
+	switch owner := n.cluster.owner(device); owner {
+	case "":
 		return hits
-	case at >= 0:
-		hits = slices.Delete(hits, at, at+1)
+	case n.name:
+		return append(hits, router.Hit{Subscriber: own{n, item{came: router.Came{Device: device}}}, QoS: message.ExactlyOnce})
+	default:
+		return append(hits, router.Hit{Subscriber: space{n.remotes[owner], device}, QoS: message.ExactlyOnce})
 	}
-	// The device is elsewhere, or came here after the match: then the message goes by the node's own inbox.
-	return append(hits, router.Hit{Subscriber: space{n.remotes[owner], device}, QoS: message.ExactlyOnce})
+}
+
+// own delivers what is in the own space of a device to that, or sends it on.
+type own struct {
+	node *node
+	item item
+}
+
+func (o own) Deliver(m *message.Message, q message.QoS, p *router.Publication) error {
+	n, x := o.node, o.item
+	err := n.manager.DeliverOwn(x.came.Device, m, q, p)
+	if !errors.Is(err, ErrNotHere) {
+		return err
+	}
+	x.m = m
+	if x.hops, x.claim = x.hops+1, nil; p != nil {
+		x.claim = p.Claim()
+	}
+	if owner := n.cluster.owner(x.came.Device); owner != "" {
+		n.send(owner, x)
+	} else {
+		x.tell()
+	}
+	return nil
+}
+
+// tell answers the publisher of an item that nobody wants.
+func (x *item) tell() {
+	if c := x.claim; c != nil {
+		go c.Done(nil)
+	}
 }
 
 // space is the node that has a device, for what is in its own space.
@@ -374,21 +405,11 @@ func (n *node) handle(x item) {
 		return
 	}
 	n.follow(x.m.At)
-	device := x.device + x.came.Device
-	n.mu.Lock()
-	for n.claims[device] > 0 {
-		n.changed.Wait()
-	}
-	n.mu.Unlock()
 	switch {
 	case x.device != "":
-		later, err := n.router.DeliverTo([]router.Hit{{Subscriber: addressed{n, x}, QoS: x.q}}, x.m, n.handled)
-		if !later {
-			n.handled(err)
-		}
-	case x.came.Device != "" && !n.manager.Has(x.came.Device):
-		x.hops, x.claim = x.hops+1, nil
-		n.send(n.cluster.owner(x.came.Device), x)
+		n.router.DeliverNear(router.Hit{Subscriber: addressed{n, x}, QoS: x.q}, x.m, n.handled)
+	case x.came.Device != "":
+		n.router.DeliverNear(router.Hit{Subscriber: own{n, x}, QoS: x.m.QoS}, x.m, n.handled)
 	default:
 		n.router.PublishNear(x.m, x.came, n.handled)
 	}
@@ -545,25 +566,24 @@ type write struct {
 	written chan struct{} // see drain
 }
 
-// Append implements store.Journal.
-func (j *fencedJournal) Append(p []byte) {
-	op, err := store.ParseOp(bytes.Clone(p))
-	if err != nil || op.Device == "" {
+// Add implements store.Journal.
+func (j *fencedJournal) Add(op store.Op) {
+	if op.Device == "" {
 		return
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.writes = append(j.writes, write{device: op.Device, epoch: j.epochs[op.Device], kind: op.Kind, op: bytes.Clone(p)})
+	j.writes = append(j.writes, write{device: op.Device, epoch: j.epochs[op.Device], kind: op.Kind, op: store.AppendOp(nil, &op)})
 	j.changed.Broadcast()
 }
 
 // Commit implements store.Journal.
-func (j *fencedJournal) Commit(done func(error)) { j.add(write{fence: done}) }
+func (j *fencedJournal) Commit(done func(error)) { j.put(write{fence: done}) }
 
 // Err implements store.Journal.
 func (j *fencedJournal) Err() error { return nil }
 
-func (j *fencedJournal) add(w write) {
+func (j *fencedJournal) put(w write) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.writes = append(j.writes, w)

@@ -227,6 +227,7 @@ func (m *Manager) create(device string, c *claimed) (*Session, error) {
 // add puts a session into the registry. The manager is locked.
 func (m *Manager) add(s *Session) {
 	m.sessions.Set(s)
+	m.leaveBehind(s.device)
 	m.owners.count(s, 1, 0) // in its prefix: it has no owner yet
 }
 

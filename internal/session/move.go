@@ -63,7 +63,7 @@ func (m *Manager) Raise(device string, epoch uint64) {
 // session of a lower epoch. It is called without locks.
 func (m *Manager) Lose(device string, to Move) (was bool) {
 	m.mu.Lock()
-	m.attempts.lose(device, to.Epoch)
+	m.attempts.lose(device, to)
 	if s := m.find(device); s != nil {
 		was = m.lose(s, to)
 	}

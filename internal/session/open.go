@@ -190,8 +190,9 @@ type attempt struct {
 	// In a cluster.
 	claiming bool                 // a claim is under way
 	claims   []func(Claim, error) // that follow, each for one of those that wait
+	parked   []parcel             // messages that wait until the claim is answered
 	epoch    uint64               // of the last claim
-	lost     uint64               // of the newest move to another node since the first one waits
+	lost     Move                 // the newest to another node since the first one waits
 	online   bool                 // the device was on line at the node before, where its session ended with its connection
 }
 
@@ -241,16 +242,16 @@ func (a *attempts) endClaim(device string) (next func(Claim, error)) {
 }
 
 // lose notes that another node has the device.
-func (a *attempts) lose(device string, epoch uint64) {
-	if x := a.byDevice[device]; x != nil {
-		x.lost = max(x.lost, epoch)
+func (a *attempts) lose(device string, to Move) {
+	if x := a.byDevice[device]; x != nil && x.lost.Epoch < to.Epoch {
+		x.lost = to
 	}
 }
 
 // isLost reports whether another node has claimed the device after this one had claimed it for x.
 func (a *attempts) isLost(x *arrival) bool {
 	waits := a.byDevice[x.device]
-	return waits != nil && x.epoch != 0 && waits.lost > x.epoch
+	return waits != nil && x.epoch != 0 && waits.lost.Epoch > x.epoch
 }
 
 // inTurn reports whether no newer connection was attached while this one waited. It gives a its turn, if that has none.

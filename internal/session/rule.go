@@ -1,8 +1,6 @@
 package session
 
 import (
-	"slices"
-
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/topic"
@@ -34,35 +32,6 @@ func (s *Session) skips(m *message.Message) bool {
 // locked.
 func (s *Session) has(m *message.Message) bool {
 	return s.claim != nil && m.At >= s.claim.since && !s.single(m)
-}
-
-// DeliverTo delivers a message that another node sends on to one device, with the QoS that this node had found: as router.Subscriber.Deliver,
-// or with ErrNotHere; router.ErrGone if it came by a share that the session has left. A shadow passes it on.
-func (m *Manager) DeliverTo(device string, msg *message.Message, q message.QoS, p *router.Publication) error {
-	s := m.session(device)
-	if s == nil {
-		if s = m.shadows.newest(device); s == nil {
-			return ErrNotHere
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.has(msg):
-		return nil
-	case s.isShadow():
-		return s.passOn(msg, q, p)
-	case s.ended:
-		return ErrNotHere
-	case router.ShareOf(msg) != "" && !s.isMember(router.ShareOf(msg)):
-		return router.ErrGone
-	}
-	return s.accept(msg, q, router.Terms{Wait: true}, false, p)
-}
-
-// isMember reports whether the session has a shared subscription. The session is locked.
-func (s *Session) isMember(share string) bool {
-	return slices.ContainsFunc(s.subscriptions, func(sub topic.Subscription) bool { return sub.Filter == share })
 }
 
 // DeliverOf is Deliver for an item that was for a node that died, and that its adopter sends to all: it is for the sessions that came from there.

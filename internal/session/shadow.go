@@ -8,6 +8,7 @@ import (
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/store"
+	"github.com/longline/longline/internal/topic"
 )
 
 // A session that another node has taken stays as a shadow for a while: publishers still send to this node what matches its subscriptions, until
@@ -19,6 +20,7 @@ type shadow struct {
 	move   Move
 	passes bool          // it passes messages on: the session outlives its connections, so the new owner has it
 	place  *list.Element // guarded by shadows.mu
+	behind bool          // this node has a session of the device again, which gets what is published in the device's own space
 
 	// Of the device's publications of QoS 2.
 	received  *store.Identifiers      // those that were answered and not released
@@ -77,6 +79,8 @@ func (s *Session) passOn(m *message.Message, q message.QoS, p *router.Publicatio
 	switch {
 	case !x.passes:
 		return s.refuseEnded(m)
+	case x.behind && topic.SpaceOf(m.Topic) == s.device:
+		return nil
 	case x.move.Since != 0 && m.At >= x.move.Since && !s.single(m):
 		return nil
 	}
@@ -98,6 +102,15 @@ func (s *Session) passLine(line *router.Waiting) (more bool) {
 		s.manager.config.Owners.Forward(s.device, s.claim.shadow.move.To, x.Message, x.QoS, x.Claim)
 	}
 	return line.Len() > 0
+}
+
+// leaveBehind tells the shadows of a device that it has a session here again. The manager is locked.
+func (m *Manager) leaveBehind(device string) {
+	for _, s := range m.shadows.of(device) {
+		s.mu.Lock()
+		s.claim.shadow.behind = true
+		s.mu.Unlock()
+	}
 }
 
 // endShadow ends the subscriptions of a shadow. Without locks.
