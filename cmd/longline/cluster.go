@@ -116,7 +116,7 @@ func (n *node) openSharedStore(ctx context.Context) (err error) {
 	defer cancel()
 	n.shared.store, err = storeredis.Open(ctx, n.config.Store, storeredis.Options{
 		Client: n.shared.client, Link: n.shared.link, Prefix: c.Prefix(), Node: c.Node, Owner: n.cluster.OwnerName(), Number: n.shared.ids.Number(),
-		Patience: c.Patience, Redirect: n.cluster.Redirect, Lost: n.cluster.Lost, Log: n.log,
+		Patience: c.Patience, Position: n.cluster.Position, Redirect: n.cluster.Redirect, Lost: n.cluster.Lost, Log: n.log,
 	}, n.store)
 	if err != nil {
 		return fmt.Errorf("cluster.redis: %w", err)

@@ -17,6 +17,7 @@ type Search struct {
 	router *Router
 	once   bool
 	newest uint64 // number of the newest message that it may find
+	missed uint64 // store.Walk.MissedAt
 
 	subs []topic.Subscription // not changed
 	at   int                  // index of the current subscription
@@ -30,6 +31,12 @@ func (r *Router) Search(subs []topic.Subscription, once bool) *Search {
 	return &Search{router: r, once: once, newest: r.store.NewestRetained(), subs: subs}
 }
 
+// Missed begins a search for what other nodes have retained since newest was Store.NewestRetained, and did not send here, because they did not know of the
+// subscriptions. It is for a cluster, when all nodes know of them: see WhenAnnounced. It keeps subs.
+func (r *Router) Missed(subs []topic.Subscription, once bool, newest uint64) *Search {
+	return &Search{router: r, once: once, newest: newest, missed: r.config.Far.Position(), subs: subs}
+}
+
 // Done reports whether the search is complete.
 func (s *Search) Done() bool { return s.at == len(s.subs) }
 
@@ -40,7 +47,7 @@ const matchesPerLook = 8
 // after about looks looks at messages, and returns how many looks it took, at least 1.
 func (s *Search) Next(found []store.Kept, looks int, now time.Time) (_ []store.Kept, sub *topic.Subscription, looked int) {
 	s.prev, sub = s.at, &s.subs[s.at]
-	s.walk.Filter, s.walk.Newest = sub.Filter, s.newest
+	s.walk.Filter, s.walk.Newest, s.walk.MissedAt = sub.Filter, s.newest, s.missed
 	perLook := 1
 	if s.once {
 		perLook += s.at / matchesPerLook

@@ -12,12 +12,13 @@ import (
 // publications. At Config.Unanswered of them the gateway stops reading the device.
 type answers struct {
 	line   []answer
-	left   uint32 // how many have left the line: the place of its first
-	fences int    // other packets whose answers wait for the store to be safe
-	asks   int    // publications about which the owner before is asked: until then the device is not read
-	first  int    // of those, the subscriptions: no message is sent before their answers
-	paused bool   // the device is not read
-	untold bool   // one of the line is a refusal that the device cannot be told, see untellable
+	left   uint32   // how many have left the line: the place of its first
+	fences int      // other packets whose answers wait for the store to be safe
+	asks   int      // publications about which the owner before is asked: until then the device is not read
+	first  int      // of those, the subscriptions: no message is sent before their answers
+	sought []sought // in a cluster, for the subscriptions of the packet that is handled
+	paused bool     // the device is not read
+	untold bool     // one of the line is a refusal that the device cannot be told, see untellable
 }
 
 type answer struct {
@@ -161,10 +162,17 @@ func (l *Link) WhenSubscribed(answer func()) {
 		answer()
 		return
 	}
+	var done []sought
+	if l.answers != nil {
+		done, l.answers.sought = l.answers.sought, nil
+	}
 	l.afterFence(func() {
 		if clustered {
 			l.answers.fences++
-			l.whenAnnounced(true, answer)
+			l.whenAnnounced(true, func() {
+				l.takeMissed(done)
+				answer()
+			})
 			return
 		}
 		l.answers.first--

@@ -80,13 +80,56 @@ func (s *Session) takeRetained(subs []topic.Subscription, once bool) {
 	if s.manager.searches.of(s) != nil {
 		s.forgetRetained(filterSet(subs))
 	}
-	search := s.manager.router.Search(subs, once)
+	if s.manager.config.Owners != nil {
+		s.link.seek(sought{subs, once, s.manager.store.NewestRetained()})
+	}
+	s.search(s.manager.router.Search(subs, once))
+}
+
+// search does the first part of a search. The session is locked.
+func (s *Session) search(search *router.Search) {
 	s.searchSome(search, looksPerTurn, nil)
 	if !search.Done() {
 		all := &s.manager.searches
 		all.set(s, append(all.of(s), search))
 	}
 	s.wake()
+}
+
+// sought says what was retained when the search for some subscriptions began. What other nodes have retained later they sent here if they knew of the
+// subscriptions.
+type sought struct {
+	subs   []topic.Subscription
+	once   bool
+	newest uint64 // store.Store.NewestRetained
+}
+
+// seek notes that a search for the subscriptions of a packet begins.
+func (l *Link) seek(x sought) {
+	if l.answers == nil {
+		l.answers = new(answers)
+	}
+	l.answers.sought = append(l.answers.sought, x)
+}
+
+// takeMissed begins to search what other nodes have retained before they knew of the subscriptions of a packet. Now all nodes know of them.
+func (l *Link) takeMissed(of []sought) {
+	s := l.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.link != l {
+		return
+	}
+	for _, x := range of {
+		if x.newest == s.manager.store.NewestRetained() {
+			continue
+		}
+		still := filterSet(s.subscriptions)
+		subs := slices.DeleteFunc(slices.Clone(x.subs), func(sub topic.Subscription) bool { return !still[sub.Filter] })
+		if len(subs) > 0 {
+			s.search(s.manager.router.Missed(subs, x.once, x.newest))
+		}
+	}
 }
 
 // unique returns subs without those that have the filter of a later one.

@@ -49,7 +49,9 @@ type Kept struct {
 	*message.Message
 	number uint64 // rises with each that is retained
 	place  uint64 // in the log of a cluster; 0 if it is not there yet, or there is none
+	at     uint64 // Change.At
 	stored uint32 // bytes of it that are on the medium alone
+	far    bool   // another node has retained it
 }
 
 // Stored reports whether the rest of the message has to be read, see RetainedPage.
@@ -213,6 +215,14 @@ func (r *retained) expire(now time.Time) {
 	}
 }
 
+// wants reports whether w finds k, which matches.
+func (w *Walk) wants(k *Kept) bool {
+	if w.MissedAt > 0 {
+		return k.far && k.number > w.Newest && k.at < w.MissedAt
+	}
+	return w.Newest == 0 || k.number <= w.Newest
+}
+
 // find implements Store.Retained.
 func (r *retained) find(w *Walk, found []Kept, looks int, now time.Time) (_ []Kept, looked int) {
 	r.mu.RLock()
@@ -227,7 +237,7 @@ func (r *retained) find(w *Walk, found []Kept, looks int, now time.Time) (_ []Ke
 		looked++
 		k := i.Item()
 		match, next, more := topic.Seek(filter, k.Topic)
-		if match && !k.Expired(now) && (w.Newest == 0 || k.number <= w.Newest) {
+		if match && !k.Expired(now) && w.wants(k) {
 			found = append(found, *k)
 		}
 		if !more {

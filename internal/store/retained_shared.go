@@ -26,6 +26,9 @@ type Change struct {
 	// that whatever is there is removed.
 	Place uint64
 
+	// At is Message.At of the publication that was retained, or less: subscriptions that the other nodes know of since have missed it. Of a change of this node it is 0.
+	At uint64
+
 	// Number rises with the changes of this node. It is 0 if another node made the change.
 	Number uint64
 }
@@ -128,7 +131,7 @@ func (r *retained) change(c *Change) {
 	case c.Message == nil:
 		r.take(old)
 	default:
-		k := &Kept{Message: c.Message, place: c.Place}
+		k := &Kept{Message: c.Message, place: c.Place, at: c.At, far: c.Number == 0}
 		if c.Size > 0 {
 			k.stored = uint32(c.Size - c.Message.Size())
 		}

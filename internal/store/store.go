@@ -279,7 +279,12 @@ type Walk struct {
 	Filter string // valid; not changed
 	Newest uint64 // passes over messages that were retained after the one with this number, see Store.NewestRetained; 0 passes over none
 	Done   bool   // it is behind the last message
-	from   string // the topic to continue with; empty at the start
+
+	// MissedAt makes w pass over all other messages: it finds those after Newest that another node has retained, whose publication looked for receivers (Message.At)
+	// before this position. 0 does not.
+	MissedAt uint64
+
+	from string // the topic to continue with; empty at the start
 }
 
 // After moves w behind a topic.

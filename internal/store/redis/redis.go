@@ -39,6 +39,9 @@ type Options struct {
 	// loaded. The caller ends the session and calls Forget.
 	Lost func(device, owner string, epoch uint64)
 
+	// Position returns up to where this node knows who wants what, see router.Far. nil always returns 0.
+	Position func() uint64
+
 	Log *slog.Logger
 }
 
@@ -92,7 +95,7 @@ func Open(ctx context.Context, bounds store.Options, o Options, local Local) (*S
 	}
 	s.writer = newWriter(s)
 	s.claimer = &claimer{store: s, wake: make(chan struct{}, 1), ended: make(chan struct{})}
-	s.shared = newRetained(o.Link, o.Prefix, o.Owner, bounds, o.Patience, o.Log)
+	s.shared = newRetained(o, bounds)
 	bounds.RetainedLog = s.shared
 	s.Memory = store.NewJournaled(bounds, s.writer)
 	s.shared.start(s.Memory)

@@ -20,6 +20,7 @@ type retained struct {
 	link     *Link
 	keys     []string // of retainScript
 	origin   string
+	position func() uint64 // Options.Position
 	inMemory int
 	patience time.Duration
 	log      *slog.Logger
@@ -60,14 +61,18 @@ const (
 const recentBytes = 32 << 20
 
 // newRetained returns a log of which start is to be called.
-func newRetained(link *Link, prefix, origin string, bounds store.Options, patience time.Duration, log *slog.Logger) *retained {
-	prefix += "{retained}:"
-	return &retained{
-		link: link, keys: []string{prefix + "all", prefix + "large", prefix + "log", prefix + "due"}, origin: origin,
-		inMemory: bounds.WithDefaults().Retained.InMemory, patience: patience, log: log,
-		recent: recent[entry]{sure: link.Sure, most: recentBytes},
+func newRetained(o Options, bounds store.Options) *retained {
+	prefix := o.Prefix + "{retained}:"
+	r := &retained{
+		link: o.Link, keys: []string{prefix + "all", prefix + "large", prefix + "log", prefix + "due"}, origin: o.Owner, position: o.Position,
+		inMemory: bounds.WithDefaults().Retained.InMemory, patience: o.Patience, log: o.Log,
+		recent: recent[entry]{sure: o.Link.Sure, most: recentBytes},
 		wake:   make(chan struct{}, 1), ready: make(chan struct{}), in: map[string]uint64{},
 	}
+	if r.position == nil {
+		r.position = func() uint64 { return 0 }
+	}
+	return r
 }
 
 // start begins to write and to read. memory is the one that has r as its RetainedLog.
@@ -90,6 +95,7 @@ func (r *retained) close() {
 // Append implements store.RetainedLog. A change takes the place of an older one of its topic that is not being written yet: so there are no more of
 // them than topics, and whoever waits for the older one waits for this one.
 func (r *retained) Append(c store.Change) {
+	c.At = r.position()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if at, there := r.in[c.Topic]; there {
@@ -215,7 +221,7 @@ func (r *retained) next() (batch []entry, own int) {
 func (r *retained) send(ctx context.Context, batch []entry) ([]uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	arguments := make([]string, 0, 3+9*len(batch))
+	arguments := make([]string, 0, 3+10*len(batch))
 	arguments = append(arguments, strconv.Itoa(logEntries), strconv.FormatUint(r.at.Load(), 10), strconv.FormatInt(r.link.Now().UnixMilli(), 10))
 	for i := range batch {
 		arguments = batch[i].arguments(arguments)

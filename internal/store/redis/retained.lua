@@ -1,6 +1,6 @@
 -- Writes changes of retained messages into the hash of all, the hash of large ones, the log, and the set of those that expire; see retained_entry.go.
--- KEYS: these four. ARGV: how many entries the log has at most, a place that is known to be in it, the time in ms, and nine for each change:
--- topic, origin, number, place, only, expiry, size, record, body.
+-- KEYS: these four. ARGV: how many entries the log has at most, a place that is known to be in it, the time in ms, and ten for each change:
+-- topic, origin, number, place, only, expiry, size, record, body, at.
 -- Returns the place of each change, 0 if it has none because the topic has a later one.
 local all, large, log, due = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local t = redis.call('TIME')
@@ -12,7 +12,7 @@ local function text(n) return string.format('%.0f', n) end
 local function starts(v) return v and tonumber(string.match(v, '^%d+')) or 0 end
 
 local places = {}
-for i = 4, #ARGV, 9 do
+for i = 4, #ARGV, 10 do
 	local topic, place, only, size, record, body = ARGV[i], tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4]), ARGV[i + 6], ARGV[i + 7], ARGV[i + 8]
 	local v = redis.call('HGET', all, topic)
 	local counts = true
@@ -42,7 +42,7 @@ for i = 4, #ARGV, 9 do
 			redis.call('ZADD', due, ARGV[i + 5], topic)
 		end
 		redis.call('XADD', log, text(id) .. '-0', 'b', text(last), 't', topic, 'o', ARGV[i + 1], 'n', ARGV[i + 2], 'p', p,
-			'e', ARGV[i + 5], 's', size, 'r', record)
+			'e', ARGV[i + 5], 's', size, 'r', record, 'a', ARGV[i + 9])
 		last = id
 		places[#places + 1] = p
 	else

@@ -27,6 +27,7 @@ type entry struct {
 	number uint64 // store.Change.Number at the origin
 	place  uint64 // 0 if it is not written yet
 	only   uint64 // a removal counts only if the change of this place is still the last; 0: it counts in any case
+	at     uint64 // store.Change.At
 	expiry int64  // in Unix milliseconds of Redis' clock, 0 for never
 	size   int    // of the whole message, if record is its head
 	record string // empty in a removal
@@ -73,7 +74,7 @@ return missing`)
 
 // newEntry returns what is written of a change of this node.
 func newEntry(c *store.Change, origin string, inMemory int, link *Link) entry {
-	e := entry{topic: c.Topic, origin: origin, number: c.Number, only: c.Place}
+	e := entry{topic: c.Topic, origin: origin, number: c.Number, only: c.Place, at: c.At}
 	if c.Message == nil {
 		return e
 	}
@@ -96,7 +97,7 @@ func newEntry(c *store.Change, origin string, inMemory int, link *Link) entry {
 // arguments appends e for retainScript.
 func (e *entry) arguments(to []string) []string {
 	return append(to, e.topic, e.origin, strconv.FormatUint(e.number, 10), strconv.FormatUint(e.place, 10), strconv.FormatUint(e.only, 10),
-		strconv.FormatInt(e.expiry, 10), strconv.Itoa(e.size), e.record, e.body)
+		strconv.FormatInt(e.expiry, 10), strconv.Itoa(e.size), e.record, e.body, strconv.FormatUint(e.at, 10))
 }
 
 // readEntry returns an entry of the log, its ID and that of the one before. An entry that only raises the log has no topic.
@@ -107,7 +108,8 @@ func readEntry(x rueidis.XRangeEntry) (e entry, id, before uint64, err error) {
 	id, before = n.parse(first), n.parse(f["b"])
 	if e.topic = f["t"]; e.topic != "" {
 		e.origin, e.record = f["o"], f["r"]
-		e.number, e.place, e.expiry, e.size = n.parse(f["n"]), n.parse(f["p"]), int64(n.parse(f["e"])), int(n.parse(f["s"]))
+		e.number, e.place, e.at = n.parse(f["n"]), n.parse(f["p"]), n.parse(f["a"])
+		e.expiry, e.size = int64(n.parse(f["e"])), int(n.parse(f["s"]))
 	}
 	if n.err != nil {
 		err = fmt.Errorf("entry %s of the log of retained messages: %w", x.ID, n.err)
@@ -147,9 +149,9 @@ func (n *numbers) parse(text string) uint64 {
 
 // change returns e for the store of a node.
 func (e *entry) change(self string, link *Link) (store.Change, error) {
-	c := store.Change{Topic: e.topic, Size: e.size, Place: e.place}
+	c := store.Change{Topic: e.topic, Size: e.size, Place: e.place, At: e.at}
 	if e.origin == self {
-		c.Number = e.number
+		c.Number, c.At = e.number, 0
 	}
 	if e.record == "" {
 		return c, nil

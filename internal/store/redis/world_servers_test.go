@@ -77,7 +77,7 @@ type keeper struct {
 func newKeeper(t *testing.T, o rueidis.ClientOption, prefix, origin string) *keeper {
 	t.Helper()
 	link := newLink(t, o, prefix)
-	log := newRetained(link, prefix, origin, store.Options{}, 500*time.Millisecond, slog.New(slog.DiscardHandler))
+	log := newRetained(Options{Link: link, Prefix: prefix, Owner: origin, Patience: 500 * time.Millisecond, Log: slog.New(slog.DiscardHandler)}, store.Options{})
 	k := &keeper{t, store.NewMemory(store.Options{RetainedLog: log}), log, link}
 	log.start(k.Memory)
 	t.Cleanup(log.close)
