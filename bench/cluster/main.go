@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"runtime"
 	"time"
 
@@ -82,7 +83,7 @@ func named(count int) string {
 }
 
 // startOne starts a gateway alone, or a cluster.
-func (o *options) startOne(ctx context.Context, count int) (*group, error) {
+func (o *options) startOne(ctx context.Context, count int, disk bool) (*group, error) {
 	if count > 0 {
 		return o.startCluster(ctx, count)
 	}
@@ -90,7 +91,11 @@ func (o *options) startOne(ctx context.Context, count int) (*group, error) {
 	if err != nil {
 		return nil, err
 	}
-	n, err := startGateway(ctx, o.CPU, o.Longline, dir, "single", nil)
+	more := ""
+	if disk {
+		more = fmt.Sprintf("store: {path: %q}\n", filepath.Join(dir, "store"))
+	}
+	n, err := startGateway(ctx, o.CPU, o.Longline, dir, "single", more)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +105,7 @@ func (o *options) startOne(ctx context.Context, count int) (*group, error) {
 }
 
 func (o *options) connected(ctx context.Context, count int) (cpu time.Duration, commands float64, err error) {
-	g, err := o.startOne(ctx, count)
+	g, err := o.startOne(ctx, count, false)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -149,29 +154,48 @@ func (g *group) commands(ctx context.Context) (float64, error) {
 	return g.engine.commands(ctx)
 }
 
-// idle measures the memory of an idle device.
+// idle measures the memory of an idle device: beside a node alone that keeps as much, so one with a store on disk if sessions outlive their
+// connections.
 func (o *options) idle(ctx context.Context) (bench.Grid, error) {
-	grid := bench.Grid{{"idle device", "bytes"}}
-	for _, count := range []int{0, nodes} {
-		bytes, err := o.rests(ctx, count)
+	grid := bench.Grid{{"idle device", "session", "bytes"}}
+	for _, r := range []struct {
+		count       int
+		stays, disk bool
+		name        string
+	}{
+		{0, false, false, "a single node"},
+		{nodes, false, false, named(nodes)},
+		{0, true, true, "a single node with a store on disk"},
+		{nodes, true, false, named(nodes)},
+	} {
+		bytes, err := o.rests(ctx, r.count, r.stays, r.disk)
 		if err != nil {
 			return nil, err
 		}
-		grid = append(grid, []string{named(count), fmt.Sprintf("%.0f", bytes)})
+		grid = append(grid, []string{r.name, lasts(r.stays), fmt.Sprintf("%.0f", bytes)})
 	}
 	return grid, nil
 }
 
-func (o *options) rests(ctx context.Context, count int) (float64, error) {
-	g, err := o.startOne(ctx, count)
+// lasts says how long a session lasts.
+func lasts(stays bool) string {
+	if stays {
+		return "stays"
+	}
+	return "ends with the connection"
+}
+
+func (o *options) rests(ctx context.Context, count int, stays, disk bool) (float64, error) {
+	g, err := o.startOne(ctx, count, disk)
 	if err != nil {
 		return 0, err
 	}
 	defer g.stop()
 	first := bench.Process(g.processes[0].Process.Pid)
 	var memory [2]uint64
-	for i, devices := range []int{o.Devices, 3 * o.Devices} { // what does not grow with devices counts in neither
-		c, err := bench.Connect(ctx, bench.Target{Addr: g.devices[0], Devices: fmt.Sprintf("i%d-", i), Process: first}, devices-i*o.Devices)
+	for i, devices := range []int{o.Devices, 2 * o.Devices} { // what does not grow with devices counts in neither
+		target := bench.Target{Addr: g.devices[0], Devices: fmt.Sprintf("i%d-", i), Process: first, MQTT: &bench.MQTT{Stays: stays}}
+		c, err := bench.Connect(ctx, target, devices)
 		if err != nil {
 			return 0, err
 		}
@@ -185,7 +209,7 @@ func (o *options) rests(ctx context.Context, count int) (float64, error) {
 
 // acknowledged measures QoS 1 across nodes.
 func (o *options) acknowledged(ctx context.Context) (bench.Grid, error) {
-	grid := bench.Grid{{"QoS 1 across nodes", "subscribers' sessions", "acknowledged, ms: p50", "p99", "delivered, ms: p50", "p99", "commands per message", "CPU per message, us"}}
+	grid := bench.Grid{{"QoS 1 across nodes", "subscriber's session", "acknowledged, ms: p50", "p99", "delivered, ms: p50", "p99", "commands per message", "CPU per message, us"}}
 	for _, stays := range []bool{false, true} {
 		for _, rate := range []float64{2000, 20_000} {
 			row, err := o.across(ctx, rate, stays)
@@ -208,12 +232,8 @@ func (o *options) across(ctx context.Context, rate float64, stays bool) ([]strin
 	if err != nil {
 		return nil, err
 	}
-	kind := "end with the connection"
-	if stays {
-		kind = "stay"
-	}
 	return []string{
-		fmt.Sprintf("%.0f/s", rate), kind, ms(r.load.answers.ValueAtPercentile(50)), ms(r.load.answers.ValueAtPercentile(99)),
+		fmt.Sprintf("%.0f/s", rate), lasts(stays), ms(r.load.answers.ValueAtPercentile(50)), ms(r.load.answers.ValueAtPercentile(99)),
 		ms(r.load.arrive.ValueAtPercentile(50)), ms(r.load.arrive.ValueAtPercentile(99)),
 		fmt.Sprintf("%.3f", r.commands), fmt.Sprintf("%.1f", bench.Micros(r.cpu)),
 	}, nil

@@ -64,8 +64,8 @@ type gateway struct {
 	admin   netip.AddrPort
 }
 
-// startGateway starts a gateway; without an engine it is alone.
-func startGateway(ctx context.Context, cpu int, program, dir, name string, e *engine) (g *gateway, err error) {
+// startGateway starts a gateway. more is the end of its configuration.
+func startGateway(ctx context.Context, cpu int, program, dir, name, more string) (g *gateway, err error) {
 	g = new(gateway)
 	for _, a := range []*netip.AddrPort{&g.devices, &g.mqtt, &g.admin} {
 		var more error
@@ -75,10 +75,7 @@ func startGateway(ctx context.Context, cpu int, program, dir, name string, e *en
 	if err != nil {
 		return nil, err
 	}
-	text := fmt.Sprintf("gateway: {listen: %q, insecure: true, max_connections: 20000, mqtt: {listen: %q}}\napi: {address: %q}\n", g.devices, g.mqtt, g.admin)
-	if e != nil {
-		text += fmt.Sprintf("cluster: {name: bench, node: %s, redis: {addresses: [%q]}}\n", name, e.Address())
-	}
+	text := fmt.Sprintf("gateway: {listen: %q, insecure: true, max_connections: 20000, mqtt: {listen: %q}}\napi: {address: %q}\n", g.devices, g.mqtt, g.admin) + more
 	file, log := filepath.Join(dir, name+".yaml"), filepath.Join(dir, name+".log")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return nil, err
@@ -146,7 +143,8 @@ func (o *options) startCluster(ctx context.Context, count int) (g *group, err er
 		return nil, err
 	}
 	for i := range count {
-		n, err := startGateway(ctx, o.CPU, o.Longline, dir, fmt.Sprintf("gw-%d", i+1), g.engine)
+		name := fmt.Sprintf("gw-%d", i+1)
+		n, err := startGateway(ctx, o.CPU, o.Longline, dir, name, fmt.Sprintf("cluster: {name: bench, node: %s, redis: {addresses: [%q]}}\n", name, g.engine.Address()))
 		if err != nil {
 			g.stop()
 			return nil, err
