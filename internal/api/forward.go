@@ -128,6 +128,8 @@ func (q *asked) patience() time.Duration {
 			return min(max(r.Timeout.AsDuration(), 0), q.api.config.MaxCallTimeout) + askMargin
 		}
 		return q.api.config.CallTimeout + askMargin
+	case *longlinev1.BroadcastRequest: // waits for devices whose queues are full
+		return q.api.node.Router.MaxWait() + askMargin
 	case *longlinev1.DrainRequest:
 		return drainRound
 	}

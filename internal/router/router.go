@@ -177,6 +177,9 @@ func (r *Router) Stats() Stats {
 	return Stats{r.published.Load(), r.offered.Load(), s.Filters, s.Subscriptions}
 }
 
+// MaxWait returns how long a publication waits for room at its receivers.
+func (r *Router) MaxWait() time.Duration { return r.config.MaxWait }
+
 // Account returns the account of the node's kept messages; nil if they are not counted.
 func (r *Router) Account() *message.Account { return r.config.Account }
 
