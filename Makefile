@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help build run test test-servers test-long lint vuln bench bench-compare bench-mqtt bench-durable bench-store bench-ocpp bench-services bench-sinks bench-bridge bench-100k bench-1m attack crash chaos cluster bench-cluster bench-cluster-failures soak fuzz generate deps clean
+.PHONY: help build run test test-servers test-long lint vuln bench bench-compare bench-mqtt bench-durable bench-store bench-ocpp bench-services bench-sinks bench-bridge bench-100k bench-1m attack crash chaos cluster bench-cluster bench-cluster-failures soak simulation fuzz generate deps clean
 
 # The programs of tools/go.mod, built once into tools/bin.
 TOOLBIN := $(CURDIR)/tools/bin
@@ -25,7 +25,7 @@ test: deps ## run all tests with the race detector; installs what they need
 # Tests with the build tags servers and long use real servers: recipes in scripts/servers install them once, in out/servers.
 SERVERS      = consul kafka redis valkey haproxy nginx envoy nats mariadb postgres
 SERVERS_LONG = mysql nacos eureka etcd kubernetes models
-WITH_SERVERS = ./test/servers ./test/registries ./test/sinks ./test/stores ./test/cluster ./internal/cluster ./internal/store/redis
+WITH_SERVERS = ./test/servers ./test/registries ./test/sinks ./test/stores ./test/cluster ./internal/cluster ./internal/store/redis ./test/balancers
 
 test-servers: deps ## run the tests that need real servers; installs those
 	@scripts/servers.sh $(SERVERS)
@@ -137,6 +137,12 @@ chaos: build ## break a cluster of three gateways in many ways while devices use
 
 soak: build ## load a gateway for SOAK (1h); fails if messages are lost or memory grows
 	@scripts/soak.sh
+
+# SCHEDULES of joins, ends, drains and flaps of 100 nodes with 10 million devices.
+SCHEDULES ?= 10000
+
+simulation: ## simulate how a cluster of 100 nodes balances 10,000,000 devices
+	go test -run='TestSchedules$$' -v -timeout 3h ./internal/cluster/balance -args -schedules=$(SCHEDULES)
 
 fuzz: ## run every Fuzz function for FUZZTIME (10s)
 	@scripts/fuzz.sh

@@ -65,6 +65,7 @@ func (n *node) startBalancer(context.Context) error {
 
 // balanceState is what the last tick has found.
 type balanceState struct {
+	ticks  uint64 // how many there were
 	load   balance.Load
 	moving int
 	reason balance.Reason
@@ -124,7 +125,7 @@ func (b *balancer) tick(now time.Time) {
 	report := cluster.Report{Left: b.load.Left(), Devices: online, Moving: b.gone.moving(), Leaving: b.isLeaving()}
 	b.members.SetReport(report)
 	state := *b.state.Load()
-	state.load, state.moving = b.load, report.Moving
+	state.ticks, state.load, state.moving = state.ticks+1, b.load, report.Moving
 	if d, ok := b.decide(now, report); ok {
 		b.note(state.reason, d.Reason)
 		state.reason = d.Reason
@@ -221,7 +222,12 @@ func (n *node) drainDevices(ctx context.Context) error {
 func (b *balancer) arrived(ctx context.Context) {
 	tick := time.NewTicker(balanceStep)
 	defer tick.Stop()
-	for b.state.Load().moving > 0 {
+	begun := b.state.Load().ticks
+	for {
+		// A tick that was under way does not know of the last devices.
+		if now := b.state.Load(); now.ticks > begun+1 && now.moving == 0 {
+			return
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

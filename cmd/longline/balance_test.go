@@ -148,7 +148,15 @@ func TestBalancerDrains(t *testing.T) {
 	if err := <-drained; err != nil {
 		t.Error(err)
 	}
-	w.arrived(t.Context())
+	arrived := make(chan struct{})
+	go func() { defer close(arrived); w.arrived(t.Context()) }()
+	select {
+	case <-arrived:
+		t.Error("who asked the last devices to go has not looked since, and says that they have arrived")
+	case <-time.After(10 * balanceStep / 4):
+	}
+	w.during(time.Minute)
+	<-arrived
 }
 
 // Devices are on their way until they have come to another node, at most for a while.
