@@ -7,16 +7,19 @@ cd "$(dirname "$0")/.."
 port=${PORT:-8080} mqtt=${MQTT_PORT:-1883} admin=${ADMIN_PORT:-8081} redis=${REDIS_PORT:-7379} devices=${DEVICES:-300}
 device_ports=$((port + 10)) mqtt_ports=$((mqtt + 10)) # of the gateways, which HAProxy connects to
 
-# free PORT VARIABLE exits if a program listens on the port already. VARIABLE chooses the port.
+declare -A wanted
+# free PORT VARIABLE exits if a program listens on the port already, or another one of this script will. VARIABLE chooses the port.
 free() {
-	if (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; then
-		echo "cluster: port $1 is taken; choose another, such as: make cluster $2=$((${!3} + 1000))" >&2
+	if [[ -n ${wanted[$1]:-} ]] || (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; then
+		echo "cluster: port $1 of $2 is taken${wanted[$1]:+ by $2 and ${wanted[$1]}}; choose another, such as: make cluster $2=$((${!3} + 1000))" >&2
 		exit 1
 	fi
+	wanted[$1]=$2
 }
 free "$redis" REDIS_PORT redis
 free "$port" PORT port
 free "$mqtt" MQTT_PORT mqtt
+free "$device_ports" PORT port
 for n in 1 2 3; do
 	free $((admin + n - 1)) ADMIN_PORT admin
 	free $((device_ports + n)) PORT port
@@ -45,12 +48,12 @@ stop() {
 trap stop EXIT
 trap 'echo; exit 0' INT TERM
 
-# until_answers URL WHAT waits until a page is there.
+# until_answers URL WHAT PID waits until a page is there.
 until_answers() {
 	local deadline=$((SECONDS + 30))
 	until curl -fso /dev/null "$1"; do
-		if ((SECONDS > deadline)); then
-			echo "cluster: $2 is not ready" >&2
+		if ! kill -0 "$3" 2>/dev/null || ((SECONDS > deadline)); then
+			echo "cluster: $2 is not ready; see above" >&2
 			exit 1
 		fi
 		sleep 0.1
@@ -69,6 +72,10 @@ defaults
 	timeout server 2h
 	option httpchk GET /readyz
 	default-server check inter 500ms fall 2 rise 1 send-proxy-v2
+frontend health
+	mode http
+	bind 127.0.0.1:$((device_ports))
+	http-request return status 200
 listen devices
 	bind 127.0.0.1:$port
 	balance leastconn
@@ -99,12 +106,12 @@ for n in 1 2 3; do
 	gateway[$n]=$!
 	pids+=($!)
 done
-for n in 1 2 3; do until_answers "http://127.0.0.1:$((admin + n - 1))/readyz" "gw-$n"; done
+for n in 1 2 3; do until_answers "http://127.0.0.1:$((admin + n - 1))/readyz" "gw-$n" "${gateway[$n]}"; done
 "$haproxy_dir/haproxy" -db -f "$dir/haproxy.cfg" >"$dir/haproxy.log" 2>&1 &
 pids+=($!)
-bin/longline fleet run --gateway "ws://127.0.0.1:$port/connect" --devices "$devices" --rate "$devices" --retries -1 --retry-min 500ms --retry-max 2s --quiet >/dev/null &
+until_answers "http://127.0.0.1:$device_ports/" "HAProxy, whose log is $dir/haproxy.log," $!
+bin/longline fleet run --gateway "ws://127.0.0.1:$port/connect" --devices "$devices" --rate "$devices" --retries=-1 --retry-min 500ms --retry-max 2s --quiet >/dev/null &
 pids+=($!)
-until_answers "http://127.0.0.1:$port/v1/nodes" HAProxy 2>/dev/null || true
 
 cat <<END
 

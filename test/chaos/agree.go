@@ -77,7 +77,7 @@ func (r *run) disagreements(ctx context.Context, client rueidis.Client) (wrong [
 	if err != nil {
 		return nil, "", err
 	}
-	want := make(map[string]bool) // owner NUL filter
+	want := make(map[string]string) // a device by owner NUL filter
 	for device, owner := range owners {
 		n := r.cluster.nodeOf(device)
 		if name, _, _ := strings.Cut(owner, "/"); name != n.name {
@@ -89,7 +89,7 @@ func (r *run) disagreements(ctx context.Context, client rueidis.Client) (wrong [
 		}
 		for _, filter := range r.book.Subscribed(device) {
 			if !strings.HasPrefix(filter, "device/"+device+"/") {
-				want[owner+"\x00"+filter] = true
+				want[owner+"\x00"+filter] = device
 			}
 		}
 	}
@@ -99,7 +99,7 @@ func (r *run) disagreements(ctx context.Context, client rueidis.Client) (wrong [
 	}
 	for _, field := range interest {
 		owner, filter, _ := strings.Cut(field, "\x00")
-		if want[field] {
+		if want[field] != "" {
 			delete(want, field)
 			continue
 		}
@@ -107,8 +107,10 @@ func (r *run) disagreements(ctx context.Context, client rueidis.Client) (wrong [
 			wrong = append(wrong, fmt.Sprintf("%s announces %q, and nobody there wants it", owner, filter))
 		}
 	}
-	for field := range want {
-		wrong = append(wrong, fmt.Sprintf("%q is not announced", field))
+	for field, device := range want {
+		_, filter, _ := strings.Cut(field, "\x00")
+		has, err := client.Do(ctx, client.B().Hexists().Key(prefix+"{"+device+"}:s").Field("f/"+filter).Build()).AsBool()
+		wrong = append(wrong, fmt.Sprintf("%q is not announced, which %s wants; its record has it: %v %v", field, device, has, err))
 	}
 	slices.Sort(wrong)
 	return wrong, fmt.Sprintf("%d devices have their owners, %d filters are announced", len(owners), len(interest)), nil
