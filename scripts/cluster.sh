@@ -125,7 +125,7 @@ cat <<END
   gw-3      process ${gateway[3]}
   $devices synthetic devices each publish one message per second. Try:
 
-    bin/longline nodes --gateway http://127.0.0.1:$admin
+    bin/longline nodes --server http://127.0.0.1:$admin
     kill -9 ${gateway[2]}    # then look at the nodes again: the devices are on the two others, with their sessions
     bin/longline serve --config $dir/gw-2.yaml &    # and gw-2 takes devices again
 
