@@ -158,7 +158,6 @@ func (n *Node) adoptPage(ctx context.Context, o string, devices []string, died t
 			if err := n.sessions.Adopt(a.device, claimOf(&a.c), died); err != nil {
 				failed = err
 			}
-			n.claims.arrived(a.device)
 		}
 	}
 	return failed
@@ -303,7 +302,7 @@ func (n *Node) sendElsewhere(o string, i *item, done *gathered) {
 		done.add()
 		on := item{kind: forDevice, at: i.at, device: strings.Clone(i.device), qos: i.qos, hops: i.hops + 1}
 		if i.kind == forAll {
-			on.at, on.qos = 0, m.QoS
+			on.at, on.qos, on.own = 0, m.QoS, true
 		}
 		n.cache.set(on.device, "") // whoever had it is gone
 		n.finder.find(lookup{item: on, m: m, done: done})

@@ -203,6 +203,42 @@ func TestAdoption(t *testing.T) {
 	}
 }
 
+// A device comes to another node after its own has died and before that is adopted. It gets what was in the inbox of the dead one.
+func TestClaimFromDead(t *testing.T) {
+	w := newWorld(t)
+	a, b, c := w.join("a"), w.join("b"), w.join("c")
+	d := b.attach("m-7", "fleet/#", "device/m-7/#")
+	a.knows(b)
+	c.knows(b)
+	b.end()
+	var want []string
+	publish := func(from, to int) {
+		for i := from; i < to; i++ {
+			for _, n := range []*testNode{a, c} {
+				if err := n.publish("fleet/x", fmt.Sprint(n.Self(), i), message.AtLeastOnce); err != nil {
+					t.Fatal(err)
+				}
+				if err := n.publish("device/m-7/down", fmt.Sprint(n.Self(), i), message.AtLeastOnce); err != nil {
+					t.Fatal(err)
+				}
+				want = append(want, fmt.Sprintf("fleet/x %s%d 1", n.Self(), i), fmt.Sprintf("device/m-7/down %s%d 1", n.Self(), i))
+			}
+		}
+	}
+	publish(0, 10)
+	heir := c.attach("m-7", "fleet/#", "device/m-7/#")
+	publish(10, 20)
+	until(t, "the dead node is still there", func() bool { return len(a.Members()) == 2 })
+	publish(20, 22)
+	until(t, "messages are missing", func() bool { return len(heir.all()) >= len(want) })
+	got := heir.all()
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) || len(d.all()) != 0 {
+		t.Errorf("the heir has %q, want %q", got, want)
+	}
+}
+
 // A newer process with the name of a node takes over at once, and the older one is told.
 func TestNewLife(t *testing.T) {
 	w := newWorld(t)

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -13,34 +14,39 @@ import (
 
 // claims are the devices that this node owns, with the epochs of their claims.
 type claims struct {
-	mu       sync.RWMutex
-	epochs   map[string]uint64
-	kept     map[string]struct{} // those that have no session, and commands
-	arriving map[string]struct{} // those whose session is being made
+	mu     sync.RWMutex
+	epochs map[string]uint64
+	kept   map[string]struct{}  // those that have no session, and commands
+	young  map[string]time.Time // those that were claimed lately, and when
 }
 
 func (c *claims) init() {
 	c.epochs = make(map[string]uint64)
-	c.kept, c.arriving = make(map[string]struct{}), make(map[string]struct{})
+	c.kept, c.young = make(map[string]struct{}), make(map[string]time.Time)
 }
 
-// has reports whether this node has the device, with its session if that has one.
+// has reports whether this node has the device.
 func (c *claims) has(device string) bool {
+	here, _ := c.state(device)
+	return here
+}
+
+// state reports whether this node has the device, and whether its session may not be among the router's subscribers yet, or was not until lately.
+func (c *claims) state(device string) (here, young bool) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	_, ok := c.epochs[device]
-	if ok && len(c.arriving) > 0 {
-		_, arriving := c.arriving[device]
-		return !arriving
+	_, here = c.epochs[device]
+	if here && len(c.young) > 0 {
+		_, young = c.young[device]
 	}
-	return ok
+	return here, young
 }
 
-// arrived notes that the session of a claim is there, if it has one.
-func (c *claims) arrived(device string) {
+// grow ends the youth of claims that were answered before a moment.
+func (c *claims) grow(before time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.arriving, device)
+	maps.DeleteFunc(c.young, func(_ string, since time.Time) bool { return since.Before(before) })
 }
 
 // count returns how many there are.
@@ -54,7 +60,7 @@ func (c *claims) set(device string, epoch uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.epochs[device] = epoch
-	c.arriving[device] = struct{}{}
+	c.young[device] = time.Now()
 	delete(c.kept, device)
 }
 
@@ -68,7 +74,7 @@ func (c *claims) remove(device string, below uint64) bool {
 	}
 	delete(c.epochs, device)
 	delete(c.kept, device)
-	delete(c.arriving, device)
+	delete(c.young, device)
 	return true
 }
 
@@ -139,17 +145,21 @@ func (d *directory) set(device, owner string) {
 	d.now[device] = k
 }
 
-// Space implements router.Far.
+// Space implements router.Far. Exactly one of the receivers leads to the device.
 func (n *Node) Space(device string, hits []router.Hit) []router.Hit {
-	if n.claims.has(device) {
+	here, young := n.claims.state(device)
+	if here {
+		hits, there := n.oneSession(hits, device)
+		if young && !there { // its session may have come between the match and now: the inbox looks again, and waits for it
+			hits = append(hits, router.Hit{Subscriber: &n.peers.get(n, n.owner).own, QoS: message.ExactlyOnce})
+		}
 		return hits
 	}
 	o, ok := n.cache.owner(device)
 	switch {
-	case !ok:
-		hits = withoutDevice(hits, device)
-		return append(hits, router.Hit{Subscriber: &n.finder, QoS: message.ExactlyOnce})
-	case o == "" || o == n.owner:
+	case !ok || o == n.owner:
+		return append(withoutDevice(hits, device), router.Hit{Subscriber: &n.finder, QoS: message.ExactlyOnce})
+	case o == "":
 		return hits
 	}
 	hits = withoutDevice(hits, device)
@@ -161,6 +171,24 @@ func (n *Node) Space(device string, hits []router.Hit) []router.Hit {
 		}
 	}
 	return append(hits, router.Hit{Subscriber: &p.own, QoS: message.ExactlyOnce})
+}
+
+// mover is a session that may be elsewhere, so that this is what is left of it.
+type mover interface{ Elsewhere() bool }
+
+// oneSession removes what earlier sessions of a device have left here, and reports whether its session is among the receivers.
+func (n *Node) oneSession(hits []router.Hit, device string) (_ []router.Hit, there bool) {
+	hits = slices.DeleteFunc(hits, func(h router.Hit) bool {
+		s, ok := h.Subscriber.(router.Personal)
+		if !ok || s.Device() != device {
+			return false
+		}
+		m, ok := h.Subscriber.(mover)
+		left := ok && m.Elsewhere()
+		there = there || !left
+		return left
+	})
+	return hits, there
 }
 
 // withoutDevice removes what is left of a device's session here, which would send the message on as well.
@@ -346,20 +374,16 @@ func (n *Node) toOwn(l lookup) {
 		time.AfterFunc(claimTime, func() { n.toOwn(l) })
 		return
 	}
+	i := l.item
+	if i.kind == forAll {
+		i.own, i.qos = true, l.m.QoS
+	}
 	done := func(error) {}
 	if l.done != nil {
 		done = l.done.Done
 	}
-	n.deliverTo(l.item.device, l.m, l.quality(), nil, done)
+	n.deliverTo(&i, l.m, nil, done)
 }
 
 // claimTime is after how long an item asks again whether a claim is answered.
 const claimTime = 5 * time.Millisecond
-
-// quality is the QoS with which the device gets the message at most.
-func (l *lookup) quality() message.QoS {
-	if l.item.kind == forDevice {
-		return l.item.qos
-	}
-	return l.m.QoS
-}

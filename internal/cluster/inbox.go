@@ -289,12 +289,12 @@ func (n *Node) takeForAll(e *entry, from string, i *item) {
 	if m == nil {
 		return
 	}
-	if i.device != "" && !n.claims.has(i.device) {
-		n.sendOn(e, from, i, m, m.QoS)
-		i.device = "" // it is delivered to others here all the same
+	if i.device != "" {
+		own := item{kind: forDevice, device: strings.Clone(i.device), qos: m.QoS, own: true, hops: i.hops}
+		n.takeParcel(e, from, &own, m)
 	}
 	e.open.Add(1)
-	n.router.PublishNear(m, router.Came{Device: i.device, Share: i.share}, func(err error) {
+	n.router.PublishNear(m, router.Came{Share: i.share}, func(err error) {
 		if i.share != "" && errors.Is(err, router.ErrGone) { // the last member left: another node may have one
 			n.router.PublishShared(m, i.share, e.tell)
 			return
@@ -305,29 +305,37 @@ func (n *Node) takeForAll(e *entry, from string, i *item) {
 
 // takeForDevice delivers a message that another node sends on to a device.
 func (n *Node) takeForDevice(e *entry, from string, i *item) {
-	m := n.message(i)
-	if m == nil {
-		return
+	if m := n.message(i); m != nil {
+		n.takeParcel(e, from, i, m)
 	}
+}
+
+// takeParcel delivers a message to one device. If neither the device is here nor what it has left, another node has it.
+func (n *Node) takeParcel(e *entry, from string, i *item, m *message.Message) {
 	e.open.Add(1)
-	n.deliverTo(i.device, m, i.qos, func() {
+	n.deliverTo(i, m, func() {
 		if !n.claims.has(i.device) {
-			n.sendOn(e, from, i, m, i.qos)
+			n.sendOn(e, from, i, m)
 		}
 	}, e.tell)
 }
 
-// toDevice is a router.Subscriber: a device, or what is left of its session here. otherwise is called if there is neither; it may be nil.
+// toDevice is a router.Subscriber: the device of an item, or what is left of its session here. otherwise is called if there is neither; it may be nil.
 type toDevice struct {
 	sessions  Sessions
 	device    string
 	q         message.QoS
+	own       bool
 	otherwise func()
 }
 
 // Deliver implements router.Subscriber. A device without a session wants nothing.
 func (d *toDevice) Deliver(m *message.Message, _ message.QoS, p *router.Publication) error {
-	err := d.sessions.DeliverTo(d.device, m, d.q, p)
+	deliver := d.sessions.DeliverTo
+	if d.own {
+		deliver = d.sessions.DeliverOwn
+	}
+	err := deliver(d.device, m, d.q, p)
 	if !errors.Is(err, session.ErrNotHere) {
 		return err
 	}
@@ -337,23 +345,21 @@ func (d *toDevice) Deliver(m *message.Message, _ message.QoS, p *router.Publicat
 	return nil
 }
 
-// deliverTo delivers a message to a device.
-func (n *Node) deliverTo(device string, m *message.Message, q message.QoS, otherwise func(), done func(error)) {
-	n.router.DeliverNear(router.Hit{Subscriber: &toDevice{n.sessions, strings.Clone(device), q, otherwise}, QoS: q}, m, done)
+// deliverTo delivers a message to the device of an item. The caller holds no locks.
+func (n *Node) deliverTo(i *item, m *message.Message, otherwise func(), done func(error)) {
+	to := &toDevice{n.sessions, strings.Clone(i.device), i.qos, i.own, otherwise}
+	n.router.DeliverNear(router.Hit{Subscriber: to, QoS: i.qos}, m, done)
 }
 
 // sendOn sends an item on to the node that has its device, and tells the sender who that is.
-func (n *Node) sendOn(e *entry, from string, i *item, m *message.Message, q message.QoS) {
+func (n *Node) sendOn(e *entry, from string, i *item, m *message.Message) {
 	if i.hops >= maxHops {
 		n.counts.hops.Add(1)
 		n.router.Drop(m, "", router.TooManyHops, 1)
 		return
 	}
 	e.open.Add(1)
-	on := item{kind: forDevice, at: i.at, device: strings.Clone(i.device), qos: q, hops: i.hops + 1}
-	if i.kind == forAll {
-		on.at = 0
-	}
+	on := item{kind: forDevice, at: i.at, device: strings.Clone(i.device), qos: i.qos, own: i.own, hops: i.hops + 1}
 	n.finder.find(lookup{item: on, m: m, done: answerFunc(e.tell), tell: strings.Clone(from)})
 }
 

@@ -42,6 +42,7 @@ type item struct {
 	device    string
 	share     string
 	qos       message.QoS // forDevice: with which the device gets it
+	own       bool        // forDevice: it is in the device's own space, and for the subscriptions that match
 	hops      uint64
 	epoch     uint64 // taken
 	since     uint64 // taken
@@ -69,6 +70,7 @@ const (
 	itemTimeout   protowire.Number = 12
 	itemFailed    protowire.Number = 13
 	itemBody      protowire.Number = 14
+	itemOwn       protowire.Number = 15
 )
 
 // append appends the item's fields to dst.
@@ -78,6 +80,7 @@ func (i *item) append(dst []byte) []byte {
 	dst = protofield.AppendText(dst, itemDevice, i.device)
 	dst = protofield.AppendText(dst, itemShare, i.share)
 	dst = protofield.AppendNumber(dst, itemQoS, uint64(i.qos))
+	dst = protofield.AppendNumber(dst, itemOwn, protowire.EncodeBool(i.own))
 	dst = protofield.AppendNumber(dst, itemHops, i.hops)
 	dst = protofield.AppendNumber(dst, itemEpoch, i.epoch)
 	dst = protofield.AppendNumber(dst, itemSince, i.since)
@@ -106,6 +109,8 @@ func (i *item) parse(p []byte) error {
 			i.share = v.Text()
 		case itemQoS:
 			i.qos = message.QoS(v.Within(uint64(message.ExactlyOnce)))
+		case itemOwn:
+			i.own = protowire.DecodeBool(v.Uint())
 		case itemHops:
 			i.hops = v.Uint()
 		case itemEpoch:
@@ -135,7 +140,7 @@ func (i *item) message() (*message.Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.At = i.at
+	m.At, m.Hops = i.at, uint8(min(i.hops, maxHops+1))
 	return m, nil
 }
 

@@ -158,6 +158,7 @@ func (n *Node) renewals(ctx context.Context) {
 		n.endShadows(ctx)
 		n.buryTheDead(ctx)
 		n.peers.forget(n)
+		n.claims.grow(time.Now().Add(-time.Second))
 	}
 }
 

@@ -26,7 +26,6 @@ func (n *Node) Claim(device string, done func(session.Claim, error)) {
 		n.counts.claimed.Add(1)
 		n.took(device, &c)
 		done(claimOf(&c), nil)
-		n.claims.arrived(device)
 	})
 }
 
@@ -83,16 +82,27 @@ func (n *Node) Idle(device string) {
 // Forward implements session.Owners.
 func (n *Node) Forward(device, to string, m *message.Message, q message.QoS, c *router.Claim) {
 	n.counts.forwarded.Add(1)
-	l := lookup{item: item{kind: forDevice, at: m.At, device: device, qos: q}, m: m}
+	var done answer
 	if c != nil {
-		l.done = c
+		done = c
 	}
-	n.toNode(to, l)
+	n.toNode(to, lookup{item: forwarded(device, m, q), m: m, done: done})
+}
+
+// forwarded is a message that is sent on to a device.
+func forwarded(device string, m *message.Message, q message.QoS) item {
+	return item{kind: forDevice, at: m.At, device: device, qos: q, own: spaceOf(m) == device, hops: uint64(m.Hops) + 1}
 }
 
 // toNode sends an item on to an owner; if that is not known, to whom Redis says. Locks may be held: the answer comes later.
 func (n *Node) toNode(to string, l lookup) {
-	if to == "" || to == n.owner {
+	switch {
+	case l.item.hops > maxHops:
+		n.counts.hops.Add(1)
+		n.router.Drop(l.m, "", router.TooManyHops, 1)
+		go l.end(nil)
+		return
+	case to == "", to == n.owner:
 		n.findLater(l)
 		return
 	}
@@ -113,7 +123,7 @@ func (n *Node) findLater(l lookup) {
 // Redirect is storeredis.Options.Redirect: it sends on a message that was pushed for a device that another node has.
 func (n *Node) Redirect(device, to string, m *message.Message, q message.QoS, done func(error)) {
 	n.counts.forwarded.Add(1)
-	n.toNode(to, lookup{item: item{kind: forDevice, at: m.At, device: device, qos: q}, m: m, done: answerFunc(done)})
+	n.toNode(to, lookup{item: forwarded(device, m, q), m: m, done: answerFunc(done)})
 }
 
 // Lost is storeredis.Options.Lost: another node has a device that this one had claimed at an epoch.
@@ -193,7 +203,6 @@ func (n *Node) ClaimFor(ctx context.Context, device string) (node string, err er
 	n.store.Adopt(device, "", func(c storeredis.Claimed, err error) {
 		if err == nil {
 			n.took(device, &c)
-			n.claims.arrived(device)
 			n.claims.endSession(device, c.Epoch)
 		}
 		done <- err

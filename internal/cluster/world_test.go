@@ -215,6 +215,12 @@ type device struct {
 	node         *testNode
 }
 
+func (d *device) Elsewhere() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.to.To != ""
+}
+
 func (d *device) Device() string { return d.name }
 
 func (d *device) Deliver(m *message.Message, q message.QoS, p *router.Publication) error {
@@ -326,6 +332,9 @@ func (n *testNode) Adopt(name string, c session.Claim, died time.Time) error {
 }
 
 func (n *testNode) DeliverTo(name string, m *message.Message, q message.QoS, p *router.Publication) error {
+	if n.w.ownerOf(name) == n.OwnerName() {
+		until(n.w.t, "the claim is not answered", func() bool { return n.device(name) != nil })
+	}
 	d := n.device(name)
 	if d == nil {
 		return session.ErrNotHere
@@ -340,6 +349,10 @@ func (n *testNode) DeliverTo(name string, m *message.Message, q message.QoS, p *
 		return d.Deliver(m, q, p)
 	}
 	return d.sink.Deliver(m, q, p)
+}
+
+func (n *testNode) DeliverOwn(name string, m *message.Message, q message.QoS, p *router.Publication) error {
+	return n.DeliverTo(name, m, q, p)
 }
 
 func (n *testNode) Received(_ string, id uint16, done func(bool, error)) { done(id == 7, nil) }
@@ -366,7 +379,10 @@ func (w *world) claim(n *testNode, name, only string, check bool) (c storeredis.
 func (w *world) ownerOf(name string) string {
 	w.owners.mu.Lock()
 	defer w.owners.mu.Unlock()
-	return w.owners.of[name].owner
+	if o := w.owners.of[name]; o != nil {
+		return o.owner
+	}
+	return ""
 }
 
 // testStore is the store of a node.

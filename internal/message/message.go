@@ -55,6 +55,8 @@ type Message struct {
 	// is 0 without a cluster, and when one device alone gets the message. A session that has moved decides by it whether it takes the message, or
 	// the node from which it came sends it on.
 	At uint64
+	// Hops is how many nodes have sent the message on to another one, because they have not the device any more.
+	Hops uint8
 
 	Origin   Origin    // which node received it, and from whom
 	Request  *Request  // where to send an answer; only from MQTT devices, nil for most
@@ -106,6 +108,7 @@ func (m *Message) copy() *Message {
 		PayloadFormat: m.PayloadFormat,
 		Request:       m.Request,
 		At:            m.At,
+		Hops:          m.Hops,
 		Origin:        m.Origin,
 		Trace:         m.Trace,
 		Delivery:      m.Delivery,

@@ -27,6 +27,7 @@ func full() *Message {
 	m.Payload, m.Request = []byte("payload"), &Request{"x", []byte("correlation")}
 	m.Origin = Origin{Node: 300, Via: ViaAPI}
 	m.At = 1 << 50
+	m.Hops = 0 // the bus has it beside the record; elsewhere it means nothing
 	m.Trace, _ = ParseTraceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
 	m.Properties = []Property{{"key", "value"}, {"", ""}}
 	m.Delivery = &Delivery{Subscriptions: []uint32{1, 300}, Share: "$share/g/x"}

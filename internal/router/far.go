@@ -117,9 +117,8 @@ func (r *Router) find(name string, hits []Hit) ([]Hit, uint64) {
 
 // Came says for whom a message is that came from another node.
 type Came struct {
-	Device string // in whose own space it is, if it was sent to the node that has the device
-	Share  string // the share of which a member on this node is to get it; empty if it is for all that want it
-	Of     string // it was for a node that has died, this owner: it is for what has come from there
+	Share string // the share of which a member on this node is to get it; empty if it is for all that want it
+	Of    string // it was for a node that has died, this owner: it is for what has come from there
 }
 
 // heir is a Subscriber that may have come from another node. DeliverOf is Deliver for a message that was for an owner that died.
@@ -150,7 +149,8 @@ func heirs(hits []Hit, owner string) []Hit {
 	return left
 }
 
-// PublishNear delivers m, which is owned and was published on another node, to receivers on this node. done gets the answer as with PublishThen.
+// PublishNear delivers m, which is owned and was published on another node, to receivers on this node, except the device in whose own space it is: that gets it by a
+// way of its own. done gets the answer as with PublishThen.
 func (r *Router) PublishNear(m *message.Message, c Came, done func(error)) {
 	p := r.begin(m, Publisher{Done: done, NoDeadline: true}) // its publisher was answered when the bus had it
 	defer r.pool.Put(p)
@@ -159,7 +159,7 @@ func (r *Router) PublishNear(m *message.Message, c Came, done func(error)) {
 		err = r.deliverShare(m, c.Share, p)
 	} else {
 		hits := r.index.Match(m.Topic, p.hits[:0])
-		if device := topic.SpaceOf(m.Topic); device != "" && device != c.Device {
+		if device := topic.SpaceOf(m.Topic); device != "" {
 			hits = without(hits, device)
 		}
 		if c.Of != "" {
