@@ -47,6 +47,7 @@ type scenario struct {
 	victim    int
 	adopter   int
 	shared    bool // node 1 has another device with the same filter
+	long      bool // hundreds of thousands of states
 	moved     bool // the first connection has come, and its node has announced
 	apart     bool // a node claims only when no claim is under way: fewer states
 	failover  part // what a failover sets back

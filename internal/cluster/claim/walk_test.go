@@ -96,7 +96,7 @@ func (s *scenario) atEnd(w *world) string {
 	return ""
 }
 
-// scenarios are walked by every run of the tests.
+// scenarios are walked by every run of the tests; long ones without the race detector alone.
 var scenarios = []scenario{
 	{name: "a move, publisher elsewhere", connects: []int{1}, publisher: []int{2}},
 	{name: "a move, publisher at the old owner", connects: []int{1}, publisher: []int{0}},
@@ -106,15 +106,15 @@ var scenarios = []scenario{
 	{name: "a move, two publishers, the filter is wanted already", connects: []int{1}, publisher: []int{1, 2}, shared: true},
 	{name: "there and back", connects: []int{1, 0}, publisher: []int{2}},
 	{name: "the owner dies", publisher: []int{2}, deaths: 1, victim: 0, adopter: 2},
-	{name: "the owner dies, two publishers", publisher: []int{1, 2}, deaths: 1, victim: 0, adopter: 2},
-	{name: "a move, the old owner dies", connects: []int{1}, publisher: []int{2}, deaths: 1, victim: 0, adopter: 2},
-	{name: "a move, the new owner dies", connects: []int{1}, publisher: []int{2}, deaths: 1, victim: 1, adopter: 2},
+	{name: "the owner dies, two publishers", long: true, publisher: []int{1, 2}, deaths: 1, victim: 0, adopter: 2},
+	{name: "a move, the old owner dies", long: true, connects: []int{1}, publisher: []int{2}, deaths: 1, victim: 0, adopter: 2},
+	{name: "a move, the new owner dies", long: true, connects: []int{1}, publisher: []int{2}, deaths: 1, victim: 1, adopter: 2},
 	{name: "the owner pauses", publisher: []int{2}, pauses: 1, victim: 0, adopter: 2},
 	{name: "the owner pauses, publisher at a third node", publisher: []int{1}, pauses: 1, victim: 0, adopter: 2},
 	{name: "the owner pauses and publishes", publisher: []int{0}, pauses: 1, victim: 0, adopter: 2},
 	{name: "the publisher pauses", connects: []int{1}, publisher: []int{2}, pauses: 1, victim: 2, adopter: 1},
 	{name: "the publisher pauses and dies", connects: []int{1}, publisher: []int{2}, pauses: 1, deaths: 1, victim: 2, adopter: 1},
-	{name: "a failover of the log", connects: []int{1}, publisher: []int{2}, failover: theLog},
+	{name: "a failover of the log", long: true, connects: []int{1}, publisher: []int{2}, failover: theLog},
 	{name: "a failover of the inboxes", connects: []int{1}, publisher: []int{2}, failover: theInboxes},
 	{name: "a failover of the device", connects: []int{1}, publisher: []int{2}, failover: theDevice, twice: true},
 }
@@ -137,6 +137,9 @@ func TestWalk(t *testing.T) {
 		all = slices.Concat(scenarios, large)
 	}
 	for _, s := range all {
+		if s.long && raceEnabled {
+			continue // the detector makes it ten times slower, and there is one goroutine
+		}
 		t.Run(s.name, func(t *testing.T) {
 			states, failure := explore(s, 0)
 			t.Log(states, "states")
@@ -181,6 +184,9 @@ func TestBrokenRules(t *testing.T) {
 		j := slices.IndexFunc(scenarios, func(s scenario) bool { return s.name == broken[rule] })
 		if j < 0 {
 			t.Errorf("no scenario for rule %d", i)
+			continue
+		}
+		if scenarios[j].long && raceEnabled {
 			continue
 		}
 		if _, failure := explore(scenarios[j], rule); failure == "" {
