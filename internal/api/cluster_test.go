@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/longline/longline/internal/auth"
+	"github.com/longline/longline/internal/command"
 	"github.com/longline/longline/internal/devices"
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
@@ -55,7 +56,7 @@ func newCluster(t testing.TB, c Config) *fakeCluster {
 	all := &fakeCluster{owners: make(map[string]string), stale: make(map[string]string)}
 	for i := range 3 {
 		n := &fakeNode{cluster: all, name: fmt.Sprintf("gw-%d", i+1), state: devices.NodeUp}
-		n.world = newWorldIn(t, c, router.Config{}, n)
+		n.world = newWorldIn(t, c, router.Config{MaxWait: time.Second}, n)
 		all.nodes = append(all.nodes, n)
 	}
 	return all
@@ -525,6 +526,48 @@ func TestCommandsOfOtherNodes(t *testing.T) {
 	_, err = there.GetCommand(t.Context(), connect.NewRequest(&longlinev1.GetCommandRequest{Id: 1}))
 	if connect.CodeOf(err) != connect.CodeNotFound {
 		t.Errorf("no such command: %v", err)
+	}
+}
+
+// movingCommands are those of a node whose device moves to another node while a command is created, or cancelled.
+type movingCommands struct {
+	Commands
+	moves func()
+}
+
+func (m movingCommands) Create(context.Context, *command.Request, time.Duration) (*command.Command, bool, error) {
+	m.moves()
+	return nil, false, command.ErrMoved
+}
+
+func (m movingCommands) Cancel(context.Context, uint64) (*command.Command, error) {
+	m.moves()
+	return nil, command.ErrMoved
+}
+
+// A command whose device moves while it is created is created where the device is, if that cannot make two of it.
+func TestCommandsOfDevicesThatMove(t *testing.T) {
+	c := newCluster(t, Config{})
+	from, to := c.nodes[1], c.nodes[2]
+	from.api.node.Commands = movingCommands{from.commands, func() { c.locked(func() { c.owners["m-1"] = to.name }) }}
+	api := c.nodes[0].client("grpc")
+	create := func(key string) (*connect.Response[longlinev1.CreateCommandResponse], error) {
+		c.locked(func() { c.owners["m-1"] = from.name })
+		return api.CreateCommand(t.Context(), connect.NewRequest(&longlinev1.CreateCommandRequest{Device: "m-1", Method: "reset", IdempotencyKey: key}))
+	}
+	if _, err := create(""); connect.CodeOf(err) != connect.CodeAborted {
+		t.Errorf("without a key: %v", err)
+	}
+	r, err := create("k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := to.commands.Get(r.Msg.Command.Id); err != nil {
+		t.Errorf("at the new owner: %v", err)
+	}
+	cancelled, err := api.CancelCommand(t.Context(), connect.NewRequest(&longlinev1.CancelCommandRequest{Id: r.Msg.Command.Id}))
+	if err != nil || cancelled.Msg.Command.State != longlinev1.CommandState_COMMAND_STATE_CANCELLED {
+		t.Errorf("cancelled: %v, %v", cancelled, err)
 	}
 }
 

@@ -24,10 +24,8 @@ import (
 // nobody. So a request crosses the cluster once.
 
 const (
-	// askTimeout is how long a node may take to answer another, unless the request says how long it waits.
+	// askTimeout is how long a node may take to answer another, beyond the time that the request itself waits.
 	askTimeout = 5 * time.Second
-	// askMargin is added to the time that a request says.
-	askMargin = 2 * time.Second
 	// drainRound is how long one request to drain another node waits. It is repeated until the node is empty.
 	drainRound = 30 * time.Second
 )
@@ -125,11 +123,11 @@ func (q *asked) patience() time.Duration {
 	switch r := q.message.(type) {
 	case *longlinev1.CallRequest:
 		if r.Timeout != nil {
-			return min(max(r.Timeout.AsDuration(), 0), q.api.config.MaxCallTimeout) + askMargin
+			return min(max(r.Timeout.AsDuration(), 0), q.api.config.MaxCallTimeout) + q.api.asking
 		}
-		return q.api.config.CallTimeout + askMargin
+		return q.api.config.CallTimeout + q.api.asking
 	case *longlinev1.BroadcastRequest: // waits for devices whose queues are full
-		return q.api.node.Router.MaxWait() + askMargin
+		return q.api.node.Router.MaxWait() + q.api.asking
 	case *longlinev1.DrainRequest:
 		return drainRound
 	}
