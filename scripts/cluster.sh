@@ -33,15 +33,12 @@ done
 dir=$(mktemp -d)
 pids=()
 
-# stop ends everything that this script started: devices first, Redis last.
+# stop ends everything that this script started, Redis last.
 stop() {
-	local pid i
 	trap '' INT TERM
-	for ((i = ${#pids[@]} - 1; i >= 0; i--)); do
-		pid=${pids[i]}
-		kill -TERM "$pid" 2>/dev/null || true
-		((i > 0)) || wait "$pid" 2>/dev/null || true
-	done
+	kill -TERM "${pids[@]:1}" 2>/dev/null || true
+	wait "${pids[@]:1}" 2>/dev/null || true
+	kill -TERM "${pids[@]:0:1}" 2>/dev/null || true
 	wait
 	rm -rf "$dir"
 }
