@@ -79,6 +79,7 @@ type item struct {
 	m      *message.Message
 	q      message.QoS
 	came   router.Came
+	space  string // the device in whose own space it is, which alone gets it
 	device string // for one device
 	hops   int
 	claim  *router.Claim // nil if nobody waits
@@ -295,7 +296,7 @@ func (n *node) Space(device string, hits []router.Hit) []router.Hit {
 	case "":
 		return hits
 	case n.name:
-		return append(hits, router.Hit{Subscriber: own{n, item{came: router.Came{Device: device}}}, QoS: message.ExactlyOnce})
+		return append(hits, router.Hit{Subscriber: own{n, item{space: device}}, QoS: message.ExactlyOnce})
 	default:
 		return append(hits, router.Hit{Subscriber: space{n.remotes[owner], device}, QoS: message.ExactlyOnce})
 	}
@@ -309,7 +310,7 @@ type own struct {
 
 func (o own) Deliver(m *message.Message, q message.QoS, p *router.Publication) error {
 	n, x := o.node, o.item
-	err := n.manager.DeliverOwn(x.came.Device, m, q, p)
+	err := n.manager.DeliverOwn(x.space, m, q, p)
 	if !errors.Is(err, ErrNotHere) {
 		return err
 	}
@@ -317,7 +318,7 @@ func (o own) Deliver(m *message.Message, q message.QoS, p *router.Publication) e
 	if x.hops, x.claim = x.hops+1, nil; p != nil {
 		x.claim = p.Claim()
 	}
-	if owner := n.cluster.owner(x.came.Device); owner != "" {
+	if owner := n.cluster.owner(x.space); owner != "" {
 		n.send(owner, x)
 	} else {
 		x.tell()
@@ -339,7 +340,7 @@ type space struct {
 }
 
 func (s space) Deliver(m *message.Message, q message.QoS, p *router.Publication) error {
-	s.send(m, q, router.Came{Device: s.device}, p)
+	s.send(item{m: m, q: q, space: s.device}, p)
 	return nil
 }
 
@@ -349,16 +350,15 @@ type remote struct{ from, to *node }
 func (*remote) Remote() {}
 
 func (r *remote) Deliver(m *message.Message, q message.QoS, p *router.Publication) error {
-	r.send(m, q, router.Came{Share: router.ShareOf(m)}, p)
+	r.send(item{m: m, q: q, came: router.Came{Share: router.ShareOf(m)}}, p)
 	return nil
 }
 
-func (r *remote) send(m *message.Message, q message.QoS, came router.Came, p *router.Publication) {
-	var c *router.Claim
+func (r *remote) send(x item, p *router.Publication) {
 	if p != nil {
-		c = p.Claim()
+		x.claim = p.Claim()
 	}
-	r.from.send(r.to.name, item{m: m, q: q, came: came, claim: c})
+	r.from.send(r.to.name, x)
 }
 
 var errHops = errors.New("the device moves too fast")
@@ -408,7 +408,7 @@ func (n *node) handle(x item) {
 	switch {
 	case x.device != "":
 		n.router.DeliverNear(router.Hit{Subscriber: addressed{n, x}, QoS: x.q}, x.m, n.handled)
-	case x.came.Device != "":
+	case x.space != "":
 		n.router.DeliverNear(router.Hit{Subscriber: own{n, x}, QoS: x.m.QoS}, x.m, n.handled)
 	default:
 		n.router.PublishNear(x.m, x.came, n.handled)

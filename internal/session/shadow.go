@@ -262,3 +262,10 @@ func (x *shadows) stop() {
 		x.timer.Stop()
 	}
 }
+
+// Elsewhere reports whether another node has the session, so that this is what is left of it.
+func (s *Session) Elsewhere() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.isShadow()
+}
