@@ -26,10 +26,9 @@ import (
 
 // Bounds of an adoption.
 const (
-	adoptPace  = 2000 // devices per second
-	adoptPage  = 200  // devices that are claimed together
-	adoptLease = 30 * time.Second
-	drainPage  = 16 // batches of a dead owner's inbox that are sent on at a time
+	adoptPace = 2000 // devices per second
+	adoptPage = 200  // devices that are claimed together
+	drainPage = 16   // batches of a dead owner's inbox that are sent on at a time
 )
 
 // adoptions adopts what dead owners had, one after the other, until ctx ends.
@@ -56,7 +55,7 @@ func (n *Node) adoptions(ctx context.Context) {
 }
 
 func (n *Node) adoptTurn(ctx context.Context, o string) (bool, error) {
-	turn := strconv.FormatInt(adoptLease.Microseconds(), 10)
+	turn := strconv.FormatInt(n.config.Lease.Microseconds(), 10)
 	return adoptTurn.Exec(ctx, n.client, n.keys.nodes(), []string{o, n.owner, turn}).AsBool()
 }
 

@@ -22,8 +22,8 @@ type shadow struct {
 	from         time.Time
 }
 
-// shadowTime bounds how long a shadow stays, also if a node is silent.
-const shadowTime = 30 * time.Second
+// shadowTime bounds how long a shadow stays, also if a node is silent, or nobody ends an adoption.
+func (n *Node) shadowTime() time.Duration { return max(30*time.Second, 6*n.config.Lease) }
 
 func (s *moves) add(device string, epoch, since uint64) {
 	s.mu.Lock()
@@ -32,12 +32,12 @@ func (s *moves) add(device string, epoch, since uint64) {
 }
 
 // take removes the shadows that are over: all nodes have read the log up to their position.
-func (s *moves) take(floor uint64) (over []shadow) {
+func (s *moves) take(floor uint64, longest time.Duration) (over []shadow) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	kept := s.shadows[:0]
 	for _, x := range s.shadows {
-		if x.since <= floor && time.Since(x.from) > keepRecent || time.Since(x.from) > shadowTime {
+		if x.since <= floor && time.Since(x.from) > keepRecent || time.Since(x.from) > longest {
 			over = append(over, x)
 		} else {
 			kept = append(kept, x)
@@ -56,7 +56,10 @@ func (n *Node) endShadows(context.Context) {
 			floor = min(floor, m.position)
 		}
 	}
-	for _, x := range n.moves.take(floor) {
+	if dead := n.members.dead.Load(); dead != nil && len(*dead) > 0 {
+		floor = 0 // a shadow may be of a session that came from there: what is in the dead owner's inbox goes by it
+	}
+	for _, x := range n.moves.take(floor, n.shadowTime()) {
 		n.sessions.Unshadow(x.device, x.epoch)
 	}
 	_ = n.peers.get(n, n.owner).add(&item{kind: markOf, since: n.Position()}, nil, nil) // the next one does as well
