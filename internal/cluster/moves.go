@@ -52,12 +52,13 @@ func (s *moves) take(floor uint64, longest time.Duration) (over []shadow) {
 func (n *Node) endShadows(context.Context) {
 	floor := ^uint64(0)
 	for _, m := range n.Members() {
-		if m.Age <= n.config.Lease {
-			floor = min(floor, m.position)
+		if m.Age > n.config.Lease { // a shadow may be of a session that came from there: what is in that owner's inbox goes by it
+			floor = 0
 		}
+		floor = min(floor, m.position)
 	}
 	if dead := n.members.dead.Load(); dead != nil && len(*dead) > 0 {
-		floor = 0 // a shadow may be of a session that came from there: what is in the dead owner's inbox goes by it
+		floor = 0
 	}
 	for _, x := range n.moves.take(floor, n.shadowTime()) {
 		n.sessions.Unshadow(x.device, x.epoch)
