@@ -175,8 +175,6 @@ func (n *Node) AskReceived(device, from string, id uint16, done func(bool, error
 	}()
 }
 
-var errNoOwner = errors.New("nobody has the device")
-
 // Owner returns the name of the node that has a device, dead or alive; "" if none has. Unless fresh is set, that may be how it was a moment ago. It blocks
 // until ctx ends.
 func (n *Node) Owner(ctx context.Context, device string, fresh bool) (node string, err error) {
