@@ -3,7 +3,6 @@ package session
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -14,7 +13,6 @@ import (
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/store"
-	"github.com/longline/longline/internal/topic"
 )
 
 // cluster is several nodes in one process, with a directory, a store that they share, a log of what they want, and an inbox for each: what
@@ -55,13 +53,16 @@ type node struct {
 	following sync.Mutex // held while what the log says is done
 	position  atomic.Uint64
 
-	mu       sync.Mutex
-	changed  *sync.Cond
-	inbox    []item
-	dirty    map[string]bool
-	moved    map[string]Claim
-	waits    []func(error)
-	claims   map[string]int // under way
+	mu      sync.Mutex
+	changed *sync.Cond
+	inbox   []item
+	dirty   map[string]bool
+	moved   map[string]Claim
+	waits   []func(error)
+	claims  map[string]int // under way
+
+	publishing map[uint64]int // publications under way, by the position at their beginning
+
 	shadowed []shadowed
 	unheld   bool
 	whenHeld []func(error)
@@ -98,7 +99,7 @@ func newCluster(t testing.TB, c Config, names ...string) *cluster {
 }
 
 func (x *cluster) add(c Config, name string) {
-	n := &node{name: name, cluster: x, dirty: map[string]bool{}, moved: map[string]Claim{}, claims: map[string]int{}, remotes: map[string]*remote{}}
+	n := &node{name: name, cluster: x, dirty: map[string]bool{}, moved: map[string]Claim{}, claims: map[string]int{}, publishing: map[uint64]int{}, remotes: map[string]*remote{}}
 	n.changed = sync.NewCond(&n.mu)
 	n.journal = &fencedJournal{node: n, epochs: map[string]uint64{}}
 	n.journal.changed = sync.NewCond(&n.journal.mu)
@@ -514,11 +515,36 @@ func (n *node) announce() {
 	}
 }
 
+// published returns a position that no publication which is under way is below.
+func (n *node) published() uint64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	least := n.position.Load()
+	for at, under := range n.publishing {
+		if under > 0 {
+			least = min(least, at)
+		}
+	}
+	return least
+}
+
+// publishes runs f, which publishes.
+func (n *node) publishes(f func()) {
+	n.mu.Lock()
+	at := n.position.Load()
+	n.publishing[at]++
+	n.mu.Unlock()
+	f()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.publishing[at]--
+}
+
 // unshadow ends the shadows for which nothing is on its way any more.
 func (n *node) unshadow() {
 	least := n.position.Load()
 	for _, o := range n.cluster.nodes {
-		least = min(least, o.position.Load())
+		least = min(least, o.published())
 	}
 	n.mu.Lock()
 	var over []shadowed
@@ -703,6 +729,3 @@ func (x *cluster) isSettled() bool {
 	}
 	return true
 }
-
-var _ = fmt.Sprint
-var _ = topic.SpaceOf

@@ -3,12 +3,9 @@ package session
 import (
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/store"
-	"github.com/longline/longline/internal/topic"
-	"github.com/longline/longline/internal/wire"
 )
 
 // clustered runs a test with a cluster of three nodes in a bubble.
@@ -109,7 +106,3 @@ func (x *cluster) unshadowed() {
 		expect(x.t, "shadows on "+n.name, n.manager.Moves().Shadows, 0)
 	}
 }
-
-var _ = time.Second
-var _ = topic.Subscription{}
-var _ = wire.CloseMoved

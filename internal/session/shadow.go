@@ -31,7 +31,7 @@ type shadow struct {
 
 const (
 	shadowTime       = time.Minute // how long a shadow stays if the cluster does not end it
-	shadowsPerDevice = 4           // of a device that comes and goes
+	shadowsPerDevice = 16          // of a device that comes and goes
 	keptReceived     = 1 << 10     // bytes of received identifiers that a shadow keeps
 	inquirersAtOnce  = 64          // who may wait for answers of a shadow
 )
