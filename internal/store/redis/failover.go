@@ -149,7 +149,11 @@ func (l *Link) run(ctx context.Context) {
 			return
 		case <-pause.C:
 		}
-		timer := time.NewTimer(lookEvery - lookPause)
+		wait := lookEvery - lookPause
+		if l.Away() { // what Redis has lost is to be written again soon when it is back
+			wait = lookPause
+		}
+		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
 			return
