@@ -124,9 +124,6 @@ var large = []scenario{
 	{name: "a move, the old owner pauses and publishes", connects: []int{1}, publisher: []int{0}, pauses: 1, victim: 0, adopter: 2, apart: true},
 	{name: "a move, the old owner pauses", connects: []int{1}, publisher: []int{2}, pauses: 1, victim: 0, adopter: 2, apart: true, twice: true},
 	{name: "a move, the new owner pauses", connects: []int{1}, publisher: []int{2}, pauses: 1, victim: 1, adopter: 2, moved: true, apart: true},
-	{name: "a failover of all", connects: []int{1}, publisher: []int{2}, failover: theDevice | theLog | theInboxes, twice: true},
-	{name: "a failover of all, publisher at the old owner", connects: []int{1}, publisher: []int{0}, failover: theDevice | theLog | theInboxes, twice: true},
-	{name: "a failover of all, publisher at the new owner", connects: []int{1}, publisher: []int{1}, failover: theDevice | theLog | theInboxes, twice: true},
 }
 
 var walkLarge = flag.Bool("large", false, "walk the scenarios of millions of states as well")
