@@ -193,13 +193,19 @@ func (o *options) rests(ctx context.Context, count int, stays, disk bool) (float
 	defer g.stop()
 	first := bench.Process(g.processes[0].Process.Pid)
 	var memory [2]uint64
+	var clients []*bench.Client
+	defer func() {
+		for _, c := range clients {
+			c.Close()
+		}
+	}()
 	for i, devices := range []int{o.Devices, 2 * o.Devices} { // what does not grow with devices counts in neither
 		target := bench.Target{Addr: g.devices[0], Devices: fmt.Sprintf("i%d-", i), Process: first, MQTT: &bench.MQTT{Stays: stays}}
 		c, err := bench.Connect(ctx, target, devices)
 		if err != nil {
 			return 0, err
 		}
-		defer c.Close()
+		clients = append(clients, c)
 		if memory[i], err = first.FreeMemory(ctx); err != nil {
 			return 0, err
 		}

@@ -2,7 +2,7 @@ package claim
 
 import (
 	"fmt"
-	"strings"
+	"slices"
 )
 
 // rules are the rules of the protocol that a mutation breaks.
@@ -74,7 +74,7 @@ func (s *scenario) start() world {
 		for range 4 { // it connects, the claim's answer, announce, settle
 			done := false
 			k.emit = func(name string, next world) {
-				if !done && strings.Contains("the device connects to 1, the claim's answer, announce, settle", name) {
+				if !done && slices.Contains([]string{"the device connects to 1", "the claim's answer", "announce", "settle"}, name) {
 					w, done = next, true
 				}
 			}
