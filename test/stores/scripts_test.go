@@ -92,12 +92,17 @@ func script(t *testing.T, name string) string {
 func (h *history) eval(text string, args ...string) []string {
 	h.t.Helper()
 	answer := h.client.Do(context.Background(), h.client.B().Eval().Script(text).Numkeys(2).Key(h.state, h.queue).Arg(args...).Build())
-	if n, err := answer.AsInt64(); err == nil {
-		return []string{strconv.FormatInt(n, 10)}
-	}
 	list, err := answer.ToArray()
 	if err != nil {
 		h.t.Fatal(err)
+	}
+	if len(list) == 1 { // of the one device that is written
+		if n, err := list[0].AsInt64(); err == nil {
+			return []string{strconv.FormatInt(n, 10)}
+		}
+		if list, err = list[0].ToArray(); err != nil {
+			h.t.Fatal(err)
+		}
 	}
 	var texts []string
 	for _, m := range list {
@@ -179,7 +184,8 @@ func (h *history) write(text string, n int) string {
 	remove, unqueue := field(), fmt.Sprint(h.random.IntN(3))
 	queued, value := fmt.Sprint(h.random.IntN(3)), fmt.Sprint(h.random.IntN(1000))
 	set := field()
-	answer := h.eval(text, o, fmt.Sprint(held.Epoch), fmt.Sprint(number), what, "1", "1", "2", remove, unqueue, queued, value, "w", fmt.Sprint(number), set, value)
+	values := []string{fmt.Sprint(held.Epoch), what, "1", "1", "2", remove, unqueue, queued, value, "w", fmt.Sprint(number), set, value}
+	answer := h.eval(text, append([]string{o, fmt.Sprint(number), fmt.Sprint(len(values))}, values...)...)
 	name := fmt.Sprintf("%s writes %d %q", o, number, what)
 	if !d.fence.Allows(o, held.Epoch) || d.fence.Owner == "" {
 		if len(answer) != 2 || answer[0] != fmt.Sprint(d.fence.Epoch) || answer[1] != d.fence.Owner {
