@@ -214,8 +214,9 @@ func (q *asked) atNamed(ctx context.Context, node string) (response proto.Messag
 	}
 	_, drains := q.message.(*longlinev1.DrainRequest)
 	for {
+		begun := time.Now()
 		response, err = q.at(ctx, node, q.message)
-		if !drains || connect.CodeOf(err) != connect.CodeDeadlineExceeded || ctx.Err() != nil {
+		if !drains || err == nil || ctx.Err() != nil || time.Since(begun) < drainRound {
 			return response, err
 		}
 	}

@@ -260,7 +260,7 @@ func (m *Manager) begin(r *Request, ttl time.Duration, done func(error)) (id uin
 	r.Expires = r.Created + max(1, ttl.Milliseconds())
 	online := m.devices.Online(r.Device)
 	if id, existed, err = m.create(r, online, done); err != nil {
-		m.refuse()
+		m.refuse(r.Device)
 	}
 	return id, existed, err
 }
@@ -275,11 +275,12 @@ func wait(ctx context.Context, done <-chan error) error {
 	}
 }
 
-// refuse counts a command that is not created.
-func (m *Manager) refuse() {
+// refuse counts a command that is not created. The device may have been claimed for it.
+func (m *Manager) refuse(device string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.stats.Refused++
+	m.tellIdle(device)
 }
 
 // create adds a command, and calls done when it is safe. If the device is on line, the promise to send it becomes safe
@@ -393,9 +394,7 @@ func (m *Manager) remove(e *entry) {
 	m.leave(e)
 	m.store.PutFor(e.now.Device, store.SpaceCommand, keyOf(e.id, requestWord), nil)
 	m.store.PutFor(e.now.Device, store.SpaceCommand, keyOf(e.id, lifeWord), nil)
-	if m.idle != nil && !m.keeps(e.now.Device) {
-		m.idle(e.now.Device)
-	}
+	m.tellIdle(e.now.Device)
 }
 
 // leave takes a command out of all indexes. m is locked.

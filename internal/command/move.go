@@ -14,8 +14,15 @@ import (
 var ErrMoved = errors.New("the device has moved to another node meanwhile; the command may exist or have changed there")
 
 // InCluster says that devices move between this node and others. It is called before Start. idle is called when the last command of a device is
-// gone, with the manager locked: it must not block, nor call the manager.
+// gone, or its first one was refused, with the manager locked: it must not block, nor call the manager.
 func (m *Manager) InCluster(idle func(device string)) { m.idle = idle }
+
+// tellIdle calls idle if there are no commands to the device. m is locked.
+func (m *Manager) tellIdle(device string) {
+	if m.idle != nil && !m.keeps(device) {
+		m.idle(device)
+	}
+}
 
 // Keeps reports whether there are commands to the device here, open or ended.
 func (m *Manager) Keeps(device string) bool {

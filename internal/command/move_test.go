@@ -145,6 +145,23 @@ func TestIdleDevices(t *testing.T) {
 	})
 }
 
+// A device that was claimed for a command that is refused is idle as well.
+func TestRefusedCommandsLeaveDevicesIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t, Config{Max: 1})
+		n.make(t, Request{Device: "m-1", Method: "reset"})
+		if _, _, err := n.begin(&Request{Device: "m-2", Method: "reset"}, time.Minute, func(error) {}); !errors.Is(err, ErrFull) {
+			t.Fatal(err)
+		}
+		if _, _, err := n.begin(&Request{Device: "m-1", Method: "reset"}, time.Minute, func(error) {}); !errors.Is(err, ErrFull) {
+			t.Fatal(err)
+		}
+		if idle := n.wasIdle(); len(idle) != 1 || idle[0] != "m-2" {
+			t.Errorf("idle: %v", idle)
+		}
+	})
+}
+
 // A claim brings a bounded number of ended commands.
 func TestEndedCommandsOfOneDevice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
