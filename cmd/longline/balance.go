@@ -79,7 +79,7 @@ const (
 )
 
 // mostOwed bounds the devices that are asked later because they could not be found.
-const mostOwed = 1000
+const mostOwed = 50
 
 // newBalancer returns a balancer that does nothing before run or tick.
 func newBalancer(m members, g *gateway.Gateway, s *session.Manager, c balance.Config, p balance.Policy, leaving func() bool, log *slog.Logger) *balancer {
