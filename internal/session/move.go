@@ -58,7 +58,7 @@ func (m *Manager) Raise(device string, epoch uint64) {
 	}
 }
 
-// Lose says that another node has a device. The connection is closed with taken over; the session is forgotten, and leaves no will, no
+// Lose says that another node has a device. The connection is closed with taken over, or so that the device comes again if the node was silent for its lease; the session is forgotten, and leaves no will, no
 // offline event and nothing in the store. It stays as a shadow until Unshadow, which hands what comes for its subscriptions to Owners.Forward. Called again with Since, Lose tells the move to the shadow. It reports whether there was a
 // session of a lower epoch. It is called without locks.
 func (m *Manager) Lose(device string, to Move) (was bool) {
@@ -84,7 +84,7 @@ func (m *Manager) lose(s *Session, to Move) bool {
 	}
 	m.moves.lost.Add(1)
 	if s.link != nil {
-		s.link.conn.Close(wire.CloseTakenOver)
+		s.link.conn.Close(m.whyLost(to))
 		m.gate.ReleaseDevice(s.device)
 		s.forgetConnection()
 		s.detachMQTT()
@@ -102,6 +102,15 @@ func (m *Manager) lose(s *Session, to Move) bool {
 	m.store.Forget(s.device)
 	m.endLedger(s)
 	return true
+}
+
+// whyLost returns why the connection of a lost session closes. A node that was silent for its lease has lost its devices to those that adopted them, and
+// they are connected nowhere else: they are to come again, which they do not after taken over.
+func (m *Manager) whyLost(to Move) *wire.Close {
+	if to.Since == 0 && !m.config.Owners.Held() {
+		return wire.CloseMoved
+	}
+	return wire.CloseTakenOver
 }
 
 // forgetMQTT forgets the will, which the new owner has, and packet identifiers. What the shadow may be asked about publications of QoS 2

@@ -52,6 +52,22 @@ func (c *conn) gets(want ...string) {
 	c.saw(want...)
 }
 
+// A node that was silent for its lease finds that others have adopted its devices: these are told to come again. Once another node has a
+// connection of the device, they are not.
+func TestLostToAdopters(t *testing.T) {
+	for since, want := range map[uint64]string{0: "close moved", 7: "close taken_over"} {
+		clustered(t, Config{}, func(t *testing.T, x *cluster, a, b, third *node) {
+			c := a.joins("d", Options{})
+			c.gets(fresh)
+			a.mu.Lock()
+			a.unheld = true
+			a.mu.Unlock()
+			a.manager.Lose("d", Move{To: "b/1", Epoch: 1 << 52, Since: since})
+			c.gets(want)
+		})
+	}
+}
+
 // A device goes to another node: its session follows with subscriptions and messages, its old connection closes, and nobody hears that it was gone.
 func TestDeviceMoves(t *testing.T) {
 	clustered(t, Config{}, func(t *testing.T, x *cluster, a, b, third *node) {
