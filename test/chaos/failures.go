@@ -175,10 +175,19 @@ func (f *failures) stopped(ctx context.Context) error {
 	}
 	f.order("patience 10m")
 	sleep(ctx, 10*time.Second)
+	ended := !n.gateway.Alive()
+	if ended {
+		fmt.Printf("%s ended by itself: %s\n", n.name, n.gateway.LastLine())
+		n.gateway.Kill()
+		if err := f.cluster.start(ctx, n, 0); err != nil {
+			return err
+		}
+		f.order("nodes " + f.addresses())
+	}
 	err := f.await(ctx, time.Minute, f.allConnected)
 	after := f.sum()
-	f.bar(fmt.Sprintf("SIGSTOP for %v, then continue", f.options.Away), err == nil && after.Late == before.Late,
-		"%d devices went elsewhere meanwhile (%d connections in all), served twice %d; bar 0", during.Impatient-before.Impatient, after.Superseded-before.Superseded, after.Late-before.Late)
+	f.bar(fmt.Sprintf("SIGSTOP for %v, then continue", f.options.Away), err == nil && !ended && after.Late == before.Late,
+		"%d devices went elsewhere meanwhile, %d of their old connections are still open, served twice %d %v; bar 0", during.Impatient-before.Impatient, after.Open, after.Late-before.Late, after.Kinds)
 	return err
 }
 
@@ -320,6 +329,7 @@ func (f *failures) order(text string) {
 
 // sum returns what all devices have counted.
 func (f *failures) sum() (t tally) {
+	t.Kinds = make(map[string]int)
 	for _, g := range f.groups {
 		one := g.tally()
 		t.Connected += one.Connected
@@ -328,7 +338,11 @@ func (f *failures) sum() (t tally) {
 		t.Ended += one.Ended
 		t.Impatient += one.Impatient
 		t.Superseded += one.Superseded
+		t.Open += one.Open
 		t.Late += one.Late
+		for kind, n := range one.Kinds {
+			t.Kinds[kind] += n
+		}
 	}
 	return t
 }

@@ -35,8 +35,8 @@ type lightCommand struct {
 // tally is what light devices have counted. A connection that ended was ended by the gateway, or with it.
 type tally struct {
 	Connected, Accepted, Resumed, Ended, Impatient int64
-	Superseded, Late                               int            // old connections, and what came on them long after
-	Slowest                                        time.Duration  // that anything came on one
+	Superseded, Open, Late                         int            // old connections, those that are open, and what came on them long after
+	Kinds                                          map[string]int // of Late
 	Arrived                                        map[string]int `json:",omitempty"` // "DEVICE NUMBER" -> how often, at the end
 }
 
@@ -103,13 +103,13 @@ func (l *light) tell(ctx context.Context, w io.Writer) {
 
 func (l *light) tally() tally {
 	t := tally{Connected: l.connected.Load(), Accepted: l.accepted.Load(), Resumed: l.resumed.Load(), Ended: l.ended.Load(), Impatient: l.impatient.Load()}
-	var late []clients.Late
-	t.Superseded, _, _, late = l.superseded.Report()
+	count, open, _, late := l.superseded.Report()
+	t.Superseded, t.Open, t.Kinds = count, len(open), make(map[string]int)
 	for _, one := range late {
-		after := one.At - one.Accepted
-		t.Slowest = max(t.Slowest, after)
-		if after > toldTime {
+		if one.At-one.Accepted > toldTime {
 			t.Late++
+			kind, _, _ := strings.Cut(one.What, " ")
+			t.Kinds[kind]++
 		}
 	}
 	return t
