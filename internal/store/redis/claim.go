@@ -255,7 +255,7 @@ func (s *Store) claimed(r request, result rueidis.RedisResult) (Claimed, error) 
 		return Claimed{}, err
 	}
 	s.Memory.Forget(r.device) // nothing, unless it had no session that would have done so
-	s.writer.own(c, found)
+	s.writer.own(c, &found)
 	if found.record != nil {
 		s.Memory.Load(found.record, found.owed, found.messages)
 	}
@@ -267,7 +267,7 @@ type made struct {
 	device        string
 	epoch, before uint64 // its epoch, and that of the claim before
 	from          string // the owner before
-	write         string // the number of that owner's last write
+	newest        uint64 // the highest number in the queue that was found
 }
 
 // parseClaim reads the answer to a claim, but for what the device has.
@@ -293,8 +293,8 @@ func parseClaim(device string, answer []rueidis.RedisMessage) (c made, err error
 }
 
 // own notes that the node has a device.
-func (w *writer) own(c made, f found) {
-	c.write = f.write
+func (w *writer) own(c made, f *found) {
+	c.newest = f.newest()
 	w.recent.add(confirmed{claim: &c}, 200)
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -313,7 +313,14 @@ type found struct {
 	owed     []store.Owed  // in the order of numbers
 	messages []*message.Message
 	values   []Value
-	write    string // the number of the last write
+}
+
+// newest returns the highest number in the queue, 0 if that is empty.
+func (f *found) newest() uint64 {
+	if len(f.owed) == 0 {
+		return 0
+	}
+	return f.owed[len(f.owed)-1].Number
 }
 
 // parse reads what a claim found.
@@ -330,7 +337,7 @@ func (s *Store) parse(device string, fields, queue rueidis.RedisMessage) (f foun
 		return f, fmt.Errorf("redis: device %s: %w", device, err)
 	}
 	if f.record == nil {
-		return found{values: f.values, write: f.write}, nil
+		return found{values: f.values}, nil
 	}
 	f.record.Device, f.record.Subscriptions, f.record.Received = device, rest.Subscriptions, rest.Received
 	slices.Sort(f.record.Received)
@@ -348,8 +355,6 @@ func (s *Store) parse(device string, fields, queue rueidis.RedisMessage) (f foun
 func (f *found) add(name string, value []byte, rest *store.Record) (err error) {
 	kind, after, _ := strings.Cut(name, "/")
 	switch kind {
-	case "w":
-		f.write = string(value)
 	case "r":
 		f.record, err = store.ParseRecord(value)
 	case "f":

@@ -5,6 +5,8 @@ import (
 	"strconv"
 
 	"github.com/redis/rueidis"
+
+	"github.com/longline/longline/internal/store"
 )
 
 // What Redis has answered lately it may lose, in a failover or a restart. Then the node writes it again: first its claims, each if Redis has gone back to
@@ -15,7 +17,6 @@ import (
 type confirmed struct {
 	claim *made
 	order []*changes
-	seq   uint64 // the number under which order was written; Redis knows by it whether it has lost that
 }
 
 // mostRecent bounds the bytes that are kept to be written again.
@@ -25,8 +26,12 @@ func newRecent(s *Store) *recent[confirmed] {
 	return &recent[confirmed]{sure: s.options.Link.Sure, most: mostRecent}
 }
 
-// onLoss is called by the link.
+// onLoss is called by the link, before it says that it is sure of the present: what was answered lately is not let go of any more.
 func (w *writer) onLoss() {
+	all := w.recent.take()
+	w.mu.Lock()
+	w.unsure = append(w.unsure, all...)
+	w.mu.Unlock()
 	w.loss.Store(true)
 	w.start()
 }
@@ -37,7 +42,12 @@ func (w *writer) recover(ctx context.Context) {
 		return
 	}
 	w.counts.recoveries.Add(1)
-	all := w.recent.take()
+	w.mu.Lock()
+	all := w.unsure
+	w.unsure = nil
+	w.mu.Unlock()
+	all = append(all, w.recent.take()...)
+	leaveOut(all)
 	epochs := make(map[string]raised)
 	if err := w.claimAgain(ctx, all, epochs); err != nil {
 		return // the store is closed
@@ -55,9 +65,38 @@ func (w *writer) recover(ctx context.Context) {
 			continue
 		}
 		b := newBatch()
-		b.order, b.seq, b.again = a.order, a.seq, true
+		b.order, b.again = a.order, true
 		if err := w.again(ctx, b); err != nil {
 			return
+		}
+	}
+}
+
+// leaveOut makes removals of the pushes of messages that are removed later, so that these are redirected to nobody. Redis has the same in the end.
+func leaveOut(all []confirmed) {
+	type entry struct {
+		device string
+		number uint64
+	}
+	removed, dropped := make(map[entry]bool), make(map[string]bool)
+	for i := len(all) - 1; i >= 0; i-- {
+		for k := len(all[i].order) - 1; k >= 0; k-- {
+			c := all[i].order[k]
+			for j := range c.list {
+				x := &c.list[j]
+				if x.name.kind != kindEntry {
+					continue
+				}
+				at := entry{c.device, x.name.number}
+				if dropped[c.device] || removed[at] {
+					x.owed, x.m, x.whole, x.gone = store.Owed{}, nil, false, true
+				} else if x.owed.Number == 0 {
+					removed[at] = true
+				}
+			}
+			if c.what.drop {
+				dropped[c.device] = true
+			}
 		}
 	}
 }
@@ -85,7 +124,7 @@ func (w *writer) again(ctx context.Context, b *batch) error {
 		return err
 	})
 	if err == nil {
-		w.recent.add(confirmed{order: b.order, seq: b.seq}, size)
+		w.recent.add(confirmed{order: b.order}, size)
 	}
 	return err
 }
@@ -174,8 +213,8 @@ func (w *writer) claimedAgain(c *made, r rueidis.RedisResult, epochs map[string]
 	w.mu.Unlock()
 	epochs[c.device] = raised{was, now.epoch}
 	w.recent.add(confirmed{claim: &again}, 200)
-	if other := now.from != "" && now.from != s.options.Owner; held && other && found.write != c.write {
-		// The owner before has written since: its messages are in Redis, and not here. The device comes back and finds all.
+	if other := now.from != "" && now.from != s.options.Owner; held && other && found.newest() > c.newest {
+		// The owner before has pushed since: its messages are in Redis, and not here. The device comes back and finds all.
 		w.lost(c.device, s.options.Owner, now.epoch)
 	}
 	return nil

@@ -34,6 +34,7 @@ type writer struct {
 	orphans  map[string]string // the devices that have them, by their keys
 	next     *batch            // collects
 	sent     *batch            // is on its way; nil if none
+	unsure   []confirmed       // what Redis may have lost
 	settling []*batch          // are written, and wait for redirections, oldest first
 	appended uint64            // operations ever
 	closing  bool
@@ -256,7 +257,7 @@ func (w *writer) writeAll(ctx context.Context, b *batch) error {
 		return err
 	})
 	if err == nil && len(b.order) > 0 {
-		w.recent.add(confirmed{order: b.order, seq: b.seq}, size)
+		w.recent.add(confirmed{order: b.order}, size)
 	}
 	return err
 }
@@ -290,9 +291,7 @@ func (s *Store) writes(order []*changes) (all []write) {
 
 // try sends writes once, and returns those that may not have been made, with the reason. Of a device that gets it back all writes come again.
 func (w *writer) try(ctx context.Context, b *batch, todo []write) (left []write, err error) {
-	if !b.again {
-		b.seq = w.seq.Add(1)
-	}
+	b.seq = w.seq.Add(1)
 	again := make(map[string]bool)
 	for len(todo) > 0 {
 		n, bytes := 0, 0
