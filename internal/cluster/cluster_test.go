@@ -201,6 +201,15 @@ func TestAdoption(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("the heir has %q, want %q", got, want)
 	}
+
+	// It was only stopped, and wakes up.
+	values, err := renew.Exec(t.Context(), a.client, a.keys.nodes(), []string{b.Self(), lifeText(b.life), "{}"}).ToArray()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first, err := values[0].ToString(); first != "dead" {
+		t.Errorf("an owner that was adopted renews its lease: %q, %v", first, err)
+	}
 }
 
 // A device comes to another node after its own has died and before that is adopted. It gets what was in the inbox of the dead one.

@@ -11,10 +11,11 @@ type keys struct{ prefix string }
 // Prefix returns the beginning of all keys of the cluster.
 func (c *Config) Prefix() string { return "ll:" + c.Name + ":" }
 
-// nodes returns the keys of the membership: hashes by the name of the node, and by the owner for those that died.
+// nodes returns the keys of the membership: hashes by the name of the node, and by the owner for those that died; and the owners that were adopted, with the times
+// of that.
 func (k keys) nodes() []string {
 	at := k.prefix + "{nodes}:"
-	return []string{at + "life", at + "renewed", at + "report", at + "dead", at + "adopter"}
+	return []string{at + "life", at + "renewed", at + "report", at + "dead", at + "adopter", at + "gone"}
 }
 
 // interest returns the keys of who wants what: the log, the hash of all that is announced, the last position, and the owners that are gone for good.

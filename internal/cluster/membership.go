@@ -184,9 +184,6 @@ func (n *Node) renew(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := n.makeInbox(ctx); err != nil {
-		return err
-	}
 	switch first, _ := values[0].ToString(); {
 	case first == "newer":
 		return errNewer
@@ -194,6 +191,9 @@ func (n *Node) renew(ctx context.Context) error {
 		return errDead
 	case len(values) != 5:
 		return fmt.Errorf("renewal: got %d values", len(values))
+	}
+	if err := n.makeInbox(ctx); err != nil { // not of an owner that is gone
+		return err
 	}
 	if err := n.see(values); err != nil {
 		return err

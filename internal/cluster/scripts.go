@@ -29,7 +29,8 @@ return life
 var renew = rueidis.NewLuaScript(now + `
 local life = redis.call('HGET', KEYS[1], ARGV[1])
 if life and tonumber(life) > tonumber(ARGV[2]) then return {'newer', life} end
-if redis.call('HEXISTS', KEYS[4], ARGV[1] .. '/' .. ARGV[2]) == 1 then return {'dead'} end
+local owner = ARGV[1] .. '/' .. ARGV[2]
+if redis.call('HEXISTS', KEYS[4], owner) == 1 or redis.call('ZSCORE', KEYS[6], owner) then return {'dead'} end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('HSET', KEYS[2], ARGV[1], text(now))
 redis.call('HSET', KEYS[3], ARGV[1], ARGV[3])
@@ -63,8 +64,10 @@ redis.call('HSET', KEYS[5], ARGV[1], ARGV[2] .. ' ' .. text(now + tonumber(ARGV[
 return 1
 `)
 
-// adopted ends an adoption: ARGV is the dead owner, its node, its life.
-var adopted = rueidis.NewLuaScript(`
+// adopted ends an adoption: ARGV is the dead owner, its node, its life. For a day the owner stays known as gone: it may only have been stopped, and wakes up.
+var adopted = rueidis.NewLuaScript(now + `
+redis.call('ZADD', KEYS[6], now, ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[6], 0, now - 86400000000)
 redis.call('HDEL', KEYS[4], ARGV[1])
 redis.call('HDEL', KEYS[5], ARGV[1])
 if redis.call('HGET', KEYS[1], ARGV[2]) == ARGV[3] then
