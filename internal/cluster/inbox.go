@@ -256,7 +256,7 @@ func (n *Node) takeItem(ctx context.Context, e *entry, from string, i *item) {
 	case forDevice:
 		n.takeForDevice(e, from, i)
 	case taken:
-		n.lostTo(strings.Clone(i.device), session.Move{To: strings.Clone(from), Epoch: i.epoch, Since: i.since})
+		n.lostTo(strings.Clone(i.device), session.Move{To: strings.Clone(from), Epoch: i.epoch, Since: i.since, Connected: i.hops > 0})
 	case elsewhere:
 		n.cache.set(strings.Clone(i.device), strings.Clone(i.owner))
 	case request:

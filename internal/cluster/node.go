@@ -35,6 +35,7 @@ type Sessions interface {
 	Unshadow(device string, epoch uint64)
 	Adopt(device string, c session.Claim, died time.Time) error
 	DeliverTo(device string, m *message.Message, q message.QoS, p *router.Publication) error
+	Connected(device string) bool
 	DeliverOwn(device string, m *message.Message, q message.QoS, p *router.Publication) error
 	Received(device string, id uint16, done func(received bool, err error))
 }

@@ -157,7 +157,11 @@ func (n *Node) tellTaken(a arrival, since uint64) {
 			again()
 		}
 	})
-	if n.peers.get(n, a.claim.From).add(&item{kind: taken, device: a.device, epoch: a.claim.Epoch, since: since}, nil, told) != nil {
+	i := item{kind: taken, device: a.device, epoch: a.claim.Epoch, since: since}
+	if n.sessions.Connected(a.device) {
+		i.hops = 1 // says that the device has a connection here
+	}
+	if n.peers.get(n, a.claim.From).add(&i, nil, told) != nil {
 		again()
 	}
 }

@@ -351,6 +351,8 @@ func (n *testNode) DeliverTo(name string, m *message.Message, q message.QoS, p *
 	return d.sink.Deliver(m, q, p)
 }
 
+func (n *testNode) Connected(string) bool { return true }
+
 func (n *testNode) DeliverOwn(name string, m *message.Message, q message.QoS, p *router.Publication) error {
 	return n.DeliverTo(name, m, q, p)
 }

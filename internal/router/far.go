@@ -2,6 +2,7 @@ package router
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/topic"
@@ -209,16 +210,9 @@ func (r *Router) DeliverNear(to Hit, m *message.Message, done func(error)) {
 	}
 }
 
-// without removes the session of a device, which gets the message by the node that has the device.
+// without removes the sessions of a device, also those that another node has taken: the device gets the message by the node that has it.
 func without(hits []Hit, device string) []Hit {
-	for i, h := range hits {
-		if isOwner(h.Subscriber, device) {
-			last := len(hits) - 1
-			hits[i] = hits[last]
-			return hits[:last]
-		}
-	}
-	return hits
+	return slices.DeleteFunc(hits, func(h Hit) bool { return isOwner(h.Subscriber, device) })
 }
 
 // deliverShare gives m to a member of a share on this node. If none is left, the error is ErrGone.

@@ -79,9 +79,9 @@ type shadowed struct {
 type item struct {
 	m      *message.Message
 	q      message.QoS
-	came   router.Came
-	space  string // the device in whose own space it is, which alone gets it
+	share  string // for one member of a share
 	device string // for one device
+	own    bool   // it is in the device's own space
 	hops   int
 	claim  *router.Claim // nil if nobody waits
 	do     func()        // instead of a message
@@ -297,7 +297,7 @@ func (n *node) Space(device string, hits []router.Hit) []router.Hit {
 	case "":
 		return hits
 	case n.name:
-		return append(hits, router.Hit{Subscriber: own{n, item{space: device}}, QoS: message.ExactlyOnce})
+		return append(hits, router.Hit{Subscriber: own{n, item{device: device, own: true}}, QoS: message.ExactlyOnce})
 	default:
 		return append(hits, router.Hit{Subscriber: space{n.remotes[owner], device}, QoS: message.ExactlyOnce})
 	}
@@ -311,7 +311,7 @@ type own struct {
 
 func (o own) Deliver(m *message.Message, q message.QoS, p *router.Publication) error {
 	n, x := o.node, o.item
-	err := n.manager.DeliverOwn(x.space, m, q, p)
+	err := n.manager.DeliverOwn(x.device, m, q, p)
 	if !errors.Is(err, ErrNotHere) {
 		return err
 	}
@@ -319,7 +319,7 @@ func (o own) Deliver(m *message.Message, q message.QoS, p *router.Publication) e
 	if x.hops, x.claim = x.hops+1, nil; p != nil {
 		x.claim = p.Claim()
 	}
-	if owner := n.cluster.owner(x.space); owner != "" {
+	if owner := n.cluster.owner(x.device); owner != "" {
 		n.send(owner, x)
 	} else {
 		x.tell()
@@ -341,7 +341,7 @@ type space struct {
 }
 
 func (s space) Deliver(m *message.Message, q message.QoS, p *router.Publication) error {
-	s.send(item{m: m, q: q, space: s.device}, p)
+	s.send(item{m: m, q: q, device: s.device, own: true}, p)
 	return nil
 }
 
@@ -351,7 +351,7 @@ type remote struct{ from, to *node }
 func (*remote) Remote() {}
 
 func (r *remote) Deliver(m *message.Message, q message.QoS, p *router.Publication) error {
-	r.send(item{m: m, q: q, came: router.Came{Share: router.ShareOf(m)}}, p)
+	r.send(item{m: m, q: q, share: router.ShareOf(m)}, p)
 	return nil
 }
 
@@ -407,12 +407,12 @@ func (n *node) handle(x item) {
 	}
 	n.follow(x.m.At)
 	switch {
+	case x.own:
+		n.router.DeliverNear(router.Hit{Subscriber: own{n, x}, QoS: x.m.QoS}, x.m, n.handled)
 	case x.device != "":
 		n.router.DeliverNear(router.Hit{Subscriber: addressed{n, x}, QoS: x.q}, x.m, n.handled)
-	case x.space != "":
-		n.router.DeliverNear(router.Hit{Subscriber: own{n, x}, QoS: x.m.QoS}, x.m, n.handled)
 	default:
-		n.router.PublishNear(x.m, x.came, n.handled)
+		n.router.PublishNear(x.m, router.Came{Share: x.share}, n.handled)
 	}
 }
 
@@ -493,7 +493,7 @@ func (n *node) announce() {
 		n.following.Unlock()
 		for device, c := range moved {
 			from := n.cluster.node(c.From)
-			to := Move{To: n.name, Epoch: c.Epoch, Since: p}
+			to := Move{To: n.name, Epoch: c.Epoch, Since: p, Connected: n.manager.Connected(device)}
 			n.send(c.From, item{do: func() {
 				from.manager.Lose(device, to)
 				from.mu.Lock()

@@ -9,7 +9,7 @@ import (
 )
 
 // moves counts sessions that came and went by the cluster. Safe from any goroutine.
-type moves struct{ claimed, adopted, lost, sent, passed, asked atomic.Uint64 }
+type moves struct{ claimed, adopted, lost, sent, passed, asked, unheld atomic.Uint64 }
 
 // Moves says how many sessions came and went by the cluster.
 type Moves struct {
@@ -18,6 +18,7 @@ type Moves struct {
 	Sent             uint64 // devices that were asked to go to another node, and went
 	Passed           uint64 // messages that shadows passed on
 	Asked            uint64 // publications about which the owner before was asked
+	Unheld           uint64 // publications that had to wait for the lease of the node
 	Shadows          int    // how many there are
 	ShadowsCut       uint64 // how many ended early, because there were too many
 }
@@ -26,7 +27,7 @@ type Moves struct {
 func (m *Manager) Moves() Moves {
 	x := &m.moves
 	n, cut := m.shadows.count()
-	return Moves{x.claimed.Load(), x.adopted.Load(), x.lost.Load(), x.sent.Load(), x.passed.Load(), x.asked.Load(), n, cut}
+	return Moves{x.claimed.Load(), x.adopted.Load(), x.lost.Load(), x.sent.Load(), x.passed.Load(), x.asked.Load(), x.unheld.Load(), n, cut}
 }
 
 // Settle tells the session of a claim the position from which on it takes the items of the bus for its subscriptions itself. For a session
@@ -58,7 +59,7 @@ func (m *Manager) Raise(device string, epoch uint64) {
 	}
 }
 
-// Lose says that another node has a device. The connection is closed with taken over, or so that the device comes again if the node was silent for its lease; the session is forgotten, and leaves no will, no
+// Lose says that another node has a device. The connection is closed; the session is forgotten, and leaves no will, no
 // offline event and nothing in the store. It stays as a shadow until Unshadow, which hands what comes for its subscriptions to Owners.Forward. Called again with Since, Lose tells the move to the shadow. It reports whether there was a
 // session of a lower epoch. It is called without locks.
 func (m *Manager) Lose(device string, to Move) (was bool) {
@@ -84,7 +85,7 @@ func (m *Manager) lose(s *Session, to Move) bool {
 	}
 	m.moves.lost.Add(1)
 	if s.link != nil {
-		s.link.conn.Close(m.whyLost(to))
+		s.link.conn.Close(whyLost(to))
 		m.gate.ReleaseDevice(s.device)
 		s.forgetConnection()
 		s.detachMQTT()
@@ -104,13 +105,24 @@ func (m *Manager) lose(s *Session, to Move) bool {
 	return true
 }
 
-// whyLost returns why the connection of a lost session closes. A node that was silent for its lease has lost its devices to those that adopted them, and
-// they are connected nowhere else: they are to come again, which they do not after taken over.
-func (m *Manager) whyLost(to Move) *wire.Close {
-	if to.Since == 0 && !m.config.Owners.Held() {
-		return wire.CloseMoved
+// whyLost returns what a device is told whose session another node has. Only one that has a connection there must not come back: a node
+// also loses devices that others adopt, or claim for a connection that has ended meanwhile.
+func whyLost(to Move) *wire.Close {
+	if to.Connected {
+		return wire.CloseTakenOver
 	}
-	return wire.CloseTakenOver
+	return wire.CloseMoved.Because("another node has the device; retry after 1s")
+}
+
+// Connected reports whether the device has a connection here, see Move.Connected.
+func (m *Manager) Connected(device string) bool {
+	s := m.session(device)
+	if s == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.link != nil
 }
 
 // forgetMQTT forgets the will, which the new owner has, and packet identifiers. What the shadow may be asked about publications of QoS 2

@@ -3,6 +3,7 @@ package session
 import (
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/store"
@@ -81,7 +82,7 @@ func TestDeviceMoves(t *testing.T) {
 
 		present := b.joinsMQTT("d", Options{})
 		present.gets(resumed, "t/1=one qos 1 id 1 again")
-		old.gets("close taken_over")
+		old.gets("close moved") // the node was told before the device was greeted at the other one
 		old.leave("taken_over")
 		if err := present.link.Acked(1); err != nil {
 			t.Error(err)
@@ -120,5 +121,87 @@ func (x *cluster) unshadowed() {
 	synctest.Wait()
 	for _, n := range x.nodes {
 		expect(x.t, "shadows on "+n.name, n.manager.Moves().Shadows, 0)
+	}
+}
+
+// While the lease is not valid, a publication of QoS 1 waits with the connection that sent it, one of QoS 0 goes on.
+func TestPublicationWaitsForLease(t *testing.T) {
+	clustered(t, Config{}, func(t *testing.T, _ *cluster, a, _, _ *node) {
+		seen := a.observe("t")
+		c := a.joins("d", Options{})
+		c.gets(fresh)
+		a.holds(false)
+		c.pub(0, "t", "zero", 0)
+		c.pub(1, "t", "one", 1)
+		c.gets("reading false")
+		seen.saw(t, "t=zero qos 0")
+		a.holds(true)
+		c.gets("ack 1", "reading true")
+		seen.saw(t, "t=one qos 1")
+	})
+}
+
+// A device that another node has without a connection there is asked to come again.
+func TestLostWithoutConnection(t *testing.T) {
+	clustered(t, Config{}, func(t *testing.T, _ *cluster, a, _, _ *node) {
+		c := a.joins("d", Options{})
+		c.gets(fresh)
+		expect(t, "lost", a.manager.Lose("d", Move{To: "b", Epoch: 1000}), true)
+		c.gets("close moved")
+		expect(t, "lost again", a.manager.Lose("d", Move{To: "b", Epoch: 1000}), false)
+	})
+}
+
+// A device that is asked to go to another node counts as on line until it is there, or does not come.
+func TestAskedToGo(t *testing.T) {
+	clustered(t, Config{}, func(t *testing.T, _ *cluster, a, b, third *node) {
+		watcher := third.observe("$presence/d")
+		c := a.joins("d", Options{})
+		c.gets(fresh)
+		c.leave("moved")
+		synctest.Wait()
+		watcher.saw(t, "d true ")
+		c = b.joins("d", Options{})
+		c.gets(resumed)
+		c.leave("moved")
+		time.Sleep(arrivalTime + time.Second)
+		synctest.Wait()
+		watcher.saw(t, "d false not_returned")
+	})
+}
+
+// The devices of a node that died are away since then at the node that adopts them.
+func TestAdopt(t *testing.T) {
+	clustered(t, Config{}, func(t *testing.T, x *cluster, a, b, third *node) {
+		watcher := third.observe("$presence/d")
+		c := a.joins("d", Options{})
+		c.sub(1, 1, "t")
+		c.gets(fresh, "ack 1")
+		synctest.Wait()
+		claim, ops := x.claim("d", "b")
+		b.journal.takes("d", claim, ops)
+		if err := b.manager.Adopt("d", claim, time.Now()); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		watcher.saw(t, "d true ", "d false node_lost")
+		told := third.publish("t", "one", 1)
+		synctest.Wait()
+		expect(t, "the publication", told.String(), "taken")
+		b.joins("d", Options{}).gets(resumed, "t=one qos 1")
+	})
+}
+
+// holds makes the lease valid or not.
+func (n *node) holds(valid bool) {
+	n.mu.Lock()
+	n.unheld = !valid
+	var told []func(error)
+	if valid {
+		told, n.whenHeld = n.whenHeld, nil
+	}
+	n.mu.Unlock()
+	for _, f := range told {
+		f(nil)
 	}
 }

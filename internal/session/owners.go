@@ -62,6 +62,8 @@ type Move struct {
 	To    string // the new owner, name/life
 	Epoch uint64 // above that of the claim that was lost, and not above that of the new one; a session with a higher one stays
 	Since uint64 // what Manager.Settle told the new session; 0 while that is not known
+
+	Connected bool // the device is known to have a connection at the new owner
 }
 
 // ErrNotHere is what Manager.DeliverTo returns if this node has no session of the device.

@@ -37,6 +37,9 @@ var (
 func (l *Link) publish(p *wire.Packet) error {
 	s := l.session
 	m := &p.Message
+	if m.QoS > message.AtMostOnce && l.waitsForLease(p) {
+		return nil
+	}
 	if m.QoS > message.AtMostOnce && l.answers != nil && l.answers.untold { // it comes again
 		return nil
 	}
@@ -118,7 +121,7 @@ func (l *Link) routeLive(m *message.Message, id uint64, again bool) error {
 		s.manager.router.Drop(m, s.device, router.NotAllowed, 1)
 		return err
 	}
-	if o := s.manager.config.Owners; o != nil && m.QoS > message.AtMostOnce && !o.Held() { // the gateway stops reading the device; this packet was read before
+	if o := s.manager.config.Owners; o != nil && m.QoS > message.AtMostOnce && !o.Held() { // it was valid until now
 		return ErrNotHeld
 	}
 	switch m.QoS {
