@@ -53,22 +53,6 @@ func (c *conn) gets(want ...string) {
 	c.saw(want...)
 }
 
-// A node that was silent for its lease finds that others have adopted its devices: these are told to come again. Once another node has a
-// connection of the device, they are not.
-func TestLostToAdopters(t *testing.T) {
-	for since, want := range map[uint64]string{0: "close moved", 7: "close taken_over"} {
-		clustered(t, Config{}, func(t *testing.T, x *cluster, a, b, third *node) {
-			c := a.joins("d", Options{})
-			c.gets(fresh)
-			a.mu.Lock()
-			a.unheld = true
-			a.mu.Unlock()
-			a.manager.Lose("d", Move{To: "b/1", Epoch: 1 << 52, Since: since})
-			c.gets(want)
-		})
-	}
-}
-
 // A device goes to another node: its session follows with subscriptions and messages, its old connection closes, and nobody hears that it was gone.
 func TestDeviceMoves(t *testing.T) {
 	clustered(t, Config{}, func(t *testing.T, x *cluster, a, b, third *node) {
@@ -141,15 +125,18 @@ func TestPublicationWaitsForLease(t *testing.T) {
 	})
 }
 
-// A device that another node has without a connection there is asked to come again.
-func TestLostWithoutConnection(t *testing.T) {
-	clustered(t, Config{}, func(t *testing.T, _ *cluster, a, _, _ *node) {
-		c := a.joins("d", Options{})
-		c.gets(fresh)
-		expect(t, "lost", a.manager.Lose("d", Move{To: "b", Epoch: 1000}), true)
-		c.gets("close moved")
-		expect(t, "lost again", a.manager.Lose("d", Move{To: "b", Epoch: 1000}), false)
-	})
+// A device that another node has is asked to come again, unless it is known to have a connection there.
+func TestLost(t *testing.T) {
+	for connected, want := range map[bool]string{false: "close moved", true: "close taken_over"} {
+		clustered(t, Config{}, func(t *testing.T, _ *cluster, a, _, _ *node) {
+			c := a.joins("d", Options{})
+			c.gets(fresh)
+			to := Move{To: "b", Epoch: 1 << 52, Connected: connected}
+			expect(t, "lost", a.manager.Lose("d", to), true)
+			c.gets(want)
+			expect(t, "lost again", a.manager.Lose("d", to), false)
+		})
+	}
 }
 
 // A device that is asked to go to another node counts as on line until it is there, or does not come.
