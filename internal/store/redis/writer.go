@@ -72,7 +72,6 @@ type batch struct {
 	// Guarded by writer.mu.
 	redirects int   // that are not done
 	err       error // why something of the batch is not safe
-	settled   bool
 }
 
 func newBatch() *batch { return &batch{devices: make(map[string]*changes)} }
