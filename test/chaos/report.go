@@ -17,7 +17,7 @@ func (r *run) report(w io.Writer, v *account.Verdict) {
 			parts = append(parts, fmt.Sprintf("%v: %d", kind(k), n))
 		}
 	}
-	fmt.Fprintf(w, "faults: %s\n", strings.Join(parts, "; "))
+	fmt.Fprintf(w, "faults: %s; nodes that ended because they had been silent for too long: %d\n", strings.Join(parts, "; "), r.player.rejoined)
 	count, _, slow, _ := r.fleet.Superseded.Report()
 	fmt.Fprintf(w, "connections that devices ended or left %d; left open at a node %d, closed there after more than 5 s %d; on these came before the node was told %d, at most after %v; after that %d\n",
 		r.fleet.Cuts.Load(), count, len(slow), r.told, r.slowest, r.twice)
