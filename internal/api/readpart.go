@@ -266,7 +266,8 @@ func (h *heldReader) open(s *stream.Stream, r *readRequest) (err error) {
 func (h *heldReader) read(ctx context.Context, r *readRequest, answer *readAnswer) error {
 	wait, cancel := context.WithTimeout(ctx, nodeWait)
 	defer cancel()
-	defer context.AfterFunc(h.life, cancel)()
+	stop := context.AfterFunc(h.life, cancel)
+	defer stop()
 	for {
 		batch, missed, err := h.reader.Take(wait, r.messages, r.bytes, nil)
 		switch {

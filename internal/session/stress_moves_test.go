@@ -79,12 +79,6 @@ func (v *visit) Close(why *wire.Close) {
 	})
 }
 
-func (v *visit) isPresent() bool {
-	v.of.mu.Lock()
-	defer v.of.mu.Unlock()
-	return v.of.present == v
-}
-
 // take is what a device without packet identifiers does with a message.
 func (v *visit) take(m *message.Message, _ message.QoS) {
 	w := v.of
@@ -141,14 +135,14 @@ func (v exchangingVisit) Release(id uint16) {
 // subscribes subscribes the device on its present connection.
 func (w *wanderer) subscribes(filters ...string) {
 	w.t.Helper()
-	v, done := w.present, make(chan error, 1)
+	v, done := w.present, make(chan struct{})
 	v.Do(func() {
 		for _, f := range filters {
 			if err := v.link.Subscribe(f, message.ExactlyOnce); err != nil {
 				w.t.Error(err)
 			}
 		}
-		v.link.WhenSubscribed(func() { done <- nil })
+		v.link.WhenSubscribed(func() { close(done) })
 	})
 	<-done
 }

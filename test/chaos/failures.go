@@ -94,12 +94,16 @@ func (f *failures) do(ctx context.Context) error {
 			return err
 		}
 	}
+	defer func() {
+		for _, g := range f.groups {
+			g.kill()
+		}
+	}()
 	for first := 0; first < f.options.Devices; first += perProcess {
 		g, err := startGroup(first, min(perProcess, f.options.Devices-first))
 		if err != nil {
 			return err
 		}
-		defer g.kill()
 		f.groups = append(f.groups, g)
 	}
 	began := time.Now()

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -83,8 +84,8 @@ func (o *lightCommand) Run(ctx context.Context) error {
 			cancel()
 			t := l.tally()
 			l.mu.Lock()
-			defer l.mu.Unlock()
-			t.Arrived = l.arrived
+			t.Arrived = maps.Clone(l.arrived)
+			l.mu.Unlock()
 			return json.NewEncoder(os.Stdout).Encode(t)
 		}
 	}

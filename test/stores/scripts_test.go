@@ -144,7 +144,8 @@ func (h *history) claimed(answer []string, o string, number int, after rules.Fen
 func (h *history) claim(text string, n int, old string) string {
 	o := owners[n]
 	held := h.holds[o].Epoch
-	after, ok := rules.Fence[string]{}, true
+	var after rules.Fence[string]
+	ok := true
 	if old == "*" {
 		after, _ = h.device.fence.Claim(o, held, 1)
 	} else if h.device.fence == h.holds[o] && held != 0 {
