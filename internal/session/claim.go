@@ -21,6 +21,7 @@ type claimed struct {
 	// arriving says that the device counts as on line, though it has no connection: it had one at another node, or was asked to go to one.
 	// Within arrivalTime since then nothing says that it left.
 	arriving bool
+	waiting  bool  // for the lease, to send what the queue has
 	moved    int64 // Unix milliseconds when the session came here, or the device was asked to go
 
 	settled *store.Identifiers // see repeated.go; nil if there are none

@@ -277,7 +277,9 @@ func (s *Session) flush(conn Conn, now time.Time) {
 	if t != nil && s.queue != nil {
 		s.release(t, now)
 	}
-	for s.queue != nil && s.next == nil && s.inWindow() && conn.Room() && s.sendNext(conn, now) {
+	if s.mayDeliver() {
+		for s.queue != nil && s.next == nil && s.inWindow() && conn.Room() && s.sendNext(conn, now) {
+		}
 	}
 	if t != nil {
 		s.guard(t)

@@ -6,7 +6,26 @@ import (
 )
 
 // While the lease of the node is not valid, others may take its devices. So nothing of QoS 1 and 2 is routed: the connection of a device that
-// publishes it is not read until the lease is valid again, and then goes on with the publication that it had read.
+// publishes it is not read until the lease is valid again, and then goes on with the publication that it had read. Nor is a device sent what
+// its queue has: it may have the same from its next owner.
+
+// mayDeliver reports whether the device may be sent what its queue has. If not, the session is woken when it may. The session is locked.
+func (s *Session) mayDeliver() bool {
+	owners := s.manager.config.Owners
+	if owners == nil || s.unsent() == 0 || owners.Held() {
+		return true
+	}
+	if !s.claim.waiting {
+		s.claim.waiting = true
+		owners.WhenHeld(func(error) { // with an error the node ends, and its connections with it
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.claim.waiting = false
+			s.wake()
+		})
+	}
+	return false
+}
 
 // waitsForLease keeps a publication until the lease is valid, and reports whether it has to wait. p is borrowed.
 func (l *Link) waitsForLease(p *wire.Packet) bool {

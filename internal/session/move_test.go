@@ -179,6 +179,25 @@ func TestAdopt(t *testing.T) {
 	})
 }
 
+// A node that woke up after its lease sends a device nothing that the device may have from its next owner. QoS 0 goes on.
+func TestNothingIsSentWithoutLease(t *testing.T) {
+	clustered(t, Config{}, func(t *testing.T, _ *cluster, a, b, _ *node) {
+		c := a.joins("d", Options{})
+		c.sub(1, 1, "t")
+		c.gets(fresh, "ack 1")
+		a.holds(false)
+		a.publish("t", "none", 0)
+		synctest.Wait()
+		c.gets("t=none qos 0")
+		a.publish("t", "one", 1)
+		synctest.Wait()
+		c.gets()
+		a.holds(true)
+		synctest.Wait()
+		c.gets("t=one qos 1")
+	})
+}
+
 // holds makes the lease valid or not.
 func (n *node) holds(valid bool) {
 	n.mu.Lock()
