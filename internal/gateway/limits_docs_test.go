@@ -54,8 +54,11 @@ func declaredMetrics(t *testing.T) (all []string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, m := range regexp.MustCompile(`(describe\(|serviceDesc\(|ofStream\(\S+ |ofConsumer\(\S+ |ofSink\(\S+ |ofSource\(\S+ |modelDesc\(|NewDesc\(|Name: +|gauge\(|counter\(|add\(\S+ )"(longline_)?([a-z_]+)"`).FindAllSubmatch(source, -1) {
-			prefix := ""
+		for _, m := range regexp.MustCompile(`(describe\(|serviceDesc\(|ofStream\(\S+ |ofConsumer\(\S+ |ofSink\(\S+ |ofSource\(\S+ |modelDesc\(|sharedGauge\(|sharedCounter\(|NewDesc\(|Name: +|gauge\(|counter\(|add\(\S+ )"(longline_)?([a-z_]+)"`).FindAllSubmatch(source, -1) {
+			prefix, suffix := "", ""
+			if strings.HasSuffix(string(m[3]), "_") { // the beginning of names that are found elsewhere
+				continue
+			}
 			switch kind, _, _ := strings.Cut(string(m[1]), "("); kind {
 			case "ofStream":
 				prefix = "stream_"
@@ -69,14 +72,25 @@ func declaredMetrics(t *testing.T) (all []string) {
 				prefix = "model_"
 			case "serviceDesc":
 				prefix = "service_"
+			case "sharedGauge":
+				prefix = "cluster_store_"
+			case "sharedCounter":
+				prefix, suffix = "cluster_store_", "_total"
 			case "describe":
 			default:
 				if len(m[2]) == 0 {
 					continue // something else's name
 				}
 			}
-			all = append(all, prefix+string(m[3]))
+			all = append(all, prefix+string(m[3])+suffix)
 		}
+	}
+	source, err := os.ReadFile("../cluster/stats.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile(`(?:gauge|count)\("([a-z_]+)"`).FindAllSubmatch(source, -1) {
+		all = append(all, "cluster_"+string(m[1]))
 	}
 	return all
 }
