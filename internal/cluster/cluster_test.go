@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -336,4 +337,28 @@ func TestRedisAway(t *testing.T) {
 		t.Error(err)
 	}
 	until(t, "the message does not come", func() bool { return slices.Contains(far.all(), "far 2 1") })
+}
+
+// A receiver that takes nothing holds up a node's inbox for a while only: then the others get what comes behind its messages.
+func TestReceiverWithoutRoom(t *testing.T) {
+	w := newWorld(t)
+	w.inboxBytes, w.heldTime = 1<<20, 100*time.Millisecond
+	a, b := w.join("a"), w.join("b")
+	var other sink
+	b.router.Subscribe("full", holder{}, message.AtLeastOnce)
+	b.router.Subscribe("other", &other, message.AtLeastOnce)
+	a.knows(b)
+	if err := a.publish("full", "1", message.AtLeastOnce); err != nil {
+		t.Fatal(err)
+	}
+	large := strings.Repeat("x", batchBytes)
+	for i := range 48 {
+		if err := a.publish("other", large, message.AtLeastOnce); err != nil {
+			t.Fatalf("message %d behind that of a receiver without room: %v", i, err)
+		}
+	}
+	until(t, "the messages do not come", func() bool { return len(other.all()) == 48 })
+	if b.counts.letGo.Load() == 0 {
+		t.Error("nothing is counted")
+	}
 }

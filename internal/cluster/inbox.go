@@ -23,6 +23,7 @@ const (
 	inHandBytes  = 32 << 20 // of batches whose messages are not all safe; beyond it the inbox is not read
 	trimAfter    = 16       // batches
 	trimEvery    = time.Second
+	heldTime     = 10 * time.Second // how long messages that wait for room at their receivers may hold up the inbox
 )
 
 // inbox is what other nodes have sent to this one. One goroutine (readInbox) reads it and hands out the items; another (trimInbox) removes the batches all of whose messages are
@@ -56,8 +57,10 @@ type entry struct {
 	box   *inbox
 	id    string
 	bytes int
+	began time.Time
 	open  atomic.Int32 // messages, and the reader while it hands them out
 	tell  func(error)  // e.told, made once
+	letGo bool         // see letGo; guarded by inbox.mu
 }
 
 // told is told that one message is safe, or refused for good.
@@ -75,7 +78,7 @@ func (e *entry) told(err error) {
 func (x *inbox) finished() {
 	x.mu.Lock()
 	i := 0
-	for i < len(x.inHand) && x.inHand[i].open.Load() == 0 {
+	for i < len(x.inHand) && (x.inHand[i].letGo || x.inHand[i].open.Load() == 0) {
 		x.upTo = x.inHand[i].id
 		x.bytes -= x.inHand[i].bytes
 		x.inHand[i] = nil
@@ -210,7 +213,7 @@ var errRepeated = errors.New("the batch has come before")
 // takeBatch hands out the items of a batch, unless it has come before.
 func (n *Node) takeBatch(ctx context.Context, id string, body []byte) {
 	x := &n.inbox
-	e := &entry{box: x, id: id, bytes: len(body)}
+	e := &entry{box: x, id: id, bytes: len(body), began: time.Now()}
 	e.tell = e.told
 	e.open.Store(1)
 	x.mu.Lock()
@@ -363,6 +366,38 @@ func (n *Node) sendOn(e *entry, from string, i *item, m *message.Message) {
 	n.finder.find(lookup{item: on, m: m, done: answerFunc(e.tell), tell: strings.Clone(from)})
 }
 
+// letGo lets the inbox move on past batches that have held it up for too long: otherwise one device that hardly acknowledges would keep all other devices of the node from getting
+// anything, and the node from hearing of requests. What their messages have changed is safe first; those that still wait for room at a receiver wait on, in memory alone.
+func (x *inbox) letGo() {
+	most := min(inHandBytes, x.node.config.InboxBytes) / 2
+	x.mu.Lock()
+	var late []*entry
+	for i := 0; x.bytes >= most && i < len(x.inHand) && time.Since(x.inHand[i].began) > x.node.heldTime; i++ {
+		late = append(late, x.inHand[i])
+	}
+	x.mu.Unlock()
+	if len(late) == 0 {
+		return
+	}
+	x.node.store.Commit(func(err error) {
+		if err != nil {
+			return // the next tick tries again
+		}
+		x.mu.Lock()
+		for _, e := range late {
+			if !e.letGo {
+				e.letGo = true
+				x.node.counts.letGo.Add(1)
+			}
+		}
+		x.mu.Unlock()
+		x.node.noteTrouble("receivers have held up this node's inbox for too long: their messages wait in memory alone", errHeldUp)
+		x.finished()
+	})
+}
+
+var errHeldUp = errors.New("devices or backends do not take their messages")
+
 // trimInbox removes from Redis what is done.
 func (n *Node) trimInbox(ctx context.Context) {
 	x := &n.inbox
@@ -372,6 +407,7 @@ func (n *Node) trimInbox(ctx context.Context) {
 		select {
 		case <-x.wake:
 		case <-tick.C:
+			x.letGo()
 		case <-ctx.Done():
 			return
 		}

@@ -78,6 +78,7 @@ type Node struct {
 	keys     keys
 	log      *slog.Logger
 	patience time.Duration
+	heldTime time.Duration // see inbox.letGo
 	life     uint64
 	owner    string // name/life
 
@@ -113,6 +114,7 @@ type Node struct {
 func Join(ctx context.Context, c Config, o Options) (*Node, error) {
 	n := &Node{
 		config: c, options: o, client: o.Client, keys: keys{c.Prefix()}, log: o.Log, patience: o.Patience,
+		heldTime: heldTime,
 	}
 	if n.patience == 0 {
 		n.patience = 5 * time.Second

@@ -11,6 +11,7 @@ type counts struct {
 	refused   atomic.Uint64
 	received  atomic.Uint64
 	repeated  atomic.Uint64
+	letGo     atomic.Uint64
 	bad       atomic.Uint64
 	hops      atomic.Uint64
 	unowned   atomic.Uint64
@@ -41,6 +42,7 @@ func (n *Node) Stats(show func(name, help string, counter bool, value float64)) 
 	count("items_refused_total", "Messages, notices and requests that were refused because too many waited.", &c.refused)
 	count("items_received_total", "Messages, notices and requests that came from other nodes.", &c.received)
 	count("batches_repeated_total", "Batches of other nodes that came again, after a failover of Redis.", &c.repeated)
+	count("batches_let_go_total", "Batches of other nodes that held up the inbox for too long: their messages wait for their receivers in memory alone.", &c.letGo)
 	count("batches_bad_total", "Batches or messages of other nodes that this one could not read.", &c.bad)
 	count("hops_exceeded_total", "Messages that nodes sent on to one another until they were dropped.", &c.hops)
 	count("devices_unowned_total", "Messages in the own space of a device that no node has.", &c.unowned)

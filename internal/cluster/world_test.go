@@ -29,6 +29,9 @@ type world struct {
 	client rueidis.Client
 	owners owners
 	lease  time.Duration
+
+	inboxBytes int           // Config.InboxBytes of the nodes
+	heldTime   time.Duration // theirs; 0 means the default
 }
 
 func newWorld(t testing.TB) *world {
@@ -90,10 +93,13 @@ func (w *world) join(name string) *testNode {
 	client := w.connect()
 	n := &testNode{w: w, memory: store.NewMemory(store.Options{}), devices: make(map[string]*device), failed: make(chan error, 1)}
 	var err error
-	c := Config{Name: "test", Node: name, Lease: w.lease}.WithDefaults()
+	c := Config{Name: "test", Node: name, Lease: w.lease, InboxBytes: w.inboxBytes}.WithDefaults()
 	n.Node, err = Join(w.t.Context(), c, Options{Client: client, Log: slog.New(slog.NewTextHandler(w.t.Output(), nil)), Failed: func(err error) { n.failed <- err }})
 	if err != nil {
 		w.t.Fatal(err)
+	}
+	if w.heldTime != 0 {
+		n.heldTime = w.heldTime
 	}
 	n.router = router.New(router.Config{Far: n.Node, Read: n.memory.Read}, n.memory)
 	n.Use(Parts{Router: n.router, Sessions: n, Store: n.onStore()})
@@ -203,6 +209,14 @@ func (s *sink) want(t testing.TB, want ...string) {
 	if got := s.all(); !slices.Equal(got, want) {
 		t.Fatalf("got %q, want %q", got, want)
 	}
+}
+
+// holder is a subscriber that has no room.
+type holder struct{}
+
+func (holder) Deliver(_ *message.Message, _ message.QoS, p *router.Publication) error {
+	p.Claim()
+	return nil
 }
 
 // device stands for a session: it takes messages by the rule of Message.At.
