@@ -205,7 +205,7 @@ func (n *Node) awaitAll(ctx context.Context, o string, ready func(*Member) bool)
 
 // say writes about an owner that is gone into the log.
 func (n *Node) say(ctx context.Context, o, what string) (uint64, error) {
-	text, err := forget.Exec(ctx, n.client, n.keys.interest(), []string{o, what, strconv.FormatUint(n.Position(), 10)}).ToString()
+	text, err := forget.Exec(ctx, n.client, n.keys.interest(), []string{o, strconv.FormatUint(n.Position(), 10), strconv.Itoa(n.logBytes), what}).ToString()
 	return parse(text), err
 }
 

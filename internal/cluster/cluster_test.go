@@ -362,3 +362,30 @@ func TestReceiverWithoutRoom(t *testing.T) {
 		t.Error("nothing is counted")
 	}
 }
+
+// A node that changes its mind about large filters again and again does not fill Redis with the log of that, and the others know what it wants.
+func TestLogIsBounded(t *testing.T) {
+	w := newWorld(t)
+	w.logBytes = 64 << 10
+	a, b := w.join("a"), w.join("b")
+	var got sink
+	large := strings.Repeat("x", 4<<10)
+	for i := range 64 {
+		filter := fmt.Sprint("t/", i, large)
+		b.router.Subscribe(filter, &got, message.AtLeastOnce)
+		b.announced()
+		if i%2 == 0 {
+			b.router.Unsubscribe(filter, &got)
+		}
+	}
+	a.knows(b)
+	if n := w.length("ll:test:{interest}:log"); n > 20 {
+		t.Errorf("the log has %d entries, of 4 KiB each", n)
+	}
+	for i := range 64 {
+		if err := a.publish(fmt.Sprint("t/", i, large), "", message.AtLeastOnce); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "not all messages come", func() bool { return len(got.all()) == 32 })
+}

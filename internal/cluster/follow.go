@@ -72,6 +72,7 @@ func (n *Node) followLog(ctx context.Context) {
 		if n.log_.lost.Swap(false) {
 			if err := n.snapshot(ctx); err != nil {
 				n.noteTrouble("who wants what could not be read", err)
+				n.refuseOldWaits()
 				n.log_.lost.Store(true)
 				sleep(ctx, retryAfter)
 				continue
@@ -88,6 +89,7 @@ func (n *Node) followLog(ctx context.Context) {
 		}
 		if err != nil && ctx.Err() == nil {
 			n.noteTrouble("the log of who wants what could not be followed", err)
+			n.refuseOldWaits()
 			if !sleep(ctx, retryAfter) {
 				return
 			}
@@ -238,7 +240,7 @@ func (n *Node) snapshot(ctx context.Context) error {
 
 // raise writes an entry of the log that is behind all that this node has read, and returns its position.
 func (n *Node) raise(ctx context.Context) (uint64, error) {
-	args := []string{n.owner, strconv.FormatUint(n.Position(), 10), "0"}
+	args := []string{n.owner, strconv.FormatUint(n.Position(), 10), strconv.Itoa(n.logBytes), "0"}
 	text, err := announce.Exec(ctx, n.client, n.keys.interest(), args).ToString()
 	if err == nil && text == "0" {
 		err = errDead

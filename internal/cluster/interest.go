@@ -15,6 +15,7 @@ import (
 const (
 	announceFilters = 500
 	announceBytes   = 256 << 10
+	logBytes        = 64 << 20 // of the log; who has not read what goes reads all again
 )
 
 // interest is what this node wants, as far as it is announced. The goroutine announcements writes what has changed; the router has the truth.
@@ -210,8 +211,8 @@ func (n *Node) writeInterest(ctx context.Context, add, remove []string, always b
 	if len(add) == 0 && len(remove) == 0 && !always {
 		return 0, nil
 	}
-	args := make([]string, 0, 3+len(add)+len(remove))
-	args = append(args, n.owner, strconv.FormatUint(max(x.at, n.Position()), 10), strconv.Itoa(len(add)))
+	args := make([]string, 0, 4+len(add)+len(remove))
+	args = append(args, n.owner, strconv.FormatUint(max(x.at, n.Position()), 10), strconv.Itoa(n.logBytes), strconv.Itoa(len(add)))
 	args = append(append(args, add...), remove...)
 	ctx, cancel := context.WithTimeout(ctx, sendTime)
 	defer cancel()

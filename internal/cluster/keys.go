@@ -18,10 +18,11 @@ func (k keys) nodes() []string {
 	return []string{at + "life", at + "renewed", at + "report", at + "dead", at + "adopter", at + "gone"}
 }
 
-// interest returns the keys of who wants what: the log, the hash of all that is announced, the last position, and the owners that are gone for good.
+// interest returns the keys of who wants what: the log, the hash of all that is announced, the last position, the owners that are gone for good, and
+// how many bytes were ever written to the log.
 func (k keys) interest() []string {
 	at := k.prefix + "{interest}:"
-	return []string{at + "log", at + "all", at + "at", at + "gone"}
+	return []string{at + "log", at + "all", at + "at", at + "gone", at + "bytes"}
 }
 
 // inbox returns the key of the stream with what other nodes have sent to an owner.

@@ -79,6 +79,7 @@ type Node struct {
 	log      *slog.Logger
 	patience time.Duration
 	heldTime time.Duration // see inbox.letGo
+	logBytes int
 	life     uint64
 	owner    string // name/life
 
@@ -114,7 +115,7 @@ type Node struct {
 func Join(ctx context.Context, c Config, o Options) (*Node, error) {
 	n := &Node{
 		config: c, options: o, client: o.Client, keys: keys{c.Prefix()}, log: o.Log, patience: o.Patience,
-		heldTime: heldTime,
+		heldTime: heldTime, logBytes: logBytes,
 	}
 	if n.patience == 0 {
 		n.patience = 5 * time.Second

@@ -76,41 +76,50 @@ end
 return 1
 `)
 
-// announce writes what a node wants and wants no more: ARGV is the owner, a position that the new one must be above, the number of filters that it wants, these,
-// and then those that it does not want. It returns the position, or 0 if the owner is gone for good. An entry of the log has the position before it, so that whoever follows the log sees
-// a gap.
-var announce = rueidis.NewLuaScript(now + `
+// logAdd is the beginning of scripts that write the log. An entry has the position before it, so that whoever follows the log sees a gap, and how many bytes were
+// written until then, because a device can change its mind about large filters as often as it likes: a log with more than the bound loses its older half.
+const logAdd = now + `
+local function add(owner, above, bound, fields, size)
+  local before = redis.call('GET', KEYS[3]) or '0'
+  local at = text(math.max(tonumber(before) + 1, now, tonumber(above) + 1))
+  local written = redis.call('INCRBY', KEYS[5], size + 100)
+  redis.call('XADD', KEYS[1], 'MAXLEN', '~', '100000', at .. '-0', 'p', before, 'o', owner, 'n', text(written), unpack(fields))
+  redis.call('SET', KEYS[3], at)
+  local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+  if written - (tonumber(first[2][6]) or 0) > tonumber(bound) then
+    redis.call('XTRIM', KEYS[1], 'MAXLEN', math.ceil(redis.call('XLEN', KEYS[1]) / 2))
+  end
+  return at
+end
+`
+
+// announce writes what a node wants and wants no more: ARGV is the owner, a position that the new one must be above, the bound of the log in bytes, the number of filters
+// that it wants, these, and then those that it does not want. It returns the position, or 0 if the owner is gone for good.
+var announce = rueidis.NewLuaScript(logAdd + `
 if redis.call('ZSCORE', KEYS[4], ARGV[1]) then return '0' end
-local before = redis.call('GET', KEYS[3]) or '0'
-local at = text(math.max(tonumber(before) + 1, now, tonumber(ARGV[2]) + 1))
-local entry = {'XADD', KEYS[1], 'MAXLEN', '~', '100000', at .. '-0', 'p', before, 'o', ARGV[1]}
-local wants = tonumber(ARGV[3])
-for i = 4, #ARGV do
+local fields, size = {}, 0
+local wants = tonumber(ARGV[4])
+for i = 5, #ARGV do
   local f = ARGV[i]
-  if i < 4 + wants then
+  if i < 5 + wants then
     redis.call('HSET', KEYS[2], ARGV[1] .. '\0' .. f, '1')
-    entry[#entry + 1] = '+'
+    fields[#fields + 1] = '+'
   else
     redis.call('HDEL', KEYS[2], ARGV[1] .. '\0' .. f)
-    entry[#entry + 1] = '-'
+    fields[#fields + 1] = '-'
   end
-  entry[#entry + 1] = f
+  fields[#fields + 1] = f
+  size = size + #f + 10
 end
-redis.call(unpack(entry))
-redis.call('SET', KEYS[3], at)
-return at
+return add(ARGV[1], ARGV[2], ARGV[3], fields, size)
 `)
 
-// forget says in the log that an owner is gone for good, and refuses what it announces later: ARGV is the owner, what is said ('!' nobody is to send to it any more, '.' its adoption is
-// done), and a position that the new one must be above. What it had announced is removed by clean.
-var forget = rueidis.NewLuaScript(now + `
-local before = redis.call('GET', KEYS[3]) or '0'
-local at = text(math.max(tonumber(before) + 1, now, tonumber(ARGV[3]) + 1))
+// forget says in the log that an owner is gone for good, and refuses what it announces later: ARGV is the owner, a position that the new one must be above, the bound of the
+// log in bytes, and what is said ('!' nobody is to send to it any more, '.' its adoption is done). What it had announced is removed by cleanInterest.
+var forget = rueidis.NewLuaScript(logAdd + `
 redis.call('ZADD', KEYS[4], now, ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[4], 0, now - 86400000000)
-redis.call('XADD', KEYS[1], 'MAXLEN', '~', '100000', at .. '-0', 'p', before, 'o', ARGV[1], ARGV[2], '')
-redis.call('SET', KEYS[3], at)
-return at
+return add(ARGV[1], ARGV[2], ARGV[3], {ARGV[4], ''}, 0)
 `)
 
 // deleteEmpty deletes an inbox in which nothing is. It returns 1 if there is none any more.

@@ -32,6 +32,7 @@ type world struct {
 
 	inboxBytes int           // Config.InboxBytes of the nodes
 	heldTime   time.Duration // theirs; 0 means the default
+	logBytes   int           // likewise
 }
 
 func newWorld(t testing.TB) *world {
@@ -100,6 +101,9 @@ func (w *world) join(name string) *testNode {
 	}
 	if w.heldTime != 0 {
 		n.heldTime = w.heldTime
+	}
+	if w.logBytes != 0 {
+		n.logBytes = w.logBytes
 	}
 	n.router = router.New(router.Config{Far: n.Node, Read: n.memory.Read}, n.memory)
 	n.Use(Parts{Router: n.router, Sessions: n, Store: n.onStore()})
