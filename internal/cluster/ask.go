@@ -19,6 +19,7 @@ const (
 	askAtOnce   = 1000    // requests that wait for an answer, and requests that are answered
 	askLongest  = time.Minute
 	askReceived = 2 * time.Second
+	askDevices  = askAtOnce / 2 // of those that wait: for what devices repeat, so that they leave room for the API
 )
 
 // procedureReceived is asked by the cluster itself: whether a publication of QoS 2 was routed.
@@ -40,7 +41,7 @@ type reply struct {
 func (a *asked) init() { a.open = make(map[uint64]chan reply) }
 
 var (
-	errAskTooMuch  = fmt.Errorf("%w: %d requests wait for answers of other nodes", devices.ErrNodeAway, askAtOnce)
+	errAskTooMuch  = fmt.Errorf("%w: too many requests wait for answers of other nodes", devices.ErrNodeAway)
 	errAskTooLarge = errors.New("requests between nodes, and their answers, have at most 1 MiB")
 )
 
@@ -64,7 +65,7 @@ func (n *Node) askOwner(ctx context.Context, o, procedure string, body []byte) (
 	answer := make(chan reply, 1)
 	a := &n.asked
 	a.mu.Lock()
-	if len(a.open) >= askAtOnce {
+	if n := len(a.open); n >= askAtOnce || n >= askDevices && procedure == procedureReceived {
 		a.mu.Unlock()
 		return nil, errAskTooMuch
 	}
