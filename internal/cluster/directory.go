@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -206,6 +207,8 @@ type lookup struct {
 	done answer // may be nil
 	tell string // a node to be told who has the device; may be empty
 	from time.Time
+
+	pursued bool // it is tried again if it fails, so that it is not dropped
 }
 
 // finder asks Redis who has devices, many at a time, and sends the items there.
@@ -336,7 +339,7 @@ func (f *finder) ask(ctx context.Context, batch []lookup) {
 		n.noteTrouble("the owners of devices could not be read", err)
 	}
 	for i, d := range devices {
-		n.cache.set(d, owners[i])
+		n.cache.set(strings.Clone(d), owners[i]) // d may be a view of a topic, and of the whole message with it
 	}
 	for _, l := range batch {
 		n.toOwner(owners[at[l.item.device]], l)
@@ -358,7 +361,9 @@ func (n *Node) toOwner(o string, l lookup) {
 		_ = n.peers.get(n, l.tell).add(&item{kind: elsewhere, device: l.item.device, owner: o}, nil, nil) // it asks again if it is not told
 	}
 	if err := n.peers.get(n, o).add(&l.item, l.m, l.done); err != nil {
-		n.router.Drop(l.m, "", router.RefusedFor(err), 1)
+		if !l.pursued {
+			n.router.Drop(l.m, "", router.RefusedFor(err), 1)
+		}
 		l.end(err)
 	}
 }

@@ -63,10 +63,13 @@ type entry struct {
 	letGo bool         // see letGo; guarded by inbox.mu
 }
 
-// told is told that one message is safe, or refused for good.
+// told is told that one message is safe, or refused. A refusal may hide that another receiver has the message in memory, and that it is not safe yet: so the
+// store is asked in any case, until it says that all is safe. If it ends before, the batch stays in the inbox.
 func (e *entry) told(err error) {
-	if err != nil && e.box.node.store.Err() != nil { // it is in memory, and not safe yet
-		time.AfterFunc(retryAfter, func() { e.box.node.store.Commit(e.tell) })
+	if n := e.box.node; err != nil {
+		if n.ctx.Err() == nil {
+			time.AfterFunc(retryAfter, func() { n.store.Commit(e.tell) })
+		}
 		return
 	}
 	if e.open.Add(-1) == 0 {
@@ -363,8 +366,24 @@ func (n *Node) sendOn(e *entry, from string, i *item, m *message.Message) {
 	}
 	e.open.Add(1)
 	on := item{kind: forDevice, at: i.at, device: strings.Clone(i.device), qos: i.qos, own: i.own, hops: i.hops + 1}
-	n.finder.find(lookup{item: on, m: m, done: answerFunc(e.tell), tell: strings.Clone(from)})
+	n.pursue(e, lookup{item: on, m: m, tell: strings.Clone(from), pursued: m.QoS > message.AtMostOnce})
 }
+
+// pursue sends an item on, again and again until its message is safe elsewhere: the publisher was told that it is. QoS 0 is tried once.
+func (n *Node) pursue(e *entry, l lookup) {
+	l.done = answerFunc(func(err error) {
+		switch {
+		case err == nil || !l.pursued:
+			e.told(nil)
+		case n.ctx.Err() == nil:
+			time.AfterFunc(pursueAgain, func() { n.pursue(e, l) })
+		}
+	})
+	n.finder.find(l)
+}
+
+// pursueAgain is after how long an item is sent on again that could not be.
+const pursueAgain = time.Second
 
 // letGo lets the inbox move on past batches that have held it up for too long: otherwise one device that hardly acknowledges would keep all other devices of the node from getting
 // anything, and the node from hearing of requests. What their messages have changed is safe first; those that still wait for room at a receiver wait on, in memory alone.
