@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -181,11 +180,12 @@ func (n *Node) respond(to string, id uint64, body []byte, err error) {
 	}
 }
 
-// answerReceived answers whether a publication of QoS 2 was routed: the request is the device and the packet identifier.
+// answerReceived answers whether a publication of QoS 2 was routed: the request is the device, the epoch of its claim at the node that asks, and the packet identifier.
 func (n *Node) answerReceived(ctx context.Context, body string) ([]byte, error) {
-	device, text, _ := strings.Cut(body, " ")
-	id, err := strconv.ParseUint(text, 10, 16)
-	if err != nil {
+	var device string
+	var epoch uint64
+	var id uint16
+	if _, err := fmt.Sscanf(body, "%s %d %d", &device, &epoch, &id); err != nil {
 		return nil, err
 	}
 	type result struct {
@@ -193,7 +193,7 @@ func (n *Node) answerReceived(ctx context.Context, body string) ([]byte, error) 
 		err      error
 	}
 	told := make(chan result, 1)
-	n.sessions.Received(device, uint16(id), func(received bool, err error) { told <- result{received, err} })
+	n.sessions.Received(device, epoch, id, func(received bool, err error) { told <- result{received, err} })
 	select {
 	case r := <-told:
 		if r.err != nil || !r.received {

@@ -299,7 +299,7 @@ func TestAsk(t *testing.T) {
 	}
 	told := make(chan result, 2)
 	for _, id := range []uint16{7, 8} {
-		a.AskReceived("m-7", b.OwnerName(), id, func(received bool, err error) { told <- result{received, err} })
+		a.AskReceived("m-7", b.OwnerName(), 9, id, func(received bool, err error) { told <- result{received, err} })
 		if got, want := <-told, (result{id == 7, nil}); got != want {
 			t.Errorf("packet %d: got %v", id, got)
 		}

@@ -37,7 +37,7 @@ type Sessions interface {
 	DeliverTo(device string, m *message.Message, q message.QoS, p *router.Publication) error
 	Connected(device string) bool
 	DeliverOwn(device string, m *message.Message, q message.QoS, p *router.Publication) error
-	Received(device string, id uint16, done func(received bool, err error))
+	Received(device string, epoch uint64, id uint16, done func(received bool, err error))
 }
 
 // Commands are the commands to devices, which move with them: command.Manager.

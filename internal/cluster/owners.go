@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/longline/longline/internal/message"
@@ -170,11 +169,11 @@ func (n *Node) tellTaken(a arrival, since uint64) {
 const tellAgain = time.Second
 
 // AskReceived implements session.Owners.
-func (n *Node) AskReceived(device, from string, id uint16, done func(bool, error)) {
+func (n *Node) AskReceived(device, from string, epoch uint64, id uint16, done func(bool, error)) {
 	go func() {
 		ctx, cancel := context.WithTimeout(n.ctx, askReceived)
 		defer cancel()
-		answer, err := n.askOwner(ctx, from, procedureReceived, strconv.AppendUint(append([]byte(device), ' '), uint64(id), 10))
+		answer, err := n.askOwner(ctx, from, procedureReceived, fmt.Appendf(nil, "%s %d %d", device, epoch, id))
 		done(string(answer) == "1", err)
 	}()
 }

@@ -375,7 +375,9 @@ func (n *testNode) DeliverOwn(name string, m *message.Message, q message.QoS, p 
 	return n.DeliverTo(name, m, q, p)
 }
 
-func (n *testNode) Received(_ string, id uint16, done func(bool, error)) { done(id == 7, nil) }
+func (n *testNode) Received(_ string, epoch uint64, id uint16, done func(bool, error)) {
+	done(epoch == 9 && id == 7, nil)
+}
 
 // Claim of the store: see stores.
 func (w *world) claim(n *testNode, name, only string, check bool) (c storeredis.Claimed, err error) {

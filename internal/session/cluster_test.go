@@ -250,8 +250,8 @@ func (n *node) Forward(device, to string, m *message.Message, q message.QoS, c *
 }
 
 // AskReceived implements Owners.
-func (n *node) AskReceived(device, from string, id uint16, done func(bool, error)) {
-	n.send(from, item{do: func() { n.cluster.node(from).manager.Received(device, id, done) }})
+func (n *node) AskReceived(device, from string, epoch uint64, id uint16, done func(bool, error)) {
+	n.send(from, item{do: func() { n.cluster.node(from).manager.Received(device, epoch, id, done) }})
 }
 
 // Held implements Owners.

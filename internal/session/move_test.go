@@ -211,3 +211,34 @@ func (n *node) holds(valid bool) {
 		f(nil)
 	}
 }
+
+// A device that has gone from one node to another and back may repeat what it sent before all that: each owner is asked about the claims before its own.
+func TestRepeatedAfterSeveralMoves(t *testing.T) {
+	clustered(t, Config{}, func(t *testing.T, _ *cluster, a, b, _ *node) {
+		left := func(n *node, epoch uint64, from string, received ...uint16) {
+			x := &shadow{received: new(store.Identifiers)}
+			for _, id := range received {
+				x.received.Add(id)
+			}
+			s := &Session{manager: n.manager, device: "d", claim: &claimed{epoch: epoch, from: from, moved: time.Now().UnixMilli(), shadow: x}}
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			n.manager.shadows.add(s, 10)
+		}
+		left(a, 10, "", 7)
+		left(b, 20, "a")
+		left(a, 30, "b")
+		for _, id := range []uint16{7, 8} {
+			told := make(chan bool, 1)
+			a.manager.Received("d", 40, id, func(received bool, err error) {
+				told <- received
+				if err != nil {
+					t.Error(err)
+				}
+			})
+			if got := <-told; got != (id == 7) {
+				t.Errorf("publication %d: received is %t", id, got)
+			}
+		}
+	})
+}

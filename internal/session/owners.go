@@ -34,9 +34,9 @@ type Owners interface {
 	Forward(device, to string, m *message.Message, q message.QoS, c *router.Claim)
 
 	// AskReceived asks the owner before of a device whether the publication of QoS 2 with a packet identifier is routed
-	// (Manager.Received). done is called once, from any goroutine, without locks, within a bounded time; never before AskReceived
+	// (Manager.Received). epoch is that of the claim here. done is called once, from any goroutine, without locks, within a bounded time; never before AskReceived
 	// returns. An error says that nobody knows. Called with locks held.
-	AskReceived(device, from string, id uint16, done func(received bool, err error))
+	AskReceived(device, from string, epoch uint64, id uint16, done func(received bool, err error))
 
 	// Held reports whether the node's lease is valid now.
 	Held() bool

@@ -49,7 +49,7 @@ func (p *publication) ask(m *message.Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.manager.moves.asked.Add(1)
-	s.manager.config.Owners.AskReceived(s.device, s.claim.from, p.id, func(received bool, err error) {
+	s.manager.config.Owners.AskReceived(s.device, s.claim.from, s.claim.epoch, p.id, func(received bool, err error) {
 		if received && err == nil {
 			p.answerReceived()
 		} else {
@@ -108,9 +108,10 @@ func (l *Link) releaseReading() {
 }
 
 // Received tells whether a publication of QoS 2 is routed that a device may have sent at this node before another took it: at once, or when
-// its answer is there. done is called once, from any goroutine. An error says that this node does not know.
-func (m *Manager) Received(device string, id uint16, done func(received bool, err error)) {
-	s := m.shadows.newest(device)
+// its answer is there. epoch is that of the claim that took the device: later claims of this node know nothing of what came before, and two nodes that a device has
+// visited in turn would ask each other without end. done is called once, from any goroutine. An error says that this node does not know.
+func (m *Manager) Received(device string, epoch uint64, id uint16, done func(received bool, err error)) {
+	s := m.shadows.before(device, epoch)
 	if s == nil {
 		done(false, errForgotten)
 		return
@@ -134,7 +135,7 @@ func (s *Session) knows(id uint16, done func(bool, error)) (received, known bool
 		x.asked = append(x.asked, inquirer{x.routed[id], done})
 		return false, false, nil
 	case s.claim.mayAsk(id):
-		s.manager.config.Owners.AskReceived(s.device, s.claim.from, id, done)
+		s.manager.config.Owners.AskReceived(s.device, s.claim.from, s.claim.epoch, id, done)
 		return false, false, nil
 	}
 	return false, true, nil

@@ -16,17 +16,17 @@ type slowFar struct {
 	waits    []func(error)
 }
 
-func (f *slowFar) Position() uint64                                     { return f.position }
-func (*slowFar) Changed(string)                                         {}
-func (f *slowFar) WhenAnnounced(g func(error))                          { f.waits = append(f.waits, g) }
-func (*slowFar) Space(_ string, hits []router.Hit) []router.Hit         { return hits }
-func (*slowFar) Append(store.Change)                                    {}
-func (*slowFar) Claim(_ string, done func(Claim, error))                { done(Claim{Epoch: 1}, nil) }
-func (*slowFar) Moved(string, Claim)                                    {}
-func (*slowFar) Ended(string, uint64)                                   {}
-func (*slowFar) Held() bool                                             { return true }
-func (*slowFar) WhenHeld(func(error))                                   {}
-func (*slowFar) AskReceived(_, _ string, _ uint16, _ func(bool, error)) {}
+func (f *slowFar) Position() uint64                                               { return f.position }
+func (*slowFar) Changed(string)                                                   {}
+func (f *slowFar) WhenAnnounced(g func(error))                                    { f.waits = append(f.waits, g) }
+func (*slowFar) Space(_ string, hits []router.Hit) []router.Hit                   { return hits }
+func (*slowFar) Append(store.Change)                                              {}
+func (*slowFar) Claim(_ string, done func(Claim, error))                          { done(Claim{Epoch: 1}, nil) }
+func (*slowFar) Moved(string, Claim)                                              {}
+func (*slowFar) Ended(string, uint64)                                             {}
+func (*slowFar) Held() bool                                                       { return true }
+func (*slowFar) WhenHeld(func(error))                                             {}
+func (*slowFar) AskReceived(_, _ string, _ uint64, _ uint16, _ func(bool, error)) {}
 func (*slowFar) Forward(_, _ string, _ *message.Message, _ message.QoS, _ *router.Claim) {
 }
 

@@ -194,6 +194,23 @@ func (x *shadows) newest(device string) *Session {
 	return nil
 }
 
+// before returns the newest shadow of a device whose claim is older than one, or nil. Without locks.
+func (x *shadows) before(device string, epoch uint64) *Session {
+	of := x.of(device)
+	for i := len(of) - 1; i >= 0; i-- {
+		if of[i].claimEpoch() < epoch {
+			return of[i]
+		}
+	}
+	return nil
+}
+
+func (s *Session) claimEpoch() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.claim.epoch
+}
+
 // finish ends the shadow that the move of an epoch has left, as Lose or learn was told. Without locks.
 func (x *shadows) finish(device string, epoch uint64) {
 	for _, s := range x.of(device) {
