@@ -78,6 +78,12 @@ func (n *Node) isGone(o string) bool {
 	return !waits
 }
 
+// lives reports whether an owner has renewed its lease lately.
+func (n *Node) lives(o string) bool {
+	m := n.member(nodeOf(o))
+	return m != nil && m.Life == lifeOf(o) && m.Age < n.config.Lease
+}
+
 // lease is the right to acknowledge.
 type lease struct {
 	until atomic.Int64 // by the monotonic clock, see sinceStart

@@ -24,7 +24,9 @@ func (n *Node) Claim(device string, done func(session.Claim, error)) {
 		}
 		n.counts.claimed.Add(1)
 		n.took(device, &c)
-		done(claimOf(&c), nil)
+		claim := claimOf(&c)
+		claim.Lives = n.lives(c.From)
+		done(claim, nil)
 	})
 }
 

@@ -90,7 +90,7 @@ func (m *Manager) checkClaim(a *arrival) error {
 func (m *Manager) took(device string, c *Claim, err error) error {
 	if err != nil {
 		err = fmt.Errorf("%w: %w", ErrNotClaimed, err)
-	} else if err = m.takeOver(device, c); err == nil {
+	} else if err = m.takeOver(device, c); err == nil && !c.Lives {
 		err = m.adopt(c.Orphans)
 	}
 	m.unpark(device, err != nil)

@@ -68,6 +68,7 @@ type node struct {
 	whenHeld []func(error)
 	ended    bool
 	remotes  map[string]*remote
+	finds    Claim // what each claim finds besides
 }
 
 type shadowed struct {
@@ -178,6 +179,7 @@ func (n *node) Claim(device string, done func(Claim, error)) {
 			n.journal.takes(device, c, ops)
 		}
 		n.step()
+		c.Orphans, c.Lives = n.finds.Orphans, n.finds.Lives
 		done(c, nil)
 		n.mu.Lock()
 		defer n.mu.Unlock()

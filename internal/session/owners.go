@@ -53,8 +53,9 @@ type Claim struct {
 	From  string // the owner before, name/life; empty if this node was, or nobody
 	Found bool   // with From: the store has a record; otherwise the session ended with its connection
 
-	// Orphans are what From had on its way when it died, by their keys: see SpaceOrphan. A living From takes care of them itself.
+	// Orphans are what From had on its way, by their keys: see SpaceOrphan. If it lives, it takes care of them itself.
 	Orphans map[string][]byte
+	Lives   bool // From does
 }
 
 // Move says that another node has a device.
