@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -130,36 +131,36 @@ func (n *Node) adoptDevices(ctx context.Context, o string, died time.Time) error
 
 // adoptPage claims some devices together.
 func (n *Node) adoptPage(ctx context.Context, o string, devices []string, died time.Time) error {
-	type claimed struct {
-		device string
-		c      storeredis.Claimed
-		err    error
-	}
-	answers := make(chan claimed, len(devices))
+	answers := make(chan error, len(devices))
 	for _, d := range devices {
-		n.store.Adopt(d, o, func(c storeredis.Claimed, err error) { answers <- claimed{d, c, err} })
+		n.store.Adopt(d, o, func(c storeredis.Claimed, err error) { answers <- n.adoptDevice(d, &c, err, died) })
 	}
 	var failed error
 	for range devices {
-		var a claimed
 		select {
-		case a = <-answers:
+		case err := <-answers:
+			failed = cmp.Or(err, failed)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		switch {
-		case errors.Is(a.err, storeredis.ErrNotOwner): // it is elsewhere
-		case a.err != nil:
-			failed = a.err
-		default:
-			n.counts.adopted.Add(1)
-			n.took(a.device, &a.c)
-			if err := n.sessions.Adopt(a.device, claimOf(&a.c), died); err != nil {
-				failed = err
-			}
-		}
 	}
 	return failed
+}
+
+// adoptDevice takes the answer to the claim of a dead owner's device, whose error is err, and makes its session. It is called by the store before it
+// tells the next claim of the device: a connection that has come meanwhile would find no session otherwise, and begin one.
+func (n *Node) adoptDevice(device string, c *storeredis.Claimed, err error, died time.Time) error {
+	switch {
+	case errors.Is(err, storeredis.ErrNotOwner): // it is elsewhere
+		return nil
+	case err != nil:
+		return err
+	case c.From == "": // it is here
+		return nil
+	}
+	n.counts.adopted.Add(1)
+	n.took(device, c)
+	return n.sessions.Adopt(device, claimOf(c), died)
 }
 
 // awaitArrivals waits until no node has a session from a dead owner that it has not announced.

@@ -420,7 +420,13 @@ func (s testStore) Claim(name string, done func(storeredis.Claimed, error)) {
 }
 
 func (s testStore) Adopt(name, dead string, done func(storeredis.Claimed, error)) {
-	go func() { done(s.n.w.claim(s.n, name, dead, true)) }()
+	go func() {
+		c, err := s.n.w.claim(s.n, name, dead, true)
+		done(c, err)
+		if err == nil && c.From != "" && s.n.device(name) == nil {
+			s.n.w.t.Error("an adopted device has no session when the next claim of it may be told")
+		}
+	}()
 }
 
 func (s testStore) Disown(string) {}

@@ -162,7 +162,8 @@ func (s *Session) forgetQueue() {
 // Unshadow ends the shadow that the move of an epoch has left.
 func (m *Manager) Unshadow(device string, epoch uint64) { m.shadows.finish(device, epoch) }
 
-// Adopt makes the session of a device of a node that died: its device is away since then. It is called without locks, on workers.
+// Adopt makes the session of a device of a node that died: its device is away since then. It is called without locks, by
+// the store that has just claimed the device.
 func (m *Manager) Adopt(device string, c Claim, died time.Time) error {
 	defer m.runBacklogs()
 	if !m.adoptSession(device, &c, died) {

@@ -127,6 +127,34 @@ func TestMove(t *testing.T) {
 	}
 }
 
+// Two claims of a device that are made at once, by an adopter and for a connection, are one: the second finds that the node has the device.
+func TestClaimsInTurn(t *testing.T) {
+	a, b := pair(t, clientOf(t, servers.Redis(t).Address()))
+	a.begin(t, "d")
+	a.push(t, "d", "1")
+	if err := a.commit(); err != nil {
+		t.Fatal(err)
+	}
+	claims := make(chan redis.Claimed, 3)
+	tell := func(c redis.Claimed, err error) {
+		if err != nil {
+			t.Error(err)
+		}
+		claims <- c
+	}
+	b.Store.Claim("another", tell) // the others wait while it is on its way
+	b.Adopt("d", a.owner, tell)
+	b.Store.Claim("d", tell)
+	_, first, second := <-claims, <-claims, <-claims
+	if !first.Found || first.From != a.owner || second.From != "" || second.Epoch != first.Epoch {
+		t.Errorf("claimed %+v, then %+v", first, second)
+	}
+	if got := b.told(); got != "lost ; sent on " {
+		t.Errorf("the adopter: %s", got)
+	}
+	b.has(t, "d", "1")
+}
+
 // A claim that ends leaves nothing, unless the device has values. A claim behind it stays.
 func TestDisown(t *testing.T) {
 	client := clientOf(t, servers.Redis(t).Address())

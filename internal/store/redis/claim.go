@@ -45,7 +45,7 @@ const claimAtOnce = 256
 
 // Claim makes this node the owner of a device. done is called once, from the store's goroutine, with no lock held, and must not block; the
 // store has the device's state by then, unless this node had it already. If it had it, and another has had it since, Options.Lost is called
-// first. Claim does not block. The caller has one claim of a device under way at a time.
+// first. Claim does not block. Claims of a device are made one after the other, each when the one before has been told.
 func (s *Store) Claim(device string, done func(Claimed, error)) { s.claim(device, anyone, done) }
 
 // Adopt is Claim, unless another than old owns the device: then the error is ErrNotOwner. The name of nobody is empty.
@@ -136,11 +136,16 @@ func (c *claimer) add(r request) {
 	}
 }
 
-// take returns the oldest requests that wait.
+// take returns the oldest requests that wait, each of another device.
 func (c *claimer) take(most int) (some []request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n := min(len(c.waits), most)
+	n := 0
+	seen := make(map[string]bool)
+	for n < min(len(c.waits), most) && !seen[c.waits[n].device] {
+		seen[c.waits[n].device] = true
+		n++
+	}
 	if some, c.waits = c.waits[:n:n], c.waits[n:]; len(c.waits) == 0 {
 		c.waits = nil
 	}
@@ -160,7 +165,7 @@ func (c *claimer) run(ctx context.Context) {
 			c.mu.Lock()
 			c.over = true
 			c.mu.Unlock()
-			for _, r := range c.take(mostClaims) {
+			for _, r := range c.waits { // add adds no more
 				r.done(Claimed{}, errClosed)
 			}
 			return
