@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/rueidis"
+
 	"github.com/longline/longline/internal/devices"
 	"github.com/longline/longline/internal/message"
 )
@@ -388,4 +390,29 @@ func TestLogIsBounded(t *testing.T) {
 		}
 	}
 	until(t, "not all messages come", func() bool { return len(got.all()) == 32 })
+}
+
+// A node that Redis has forgotten is not taken for gone: what others publish comes when it has renewed its lease.
+func TestForgottenNode(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.join("a"), w.join("b")
+	var got sink
+	b.router.Subscribe("t", &got, message.AtLeastOnce)
+	a.knows(b)
+	until(t, "a does not know b", func() bool { return len(a.Members()) == 2 })
+	for i := range 6 { // a or b may be the first to renew its lease
+		at := a.members.now.Load()
+		for _, forget := range []rueidis.Completed{
+			w.client.B().Hdel().Key("ll:test:{nodes}:life").Field("b").Build(), w.client.B().Del().Key(b.keys.inbox(b.OwnerName())).Build(),
+		} {
+			if err := w.client.Do(t.Context(), forget).Error(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		until(t, "a does not renew its lease", func() bool { return a.members.now.Load() > at })
+		if err := a.publish("t", "", message.AtLeastOnce); err != nil {
+			t.Error(err)
+		}
+		until(t, "the message does not come", func() bool { return len(got.all()) > i })
+	}
 }

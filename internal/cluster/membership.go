@@ -267,6 +267,7 @@ func (n *Node) see(values []rueidis.RedisMessage) error {
 		}
 		list = append(list, m)
 	}
+	list = n.addForgotten(list, lives, dead, now)
 	slices.SortFunc(list, func(a, b Member) int { return strings.Compare(a.Name, b.Name) })
 	gone := make(map[string]time.Duration, len(dead))
 	for o, at := range dead {
@@ -276,6 +277,21 @@ func (n *Node) see(values []rueidis.RedisMessage) error {
 	n.members.dead.Store(&gone)
 	n.members.now.Store(now)
 	return nil
+}
+
+// addForgotten adds the members that Redis has forgotten: before one is removed, every node has seen it dead. It renews its lease soon, and is there again; what is for it waits, and
+// does not go to others as if it were gone. One that does not come back is gone when its lease has ended.
+func (n *Node) addForgotten(list []Member, lives, dead map[string]string, now uint64) []Member {
+	before := n.members.now.Load()
+	for _, m := range *n.members.list.Load() {
+		_, there := lives[m.Name]
+		_, isDead := dead[m.owner()]
+		m.Age += time.Duration(max(now, before)-before) * time.Microsecond
+		if !there && !isDead && m.State != devices.NodeDead && m.Age <= n.config.Lease {
+			list = append(list, m)
+		}
+	}
+	return list
 }
 
 // buryTheDead takes members for dead whose lease has ended by Redis' clock. A node that could not renew lately itself takes nobody for dead, because Redis was away
