@@ -416,3 +416,24 @@ func TestForgottenNode(t *testing.T) {
 		until(t, "the message does not come", func() bool { return len(got.all()) > i })
 	}
 }
+
+// A node whose account is full gets no more messages to keep from other nodes either: their publishers are refused until there is room.
+func TestFullNode(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.join("a"), w.join("b")
+	var got sink
+	b.router.Subscribe("t", &got, message.AtLeastOnce)
+	a.knows(b)
+	full := func() error { return a.publish("t", "", message.AtLeastOnce) }
+	if err := full(); err != nil {
+		t.Fatal(err)
+	}
+	b.account.SetLimit(1)
+	b.account.Count(message.Debtor{}, 1)
+	until(t, "a publishes to a full node", func() bool { return errors.Is(full(), errNodeFull) })
+	if err := a.publish("t", "", message.AtMostOnce); err != nil {
+		t.Error(err)
+	}
+	b.account.SetLimit(0)
+	until(t, "a does not publish again", func() bool { return full() == nil })
+}

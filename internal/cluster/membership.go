@@ -15,6 +15,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/longline/longline/internal/devices"
+	"github.com/longline/longline/internal/message"
 )
 
 // Member is a node as the others know it.
@@ -172,6 +173,7 @@ func (n *Node) renewals(ctx context.Context) {
 func (n *Node) renew(ctx context.Context) error {
 	began, at := sinceStart(), time.Now()
 	report := told{Version: n.options.Version, Position: n.position(), Arriving: n.interest.arriving()}
+	report.Full = n.router != nil && n.router.Short(message.Debtor{})
 	if a := n.members.addresses.Load(); a != nil {
 		report.Addresses = *a
 	}
@@ -276,6 +278,11 @@ func (n *Node) see(values []rueidis.RedisMessage) error {
 	n.members.list.Store(&list)
 	n.members.dead.Store(&gone)
 	n.members.now.Store(now)
+	for i := range list {
+		if p := n.peers.find(list[i].owner()); p != nil {
+			p.full.Store(list[i].full)
+		}
+	}
 	return nil
 }
 

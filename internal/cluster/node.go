@@ -260,7 +260,7 @@ type told struct {
 	Version   string   `json:"version"`
 	Addresses []string `json:"addresses,omitempty"`
 	Position  uint64   `json:"position,string"` // what it publishes from now on has this Message.At or a higher one
-	Full      bool     `json:"full"`            // it can keep no more messages
+	Full      bool     `json:"full"`            // it can keep no more messages: see peer.full
 	Arriving  []string `json:"arriving,omitempty"`
 }
 

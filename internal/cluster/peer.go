@@ -54,6 +54,7 @@ type peer struct {
 
 	wake chan struct{} // has room for one
 	lost atomic.Bool   // Redis may have lost what it had lately: the recent batches are sent again
+	full atomic.Bool   // the node can keep no more messages: publications of QoS 1 and 2 are refused, as they are there
 
 	// Owned by run.
 	sent      int // batches
@@ -102,6 +103,10 @@ func (p *peer) deliver(m *message.Message, q message.QoS, by *router.Publication
 	i := item{kind: forAll, at: m.At, device: device, share: router.ShareOf(m)}
 	if by == nil || q == message.AtMostOnce {
 		return p.add(&i, m, nil)
+	}
+	if p.full.Load() {
+		p.node.counts.refused.Add(1)
+		return errNodeFull
 	}
 	// The right is taken before the item can be told: the peer's goroutine may be faster than this one.
 	c := by.Claim()

@@ -83,6 +83,8 @@ type testNode struct {
 	memory *store.Memory
 	failed chan error
 
+	account message.Account
+
 	mu      sync.Mutex
 	devices map[string]*device
 	adopted []string
@@ -105,7 +107,7 @@ func (w *world) join(name string) *testNode {
 	if w.logBytes != 0 {
 		n.logBytes = w.logBytes
 	}
-	n.router = router.New(router.Config{Far: n.Node, Read: n.memory.Read}, n.memory)
+	n.router = router.New(router.Config{Far: n.Node, Read: n.memory.Read, Account: &n.account}, n.memory)
 	n.Use(Parts{Router: n.router, Sessions: n, Store: n.onStore()})
 	if err := n.Start(w.t.Context()); err != nil {
 		w.t.Fatal(err)
