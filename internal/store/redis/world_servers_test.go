@@ -148,6 +148,6 @@ func (k *keeper) pause() {
 
 func (k *keeper) proceed() {
 	ctx, cancel := context.WithCancel(context.Background())
-	k.log.cancel = cancel
+	k.log.cancel, k.log.ready = cancel, make(chan struct{})
 	k.log.ended.Go(func() { k.log.read(ctx) })
 }
