@@ -239,6 +239,10 @@ func TestForgottenAnswers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	a.Store.PutFor("moved", store.SpaceCommand, "reboot", []byte("now"))
+	if err := a.commit(); err != nil {
+		t.Fatal(err)
+	}
 	b.begin(t, "moved")
 	b.push(t, "moved", "3")
 	b.begin(t, "new")
@@ -276,7 +280,9 @@ func TestForgottenAnswers(t *testing.T) {
 		t.Errorf("%s; the other %s", got, a.told())
 	}
 	third := openNode(t, client, a.options, a.prefix, "third/333", storetest.NewOnJournal(a.options))
-	third.begin(t, "moved")
+	if c := third.begin(t, "moved"); len(c.Values) != 1 || c.Values[0].Key != "reboot" {
+		t.Errorf("what the owner before wrote last is %+v", c.Values)
+	}
 	third.has(t, "moved", "3", "6")
 	third.begin(t, "new")
 	third.has(t, "new", "4")

@@ -273,6 +273,7 @@ type made struct {
 	epoch, before uint64 // its epoch, and that of the claim before
 	from          string // the owner before
 	newest        uint64 // the highest number in the queue that was found
+	state         state  // was found
 }
 
 // parseClaim reads the answer to a claim, but for what the device has.
@@ -287,6 +288,9 @@ func parseClaim(device string, answer []rueidis.RedisMessage) (c made, err error
 		}
 	}
 	c.device, c.from = device, texts[2]
+	if c.state, err = parseState(answer[3], answer[4]); err != nil {
+		return c, errAnswer
+	}
 	c.epoch, err = strconv.ParseUint(texts[0], 10, 64)
 	if err == nil {
 		c.before, err = strconv.ParseUint(texts[1], 10, 64)
@@ -300,7 +304,7 @@ func parseClaim(device string, answer []rueidis.RedisMessage) (c made, err error
 // own notes that the node has a device.
 func (w *writer) own(c made, f *found) {
 	c.newest = f.newest()
-	w.recent.add(confirmed{claim: &c}, 200)
+	w.recent.add(confirmed{claim: &c}, c.size())
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.owned[c.device] = c.epoch

@@ -139,8 +139,12 @@ func (w *writer) claimAgain(ctx context.Context, all []confirmed, epochs map[str
 	}
 	for len(claims) > 0 {
 		n := min(len(claims), claimAtOnce)
-		err := w.repeat(ctx, func() error { return w.claimSome(ctx, claims[:n], epochs) })
+		states := make(map[string][]write)
+		err := w.repeat(ctx, func() error { return w.claimSome(ctx, claims[:n], epochs, states) })
 		if err != nil {
+			return err
+		}
+		if err := w.restore(ctx, states); err != nil {
 			return err
 		}
 		claims = claims[n:]
@@ -148,7 +152,7 @@ func (w *writer) claimAgain(ctx context.Context, all []confirmed, epochs map[str
 	return nil
 }
 
-func (w *writer) claimSome(ctx context.Context, claims []*made, epochs map[string]raised) error {
+func (w *writer) claimSome(ctx context.Context, claims []*made, epochs map[string]raised, states map[string][]write) error {
 	s := w.store
 	commands := make(rueidis.Commands, 0, len(claims)+1)
 	devices := make([]string, len(claims))
@@ -164,7 +168,7 @@ func (w *writer) claimSome(ctx context.Context, claims []*made, epochs map[strin
 	results := s.client.DoMulti(ctx, commands...)
 	err := results[0].Error()
 	for i, c := range claims {
-		if e := w.claimedAgain(c, results[i+1], epochs); e != nil {
+		if e := w.claimedAgain(c, results[i+1], epochs, states); e != nil {
 			err = e
 		}
 	}
@@ -175,7 +179,7 @@ func (w *writer) claimSome(ctx context.Context, claims []*made, epochs map[strin
 }
 
 // claimedAgain takes the answer to a claim that was made again.
-func (w *writer) claimedAgain(c *made, r rueidis.RedisResult, epochs map[string]raised) error {
+func (w *writer) claimedAgain(c *made, r rueidis.RedisResult, epochs map[string]raised, states map[string][]write) error {
 	s := w.store
 	parts, err := r.ToArray()
 	if err != nil {
@@ -183,7 +187,7 @@ func (w *writer) claimedAgain(c *made, r rueidis.RedisResult, epochs map[string]
 	}
 	switch len(parts) {
 	case 0: // Redis has it, or has it again
-		w.recent.add(confirmed{claim: c}, 200)
+		w.recent.add(confirmed{claim: c}, c.size())
 		return nil
 	case 2:
 		owner, err := parts[1].ToString()
@@ -206,13 +210,16 @@ func (w *writer) claimedAgain(c *made, r rueidis.RedisResult, epochs map[string]
 	again := *c
 	again.epoch = now.epoch
 	w.mu.Lock()
-	held := w.owned[c.device] == was
+	held := w.owned[c.device] == was || epochs[c.device].from == was && w.owned[c.device] == epochs[c.device].to // an answer was lost before
 	if held {
 		w.owned[c.device] = now.epoch
 	}
 	w.mu.Unlock()
 	epochs[c.device] = raised{was, now.epoch}
-	w.recent.add(confirmed{claim: &again}, 200)
+	w.recent.add(confirmed{claim: &again}, again.size())
+	if now.from != s.options.Owner { // otherwise Redis has what the claim found, and this node's own writes of then
+		states[c.device] = again.restores(now.state)
+	}
 	if other := now.from != "" && now.from != s.options.Owner; held && other && found.newest() > c.newest {
 		// The owner before has pushed since: its messages are in Redis, and not here. The device comes back and finds all.
 		w.lost(c.device, s.options.Owner, now.epoch)
