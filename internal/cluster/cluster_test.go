@@ -251,6 +251,32 @@ func TestClaimFromDead(t *testing.T) {
 	}
 }
 
+// A node that was taken for dead, and goes on reading its inbox until it has ended, removes nothing from it: who adopts it sends that on.
+func TestInboxOfZombie(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.join("a"), w.join("b")
+	b.attach("m-7", "fleet/#")
+	a.knows(b)
+	if err := b.Leave(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-b.failed; !errors.Is(err, errDead) {
+		t.Fatal(err)
+	}
+	var want []string
+	for i := range 2 * trimAfter {
+		if err := a.publish("fleet/x", fmt.Sprint(i), message.AtLeastOnce); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, fmt.Sprintf("fleet/x %d 1", i))
+	}
+	until(t, "nobody adopts the device", func() bool { return a.device("m-7") != nil })
+	heir := a.device("m-7")
+	until(t, "messages are missing", func() bool {
+		return !slices.ContainsFunc(want, func(m string) bool { return !slices.Contains(heir.all(), m) })
+	})
+}
+
 // A newer process with the name of a node takes over at once, and the older one is told.
 func TestNewLife(t *testing.T) {
 	w := newWorld(t)

@@ -430,6 +430,9 @@ func (n *Node) trimInbox(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+		if !n.Held() { // others may have this node's devices: who adopts what it had sends on what is in its inbox
+			continue
+		}
 		x.mu.Lock()
 		upTo, done := x.upTo, x.done
 		x.done = 0
