@@ -79,10 +79,10 @@ func (n *Node) isGone(o string) bool {
 	return !waits
 }
 
-// lives reports whether an owner has renewed its lease lately.
+// lives reports whether an owner has renewed its lease lately, and has not left.
 func (n *Node) lives(o string) bool {
 	m := n.member(nodeOf(o))
-	return m != nil && m.Life == lifeOf(o) && m.Age < n.config.Lease
+	return m != nil && m.Life == lifeOf(o) && m.State != devices.NodeDead
 }
 
 // lease is the right to acknowledge.

@@ -53,7 +53,12 @@ func valuesOf(c *storeredis.Claimed, space store.Space) (values map[string][]byt
 
 // claimOf returns what the session has to know of a claim.
 func claimOf(c *storeredis.Claimed) session.Claim {
-	return session.Claim{Epoch: c.Epoch, From: c.From, Found: c.Found, Orphans: valuesOf(c, store.SpaceOrphan)}
+	return session.Claim{Epoch: c.Epoch, From: c.From, Before: c.Before, Found: c.Found, Orphans: valuesOf(c, store.SpaceOrphan)}
+}
+
+// Lives implements session.Owners.
+func (n *Node) Lives(o string) bool {
+	return o != n.owner && n.lives(o) // if this node was the owner before, it had lost its memory of that
 }
 
 // Ended implements session.Owners.

@@ -18,6 +18,8 @@ type claimed struct {
 	from  string // the owner before, name/life; empty if there was none
 	since uint64 // see rule.go; 0 if the session has not moved
 
+	before []string // the owners before from, newest first
+
 	// arriving says that the device counts as on line, though it has no connection: it had one at another node, or was asked to go to one.
 	// Within arrivalTime since then nothing says that it left.
 	arriving bool
@@ -134,7 +136,7 @@ func (m *Manager) makeClaimed(device string, c *Claim, died time.Time) (found bo
 
 // restoreMoved makes a session from a record. If its device was on line, it is arriving, or has left when the owner died.
 func (m *Manager) restoreMoved(r *store.Record, c *Claim, died time.Time) {
-	x := &claimed{epoch: c.Epoch, from: c.From, since: unsettled, moved: time.Now().UnixMilli()}
+	x := &claimed{epoch: c.Epoch, from: c.From, before: c.Before, since: unsettled, moved: time.Now().UnixMilli()}
 	switch {
 	case r.Left != 0:
 	case died.IsZero():

@@ -263,6 +263,9 @@ func (n *node) Held() bool {
 	return !n.unheld
 }
 
+// Lives implements Owners: no node of a cluster of tests dies.
+func (n *node) Lives(owner string) bool { return n.cluster.node(owner) != nil }
+
 // WhenHeld implements Owners.
 func (n *node) WhenHeld(f func(error)) {
 	n.mu.Lock()

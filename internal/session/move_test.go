@@ -1,6 +1,7 @@
 package session
 
 import (
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -177,6 +178,36 @@ func TestAdopt(t *testing.T) {
 		expect(t, "the publication", told.String(), "taken")
 		b.joins("d", Options{}).gets(resumed, "t=one qos 1")
 	})
+}
+
+// living are Owners of whom some are there.
+type living struct {
+	Owners
+	names []string
+}
+
+func (l living) Lives(owner string) bool { return slices.Contains(l.names, owner) }
+
+// What was for an owner that died is for the session that came from there, also by other owners, unless one of these lives and passes it on.
+func TestInherits(t *testing.T) {
+	c := &claimed{from: "c/1", before: []string{"b/1", "a/1"}}
+	for _, x := range []struct {
+		owner string
+		lives []string
+		want  bool
+	}{
+		{"c/1", nil, true},
+		{"b/1", nil, true},
+		{"a/1", []string{"a/2", "other/1"}, true},
+		{"a/1", []string{"b/1"}, false},
+		{"a/1", []string{"c/1"}, false},
+		{"b/1", []string{"c/1"}, false},
+		{"other/1", nil, false},
+	} {
+		if got := c.inherits(x.owner, living{names: x.lives}); got != x.want {
+			t.Errorf("of %s, while %v live: %v", x.owner, x.lives, got)
+		}
+	}
 }
 
 // A node that woke up after its lease sends a device nothing that the device may have from its next owner. QoS 0 goes on.

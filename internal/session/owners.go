@@ -38,6 +38,10 @@ type Owners interface {
 	// returns. An error says that nobody knows. Called with locks held.
 	AskReceived(device, from string, epoch uint64, id uint16, done func(received bool, err error))
 
+	// Lives reports whether an owner is there, as far as is known: it passes on what comes for a session that it has lost. Called with locks
+	// held.
+	Lives(owner string) bool
+
 	// Held reports whether the node's lease is valid now.
 	Held() bool
 
@@ -52,6 +56,9 @@ type Claim struct {
 	Epoch uint64
 	From  string // the owner before, name/life; empty if this node was, or nobody
 	Found bool   // with From: the store has a record; otherwise the session ended with its connection
+
+	// Before are owners before From, newest first, a few. What is in their inboxes when they die may be for the session.
+	Before []string
 
 	// Orphans are what From had on its way, by their keys: see SpaceOrphan. If it lives, it takes care of them itself.
 	Orphans map[string][]byte

@@ -27,6 +27,7 @@ func (*slowFar) Ended(string, uint64)                                           
 func (*slowFar) Held() bool                                                       { return true }
 func (*slowFar) WhenHeld(func(error))                                             {}
 func (*slowFar) AskReceived(_, _ string, _ uint64, _ uint16, _ func(bool, error)) {}
+func (*slowFar) Lives(string) bool                                                { return true }
 func (*slowFar) Forward(_, _ string, _ *message.Message, _ message.QoS, _ *router.Claim) {
 }
 

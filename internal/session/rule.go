@@ -1,6 +1,8 @@
 package session
 
 import (
+	"slices"
+
 	"github.com/longline/longline/internal/message"
 	"github.com/longline/longline/internal/router"
 	"github.com/longline/longline/internal/topic"
@@ -38,8 +40,18 @@ func (s *Session) has(m *message.Message) bool {
 func (s *Session) DeliverOf(owner string, m *message.Message, q message.QoS, p *router.Publication) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.claim == nil || s.claim.from != owner || s.has(m) {
+	if s.claim == nil || !s.claim.inherits(owner, s.manager.config.Owners) || s.has(m) {
 		return nil
 	}
 	return s.offer(m, q, router.Terms{Wait: true}, p)
+}
+
+// inherits reports whether what was for an owner that died is for this session: it came from there, perhaps by others that died since. One of those
+// that lives passes it on itself.
+func (c *claimed) inherits(owner string, owners Owners) bool {
+	if c.from == owner {
+		return true
+	}
+	at := slices.Index(c.before, owner)
+	return at >= 0 && !owners.Lives(c.from) && !slices.ContainsFunc(c.before[:at], owners.Lives)
 }

@@ -223,6 +223,32 @@ func TestAdopt(t *testing.T) {
 	}
 }
 
+// A claim names the owners before the one before: what is left in their inboxes when they die may be for the device. A device that ends is forgotten all the same.
+func TestOwnersBefore(t *testing.T) {
+	client := clientOf(t, servers.Redis(t).Address())
+	a, b := pair(t, client)
+	third := openNode(t, client, a.options, a.prefix, "third/33", storetest.NewOnJournal(a.options))
+	a.begin(t, "d")
+	if err := a.commit(); err != nil {
+		t.Fatal(err)
+	}
+	if c := b.begin(t, "d"); c.From != a.owner || len(c.Before) != 0 {
+		t.Errorf("the second owner: %+v", c)
+	}
+	if c := third.begin(t, "d"); c.From != b.owner || !slices.Equal(c.Before, []string{a.owner}) {
+		t.Errorf("the third owner: %+v", c)
+	}
+	third.Store.Drop("d")
+	third.Store.Disown("d")
+	if err := third.commit(); err != nil {
+		t.Fatal(err)
+	}
+	servers.Until(t, "Redis keeps a device without a session", func() bool {
+		n, err := client.Do(t.Context(), client.B().Exists().Key(a.prefix+"{d}:s").Build()).AsInt64()
+		return err == nil && n == 0
+	})
+}
+
 // Redis is restarted without what it has answered last: claims and writes are made again, and nothing is lost.
 func TestForgottenAnswers(t *testing.T) {
 	server := servers.Redis(t)

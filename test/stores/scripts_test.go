@@ -137,6 +137,10 @@ func (h *history) claimed(answer []string, o string, number int, after rules.Fen
 		}
 		after.Epoch = epoch
 		h.device.write = 0
+		if was.Owner != "" && was.Owner != o {
+			before := append([]string{was.Owner}, strings.Fields(h.device.hash["c"])...)
+			h.device.hash["c"] = strings.Join(before[:min(len(before), 8)], " ")
+		}
 	}
 	h.before[o], h.device.fence, h.holds[o] = was, after, after
 }

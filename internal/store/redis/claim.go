@@ -18,9 +18,10 @@ import (
 // Claimed is what became of a claim.
 type Claimed struct {
 	Epoch  uint64
-	From   string  // the owner before; empty if there was none, or this node has the device's state in memory
-	Found  bool    // with From: the device has a record
-	Values []Value // with From: those of the device, see store.Store.PutFor
+	From   string   // the owner before; empty if there was none, or this node has the device's state in memory
+	Before []string // with From: the owners before From, newest first
+	Found  bool     // with From: the device has a record
+	Values []Value  // with From: those of the device, see store.Store.PutFor
 }
 
 // Value is what an owner before gave to PutFor.
@@ -264,7 +265,11 @@ func (s *Store) claimed(r request, result rueidis.RedisResult) (Claimed, error) 
 	if found.record != nil {
 		s.Memory.Load(found.record, found.owed, found.messages)
 	}
-	return Claimed{Epoch: c.epoch, From: c.from, Found: found.record != nil, Values: found.values}, nil
+	before := found.came
+	if len(before) > 0 && before[0] == c.from {
+		before = before[1:]
+	}
+	return Claimed{Epoch: c.epoch, From: c.from, Before: before, Found: found.record != nil, Values: found.values}, nil
 }
 
 // made is a claim that was made.
@@ -322,6 +327,7 @@ type found struct {
 	owed     []store.Owed  // in the order of numbers
 	messages []*message.Message
 	values   []Value
+	came     []string // the owners before, newest first
 }
 
 // newest returns the highest number in the queue, 0 if that is empty.
@@ -346,7 +352,7 @@ func (s *Store) parse(device string, fields, queue rueidis.RedisMessage) (f foun
 		return f, fmt.Errorf("redis: device %s: %w", device, err)
 	}
 	if f.record == nil {
-		return found{values: f.values}, nil
+		return found{values: f.values, came: f.came}, nil
 	}
 	f.record.Device, f.record.Subscriptions, f.record.Received = device, rest.Subscriptions, rest.Received
 	slices.Sort(f.record.Received)
@@ -381,6 +387,8 @@ func (f *found) add(name string, value []byte, rest *store.Record) (err error) {
 			o, err = store.ParseOwed(number, value)
 		}
 		f.owed = append(f.owed, o)
+	case "c":
+		f.came = strings.Fields(string(value))
 	case "v":
 		space, key, _ := strings.Cut(after, "/")
 		var n uint64

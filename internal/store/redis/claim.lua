@@ -13,6 +13,14 @@ end
 local time = redis.call('TIME')
 local epoch = math.max(tonumber(before) + 1, time[1] * 1000000 + time[2])
 epoch = string.format('%.0f', epoch + (ARGV[2] + 64 - epoch % 64) % 64)
+if from ~= '' and from ~= ARGV[1] then
+	local owners, n = from, 1
+	for o in string.gmatch(redis.call('HGET', KEYS[1], 'c') or '', '%S+') do
+		if n < 8 then owners = owners .. ' ' .. o end
+		n = n + 1
+	end
+	redis.call('HSET', KEYS[1], 'c', owners) -- the owners before, newest first: what is left in the inbox of each is for this one
+end
 local fields = redis.call('HGETALL', KEYS[1])
 redis.call('HSET', KEYS[1], 'e', epoch, 'o', ARGV[1], 'w', '0')
 local messages = {}

@@ -28,7 +28,7 @@ local function write(hash, queue, at, last)
 	change('HDEL', queue, tonumber(ARGV[at + 3]))
 	change('HSET', queue, tonumber(ARGV[at + 4]))
 	change('HSET', hash, last - place + 1)
-	if string.find(what, 'end', 1, true) and redis.call('HLEN', hash) == 3 then
+	if string.find(what, 'end', 1, true) and redis.call('HLEN', hash) - redis.call('HEXISTS', hash, 'c') == 3 then
 		redis.call('DEL', hash)
 		return 1
 	end
