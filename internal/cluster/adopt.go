@@ -266,18 +266,10 @@ func (n *Node) sendOnBatch(ctx context.Context, o string, body []byte) error {
 	done := newGather(func(error) {})
 	answered := make(chan error, 1)
 	done.done = func(err error) { answered <- err }
-	err := parseBatch(body, func(_ *batchHead, p []byte) error {
-		var i item
-		if err := i.parse(p); err != nil {
-			return err
-		}
-		n.sendElsewhere(o, &i, done)
+	_ = eachItem(body, func(_ *batchHead, i *item) error {
+		n.sendElsewhere(o, i, done)
 		return nil
-	})
-	if err != nil {
-		n.counts.bad.Add(1)
-		n.noteTrouble("a batch in the inbox of a dead node is not what it should be", err)
-	}
+	}, func(err error) { n.noteBad("a batch in the inbox of a dead node is not what it should be", err) })
 	done.Done(nil)
 	select {
 	case err := <-answered:

@@ -463,3 +463,43 @@ func TestFullNode(t *testing.T) {
 	b.account.SetLimit(0)
 	until(t, "a does not publish again", func() bool { return full() == nil })
 }
+
+// What cannot be read of what Redis has is counted and skipped: the nodes go on.
+func TestSpoiltRedis(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.join("a"), w.join("b")
+	keys := a.keys
+	do := func(args ...string) {
+		t.Helper()
+		if err := w.client.Do(t.Context(), w.client.B().Arbitrary(args...).Build()).Error(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	spoil := func() {
+		at := b.Position()
+		do("XADD", keys.interest()[0], fmt.Sprintf("%d-1", at), "p", "x", "o", "*", "+", "a")
+		do("XADD", keys.interest()[0], fmt.Sprintf("%d-2", at), "nothing", "known")
+		do("HSET", keys.interest()[1], "*", "1", "b/1\x00a/#/b", "1")
+		do("XADD", keys.inbox(b.owner), "*", "b", "\x1a")
+		do("XADD", keys.inbox(b.owner), "*", "b", string(newBatch(item{kind: 99}, item{kind: elsewhere, device: "m-7", owner: "nobody"}, item{kind: forAll, body: []byte("x")})))
+		do("HSET", keys.nodes()[0], "x y", "no life")
+		do("HSET", keys.nodes()[3], "*", "never")
+	}
+	spoil()
+	var onB sink
+	b.router.Subscribe("fleet/#", &onB, message.AtLeastOnce)
+	a.knows(b)
+	spoil()
+	if err := a.publish("fleet/7", "x", message.AtLeastOnce); err != nil {
+		t.Fatal(err)
+	}
+	onB.want(t, "fleet/7 x 1")
+	until(t, "what is spoilt is not counted", func() bool { return b.counts.bad.Load() >= 8 && a.counts.bad.Load() >= 4 })
+	until(t, "the leases are not renewed", func() bool { return a.Held() && b.Held() && len(a.Nodes()) == 2 && len(*a.members.dead.Load()) == 0 })
+	c := w.join("c") // reads all that is announced
+	c.knows(b)
+	if err := c.publish("fleet/8", "y", message.AtLeastOnce); err != nil {
+		t.Fatal(err)
+	}
+	onB.want(t, "fleet/7 x 1", "fleet/8 y 1")
+}

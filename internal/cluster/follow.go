@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"sync"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"github.com/longline/longline/internal/topic"
 )
 
 // follower is what the other nodes want, as far as the log is read. Its goroutine (followLog) puts that into the router.
@@ -22,6 +25,7 @@ type follower struct {
 	moved chan struct{} // closed then, and made again
 
 	// Owned by the follower's goroutine, and by Start before it.
+	read  string                         // ID of the last entry that was read; behind position if it was skipped
 	wants map[string]map[string]struct{} // by owner
 }
 
@@ -42,8 +46,10 @@ func (l *follower) moveTo(at uint64) {
 	l.mu.Unlock()
 }
 
-// awaitPosition waits until the log is read up to at, and reports whether it is.
-func (n *Node) awaitPosition(ctx context.Context, at uint64) bool {
+// awaitPosition waits until the log is read up to at, for a time at most, and reports whether it is.
+func (n *Node) awaitPosition(ctx context.Context, at uint64, longest time.Duration) bool {
+	late := time.NewTimer(longest)
+	defer late.Stop()
 	for {
 		n.log_.mu.Lock()
 		moved := n.log_.moved
@@ -53,6 +59,8 @@ func (n *Node) awaitPosition(ctx context.Context, at uint64) bool {
 		}
 		select {
 		case <-moved:
+		case <-late.C:
+			return false
 		case <-ctx.Done():
 			return false
 		}
@@ -78,7 +86,7 @@ func (n *Node) followLog(ctx context.Context) {
 				continue
 			}
 		}
-		read := n.client.B().Xread().Count(logEntries).Block(logBlock.Milliseconds()).Streams().Key(key).Id(positionID(n.Position())).Build()
+		read := n.client.B().Xread().Count(logEntries).Block(logBlock.Milliseconds()).Streams().Key(key).Id(n.log_.read).Build()
 		n.counts.commands.Add(1)
 		streams, err := n.client.Do(ctx, read).AsXReadSlices()
 		switch {
@@ -106,14 +114,20 @@ var errGap = fmt.Errorf("the log has a gap")
 
 // checkEnd returns an error if the log ends before the position: Redis has lost what was behind.
 func (n *Node) checkEnd(ctx context.Context) error {
+	end, err := n.logEnd(ctx)
+	if err == nil && end < n.Position() {
+		err = errGap
+	}
+	return err
+}
+
+// logEnd returns the position at which the log ends.
+func (n *Node) logEnd(ctx context.Context) (uint64, error) {
 	text, err := n.client.Do(ctx, n.client.B().Get().Key(n.keys.interest()[2]).Build()).ToString()
 	if err != nil && !isNil(err) {
-		return err
+		return 0, err
 	}
-	if parse(text) < n.Position() {
-		return errGap
-	}
-	return nil
+	return parse(text), nil
 }
 
 // apply puts entries of the log into the router.
@@ -121,44 +135,79 @@ func (n *Node) apply(entries []rueidis.XRangeSlice) error {
 	x := &n.interest
 	x.turn.Lock()
 	defer x.turn.Unlock()
-	for _, e := range entries {
-		at := parse(strings.TrimSuffix(e.ID, "-0"))
-		if err := n.applyEntry(at, e.FieldValues); err != nil {
-			return err
+	for _, raw := range entries {
+		n.log_.read = raw.ID
+		e, err := readLogEntry(&raw)
+		if err != nil { // what it said is not known: all is read again behind the others
+			n.noteBad("an entry of the log of who wants what is not what it should be", err)
+			n.log_.lost.Store(true)
+			continue
 		}
-		n.log_.moveTo(at)
+		if e.before != n.Position() {
+			return errGap
+		}
+		n.applyEntry(&e)
+		n.log_.moveTo(e.at)
 	}
 	go n.tellKnown() // which calls others
 	return nil
 }
 
+// logEntry is an entry of the log.
+type logEntry struct {
+	at, before uint64 // its position, and that of the entry before it
+	owner      string
+	changes    []rueidis.XRangeFieldValue
+}
+
+func readLogEntry(raw *rueidis.XRangeSlice) (e logEntry, err error) {
+	fields := raw.FieldValues
+	id, ok := strings.CutSuffix(raw.ID, "-0")
+	if !ok || len(fields) < 2 || fields[0].Field != "p" || fields[1].Field != "o" || !validOwner(fields[1].Value) {
+		return e, fmt.Errorf("entry %q is none that this program knows", raw.ID)
+	}
+	if e.at, err = strconv.ParseUint(id, 10, 64); err == nil {
+		e.before, err = strconv.ParseUint(fields[0].Value, 10, 64)
+	}
+	if err == nil && e.before >= e.at {
+		err = fmt.Errorf("entry %q is before the one before it", raw.ID)
+	}
+	e.owner, e.changes = fields[1].Value, fields[2:]
+	return e, err
+}
+
 // applyEntry puts one entry into the router.
-func (n *Node) applyEntry(at uint64, fields []rueidis.XRangeFieldValue) error {
-	if len(fields) < 2 || fields[0].Field != "p" || fields[1].Field != "o" {
-		return fmt.Errorf("entry %d of the log is none that this program knows", at)
-	}
-	if parse(fields[0].Value) != n.Position() {
-		return errGap
-	}
-	o := fields[1].Value
-	for _, f := range fields[2:] {
+func (n *Node) applyEntry(e *logEntry) {
+	for _, f := range e.changes {
 		switch f.Field {
 		case "+":
-			n.want(o, f.Value)
+			n.want(e.owner, f.Value)
 		case "-":
-			n.wantNot(o, f.Value)
+			n.wantNot(e.owner, f.Value)
 		case "!":
-			n.forget(o)
+			n.forget(e.owner)
 		case ".":
-			n.adoptionDone(o)
+			n.adoptionDone(e.owner)
 		}
 	}
-	return nil
+}
+
+// checkFilter returns what is wrong with a filter that a node has announced.
+func checkFilter(filter string) error {
+	_, rest, _, err := topic.Shared(filter)
+	if err == nil {
+		err = topic.ValidateFilter(rest, topic.Limits{Depth: math.MaxUint16, Length: math.MaxUint16})
+	}
+	return err
 }
 
 // want notes that an owner wants a filter.
 func (n *Node) want(o, filter string) {
 	if o == n.owner {
+		return
+	}
+	if err := checkFilter(filter); err != nil {
+		n.noteBad("a filter of another node is not what it should be", err)
 		return
 	}
 	filters := n.log_.wants[o]
@@ -191,11 +240,10 @@ func (n *Node) forget(o string) {
 // snapshot reads what all nodes want, and goes on with the log behind it. What is announced meanwhile is read twice, which changes nothing.
 func (n *Node) snapshot(ctx context.Context) error {
 	keys := n.keys.interest()
-	text, err := n.client.Do(ctx, n.client.B().Get().Key(keys[2]).Build()).ToString()
-	if err != nil && !isNil(err) {
+	at, err := n.logEnd(ctx)
+	if err != nil {
 		return err
 	}
-	at := parse(text)
 	if at < n.Position() { // Redis has lost the end of the log: what comes next must be behind what was sent at these positions
 		if at, err = n.raise(ctx); err != nil {
 			return err
@@ -209,6 +257,10 @@ func (n *Node) snapshot(ctx context.Context) error {
 		}
 		for i := 0; i+1 < len(page.Elements); i += 2 {
 			o, filter, _ := strings.Cut(page.Elements[i], "\x00")
+			if !validOwner(o) {
+				n.noteBad("what is announced names no owner", fmt.Errorf("field %q", page.Elements[i]))
+				continue
+			}
 			if all[o] == nil {
 				all[o] = make(map[string]struct{})
 			}
@@ -232,6 +284,9 @@ func (n *Node) snapshot(ctx context.Context) error {
 		}
 	}
 	n.log_.moveTo(at)
+	if skipped, _, _ := strings.Cut(n.log_.read, "-"); parse(skipped) <= at {
+		n.log_.read = positionID(at)
+	}
 	n.interest.turn.Unlock()
 	n.announceAgain(all[n.owner])
 	go n.tellKnown()

@@ -228,7 +228,7 @@ func (n *Node) takeBatch(ctx context.Context, id string, body []byte) {
 		return
 	}
 	checked := false
-	err := parseBatch(body, func(h *batchHead, p []byte) error {
+	_ = eachItem(body, func(h *batchHead, i *item) error {
 		if !checked {
 			if !x.isNew(h) {
 				n.counts.repeated.Add(1)
@@ -236,24 +236,28 @@ func (n *Node) takeBatch(ctx context.Context, id string, body []byte) {
 			}
 			checked = true
 		}
-		var i item
-		if err := i.parse(p); err != nil {
-			return err
-		}
-		n.takeItem(ctx, e, h.from, &i)
+		n.takeItem(ctx, e, h.from, i)
 		return nil
-	})
-	if err != nil && !errors.Is(err, errRepeated) {
-		n.counts.bad.Add(1)
-		n.noteTrouble("a batch of another node is not what it should be", err)
-	}
+	}, func(err error) { n.noteBad("a batch of another node is not what it should be", err) })
+}
+
+// noteBad notes that something that Redis had is not what it should be. It is skipped.
+func (n *Node) noteBad(what string, err error) {
+	n.counts.bad.Add(1)
+	n.noteTrouble(what, err)
 }
 
 // takeItem hands out one item. What is sent at a position that this node has not read yet waits until it has: by then the sessions know from which position on they take
 // messages.
 func (n *Node) takeItem(ctx context.Context, e *entry, from string, i *item) {
-	if i.at > n.Position() && !n.awaitPosition(ctx, i.at) {
-		return
+	for i.at > n.Position() && !n.awaitPosition(ctx, i.at, n.shadowTime()) {
+		if ctx.Err() != nil {
+			return
+		}
+		if end, err := n.logEnd(ctx); err == nil && end < i.at { // no node has read the log as far as that: its sender would have raised it
+			n.noteBad("an item of another node waits for a position that the log does not have", errItem)
+			return
+		}
 	}
 	n.counts.received.Add(1)
 	switch i.kind {
@@ -264,6 +268,10 @@ func (n *Node) takeItem(ctx context.Context, e *entry, from string, i *item) {
 	case taken:
 		n.lostTo(strings.Clone(i.device), session.Move{To: strings.Clone(from), Epoch: i.epoch, Since: i.since, Connected: i.hops > 0})
 	case elsewhere:
+		if !validOwner(i.owner) {
+			n.noteBad("an item of another node names no owner", errItem)
+			return
+		}
 		n.cache.set(strings.Clone(i.device), strings.Clone(i.owner))
 	case request:
 		n.takeRequest(from, i)
@@ -275,6 +283,8 @@ func (n *Node) takeItem(ctx context.Context, e *entry, from string, i *item) {
 		if from == n.owner {
 			n.moves.readBack.Store(i.since)
 		}
+	default:
+		n.noteBad("an item of another node is of a kind that this program does not know", errItem)
 	}
 }
 
@@ -282,8 +292,7 @@ func (n *Node) takeItem(ctx context.Context, e *entry, from string, i *item) {
 func (n *Node) message(i *item) *message.Message {
 	m, err := i.message()
 	if err != nil {
-		n.counts.bad.Add(1)
-		n.noteTrouble("a message of another node is not what it should be", err)
+		n.noteBad("a message of another node is not what it should be", err)
 		return nil
 	}
 	return m

@@ -154,7 +154,25 @@ func (h batchHead) append(dst []byte) []byte {
 	return protofield.AppendNumber(protofield.AppendText(dst, batchFrom, h.from), batchNumber, h.number)
 }
 
-// parseBatch returns the head of a batch, and calls each for the bytes of its items.
+// eachItem calls take for each item of a batch, until it returns an error, which eachItem returns. What cannot be read is skipped: bad is told why.
+func eachItem(p []byte, take func(*batchHead, *item) error, bad func(error)) error {
+	var stopped error
+	err := parseBatch(p, func(h *batchHead, p []byte) error {
+		var i item
+		if err := i.parse(p); err != nil {
+			bad(err)
+			return nil
+		}
+		stopped = take(h, &i)
+		return stopped
+	})
+	if err != nil && stopped == nil {
+		bad(err)
+	}
+	return stopped
+}
+
+// parseBatch calls each for the bytes of the items of a batch.
 func parseBatch(p []byte, each func(h *batchHead, item []byte) error) error {
 	var h batchHead
 	err := protofield.Each(p, errItem, func(v *protofield.Value) error {
@@ -164,12 +182,23 @@ func parseBatch(p []byte, each func(h *batchHead, item []byte) error) error {
 		case batchNumber:
 			h.number = v.Uint()
 		case batchItem:
-			return each(&h, v.Body())
+			body := v.Body()
+			if v.Bad != nil {
+				return nil
+			}
+			if !h.complete() {
+				return errNobody
+			}
+			return each(&h, body)
 		}
 		return nil
 	})
-	if err == nil && (h.from == "" || h.number == 0) {
-		return fmt.Errorf("%w: nobody has sent it", errItem)
+	if err == nil && !h.complete() {
+		return errNobody
 	}
 	return err
 }
+
+var errNobody = fmt.Errorf("%w: nobody has sent it", errItem)
+
+func (h *batchHead) complete() bool { return validOwner(h.from) && h.number != 0 }

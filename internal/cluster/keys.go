@@ -34,6 +34,12 @@ func (k keys) devices(node string) string { return k.prefix + "{node " + node + 
 // owner returns the name of a life of a node.
 func owner(node string, life uint64) string { return node + "/" + strconv.FormatUint(life, 10) }
 
+// validOwner reports whether o is a name that owner returns.
+func validOwner(o string) bool {
+	node, life, ok := strings.Cut(o, "/")
+	return ok && validName.MatchString(node) && parse(life) != 0 && lifeText(parse(life)) == life
+}
+
 // nodeOf returns the node of an owner.
 func nodeOf(owner string) string {
 	node, _, _ := strings.Cut(owner, "/")

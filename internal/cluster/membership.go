@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -172,7 +173,7 @@ func (n *Node) renewals(ctx context.Context) {
 // renew renews the lease, and reads who else is there. Of the goroutine of renewals, and before it.
 func (n *Node) renew(ctx context.Context) error {
 	began, at := sinceStart(), time.Now()
-	report := told{Version: n.options.Version, Position: n.position(), Arriving: n.interest.arriving()}
+	report := told{Report: unknownReport, Version: n.options.Version, Position: n.position(), Arriving: n.interest.arriving()}
 	report.Full = n.router != nil && n.router.Short(message.Debtor{})
 	if a := n.members.addresses.Load(); a != nil {
 		report.Addresses = *a
@@ -191,6 +192,9 @@ func (n *Node) renew(ctx context.Context) error {
 	values, err := script.ToArray()
 	if err != nil {
 		return err
+	}
+	if len(values) == 0 {
+		return errors.New("renewal: got no values")
 	}
 	switch first, _ := values[0].ToString(); {
 	case first == "newer":
@@ -245,39 +249,16 @@ func (n *Node) see(values []rueidis.RedisMessage) error {
 		}
 		maps[i] = m
 	}
-	lives, renewed, reports, dead := maps[1], maps[2], maps[3], maps[4]
-	now := number(values[0])
-	list := make([]Member, 0, len(lives))
-	for name, life := range lives {
-		var t told
-		t.parse(reports[name])
-		m := Member{Report: t.Report, position: t.Position, full: t.Full, arriving: t.Arriving}
-		m.Name, m.Life, m.Version, m.Addresses = name, parse(life), t.Version, t.Addresses
-		m.Node.Devices, m.Load, m.Self = t.Devices, 1-t.Left, name == n.config.Node
-		m.Age = max(0, time.Duration(now-parse(renewed[name]))*time.Microsecond)
-		if m.Life < now {
-			m.Up = time.Duration(now-m.Life) * time.Microsecond
-		}
-		_, isDead := dead[m.owner()]
-		switch {
-		case isDead || m.Age > n.config.Lease:
-			m.State = devices.NodeDead
-		case t.Leaving:
-			m.State = devices.NodeDraining
-		default:
-			m.State = devices.NodeUp
-		}
-		list = append(list, m)
-	}
-	list = n.addForgotten(list, lives, dead, now)
+	r := renewed{now: number(values[0]), lives: maps[1], times: maps[2], reports: maps[3], dead: maps[4]}
+	bad := func(err error) { n.noteBad("what Redis has of a node is not what it should be", err) }
+	list, gone := n.addForgotten(r.members(n.config.Lease, bad), &r), r.gone(bad)
 	slices.SortFunc(list, func(a, b Member) int { return strings.Compare(a.Name, b.Name) })
-	gone := make(map[string]time.Duration, len(dead))
-	for o, at := range dead {
-		gone[o] = max(0, time.Duration(now-parse(at))*time.Microsecond)
+	for i := range list {
+		list[i].Self = list[i].Name == n.config.Node
 	}
 	n.members.list.Store(&list)
 	n.members.dead.Store(&gone)
-	n.members.now.Store(now)
+	n.members.now.Store(r.now)
 	for i := range list {
 		if p := n.peers.find(list[i].owner()); p != nil {
 			p.full.Store(list[i].full)
@@ -286,14 +267,74 @@ func (n *Node) see(values []rueidis.RedisMessage) error {
 	return nil
 }
 
+// renewed is what a renewal reads: Redis' clock; by the names of nodes, their lives, when they renewed them, and their reports; by owners, when they died.
+type renewed struct {
+	now                         uint64
+	lives, times, reports, dead map[string]string
+}
+
+// members returns the nodes in any order, without those that cannot be read: bad is told why.
+func (r *renewed) members(lease time.Duration, bad func(error)) []Member {
+	list := make([]Member, 0, len(r.lives))
+	for name, life := range r.lives {
+		if !validOwner(name + "/" + life) {
+			bad(fmt.Errorf("node %q has life %q", name, life))
+			continue
+		}
+		t := told{Report: unknownReport}
+		if text, ok := r.reports[name]; ok { // one that has just begun has none
+			if err := json.Unmarshal([]byte(text), &t); err != nil {
+				bad(fmt.Errorf("report of %s: %w", name, err))
+			}
+		}
+		t.Left, t.Devices, t.Moving = min(max(0, t.Left), 1), max(0, t.Devices), max(0, t.Moving)
+		m := Member{Report: t.Report, position: t.Position, full: t.Full, arriving: t.Arriving}
+		m.Name, m.Life, m.Version, m.Addresses = name, parse(life), t.Version, t.Addresses
+		m.Node.Devices, m.Load = t.Devices, 1-t.Left
+		m.Age, m.Up = r.since(parse(r.times[name])), r.since(m.Life)
+		_, isDead := r.dead[m.owner()]
+		switch {
+		case isDead || m.Age > lease:
+			m.State = devices.NodeDead
+		case t.Leaving:
+			m.State = devices.NodeDraining
+		default:
+			m.State = devices.NodeUp
+		}
+		list = append(list, m)
+	}
+	return list
+}
+
+// gone returns the dead owners that are not adopted yet, and how long ago they died.
+func (r *renewed) gone(bad func(error)) map[string]time.Duration {
+	gone := make(map[string]time.Duration, len(r.dead))
+	for o, at := range r.dead {
+		if !validOwner(o) {
+			bad(fmt.Errorf("dead owner %q", o))
+			continue
+		}
+		gone[o] = r.since(parse(at))
+	}
+	return gone
+}
+
+// since returns how long ago a time of Redis' clock was, 0 for one to come.
+func (r *renewed) since(at uint64) time.Duration {
+	if at >= r.now {
+		return 0
+	}
+	return time.Duration(min(r.now-at, uint64(math.MaxInt64/time.Microsecond))) * time.Microsecond
+}
+
 // addForgotten adds the members that Redis has forgotten: before one is removed, every node has seen it dead. It renews its lease soon, and is there again; what is for it waits, and
 // does not go to others as if it were gone. One that does not come back is gone when its lease has ended.
-func (n *Node) addForgotten(list []Member, lives, dead map[string]string, now uint64) []Member {
+func (n *Node) addForgotten(list []Member, r *renewed) []Member {
 	before := n.members.now.Load()
 	for _, m := range *n.members.list.Load() {
-		_, there := lives[m.Name]
-		_, isDead := dead[m.owner()]
-		m.Age += time.Duration(max(now, before)-before) * time.Microsecond
+		_, there := r.lives[m.Name]
+		_, isDead := r.dead[m.owner()]
+		m.Age += time.Duration(max(r.now, before)-before) * time.Microsecond
 		if !there && !isDead && m.State != devices.NodeDead && m.Age <= n.config.Lease {
 			list = append(list, m)
 		}

@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -264,4 +263,5 @@ type told struct {
 	Arriving  []string `json:"arriving,omitempty"`
 }
 
-func (t *told) parse(s string) { _ = json.Unmarshal([]byte(s), t) } // a report of a later version may lack something: that stays zero
+// unknownReport is that of a node that has not measured anything yet: its load counts as none, and the balancer lets devices go to a young node slowly.
+var unknownReport = Report{Left: 1}

@@ -15,7 +15,7 @@ local function text(n) return string.format('%.0f', n) end
 // join begins a life of a node: ARGV is its name, and a life that it must be above. The life before, if there is one, is dead from now on. It returns the life.
 var join = rueidis.NewLuaScript(now + `
 local before = redis.call('HGET', KEYS[1], ARGV[1])
-local life = text(math.max(tonumber(before or 0) + 1, now, tonumber(ARGV[2]) + 1))
+local life = text(math.max((tonumber(before or 0) or 0) + 1, now, tonumber(ARGV[2]) + 1))
 if before then redis.call('HSETNX', KEYS[4], ARGV[1] .. '/' .. before, text(now)) end
 redis.call('HSET', KEYS[1], ARGV[1], life)
 redis.call('HSET', KEYS[2], ARGV[1], text(now))
@@ -28,7 +28,7 @@ return life
 // again.
 var renew = rueidis.NewLuaScript(now + `
 local life = redis.call('HGET', KEYS[1], ARGV[1])
-if life and tonumber(life) > tonumber(ARGV[2]) then return {'newer', life} end
+if life and (tonumber(life) or 0) > tonumber(ARGV[2]) then return {'newer', life} end
 local owner = ARGV[1] .. '/' .. ARGV[2]
 if redis.call('HEXISTS', KEYS[4], owner) == 1 or redis.call('ZSCORE', KEYS[6], owner) then return {'dead'} end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
@@ -80,7 +80,7 @@ return 1
 // written until then, because a device can change its mind about large filters as often as it likes: a log with more than the bound loses its older half.
 const logAdd = now + `
 local function add(owner, above, bound, fields, size)
-  local before = redis.call('GET', KEYS[3]) or '0'
+  local before = text(tonumber(redis.call('GET', KEYS[3]) or '0') or 0)
   local at = text(math.max(tonumber(before) + 1, now, tonumber(above) + 1))
   local written = redis.call('INCRBY', KEYS[5], size + 100)
   redis.call('XADD', KEYS[1], 'MAXLEN', '~', '100000', at .. '-0', 'p', before, 'o', owner, 'n', text(written), unpack(fields))
