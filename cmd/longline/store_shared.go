@@ -32,7 +32,7 @@ func (n *node) sharedStoreMetrics() (all []prometheus.Collector) {
 	sharedCounter("devices_lost", "Devices that another node has claimed before this one was told so.", func(s storeredis.Stats) uint64 { return s.Lost })
 	sharedCounter("redirected_messages", "Messages that were sent on, because another node has the device.", func(s storeredis.Stats) uint64 { return s.Redirected })
 	sharedCounter("not_redirected_messages", "Messages that could not be sent on in time: their publishers were refused.", func(s storeredis.Stats) uint64 { return s.NotRedirected })
-	sharedCounter("devices_spoilt", "Writes that failed because Redis has something else under the keys of the device.", func(s storeredis.Stats) uint64 { return s.Spoilt })
+	sharedCounter("spoilt", "Records, messages and keys in Redis that are not what they should be, and were skipped.", func(s storeredis.Stats) uint64 { return s.Spoilt })
 	sharedCounter("recoveries", "How often what Redis may have lost was written again.", func(s storeredis.Stats) uint64 { return s.Recoveries })
 	sharedCounter("recoveries_short", "Claims and groups of changes that could not be written again, because there were too many.", func(s storeredis.Stats) uint64 { return uint64(s.Forgotten) })
 	return all

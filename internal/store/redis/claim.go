@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -262,6 +263,9 @@ func (s *Store) claimed(r request, result rueidis.RedisResult) (Claimed, error) 
 	}
 	s.Memory.Forget(r.device) // nothing, unless it had no session that would have done so
 	s.writer.own(c, &found)
+	if found.spoilt {
+		s.writer.Add(store.Op{Kind: store.OpDrop, Device: r.device}) // or what is left of it would be part of the next session
+	}
 	if found.record != nil {
 		s.Memory.Load(found.record, found.owed, found.messages)
 	}
@@ -328,6 +332,7 @@ type found struct {
 	messages []*message.Message
 	values   []Value
 	came     []string // the owners before, newest first
+	spoilt   bool     // the record cannot be read
 }
 
 // newest returns the highest number in the queue, 0 if that is empty.
@@ -338,99 +343,124 @@ func (f *found) newest() uint64 {
 	return f.owed[len(f.owed)-1].Number
 }
 
-// parse reads what a claim found.
-func (s *Store) parse(device string, fields, queue rueidis.RedisMessage) (f found, err error) {
-	all, err := fields.AsStrSlice()
+// parse reads what a claim found. What is spoilt is skipped; a device whose record is spoilt begins anew.
+func (s *Store) parse(device string, fields, queue rueidis.RedisMessage) (found, error) {
+	state, err := fields.AsStrSlice()
 	if err != nil {
-		return f, errAnswer
+		return found{}, errAnswer
 	}
+	bodies, err := queue.AsStrSlice()
+	if err != nil {
+		return found{}, errAnswer
+	}
+	if s.bounds.Account.Full(message.Debtor{}) != message.NoPart {
+		bodies = nil // they are read when there is room
+	}
+	reasons := 0
+	f := readFound(device, state, bodies, s.options.Link, func(err error) {
+		if reasons++; reasons == 1 {
+			s.options.Log.Error("what redis has of a device is spoilt: it is skipped", "device", device, "err", err)
+		}
+	})
+	s.writer.counts.spoilt.Add(uint64(reasons))
+	return f, nil
+}
+
+// readFound reads the fields of a device's hash and of its queue, each followed by its value. What cannot be read is left out, and spoilt is told why.
+func readFound(device string, state, bodies []string, c clock, spoilt func(error)) (f found) {
 	rest := store.Record{Device: device}
-	for i := 0; i+1 < len(all) && err == nil; i += 2 {
-		err = f.add(all[i], []byte(all[i+1]), &rest)
-	}
-	if err != nil {
-		return f, fmt.Errorf("redis: device %s: %w", device, err)
+	for i := 0; i+1 < len(state); i += 2 {
+		if err := f.add(state[i], []byte(state[i+1]), &rest); err != nil {
+			spoilt(err)
+		}
 	}
 	if f.record == nil {
-		return found{values: f.values, came: f.came}, nil
+		return found{values: f.values, came: f.came, spoilt: f.spoilt}
 	}
 	f.record.Device, f.record.Subscriptions, f.record.Received = device, rest.Subscriptions, rest.Received
 	slices.Sort(f.record.Received)
 	slices.SortFunc(f.record.Subscriptions, func(a, b topic.Subscription) int { return strings.Compare(a.Filter, b.Filter) })
-	slices.SortFunc(f.owed, func(a, b store.Owed) int { return int(int64(a.Number - b.Number)) })
+	slices.SortFunc(f.owed, func(a, b store.Owed) int { return cmp.Compare(a.Number, b.Number) })
 	for i := range f.owed {
-		f.owed[i].Due = s.options.Link.FromRedis(f.owed[i].Due)
+		f.owed[i].Due = c.FromRedis(f.owed[i].Due)
 	}
-	f.record.Left = s.options.Link.FromRedis(f.record.Left)
-	f.messages, err = s.parseMessages(f.owed, queue)
-	return f, err
+	f.record.Left = c.FromRedis(f.record.Left)
+	f.addMessages(bodies, c, spoilt)
+	return f
 }
 
-// add reads one field. value is kept.
+// add reads one field of the hash. value is kept.
 func (f *found) add(name string, value []byte, rest *store.Record) (err error) {
 	kind, after, _ := strings.Cut(name, "/")
 	switch kind {
 	case "r":
-		f.record, err = store.ParseRecord(value)
+		var r *store.Record
+		if r, err = store.ParseRecord(value); err == nil {
+			f.record = r
+		}
+		f.spoilt = f.record == nil
 	case "f":
 		var sub topic.Subscription
-		sub, err = store.ParseSubscription(value)
-		rest.Subscriptions = append(rest.Subscriptions, sub)
+		if sub, err = store.ParseSubscription(value); err == nil {
+			rest.Subscriptions = append(rest.Subscriptions, sub)
+		}
 	case "i":
 		var id uint64
-		id, err = strconv.ParseUint(after, 10, 16)
-		rest.Received = append(rest.Received, uint16(id))
+		if id, err = strconv.ParseUint(after, 10, 16); err == nil {
+			rest.Received = append(rest.Received, uint16(id))
+		}
 	case "h":
 		var number uint64
 		var o store.Owed
 		if number, err = strconv.ParseUint(after, 10, 64); err == nil {
 			o, err = store.ParseOwed(number, value)
 		}
-		f.owed = append(f.owed, o)
+		if err == nil {
+			f.owed = append(f.owed, o)
+		}
 	case "c":
 		f.came = strings.Fields(string(value))
 	case "v":
 		space, key, _ := strings.Cut(after, "/")
 		var n uint64
-		n, err = strconv.ParseUint(space, 10, 8)
-		f.values = append(f.values, Value{store.Space(n), key, value})
+		if n, err = strconv.ParseUint(space, 10, 8); err == nil {
+			f.values = append(f.values, Value{store.Space(n), key, value})
+		}
 	}
 	if err != nil {
-		err = fmt.Errorf("field %s: %w", name, err)
+		err = fmt.Errorf("field %q: %w", name, err)
 	}
 	return err
 }
 
-// parseMessages reads what a claim found of a queue.
-func (s *Store) parseMessages(owed []store.Owed, queue rueidis.RedisMessage) ([]*message.Message, error) {
-	all, err := queue.AsStrSlice()
-	if err != nil {
-		return nil, errAnswer
+// addMessages reads what a claim found of a queue. A message that cannot be read stays to be found by a page, and is lost then.
+func (f *found) addMessages(bodies []string, c clock, spoilt func(error)) {
+	if len(bodies) == 0 {
+		return
 	}
-	if len(all) == 0 || s.bounds.Account.Full(message.Debtor{}) != message.NoPart {
-		return nil, nil
-	}
-	messages := make([]*message.Message, len(owed))
-	for i := 0; i+1 < len(all); i += 2 {
-		number, err := strconv.ParseUint(all[i], 10, 64)
+	f.messages = make([]*message.Message, len(f.owed))
+	for i := 0; i+1 < len(bodies); i += 2 {
+		number, err := strconv.ParseUint(bodies[i], 10, 64)
 		if err != nil {
-			return nil, fmt.Errorf("number %q: %w", all[i], err)
-		}
-		at, ok := slices.BinarySearchFunc(owed, number, func(o store.Owed, n uint64) int { return int(int64(o.Number - n)) })
-		if !ok || owed[at].Released {
+			spoilt(fmt.Errorf("number %q: %w", bodies[i], err))
 			continue
 		}
-		if messages[at], err = s.parseMessage(all[i+1]); err != nil {
-			return nil, fmt.Errorf("message %d: %w", number, err)
+		at, ok := slices.BinarySearchFunc(f.owed, number, func(o store.Owed, n uint64) int { return cmp.Compare(o.Number, n) })
+		if !ok || f.owed[at].Released {
+			continue
+		}
+		if f.messages[at], err = readMessage(bodies[i+1], c); err != nil {
+			spoilt(fmt.Errorf("message %d: %w", number, err))
 		}
 	}
-	return messages, nil
 }
 
-func (s *Store) parseMessage(body string) (*message.Message, error) {
-	m, err := message.ParseRecord([]byte(body))
-	if err == nil {
-		m.Expiry = s.options.Link.FromRedis(m.Expiry)
+// readMessage returns the message of a record, with the expiry by this node's clock.
+func readMessage(record string, c clock) (*message.Message, error) {
+	m, err := message.ParseRecord([]byte(record))
+	if err != nil {
+		return nil, err
 	}
-	return m, err
+	m.Expiry = c.FromRedis(m.Expiry)
+	return m, nil
 }

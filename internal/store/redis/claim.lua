@@ -4,7 +4,7 @@
 -- Returns {} if the owner has the device at that epoch; {epoch, owner} of another that has it; or {epoch, the one before, the owner before, fields
 -- of the hash, fields of the queue if they are few}.
 local f = redis.call('HMGET', KEYS[1], 'e', 'o')
-local before, from = f[1] or '0', f[2] or ''
+local before, from = string.match(f[1] or '', '^%d+$') or '0', f[2] or ''
 if from == ARGV[1] and before == ARGV[5] then return {} end
 if ARGV[3] ~= '*' and from ~= ARGV[1] then
 	local expected = from == ARGV[3] and (ARGV[4] == '' or ARGV[4] == before)

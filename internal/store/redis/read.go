@@ -30,6 +30,9 @@ func (w *writer) Read(p *store.Page) error {
 	if err != nil {
 		return err
 	}
+	if len(owner) != 2 {
+		return errAnswer
+	}
 	epoch, _ := owner[0].ToString() // nil is nobody's
 	name, _ := owner[1].ToString()
 	if name != s.options.Owner || epoch != strconv.FormatUint(w.held(p.Device), 10) {
@@ -39,6 +42,9 @@ func (w *writer) Read(p *store.Page) error {
 	if err != nil {
 		return err
 	}
+	if len(bodies) != len(p.Numbers) {
+		return errAnswer
+	}
 	p.Messages = make([]*message.Message, len(p.Numbers))
 	for i, b := range bodies {
 		if b.IsNil() {
@@ -46,10 +52,11 @@ func (w *writer) Read(p *store.Page) error {
 		}
 		body, err := b.ToString()
 		if err == nil {
-			p.Messages[i], err = s.parseMessage(body)
+			p.Messages[i], err = readMessage(body, s.options.Link)
 		}
-		if err != nil {
-			return err
+		if err != nil { // as if Redis had it no more
+			w.counts.spoilt.Add(1)
+			s.options.Log.Error("a message in redis is spoilt", "device", p.Device, "number", p.Numbers[i], "err", err)
 		}
 	}
 	return nil

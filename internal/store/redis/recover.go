@@ -203,7 +203,7 @@ func (w *writer) claimedAgain(c *made, r rueidis.RedisResult, epochs map[string]
 	}
 	found, err := s.parse(c.device, parts[3], parts[4])
 	if err != nil {
-		s.options.Log.Error("redis has what cannot be read of a device", "device", c.device, "err", err)
+		return err
 	}
 	w.counts.claimsAgain.Add(1)
 	was := c.epoch

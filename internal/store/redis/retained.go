@@ -31,7 +31,8 @@ type retained struct {
 	wake     chan struct{} // there is something to write
 	ready    chan struct{} // closed when memory has what is retained
 
-	at atomic.Uint64 // up to where the reader has read the log
+	at     atomic.Uint64 // up to where the reader has read the log
+	spoilt atomic.Uint64 // entries and messages that could not be read
 
 	mu      sync.Mutex
 	line    []store.Change    // to be written, the oldest first
@@ -339,9 +340,10 @@ func (r *retained) readPage(ctx context.Context, p *store.Page) error {
 		text, err := found[i].ToString()
 		if err == nil {
 			_, record, _ := strings.Cut(text, " ")
-			p.Messages[i], err = parseMessage(record, r.link)
+			p.Messages[i], err = readMessage(record, r.link)
 		}
 		if err != nil {
+			r.spoilt.Add(1)
 			p.Fail(i, err)
 		}
 	}

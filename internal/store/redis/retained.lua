@@ -9,7 +9,7 @@ local last = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
 last = last and tonumber(string.match(last[1], '^%d+')) or 0
 local least = tonumber(ARGV[2])
 local function text(n) return string.format('%.0f', n) end
-local function starts(v) return v and tonumber(string.match(v, '^%d+')) or 0 end
+local function starts(v) return tonumber(string.match(v or '', '^%d+') or 0) end
 
 local places = {}
 for i = 4, #ARGV, 10 do

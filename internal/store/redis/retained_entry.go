@@ -73,7 +73,7 @@ return missing`)
 )
 
 // newEntry returns what is written of a change of this node.
-func newEntry(c *store.Change, origin string, inMemory int, link *Link) entry {
+func newEntry(c *store.Change, origin string, inMemory int, link clock) entry {
 	e := entry{topic: c.Topic, origin: origin, number: c.Number, only: c.Place, at: c.At}
 	if c.Message == nil {
 		return e
@@ -100,21 +100,27 @@ func (e *entry) arguments(to []string) []string {
 		strconv.FormatInt(e.expiry, 10), strconv.Itoa(e.size), e.record, e.body, strconv.FormatUint(e.at, 10))
 }
 
-// readEntry returns an entry of the log, its ID and that of the one before. An entry that only raises the log has no topic.
-func readEntry(x rueidis.XRangeEntry) (e entry, id, before uint64, err error) {
-	f := x.FieldValues
+// readPlace returns the ID of an entry of the log and that of the one before, 0 if the entry does not tell that.
+func readPlace(x *rueidis.XRangeEntry) (id, before uint64) {
 	n := numbers{}
 	first, _, _ := strings.Cut(x.ID, "-")
-	id, before = n.parse(first), n.parse(f["b"])
+	return n.parse(first), n.parse(x.FieldValues["b"])
+}
+
+// readEntry returns an entry of the log. One that only raises the log has no topic.
+func readEntry(x *rueidis.XRangeEntry) (e entry, err error) {
+	f := x.FieldValues
+	n := numbers{}
+	n.parse(f["b"])
 	if e.topic = f["t"]; e.topic != "" {
 		e.origin, e.record = f["o"], f["r"]
 		e.number, e.place, e.at = n.parse(f["n"]), n.parse(f["p"]), n.parse(f["a"])
-		e.expiry, e.size = int64(n.parse(f["e"])), int(n.parse(f["s"]))
+		e.expiry, e.size = n.signed(f["e"]), int(n.signed(f["s"]))
 	}
 	if n.err != nil {
 		err = fmt.Errorf("entry %s of the log of retained messages: %w", x.ID, n.err)
 	}
-	return e, id, before, err
+	return e, err
 }
 
 // readKept returns an entry of what is read from the hash of a topic: "PLACE EXPIRY SIZE RECORD", or the place alone if nothing is retained any more.
@@ -128,7 +134,7 @@ func readKept(topic, value string) (e entry, err error) {
 		if len(fields) != 3 {
 			return e, fmt.Errorf("the retained message of %q: it has %d fields", topic, len(fields))
 		}
-		e.expiry, e.size, e.record = int64(n.parse(fields[0])), int(n.parse(fields[1])), fields[2]
+		e.expiry, e.size, e.record = n.signed(fields[0]), int(n.signed(fields[1])), fields[2]
 	}
 	if n.err != nil {
 		err = fmt.Errorf("the retained message of %q: %w", topic, n.err)
@@ -147,8 +153,17 @@ func (n *numbers) parse(text string) uint64 {
 	return x
 }
 
+// signed parses a number that is not negative, and that fits an int64.
+func (n *numbers) signed(text string) int64 {
+	x, err := strconv.ParseUint(text, 10, 63)
+	if err != nil && n.err == nil {
+		n.err = err
+	}
+	return int64(x)
+}
+
 // change returns e for the store of a node.
-func (e *entry) change(self string, link *Link) (store.Change, error) {
+func (e *entry) change(self string, link clock) (store.Change, error) {
 	c := store.Change{Topic: e.topic, Size: e.size, Place: e.place, At: e.at}
 	if e.origin == self {
 		c.Number, c.At = e.number, 0
@@ -156,7 +171,7 @@ func (e *entry) change(self string, link *Link) (store.Change, error) {
 	if e.record == "" {
 		return c, nil
 	}
-	m, err := parseMessage(e.record, link)
+	m, err := readMessage(e.record, link)
 	if err != nil {
 		return c, fmt.Errorf("the retained message of %q: %w", e.topic, err)
 	}
@@ -165,13 +180,4 @@ func (e *entry) change(self string, link *Link) (store.Change, error) {
 	}
 	c.Message = m
 	return c, nil
-}
-
-// parseMessage returns the message of a record, with the expiry by this node's clock.
-func parseMessage(record string, link *Link) (*message.Message, error) {
-	m, err := message.ParseRecord([]byte(record))
-	if err == nil {
-		m.Expiry = link.FromRedis(m.Expiry)
-	}
-	return m, err
 }

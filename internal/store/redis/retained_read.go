@@ -78,7 +78,7 @@ func (r *retained) follow(ctx context.Context) error {
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	at := strconv.FormatUint(r.at.Load(), 10) + "-0"
+	at := strconv.FormatUint(r.at.Load(), 10) + lastOfPlace
 	found, err := c.Do(ctx, c.B().Xread().Count(readAtOnce).Block(readWait.Milliseconds()).Streams().Key(r.keys[logKey]).Id(at).Build()).AsXRead()
 	if rueidis.IsRedisNil(err) {
 		return nil
@@ -86,11 +86,9 @@ func (r *retained) follow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, x := range found[r.keys[logKey]] {
-		_, id, before, err := readEntry(x)
-		if err != nil {
-			return err
-		}
+	for i := range found[r.keys[logKey]] {
+		x := &found[r.keys[logKey]][i]
+		id, before := readPlace(x)
 		if before != r.at.Load() {
 			return errMissed
 		}
@@ -100,9 +98,12 @@ func (r *retained) follow(ctx context.Context) error {
 	return nil
 }
 
-// apply applies an entry of the log to memory.
-func (r *retained) apply(x rueidis.XRangeEntry) {
-	e, _, _, err := readEntry(x)
+// lastOfPlace ends the highest ID that a place could have; those that are written end on -0.
+const lastOfPlace = "-18446744073709551615"
+
+// apply applies an entry of the log to memory. One that is spoilt is counted and skipped.
+func (r *retained) apply(x *rueidis.XRangeEntry) {
+	e, err := readEntry(x)
 	if err == nil && e.topic == "" {
 		return
 	}
@@ -111,6 +112,7 @@ func (r *retained) apply(x rueidis.XRangeEntry) {
 		c, err = e.change(r.origin, r.link)
 	}
 	if err != nil {
+		r.spoilt.Add(1)
 		r.log.Error("an entry of the log of retained messages is spoilt", "err", err)
 		return
 	}
@@ -140,11 +142,9 @@ func (r *retained) readAll(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		for _, x := range page {
-			_, id, before, err := readEntry(x)
-			if err != nil {
-				return err
-			}
+		for i := range page {
+			x := &page[i]
+			id, before := readPlace(x)
 			if first && before > known {
 				return errMissed
 			}
@@ -174,9 +174,7 @@ func (r *retained) load(ctx context.Context) error {
 	}
 	var at uint64
 	if len(last) > 0 {
-		if _, at, _, err = readEntry(last[0]); err != nil {
-			return err
-		}
+		at, _ = readPlace(&last[0])
 	}
 	losses := r.link.Losses()
 	r.memory.SettleAll(at)
@@ -221,6 +219,7 @@ func (r *retained) scan(ctx context.Context, cursor uint64) (uint64, error) {
 			change, err = e.change(r.origin, r.link)
 		}
 		if err != nil {
+			r.spoilt.Add(1)
 			r.log.Error("a retained message is spoilt", "err", err)
 			continue
 		}

@@ -23,7 +23,7 @@ type Stats struct {
 	Lost                 uint64 // devices that other nodes have claimed
 	Redirected           uint64 // messages for such devices
 	NotRedirected        uint64 // of them, those that nobody took: their publishers were refused
-	Spoilt               uint64 // devices under whose keys Redis has something else
+	Spoilt               uint64 // records, messages and keys in Redis that are not what they should be
 	Recoveries           uint64 // how often what Redis may have lost was written again
 	Forgotten            int    // claims and batches that could not be written again, because there were too many
 }
@@ -41,6 +41,6 @@ func (s *Store) Stats() Stats {
 		Claims: c.claims.Load(), ClaimsFailed: c.claimsFailed.Load(), ClaimsAgain: c.claimsAgain.Load(),
 		Batches: c.batches.Load(), Writes: c.writes.Load(), Commands: c.commands.Load(), Refused: c.refused.Load(), Failed: c.failed.Load(),
 		Lost: c.lost.Load(), Redirected: c.redirected.Load(), NotRedirected: c.notRedirected.Load(),
-		Spoilt: c.spoilt.Load(), Recoveries: c.recoveries.Load(), Forgotten: w.recent.lost(),
+		Spoilt: c.spoilt.Load() + s.shared.spoilt.Load(), Recoveries: c.recoveries.Load(), Forgotten: w.recent.lost(),
 	}
 }
