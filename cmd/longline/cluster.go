@@ -199,7 +199,7 @@ var errNotHeld = errors.New("the node has no contact with its cluster: messages 
 
 // clusterFailed returns why the node cannot take devices of its cluster now.
 func (n *node) clusterFailed() error {
-	if n.cluster == nil || n.cluster.Held() || n.config.Cluster.WithoutRedis == cluster.Accept {
+	if n.cluster == nil || n.cluster.Held() {
 		return nil
 	}
 	return errNotHeld

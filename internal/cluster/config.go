@@ -19,22 +19,15 @@ import (
 
 // Config says which cluster a node is in. Without a name it is in none.
 type Config struct {
-	Name         string        `yaml:"name" help:"name of the cluster, the same on all its nodes; left out, the node is alone"`
-	Node         string        `yaml:"node" help:"name of this node, another one on each; left out, the name of the host"`
-	Lease        time.Duration `yaml:"lease" help:"how long a node may be silent until others take over its devices; the same on all nodes"`
-	InboxBytes   int           `yaml:"inbox_bytes" unit:"bytes" help:"messages from other nodes that may wait for this one; beyond it, their publishers wait, then are refused"`
-	WithoutRedis string        `yaml:"without_redis" help:"what becomes of devices that connect while Redis is away: accept or refuse"`
-	Patience     time.Duration `yaml:"patience" help:"how long Redis may be away until publications that need it are refused"`
+	Name       string        `yaml:"name" help:"name of the cluster, the same on all its nodes; left out, the node is alone"`
+	Node       string        `yaml:"node" help:"name of this node, another one on each; left out, the name of the host"`
+	Lease      time.Duration `yaml:"lease" help:"how long a node may be silent until others take over its devices; the same on all nodes"`
+	InboxBytes int           `yaml:"inbox_bytes" unit:"bytes" help:"messages from other nodes that may wait for this one; beyond it, their publishers wait, then are refused"`
+	Patience   time.Duration `yaml:"patience" help:"how long Redis may be away until publications that need it are refused"`
 
 	Balance balance.Config   `yaml:"balance" help:"devices are asked to connect to nodes that have more room"`
 	Redis   redisconn.Config `yaml:"redis" help:"the Redis that the nodes share"`
 }
-
-// The values of Config.WithoutRedis.
-const (
-	Accept = "accept"
-	Refuse = "refuse"
-)
 
 // WithDefaults returns c with the defaults in place of zero fields.
 func (c Config) WithDefaults() Config {
@@ -46,9 +39,6 @@ func (c Config) WithDefaults() Config {
 	}
 	if c.InboxBytes == 0 {
 		c.InboxBytes = 64 << 20
-	}
-	if c.WithoutRedis == "" {
-		c.WithoutRedis = Refuse
 	}
 	if c.Patience == 0 {
 		c.Patience = 5 * time.Second
@@ -76,7 +66,6 @@ func (c Config) Validate() error {
 	bad(!validName.MatchString(c.Node), "node: want 1 to 63 of A-Z a-z 0-9 . _ -, not %q", c.Node)
 	bad(c.Lease < time.Second || c.Lease > 5*time.Minute, "lease: want 1s to 5m, not %v", c.Lease)
 	bad(c.InboxBytes < 1<<20, "inbox_bytes: want at least 1MiB, not %d", c.InboxBytes)
-	bad(c.WithoutRedis != Accept && c.WithoutRedis != Refuse, "without_redis: want %s or %s, not %q", Accept, Refuse, c.WithoutRedis)
 	bad(c.Patience < 100*time.Millisecond || c.Patience > time.Minute, "patience: want 100ms to 1m, not %v", c.Patience)
 	if err := c.Balance.Validate(); err != nil {
 		bad(true, "balance.%w", err)

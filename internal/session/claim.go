@@ -114,7 +114,7 @@ func (m *Manager) takeOver(device string, c *Claim) error {
 		m.moves.claimed.Add(1)
 		x.online = !m.makeClaimed(device, c, time.Time{})
 	}
-	if c.Epoch == 0 || x.lost.Epoch <= c.Epoch {
+	if x.lost.Epoch <= c.Epoch {
 		return nil
 	}
 	if s = m.find(device); s != nil { // yet another node has the device, and needs the shadow: what the owner before sends on goes through it

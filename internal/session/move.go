@@ -52,13 +52,6 @@ func (s *Session) settle(epoch, since uint64) bool {
 	return true
 }
 
-// Raise gives the session of the device a higher epoch: Owners has claimed it again.
-func (m *Manager) Raise(device string, epoch uint64) {
-	if s := m.session(device); s != nil {
-		s.raise(epoch)
-	}
-}
-
 // Lose says that another node has a device. The connection is closed; the session is forgotten, and leaves no will, no
 // offline event and nothing in the store. It stays as a shadow until Unshadow, which hands what comes for its subscriptions to Owners.Forward. Called again with Since, Lose tells the move to the shadow. It reports whether there was a
 // session of a lower epoch. It is called without locks.

@@ -15,8 +15,6 @@ type Owners interface {
 	// If another node had the device, the store holds what it has of the device before that. If this node had it earlier and has not
 	// heard of the loss, Manager.Lose is called first. An error refuses the connection. The manager has one call of Claim per device
 	// under way, and Ended comes into force before a later Claim.
-	//
-	// A claim that was made while the directory cannot be reached has the epoch 0; Manager.Raise gives it its epoch later.
 	Claim(device string, done func(Claim, error))
 
 	// Moved says that the session of a claim with From is there, and its subscriptions are in the router. Owners announces them, and calls
