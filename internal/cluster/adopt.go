@@ -266,7 +266,7 @@ func (n *Node) sendOnBatch(ctx context.Context, o string, body []byte) error {
 	done := newGather(func(error) {})
 	answered := make(chan error, 1)
 	done.done = func(err error) { answered <- err }
-	_ = eachItem(body, func(_ *batchHead, i *item) error {
+	_ = eachItem(body, n.ahead(), func(_ *batchHead, i *item) error {
 		n.sendElsewhere(o, i, done)
 		return nil
 	}, func(err error) { n.noteBad("a batch in the inbox of a dead node is not what it should be", err) })
@@ -348,6 +348,7 @@ func (n *Node) again(o string, i *item, m *message.Message, a answer) error {
 	})
 	i.body = message.AppendRecord(nil, m)
 	on := *i
+	on.shift = 0
 	go func() { // the caller may hold locks
 		n.sendElsewhere(o, &on, done)
 		done.Done(nil)

@@ -40,12 +40,12 @@ func seedItems() []item {
 // Of any batch, what is read has a sender; and items that were read are what was written.
 func FuzzBatch(f *testing.F) {
 	f.Add(newBatch(seedItems()...))
-	f.Add(batchHead{"gw-1/17", 1}.append(nil))
+	f.Add(batchHead{"gw-1/17", 1, -5}.append(nil))
 	f.Add([]byte{})
 	f.Add([]byte("\x1a\x02\x08\x01"))
 	f.Fuzz(func(t *testing.T, p []byte) {
 		reasons := 0
-		_ = eachItem(p, func(h *batchHead, i *item) error {
+		_ = eachItem(p, 0, func(h *batchHead, i *item) error {
 			if !validOwner(h.from) || h.number == 0 {
 				t.Fatalf("an item of %q, batch %d", h.from, h.number)
 			}
@@ -70,15 +70,48 @@ func TestBadItem(t *testing.T) {
 	p := newBatch(item{kind: taken, device: "first"})
 	p = append(p, 0x1a, 2, 0x28, 9) // a QoS of 9
 	rest := newBatch(item{kind: taken, device: "last"})
-	p = append(p, rest[len(batchHead{"gw-1/17", 3}.append(nil)):]...)
+	p = append(p, rest[len(batchHead{"gw-1/17", 3, 0}.append(nil)):]...)
 	var got []string
 	bad := 0
-	_ = eachItem(p, func(_ *batchHead, i *item) error {
+	_ = eachItem(p, 0, func(_ *batchHead, i *item) error {
 		got = append(got, strings.Clone(i.device))
 		return nil
 	}, func(error) { bad++ })
 	if strings.Join(got, " ") != "first last" || bad != 1 {
 		t.Errorf("got %q and %d bad ones", got, bad)
+	}
+}
+
+// When a message expires is told by Redis' clock, so that nodes whose clocks differ agree.
+func TestExpiryByRedisClock(t *testing.T) {
+	const second = 1000
+	n := &Node{owner: "gw-1/17", ahead: func() int64 { return 60 * second }} // a minute slow
+	n.init()
+	defer n.stop()
+	p := newPeer(n, "gw-2/18")
+	for _, expiry := range []int64{0, 100 * second} {
+		m := &message.Message{ID: 7, Topic: "t", Time: 1, Expiry: expiry}
+		if err := p.add(&item{kind: forAll}, m, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b, _ := p.next()
+	for b == nil { // it waits for more
+		b, _ = p.next()
+	}
+	for _, c := range []struct{ ahead, want int64 }{{0, 160 * second}, {60 * second, 100 * second}, {-second, 161 * second}, {1000 * second, 1}} {
+		var got []int64
+		_ = eachItem(b.body, c.ahead, func(_ *batchHead, i *item) error {
+			m, err := i.message()
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, m.Expiry)
+			return nil
+		}, func(err error) { t.Error(err) })
+		if !slices.Equal(got, []int64{0, c.want}) {
+			t.Errorf("with a clock that is %d ms slow: %d, want 0 and %d", c.ahead, got, c.want)
+		}
 	}
 }
 
@@ -101,7 +134,10 @@ func FuzzLogEntry(f *testing.F) {
 		if checkFilter(filter) != nil {
 			return
 		}
-		p := newPeer(&Node{}, "gw-1/17")
+		n := new(Node)
+		n.init()
+		defer n.stop()
+		p := newPeer(n, "gw-1/17")
 		r := router.New(router.Config{Far: nowhere{}}, nil)
 		r.SubscribeFar(filter, p)
 		if _, rest, shared, _ := topic.Shared(filter); !shared && !strings.ContainsAny(rest, "+#") && !r.Wanted(rest) {

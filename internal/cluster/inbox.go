@@ -228,7 +228,7 @@ func (n *Node) takeBatch(ctx context.Context, id string, body []byte) {
 		return
 	}
 	checked := false
-	_ = eachItem(body, func(h *batchHead, i *item) error {
+	_ = eachItem(body, n.ahead(), func(h *batchHead, i *item) error {
 		if !checked {
 			if !x.isNew(h) {
 				n.counts.repeated.Add(1)

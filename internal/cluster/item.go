@@ -11,14 +11,15 @@ import (
 	"github.com/longline/longline/internal/protofield"
 )
 
-// A batch is what one node puts into the inbox of another at a time: the sender's owner and the number of the batch, which rises from 1 on, and then items. Both
-// are fields in protobuf's wire format; a reader skips fields that it does not know, so that nodes of two versions can be in one cluster while it is upgraded.
+// A batch is what one node puts into the inbox of another at a time: the sender's owner, the number of the batch, which rises from 1 on, by how much Redis' clock
+// is ahead of the sender's, and then items. All are fields in protobuf's wire format; a reader skips fields that it does not know, so that nodes of two versions can be in one cluster while it is upgraded.
 
 // Fields of a batch.
 const (
 	batchFrom   protowire.Number = 1
 	batchNumber protowire.Number = 2
 	batchItem   protowire.Number = 3
+	batchAhead  protowire.Number = 4
 )
 
 // kind says what an item is.
@@ -52,6 +53,8 @@ type item struct {
 	timeout   uint64 // of a request, in milliseconds
 	failed    string // of a response
 	body      []byte // a message's record, a request, a response
+
+	shift int64 // of an item that was read: by how many milliseconds this node's clock is ahead of the sender's
 }
 
 // Fields of an item.
@@ -141,6 +144,9 @@ func (i *item) message() (*message.Message, error) {
 		return nil, err
 	}
 	m.At, m.Hops = i.at, uint8(min(i.hops, maxHops+1))
+	if m.Expiry != 0 {
+		m.Expiry = max(1, m.Expiry+i.shift) // far in the past it is over, as it is at 1
+	}
 	return m, nil
 }
 
@@ -148,14 +154,20 @@ func (i *item) message() (*message.Message, error) {
 type batchHead struct {
 	from   string
 	number uint64
+	ahead  int64 // in milliseconds, at most mostAhead in either direction
 }
+
+// mostAhead bounds what a node takes for the clock of another one.
+const mostAhead = 1 << 42
 
 func (h batchHead) append(dst []byte) []byte {
-	return protofield.AppendNumber(protofield.AppendText(dst, batchFrom, h.from), batchNumber, h.number)
+	dst = protofield.AppendNumber(protofield.AppendText(dst, batchFrom, h.from), batchNumber, h.number)
+	return protofield.AppendNumber(dst, batchAhead, protowire.EncodeZigZag(h.ahead))
 }
 
-// eachItem calls take for each item of a batch, until it returns an error, which eachItem returns. What cannot be read is skipped: bad is told why.
-func eachItem(p []byte, take func(*batchHead, *item) error, bad func(error)) error {
+// eachItem calls take for each item of a batch, until it returns an error, which eachItem returns. What cannot be read is skipped: bad is told why. ahead is by how
+// many milliseconds Redis' clock is ahead of this node's.
+func eachItem(p []byte, ahead int64, take func(*batchHead, *item) error, bad func(error)) error {
 	var stopped error
 	err := parseBatch(p, func(h *batchHead, p []byte) error {
 		var i item
@@ -163,6 +175,7 @@ func eachItem(p []byte, take func(*batchHead, *item) error, bad func(error)) err
 			bad(err)
 			return nil
 		}
+		i.shift = h.ahead - ahead
 		stopped = take(h, &i)
 		return stopped
 	})
@@ -181,6 +194,8 @@ func parseBatch(p []byte, each func(h *batchHead, item []byte) error) error {
 			h.from = v.Text()
 		case batchNumber:
 			h.number = v.Uint()
+		case batchAhead:
+			h.ahead = protowire.DecodeZigZag(v.Within(2 * mostAhead))
 		case batchItem:
 			body := v.Body()
 			if v.Bad != nil {

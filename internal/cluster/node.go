@@ -62,6 +62,8 @@ type Options struct {
 	Version  string
 	Log      *slog.Logger
 
+	ahead func() int64 // in tests, in place of Link.Ahead
+
 	// Failed is called once when this life of the node cannot go on: others have taken it for dead, or a newer life of the name has begun.
 	Failed func(error)
 }
@@ -79,6 +81,7 @@ type Node struct {
 	patience time.Duration
 	heldTime time.Duration // see inbox.letGo
 	logBytes int
+	ahead    func() int64 // by how many milliseconds Redis' clock is ahead of this node's
 	life     uint64
 	owner    string // name/life
 
@@ -118,6 +121,14 @@ func Join(ctx context.Context, c Config, o Options) (*Node, error) {
 	}
 	if n.patience == 0 {
 		n.patience = 5 * time.Second
+	}
+	switch {
+	case o.ahead != nil:
+		n.ahead = o.ahead
+	case o.Link != nil:
+		n.ahead = o.Link.Ahead
+	default:
+		n.ahead = func() int64 { return 0 }
 	}
 	if n.options.Failed == nil {
 		n.options.Failed = func(error) {}

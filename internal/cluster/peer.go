@@ -199,7 +199,7 @@ func (p *peer) fill() *batch {
 	}
 	p.number++
 	b := &batch{number: p.number, began: time.Now(), body: make([]byte, 0, firstRoom)}
-	b.body = batchHead{p.node.owner, p.number}.append(b.body)
+	b.body = batchHead{p.node.owner, p.number, p.node.ahead()}.append(b.body)
 	p.waiting = append(p.waiting, b)
 	return b
 }

@@ -125,6 +125,9 @@ func (l *Link) Sure() time.Time {
 // Now returns Redis' time.
 func (l *Link) Now() time.Time { return time.Now().Add(time.Duration(l.offset.Load())) }
 
+// Ahead returns by how many milliseconds Redis' clock is ahead of this node's.
+func (l *Link) Ahead() int64 { return shifted(1, l.offset.Load()) - 1 }
+
 // ToRedis returns a time in Unix milliseconds of this node's clock by that of Redis, which all nodes share; 0 stays 0.
 func (l *Link) ToRedis(ms int64) int64 { return shifted(ms, l.offset.Load()) }
 
