@@ -454,11 +454,24 @@ func TestFullNode(t *testing.T) {
 	if err := full(); err != nil {
 		t.Fatal(err)
 	}
+	b.attach("m-7", "device/m-7/#")
 	b.account.SetLimit(1)
 	b.account.Count(message.Debtor{}, 1)
 	until(t, "a publishes to a full node", func() bool { return errors.Is(full(), errNodeFull) })
+	for range 2 { // who has the device is asked first, and known then
+		if err := a.publish("device/m-7/down", "", message.AtLeastOnce); !errors.Is(err, errNodeFull) {
+			t.Errorf("a message for a device of a full node: %v", err)
+		}
+	}
 	if err := a.publish("t", "", message.AtMostOnce); err != nil {
 		t.Error(err)
+	}
+	told := make(chan error, 1)
+	a.router.SubscribeFar("$share/g/t", a.peers.get(a.Node, b.owner))
+	shared := (&message.Message{ID: 9, Topic: "t", QoS: message.AtLeastOnce}).Clone()
+	a.router.PublishShared(shared, "$share/g/t", func(err error) { told <- err })
+	if err := <-told; err != nil {
+		t.Errorf("an acknowledged message that a share hands on: %v", err)
 	}
 	b.account.SetLimit(0)
 	until(t, "a does not publish again", func() bool { return full() == nil })
@@ -475,10 +488,16 @@ func TestSpoiltRedis(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	toLog := func(second int, fields ...string) {
+		t.Helper()
+		until(t, "the log takes nothing", func() bool { // a node may announce something meanwhile
+			args := append([]string{"XADD", keys.interest()[0], fmt.Sprintf("%d-%d", b.Position(), second)}, fields...)
+			return w.client.Do(t.Context(), w.client.B().Arbitrary(args...).Build()).Error() == nil
+		})
+	}
 	spoil := func() {
-		at := b.Position()
-		do("XADD", keys.interest()[0], fmt.Sprintf("%d-1", at), "p", "x", "o", "*", "+", "a")
-		do("XADD", keys.interest()[0], fmt.Sprintf("%d-2", at), "nothing", "known")
+		toLog(1, "p", "x", "o", "*", "+", "a")
+		toLog(2, "nothing", "known")
 		do("HSET", keys.interest()[1], "*", "1", "b/1\x00a/#/b", "1")
 		do("XADD", keys.inbox(b.owner), "*", "b", "\x1a")
 		do("XADD", keys.inbox(b.owner), "*", "b", string(newBatch(item{kind: 99}, item{kind: elsewhere, device: "m-7", owner: "nobody"}, item{kind: forAll, body: []byte("x")})))

@@ -208,6 +208,8 @@ type lookup struct {
 	tell string // a node to be told who has the device; may be empty
 	from time.Time
 
+	refusable bool // the publisher can be refused, see peer.full
+
 	pursued bool // it is tried again if it fails, so that it is not dropped
 }
 
@@ -237,7 +239,7 @@ func (f *finder) Remote() {}
 func (f *finder) Deliver(m *message.Message, q message.QoS, p *router.Publication) error {
 	l := lookup{item: item{kind: forAll, at: m.At, device: topic.SpaceOf(m.Topic)}, m: m}
 	if p != nil && q > message.AtMostOnce {
-		l.done = p.Claim()
+		l.done, l.refusable = p.Claim(), !p.Acknowledged()
 	}
 	if err := f.add(l); err != nil {
 		if l.done != nil {
@@ -360,7 +362,14 @@ func (n *Node) toOwner(o string, l lookup) {
 	if l.tell != "" && l.tell != o && l.tell != n.owner {
 		_ = n.peers.get(n, l.tell).add(&item{kind: elsewhere, device: l.item.device, owner: o}, nil, nil) // it asks again if it is not told
 	}
-	if err := n.peers.get(n, o).add(&l.item, l.m, l.done); err != nil {
+	var err error
+	if p := n.peers.get(n, o); l.refusable && p.full.Load() {
+		n.counts.refused.Add(1)
+		err = errNodeFull
+	} else {
+		err = p.add(&l.item, l.m, l.done)
+	}
+	if err != nil {
 		if !l.pursued {
 			n.router.Drop(l.m, "", router.RefusedFor(err), 1)
 		}

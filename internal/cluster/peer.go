@@ -104,7 +104,7 @@ func (p *peer) deliver(m *message.Message, q message.QoS, by *router.Publication
 	if by == nil || q == message.AtMostOnce {
 		return p.add(&i, m, nil)
 	}
-	if p.full.Load() {
+	if p.full.Load() && !by.Acknowledged() { // one that a share hands on would be lost
 		p.node.counts.refused.Add(1)
 		return errNodeFull
 	}

@@ -23,6 +23,9 @@ import (
 // Redelivered reports whether another member of a share had the message before. p may be nil.
 func (p *Publication) Redelivered() bool { return p != nil && p.redelivered }
 
+// Acknowledged reports whether the publisher has its answer already, or wants none: who refuses the message, drops it.
+func (p *Publication) Acknowledged() bool { return p == nil || p.redelivered || p.wait == 0 }
+
 // ReasonOf returns why a publication was refused with err.
 func ReasonOf(err error) Drop {
 	for _, q := range &quotas {

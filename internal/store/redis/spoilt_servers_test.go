@@ -23,7 +23,14 @@ func TestSpoiltRetained(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	last := b.log.at.Load()
+	var last uint64
+	servers.Until(t, "the log is not read", func() bool {
+		end, err := a.link.client.Do(t.Context(), a.link.client.B().Xrevrange().Key(a.log.keys[logKey]).End("+").Start("-").Count(1).Build()).AsXRange()
+		if err == nil && len(end) == 1 {
+			last, _ = readPlace(&end[0])
+		}
+		return last != 0 && b.log.at.Load() == last
+	})
 	for i, fields := range [][]string{
 		{"b", "x", "t", "spoilt", "p", "1"},
 		{"no", "fields"},
