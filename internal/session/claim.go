@@ -92,7 +92,7 @@ func (m *Manager) checkClaim(a *arrival) error {
 func (m *Manager) took(device string, c *Claim, err error) error {
 	if err != nil {
 		err = fmt.Errorf("%w: %w", ErrNotClaimed, err)
-	} else if err = m.takeOver(device, c); err == nil && !c.Lives {
+	} else if err = m.takeOver(device, c); err == nil && !m.config.Owners.Lives(c.From) {
 		err = m.adopt(c.Orphans)
 	}
 	m.unpark(device, err != nil)

@@ -68,7 +68,8 @@ type node struct {
 	whenHeld []func(error)
 	ended    bool
 	remotes  map[string]*remote
-	finds    Claim // what each claim finds besides
+	finds    Claim // what each claim finds, if From is set
+	died     bool  // as others believe
 }
 
 type shadowed struct {
@@ -179,7 +180,9 @@ func (n *node) Claim(device string, done func(Claim, error)) {
 			n.journal.takes(device, c, ops)
 		}
 		n.step()
-		c.Orphans, c.Lives = n.finds.Orphans, n.finds.Lives
+		if n.finds.From != "" {
+			c.From, c.Orphans = n.finds.From, n.finds.Orphans
+		}
 		done(c, nil)
 		n.mu.Lock()
 		defer n.mu.Unlock()
@@ -263,8 +266,11 @@ func (n *node) Held() bool {
 	return !n.unheld
 }
 
-// Lives implements Owners: no node of a cluster of tests dies.
-func (n *node) Lives(owner string) bool { return n.cluster.node(owner) != nil }
+// Lives implements Owners.
+func (n *node) Lives(owner string) bool {
+	o := n.cluster.node(owner)
+	return o != nil && !o.died
+}
 
 // WhenHeld implements Owners.
 func (n *node) WhenHeld(f func(error)) {

@@ -231,18 +231,16 @@ func TestNothingIsSentWithoutLease(t *testing.T) {
 
 // A will that was due is published once: by the node at which it was, if that lives, else by the one that has the device now.
 func TestWillOnItsWay(t *testing.T) {
-	for _, lives := range []bool{true, false} {
-		clustered(t, Config{}, func(t *testing.T, _ *cluster, _, b, third *node) {
+	for died, want := range map[bool][]string{false: nil, true: {"w=gone qos 1"}} {
+		clustered(t, Config{}, func(t *testing.T, _ *cluster, a, b, third *node) {
+			a.died = died
 			observer := third.observe("w")
+			synctest.Wait()
 			will := (&message.Message{Topic: "w", Payload: []byte("gone"), QoS: message.AtLeastOnce, Source: "d"}).Clone()
-			b.finds = Claim{Orphans: map[string][]byte{orphanKey(will, ""): message.AppendRecord(nil, will)}, Lives: lives}
+			b.finds = Claim{From: "a", Orphans: map[string][]byte{orphanKey(will, ""): message.AppendRecord(nil, will)}}
 			b.joins("d", Options{})
 			synctest.Wait()
-			if lives {
-				observer.saw(t)
-			} else {
-				observer.saw(t, "w=gone qos 1")
-			}
+			observer.saw(t, want...)
 		})
 	}
 }

@@ -60,7 +60,6 @@ type Claim struct {
 
 	// Orphans are what From had on its way, by their keys: see SpaceOrphan. If it lives, it takes care of them itself.
 	Orphans map[string][]byte
-	Lives   bool // From does
 }
 
 // Move says that another node has a device.
