@@ -252,10 +252,20 @@ func (n *Node) tellKnown() {
 
 // tellWaits tells those who wait for changes up to one.
 func (n *Node) tellWaits(upTo uint64, err error) {
+	n.endWaits(func(w *announceWait) bool { return w.changed <= upTo }, err)
+}
+
+// refuseOldWaits tells those who have waited longer than Redis may be away.
+func (n *Node) refuseOldWaits() {
+	n.endWaits(func(w *announceWait) bool { return time.Since(w.since) > n.patience }, errNodeAway)
+}
+
+// endWaits tells err to those, the oldest first, whose wait is over.
+func (n *Node) endWaits(over func(*announceWait) bool, err error) {
 	x := &n.interest
 	x.mu.Lock()
 	i := 0
-	for i < len(x.waits) && x.waits[i].changed <= upTo {
+	for i < len(x.waits) && over(&x.waits[i]) {
 		i++
 	}
 	told := x.waits[:i:i]
@@ -263,22 +273,6 @@ func (n *Node) tellWaits(upTo uint64, err error) {
 	x.mu.Unlock()
 	for _, w := range told {
 		w.f(err)
-	}
-}
-
-// refuseOldWaits tells those who have waited longer than Redis may be away.
-func (n *Node) refuseOldWaits() {
-	x := &n.interest
-	x.mu.Lock()
-	i := 0
-	for i < len(x.waits) && time.Since(x.waits[i].since) > n.patience {
-		i++
-	}
-	told := x.waits[:i:i]
-	x.waits = x.waits[i:]
-	x.mu.Unlock()
-	for _, w := range told {
-		w.f(errNodeAway)
 	}
 }
 
